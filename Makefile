@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: train test lint format clean
+
+# Train auxws by its report's recipe on real MNIST, export it, run the exported file.
+train: $(READY)
+	$(BIN)/kpairs train --arch auxws --loss-weights 0.5,1
+	$(BIN)/kpairs export --onnx --out auxws.onnx
+	$(BIN)/kpairs data --samples samples
+	$(BIN)/kpairs predict auxws.onnx samples/3.png samples/7.png
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One environment for all: made again when the packaging or the exact versions change.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "kpairs needs Python 3.11 or newer; $(PYTHON) is" `$(PYTHON) --version`; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

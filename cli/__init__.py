@@ -1,0 +1,60 @@
+"""The `kpairs` command. Each command lives in its own file: parse, one call, print.
+
+Nothing here imports keras, torch or matplotlib before a command runs: `kpairs --help` must answer
+at once.
+"""
+
+import errno
+import sys
+
+import click
+
+import kpairs
+from kpairs.cli.archs import archs
+from kpairs.cli.data import data
+from kpairs.cli.evaluate import evaluate
+from kpairs.cli.export import export
+from kpairs.cli.predict import predict
+from kpairs.cli.train import train
+from kpairs.errors import KpairsError
+
+_INTERRUPTED = 130
+
+
+class _Failure(click.ClickException):
+    def __init__(self, message, exit_code):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class _Group(click.Group):
+    """Turns the errors that a user can cause into one line and the right exit code."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KpairsError as error:
+            raise _Failure(str(error), error.exit_code) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output went away; click handles it
+                raise
+            raise _Failure(str(error), KpairsError.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise _Failure(str(error) or "interrupted", _INTERRUPTED) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kpairs.__version__, prog_name="kpairs")
+def main():
+    """Train networks that say which of two images ranks higher, and export them to ONNX.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
+    input, 130 interrupted.
+    """
+
+
+for command in (train, evaluate, archs, data, export, predict):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    sys.exit(main())

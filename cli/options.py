@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+import click
+
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False),
+    help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
+)
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "gpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU if there is one.",
+)
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads; more than one rarely pays for networks this small.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def print_json(value):
+    """Print a value as JSON on standard output."""
+    import json
+
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,108 @@
+"""`kpairs train`: from a recipe to a run folder."""
+
+from dataclasses import fields, replace
+
+import click
+
+from kpairs.cli.options import as_json, data_dir, device, print_json, threads
+from kpairs.recipes import (
+    Recipe,
+    format_loss_weights,
+    load_recipe,
+    parse_loss_weights,
+    recipe_of,
+)
+
+_AUGMENT = {True: "shifts_and_swap", False: "none"}
+
+
+def _hyperparameters(command):
+    """Add one option per hyperparameter; its help, choices and checks stand in `Recipe`."""
+    for field in reversed([f for f in fields(Recipe) if "help" in f.metadata]):
+        flag, kind = "--" + field.name.replace("_", "-"), field.type
+        if field.name == "augmentation":
+            flag, kind = "--augment/--no-augment", bool
+        elif kind is bool:
+            flag = f"{flag}/--no-{flag[2:]}"
+        elif field.metadata["choices"]:
+            kind = click.Choice(field.metadata["choices"])
+        elif kind == float | None:
+            kind = float
+        text = field.metadata["help"]
+        option = click.option(flag, field.name, type=kind, default=None, help=text)
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--arch", help="Architecture; see 'kpairs archs'.")
+@click.option("--recipe", "base", help="Another architecture's recipe, or a run's recipe.json.")
+@click.option(
+    "--loss-weights",
+    help="Weights of the comparison loss and of each digit loss, as 0.5,1 or by output name as "
+    "comparison=0.5,left_digit=1,right_digit=1.",
+)
+@_hyperparameters
+@click.option(
+    "--optimizer-option",
+    "optimizer_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another hyperparameter of the optimizer, such as epsilon=1e-7; may be repeated.",
+)
+@click.option("--out", type=click.Path(), help="Run folder.  [default: runs/<date>-<arch>]")
+@data_dir
+@device
+@threads
+@as_json
+def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
+    """Train an architecture by its report's recipe, every number of which can be overridden.
+
+    \b
+    kpairs train --arch auxws --loss-weights 0.5,1
+    kpairs train --arch ws --rounds 3 --epochs 10 --no-augment
+    kpairs train --recipe runs/2026-11-21-auxws/recipe.json
+    """
+    recipe = _resolve(arch, base, overrides)
+    from kpairs import train
+    from kpairs.cli.tables import console, error_table
+
+    progress = console(stderr=True)
+    weights = format_loss_weights(recipe.loss_weights)
+    progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}", highlight=False)
+    run = train(recipe, out, device=device, threads=threads, data_root=data_dir, progress=progress)
+    if as_json:
+        print_json({"run": str(run.path), **run.metrics})
+        return
+    screen = console()
+    rows, summary = run.metrics["rounds"], run.metrics["summary"]
+    screen.print(error_table(rows, summary, f"{recipe.arch}, {recipe.epochs} epochs"))
+    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}", highlight=False)
+
+
+def _resolve(arch, base, overrides):
+    """The recipe that the command line describes; all of it is checked before Keras is loaded."""
+    if not arch and not base:
+        raise click.UsageError("expected --arch NAME or --recipe FILE; 'kpairs archs' lists names")
+    recipe = load_recipe(base) if base else recipe_of(arch)
+    changes = {name: value for name, value in overrides.items() if value not in (None, ())}
+    if "augmentation" in changes:
+        changes["augmentation"] = _AUGMENT[changes["augmentation"]]
+    if "optimizer_options" in changes:
+        options = dict(map(_assignment, changes["optimizer_options"]))
+        changes["optimizer_options"] = {**recipe.optimizer_options, **options}
+    if "loss_weights" in changes:
+        changes["loss_weights"] = parse_loss_weights(changes["loss_weights"], arch or recipe.arch)
+        if arch:  # the given weights, not the recipe's, must fit the architecture
+            recipe = replace(recipe, arch=arch, loss_weights=changes["loss_weights"])
+    if arch:
+        recipe = recipe.for_arch(arch)
+    return replace(recipe, **changes)
+
+
+def _assignment(text):
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise click.BadParameter(f"expected NAME=NUMBER, received {text!r}") from None

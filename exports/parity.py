@@ -1,0 +1,77 @@
+"""Whether an exported file computes what its Keras model computes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kpairs.errors import ParityError
+from kpairs.outputs import decisions
+
+BATCHES = (1, 2, 7, 1000)
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outcome of a successful check.
+
+    Attributes:
+        pairs: number of pairs compared, all of them at every batch size.
+        batches: the batch sizes.
+        max_difference: largest absolute difference of each output by name.
+    """
+
+    pairs: int
+    batches: tuple[int, ...]
+    max_difference: dict[str, float]
+
+
+def check_parity(model, exported, pairs):
+    """Compare every output by name, at batches of 1, 2, 7 and 1000.
+
+    Args:
+        model: the Keras model.
+        exported: the `PairModel` loaded from the exported file.
+        pairs: a `PairSet`.
+
+    Returns:
+        A `Parity`.
+
+    Raises:
+        ParityError: names or order differ, an output differs by more than 1e-5 (relative to the
+            largest value of that output, where that is above 1), or a decision differs.
+    """
+    inputs = pairs.inputs()
+    expected = model.predict(inputs, batch_size=len(pairs), verbose=0)
+    if list(exported.outputs) != list(expected):
+        raise ParityError(
+            f"expected the outputs {list(expected)}, the exported file has {list(exported.outputs)}"
+        )
+    largest = dict.fromkeys(expected, 0.0)
+    for batch in BATCHES:
+        received = _predict_in_batches(exported, inputs, batch)
+        for name, kind in exported.outputs.items():
+            difference = float(np.abs(received[name] - expected[name]).max())
+            limit = TOLERANCE * max(1.0, float(np.abs(expected[name]).max()))
+            if not difference <= limit:  # NaN must fail too
+                raise ParityError(
+                    f"{name} at batch {batch}: expected differences up to {limit:.1e} from Keras, "
+                    f"received {difference:.1e}"
+                )
+            differing = decisions(received[name], kind) != decisions(expected[name], kind)
+            if differing.any():
+                raise ParityError(
+                    f"{name} at batch {batch}: expected Keras' decisions, "
+                    f"{differing.sum()} of {len(pairs)} differ"
+                )
+            largest[name] = max(largest[name], difference)
+    return Parity(len(pairs), BATCHES, largest)
+
+
+def _predict_in_batches(exported, inputs, batch):
+    count = len(inputs["left"])
+    parts = [
+        exported.predict(inputs["left"][i : i + batch], inputs["right"][i : i + batch])
+        for i in range(0, count, batch)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in exported.outputs}

@@ -1,0 +1,43 @@
+"""kpairs: given two images, say which one ranks higher.
+
+The public names load on first use, because importing Keras and torch takes seconds:
+
+>>> import kpairs
+>>> kpairs.RECIPES["auxws"].epochs
+40
+"""
+
+import os
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Keras reads its backend once, at import. Its own default is tensorflow, which kpairs does not
+# install; ~/.keras/keras.json is no sign of a choice, because Keras writes that file itself.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+_HOMES = {
+    "ARCHS": "kpairs.archs",
+    "Digits": "kpairs.data",
+    "PairSet": "kpairs.data",
+    "RECIPES": "kpairs.recipes",
+    "Recipe": "kpairs.recipes",
+    "Run": "kpairs.training",
+    "augment_pairs": "kpairs.data",
+    "build": "kpairs.archs",
+    "draw_pairs": "kpairs.data",
+    "evaluate": "kpairs.training",
+    "load_digits": "kpairs.data",
+    "train": "kpairs.training",
+}
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,62 @@
+"""Report 001, Haidinger, Olsen and Spahr (2019): one network, with less and more help.
+
+Table 1 gives the layers; its text extraction cuts the last one, and the authors' code adds a SELU
+and a dropout after the 10 units of the shared part, which the table does not show (SPEC 1.1).
+Dropout follows every hidden SELU.
+"""
+
+from keras import layers
+
+from kpairs.registry import arch
+from kpairs.wirings import chain, shared, stacked
+
+_COMPARISON = {"comparison": "logits"}
+_WITH_DIGITS = _COMPARISON | {"left_digit": "logits", "right_digit": "logits"}
+
+
+def _convolutions():
+    """14x14xC -> 64 features."""
+    return [
+        layers.Conv2D(32, 5),  # 10x10
+        layers.MaxPooling2D(2),  # 5x5
+        layers.Activation("selu"),
+        layers.Conv2D(64, 3),  # 3x3
+        layers.MaxPooling2D(3),  # 1x1
+        layers.Activation("selu"),
+        layers.Flatten(),
+    ]
+
+
+def _hidden(units, dropout):
+    return [layers.Dense(units, activation="selu"), layers.Dropout(dropout)]
+
+
+def _comparator(dropout):
+    """The last three linear layers, from any number of features to two logits."""
+    last = layers.Dense(2, name="comparison")
+    return [*_hidden(230, dropout), *_hidden(100, dropout), last]
+
+
+@arch(report="haidinger", source="Table 1, Simple CNN", outputs=_COMPARISON)
+def simple(left, right, *, classes=10, dropout=0.15):
+    """Both images as two channels of one convolutional network. 58,380 parameters."""
+    features = chain(_convolutions(), stacked(left, right))
+    return {"comparison": chain(_comparator(dropout), features)}
+
+
+@arch(report="haidinger", source="Table 1, Weight Sharing", outputs=_COMPARISON)
+def ws(left, right, *, classes=10, dropout=0.15):
+    """One shared network per image to 10 units, compared by a second one. 56,470 parameters."""
+    return {"comparison": auxws(left, right, classes=classes, dropout=dropout)["comparison"]}
+
+
+@arch(report="haidinger", source="Table 1, Auxiliary Loss & Weight Sharing", outputs=_WITH_DIGITS)
+def auxws(left, right, *, classes=10, dropout=0.15):
+    """`ws` whose 10 units per image are trained as that image's digit. 56,470 parameters."""
+    tower = [*_convolutions(), *_hidden(120, dropout), *_hidden(classes, dropout)]
+    digits = shared(tower, left, right)
+    return {
+        "comparison": chain([layers.Flatten(), *_comparator(dropout)], digits),
+        "left_digit": digits[:, 0],
+        "right_digit": digits[:, 1],
+    }

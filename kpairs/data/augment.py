@@ -1,0 +1,50 @@
+"""The augmentation of report 001: nine shifts, then both orders; 1,000 pairs become 18,000."""
+
+import numpy as np
+
+from kpairs.data.images import SIDE
+from kpairs.data.pairs import PairSet
+
+FACTOR = 18
+
+
+def augment_pairs(pairs, rng):
+    """Shift by one pixel and swap the order, as report 001 does once before training (SPEC 2).
+
+    Each image yields nine versions: itself and its shifts by one pixel in eight directions, filled
+    with zeros. The versions of the left and of the right image are permuted independently and
+    zipped, so each is used once per original pair. Then all pairs follow again with the order
+    swapped and the label recomputed; equal digits are "left <= right" both ways.
+
+    Args:
+        pairs: a `PairSet` of n pairs.
+        rng: a `numpy.random.Generator`.
+
+    Returns:
+        A `PairSet` of 18 n pairs; pair i's nine versions are rows 9 i to 9 i + 8, and row r + 9 n
+        is row r swapped.
+    """
+    shifted = PairSet(
+        _shuffled_shifts(pairs.left, rng),
+        _shuffled_shifts(pairs.right, rng),
+        np.repeat(pairs.left_digit, 9),
+        np.repeat(pairs.right_digit, 9),
+    )
+    swapped = shifted.swapped()
+    return PairSet(
+        *(
+            np.concatenate([getattr(shifted, name), getattr(swapped, name)])
+            for name in ("left", "right", "left_digit", "right_digit")
+        )
+    )
+
+
+def _shuffled_shifts(images, rng):
+    """(n, 14, 14, 1) -> (9 n, 14, 14, 1): each image's nine shifts in an order of its own."""
+    n = len(images)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = np.stack(
+        [padded[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)], axis=1
+    )
+    order = rng.permuted(np.tile(np.arange(9), (n, 1)), axis=1)
+    return shifts[np.arange(n)[:, None], order].reshape(9 * n, SIDE, SIDE, 1)

@@ -1,0 +1,116 @@
+"""From image files and arrays to what every model takes: (n, 14, 14, 1) float32 pixels in [0, 1]."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kpairs.errors import InputError
+
+SIDE = 14
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+_EXPECTED = f"{SIDE}x{SIDE} pixels, or a square whose side is a multiple of {SIDE} such as 28x28"
+
+
+def to_pixels(images, name="images"):
+    """Average-pool images down to 14x14 and scale them to [0, 1].
+
+    28x28 MNIST images become the 2x2 average-pooled 14x14 images of the reports (SPEC 0.1),
+    divided by 255.
+
+    Args:
+        images: `(n, height, width)` or `(n, height, width, 1)`; uint8 in 0..255, or float in
+            [0, 1]. Square, with a side that is a multiple of 14.
+        name: what to call the images in an error.
+
+    Returns:
+        `(n, 14, 14, 1)` float32 in [0, 1].
+
+    Raises:
+        InputError: another shape or dtype, NaN or infinite pixels, floats outside [0, 1].
+    """
+    images = np.asarray(images)
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    if images.ndim != 3:
+        raise InputError(f"{name}: expected shape (n, height, width), received {images.shape}")
+    n, height, width = images.shape
+    if height != width or height == 0 or height % SIDE:
+        raise InputError(f"{name}: expected {_EXPECTED}; received {height}x{width}")
+    if images.dtype == np.uint8:
+        scale = 255.0
+    elif np.issubdtype(images.dtype, np.floating):
+        scale = 1.0
+        _check_range(images, name)
+    else:
+        raise InputError(
+            f"{name}: expected uint8 in 0..255 or float in [0, 1], received {images.dtype}"
+        )
+    factor = height // SIDE
+    blocks = images.reshape(n, SIDE, factor, SIDE, factor)
+    means = blocks.mean(axis=(2, 4), dtype=np.float64) / scale
+    return means.astype(np.float32)[..., None]
+
+
+def write_samples(digits, folder):
+    """Write the first image of each class of a `Digits` as `<class>.png`; returns the paths.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for label, name in enumerate(digits.classes):
+        image = digits.images[np.argmax(digits.labels == label)]
+        if image.dtype != np.uint8:
+            image = np.rint(255 * image).astype(np.uint8)
+        paths.append(folder / f"{name}.png")
+        Image.fromarray(image).save(paths[-1])
+    return paths
+
+
+def _check_range(images, name):
+    finite = np.isfinite(images)
+    if not finite.all():
+        raise InputError(
+            f"{name}: expected finite pixels, received {np.count_nonzero(~finite)} NaN or infinite"
+        )
+    if images.size and (images.min() < 0 or images.max() > 1):
+        raise InputError(
+            f"{name}: expected float pixels in [0, 1], received {images.min():g} to "
+            f"{images.max():g}; pass 0..255 as uint8"
+        )
+
+
+def read_image(path):
+    """Read one grayscale image file as `(1, 14, 14, 1)` float32 pixels in [0, 1].
+
+    Colour becomes luminance; transparent pixels become black, MNIST's background.
+
+    Raises:
+        InputError: no such file, not an image, a truncated one, or a size that `to_pixels` refuses.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _MODES:
+                raise InputError(
+                    f"{path}: expected an 8-bit grey or colour image, received mode {image.mode}"
+                )
+            image = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, "black")
+            grey = np.asarray(Image.alpha_composite(black, image).convert("L"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such image file") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: expected an image ({', '.join(SUFFIXES)}), received something else"
+        ) from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: the image cannot be read: {error}") from error
+    return to_pixels(grey[None], str(path))

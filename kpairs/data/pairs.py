@@ -1,0 +1,86 @@
+"""Pairs of images by the course protocol that all five reports share (SPEC 0.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kpairs.data.images import SIDE, to_pixels
+from kpairs.errors import InputError
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """n pairs of images with their labels.
+
+    Attributes:
+        left, right: `(n, 14, 14, 1)` float32 pixels in [0, 1].
+        left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    left_digit: np.ndarray
+    right_digit: np.ndarray
+
+    def __post_init__(self):
+        expected = (len(self.left_digit), SIDE, SIDE, 1)
+        for name in ("left", "right"):
+            received = getattr(self, name).shape
+            if received != expected:
+                raise InputError(f"{name} images: expected shape {expected}, received {received}")
+        if self.left_digit.shape != self.right_digit.shape:
+            raise InputError(
+                f"right_digit: expected {len(self.left_digit)} labels, "
+                f"received {len(self.right_digit)}"
+            )
+
+    def __len__(self):
+        return len(self.left_digit)
+
+    @property
+    def comparison(self):
+        """`(n,)` int64: 1 where left <= right (equal digits included), else 0."""
+        return (self.left_digit <= self.right_digit).astype(np.int64)
+
+    def inputs(self):
+        """The model inputs by name."""
+        return {"left": self.left, "right": self.right}
+
+    def targets(self, outputs):
+        """The targets of the named outputs, as a dict."""
+        return {name: getattr(self, name) for name in outputs}
+
+    def swapped(self):
+        """The same pairs with left and right exchanged."""
+        return PairSet(self.right, self.left, self.right_digit, self.left_digit)
+
+
+def draw_pairs(digits, count, rng):
+    """Draw pairs without replacement: no image occurs twice.
+
+    One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
+    are the pairs.
+
+    Args:
+        digits: the `Digits` of one split.
+        count: number of pairs.
+        rng: a `numpy.random.Generator`.
+
+    Returns:
+        A `PairSet` of `count` pairs.
+
+    Raises:
+        InputError: the split holds fewer than `2 * count` images.
+    """
+    if count < 1 or 2 * count > len(digits):
+        raise InputError(
+            f"{digits.name}: {count} pairs need {2 * count} different images, "
+            f"received {len(digits)}; at most {len(digits) // 2} pairs can be drawn"
+        )
+    left, right = rng.permutation(len(digits))[: 2 * count].reshape(count, 2).T
+    return PairSet(
+        to_pixels(digits.images[left], digits.name),
+        to_pixels(digits.images[right], digits.name),
+        digits.labels[left],
+        digits.labels[right],
+    )

@@ -1,0 +1,35 @@
+"""The errors that a user can cause, each with the exit code of the command line."""
+
+from difflib import get_close_matches
+
+
+class KpairsError(ValueError):
+    """Something failed for a reason that the message explains. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(KpairsError):
+    """A name, number or combination of options that kpairs does not know. Exit code 2."""
+
+    exit_code = 2
+
+
+class ParityError(KpairsError):
+    """An exported model disagrees with the model it was made from. Exit code 3."""
+
+    exit_code = 3
+
+
+class InputError(KpairsError):
+    """A file or array that is missing, corrupt or of the wrong shape. Exit code 4."""
+
+    exit_code = 4
+
+
+def unknown(kind, received, known):
+    """The `UsageError` for a name that is not among `known`, with the nearest valid names."""
+    known = sorted(known)
+    near = get_close_matches(str(received).lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
+    return UsageError(f"unknown {kind} {received!r}: {hint}")

@@ -1,0 +1,35 @@
+"""What the numbers of an output mean, and how they become probabilities. NumPy only."""
+
+import numpy as np
+
+# Kind of an output -> what it holds. The registry and every exported file name the kind, so that
+# nothing ever has to guess it from the numbers.
+OUTPUT_KINDS = {
+    "logits": "unnormalised log-probabilities; their softmax is the probabilities",
+}
+
+
+def probabilities(values, kind):
+    """Turn a model output into probabilities.
+
+    Args:
+        values: `(batch, n)` float32 output of a model.
+        kind: a key of `OUTPUT_KINDS`.
+
+    Returns:
+        `(batch, n)` float64; each row sums to 1. For `comparison`, column 1 is
+        P(left <= right).
+
+    Raises:
+        KeyError: an unknown kind.
+    """
+    if kind not in OUTPUT_KINDS:
+        raise KeyError(kind)
+    values = np.asarray(values, np.float64)
+    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def decisions(values, kind):
+    """The most probable class of each row: `(batch, n)` -> `(batch,)` int64."""
+    return probabilities(values, kind).argmax(axis=-1)

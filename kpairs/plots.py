@@ -1,0 +1,96 @@
+"""Every picture that kpairs draws, with matplotlib and no display."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kpairs.files import atomic_path
+
+_COLUMNS = 8
+
+
+def _save(figure, path):
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def draw_pair_sheet(pairs, classes, path, title, count=32):
+    """Draw the first pairs side by side with their classes and the target of `comparison`.
+
+    Args:
+        pairs: a `PairSet`.
+        classes: class names in rank order.
+        path: the image file to write; its suffix chooses the format.
+        title: heading of the sheet.
+        count: number of pairs.
+    """
+    count = min(count, len(pairs))
+    columns = min(_COLUMNS, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.2 * rows + 0.5), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    gap = np.ones((pairs.left.shape[1], 1))
+    for i, axis in enumerate(axes[:count]):
+        both = np.hstack([pairs.left[i, :, :, 0], gap, pairs.right[i, :, :, 0]])
+        axis.imshow(both, cmap="gray", vmin=0, vmax=1)
+        left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
+        holds = pairs.comparison[i] == 1
+        relation, color = ("≤", "tab:green") if holds else (">", "tab:red")
+        axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color)
+    _save(figure, path)
+
+
+def draw_curves(histories, path, title):
+    """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std.
+
+    Args:
+        histories: one list of epoch rows per round, as `Run.history` gives them.
+        path: the image file to write.
+        title: heading.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    rounds = len(histories)
+    figure.suptitle(title if rounds == 1 else f"{title}, mean ± std of {rounds} rounds")
+    loss_axis, error_axis = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in histories[0]]
+    names = [n.removeprefix("train_") for n in histories[0][0] if n.startswith("train_")]
+    losses = [n for n in names if n.endswith("_loss")] or ["loss"]
+    for number, name in enumerate(losses):
+        for split, style in (("train", "-"), ("test", "--")):
+            values = _stack(histories, f"{split}_{name}")
+            label = f"{split} {name.removesuffix('_loss').replace('_', ' ')}"
+            _band(loss_axis, epochs, values, label, f"C{number}", style)
+    loss_axis.set(xlabel="epoch", ylabel="loss", yscale="log")
+    outputs = [n.removesuffix("_accuracy") for n in names if n.endswith("_accuracy")]
+    for number, output in enumerate(outputs):
+        for split, style in (("train", "-"), ("test", "--")):
+            values = 100 * (1 - _stack(histories, f"{split}_{output}_accuracy"))
+            _band(
+                error_axis,
+                epochs,
+                values,
+                f"{split} {output.replace('_', ' ')}",
+                f"C{number}",
+                style,
+            )
+    error_axis.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None))
+    for axis in (loss_axis, error_axis):
+        axis.grid(alpha=0.3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _stack(histories, column):
+    """(rounds, epochs) values of one history column."""
+    return np.array([[row[column] for row in history] for history in histories])
+
+
+def _band(axis, epochs, values, label, color, style):
+    mean = values.mean(axis=0)
+    axis.plot(epochs, mean, style, color=color, label=label, marker="." if len(mean) == 1 else None)
+    if len(values) > 1:
+        std = values.std(axis=0, ddof=1)
+        axis.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)

@@ -1,0 +1,100 @@
+"""The table of architectures, and how one becomes a Keras model."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import keras
+
+from kpairs.data.images import SIDE
+from kpairs.errors import KpairsError, UsageError, unknown
+from kpairs.outputs import OUTPUT_KINDS
+
+ARCHS: dict[str, "Architecture"] = {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A registered architecture.
+
+    Attributes:
+        name: its function's name: registry key, command-line name and value in result files.
+        report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
+        source: report table or paper, for a reader to hold it against.
+        outputs: kind of each named output, a key of `kpairs.outputs.OUTPUT_KINDS`, in order.
+        function: `(left, right, *, classes, ...) -> {output name: tensor}`.
+    """
+
+    name: str
+    report: str
+    source: str
+    outputs: Mapping[str, str]
+    function: Callable
+
+    @property
+    def options(self):
+        """The keyword arguments that the function takes, with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def arch(*, report, source, outputs):
+    """Register the decorated function as an architecture under its own name.
+
+    Args:
+        report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
+        source: where it is described.
+        outputs: kind of each named output, in order; `comparison` comes first.
+
+    Raises:
+        ValueError: the name is taken, or an output's kind is unknown.
+    """
+
+    def register(function):
+        name = function.__name__
+        if name in ARCHS:
+            raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
+        for kind in outputs.values():
+            if kind not in OUTPUT_KINDS:
+                raise unknown("output kind", kind, OUTPUT_KINDS)
+        ARCHS[name] = Architecture(name, report, source, dict(outputs), function)
+        return function
+
+    return register
+
+
+def build(name, classes=10, **options):
+    """Build the Keras model of a registered architecture.
+
+    Args:
+        name: a key of `ARCHS`.
+        classes: number of ranks, the width of each digit output.
+        **options: the architecture's own arguments, such as `dropout`.
+
+    Returns:
+        A functional `keras.Model` from `{"left", "right"}`, each `(batch, 14, 14, 1)` float32
+        pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2)
+        and, where there are digit heads, `left_digit` and `right_digit` (batch, classes).
+
+    Raises:
+        UsageError: an unknown architecture or argument.
+    """
+    if name not in ARCHS:
+        raise unknown("architecture", name, ARCHS)
+    architecture = ARCHS[name]
+    if excess := set(options) - set(architecture.options):
+        expected = ", ".join(architecture.options)
+        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
+    left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
+    outputs = architecture.function(left, right, classes=classes, **options)
+    if list(outputs) != list(architecture.outputs):
+        raise KpairsError(
+            f"{name} returned outputs {list(outputs)}, registered {list(architecture.outputs)}"
+        )
+    return keras.Model({"left": left, "right": right}, outputs, name=name)
+
+
+def trainable_parameters(model):
+    """Number of trainable parameters; Keras' `count_params` adds batch-norm statistics."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -1,0 +1,246 @@
+"""Training and evaluating rounds: data drawn anew, a fresh model, one fit."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from kpairs import seeds
+from kpairs.archs import ARCHS, build
+from kpairs.data import augment_pairs, draw_pairs, load_digits
+from kpairs.errors import InputError, UsageError, unknown
+from kpairs.files import atomic_path, write_json
+from kpairs.initialization import initialize
+from kpairs.outputs import decisions
+from kpairs.plots import draw_curves
+from kpairs.recipes import check_loss_weights
+from kpairs.training.callbacks import HistoryFile, LiveProgress, StopOnNonFinite
+from kpairs.training.environment import compute, describe
+from kpairs.training.runs import Run
+
+_EVALUATION_BATCH = 1000
+
+
+def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progress=None):
+    """Train a recipe's rounds into a new run folder.
+
+    Round r draws its training pairs, test pairs, initial weights, order and dropout from
+    (seed, r) alone, so rounds can be repeated one by one, and on a CPU with the same number of
+    threads the same recipe gives the same weights bit for bit. Seeds Python's, NumPy's and the
+    backend's global generators.
+
+    Args:
+        recipe: a `Recipe`.
+        out: the run folder; default `runs/<date>-<arch>`.
+        device: "auto" (a GPU if there is one), "cpu" or "gpu".
+        threads: CPU threads.
+        data_root: cache folder of the digit images.
+        progress: a `rich.console.Console` for live progress; None for silence.
+
+    Returns:
+        The finished `Run`.
+
+    Raises:
+        UsageError, InputError: see `Recipe` and `load_digits`.
+        KpairsError: the folder exists or cannot be written, the loss became NaN or infinite, ...
+        KeyboardInterrupt: interrupted; its message says what is saved.
+    """
+    check_architecture(recipe)
+    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    draw_round(recipe, 1, *splits, augment=False)  # too few images: say so before the folder exists
+    with compute(device, threads) as device_name:
+        run = Run.create(recipe, out)
+        environment = describe(device_name, threads)
+        environment["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(run.path / "environment.json", environment)
+        for number in range(1, recipe.rounds + 1):
+            try:
+                _train_round(run, number, *splits, progress)
+            except KeyboardInterrupt as error:
+                done = f"{len(run.rounds)} of {recipe.rounds} rounds are finished"
+                raise KeyboardInterrupt(
+                    f"interrupted in round {number}; {done}, saved in {run.path}"
+                ) from error
+    return run
+
+
+def check_architecture(recipe):
+    """Refuse a recipe whose architecture or loss weights do not fit the registry.
+
+    Raises:
+        UsageError: an unknown architecture, or loss weights that do not name its outputs.
+    """
+    if recipe.arch not in ARCHS:
+        raise unknown("architecture", recipe.arch, ARCHS)
+    architecture = ARCHS[recipe.arch]
+    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
+    if (recipe.dropout is None) == ("dropout" in architecture.options):
+        has = "dropout layers" if recipe.dropout is None else "no dropout layers"
+        raise UsageError(f"{recipe.arch} has {has}, received dropout {recipe.dropout}")
+
+
+def draw_round(recipe, number, train_digits, test_digits, augment=True):
+    """The training pairs (augmented) and test pairs of one round, as two `PairSet`s."""
+    rng = seeds.generator(recipe.seed, number, "pairs")
+    train_pairs = draw_pairs(train_digits, recipe.pairs, rng)
+    test_pairs = draw_pairs(test_digits, recipe.test_pairs, rng)
+    if augment and recipe.augmentation == "shifts_and_swap":
+        rng = seeds.generator(recipe.seed, number, "augmentation")
+        train_pairs = augment_pairs(train_pairs, rng)
+    return train_pairs, test_pairs
+
+
+def build_round(recipe, number, classes):
+    """The compiled model of one round, with that round's initial weights."""
+    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
+    options = {} if recipe.dropout is None else {"dropout": recipe.dropout}
+    model = build(recipe.arch, classes, **options)
+    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
+    compile_model(model, recipe)
+    return model
+
+
+def compile_model(model, recipe):
+    """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
+
+    Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
+    anything else by position (see `check_loss_weights`).
+    """
+    if recipe.l2:
+        for variable in model.trainable_variables:
+            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
+    outputs = ARCHS[recipe.arch].outputs
+    # Keras puts the output's name before a metric's only where there are several outputs.
+    accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
+    settings = {"learning_rate": recipe.learning_rate, **recipe.optimizer_options}
+    model.compile(
+        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": settings}),
+        loss={n: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in outputs},
+        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
+        metrics={n: [keras.metrics.SparseCategoricalAccuracy(accuracy)] for n in outputs},
+    )
+
+
+def _train_round(run, number, train_digits, test_digits, console):
+    recipe = run.recipe
+    outputs = ARCHS[recipe.arch].outputs
+    train_pairs, test_pairs = draw_round(recipe, number, train_digits, test_digits)
+    model = build_round(recipe, number, len(train_digits.classes))
+    folder = run.folder(number)
+    folder.mkdir()
+    progress = LiveProgress(number, recipe.rounds, outputs, console or Console(quiet=True))
+    started = time.perf_counter()
+    try:
+        model.fit(
+            train_pairs.inputs(),
+            train_pairs.targets(outputs),
+            batch_size=recipe.batch_size,
+            epochs=recipe.epochs,
+            shuffle=recipe.shuffle,
+            validation_data=(test_pairs.inputs(), test_pairs.targets(outputs)),
+            validation_batch_size=_EVALUATION_BATCH,
+            callbacks=[
+                HistoryFile(folder / "history.csv"),
+                StopOnNonFinite(recipe.learning_rate),
+                progress,
+            ],
+            verbose=0,
+        )
+    finally:
+        progress.close()
+    seconds = time.perf_counter() - started
+    with atomic_path(folder / "model.keras") as temporary:
+        model.save(temporary)
+    run.add_round(
+        {
+            "round": number,
+            "epochs": recipe.epochs,
+            "train": errors(model, train_pairs, outputs),
+            "test": errors(model, test_pairs, outputs),
+            "seconds": round(seconds, 2),
+        }
+    )
+    draw_curves([run.history(n) for n in run.rounds], run.path / "curves.png", recipe.arch)
+
+
+def errors(model, pairs, outputs):
+    """Error rates of a model in inference mode.
+
+    Args:
+        model: a Keras model with these outputs.
+        pairs: a `PairSet`.
+        outputs: kind of each named output, as the registry gives it.
+
+    Returns:
+        `comparison_error_pct`, and with digit outputs `digit_error_pct` over both images, in
+        percent.
+    """
+    values = model.predict(pairs.inputs(), batch_size=_EVALUATION_BATCH, verbose=0)
+    wrong = {
+        name: decisions(values[name], kind) != getattr(pairs, name)
+        for name, kind in outputs.items()
+    }
+    rates = {"comparison_error_pct": _percent(wrong["comparison"])}
+    if "left_digit" in wrong:
+        both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])
+        rates["digit_error_pct"] = _percent(both)
+    return rates
+
+
+def _percent(wrong):
+    return round(100 * float(np.mean(wrong)), 6)
+
+
+def evaluate(run, *, device="auto", threads=1, data_root=None, test_pairs=None):
+    """Evaluate each finished round of a run on pairs drawn again from its recipe.
+
+    Args:
+        run: a `Run`.
+        device, threads: see `train`.
+        data_root: cache folder of the digit images.
+        test_pairs: number of test pairs; default the recipe's, which are those of the training.
+
+    Returns:
+        A list of rows like those of `run.metrics["rounds"]`.
+
+    Raises:
+        InputError: no finished round, a model that cannot be read, or missing data.
+    """
+    recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
+    check_architecture(recipe)
+    if not run.rounds:
+        raise InputError(f"{run.path}: expected a finished round, received none")
+    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    outputs = ARCHS[recipe.arch].outputs
+    rows = []
+    with compute(device, threads):
+        for number in run.rounds:
+            model = load_round(run, number, len(splits[0].classes))
+            train_pairs, drawn_test_pairs = draw_round(recipe, number, *splits)
+            train, test = (errors(model, p, outputs) for p in (train_pairs, drawn_test_pairs))
+            rows.append({"round": number, "train": train, "test": test})
+    return rows
+
+
+def load_round(run, number, classes):
+    """The trained model of one round: rebuilt from the registry, weights read from its file.
+
+    Only arrays are read from the file, never a model's code or configuration.
+
+    Raises:
+        InputError: no such round, or a file that does not hold this architecture's weights.
+    """
+    file = run.model_file(number)
+    options = {} if run.recipe.dropout is None else {"dropout": run.recipe.dropout}
+    model = build(run.recipe.arch, classes, **options)
+    try:
+        model.load_weights(file)
+    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{file}: expected the weights of {run.recipe.arch}, cannot read them: {first}"
+        ) from error
+    return model

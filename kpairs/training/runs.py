@@ -1,0 +1,158 @@
+"""Run folders: everything that one training leaves behind.
+
+```
+runs/2026-11-21-auxws/
+    recipe.json        the resolved recipe: `kpairs train --recipe` repeats the run from it
+    environment.json   versions, backend, device, threads, hardware, time
+    metrics.json       error rates of every finished round, and their mean and deviation
+    curves.png         losses and errors per epoch
+    round-01/          history.csv (one row per epoch) and model.keras
+```
+
+Nothing here imports Keras, so that a folder that cannot be made is reported at once.
+"""
+
+import csv
+import json
+import statistics
+from datetime import date
+from pathlib import Path
+
+from kpairs.errors import InputError, KpairsError
+from kpairs.files import write_json, write_text
+from kpairs.recipes import Recipe
+
+RUNS = Path("runs")
+
+
+class Run:
+    """One run folder.
+
+    Attributes:
+        path: the folder.
+        recipe: the resolved recipe.
+        metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
+    """
+
+    def __init__(self, path, recipe, metrics):
+        self.path, self.recipe, self.metrics = Path(path), recipe, metrics
+
+    @classmethod
+    def create(cls, recipe, out=None):
+        """Make a new run folder and write the recipe into it.
+
+        Args:
+            recipe: the `Recipe`.
+            out: the folder; default `runs/<date>-<arch>`, with a number where that is taken.
+
+        Raises:
+            KpairsError: `out` exists and is not an empty folder, or cannot be written.
+        """
+        try:
+            path = _claim(Path(out)) if out else _claim_next(recipe)
+            write_text(path / "recipe.json", recipe.to_json())
+        except OSError as error:
+            raise KpairsError(f"{out or RUNS}: cannot make a run folder here: {error}") from error
+        return cls(path, recipe, {"rounds": [], "summary": {}})
+
+    @classmethod
+    def open(cls, path):
+        """Read an existing run folder.
+
+        Raises:
+            InputError: not a run folder, or one whose files cannot be read.
+        """
+        path = Path(path)
+        try:
+            recipe = Recipe.from_json((path / "recipe.json").read_text(), path / "recipe.json")
+            file = path / "metrics.json"
+            metrics = json.loads(file.read_text()) if file.is_file() else {"rounds": []}
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(
+                f"{path}: expected a run folder made by 'kpairs train'; {error}"
+            ) from error
+        return cls(path, recipe, metrics)
+
+    @classmethod
+    def latest(cls, root=RUNS):
+        """The run in `root` that finished a round last.
+
+        Raises:
+            InputError: there is none.
+        """
+        files = sorted(Path(root).glob("*/metrics.json"), key=lambda f: f.stat().st_mtime)
+        if not files:
+            raise InputError(
+                f"{root}: no finished run here; expected a run folder, or run 'kpairs train' first"
+            )
+        return cls.open(files[-1].parent)
+
+    @property
+    def rounds(self):
+        """Numbers of the finished rounds."""
+        return [row["round"] for row in self.metrics["rounds"]]
+
+    def folder(self, number):
+        """The folder of one round, numbered from 1."""
+        return self.path / f"round-{number:02d}"
+
+    def model_file(self, number):
+        """The model of one finished round.
+
+        Raises:
+            InputError: that round is not finished, or its model is gone.
+        """
+        file = self.folder(number) / "model.keras"
+        if number not in self.rounds or not file.is_file():
+            done = ", ".join(map(str, self.rounds)) or "none"
+            raise InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
+        return file
+
+    def history(self, number):
+        """One round's history: a list of dicts, one per epoch, with float values."""
+        with open(self.folder(number) / "history.csv", newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def add_round(self, row):
+        """Record a finished round's metrics and renew the summary."""
+        self.metrics["rounds"].append(row)
+        self.metrics["summary"] = summarize(self.metrics["rounds"])
+        write_json(self.path / "metrics.json", self.metrics)
+
+
+def summarize(rounds):
+    """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
+    summary = {}
+    for split in ("train", "test"):
+        summary[split] = {}
+        for name in rounds[0][split]:
+            values = [row[split][name] for row in rounds]
+            summary[split][name] = {
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+                "rounds": len(values),
+            }
+    return summary
+
+
+def _claim(path):
+    """Make the folder `path`, or take it if it is empty."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise KpairsError(
+            f"{path} exists already and is never overwritten; choose another --out or remove it"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _claim_next(recipe):
+    base = f"{date.today().isoformat()}-{recipe.arch}"
+    RUNS.mkdir(exist_ok=True)
+    number = 1
+    while True:
+        path = RUNS / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
