@@ -85,7 +85,8 @@ class PairModel:
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
         names = list(self.outputs)
-        return dict(zip(names, self._session.run(names, {"left": left, "right": right})))
+        values = self._session.run(names, {"left": left, "right": right})
+        return dict(zip(names, values, strict=True))
 
     def predict_probabilities(self, left, right):
         """As `predict`, turned into probabilities: `{output name: (batch, n) float64}`.

@@ -15,7 +15,9 @@ from kpairs.errors import InputError, UsageError, unknown
 AUGMENTATIONS = ("none", "shifts_and_swap")
 INITIALIZATIONS = ("torch", "keras")
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
-# reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7).
+# reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). Keras' Adam adds
+# epsilon before the bias correction and torch's after it, so that gradients near epsilon move
+# differently in the first steps.
 OPTIMIZERS = {
     "adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
 }
@@ -273,7 +275,7 @@ def load_recipe(name):
 
 RECIPES: dict[str, Recipe] = {}
 
-# Report 001, section 3 and its authors' code (SPEC 2): 18,000 augmented pairs, images scaled to
+# Report 001, section 3 and its authors' code: 18,000 augmented pairs, images scaled to
 # [0, 1]; 84.1 % (simple), 87.2 % (ws) and 97.1 % (auxws) test accuracy after the last epoch.
 _HAIDINGER = Recipe(
     arch="auxws",

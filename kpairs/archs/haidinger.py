@@ -1,8 +1,9 @@
 """Report 001, Haidinger, Olsen and Spahr (2019): one network, with less and more help.
 
-Table 1 gives the layers; its text extraction cuts the last one, and the authors' code adds a SELU
-and a dropout after the 10 units of the shared part, which the table does not show (SPEC 1.1).
-Dropout follows every hidden SELU.
+Layers as in Table 1, which leaves out one thing: in the authors' code the 10 units of the shared
+part have a SELU and a dropout too, so the digit "logits" are never below -1.758 and are dropped
+out in training. The code made the reported numbers and is followed. Dropout follows every hidden
+SELU.
 """
 
 from keras import layers

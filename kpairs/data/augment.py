@@ -9,7 +9,7 @@ FACTOR = 18
 
 
 def augment_pairs(pairs, rng):
-    """Shift by one pixel and swap the order, as report 001 does once before training (SPEC 2).
+    """Shift by one pixel and swap the order, as report 001's code does once before training.
 
     Each image yields nine versions: itself and its shifts by one pixel in eight directions, filled
     with zeros. The versions of the left and of the right image are permuted independently and

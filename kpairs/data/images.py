@@ -1,4 +1,4 @@
-"""From image files and arrays to what every model takes: (n, 14, 14, 1) float32 pixels in [0, 1]."""
+"""From image files and arrays to the pixels that every model takes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _EXPECTED = f"{SIDE}x{SIDE} pixels, or a square whose side is a multiple of {SID
 def to_pixels(images, name="images"):
     """Average-pool images down to 14x14 and scale them to [0, 1].
 
-    28x28 MNIST images become the 2x2 average-pooled 14x14 images of the reports (SPEC 0.1),
+    28x28 MNIST images become the 2x2 average-pooled 14x14 images of the reports,
     divided by 255.
 
     Args:

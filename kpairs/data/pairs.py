@@ -1,4 +1,4 @@
-"""Pairs of images by the course protocol that all five reports share (SPEC 0.1)."""
+"""Pairs of images by the course protocol that all five reports share."""
 
 from dataclasses import dataclass
 

@@ -139,7 +139,7 @@ def available(key, root=None, fetch=True):
 
 
 def _load_folder(folder, split):
-    """IDX files in the folder itself, in its raw/, or in a torchvision layout; else class folders."""
+    """IDX files in the folder, its raw/ or a torchvision layout inside it; else class folders."""
     places = [folder, folder / "raw", *(s.folder(folder) for s in SOURCES.values())]
     for place in places:
         for source in SOURCES.values():

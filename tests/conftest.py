@@ -1,0 +1,73 @@
+"""Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from idx_writer import write_idx
+
+from kpairs.data import Digits, load_digits
+from kpairs.recipes import RECIPES
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The two splits of the real MNIST."""
+    return {split: load_digits("mnist", split) for split in ("train", "test")}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20190922)
+
+
+@pytest.fixture
+def noise_digits(rng, tmp_path):
+    """400 noise images of ten classes, all different."""
+    images = rng.integers(0, 256, (400, 28, 28), dtype=np.uint8)
+    classes = tuple("0123456789")
+    return Digits(images, rng.permutation(np.arange(400) % 10), classes, "noise", tmp_path)
+
+
+@pytest.fixture
+def tiny():
+    """A recipe that trains in a second: `tiny("auxws", epochs=2)`."""
+
+    def make(arch, **changes):
+        small = {"pairs": 40, "test_pairs": 30, "epochs": 1, "batch_size": 20}
+        return replace(RECIPES[arch], **{"augmentation": "none", **small, **changes})
+
+    return make
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty current folder, so that runs/ lands there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def idx_folder(tmp_path, rng):
+    """A folder of small MNIST-like IDX files: 200 training and 100 test images, ten classes."""
+    folder = tmp_path / "idx"
+    for prefix, count in (("train", 200), ("t10k", 100)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path, rng):
+    """Class folders 1, 2 and 10 of 20 PNGs each, 28x28 and 56x56."""
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    for label, name in enumerate(("1", "2", "10")):
+        (folder / name).mkdir(parents=True)
+        for i in range(20):
+            side = 28 if i % 2 else 56
+            image = rng.integers(0, 80, (side, side), dtype=np.uint8) + np.uint8(80 * label)
+            Image.fromarray(image).save(folder / name / f"{i}.png")
+    return folder
