@@ -5,7 +5,6 @@ at once.
 """
 
 import errno
-import sys
 
 import click
 
@@ -55,6 +54,3 @@ def main():
 
 for command in (train, evaluate, archs, data, export, predict):
     main.add_command(command)
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,8 +19,9 @@ def predict(model, left, right, as_json):
     from kpairs.data.images import read_image
     from kpairs.exports.runtime import PairModel
 
+    images = read_image(left), read_image(right)
     loaded = PairModel.load(model)
-    rows = loaded.predict_probabilities(read_image(left), read_image(right))
+    rows = loaded.predict_probabilities(*images)
     holds = float(rows["comparison"][0, 1])
     answer = {
         "left": left,

@@ -76,7 +76,7 @@ def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
-    screen.print(error_table(rows, summary, f"{recipe.arch}, {recipe.epochs} epochs"))
+    screen.print(error_table(rows, summary, f"{recipe.arch}, error after epoch {recipe.epochs}"))
     screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}", highlight=False)
 
 

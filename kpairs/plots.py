@@ -75,6 +75,7 @@ def draw_curves(histories, path, title):
                 f"C{number}",
                 style,
             )
+    figure.supxlabel("train: running means in training mode; test: at the epoch's end", fontsize=8)
     error_axis.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None))
     for axis in (loss_axis, error_axis):
         axis.grid(alpha=0.3)

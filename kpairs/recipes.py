@@ -138,27 +138,32 @@ class Recipe:
         return cls(**values)
 
 
+def _is_number(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+# What a field of each type holds, and how to tell.
+_KINDS = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("a name", lambda value: isinstance(value, str)),
+    int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    float: ("a finite number", _is_number),
+    float | None: ("a finite number or none", lambda v: v is None or _is_number(v)),
+    Mapping[str, float]: (
+        "a mapping of names to finite numbers",
+        lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
+    ),
+}
+
+
 def _check(f, value):
-    kind, rules = f.type, f.metadata
-    optional = kind == float | None
-    if optional and value is None:
-        return
-    if kind in (float, float | None):
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = good and math.isfinite(value)
-    elif kind is int:
-        good = isinstance(value, int) and not isinstance(value, bool)
-    elif kind in (bool, str):
-        good = isinstance(value, kind)
-    else:
-        good = isinstance(value, Mapping)
-    if not good:
-        wanted = (
-            "a finite number"
-            if kind in (float, float | None)
-            else getattr(kind, "__name__", "a mapping of names to numbers")
-        )
+    wanted, is_kind = _KINDS[f.type]
+    if not is_kind(value):
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
+    if value is None:
+        return
+    rules = f.metadata
     choices = rules.get("choices")
     if choices and value not in choices:
         raise unknown(f.name, value, choices)

@@ -31,7 +31,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `KpairsError` as soon as the loss is NaN or infinite."""
+    """Raises `KpairsError` as soon as the training loss, or an epoch's test loss, is not finite."""
 
     def __init__(self, learning_rate):
         super().__init__()
@@ -41,10 +41,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
+        self._check("loss", logs["loss"], f", step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check("test loss", logs["val_loss"])
+
+    def _check(self, name, loss, step=""):
+        if not math.isfinite(loss):
             raise KpairsError(
-                f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}; "
-                f"expected a finite loss. The learning rate is {self.learning_rate:g}: try less"
+                f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
+                f"number. The learning rate is {self.learning_rate:g}: try less"
             )
 
 

@@ -1,0 +1,5 @@
+"""`python -m kpairs.cli`, where the `kpairs` script is not on the path."""
+
+from kpairs.cli import main
+
+main(prog_name="kpairs")

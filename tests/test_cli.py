@@ -1,0 +1,219 @@
+"""The command line as a user meets it: every command, every refusal, and Ctrl-C."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pytest
+from click.testing import CliRunner
+
+from kpairs.cli import main
+from kpairs.recipes import RECIPES, Recipe
+
+TINY = ["--pairs", "40", "--test-pairs", "30", "--epochs", "1", "--no-augment"]
+
+
+def kpairs(*arguments, expect=0):
+    """Run a command in this process; its output, or for a refusal its one line."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="kpairs")
+    assert result.exit_code == expect, result.output + result.stderr
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    if expect:
+        assert "Traceback" not in result.stderr
+        return result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def run(workplace):
+    """A trained run of auxws."""
+    kpairs("train", "--arch", "auxws", "--loss-weights", "0.5,1", *TINY, "--out", "run")
+    return workplace / "run"
+
+
+def test_the_whole_path_from_digits_to_a_prediction(workplace):
+    text = kpairs("train", "--arch", "auxws", "--loss-weights", "0.5,1", *TINY, "--rounds", "2")
+    assert "mean ± std" in text
+    (folder,) = (workplace / "runs").iterdir()
+    assert f"saved in runs/{folder.name}" in text
+    rows = json.loads(kpairs("evaluate", "--json"))
+    assert [row["test"] for row in rows["rounds"]] == [
+        row["test"] for row in json.loads((folder / "metrics.json").read_text())["rounds"]
+    ]
+    assert "mean ± std" in kpairs("evaluate", folder)
+    text = kpairs("export", "--onnx")
+    assert "every decision is the same" in text
+    kpairs("data", "--samples", "samples", "--sheet", "sheet.png", "--split", "test")
+    assert (workplace / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    model = folder / "auxws.onnx"
+    answer = json.loads(kpairs("predict", model, "samples/3.png", "samples/7.png", "--json"))
+    assert {"left_not_higher", "probability", "left_digit", "right_digit"} <= set(answer)
+    text = kpairs("predict", model, "samples/3.png", "samples/7.png")
+    assert re.search(r"^left (<=|>) right \(\d+\.\d%\)$", text, re.MULTILINE)
+    assert f"samples/3.png: {answer['left_digit']} (" in text
+
+
+def test_archs(workplace):
+    rows = json.loads(kpairs("archs", "--json"))
+    assert {row["name"]: row["parameters"] for row in rows}["auxws"] == 56_470
+    assert {"name", "report", "outputs", "parameters"} <= set(rows[0])
+    assert "56,470" in kpairs("archs")
+
+
+def test_data_as_json(workplace, image_folder):
+    facts = json.loads(kpairs("data", "--json"))
+    assert facts["splits"]["train"]["images"] == 60_000
+    own = json.loads(kpairs("data", image_folder, "--json", "--sheet", "own.png"))
+    assert own["splits"]["train"]["classes"] == ["1", "2", "10"]
+    assert (workplace / "own.png").exists()
+
+
+def test_every_hyperparameter_has_a_flag():
+    text = kpairs("train", "--help")
+    for field in fields(Recipe):
+        flag = {"augmentation": "--augment", "optimizer_options": "--optimizer-option"}.get(
+            field.name, "--" + field.name.replace("_", "-")
+        )
+        assert flag in text or field.name == "source"
+
+
+def test_flags_reach_the_recipe(workplace):
+    kpairs(
+        *("train", "--arch", "auxws", "--loss-weights", "2,0.25", *TINY, "--out", "run"),
+        *("--batch-size", "7", "--learning-rate", "0.01", "--l2", "0", "--dropout", "0.3"),
+        *("--no-shuffle", "--initialization", "keras", "--seed", "5", "--augment"),
+        *("--optimizer-option", "epsilon=1e-6"),
+    )
+    recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
+    assert recipe.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
+    assert (recipe.batch_size, recipe.learning_rate, recipe.l2) == (7, 0.01, 0)
+    assert (recipe.dropout, recipe.shuffle, recipe.initialization) == (0.3, False, "keras")
+    assert (recipe.seed, recipe.augmentation) == (5, "shifts_and_swap")
+    assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
+
+
+def test_a_recipe_file_repeats_the_run(run, workplace):
+    kpairs("train", "--recipe", "run/recipe.json", "--out", "again")
+    histories = [(f / "round-01/history.csv").read_bytes() for f in (run, workplace / "again")]
+    assert histories[0] == histories[1]
+    result = kpairs("train", "--recipe", "run/recipe.json", "--epochs", "2", "--json")
+    assert json.loads(result)["rounds"][0]["epochs"] == 2
+    moved = kpairs("train", "--recipe", "run/recipe.json", "--arch", "simple", "--json")
+    assert "digit_error_pct" not in json.loads(moved)["rounds"][0]["test"]
+
+
+REFUSALS = [
+    (["train"], 2, "expected --arch NAME or --recipe FILE"),
+    (["train", "--arch", "auxsw"], 2, "unknown architecture 'auxsw': did you mean auxws"),
+    (["train", "--recipe", "nope.json"], 2, "unknown recipe"),
+    (["train", "--recipe", "text"], 4, "text: expected a recipe in JSON"),
+    (["train", "--arch", "ws", "--loss-weights", "0.5,1"], 2, "ws expects 1 (comparison)"),
+    (["train", "--arch", "auxws", "--loss-weights", "1"], 2, "auxws expects 2"),
+    (["train", "--arch", "auxws", "--epochs", "0"], 2, "epochs: expected at least 1, received 0"),
+    (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
+    (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),
+    (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),
+    (["train", "--arch", "auxws", "--optimizer-option", "x"], 2, "expected NAME=NUMBER"),
+    (["train", "--arch", "auxws", "--data", "minst"], 2, "did you mean mnist"),
+    (["train", "--arch", "auxws", "--data", "damaged"], 4, "received 156716"),
+    (["train", "--arch", "auxws", "--pairs", "30001"], 4, "at most 30000 pairs"),
+    (["train", "--arch", "ws", *TINY, "--out", "text"], 1, "text exists already"),
+    (["train", "--arch", "ws", *TINY, "--out", "text/run"], 1, "cannot make a run folder"),
+    (["train", "--arch", "ws", *TINY, "--learning-rate", "1e30"], 1, "loss became"),
+    (["evaluate"], 4, "runs: no finished run here"),
+    (["evaluate", "nowhere"], 4, "nowhere: expected a run folder"),
+    (["export", "nowhere"], 4, "nowhere: expected a run folder"),
+    (["data", "damaged"], 4, "received 156716"),
+    (["data", "--sheet", "nowhere/sheet.png"], 1, "No such file or directory"),
+    (["data", "kmnist", "--no-fetch", "--data-dir", "empty"], 4, "kmnist is not here"),
+    (["predict", "missing.onnx", "a.png", "b.png"], 4, "a.png: no such image file"),
+    (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
+    (["predict", "text", "digit.png", "wide.png"], 4, "received 20x28"),
+    (["predict", "text", "digit.png", "text"], 4, "text: expected an image"),
+    (["trian"], 2, "No such command 'trian'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSALS)
+def test_refusals(arguments, code, message, workplace, idx_folder):
+    from PIL import Image
+
+    (workplace / "text").write_text("hello\n")
+    Image.new("L", (28, 28)).save(workplace / "digit.png")
+    Image.new("L", (28, 20)).save(workplace / "wide.png")
+    images = idx_folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-100])
+    shutil.move(idx_folder, workplace / "damaged")
+    stderr = kpairs(*arguments, expect=code)
+    error = next(line for line in stderr.splitlines() if line.startswith("Error: "))
+    # One line names the trouble; click folds nothing of it.
+    assert message in error
+    assert stderr.rstrip().endswith(error)
+
+
+def test_predict_refuses_before_it_looks_further(run, workplace):
+    kpairs("export", run)
+    (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "bad.png" in kpairs("predict", run / "auxws.onnx", "bad.png", "bad.png", expect=4)
+
+
+def test_an_unwritable_export_keeps_the_run(run):
+    before = sorted(os.listdir(run))
+    message = kpairs("export", run, "--out", "nowhere/x.onnx", expect=1)
+    assert "nowhere" in message
+    assert sorted(os.listdir(run)) == before
+
+
+def test_help_and_version_load_nothing_heavy():
+    script = (
+        "import sys\n"
+        "from kpairs.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "heavy = {'keras', 'torch', 'numpy', 'rich', 'matplotlib', 'onnx', 'onnxruntime', 'PIL'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    for arguments in (["--help"], ["--version"], ["train", "--help"]):
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_and_option_has_help():
+    for name, command in main.commands.items():
+        assert command.help, name
+        for option in command.params:
+            if option.param_type_name == "option":
+                assert option.help, f"{name} {option.name}"
+
+
+def test_ctrl_c_is_one_line_and_loses_nothing(workplace):
+    arguments = ["train", "--arch", "simple", *TINY, "--rounds", "500", "--out", "run"]
+    command = [sys.executable, "-m", "kpairs.cli", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (workplace / "run/round-02/model.keras").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (line,) = [text for text in stderr.splitlines() if not text.startswith(("round", "simple,"))]
+    match = re.fullmatch(
+        r"Error: interrupted in round (\d+); (\d+) of 500 rounds are finished, saved in run", line
+    )
+    assert match, line
+    rounds = json.loads(kpairs("evaluate", "run", "--json"))["rounds"]
+    assert len(rounds) == int(match[2]) >= 1
+
+
+def test_unknown_sources_of_recipes_name_every_architecture():
+    message = kpairs("train", "--arch", "zzz", expect=2)
+    assert all(name in message for name in RECIPES)

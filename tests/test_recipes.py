@@ -1,0 +1,178 @@
+"""Recipes as data, and loss weights that Keras would misassign without a word."""
+
+import json
+from dataclasses import fields, replace
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpairs.archs import build
+from kpairs.data import PairSet
+from kpairs.errors import InputError, UsageError
+from kpairs.recipes import (
+    RECIPES,
+    Recipe,
+    check_loss_weights,
+    format_loss_weights,
+    load_recipe,
+    parse_loss_weights,
+)
+from kpairs.training.rounds import compile_model
+
+NAMES = ("comparison", "left_digit", "right_digit")
+weights = st.floats(0, 100).map(lambda w: float(np.float32(w)))
+
+
+def test_the_recipe_of_report_001():
+    recipe = RECIPES["auxws"]
+    assert (recipe.epochs, recipe.batch_size, recipe.pairs) == (40, 100, 1000)
+    assert (recipe.learning_rate, recipe.l2, recipe.dropout) == (3e-3, 2.5e-5, 0.15)
+    assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+    assert recipe.loss_weights == {"comparison": 0.5, "left_digit": 1, "right_digit": 1}
+    assert (recipe.augmentation, recipe.initialization) == ("shifts_and_swap", "torch")
+
+
+@settings(deadline=None)
+@given(st.tuples(weights, weights, weights).filter(any), st.integers(0, 2**40), st.floats(0, 0.9))
+def test_json_gives_the_same_recipe_back(values, seed, dropout):
+    recipe = replace(
+        RECIPES["auxws"],
+        loss_weights=dict(zip(NAMES, values, strict=True)),
+        seed=seed,
+        dropout=dropout,
+    )
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json(name):
+    assert Recipe.from_json(RECIPES[name].to_json()) == RECIPES[name]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.tuples(weights, weights, weights).filter(any), st.integers(0, 2**32))
+def test_total_is_the_sum_of_weight_times_loss(values, seed):
+    """Through compile and Keras' own evaluation, for any weights."""
+    named = dict(zip(NAMES, values, strict=True))
+    recipe = replace(RECIPES["auxws"], loss_weights=named, l2=0.0)
+    model = build("auxws")
+    compile_model(model, recipe)
+    rng = np.random.default_rng(seed)
+    images = rng.random((2, 6, 14, 14, 1), dtype=np.float32)
+    pairs = PairSet(*images, *rng.integers(0, 10, (2, 6)))
+    outputs = model.predict(pairs.inputs(), verbose=0)
+    logs = model.evaluate(
+        pairs.inputs(), pairs.targets(NAMES), verbose=0, return_dict=True, batch_size=6
+    )
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    expected = sum(named[n] * float(crossentropy(getattr(pairs, n), outputs[n])) for n in NAMES)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "arch", "expected"),
+    [
+        ("0.5,1", "auxws", (0.5, 1, 1)),
+        (" 2 , 0 ", "auxws", (2, 0, 0)),
+        ("right_digit=3,comparison=1,left_digit=2", "auxws", (1, 2, 3)),
+        ("1", "ws", (1,)),
+        ("comparison=4", "simple", (4,)),
+    ],
+)
+def test_loss_weights_by_position_and_by_name(text, arch, expected):
+    parsed = parse_loss_weights(text, arch)
+    assert list(parsed.items()) == list(zip(NAMES, expected, strict=False))
+    assert parse_loss_weights(format_loss_weights(parsed), arch) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "arch", "message"),
+    [
+        ("0.5,1", "ws", "ws expects 1 .comparison., received 2; its outputs are comparison"),
+        ("0.5", "auxws", "auxws expects 2 .comparison,each digit., received 1"),
+        ("0.5,1,1", "auxws", "expects 2 .* received 3"),
+        ("a,b", "auxws", "expected numbers such as 0.5,1, received 'a,b'"),
+        ("", "auxws", "expected numbers"),
+        ("-1,1", "auxws", "loss weight of comparison: expected a finite number >= 0, received -1"),
+        ("nan,1", "auxws", "received nan"),
+        ("inf,1", "auxws", "received inf"),
+        ("0,0", "auxws", "received only zeros"),
+        ("comparison=1,left_digt=1,right_digit=1", "auxws", "'left_digt': did you mean left_digit"),
+        ("comparison=1,left_digit=1", "auxws", "received none for right_digit"),
+        ("comparison=1,1", "auxws", "all with names or none"),
+        ("comparison=1,comparison=1", "auxws", "named twice"),
+        ("1", "nope", "unknown architecture 'nope'"),
+    ],
+)
+def test_loss_weights_that_are_refused(text, arch, message):
+    with pytest.raises(UsageError, match=message):
+        parse_loss_weights(text, arch)
+
+
+def test_a_list_is_not_a_mapping_of_loss_weights():
+    with pytest.raises(UsageError, match=r"loss_weights: expected .*mapping.*, received \[1, 0"):
+        replace(RECIPES["auxws"], loss_weights=[1, 0.5, 0.5])
+    with pytest.raises(UsageError, match="expected a finite number >= 0, received '1'"):
+        check_loss_weights({"comparison": "1"}, ("comparison",), "ws")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected at least 1, received 0"),
+        ({"epochs": 2.5}, "epochs: expected a whole number, received 2.5"),
+        ({"epochs": True}, "epochs: expected a whole number, received True"),
+        ({"batch_size": -1}, "batch_size: expected at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, received nan"),
+        ({"learning_rate": -1.0}, "learning_rate: expected at least 0"),
+        ({"dropout": 1.0}, "dropout: expected 0 to 0.999, received 1.0"),
+        ({"shuffle": 1}, "shuffle: expected true or false, received 1"),
+        ({"optimizer": "adm"}, "unknown optimizer 'adm': did you mean adam"),
+        ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
+        ({"initialization": "Torch"}, "did you mean torch"),
+        ({"optimizer_options": {"beta_1": 0.9}}, "adam expects beta_1, beta_2, epsilon"),
+        ({"optimizer_options": {**RECIPES["auxws"].optimizer_options, "epsilon": "x"}}, "epsilon"),
+        ({"seed": -1}, "seed: expected at least 0"),
+    ],
+)
+def test_values_that_are_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        replace(RECIPES["auxws"], **change)
+
+
+def test_a_recipe_for_another_architecture():
+    moved = RECIPES["auxws"].for_arch("simple")
+    assert (moved.arch, moved.loss_weights) == ("simple", {"comparison": 0.5})
+    with pytest.raises(UsageError, match="no loss weight for left_digit, right_digit of auxws"):
+        RECIPES["simple"].for_arch("auxws")
+
+
+def test_recipe_files(tmp_path):
+    file = tmp_path / "recipe.json"
+    file.write_text(replace(RECIPES["ws"], epochs=3).to_json())
+    assert load_recipe(str(file)).epochs == 3
+    assert load_recipe("simple") is RECIPES["simple"]
+    values = json.loads(file.read_text())
+    cases = {
+        "{": "expected a recipe in JSON",
+        "[1]": "expected a JSON object, received list",
+        json.dumps({**values, "epoch": 1}): r"unknown \['epoch'\]",
+        json.dumps({k: v for k, v in values.items() if k != "epochs"}): r"missing \['epochs'\]",
+    }
+    for text, message in cases.items():
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_recipe(str(file))
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot read the recipe"):
+        load_recipe(str(file))
+    with pytest.raises(UsageError, match=r"unknown recipe .* 'axws': did you mean auxws"):
+        load_recipe("axws")
+
+
+def test_every_plain_field_has_a_help_text():
+    spelled = {"arch", "source", "loss_weights", "optimizer_options"}
+    assert {f.name for f in fields(Recipe) if "help" not in f.metadata} == spelled
