@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test lint format clean
+.PHONY: train test test-slow lint format docs clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -14,6 +14,13 @@ train: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Whole recipes against the reports' figures: most of an hour.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+docs: $(READY)
+	$(BIN)/python -m kpairs.cli.reference > docs/cli.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

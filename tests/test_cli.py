@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -217,3 +218,10 @@ def test_ctrl_c_is_one_line_and_loses_nothing(workplace):
 def test_unknown_sources_of_recipes_name_every_architecture():
     message = kpairs("train", "--arch", "zzz", expect=2)
     assert all(name in message for name in RECIPES)
+
+
+def test_the_reference_is_up_to_date():
+    from kpairs.cli.reference import reference
+
+    written = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    assert written == reference(), "run 'make docs'"

@@ -106,7 +106,7 @@ def test_a_plain_wheel_works_in_an_empty_environment_from_another_folder(tmp_pat
 
 
 def _copy_of_the_project(target):
-    """What git tracks or would track: building in the checkout itself would leave a build folder."""
+    """What git tracks or would: building in the checkout itself would leave a build folder."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -1,0 +1,25 @@
+"""The command-line reference, made from the commands' own help: `make docs` writes docs/cli.md."""
+
+import click
+
+from kpairs.cli import main
+
+
+def reference():
+    """The help of `kpairs` and of each command, as Markdown."""
+    context = click.Context(main, info_name="kpairs", terminal_width=100)
+    parts = ["# Command-line reference", "Made by `make docs` from `--help`; do not edit."]
+    parts.append(_block(main, context))
+    for name, command in sorted(main.commands.items()):
+        parts.append(f"## kpairs {name}")
+        parts.append(_block(command, click.Context(command, info_name=name, parent=context)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(command, context):
+    context.terminal_width = context.max_content_width = 100
+    return f"```text\n{command.get_help(context)}\n```"
+
+
+if __name__ == "__main__":
+    click.echo(reference(), nl=False)
