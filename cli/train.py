@@ -6,7 +6,9 @@ import click
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
 from kpairs.recipes import (
+    OPTIMIZERS,
     Recipe,
+    for_arch,
     format_loss_weights,
     load_recipe,
     parse_loss_weights,
@@ -26,6 +28,8 @@ def _hyperparameters(command):
             flag = f"{flag}/--no-{flag[2:]}"
         elif field.metadata["choices"]:
             kind = click.Choice(field.metadata["choices"])
+        elif field.name == "widths":
+            kind = str
         elif kind == float | None:
             kind = float
         text = field.metadata["help"]
@@ -88,16 +92,27 @@ def _resolve(arch, base, overrides):
     changes = {name: value for name, value in overrides.items() if value not in (None, ())}
     if "augmentation" in changes:
         changes["augmentation"] = _AUGMENT[changes["augmentation"]]
-    if "optimizer_options" in changes:
-        options = dict(map(_assignment, changes["optimizer_options"]))
-        changes["optimizer_options"] = {**recipe.optimizer_options, **options}
+    given = dict(map(_assignment, changes.pop("optimizer_options", ())))
+    other = changes.get("optimizer", recipe.optimizer) != recipe.optimizer
+    options = OPTIMIZERS[changes["optimizer"]] if other else recipe.optimizer_options
+    changes["optimizer_options"] = {**options, **given}
+    if "widths" in changes:
+        changes["widths"] = _whole_numbers(changes["widths"])
     if "loss_weights" in changes:
-        changes["loss_weights"] = parse_loss_weights(changes["loss_weights"], arch or recipe.arch)
-        if arch:  # the given weights, not the recipe's, must fit the architecture
-            recipe = replace(recipe, arch=arch, loss_weights=changes["loss_weights"])
+        # The given weights, not the recipe's, must fit the architecture.
+        outputs = tuple(recipe_of(arch or recipe.arch).loss_weights)
+        weights = parse_loss_weights(changes.pop("loss_weights"), outputs, arch or recipe.arch)
+        recipe = replace(recipe, loss_weights=weights)
     if arch:
-        recipe = recipe.for_arch(arch)
+        recipe = for_arch(recipe, arch)
     return replace(recipe, **changes)
+
+
+def _whole_numbers(text):
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected widths such as 32,64,128, received {text!r}") from None
 
 
 def _assignment(text):

@@ -18,7 +18,8 @@ from kpairs.exports.parity import check_parity
 from kpairs.exports.runtime import METADATA_KEY, PairModel
 from kpairs.files import atomic_path
 from kpairs.training.environment import compute
-from kpairs.training.rounds import draw_round, load_round
+from kpairs.training.models import load_round
+from kpairs.training.rounds import draw_round
 
 OPSET = 20
 

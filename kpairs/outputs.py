@@ -6,6 +6,8 @@ import numpy as np
 # nothing ever has to guess it from the numbers.
 OUTPUT_KINDS = {
     "logits": "unnormalised log-probabilities; their softmax is the probabilities",
+    "probabilities": "probabilities, the softmax is in the model",
+    "sigmoid": "one unit, the probability of class 1",
 }
 
 
@@ -17,8 +19,8 @@ def probabilities(values, kind):
         kind: a key of `OUTPUT_KINDS`.
 
     Returns:
-        `(batch, n)` float64; each row sums to 1. For `comparison`, column 1 is
-        P(left <= right).
+        `(batch, n)` float64, n = 2 for one sigmoid unit; each row sums to 1. For `comparison`,
+        column 1 is P(left <= right).
 
     Raises:
         KeyError: an unknown kind.
@@ -26,6 +28,10 @@ def probabilities(values, kind):
     if kind not in OUTPUT_KINDS:
         raise KeyError(kind)
     values = np.asarray(values, np.float64)
+    if kind == "sigmoid":
+        return np.concatenate([1 - values, values], axis=-1)
+    if kind == "probabilities":
+        return values / values.sum(axis=-1, keepdims=True)
     exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 

@@ -39,6 +39,12 @@ class Architecture:
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
+def outputs(comparison, digits=None):
+    """Kinds by output name: of the comparison, and of both digits where there are digit heads."""
+    sides = {} if digits is None else {"left_digit": digits, "right_digit": digits}
+    return {"comparison": comparison, **sides}
+
+
 def arch(*, report, source, outputs):
     """Register the decorated function as an architecture under its own name.
 
@@ -64,18 +70,20 @@ def arch(*, report, source, outputs):
     return register
 
 
-def build(name, classes=10, **options):
+def build(name, classes=10, rescaling=None, **options):
     """Build the Keras model of a registered architecture.
 
     Args:
         name: a key of `ARCHS`.
         classes: number of ranks, the width of each digit output.
+        rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
         **options: the architecture's own arguments, such as `dropout`.
 
     Returns:
         A functional `keras.Model` from `{"left", "right"}`, each `(batch, 14, 14, 1)` float32
-        pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2)
-        and, where there are digit heads, `left_digit` and `right_digit` (batch, classes).
+        pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2), or
+        (batch, 1) for a sigmoid unit, and, where there are digit heads, `left_digit` and
+        `right_digit` (batch, classes).
 
     Raises:
         UsageError: an unknown architecture or argument.
@@ -87,12 +95,17 @@ def build(name, classes=10, **options):
         expected = ", ".join(architecture.options)
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
-    outputs = architecture.function(left, right, classes=classes, **options)
-    if list(outputs) != list(architecture.outputs):
+    seen = (left, right)
+    if rescaling is not None:
+        scale, offset = rescaling
+        layer = keras.layers.Rescaling(scale, offset)
+        seen = (layer(left), layer(right))
+    results = architecture.function(*seen, classes=classes, **options)
+    if list(results) != list(architecture.outputs):
         raise KpairsError(
-            f"{name} returned outputs {list(outputs)}, registered {list(architecture.outputs)}"
+            f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"
         )
-    return keras.Model({"left": left, "right": right}, outputs, name=name)
+    return keras.Model({"left": left, "right": right}, results, name=name)
 
 
 def trainable_parameters(model):

@@ -18,12 +18,17 @@ def stacked(left, right):
     return ops.concatenate([left, right], axis=-1)
 
 
+def separate(left_tower, right_tower, left, right):
+    """Run a tower of its own on each image: nothing is shared. Arguments and result as `shared`."""
+    return ops.stack([chain(left_tower, left), chain(right_tower, right)], axis=1)
+
+
 def shared(tower, left, right):
     """Run one tower on both images in a single pass: the weights, and the call, are shared.
 
     The pair is folded into the batch, so this equals calling the tower on each image and joining
-    the results, in one pass instead of two. (With batch normalisation it would not: each image's
-    batch must then be normalised by itself.)
+    the results, in one pass instead of two. With batch normalisation it does not: see
+    `shared_one_by_one`.
 
     Args:
         tower: layers from `(batch, h, w, c)` to `(batch, n)`.
@@ -35,3 +40,23 @@ def shared(tower, left, right):
     both = ops.stack([left, right], axis=1)
     features = chain(tower, ops.reshape(both, (-1, *left.shape[1:])))
     return ops.reshape(features, (-1, 2, *features.shape[1:]))
+
+
+def shared_one_by_one(tower, left, right):
+    """Run one tower on the left, then on the right image. Arguments and result as `shared`.
+
+    With batch normalisation each image's batch is then normalised by its own statistics, and the
+    moving statistics are updated twice per step, as in the reports; folded into one batch, the
+    two images would share them.
+    """
+    return separate(tower, tower, left, right)
+
+
+def joined(features):
+    """Put both images' features side by side: (batch, 2, n) -> (batch, 2 n), left first."""
+    return ops.reshape(features, (-1, 2 * features.shape[-1]))
+
+
+def by_side(features):
+    """The digit outputs of (batch, 2, n) scores: n for each image."""
+    return {"left_digit": features[:, 0], "right_digit": features[:, 1]}

@@ -20,7 +20,7 @@ from kpairs.recipes import (
     load_recipe,
     parse_loss_weights,
 )
-from kpairs.training.rounds import compile_model
+from kpairs.training.models import compile_model
 
 NAMES = ("comparison", "left_digit", "right_digit")
 weights = st.floats(0, 100).map(lambda w: float(np.float32(w)))

@@ -15,7 +15,8 @@ from kpairs.data import draw_pairs
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.recipes import RECIPES, Recipe
 from kpairs.training import Run, evaluate, train
-from kpairs.training.rounds import build_round, draw_round, errors, load_round
+from kpairs.training.models import build_round, load_round
+from kpairs.training.rounds import draw_round, errors
 
 
 def weights_of(run, number=1):
@@ -116,7 +117,7 @@ def test_shuffle_and_augmentation_are_used(tiny, mnist):
 
 
 def test_dropout_of_the_recipe_reaches_the_layers():
-    model = build_round(replace(RECIPES["auxws"], dropout=0.4), 1, 10)
+    model = build_round(replace(RECIPES["auxws"], dropout=0.4), 1, 10, None)
     rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.4}
 
@@ -246,7 +247,7 @@ def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
     recipe = replace(tiny("ws"), arch="mine")
     with pytest.raises(UsageError, match="unknown architecture 'mine'"):
         train(recipe, "run")
-    with pytest.raises(UsageError, match="ws has dropout layers, received dropout None"):
+    with pytest.raises(UsageError, match="ws takes dropout; the recipe sets none"):
         train(tiny("ws", dropout=None), "run")
     assert not (workplace / "run").exists()
 

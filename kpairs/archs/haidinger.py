@@ -8,11 +8,11 @@ SELU.
 
 from keras import layers
 
-from kpairs.registry import arch
-from kpairs.wirings import chain, shared, stacked
+from kpairs.registry import arch, outputs
+from kpairs.wirings import by_side, chain, joined, shared, stacked
 
-_COMPARISON = {"comparison": "logits"}
-_WITH_DIGITS = _COMPARISON | {"left_digit": "logits", "right_digit": "logits"}
+_COMPARISON = outputs("logits")
+_WITH_DIGITS = outputs("logits", digits="logits")
 
 
 def _convolutions():
@@ -34,8 +34,7 @@ def _hidden(units, dropout):
 
 def _comparator(dropout):
     """The last three linear layers, from any number of features to two logits."""
-    last = layers.Dense(2, name="comparison")
-    return [*_hidden(230, dropout), *_hidden(100, dropout), last]
+    return [*_hidden(230, dropout), *_hidden(100, dropout), layers.Dense(2)]
 
 
 @arch(report="haidinger", source="Table 1, Simple CNN", outputs=_COMPARISON)
@@ -56,8 +55,4 @@ def auxws(left, right, *, classes=10, dropout=0.15):
     """`ws` whose 10 units per image are trained as that image's digit. 56,470 parameters."""
     tower = [*_convolutions(), *_hidden(120, dropout), *_hidden(classes, dropout)]
     digits = shared(tower, left, right)
-    return {
-        "comparison": chain([layers.Flatten(), *_comparator(dropout)], digits),
-        "left_digit": digits[:, 0],
-        "right_digit": digits[:, 1],
-    }
+    return {"comparison": chain(_comparator(dropout), joined(digits)), **by_side(digits)}

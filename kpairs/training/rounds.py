@@ -4,21 +4,25 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import keras
 import numpy as np
 from rich.console import Console
 
 from kpairs import seeds
-from kpairs.archs import ARCHS, build
+from kpairs.archs import ARCHS
 from kpairs.data import augment_pairs, draw_pairs, load_digits
-from kpairs.errors import InputError, UsageError, unknown
-from kpairs.files import atomic_path, write_json
-from kpairs.initialization import initialize
+from kpairs.errors import InputError
+from kpairs.files import write_json
 from kpairs.outputs import decisions
 from kpairs.plots import draw_curves
-from kpairs.recipes import check_loss_weights
 from kpairs.training.callbacks import HistoryFile, LiveProgress, StopOnNonFinite
 from kpairs.training.environment import compute, describe
+from kpairs.training.models import (
+    build_round,
+    check_architecture,
+    load_round,
+    rescaling_of,
+    save_model,
+)
 from kpairs.training.runs import Run
 
 _EVALUATION_BATCH = 1000
@@ -67,21 +71,6 @@ def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progres
     return run
 
 
-def check_architecture(recipe):
-    """Refuse a recipe whose architecture or loss weights do not fit the registry.
-
-    Raises:
-        UsageError: an unknown architecture, or loss weights that do not name its outputs.
-    """
-    if recipe.arch not in ARCHS:
-        raise unknown("architecture", recipe.arch, ARCHS)
-    architecture = ARCHS[recipe.arch]
-    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
-    if (recipe.dropout is None) == ("dropout" in architecture.options):
-        has = "dropout layers" if recipe.dropout is None else "no dropout layers"
-        raise UsageError(f"{recipe.arch} has {has}, received dropout {recipe.dropout}")
-
-
 def draw_round(recipe, number, train_digits, test_digits, augment=True):
     """The training pairs (augmented) and test pairs of one round, as two `PairSet`s."""
     rng = seeds.generator(recipe.seed, number, "pairs")
@@ -93,42 +82,13 @@ def draw_round(recipe, number, train_digits, test_digits, augment=True):
     return train_pairs, test_pairs
 
 
-def build_round(recipe, number, classes):
-    """The compiled model of one round, with that round's initial weights."""
-    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
-    options = {} if recipe.dropout is None else {"dropout": recipe.dropout}
-    model = build(recipe.arch, classes, **options)
-    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    compile_model(model, recipe)
-    return model
-
-
-def compile_model(model, recipe):
-    """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
-
-    Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
-    anything else by position (see `check_loss_weights`).
-    """
-    if recipe.l2:
-        for variable in model.trainable_variables:
-            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].outputs
-    # Keras puts the output's name before a metric's only where there are several outputs.
-    accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
-    settings = {"learning_rate": recipe.learning_rate, **recipe.optimizer_options}
-    model.compile(
-        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": settings}),
-        loss={n: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in outputs},
-        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
-        metrics={n: [keras.metrics.SparseCategoricalAccuracy(accuracy)] for n in outputs},
-    )
-
-
 def _train_round(run, number, train_digits, test_digits, console):
     recipe = run.recipe
     outputs = ARCHS[recipe.arch].outputs
     train_pairs, test_pairs = draw_round(recipe, number, train_digits, test_digits)
-    model = build_round(recipe, number, len(train_digits.classes))
+    classes = len(train_digits.classes)
+    rescaling = rescaling_of(recipe.normalization, train_pairs)
+    model = build_round(recipe, number, classes, rescaling)
     folder = run.folder(number)
     folder.mkdir()
     progress = LiveProgress(number, recipe.rounds, outputs, console or Console(quiet=True))
@@ -152,18 +112,26 @@ def _train_round(run, number, train_digits, test_digits, console):
     finally:
         progress.close()
     seconds = time.perf_counter() - started
-    with atomic_path(folder / "model.keras") as temporary:
-        model.save(temporary)
+    save_model(model, recipe, classes, rescaling, folder / "model.keras")
     run.add_round(
         {
             "round": number,
             "epochs": recipe.epochs,
+            "rescaling": rescaling and list(rescaling),
             "train": errors(model, train_pairs, outputs),
             "test": errors(model, test_pairs, outputs),
+            "best_epoch": _best_epoch(run.history(number)),
             "seconds": round(seconds, 2),
         }
     )
     draw_curves([run.history(n) for n in run.rounds], run.path / "curves.png", recipe.arch)
+
+
+def _best_epoch(history):
+    """The epoch with the least test error: chosen on test pairs, as report 004 does."""
+    best = max(history, key=lambda row: row["test_comparison_accuracy"])
+    error = 100 * (1 - best["test_comparison_accuracy"])
+    return {"epoch": int(best["epoch"]), "comparison_error_pct": round(error, 4)}
 
 
 def errors(model, pairs, outputs):
@@ -223,24 +191,3 @@ def evaluate(run, *, device="auto", threads=1, data_root=None, test_pairs=None):
             train, test = (errors(model, p, outputs) for p in (train_pairs, drawn_test_pairs))
             rows.append({"round": number, "train": train, "test": test})
     return rows
-
-
-def load_round(run, number, classes):
-    """The trained model of one round: rebuilt from the registry, weights read from its file.
-
-    Only arrays are read from the file, never a model's code or configuration.
-
-    Raises:
-        InputError: no such round, or a file that does not hold this architecture's weights.
-    """
-    file = run.model_file(number)
-    options = {} if run.recipe.dropout is None else {"dropout": run.recipe.dropout}
-    model = build(run.recipe.arch, classes, **options)
-    try:
-        model.load_weights(file)
-    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{file}: expected the weights of {run.recipe.arch}, cannot read them: {first}"
-        ) from error
-    return model

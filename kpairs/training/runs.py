@@ -92,6 +92,10 @@ class Run:
         """Numbers of the finished rounds."""
         return [row["round"] for row in self.metrics["rounds"]]
 
+    def row(self, number):
+        """The metrics of one finished round."""
+        return next(row for row in self.metrics["rounds"] if row["round"] == number)
+
     def folder(self, number):
         """The folder of one round, numbered from 1."""
         return self.path / f"round-{number:02d}"

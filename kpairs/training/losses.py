@@ -1,0 +1,44 @@
+"""The loss and the accuracy metric that fit each kind of output."""
+
+import keras
+from keras import ops
+
+
+def crossentropy_of_logits_from_probabilities(y_true, y_pred):
+    """Cross-entropy whose softmax is applied to probabilities, as if they were logits.
+
+    What torch's `CrossEntropyLoss` computes on the output of a softmax layer: the "double softmax"
+    of reports 000 and 002. Its value is never below log(1 + (n - 1) / e), and its gradient is
+    bounded. Written out, because Keras on tensorflow recognises a softmax before
+    `from_logits=True` and silently takes the logits before it.
+
+    Args:
+        y_true: `(batch,)` class numbers.
+        y_pred: `(batch, n)` probabilities.
+
+    Returns:
+        `(batch,)` losses.
+    """
+    targets = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+    return -ops.sum(targets * ops.log_softmax(y_pred, axis=-1), axis=-1)
+
+
+def loss_of(kind, probabilities_as_logits):
+    """The loss of an output of this kind, averaged over the batch.
+
+    Args:
+        kind: a key of `kpairs.outputs.OUTPUT_KINDS`.
+        probabilities_as_logits: the recipe's property of that name.
+    """
+    if kind == "sigmoid":
+        return keras.losses.BinaryCrossentropy(from_logits=False)
+    if kind == "probabilities" and probabilities_as_logits:
+        return crossentropy_of_logits_from_probabilities
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=kind == "logits")
+
+
+def accuracy_of(kind, name):
+    """The accuracy metric of an output of this kind."""
+    if kind == "sigmoid":
+        return keras.metrics.BinaryAccuracy(name, threshold=0.5)
+    return keras.metrics.SparseCategoricalAccuracy(name)

@@ -1,0 +1,129 @@
+"""The model of one round: built, initialised, compiled, saved and loaded."""
+
+import keras
+import numpy as np
+
+from kpairs import seeds
+from kpairs.archs import ARCHS, build
+from kpairs.errors import InputError, UsageError, unknown
+from kpairs.files import atomic_path
+from kpairs.initialization import initialize
+from kpairs.recipes import check_loss_weights
+from kpairs.training.losses import accuracy_of, loss_of
+
+
+def check_architecture(recipe):
+    """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
+
+    Raises:
+        UsageError: an unknown architecture, arguments that it does not take or that are missing,
+            or loss weights that do not name its outputs.
+    """
+    if recipe.arch not in ARCHS:
+        raise unknown("architecture", recipe.arch, ARCHS)
+    architecture = ARCHS[recipe.arch]
+    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
+    taken = set(architecture.options) - {"classes"}
+    if set(recipe.arch_options) != taken:
+        raise UsageError(
+            f"{recipe.arch} takes {', '.join(sorted(taken)) or 'no arguments'}; the recipe sets "
+            f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
+        )
+    widths, default = recipe.widths, architecture.options.get("widths")
+    if widths and len(widths) != len(default):
+        expected = ",".join(map(str, default))
+        raise UsageError(
+            f"widths: {recipe.arch} expects {len(default)} such as {expected}, "
+            f"received {','.join(map(str, widths))}"
+        )
+
+
+def rescaling_of(normalization, pairs):
+    """What turns pixels in [0, 1] into what the network sees: `(scale, offset)` or None.
+
+    "standardize" subtracts the mean and divides by the standard deviation (n - 1) of all pixels of
+    the training pairs, two scalars that are then applied to any other image too.
+
+    Args:
+        normalization: "none", "raw" (0..255) or "standardize".
+        pairs: the training `PairSet`.
+    """
+    if normalization == "none":
+        return None
+    if normalization == "raw":
+        return 255.0, 0.0
+    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
+    deviation = float(pixels.std(ddof=1))
+    if deviation == 0:
+        raise InputError("the training images are all of one grey: they cannot be standardised")
+    return 1 / deviation, -float(pixels.mean()) / deviation
+
+
+def build_round(recipe, number, classes, rescaling):
+    """The compiled model of one round, with that round's initial weights.
+
+    Args:
+        recipe: the `Recipe`.
+        number: the round, from 1.
+        classes: number of ranks.
+        rescaling: as `rescaling_of` gives it.
+    """
+    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
+    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
+    compile_model(model, recipe)
+    return model
+
+
+def compile_model(model, recipe):
+    """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
+
+    Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
+    anything else by position (see `check_loss_weights`).
+    """
+    if recipe.l2:
+        for variable in model.trainable_variables:
+            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
+    outputs = ARCHS[recipe.arch].outputs
+    # Keras puts the output's name before a metric's only where there are several outputs.
+    accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
+    settings = {"learning_rate": recipe.learning_rate, **recipe.optimizer_options}
+    model.compile(
+        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": settings}),
+        loss={n: loss_of(kind, recipe.probabilities_as_logits) for n, kind in outputs.items()},
+        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
+        metrics={n: [accuracy_of(kind, accuracy)] for n, kind in outputs.items()},
+    )
+
+
+def save_model(model, recipe, classes, rescaling, path):
+    """Write a trained model as a .keras file, atomically.
+
+    The file holds the network without its training configuration, so that
+    `keras.saving.load_model` opens it anywhere, without kpairs.
+    """
+    bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    bare.set_weights(model.get_weights())
+    with atomic_path(path) as temporary:
+        bare.save(temporary)
+
+
+def load_round(run, number, classes):
+    """The trained model of one round: rebuilt from the registry, weights read from its file.
+
+    Only arrays are read from the file, never a model's code or configuration.
+
+    Raises:
+        InputError: no such round, or a file that does not hold this architecture's weights.
+    """
+    file, recipe = run.model_file(number), run.recipe
+    rescaling = run.row(number)["rescaling"]
+    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    try:
+        model.load_weights(file)
+    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first}"
+        ) from error
+    return model
