@@ -7,7 +7,7 @@ from kpairs.cli import main
 
 def reference():
     """The help of `kpairs` and of each command, as Markdown."""
-    context = click.Context(main, info_name="kpairs", terminal_width=100)
+    context = click.Context(main, info_name="kpairs", **main.context_settings)
     parts = ["# Command-line reference", "Made by `make docs` from `--help`; do not edit."]
     parts.append(_block(main, context))
     for name, command in sorted(main.commands.items()):
