@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-slow lint format docs clean
+.PHONY: train test test-backends test-slow backends lint format docs clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -18,6 +19,13 @@ test: lint
 # Whole recipes against the reports' figures: most of an hour.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Every architecture on jax and tensorflow, in an environment of its own.
+test-backends:
+	$(MAKE) VENV=.venv-backends EXTRAS=dev,backends backends
+
+backends: $(READY)
+	$(BIN)/python -m pytest -m backends
 
 docs: $(READY)
 	$(BIN)/python -m kpairs.cli.reference > docs/cli.md
@@ -35,7 +43,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "kpairs needs Python 3.11 or newer; $(PYTHON) is" `$(PYTHON) --version`; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $(READY)
 
 clean:

@@ -1,39 +1,120 @@
-"""`kpairs archs`: the table of architectures."""
+"""`kpairs archs`: the table of architectures, and one of them in full."""
 
 import click
 
 from kpairs.cli.options import as_json, print_json
 
+_MOST_REPORTED = 24
+
 
 @click.command()
+@click.argument("name", required=False)
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG.")
 @as_json
-def archs(as_json):
-    """List the architectures: report, outputs and trainable parameters."""
-    from kpairs.archs import ARCHS, build
-    from kpairs.registry import trainable_parameters
+def archs(name, plot, as_json):
+    """List the architectures, or show NAME: its layers, recipe and reported results.
+
+    The table has each one's trainable parameters beside those that its report states; where they
+    differ, the reason stands below.
+    """
+    if plot and not name:
+        raise click.UsageError("--plot expects the NAME of an architecture")
+    if name:
+        _show(name, plot, as_json)
+        return
+    from kpairs.archs import ARCHS
+    from kpairs.cli.tables import console, report_title
     from kpairs.reports import REPORTS
 
-    rows = [
-        {
-            "name": name,
-            "report": a.report,
-            "source": a.source,
-            "outputs": list(a.outputs),
-            "parameters": trainable_parameters(build(name)),
-        }
-        for name, a in ARCHS.items()
-    ]
+    order = list(REPORTS)
+    names = sorted(ARCHS, key=lambda n: order.index(ARCHS[n].report))
+    rows = [_row(n) for n in names]
     if as_json:
         print_json(rows)
         return
     from rich.table import Table
 
-    from kpairs.cli.tables import console
-
-    table = Table("name", "report", "source", "outputs")
-    table.add_column("parameters", justify="right")
+    table = Table("name", "report", "outputs")
+    for heading in ("parameters", "stated", "agree"):
+        table.add_column(heading, justify="right")
     for row in rows:
-        report = f"{REPORTS[row['report']].number} {row['report']}"
-        outputs = ", ".join(row["outputs"])
-        table.add_row(row["name"], report, row["source"], outputs, f"{row['parameters']:,}")
-    console().print(table)
+        stated, outputs = row["stated_parameters"], len(row["outputs"])
+        table.add_row(
+            row["name"],
+            report_title(row["report"]),
+            "comparison" + (" and digits" if outputs > 1 else ""),
+            f"{row['parameters']:,}",
+            f"{stated:,}" if stated else "-",
+            {True: "yes", False: "no", None: "-"}[row["agrees"]],
+        )
+    out = console()
+    out.print(table)
+    for row in rows:
+        if row["agrees"] is False:
+            out.print(f"{row['name']}: {row['reason']}", highlight=False, soft_wrap=True)
+
+
+def _row(name, model=None):
+    from kpairs.archs import ARCHS, build
+    from kpairs.registry import trainable_parameters
+    from kpairs.results import stated_parameters
+
+    architecture = ARCHS[name]
+    parameters = trainable_parameters(model or build(name))
+    stated = stated_parameters(architecture.report, name)
+    return {
+        "name": name,
+        "report": architecture.report,
+        "source": architecture.source,
+        "outputs": list(architecture.outputs),
+        "parameters": parameters,
+        "stated_parameters": int(stated.mean) if stated else None,
+        "agrees": stated.mean == parameters if stated else None,
+        "reason": stated.note if stated and stated.mean != parameters else None,
+    }
+
+
+def _show(name, plot, as_json):
+    from dataclasses import asdict
+
+    from kpairs.recipes import recipe_of
+
+    recipe = recipe_of(name)
+    from kpairs.archs import ARCHS, build
+    from kpairs.graphs import draw_graph, layer_rows
+    from kpairs.results import reported
+
+    model, architecture = build(name), ARCHS[name]
+    row, layers = _row(name, model), layer_rows(model)
+    numbers = [r for r in reported(architecture.report) if r.arch == name]
+    if plot:
+        draw_graph(model, plot, f"{name}, {row['parameters']:,} parameters")
+    if as_json:
+        facts = {"layers": layers, "recipe": asdict(recipe)}
+        print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
+        return
+    from rich.table import Table
+
+    from kpairs.cli.tables import console, layer_table, plus_minus, report_title
+
+    out = console()
+    title = f"{name} - {report_title(architecture.report)}, {architecture.source}"
+    out.print(title, highlight=False, soft_wrap=True)
+    out.print(architecture.function.__doc__, highlight=False, soft_wrap=True)
+    out.print(layer_table(layers))
+    settings = Table(title="recipe", title_justify="left", show_header=False)
+    for key, value in asdict(recipe).items():
+        if value is not None:
+            settings.add_row(key.replace("_", " "), str(value))
+    out.print(settings)
+    claims = Table("table", "setting", "metric", "reported", "rounds", "note", title="reported")
+    for r in numbers[:_MOST_REPORTED]:
+        rounds = str(r.rounds or "")
+        claims.add_row(r.table, r.setting, r.metric, plus_minus(r.mean, r.std), rounds, r.note)
+    out.print(claims)
+    if len(numbers) > _MOST_REPORTED:
+        out.print(f"and {len(numbers) - _MOST_REPORTED} more, which --json lists")
+    if row["agrees"] is False:
+        out.print(f"stated parameters: {row['reason']}", highlight=False, soft_wrap=True)
+    if plot:
+        out.print(f"wrote {plot}", highlight=False, soft_wrap=True)

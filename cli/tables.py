@@ -16,6 +16,34 @@ def console(stderr=False):
     return Console(stderr=stderr, width=int(os.environ.get("COLUMNS", 0)) or width)
 
 
+def report_title(report):
+    """A report as "000 piguet"; our own and users' architectures by their name alone."""
+    from kpairs.reports import REPORTS
+
+    return f"{REPORTS[report].number} {report}" if report in REPORTS else report
+
+
+def plus_minus(mean, std):
+    """A number with its standard deviation where there is one."""
+    return f"{mean:g}" if std is None else f"{mean:g} ± {std:g}"
+
+
+def layer_table(rows):
+    """The layers of a network, as `kpairs.graphs.layer_rows` gives them."""
+    table = Table("layer", "what", "output shape")
+    table.add_column("parameters", justify="right")
+    table.add_column("reads")
+    for row in rows:
+        calls = [", ".join(name for name, _ in names) for names in row["reads"]]
+        reads = f"{calls[0]}, twice" if calls[1:] == calls[:1] else " and ".join(calls)
+        gives = f" = {row['output']}" if row["output"] else ""
+        shape = " x ".join(map(str, row["shape"])) + gives
+        count = f"{row['parameters']:,}" if row["parameters"] else ""
+        what = f"{row['type']} {row['details']}"
+        table.add_row(row["name"], what, shape, count, reads)
+    return table
+
+
 def error_table(rows, summary, title):
     """The errors of each round and their mean and standard deviation."""
     columns = [(s, m) for s in _SPLITS for m in _METRICS if m in rows[0][s]]

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from idx_writer import write_idx
 
 from kpairs.data import Digits, load_digits
 from kpairs.recipes import RECIPES
+
+torch.set_num_threads(1)  # tests run in as many processes as there are cores
 
 
 @pytest.fixture(scope="session")

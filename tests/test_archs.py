@@ -154,9 +154,8 @@ def test_training_steps_equal_torch(name, rng):
         ).backward()
         optimizer.step()
     copy_weights(model, trained)
-    for (key, received), expected in zip(
-        trained.state_dict().items(), reference.state_dict().values(), strict=True
-    ):
+    states = trained.state_dict().values(), reference.state_dict().values()
+    for received, expected in zip(*states, strict=True):
         torch.testing.assert_close(received, expected, atol=1e-5, rtol=1e-5)
 
 

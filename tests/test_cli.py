@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from kpairs.archs import ARCHS
 from kpairs.cli import main
 from kpairs.recipes import RECIPES, Recipe
 
@@ -64,8 +65,34 @@ def test_the_whole_path_from_digits_to_a_prediction(workplace):
 def test_archs(workplace):
     rows = json.loads(kpairs("archs", "--json"))
     assert {row["name"]: row["parameters"] for row in rows}["auxws"] == 56_470
-    assert {"name", "report", "outputs", "parameters"} <= set(rows[0])
+    assert {"name", "report", "outputs", "parameters", "stated_parameters"} <= set(rows[0])
+    assert len(rows) == len(ARCHS) >= 35
+    disagree = {row["name"] for row in rows if row["agrees"] is False}
+    assert disagree == {"c4l2_ws", "wsal_bd", "w_net", "a_w_net", "final_model"}
+    assert all(row["reason"] for row in rows if row["name"] in disagree)
     assert "56,470" in kpairs("archs")
+
+
+def test_one_architecture(workplace):
+    text = kpairs("archs", "c4l2_ws", "--plot", "graph.png")
+    assert "Conv2D 36 2x2 relu" in text
+    assert "34146" in text  # stated by the report
+    assert "the trained network has 47106" in text
+    assert (workplace / "graph.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(kpairs("archs", "a_w_net", "--json"))
+    (first,) = [row for row in facts["layers"] if row["details"].startswith("32 3x3")]
+    assert len(first["reads"]) == 2  # called on each image
+    assert facts["recipe"]["batch_size"] == 5
+    assert {r["metric"] for r in facts["reported"]} == {"parameters", "validation_accuracy"}
+
+
+def test_widths_and_activation(workplace):
+    arguments = ("train", "--arch", "auxnet2", "--widths", "8,8,16,12", *TINY, "--out", "run")
+    kpairs(*arguments, "--normalization", "none", "--optimizer", "adadelta")
+    recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
+    assert recipe.widths == (8, 8, 16, 12)
+    assert recipe.optimizer_options == {"rho": 0.9, "epsilon": 1e-6}
+    kpairs("train", "--arch", "fc_1", "--activation", "sigmoid", *TINY)
 
 
 def test_data_as_json(workplace, image_folder):
@@ -82,7 +109,7 @@ def test_every_hyperparameter_has_a_flag():
         flag = {"augmentation": "--augment", "optimizer_options": "--optimizer-option"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
-        assert flag in text or field.name == "source"
+        assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
 
 
 def test_flags_reach_the_recipe(workplace):
@@ -138,6 +165,17 @@ REFUSALS = [
     (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
     (["predict", "text", "digit.png", "wide.png"], 4, "received 20x28"),
     (["predict", "text", "digit.png", "text"], 4, "text: expected an image"),
+    (["archs", "auxsw"], 2, "did you mean auxws"),
+    (["archs", "--plot", "x.png"], 2, "--plot expects the NAME"),
+    (
+        ["train", "--arch", "auxnet2", "--widths", "1,2"],
+        2,
+        "auxnet2 expects 4 such as 32,32,64,256",
+    ),
+    (["train", "--arch", "auxnet2", "--widths", "a"], 2, "expected widths such as"),
+    (["train", "--arch", "auxws", "--widths", "1,2"], 2, "auxws takes dropout; the recipe sets"),
+    (["train", "--arch", "c1l2", "--dropout", "0.1"], 2, "c1l2 takes no arguments"),
+    (["train", "--arch", "wsal_d", "--dropout", "0.6"], 2, "expected less than 0.5"),
     (["trian"], 2, "No such command 'trian'"),
 ]
 

@@ -44,9 +44,8 @@ def exported(tmp_path_factory, mnist):
     return make
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7, 1000])
 @pytest.mark.parametrize("name", sorted(ARCHS))
-def test_onnxruntime_equals_keras(name, batch, exported):
+def test_onnxruntime_equals_keras(name, exported):
     """With onnxruntime directly, as a stranger would, on all 1,000 test pairs."""
     model, file, parity, pairs = exported(name)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -54,21 +53,23 @@ def test_onnxruntime_equals_keras(name, batch, exported):
     assert names == list(ARCHS[name].outputs)
     assert [value.name for value in session.get_inputs()] == ["left", "right"]
     expected = model.predict(pairs.inputs(), batch_size=1000, verbose=0)
-    parts = [
-        session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
-        for i in range(0, 1000, batch)
-    ]
-    for position, key in enumerate(names):
-        received = np.concatenate([part[position] for part in parts])
-        np.testing.assert_allclose(received, expected[key], atol=1e-5, rtol=0)
-        np.testing.assert_array_equal(received.argmax(1), expected[key].argmax(1))
+    for batch in (1, 2, 7, 1000):
+        parts = [
+            session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
+            for i in range(0, 1000, batch)
+        ]
+        for position, key in enumerate(names):
+            received = np.concatenate([part[position] for part in parts])
+            np.testing.assert_allclose(received, expected[key], atol=1e-5, rtol=0)
+            kind = ARCHS[name].outputs[key]
+            np.testing.assert_array_equal(decisions(received, kind), decisions(expected[key], kind))
     assert max(parity.max_difference.values()) <= 1e-5
     assert list(parity.max_difference) == names
+    _assert_stands_alone(name, file)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHS))
-def test_the_file_stands_alone(name, exported):
-    proto = onnx.load(exported(name)[1])
+def _assert_stands_alone(name, file):
+    proto = onnx.load(file)
     onnx.checker.check_model(proto, full_check=True)
     assert {o.domain: o.version for o in proto.opset_import} == {"": OPSET}
     assert not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
@@ -112,6 +113,17 @@ def test_the_runtimes_rules_for_images(exported, mnist):
     for values in rows.values():
         np.testing.assert_allclose(values.sum(axis=1), 1)
     assert [len(v) for v in loaded.predict(pairs.left[:0], pairs.right[:0]).values()] == [0, 0, 0]
+
+
+def test_probabilities_of_each_kind(rng):
+    unit = rng.random((50, 1)).astype(np.float32)
+    both = probabilities(unit, "sigmoid")
+    np.testing.assert_allclose(both[:, 1:], unit)
+    np.testing.assert_allclose(both.sum(axis=1), 1)
+    np.testing.assert_array_equal(decisions(unit, "sigmoid"), unit[:, 0] > 0.5)
+    rows = rng.dirichlet(np.ones(10), 50).astype(np.float32)
+    np.testing.assert_allclose(probabilities(rows, "probabilities"), rows, rtol=1e-6)
+    np.testing.assert_array_equal(decisions(rows, "probabilities"), rows.argmax(1))
 
 
 def test_probabilities_are_softmax_and_decisions_its_largest(rng):

@@ -54,9 +54,11 @@ def _comparison(features, hidden):
 def _baseline(left, right, stack, hidden, classes):
     """Two towers and two digit heads; `stack` makes one tower's layers."""
     features = separate(stack(), stack(), left, right)
-    heads = _digit_head(classes), _digit_head(classes)
-    digits = separate(*heads, features[:, 0], features[:, 1])
-    return {"comparison": _comparison(features, hidden), **by_side(digits)}
+    digits = {
+        "left_digit": chain(_digit_head(classes), features[:, 0]),
+        "right_digit": chain(_digit_head(classes), features[:, 1]),
+    }
+    return {"comparison": _comparison(features, hidden), **digits}
 
 
 def _weight_sharing(left, right, stack, hidden, classes):

@@ -1,0 +1,44 @@
+"""Run under one backend by test_backends.py: outputs from given weights, and short trainings.
+
+python backend_script.py WEIGHTS_FOLDER OUTPUTS.npz RUNS_FOLDER
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import kpairs
+from kpairs.training.models import compile_model
+
+
+def outputs_and_losses(name, model, inputs):
+    """What is compared between backends: every output, and every loss in training's terms."""
+    results = {}
+    for key, value in model.predict(inputs, verbose=0).items():
+        results[f"{name}/{key}"] = value
+    compile_model(model, kpairs.RECIPES[name])
+    digits = {"left_digit": np.array([3, 1, 4, 1, 5]), "right_digit": np.array([9, 2, 6, 1, 3])}
+    targets = {**digits, "comparison": np.array([1, 1, 1, 1, 0])}
+    wanted = {key: targets[key] for key in kpairs.ARCHS[name].outputs}
+    for key, value in model.evaluate(inputs, wanted, verbose=0, return_dict=True).items():
+        results[f"{name}/evaluate/{key}"] = np.array(value)
+    return results
+
+
+def main(weights, outputs, runs):
+    inputs = dict(np.load(Path(weights) / "inputs.npz"))
+    results = {}
+    for name in kpairs.ARCHS:
+        model = kpairs.build(name, rescaling=(2.0, -0.5))
+        model.load_weights(Path(weights) / f"{name}.weights.h5")
+        results |= outputs_and_losses(name, model, inputs)
+    np.savez(outputs, **results)
+    for name, recipe in kpairs.RECIPES.items():
+        small = {"pairs": 20, "test_pairs": 20, "epochs": 1, "batch_size": 10}
+        kpairs.train(replace(recipe, augmentation="none", **small), Path(runs) / name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
