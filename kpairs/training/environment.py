@@ -47,7 +47,9 @@ def compute(device="auto", threads=1):
 def _gpu():
     """Keras' name of the first GPU that the backend sees, or None."""
     if keras.backend.backend() != "torch":
-        return next(iter(keras.distribution.list_devices("gpu")), None)
+        # jax raises when asked for a kind of device that it has none of.
+        devices = keras.distribution.list_devices()
+        return next((name for name in devices if name.startswith("gpu")), None)
     import torch
 
     if torch.cuda.is_available():
