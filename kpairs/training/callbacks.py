@@ -55,7 +55,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class LiveProgress(keras.callbacks.Callback):
-    """A progress bar with each output's loss; one plain line per epoch where there is no terminal.
+    """A progress bar with each output's loss, and a line per round that stays.
+
+    Where there is no terminal, one plain line per epoch.
 
     Args:
         round_number, rounds: which round of how many.
@@ -65,19 +67,18 @@ class LiveProgress(keras.callbacks.Callback):
 
     def __init__(self, round_number, rounds, outputs, console=None):
         super().__init__()
-        self.label = f"round {round_number}/{rounds}"
+        self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
         self.outputs = outputs
         self.console = console or Console(file=sys.stderr)
         self.bar = None
 
     def on_train_begin(self, logs=None):
         if self.console.is_terminal:
-            columns = ("{task.description}", "{task.fields[losses]}")
             self.bar = Progress(
-                TextColumn(columns[0]),
-                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=8),
                 TimeRemainingColumn(compact=True),
-                TextColumn(columns[1]),
+                TextColumn("{task.fields[losses]}"),
                 console=self.console,
                 transient=True,
             )
@@ -88,7 +89,7 @@ class LiveProgress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        self.title = f"{self.label} epoch {epoch + 1}/{self.params['epochs']}"
+        self.title = f"{self.label}epoch {epoch + 1}/{self.params['epochs']}"
 
     def on_train_batch_end(self, batch, logs=None):
         if self.bar:
@@ -100,9 +101,10 @@ class LiveProgress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.bar:
-            error = 100 * (1 - logs["val_comparison_accuracy"])
-            line = f"{self.title}  {self._losses(logs)}  test error {error:.1f} %"
+        error = 100 * (1 - logs["val_comparison_accuracy"])
+        line = f"{self.title}  {self._losses(logs)}  test error {error:.1f} %"
+        last = epoch + 1 == self.params["epochs"]
+        if not self.bar or last:  # on a terminal one line per round stays
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs=None):
@@ -117,5 +119,7 @@ class LiveProgress(keras.callbacks.Callback):
     def _losses(self, logs):
         # Keras gives no loss per output where there is only one.
         parts = [f"loss {logs['loss']:.3f}"]
-        parts += [f"{n} {logs[f'{n}_loss']:.3f}" for n in self.outputs if f"{n}_loss" in logs]
-        return "  ".join(parts)
+        for name in self.outputs:
+            if f"{name}_loss" in logs:
+                parts.append(f"{name.removesuffix('_digit')} {logs[f'{name}_loss']:.3f}")
+        return " ".join(parts)
