@@ -262,6 +262,14 @@ def test_damaged_idx_files(idx_folder, what):
         load_digits(idx_folder, "train")
 
 
+def test_the_training_split_decides_the_classes(idx_folder):
+    write_idx(idx_folder / "t10k-labels-idx1-ubyte", np.arange(100, dtype=np.uint8) % 3)
+    assert load_digits(idx_folder, "test").classes == tuple("0123456789")
+    write_idx(idx_folder / "t10k-labels-idx1-ubyte", np.arange(100, dtype=np.uint8) % 11)
+    with pytest.raises(InputError, match=r"t10k-labels.* numbered 0 to 9, received \[10\]"):
+        load_digits(idx_folder, "test")
+
+
 def test_one_flipped_byte_of_mnist(mnist, tmp_path):
     folder = tmp_path / "MNIST" / "raw"
     shutil.copytree(mnist["train"].folder, folder)

@@ -150,27 +150,50 @@ def _load_folder(folder, split):
 
 
 def _read_split(folder, source, split, name, classes=None):
+    """One split of IDX files; `classes` and checksums are known of a named source alone."""
     md5 = dict(source.md5) if classes else {}  # files in a user's own folder need not be MNIST's
-    paths = [folder / n for n in (source.train if split == "train" else source.test)]
-    for path in paths:
-        if find_idx(path) is None:
-            raise InputError(f"{path}: expected the {split} split's file, received none")
-    images, labels = (read_idx(find_idx(path), md5.get(path.name)) for path in paths)
+    images_name, labels_name = source.train if split == "train" else source.test
+    labels, path = _read_labels(folder, labels_name, split, md5)
+    if classes is None:  # the training split decides, so that the splits agree
+        train_labels, train_path = _read_labels(folder, source.train[1], "train", md5)
+        classes = len(np.unique(train_labels))
+        _check_labels(train_labels, classes, train_path)
+    _check_labels(labels, classes, path)
+    images = _read(folder, images_name, split, md5)
     if images.ndim != 3:
-        raise InputError(f"{paths[0]}: expected (n, height, width) images, got {images.shape}")
-    if labels.ndim == 2:  # QMNIST: the first of eight columns is the class
-        labels = labels[:, 0]
+        raise InputError(
+            f"{folder / images_name}: expected (n, height, width) images, received shape "
+            f"{images.shape}"
+        )
     if labels.shape != images.shape[:1]:
         raise InputError(
-            f"{paths[1]}: expected {len(images)} labels, one per image, received {labels.shape}"
+            f"{path}: expected {len(images)} labels, one per image, received {len(labels)}"
         )
+    names = tuple(str(i) for i in range(classes))
+    return Digits(images, labels, names, name, folder)
+
+
+def _read(folder, name, split, md5):
+    path = find_idx(folder / name)
+    if path is None:
+        raise InputError(f"{folder / name}: expected the {split} split's file, received none")
+    return read_idx(path, md5.get(name))
+
+
+def _read_labels(folder, name, split, md5):
+    labels = _read(folder, name, split, md5)
+    if labels.ndim == 2 and labels.shape[1]:  # QMNIST: the first of eight columns is the class
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(f"{folder / name}: expected one label per image, received {labels.shape}")
+    return labels.astype(np.int64), folder / name
+
+
+def _check_labels(labels, classes, path):
     present = np.unique(labels)
-    count = classes or len(present)
-    if len(present) < 2 or present[0] < 0 or present[-1] >= count:
-        odd = [int(label) for label in present if not 0 <= label < count]
+    if len(present) < 2 or present[0] < 0 or present[-1] >= classes:
+        odd = [int(label) for label in present if not 0 <= label < classes]
         raise InputError(
-            f"{paths[1]}: expected at least two classes numbered 0 to {max(count, 2) - 1}, "
+            f"{path}: expected at least two classes numbered 0 to {max(classes, 2) - 1}, "
             f"received {odd or present.tolist()}"
         )
-    names = tuple(str(i) for i in range(count))
-    return Digits(images, labels.astype(np.int64), names, name, folder)
