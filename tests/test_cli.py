@@ -75,10 +75,12 @@ def test_archs(workplace):
 
 def test_one_architecture(workplace):
     text = kpairs("archs", "c4l2_ws", "--plot", "graph.png")
-    assert "Conv2D 36 2x2 relu" in text
-    assert "34146" in text  # stated by the report
-    assert "the trained network has 47106" in text
+    assert "47,106 parameters" in text
+    assert "stated parameters: printed by an early version" in text
     assert (workplace / "graph.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(kpairs("archs", "c4l2_ws", "--json"))
+    assert facts["stated_parameters"] == 34_146
+    assert "36 2x2 relu" in [row["details"] for row in facts["layers"]]
     facts = json.loads(kpairs("archs", "a_w_net", "--json"))
     (first,) = [row for row in facts["layers"] if row["details"].startswith("32 3x3")]
     assert len(first["reads"]) == 2  # called on each image

@@ -35,7 +35,8 @@ def exported(tmp_path_factory, mnist):
             rng = np.random.default_rng(7)
             model = build(name)
             initialize(model, "torch", rng)
-            pairs = draw_pairs(mnist["test"], 1000, rng)
+            count = 1000 if ARCHS[name].report == "haidinger" else 200
+            pairs = draw_pairs(mnist["test"], count, rng)
             file = folder / f"{name}.onnx"
             _, parity = export_onnx(model, ARCHS[name], CLASSES, pairs, file)
             made[name] = model, file, parity, pairs
@@ -46,7 +47,7 @@ def exported(tmp_path_factory, mnist):
 
 @pytest.mark.parametrize("name", sorted(ARCHS))
 def test_onnxruntime_equals_keras(name, exported):
-    """With onnxruntime directly, as a stranger would, on all 1,000 test pairs."""
+    """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
     model, file, parity, pairs = exported(name)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -56,7 +57,7 @@ def test_onnxruntime_equals_keras(name, exported):
     for batch in (1, 2, 7, 1000):
         parts = [
             session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
-            for i in range(0, 1000, batch)
+            for i in range(0, len(pairs), batch)
         ]
         for position, key in enumerate(names):
             received = np.concatenate([part[position] for part in parts])
