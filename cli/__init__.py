@@ -5,6 +5,9 @@ at once.
 """
 
 import errno
+import os
+import sys
+from importlib.util import find_spec
 
 import click
 
@@ -15,25 +18,43 @@ from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
 from kpairs.cli.predict import predict
 from kpairs.cli.train import train
-from kpairs.errors import KpairsError
+from kpairs.errors import KpairsError, UsageError
 
 _INTERRUPTED = 130
+_BACKENDS = ("torch", "jax", "tensorflow")
 
 
 class _Failure(click.ClickException):
     def __init__(self, message, exit_code):
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))
         self.exit_code = exit_code
+
+
+def _missing_backend():
+    """What is wrong with KERAS_BACKEND, if that is why Keras could not be imported."""
+    backend = os.environ["KERAS_BACKEND"]
+    if backend not in _BACKENDS:
+        return f"KERAS_BACKEND: expected one of {', '.join(_BACKENDS)}, received {backend!r}"
+    if find_spec(backend) is None:
+        return f"KERAS_BACKEND={backend}: {backend} is not installed; expected torch, or install it"
+    return None
 
 
 class _Group(click.Group):
     """Turns the errors that a user can cause into one line and the right exit code."""
 
     def invoke(self, ctx):
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" for it
+                stream.reconfigure(errors="replace")
         try:
             return super().invoke(ctx)
-        except KpairsError as error:
-            raise _Failure(str(error), error.exit_code) from error
+        except (ImportError, ValueError) as error:
+            if isinstance(error, KpairsError):
+                raise _Failure(str(error), error.exit_code) from error
+            if backend := _missing_backend():
+                raise _Failure(backend, UsageError.exit_code) from error
+            raise
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output went away; click handles it
                 raise

@@ -51,7 +51,7 @@ def archs(name, plot, as_json):
     out.print(table)
     for row in rows:
         if row["agrees"] is False:
-            out.print(f"{row['name']}: {row['reason']}", highlight=False, soft_wrap=True)
+            out.print(f"{row['name']}: {row['reason']}", soft_wrap=True)
 
 
 def _row(name, model=None):
@@ -99,8 +99,8 @@ def _show(name, plot, as_json):
 
     out = console()
     title = f"{name} - {report_title(architecture.report)}, {architecture.source}"
-    out.print(title, highlight=False, soft_wrap=True)
-    out.print(architecture.function.__doc__, highlight=False, soft_wrap=True)
+    out.print(title, soft_wrap=True)
+    out.print(architecture.function.__doc__, soft_wrap=True)
     out.print(layer_table(layers))
     settings = Table(title="recipe", title_justify="left", show_header=False)
     for key, value in asdict(recipe).items():
@@ -115,6 +115,6 @@ def _show(name, plot, as_json):
     if len(numbers) > _MOST_REPORTED:
         out.print(f"and {len(numbers) - _MOST_REPORTED} more, which --json lists")
     if row["agrees"] is False:
-        out.print(f"stated parameters: {row['reason']}", highlight=False, soft_wrap=True)
+        out.print(f"stated parameters: {row['reason']}", soft_wrap=True)
     if plot:
-        out.print(f"wrote {plot}", highlight=False, soft_wrap=True)
+        out.print(f"wrote {plot}", soft_wrap=True)

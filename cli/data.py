@@ -68,9 +68,9 @@ def data(source, data_dir, fetch, sheet, split, seed, samples, as_json):
         table.add_row(name, f"{len(digits):,}", f"{height} x {width}", ", ".join(facts["classes"]))
     out = console()
     out.print(table)
-    out.print(f"in {splits['train'].folder.absolute()}", highlight=False, soft_wrap=True)
+    out.print(f"in {splits['train'].folder.absolute()}", soft_wrap=True)
     for file in files:
-        out.print(f"wrote {file}", highlight=False, soft_wrap=True)
+        out.print(f"wrote {file}", soft_wrap=True)
 
 
 def _facts(digits):

@@ -17,7 +17,7 @@ from kpairs.cli.options import as_json, data_dir, device, print_json, threads
 @threads
 @as_json
 def evaluate(run, test_pairs, data_dir, device, threads, as_json):
-    """Evaluate every finished round of RUN, the latest run by default.
+    """Evaluate every finished round of RUN, by default the latest in runs/.
 
     Training and test pairs are drawn again from the run's seed.
     """
@@ -26,7 +26,7 @@ def evaluate(run, test_pairs, data_dir, device, threads, as_json):
     from kpairs.cli.tables import console, error_table
     from kpairs.training.runs import summarize
 
-    run = Run.open(run) if run else Run.latest()
+    run = Run.latest() if run is None else Run.open(run)
     rows = evaluate_run(
         run, device=device, threads=threads, data_root=data_dir, test_pairs=test_pairs
     )

@@ -22,7 +22,7 @@ from kpairs.cli.options import as_json, data_dir, print_json
 @data_dir
 @as_json
 def export(run, onnx, number, out, data_dir, as_json):
-    """Export a model of RUN, the latest run by default, and check it against Keras.
+    """Export a model of RUN, by default the latest in runs/, and check it against Keras.
 
     The file is written only if onnxruntime gives Keras' outputs and decisions on all test pairs.
     An earlier export of the same name is replaced.
@@ -30,7 +30,7 @@ def export(run, onnx, number, out, data_dir, as_json):
     from kpairs import Run
     from kpairs.exports.onnx import export_run
 
-    run = Run.open(run) if run else Run.latest()
+    run = Run.latest() if run is None else Run.open(run)
     path, nodes, parity = export_run(run, number, out, data_dir)
     if as_json:
         print_json(
@@ -56,4 +56,4 @@ def export(run, onnx, number, out, data_dir, as_json):
         "  every decision is the same",
         f"next: kpairs predict {path} LEFT.png RIGHT.png",
     ]
-    screen.print("\n".join(lines), highlight=False, soft_wrap=True)
+    screen.print("\n".join(lines), soft_wrap=True)

@@ -16,7 +16,7 @@ device = click.option(
 )
 threads = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
     help="CPU threads; more than one rarely pays for networks this small.",

@@ -12,8 +12,10 @@ _METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
 
 def console(stderr=False):
     """A console that keeps tables whole where the output is a file or a pipe."""
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 120
-    return Console(stderr=stderr, width=int(os.environ.get("COLUMNS", 0)) or width)
+    stream = sys.stderr if stderr else sys.stdout
+    known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
+    # Names of files and classes are shown as they are, brackets and all.
+    return Console(stderr=stderr, width=None if known else 120, markup=False, highlight=False)
 
 
 def report_title(report):

@@ -14,6 +14,7 @@ from kpairs.recipes import (
     parse_loss_weights,
     recipe_of,
 )
+from kpairs.training.runs import check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 
@@ -40,7 +41,9 @@ def _hyperparameters(command):
 
 @click.command()
 @click.option("--arch", help="Architecture; see 'kpairs archs'.")
-@click.option("--recipe", "base", help="Another architecture's recipe, or a run's recipe.json.")
+@click.option(
+    "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
+)
 @click.option(
     "--loss-weights",
     help="Weights of the comparison loss and of each digit loss, as 0.5,1 or by output name as "
@@ -68,12 +71,14 @@ def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
     kpairs train --recipe runs/2026-11-21-auxws/recipe.json
     """
     recipe = _resolve(arch, base, overrides)
+    if out is not None:
+        check_free(out)
     from kpairs import train
     from kpairs.cli.tables import console, error_table
 
     progress = console(stderr=True)
     weights = format_loss_weights(recipe.loss_weights)
-    progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}", highlight=False)
+    progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
     run = train(recipe, out, device=device, threads=threads, data_root=data_dir, progress=progress)
     if as_json:
         print_json({"run": str(run.path), **run.metrics})
@@ -81,7 +86,7 @@ def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
     screen.print(error_table(rows, summary, f"{recipe.arch}, error after epoch {recipe.epochs}"))
-    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}", highlight=False)
+    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}")
 
 
 def _resolve(arch, base, overrides):

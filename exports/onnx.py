@@ -56,7 +56,9 @@ def export_run(run, number=1, path=None, data_root=None):
         Others: see `export_onnx`.
     """
     recipe = run.recipe
-    path = Path(path or run.path / f"{recipe.arch}.onnx")
+    path = run.path / f"{recipe.arch}.onnx" if path is None else Path(path)
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path}: expected a file name that ends in .onnx")
     splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
     classes = splits[0].classes
     with compute("cpu"):

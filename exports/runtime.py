@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from kpairs.data.images import to_pixels
+from kpairs.data.images import SIDE, to_pixels
 from kpairs.errors import InputError
 from kpairs.outputs import OUTPUT_KINDS, probabilities
 
@@ -48,6 +48,8 @@ class PairModel:
                 without the metadata that says what its outputs mean.
         """
         path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: cannot read the model: no such file")
         try:
             if (size := path.stat().st_size) > _MAX_BYTES:
                 raise InputError(
@@ -61,7 +63,7 @@ class PairModel:
             onnx.checker.check_model(data)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
-            options.log_severity_level = 3
+            options.log_severity_level = 4  # errors come as exceptions
             session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
         except Exception as error:  # each library raises kinds of its own, protobuf's among them
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -101,15 +103,8 @@ def _read_metadata(session, path):
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     try:
         metadata = json.loads(text)
-        names = [value.name for value in session.get_outputs()]
-        inputs = [value.name for value in session.get_inputs()]
-        good = (
-            inputs == ["left", "right"]
-            and list(metadata["outputs"]) == names
-            and all(kind in OUTPUT_KINDS for kind in metadata["outputs"].values())
-            and {"arch", "classes"} <= set(metadata)
-        )
-    except (TypeError, KeyError, AttributeError, json.JSONDecodeError):
+        good = _describes(metadata, session)
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
         good = False
     if not good:
         raise InputError(
@@ -117,3 +112,23 @@ def _read_metadata(session, path):
             "metadata that names its outputs), received another ONNX model"
         )
     return metadata
+
+
+def _describes(metadata, session):
+    """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
+    classes, outputs = metadata["classes"], metadata["outputs"]
+    widths = {name: len(classes) for name in outputs}
+    widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
+    given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
+    shapes = {name: [SIDE, SIDE, 1] for name in ("left", "right")}
+    shapes |= {name: [width] for name, width in widths.items()}
+    return (
+        isinstance(metadata["arch"], str)
+        and len(classes) > 1
+        and all(isinstance(name, str) for name in classes)
+        and all(kind in OUTPUT_KINDS for kind in outputs.values())
+        and [value.name for value in session.get_inputs()] == ["left", "right"]
+        and [value.name for value in session.get_outputs()] == list(outputs)
+        and all(v.type == "tensor(float)" for v in given.values())
+        and all(list(given[name].shape[1:]) == shape for name, shape in shapes.items())
+    )

@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 # Keras reads its backend once, at import. Its own default is tensorflow, which kpairs does not
 # install; ~/.keras/keras.json is no sign of a choice, because Keras writes that file itself.
-os.environ.setdefault("KERAS_BACKEND", "torch")
+if not os.environ.get("KERAS_BACKEND"):
+    os.environ["KERAS_BACKEND"] = "torch"
 
 _HOMES = {
     "ARCHS": "kpairs.archs",

@@ -5,7 +5,7 @@ With matplotlib alone: `keras.utils.plot_model` needs the graphviz program.
 
 from matplotlib.figure import Figure
 
-from kpairs.files import atomic_path
+from kpairs.plots import save_figure
 
 _ROW, _COLUMN = 0.8, 2.3  # inches per level and per call of a layer
 # What of a layer's configuration a reader would hold against a report.
@@ -117,8 +117,7 @@ def draw_graph(model, path, title):
                 "edgecolor": "tab:blue" if shared else "0.5",
             },
         )
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
 
 
 def _label(row):

@@ -1,16 +1,29 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 
+from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
+FORMATS = (".png", ".pdf", ".svg")
 _COLUMNS = 8
 
 
-def _save(figure, path):
+def save_figure(figure, path):
+    """Write a figure atomically, in the format of the path's suffix.
+
+    Raises:
+        UsageError: another suffix than .png, .pdf or .svg.
+        OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{path}: expected a picture's name that ends in {', '.join(FORMATS)}")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format=suffix[1:])
 
 
 def draw_pair_sheet(pairs, classes, path, title, count=32):
@@ -27,7 +40,7 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(1.6 * columns, 1.2 * rows + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
@@ -38,8 +51,8 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
         left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
         holds = pairs.comparison[i] == 1
         relation, color = ("≤", "tab:green") if holds else (">", "tab:red")
-        axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color)
-    _save(figure, path)
+        axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color, parse_math=False)
+    save_figure(figure, path)
 
 
 def draw_curves(histories, path, title):
@@ -81,7 +94,7 @@ def draw_curves(histories, path, title):
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _stack(histories, column):

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -90,7 +91,25 @@ def build(name, classes=10, rescaling=None, **options):
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
-    architecture = ARCHS[name]
+    with conventions():
+        return _build(ARCHS[name], classes, rescaling, options)
+
+
+@contextmanager
+def conventions():
+    """Run a block with channels last and float32, whatever the user's keras.json says."""
+    before = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_floatx(before[1])
+
+
+def _build(architecture, classes, rescaling, options):
+    name = architecture.name
     if excess := set(options) - set(architecture.options):
         expected = ", ".join(architecture.options)
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")

@@ -163,6 +163,12 @@ REFUSALS = [
     (["data", "damaged"], 4, "received 156716"),
     (["data", "--sheet", "nowhere/sheet.png"], 1, "No such file or directory"),
     (["data", "kmnist", "--no-fetch", "--data-dir", "empty"], 4, "kmnist is not here"),
+    (["data", "--sheet", "sheet"], 2, "ends in .png, .pdf, .svg"),
+    (["data", "--sheet", "sheet.txt"], 2, "sheet.txt: expected a picture's name"),
+    (["data", ""], 2, "unknown data source"),
+    (["evaluate", ""], 4, "expected a run folder"),
+    (["train", "--arch", "ws", "--threads", "99999999999999"], 2, "1<=x<=1024"),
+    (["train", "--arch", "ws", *TINY, "--out", ""], 1, "exists already"),
     (["predict", "missing.onnx", "a.png", "b.png"], 4, "a.png: no such image file"),
     (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
     (["predict", "text", "digit.png", "wide.png"], 4, "received 20x28"),
@@ -203,6 +209,42 @@ def test_predict_refuses_before_it_looks_further(run, workplace):
     kpairs("export", run)
     (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert "bad.png" in kpairs("predict", run / "auxws.onnx", "bad.png", "bad.png", expect=4)
+
+
+def test_names_are_shown_as_they_are(workplace, image_folder):
+    (image_folder / "2").rename(image_folder / "b[bold]")
+    (image_folder / "10").rename(image_folder / "c$\\frac{")
+    assert "b[bold]" in kpairs("data", image_folder, "--sheet", "own.png")
+    text = kpairs("train", "--arch", "simple", *TINY, "--rounds", "2", "--out", "zz[x]")
+    assert "saved in zz[x]; next: kpairs export --onnx zz[x]" in text
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("foo", "KERAS_BACKEND: expected one of torch, jax, tensorflow, received 'foo'"),
+        ("", None),
+    ],
+)
+def test_backends_that_are_not_there(backend, message, workplace):
+    command = [sys.executable, "-m", "kpairs.cli", "archs", "--json"]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == ((2, f"Error: {message}\n") if message else (0, ""))
+
+
+def test_closed_pipes_odd_columns_and_ascii(workplace):
+    """None of these is an error of the user's, and none gives a traceback."""
+    kpairs_archs = f"{sys.executable} -m kpairs.cli archs"
+    for line, code in (
+        (f"{kpairs_archs} | head -1", 0),
+        (f"COLUMNS= {kpairs_archs}", 0),
+        (f"COLUMNS=abc {kpairs_archs}", 0),
+        (f"PYTHONIOENCODING=ascii {kpairs_archs} auxws", 0),
+    ):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (code, ""), line
+        assert done.stdout
 
 
 def test_an_unwritable_export_keeps_the_run(run):

@@ -76,6 +76,15 @@ def test_image_files(tmp_path, mnist):
     assert not read_image(tmp_path / "clear.png").any()
 
 
+def test_samples_never_replace_another_file(tmp_path, mnist):
+    write_samples(mnist["test"], tmp_path)
+    write_samples(mnist["test"], tmp_path)  # the same images again are no loss
+    (tmp_path / "3.png").write_text("precious")
+    with pytest.raises(KpairsError, match=r"3.png exists already"):
+        write_samples(mnist["test"], tmp_path)
+    assert (tmp_path / "3.png").read_text() == "precious"
+
+
 def test_bad_image_files(tmp_path, mnist):
     from PIL import Image
 
@@ -89,6 +98,15 @@ def test_bad_image_files(tmp_path, mnist):
     cases["wide.png"] = "received 20x28"
     Image.new("I;16", (28, 28)).save(tmp_path / "deep.png")
     cases["deep.png"] = "expected an 8-bit grey or colour image"
+    header = bytearray(good.read_bytes())
+    header[11] = 5  # the length of the first chunk
+    (tmp_path / "header.png").write_bytes(header)
+    cases["header.png"] = "cannot be read"
+    Image.new("L", (4214, 4214)).save(tmp_path / "large.png")
+    cases["large.png"] = "up to 4200; received 4214x4214"
+    Image.new("L", (28, 28)).save(tmp_path / "other.tiff")
+    cases["other.tiff"] = "expected an image"
+    cases["."] = "no such image file"
     for name, message in cases.items():
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
             read_image(tmp_path / name)
@@ -193,6 +211,33 @@ def test_image_folder(image_folder):
     assert len(np.unique(both, axis=0)) == 60  # no image in both splits
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("0", "1", "-1"), ("-1", "0", "1")),
+        (("1.5", "1.25", "1.10"), ("1.10", "1.25", "1.5")),
+        (("age10", "age2"), ("age2", "age10")),
+        (("low", "high", "²"), ("high", "low", "²")),
+    ],
+)
+def test_the_rank_of_class_folders(names, expected, image_folder, tmp_path):
+    for name in names:
+        shutil.copytree(image_folder / "1", tmp_path / "own" / name)
+        (tmp_path / "own" / name / "._1.png").write_bytes(b"a file of macOS")
+        (tmp_path / "own" / name / "folder.png").mkdir()
+    assert load_digits(tmp_path / "own").classes == expected
+
+
+def test_folders_of_one_rank_or_half_divided(image_folder, tmp_path):
+    (image_folder / "2").rename(image_folder / "01")
+    with pytest.raises(InputError, match="expected class folders of different rank"):
+        load_digits(image_folder)
+    shutil.copytree(image_folder, tmp_path / "half" / "train")
+    shutil.copytree(image_folder, tmp_path / "half" / "val")
+    with pytest.raises(InputError, match="expected test/ beside train/"):
+        load_digits(tmp_path / "half")
+
+
 def test_image_folder_with_its_own_splits(image_folder, tmp_path):
     divided = tmp_path / "divided"
     shutil.copytree(image_folder, divided / "train")
@@ -226,6 +271,8 @@ def damage(folder, what):
         images.write_bytes(b"")
     elif what == "header only":
         images.write_bytes(data[:6])
+    elif what == "200 dimensions":
+        images.write_bytes(b"\0\0\x08\xc8" + bytes(800))
     elif what == "not idx":
         images.write_bytes(b"<html>not found</html>")
     elif what == "label 77":
@@ -246,6 +293,7 @@ DAMAGES = {
     "longer": "expected 156816 bytes .* received 156817",
     "empty": "expected an IDX file",
     "header only": "expected an IDX header of 16 bytes, received 6",
+    "200 dimensions": "expected 1 to 3 dimensions, received 200",
     "not idx": "expected an IDX file, received one that begins b'<htm'",
     "label 77": r"numbered 0 to 10, received \[77\]",
     "fewer labels": "expected 200 labels, one per image",
@@ -322,6 +370,13 @@ def test_no_network_and_no_package_index(tmp_path, monkeypatch):
     assert "\n" not in message
     left = [p.name for p in (tmp_path / "cache/MNIST/raw").iterdir()]
     assert left in ([], [".lock"])
+
+
+def test_a_proxy_that_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:notaport")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:notaport")
+    with pytest.raises(KpairsError, match="kmnist could not be fetched"):
+        load_digits("kmnist", root=tmp_path / "cache")
 
 
 def test_the_cache_folder_cannot_be_made(tmp_path):

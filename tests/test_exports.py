@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from kpairs.archs import ARCHS, build
 from kpairs.data import draw_pairs
-from kpairs.errors import InputError, ParityError
+from kpairs.errors import InputError, ParityError, UsageError
 from kpairs.exports.onnx import OPSET, export_onnx, export_run
 from kpairs.exports.parity import check_parity
 from kpairs.exports.runtime import PairModel
@@ -90,6 +90,10 @@ def test_a_run_exports_into_its_folder(tiny, workplace):
     assert str(path) == "run/auxws.onnx"
     assert nodes == len(onnx.load(path).graph.node)
     assert parity.pairs == 30
+    assert parity.batches == (1, 2, 7, 30)
+    with pytest.raises(UsageError, match=r"model.keras: expected a file name that ends in .onnx"):
+        export_run(run, 1, run.model_file(1))
+    assert keras.saving.load_model(run.model_file(1))
     with pytest.raises(InputError, match="round 3 has no model"):
         export_run(run, 3)
 
@@ -208,6 +212,29 @@ def test_files_that_loading_refuses(exported, tmp_path, monkeypatch):
         PairModel.load(exported("auxws")[1])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": 5},
+        {"classes": None},
+        {"classes": ["a", "b"]},
+        {"classes": [1] * 10},
+        {"outputs": {"comparison": "logits"}},
+        {"outputs": {"comparison": "sigmoid", "left_digit": "logits", "right_digit": "logits"}},
+        {"outputs": {"comparison": "odd", "left_digit": "logits", "right_digit": "logits"}},
+        {"arch": 3},
+    ],
+)
+def test_metadata_that_does_not_fit_the_file(change, exported, tmp_path):
+    proto = onnx.load(exported("auxws")[1])
+    (entry,) = proto.metadata_props
+    for text in (json.dumps({**json.loads(entry.value), **change}), "[" * 100_000, "[]", ""):
+        entry.value = text
+        onnx.save(proto, tmp_path / "odd.onnx")
+        with pytest.raises(InputError, match="expected a pair model written by"):
+            PairModel.load(tmp_path / "odd.onnx")
+
+
 def test_the_runtime_needs_neither_keras_nor_torch(exported):
     script = (
         "import sys\n"
@@ -224,8 +251,6 @@ def test_the_runtime_needs_neither_keras_nor_torch(exported):
 
 
 def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
-    from kpairs.errors import UsageError
-
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     model, *_, pairs = exported("auxws")
     with pytest.raises(UsageError, match="expected KERAS_BACKEND=torch, received jax"):

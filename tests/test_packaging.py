@@ -105,6 +105,24 @@ def test_a_plain_wheel_works_in_an_empty_environment_from_another_folder(tmp_pat
     assert "auxws" in [row["name"] for row in rows]
 
 
+def test_the_example_of_ones_own_architecture_runs(tmp_path):
+    """CONTRIBUTING's code, as it stands, and a training of it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (example,) = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    training = (
+        "from dataclasses import replace\n"
+        "recipe = replace(kpairs.RECIPES['ws'], arch='tiny', dropout=None, pairs=20, epochs=1)\n"
+        "print(kpairs.train(recipe, 'run').rounds)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{example}\n{training}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[1]\n", done.stderr
+
+
 def _copy_of_the_project(target):
     """What git tracks or would: building in the checkout itself would leave a build folder."""
     listed = subprocess.run(

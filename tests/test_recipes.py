@@ -24,6 +24,7 @@ from kpairs.recipes import (
 )
 from kpairs.training.models import compile_model
 
+ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 NAMES = ("comparison", "left_digit", "right_digit")
 weights = st.floats(0, 100).map(lambda w: float(np.float32(w)))
 
@@ -60,13 +61,12 @@ def test_the_reports_recipes(name):
 
 
 def test_what_only_some_recipes_have():
-    adam = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
     for name, r in RECIPES.items():
         haidinger = "haidinger" in r.source
         assert r.l2 == (2.5e-5 if haidinger else 0)
         assert r.augmentation == ("shifts_and_swap" if haidinger else "none")
         assert r.optimizer_options == (
-            adam if r.optimizer == "adam" else {"rho": 0.9, "epsilon": 1e-6}
+            ADAM if r.optimizer == "adam" else {"rho": 0.9, "epsilon": 1e-6}
         )
         assert r.probabilities_as_logits == ("piguet" in r.source or name.startswith("wsal"))
         assert r.reported_epoch == ("best" if "altunina" in r.source else "last")
@@ -133,7 +133,11 @@ def test_loss_weights_by_position_and_by_name(text, arch, expected):
         ("0.5,1,1", "auxws", "expects 2 .* received 3"),
         ("a,b", "auxws", "expected numbers such as 0.5,1, received 'a,b'"),
         ("", "auxws", "expected numbers"),
-        ("-1,1", "auxws", "loss weight of comparison: expected a finite number >= 0, received -1"),
+        (
+            "-1,1",
+            "auxws",
+            "loss weight of comparison: expected a number from 0 to 1e.06, received -1",
+        ),
         ("nan,1", "auxws", "received nan"),
         ("inf,1", "auxws", "received inf"),
         ("0,0", "auxws", "received only zeros"),
@@ -152,7 +156,7 @@ def test_loss_weights_that_are_refused(text, arch, message):
 def test_a_list_is_not_a_mapping_of_loss_weights():
     with pytest.raises(UsageError, match=r"loss_weights: expected .*mapping.*, received \[1, 0"):
         replace(RECIPES["auxws"], loss_weights=[1, 0.5, 0.5])
-    with pytest.raises(UsageError, match="expected a finite number >= 0, received '1'"):
+    with pytest.raises(UsageError, match=r"expected a number from 0 to 1e.06, received '1'"):
         check_loss_weights({"comparison": "1"}, ("comparison",), "ws")
 
 
@@ -173,6 +177,12 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"optimizer_options": {"beta_1": 0.9}}, "adam expects beta_1, beta_2, epsilon"),
         ({"optimizer_options": {**RECIPES["auxws"].optimizer_options, "epsilon": "x"}}, "epsilon"),
         ({"seed": -1}, "seed: expected at least 0"),
+        ({"batch_size": 10**21}, r"batch_size: expected 1 to 1e\+09"),
+        ({"learning_rate": 10**400}, "learning_rate: expected a finite number"),
+        ({"optimizer_options": {**ADAM, "beta_1": 1}}, "beta_1 of adam: expected at least 0 and"),
+        ({"optimizer_options": {**ADAM, "beta_2": -0.1}}, "beta_2 of adam: expected at least 0"),
+        ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of adam: expected above 0"),
+        ({"loss_weights": {**RECIPES["auxws"].loss_weights, "comparison": 1e39}}, "loss_weights"),
     ],
 )
 def test_values_that_are_refused(change, message):
@@ -187,14 +197,25 @@ def test_a_recipe_for_another_architecture():
         for_arch(RECIPES["simple"], "auxws")
 
 
+def test_variants_share_nothing():
+    variant = replace(RECIPES["auxws"], epochs=3)
+    variant.loss_weights["comparison"] = 7.0
+    variant.optimizer_options["epsilon"] = 1.0
+    assert RECIPES["auxws"].loss_weights["comparison"] == 0.5
+    assert RECIPES["ws"].optimizer_options == ADAM
+
+
 def test_recipe_files(tmp_path):
     file = tmp_path / "recipe.json"
     file.write_text(replace(RECIPES["ws"], epochs=3).to_json())
     assert load_recipe(str(file)).epochs == 3
+    assert load_recipe(str(tmp_path)).epochs == 3  # the folder of a run
     assert load_recipe("simple") is RECIPES["simple"]
     values = json.loads(file.read_text())
     cases = {
         "{": "expected a recipe in JSON",
+        "[" * 100_000: "expected a recipe in JSON",
+        f'{{"seed": {"9" * 5000}}}': "expected a recipe in JSON",
         "[1]": "expected a JSON object, received list",
         json.dumps({**values, "epoch": 1}): "unknown epoch",
         json.dumps({k: v for k, v in values.items() if k != "epochs"}): "missing epochs",

@@ -3,6 +3,7 @@
 import csv
 import json
 import multiprocessing
+import re
 from dataclasses import replace
 
 import keras
@@ -114,6 +115,118 @@ def test_shuffle_and_augmentation_are_used(tiny, mnist):
     np.testing.assert_array_equal(plain[1].left, augmented[1].left)
     # The same pairs are drawn with and without augmentation.
     assert set(augmented[0].left_digit) == set(plain[0].left_digit) | set(plain[0].right_digit)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_what_the_fit_receives(shuffle, tiny, workplace, monkeypatch):
+    received, fit = {}, keras.Model.fit
+
+    def spy(model, *arguments, **named):
+        received.update(named, learning_rate=float(model.optimizer.learning_rate))
+        return fit(model, *arguments, **named)
+
+    monkeypatch.setattr(keras.Model, "fit", spy)
+    train(tiny("ws", shuffle=shuffle, batch_size=7, epochs=2, learning_rate=0.01), "run")
+    assert received["shuffle"] is shuffle
+    assert (received["batch_size"], received["epochs"]) == (7, 2)
+    assert received["learning_rate"] == pytest.approx(0.01)
+
+
+def test_a_fixed_order_is_the_order_drawn(tiny, workplace, monkeypatch):
+    """Without shuffling the first batch of each epoch is the first pairs."""
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["loss"])
+
+    from kpairs.training import rounds
+
+    history = rounds.HistoryFile
+    monkeypatch.setattr(
+        rounds, "HistoryFile", lambda p: keras.callbacks.CallbackList([history(p), Watch()])
+    )
+    still = {"learning_rate": 0.0, "dropout": 0.0, "l2": 0.0, "epochs": 3}
+    train(tiny("ws", shuffle=False, **still), "fixed")
+    fixed = seen.copy()
+    seen.clear()
+    train(tiny("ws", shuffle=True, **still), "shuffled")
+    # Nothing is learnt, so a batch's running loss tells which pairs it held.
+    assert fixed[0] == fixed[2] == fixed[4]
+    assert len({round(loss, 6) for loss in seen[::2]}) == 3
+
+
+def test_initialization_and_threads_are_the_recipes(tiny):
+    import torch
+
+    from kpairs.training.environment import compute
+
+    biases = [
+        layer.bias.numpy()
+        for layer in build_round(tiny("auxws", initialization="keras"), 1, 10, None).layers
+        if hasattr(layer, "bias")
+    ]
+    assert biases
+    assert not any(bias.any() for bias in biases)
+    before = torch.get_num_threads()
+    with compute("cpu", threads=3):
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
+def test_the_progress_bar_of_a_terminal(tiny, workplace):
+    import io
+
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=110)
+    train(tiny("auxws", rounds=2, epochs=2), "run", progress=console)
+    text = screen.getvalue()
+    assert "━" in text
+    assert "round 1/2 epoch 2/2" in text
+    assert re.search(r"loss \d\.\d{3} comparison \d\.\d{3} left \d\.\d{3} right", text)
+    assert len(re.findall(r"test error \d+\.\d %", text)) == 2  # one line per round stays
+
+
+def test_a_users_keras_settings_do_not_matter(tiny, workplace):
+    before = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    try:
+        run = train(tiny("wsal_bd"), "run")
+        assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"]
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_floatx(before[1])
+    assert_same_weights(weights_of(run), weights_of(train(run.recipe, "again")))
+
+
+def test_a_run_on_a_folder_repeats_from_anywhere(image_folder, tiny, workplace, monkeypatch):
+    relative = image_folder.relative_to(workplace)
+    train(tiny("simple", data=str(relative), pairs=20, test_pairs=6), "run")
+    (workplace / "elsewhere").mkdir()
+    monkeypatch.chdir(workplace / "elsewhere")
+    assert evaluate(Run.open("../run"))
+    assert train(Run.open("../run").recipe, "again").rounds == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{}", "[]", "null", '"x"', '{"rounds": 5}', '{"rounds": [{}]}', "{" * 9, "[" * 100_000),
+        '{"rounds": [{"round": "1", "train": {}, "test": {}, "rescaling": null}]}',
+    ],
+)
+def test_damaged_metrics(text, tiny, workplace):
+    train(tiny("simple"), "runs/one")
+    (workplace / "runs/junk").mkdir()
+    (workplace / "runs/junk/metrics.json").write_text("junk")  # not a run: no recipe beside it
+    assert Run.latest().path.name == "one"
+    (workplace / "runs/one/metrics.json").write_text(text)
+    with pytest.raises(InputError, match="expected"):
+        Run.open("runs/one")
 
 
 def test_dropout_of_the_recipe_reaches_the_layers():

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from kpairs.data.idx import find_idx, read_idx
@@ -54,7 +55,7 @@ def fetch_source(key, source, root):
                     _move_verified(way(source, Path(temporary)), source, folder)
                     return
                 except _FAILURES as error:
-                    reasons.append(f"{place}: {_first_line(error)}")
+                    reasons.append(f"{place}: {_one_line(error)}")
     except OSError as error:
         raise KpairsError(f"{folder}: cannot store {key} here: {error}") from error
     names = ", ".join((*source.train, *source.test))
@@ -64,11 +65,21 @@ def fetch_source(key, source, root):
     )
 
 
-_FAILURES = (ImportError, RuntimeError, OSError, KpairsError, zipfile.BadZipFile, KeyError)
+# What downloading and unpacking raise: torchvision's import, urllib's odder ways to fail, zipfile.
+_FAILURES = (
+    ImportError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    HTTPException,
+    zipfile.BadZipFile,
+)
 
 
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _one_line(error):
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _from_torchvision(source, temporary):

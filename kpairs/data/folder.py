@@ -1,5 +1,6 @@
 """A user's own images: one folder per class, class folders in rank order."""
 
+import math
 import re
 from pathlib import Path
 
@@ -15,8 +16,9 @@ def read_folder(folder, split):
     """Read one split of a folder of class folders (the layout of torchvision's ImageFolder).
 
     With `train/` and `test/` inside, each holds class folders. Without, every fifth image of each
-    class, by name, is for testing, so that no image is ever in both splits. Class folders rank in
-    the order of their names, numbers by value: `2` comes before `10`.
+    class, by name, is for testing, so that no image is ever in both splits. Class folders whose
+    names are all numbers rank by value, `-1` before `2` before `10`; others by name, numbers inside
+    them by value, `age2` before `age10`.
 
     Args:
         folder: the folder.
@@ -31,7 +33,9 @@ def read_folder(folder, split):
             an image that cannot be read.
     """
     folder = Path(folder)
-    divided = (folder / "train").is_dir() and (folder / "test").is_dir()
+    divided = (folder / "train").is_dir()
+    if divided and not (folder / "test").is_dir():
+        raise InputError(f"{folder}: expected test/ beside train/, received none")
     root = folder / split if divided else folder
     classes = _class_names(root)
     if divided and classes != (others := _class_names(folder / "train")):
@@ -39,7 +43,12 @@ def read_folder(folder, split):
     images, labels = [], []
     for label, name in enumerate(classes):
         files = sorted(
-            (f for f in (root / name).iterdir() if f.suffix.lower() in SUFFIXES), key=_natural
+            (
+                f
+                for f in (root / name).iterdir()
+                if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith(".")
+            ),
+            key=lambda f: _natural(f.name),
         )
         if not divided:
             files = [f for i, f in enumerate(files) if (i % _TEST_EVERY == 4) == (split == "test")]
@@ -60,9 +69,24 @@ def _class_names(root):
             f"{root}: expected at least two class folders of images in rank order, or MNIST-like "
             f"IDX files such as train-images-idx3-ubyte; received {len(folders)} folders"
         )
-    return tuple(f.name for f in sorted(folders, key=_natural))
+    names = [f.name for f in folders]
+    ranks = {name: _number(name) for name in names}
+    if None in ranks.values():
+        return tuple(sorted(names, key=_natural))
+    if len(set(ranks.values())) < len(names):
+        raise InputError(f"{root}: expected class folders of different rank, received {names}")
+    return tuple(sorted(names, key=ranks.get))
 
 
-def _natural(path):
-    """Sort key under which "img2" comes before "img10"."""
-    return [(int(s), "") if s.isdigit() else (0, s) for s in re.split(r"(\d+)", path.name)]
+def _number(name):
+    try:
+        value = float(name)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _natural(name):
+    """Sort key under which "img2" comes before "img10"; names alike but for zeros stay apart."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(s), "") if s.isdecimal() else (0, s) for s in parts], name

@@ -55,6 +55,8 @@ def _parse(data, path):
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
         raise InputError(f"{path}: expected an IDX file, received one that begins {data[:4]!r}")
     dtype, ndim = _DTYPES[data[2]], data[3]
+    if not 1 <= ndim <= 3:
+        raise InputError(f"{path}: expected 1 to 3 dimensions, received {ndim}")
     header = 4 + 4 * ndim
     if len(data) < header:
         raise InputError(f"{path}: expected an IDX header of {header} bytes, received {len(data)}")

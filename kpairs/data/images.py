@@ -1,15 +1,23 @@
 """From image files and arrays to the pixels that every model takes."""
 
+import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, KpairsError
+from kpairs.files import atomic_path
 
 SIDE = 14
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_FORMATS = ("PNG", "JPEG", "BMP")
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-_EXPECTED = f"{SIDE}x{SIDE} pixels, or a square whose side is a multiple of {SIDE} such as 28x28"
+_LARGEST = 300 * SIDE
+_EXPECTED = (
+    f"{SIDE}x{SIDE} pixels, or a square whose side is a multiple of {SIDE} such as 28x28 "
+    f"up to {_LARGEST}"
+)
 
 
 def to_pixels(images, name="images"):
@@ -35,8 +43,7 @@ def to_pixels(images, name="images"):
     if images.ndim != 3:
         raise InputError(f"{name}: expected shape (n, height, width), received {images.shape}")
     n, height, width = images.shape
-    if height != width or height == 0 or height % SIDE:
-        raise InputError(f"{name}: expected {_EXPECTED}; received {height}x{width}")
+    _check_size(height, width, name)
     if images.dtype == np.uint8:
         scale = 255.0
     elif np.issubdtype(images.dtype, np.floating):
@@ -56,6 +63,7 @@ def write_samples(digits, folder):
     """Write the first image of each class of a `Digits` as `<class>.png`; returns the paths.
 
     Raises:
+        KpairsError: another file of such a name is there.
         OSError: the folder cannot be written.
     """
     from PIL import Image
@@ -67,9 +75,21 @@ def write_samples(digits, folder):
         image = digits.images[np.argmax(digits.labels == label)]
         if image.dtype != np.uint8:
             image = np.rint(255 * image).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
         paths.append(folder / f"{name}.png")
-        Image.fromarray(image).save(paths[-1])
+        if paths[-1].exists() and paths[-1].read_bytes() != buffer.getvalue():
+            raise KpairsError(
+                f"{paths[-1]} exists already and is another image; choose a new folder"
+            )
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(buffer.getvalue())
     return paths
+
+
+def _check_size(height, width, name):
+    if height != width or height == 0 or height % SIDE or height > _LARGEST:
+        raise InputError(f"{name}: expected {_EXPECTED}; received {height}x{width}")
 
 
 def _check_range(images, name):
@@ -95,9 +115,16 @@ def read_image(path):
     """
     from PIL import Image, UnidentifiedImageError
 
+    bombs = (Image.DecompressionBombWarning, Image.DecompressionBombError)
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image file")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=_FORMATS)
+        with image:
+            _check_size(image.height, image.width, str(path))
             if image.mode not in _MODES:
                 raise InputError(
                     f"{path}: expected an 8-bit grey or colour image, received mode {image.mode}"
@@ -105,12 +132,12 @@ def read_image(path):
             image = image.convert("RGBA")
             black = Image.new("RGBA", image.size, "black")
             grey = np.asarray(Image.alpha_composite(black, image).convert("L"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such image file") from error
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(
             f"{path}: expected an image ({', '.join(SUFFIXES)}), received something else"
         ) from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, *bombs) as error:
         raise InputError(f"{path}: the image cannot be read: {error}") from error
     return to_pixels(grey[None], str(path))

@@ -114,9 +114,18 @@ def source_key(data):
     key = str(data).lower().replace("-", "").replace("_", "")
     if key in SOURCES:
         return key
-    if Path(data).is_dir():
+    if str(data).strip() and Path(data).is_dir():
         return None
     raise unknown("data source or folder", data, SOURCES)
+
+
+def canonical(data):
+    """The name of a source as its key, a folder as its absolute path: valid from anywhere.
+
+    Raises:
+        UsageError: neither a known name nor an existing folder.
+    """
+    return source_key(data) or str(Path(data).absolute())
 
 
 def available(key, root=None, fetch=True):

@@ -1,8 +1,8 @@
 """Loss weights: a name-to-weight mapping, checked before Keras sees it."""
 
-import math
-
 from kpairs.errors import UsageError, unknown
+
+_LARGEST = 1e6
 
 
 def check_loss_weights(weights, outputs, arch):
@@ -25,9 +25,10 @@ def check_loss_weights(weights, outputs, arch):
         )
     for name, weight in weights.items():
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not number or not math.isfinite(weight) or weight < 0:
+        if not number or not 0 <= weight <= _LARGEST:
             raise UsageError(
-                f"loss weight of {name}: expected a finite number >= 0, received {weight!r}"
+                f"loss weight of {name}: expected a number from 0 to {_LARGEST:g}, "
+                f"received {weight!r}"
             )
     if not any(weights.values()):
         raise UsageError("loss weights: expected at least one above 0, received only zeros")

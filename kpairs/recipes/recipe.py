@@ -1,7 +1,6 @@
 """The recipe: everything that a training needs, as data."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
@@ -19,6 +18,8 @@ OPTIMIZERS = {
     "adadelta": {"rho": 0.9, "epsilon": 1e-6},
 }
 NORMALIZATIONS = ("none", "standardize", "raw")
+_LARGEST = 1e30  # what float32 computes with; a larger number is a slip
+_MOST = 10**9
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
 REPORTED_EPOCHS = ("last", "best")
 
@@ -59,13 +60,13 @@ class Recipe:
     source: str
     loss_weights: Mapping[str, float]
     data: str = _field("mnist, fashionmnist, kmnist, qmnist, or a folder of images", "mnist")
-    pairs: int = _field("training pairs drawn per round", 1000, minimum=1)
-    test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1)
+    pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=_MOST)
+    test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=_MOST)
     augmentation: str = _field(
         "shifts_and_swap: 9 one-pixel shifts x both orders", "none", choices=AUGMENTATIONS
     )
-    epochs: int = _field("passes over the training pairs", minimum=1)
-    batch_size: int = _field("pairs per optimizer step", minimum=1)
+    epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
+    batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=_MOST)
     shuffle: bool = _field("draw a new order of the pairs in each epoch", True)
     optimizer: str = _field("optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = _field("learning rate", minimum=0.0)
@@ -90,7 +91,9 @@ class Recipe:
     initialization: str = _field(
         "starting weights drawn as torch or as Keras does by default", choices=INITIALIZATIONS
     )
-    rounds: int = _field("trainings, each with its own pairs and initial weights", 1, minimum=1)
+    rounds: int = _field(
+        "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=_MOST
+    )
     seed: int = _field("seed of every random draw", 0, minimum=0)
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
@@ -98,12 +101,18 @@ class Recipe:
     def __post_init__(self):
         for f in fields(self):
             _check(f, getattr(self, f.name))
+        for name in ("loss_weights", "optimizer_options"):  # variants share no dict
+            object.__setattr__(self, name, dict(getattr(self, name)))
         options = OPTIMIZERS[self.optimizer]
         if set(self.optimizer_options) != set(options):
             raise UsageError(
                 f"optimizer_options: {self.optimizer} expects {', '.join(options)}; "
                 f"received {', '.join(self.optimizer_options) or 'none'}"
             )
+        for name, value in self.optimizer_options.items():
+            if not (value > 0 if name == "epsilon" else 0 <= value < 1):
+                wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
+                raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
 
     @property
@@ -126,7 +135,7 @@ class Recipe:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: expected a recipe in JSON, received: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"{name}: expected a JSON object, received {type(values).__name__}")
@@ -145,7 +154,7 @@ class Recipe:
 
 def _is_number(value):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and abs(value) <= _LARGEST  # NaN is not
 
 
 def _is_whole(value):
@@ -184,5 +193,6 @@ def _check(f, value):
         raise unknown(f.name, value, choices)
     low, high = rules.get("min"), rules.get("max")
     if (low is not None and value < low) or (high is not None and value > high):
-        wanted = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        unbounded = high is None or (high == _MOST and value < low)
+        wanted = f"at least {low:g}" if unbounded else f"{low:g} to {high:g}"
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")

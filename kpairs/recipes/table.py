@@ -142,7 +142,7 @@ def recipe_of(arch):
 
 
 def load_recipe(name):
-    """The recipe of an architecture by its name, or the one in a JSON file.
+    """The recipe of an architecture by its name, or the one in a JSON file or run folder.
 
     Raises:
         UsageError: neither a known architecture nor a file.
@@ -151,9 +151,12 @@ def load_recipe(name):
     if name in RECIPES:
         return RECIPES[name]
     path = Path(name)
-    if not path.is_file():
-        raise unknown("recipe (an architecture's name or a file)", name, RECIPES)
     try:
+        path = path / "recipe.json" if path.is_dir() else path
+        if not path.is_file():
+            raise unknown(
+                "recipe (an architecture's name, a run or its recipe.json)", name, RECIPES
+            )
         return Recipe.from_json(path.read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: cannot read the recipe: {error}") from error

@@ -6,6 +6,7 @@ import sys
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from kpairs.errors import KpairsError
 from kpairs.files import write_rows
@@ -31,7 +32,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `KpairsError` as soon as the training loss, or an epoch's test loss, is not finite."""
+    """Raises `KpairsError` once the training loss, or an epoch's test loss, is not finite."""
 
     def __init__(self, learning_rate):
         super().__init__()
@@ -50,7 +51,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise KpairsError(
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
-                f"number. The learning rate is {self.learning_rate:g}: try less"
+                f"number. Try a learning rate below {self.learning_rate:g}, smaller weights or L2"
             )
 
 
@@ -75,9 +76,9 @@ class LiveProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=8),
-                TimeRemainingColumn(compact=True),
+                TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
                 TextColumn("{task.fields[losses]}"),
                 console=self.console,
                 transient=True,

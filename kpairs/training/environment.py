@@ -9,6 +9,7 @@ import keras
 
 import kpairs
 from kpairs.errors import KpairsError, UsageError
+from kpairs.registry import conventions
 
 DEVICES = ("auto", "cpu", "gpu", "cuda")
 _PACKAGES = ("keras", "numpy", "onnx", "onnxruntime", "onnxscript")
@@ -40,7 +41,7 @@ def compute(device="auto", threads=1):
     # torch moves a Parameter from "cpu" to "cpu:0" by copying it into a plain tensor, which Keras
     # refuses for the integer state of a dropout layer; the other backends expect an index.
     name = gpu or ("cpu" if keras.backend.backend() == "torch" else "cpu:0")
-    with _threads(threads), keras.device(name):
+    with conventions(), _threads(threads), keras.device(name):
         yield name
 
 

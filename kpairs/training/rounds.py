@@ -10,6 +10,7 @@ from rich.console import Console
 from kpairs import seeds
 from kpairs.archs import ARCHS
 from kpairs.data import augment_pairs, draw_pairs, load_digits
+from kpairs.data.sources import canonical
 from kpairs.errors import InputError
 from kpairs.files import write_json
 from kpairs.outputs import decisions
@@ -53,6 +54,7 @@ def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progres
         KeyboardInterrupt: interrupted; its message says what is saved.
     """
     check_architecture(recipe)
+    recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
     splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
     draw_round(recipe, 1, *splits, augment=False)  # too few images: say so before the folder exists
     with compute(device, threads) as device_name:

@@ -23,6 +23,7 @@ from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
 
 RUNS = Path("runs")
+_SPLITS = ("train", "test")
 
 
 class Run:
@@ -49,7 +50,7 @@ class Run:
             KpairsError: `out` exists and is not an empty folder, or cannot be written.
         """
         try:
-            path = _claim(Path(out)) if out else _claim_next(recipe)
+            path = _claim_next(recipe) if out is None else _claim(Path(out))
             write_text(path / "recipe.json", recipe.to_json())
         except OSError as error:
             raise KpairsError(f"{out or RUNS}: cannot make a run folder here: {error}") from error
@@ -67,10 +68,14 @@ class Run:
             recipe = Recipe.from_json((path / "recipe.json").read_text(), path / "recipe.json")
             file = path / "metrics.json"
             metrics = json.loads(file.read_text()) if file.is_file() else {"rounds": []}
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except InputError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{path}: expected a run folder made by 'kpairs train'; {error}"
             ) from error
+        if not _are_metrics(metrics):
+            raise InputError(f"{file}: expected the metrics of finished rounds, received others")
         return cls(path, recipe, metrics)
 
     @classmethod
@@ -80,7 +85,10 @@ class Run:
         Raises:
             InputError: there is none.
         """
-        files = sorted(Path(root).glob("*/metrics.json"), key=lambda f: f.stat().st_mtime)
+        files = [
+            f for f in Path(root).glob("*/metrics.json") if f.with_name("recipe.json").exists()
+        ]
+        files.sort(key=lambda f: f.stat().st_mtime)
         if not files:
             raise InputError(
                 f"{root}: no finished run here; expected a run folder, or run 'kpairs train' first"
@@ -127,7 +135,7 @@ class Run:
 def summarize(rounds):
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     summary = {}
-    for split in ("train", "test"):
+    for split in _SPLITS:
         summary[split] = {}
         for name in rounds[0][split]:
             values = [row[split][name] for row in rounds]
@@ -139,12 +147,42 @@ def summarize(rounds):
     return summary
 
 
-def _claim(path):
-    """Make the folder `path`, or take it if it is empty."""
+def _are_metrics(value):
+    """Whether a value has the shape of `metrics.json`."""
+    rows = value.get("rounds") if isinstance(value, dict) else None
+    return isinstance(rows, list) and all(map(_is_row, rows))
+
+
+def _is_row(row):
+    def numbers(values):
+        return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("round"), int)
+        and all(isinstance(row.get(s), dict) and numbers(row[s].values()) for s in _SPLITS)
+        and all("comparison_error_pct" in row[s] for s in _SPLITS)
+        and "rescaling" in row
+        and (row["rescaling"] is None or (len(row["rescaling"]) == 2 and numbers(row["rescaling"])))
+    )
+
+
+def check_free(path):
+    """Refuse a run folder that holds something.
+
+    Raises:
+        KpairsError: `path` exists and is not an empty folder.
+    """
+    path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise KpairsError(
             f"{path} exists already and is never overwritten; choose another --out or remove it"
         )
+
+
+def _claim(path):
+    """Make the folder `path`, or take it if it is empty."""
+    check_free(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
