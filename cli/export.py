@@ -42,6 +42,7 @@ def export(run, onnx, number, out, data_dir, as_json):
                 "pairs": parity.pairs,
                 "batches": parity.batches,
                 "max_difference": parity.max_difference,
+                "max_value": parity.max_value,
             }
         )
         return
@@ -52,7 +53,10 @@ def export(run, onnx, number, out, data_dir, as_json):
     lines = [
         f"wrote {path} (round {number}, {path.stat().st_size:,} bytes, {nodes} nodes)",
         f"onnxruntime agrees with Keras on {parity.pairs} test pairs at batch {batches}:",
-        *(f"  {name}: largest difference {d:.1e}" for name, d in parity.max_difference.items()),
+        *(
+            f"  {name}: largest difference {d:.1e} (values up to {parity.max_value[name]:.3g})"
+            for name, d in parity.max_difference.items()
+        ),
         "  every decision is the same",
         f"next: kpairs predict {path} LEFT.png RIGHT.png",
     ]
