@@ -5,6 +5,7 @@ at once.
 """
 
 import errno
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -71,6 +72,8 @@ def main():
     Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
     input, 130 interrupted.
     """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
 for command in (train, evaluate, archs, data, export, predict):

@@ -48,6 +48,8 @@ def fetch_source(key, source, root):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder) as temporary:
+            if all(find_idx(folder / n) for n in (*source.train, *source.test)):
+                return  # another process fetched while this one waited
             reasons = []
             for place, way in ways.items():
                 log.info("fetching %s from %s", key, place)
