@@ -9,7 +9,9 @@ _MOST_REPORTED = 24
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
+)
 @as_json
 def archs(name, plot, as_json):
     """List the architectures, or show NAME: its layers, recipe and reported results.
@@ -27,7 +29,7 @@ def archs(name, plot, as_json):
     from kpairs.reports import REPORTS
 
     order = list(REPORTS)
-    names = sorted(ARCHS, key=lambda n: order.index(ARCHS[n].report))
+    names = sorted(ARCHS, key=lambda n: [r == ARCHS[n].report for r in order], reverse=True)
     rows = [_row(n) for n in names]
     if as_json:
         print_json(rows)
@@ -87,6 +89,8 @@ def _show(name, plot, as_json):
     model, architecture = build(name), ARCHS[name]
     row, layers = _row(name, model), layer_rows(model)
     numbers = [r for r in reported(architecture.report) if r.arch == name]
+    own = "-".join(map(str, recipe.widths or ()))  # of many sizes, those of the recipe come first
+    numbers.sort(key=lambda r: r.table == "Figure 1" and not r.setting.endswith(f" {own}"))
     if plot:
         draw_graph(model, plot, f"{name}, {row['parameters']:,} parameters")
     if as_json:

@@ -9,7 +9,9 @@ from kpairs.cli.options import as_json, data_dir, print_json
 @click.argument("source", default="mnist")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
-@click.option("--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG.")
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "test"]),

@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-_SPLITS = ("train", "test")
+_SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
 _METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
 
 
@@ -46,13 +46,14 @@ def layer_table(rows):
     return table
 
 
-def error_table(rows, summary, title):
-    """The errors of each round and their mean and standard deviation."""
-    columns = [(s, m) for s in _SPLITS for m in _METRICS if m in rows[0][s]]
+def error_table(rows, summary, title, best_epoch=False):
+    """The errors of each round, on demand of the best epoch too; their mean and deviation."""
+    splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
+    columns = [(s, m) for s in splits for m in _METRICS if m in rows[0][s]]
     table = Table(title=title, title_justify="left")
     table.add_column("round", justify="right")
     for split, metric in columns:
-        table.add_column(f"{split} {_METRICS[metric]}\nerror (%)", justify="right")
+        table.add_column(f"{_SPLITS[split]} {_METRICS[metric]}\nerror (%)", justify="right")
     for row in rows:
         values = [f"{row[s][m]:.2f}" for s, m in columns]
         table.add_row(str(row["round"]), *values)

@@ -85,12 +85,13 @@ def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
-    screen.print(error_table(rows, summary, f"{recipe.arch}, error after epoch {recipe.epochs}"))
+    title = f"{recipe.arch}, error after epoch {recipe.epochs}"
+    screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
     screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}")
 
 
 def _resolve(arch, base, overrides):
-    """The recipe that the command line describes; all of it is checked before Keras is loaded."""
+    """The recipe that the command line describes, checked as far as that goes without Keras."""
     if not arch and not base:
         raise click.UsageError("expected --arch NAME or --recipe FILE; 'kpairs archs' lists names")
     recipe = load_recipe(base) if base else recipe_of(arch)

@@ -1,6 +1,7 @@
 """Writing files so that a crash, a full disk or Ctrl-C never damages what was there before."""
 
 import csv
+import errno
 import json
 import os
 import tempfile
@@ -20,6 +21,8 @@ def atomic_path(path):
         OSError: the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
+    if not path.parent.is_dir():  # named here, because mkstemp would name its own file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)

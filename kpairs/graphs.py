@@ -6,6 +6,7 @@ With matplotlib alone: `keras.utils.plot_model` needs the graphviz program.
 from matplotlib.figure import Figure
 
 from kpairs.plots import save_figure
+from kpairs.registry import trainable_parameters
 
 _ROW, _COLUMN = 0.8, 2.3  # inches per level and per call of a layer
 # What of a layer's configuration a reader would hold against a report.
@@ -18,7 +19,7 @@ def layer_rows(model):
 
     Returns:
         A list of dicts: `name`, `type`, `details` (sizes and activation as text), `shape` (of its
-        output for one pair), `parameters` (moving statistics included), `reads` (for each time it
+        output for one pair), `parameters` (the trainable ones), `reads` (for each time it
         is called, the layers whose outputs it takes; two times where both images go through it
         one by one) and `output` (name of the model's output that it gives, or None).
     """
@@ -35,7 +36,7 @@ def layer_rows(model):
                 "type": layer["class_name"],
                 "details": _details(layer["config"]),
                 "shape": list(operation.output.shape[1:]),
-                "parameters": operation.count_params() if hasattr(operation, "count_params") else 0,
+                "parameters": trainable_parameters(operation),
                 "reads": [list(_calls_read(node)) for node in nodes] or [[]],
                 "output": output_of.get(layer["name"]),
             }
@@ -48,7 +49,7 @@ def _details(config):
     for key in _DETAILS:
         value = config.get(key)
         if isinstance(value, (list, tuple)):
-            value = "x".join(map(str, value))
+            value = "x".join(str(n[0]) if isinstance(n, (list, tuple)) else str(n) for n in value)
         if value not in (None, "linear", "valid") and not isinstance(value, bool):
             labelled = key in ("rate", "momentum", "epsilon", "scale", "offset")
             parts.append(f"{key} {value}" if labelled else str(value))

@@ -128,5 +128,5 @@ def _build(architecture, classes, rescaling, options):
 
 
 def trainable_parameters(model):
-    """Number of trainable parameters; Keras' `count_params` adds batch-norm statistics."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    """Trainable parameters of a model or layer; `count_params` adds batch-norm statistics."""
+    return sum(math.prod(v.shape) for v in getattr(model, "trainable_variables", ()))

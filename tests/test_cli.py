@@ -184,6 +184,9 @@ REFUSALS = [
     (["train", "--arch", "auxws", "--widths", "1,2"], 2, "auxws takes dropout; the recipe sets"),
     (["train", "--arch", "c1l2", "--dropout", "0.1"], 2, "c1l2 takes no arguments"),
     (["train", "--arch", "wsal_d", "--dropout", "0.6"], 2, "expected less than 0.5"),
+    (["train", "--arch", "auxnet2", "--widths", "99999999999,1,1,1"], 2, "from 1 to 65536"),
+    (["train", "--arch", "auxnet2", "--widths", "65536,65536,65536,65536"], 2, "cannot be built"),
+    (["archs", "ws", "--plot", "nowhere/x.png"], 1, "nowhere/x.png"),
     (["trian"], 2, "No such command 'trian'"),
 ]
 
@@ -203,6 +206,8 @@ def test_refusals(arguments, code, message, workplace, idx_folder):
     # One line names the trouble; click folds nothing of it.
     assert message in error
     assert stderr.rstrip().endswith(error)
+    if code == 2:
+        assert not (workplace / "runs").exists()
 
 
 def test_predict_refuses_before_it_looks_further(run, workplace):

@@ -44,6 +44,8 @@ STATED = {
     "wsal_bd": ("adadelta", 1, 100, 25, False, "raw", 2, 1, 10),
     "basic": ("adadelta", 1, 100, 25, False, "raw", 1, None, 10),
     "resnet": ("adadelta", 1, 100, 25, False, "raw", 1, None, 10),
+    "fc_1": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
+    "conv_3": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
     "cnn_base": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 10),
     "final_model": ("adam", 1e-3, 5, 25, True, "standardize", 0.5, 1, 10),
     "auxnet2": ("adam", 5e-3, 100, 25, False, "standardize", 1, 1, 5),
@@ -193,6 +195,10 @@ def test_values_that_are_refused(change, message):
 def test_a_recipe_for_another_architecture():
     moved = for_arch(RECIPES["auxws"], "simple")
     assert (moved.arch, moved.loss_weights) == ("simple", {"comparison": 0.5})
+    small = replace(RECIPES["auxnet2"], widths=(8, 8, 16, 16), dropout=0.0)
+    assert for_arch(small, "auxnet2") == small
+    other = for_arch(small, "auxnet3")
+    assert (other.dropout, other.widths) == (0.0, RECIPES["auxnet3"].widths)
     with pytest.raises(UsageError, match="no loss weight for left_digit, right_digit of auxws"):
         for_arch(RECIPES["simple"], "auxws")
 

@@ -1,8 +1,9 @@
 """Report 004, Altunina, Pfister and Zenhaeusern (2019): four networks whose sizes are searched.
 
 `widths` are the report's arguments: the channels of the convolutions, then the hidden units of the
-classifiers. Each default is the size with the best mean accuracy of Figure 1. Dropout comes before
-every linear layer, the first included. All outputs are logits.
+classifiers. Each default is the size with the best mean accuracy of Figure 1, of two
+alike the one with the smaller deviation. Dropout comes before every linear layer, the first
+included. All outputs are logits.
 """
 
 from keras import layers

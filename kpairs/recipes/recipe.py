@@ -20,6 +20,7 @@ OPTIMIZERS = {
 NORMALIZATIONS = ("none", "standardize", "raw")
 _LARGEST = 1e30  # what float32 computes with; a larger number is a slip
 _MOST = 10**9
+_WIDEST = 65536
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
 REPORTED_EPOCHS = ("last", "best")
 
@@ -161,6 +162,10 @@ def _is_whole(value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_width(value):
+    return _is_whole(value) and 0 < value <= _WIDEST
+
+
 # What a field of each type holds, and how to tell.
 _KINDS = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
@@ -168,8 +173,8 @@ _KINDS = {
     int: ("a whole number", _is_whole),
     int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
     tuple[int, ...] | None: (
-        "whole numbers above 0 or none",
-        lambda v: v is None or (isinstance(v, tuple) and all(_is_whole(n) and n > 0 for n in v)),
+        f"whole numbers from 1 to {_WIDEST} or none",
+        lambda v: v is None or (isinstance(v, tuple) and v and all(map(_is_width, v))),
     ),
     str | None: ("a name or none", lambda v: v is None or isinstance(v, str)),
     float: ("a finite number", _is_number),

@@ -101,8 +101,10 @@ _KONG = Recipe(
     initialization="torch",
     reported_rounds=10,
 )
-_register(_KONG, "fc_1 fc_2 fc_3", loss_weights=_weights(1.0), activation="relu")
-_register(_KONG, "conv_1 conv_2 conv_3 cnn_base no_w_net w_net", loss_weights=_weights(1.0))
+_TABLE_1 = replace(_KONG, arch="fc_1", loss_weights=_weights(1.0), reported_rounds=4)
+_register(_TABLE_1, "fc_1 fc_2 fc_3", activation="relu")
+_register(_TABLE_1, "conv_1 conv_2 conv_3")
+_register(_KONG, "cnn_base no_w_net w_net", loss_weights=_weights(1.0))
 _register(_KONG, "a_net a_w_net")
 _register(_KONG, "final_model", dropout=0.4)
 
@@ -163,16 +165,18 @@ def load_recipe(name):
 
 
 def for_arch(recipe, arch):
-    """A recipe for another architecture: the same numbers with that one's outputs and arguments.
+    """A recipe for another architecture: the same training of that one's outputs and layers.
 
-    Loss weights of outputs that the architecture lacks are dropped, and so are arguments; those
-    that only it has are its own recipe's.
+    Loss weights of outputs that the architecture lacks are dropped, and so are arguments that it
+    does not take. Widths are always its own, and so is what only it takes.
 
     Raises:
         UsageError: an unknown architecture, or one with outputs that the recipe's loss weights do
             not name.
     """
     own = recipe_of(arch)
+    if arch == recipe.arch:
+        return recipe
     missing = [name for name in own.loss_weights if name not in recipe.loss_weights]
     if missing:
         raise UsageError(
@@ -182,8 +186,9 @@ def for_arch(recipe, arch):
     return replace(
         recipe,
         arch=arch,
+        source=f"{recipe.source}; for {arch}",
         loss_weights={name: recipe.loss_weights[name] for name in own.loss_weights},
         widths=own.widths,
-        dropout=None if own.dropout is None else recipe.dropout or own.dropout,
+        dropout=own.dropout if None in (own.dropout, recipe.dropout) else recipe.dropout,
         activation=own.activation and (recipe.activation or own.activation),
     )

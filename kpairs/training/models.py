@@ -5,7 +5,7 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.archs import ARCHS, build
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.initialization import initialize
 from kpairs.recipes import check_loss_weights
@@ -30,12 +30,28 @@ def check_architecture(recipe):
             f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
         )
     widths, default = recipe.widths, architecture.options.get("widths")
-    if widths and len(widths) != len(default):
+    if widths is not None and len(widths) != len(default):
         expected = ",".join(map(str, default))
         raise UsageError(
             f"widths: {recipe.arch} expects {len(default)} such as {expected}, "
             f"received {','.join(map(str, widths))}"
         )
+
+
+def check_builds(recipe, classes):
+    """Build the architecture once, for the errors that only building it shows.
+
+    Raises:
+        UsageError: an argument's value that its layers refuse, or more than memory holds.
+    """
+    try:
+        build(recipe.arch, classes, **recipe.arch_options)
+    except KpairsError:
+        raise
+    except (ValueError, RuntimeError, MemoryError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        options = ", ".join(f"{name} {value}" for name, value in recipe.arch_options.items())
+        raise UsageError(f"{recipe.arch} cannot be built with {options}: {first}") from error
 
 
 def rescaling_of(normalization, pairs):

@@ -20,6 +20,7 @@ from kpairs.training.environment import compute, describe
 from kpairs.training.models import (
     build_round,
     check_architecture,
+    check_builds,
     load_round,
     rescaling_of,
     save_model,
@@ -58,6 +59,7 @@ def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progres
     splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
     draw_round(recipe, 1, *splits, augment=False)  # too few images: say so before the folder exists
     with compute(device, threads) as device_name:
+        check_builds(recipe, len(splits[0].classes))
         run = Run.create(recipe, out)
         environment = describe(device_name, threads)
         environment["started"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -134,17 +134,23 @@ class Run:
 
 def summarize(rounds):
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
-    summary = {}
-    for split in _SPLITS:
-        summary[split] = {}
-        for name in rounds[0][split]:
-            values = [row[split][name] for row in rounds]
-            summary[split][name] = {
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "rounds": len(values),
-            }
-    return summary
+    parts = [*_SPLITS, *(["best_epoch"] if "best_epoch" in rounds[0] else [])]
+    return {
+        part: {
+            name: _mean_and_std([row[part][name] for row in rounds])
+            for name in rounds[0][part]
+            if name != "epoch"
+        }
+        for part in parts
+    }
+
+
+def _mean_and_std(values):
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "rounds": len(values),
+    }
 
 
 def _are_metrics(value):
