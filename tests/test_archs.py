@@ -223,6 +223,7 @@ def test_torch_initialization_has_torchs_limits_and_spread(name):
     """Every convolution and dense layer, kernel and bias, times sqrt(fan_in): uniform in +-1."""
     model = build(name)
     initialize(model, "torch", seeds.generator(0, 1, "initialization"))
+    torch.manual_seed(0)
     drawn, torchs = REFERENCES[name](), REFERENCES[name]()
     copy_weights(model, drawn)
     for part in ("weight", "bias"):
@@ -237,7 +238,7 @@ def test_torch_initialization_has_torchs_limits_and_spread(name):
             for reference in (drawn, torchs)
         )
         for values in (ours, theirs):  # torch's own layers pass the same test
-            assert values.abs().max().item() == pytest.approx(1, abs=0.05)
+            assert values.abs().max().item() == pytest.approx(1, abs=max(0.01, 8 / len(values)))
             spread = 3**-0.5
             assert values.std().item() == pytest.approx(spread, abs=3 / len(values) ** 0.5)
 

@@ -291,7 +291,10 @@ def test_ctrl_c_is_one_line_and_loses_nothing(workplace):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     (line,) = [text for text in stderr.splitlines() if not text.startswith(("round", "simple,"))]
     match = re.fullmatch(

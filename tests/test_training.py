@@ -4,6 +4,8 @@ import csv
 import json
 import multiprocessing
 import re
+import signal
+import sys
 from dataclasses import replace
 
 import keras
@@ -304,6 +306,35 @@ def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
     assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"]
     with pytest.raises(InputError, match="round 2 has no model; finished rounds: 1"):
         run.model_file(2)
+
+
+def test_ctrl_c_inside_a_destructor_still_stops(tiny, workplace, monkeypatch):
+    """Python prints and forgets what a destructor raises; the signal is noted all the same."""
+    from kpairs.training import rounds
+
+    class Dropped:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    class PressedInADestructor(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                Dropped()
+
+    forgotten = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hook: forgotten.append(hook.exc_type))
+    history = rounds.HistoryFile
+    monkeypatch.setattr(
+        rounds,
+        "HistoryFile",
+        lambda p: keras.callbacks.CallbackList([history(p), PressedInADestructor()]),
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="in round 1; 0 of 1 rounds are finished"):
+        train(tiny("simple", epochs=5), "run")
+    assert forgotten == [KeyboardInterrupt]
+    assert len(Run.open("run").history(1)) == 2
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_run_folders_are_never_overwritten(tiny, workplace):

@@ -17,6 +17,7 @@ from kpairs.outputs import decisions
 from kpairs.plots import draw_curves
 from kpairs.training.callbacks import HistoryFile, LiveProgress, StopOnNonFinite
 from kpairs.training.environment import compute, describe
+from kpairs.training.interrupt import Interruption
 from kpairs.training.models import (
     build_round,
     check_architecture,
@@ -64,9 +65,12 @@ def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progres
         environment = describe(device_name, threads)
         environment["started"] = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(run.path / "environment.json", environment)
+        interruption = Interruption()
         for number in range(1, recipe.rounds + 1):
             try:
-                _train_round(run, number, *splits, progress)
+                with interruption.noted():
+                    _train_round(run, number, *splits, interruption, progress)
+                    interruption.check()
             except KeyboardInterrupt as error:
                 done = f"{len(run.rounds)} of {recipe.rounds} rounds are finished"
                 raise KeyboardInterrupt(
@@ -86,7 +90,7 @@ def draw_round(recipe, number, train_digits, test_digits, augment=True):
     return train_pairs, test_pairs
 
 
-def _train_round(run, number, train_digits, test_digits, console):
+def _train_round(run, number, train_digits, test_digits, interruption, console):
     recipe = run.recipe
     outputs = ARCHS[recipe.arch].outputs
     train_pairs, test_pairs = draw_round(recipe, number, train_digits, test_digits)
@@ -109,6 +113,7 @@ def _train_round(run, number, train_digits, test_digits, console):
             callbacks=[
                 HistoryFile(folder / "history.csv"),
                 StopOnNonFinite(recipe.learning_rate),
+                interruption,
                 progress,
             ],
             verbose=0,
