@@ -197,7 +197,7 @@ def test_files_that_loading_refuses(exported, tmp_path, monkeypatch):
     (tmp_path / "short.onnx").write_bytes(good[: len(good) // 2])
     _plain_onnx(tmp_path / "other.onnx")
     cases = {
-        "missing.onnx": "cannot read the model: No such file",
+        "missing.onnx": "cannot read the model: no such file",
         "text.onnx": "expected an ONNX model, received",
         "empty.onnx": "expected an ONNX model, received",
         "short.onnx": "expected an ONNX model, received",
