@@ -5,8 +5,6 @@ import numpy as np
 from kpairs.data.images import SIDE
 from kpairs.data.pairs import PairSet
 
-FACTOR = 18
-
 
 def augment_pairs(pairs, rng):
     """Shift by one pixel and swap the order, as report 001's code does once before training.
