@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 
 import click
+from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
 from kpairs.recipes import (
@@ -14,7 +15,7 @@ from kpairs.recipes import (
     parse_loss_weights,
     recipe_of,
 )
-from kpairs.training.runs import check_free
+from kpairs.training.runs import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 
@@ -58,28 +59,62 @@ def _hyperparameters(command):
     help="Another hyperparameter of the optimizer, such as epsilon=1e-7; may be repeated.",
 )
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/<date>-<arch>]")
+@click.option(
+    "--resume",
+    "resumed",
+    metavar="RUN",
+    help="Go on with this run where it stopped; takes --rounds to train more of them.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes that train rounds side by side.",
+)
+@click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="auto lowers training steps to a torch graph where it can; keras runs Keras' own.",
+)
 @data_dir
 @device
 @threads
 @as_json
-def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
+@click.pass_context
+def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options):
     """Train an architecture by its report's recipe, every number of which can be overridden.
 
     \b
     kpairs train --arch auxws --loss-weights 0.5,1
     kpairs train --arch ws --rounds 3 --epochs 10 --no-augment
     kpairs train --recipe runs/2026-11-21-auxws/recipe.json
+    kpairs train --arch auxws --rounds 20 --jobs 2
+    kpairs train --resume runs/2026-11-21-auxws
     """
-    recipe = _resolve(arch, base, overrides)
-    if out is not None:
-        check_free(out)
-    from kpairs import train
+    how = {name: options.pop(name) for name in ("device", "threads", "engine", "keep_checkpoints")}
+    if resumed is None:
+        recipe = _resolve(arch, base, options)
+        if out is not None:
+            check_free(out)
+    else:
+        _refuse_other_options(context)
+        recipe = Run.open(resumed).recipe
+    from kpairs import resume, train
     from kpairs.cli.tables import console, error_table
 
     progress = console(stderr=True)
     weights = format_loss_weights(recipe.loss_weights)
     progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
-    run = train(recipe, out, device=device, threads=threads, data_root=data_dir, progress=progress)
+    common = {"jobs": jobs, "data_root": data_dir, "progress": progress}
+    if resumed is None:
+        run = train(recipe, out, **how, **common)
+    else:
+        run = resume(resumed, rounds=options["rounds"], **common)
+    recipe = run.recipe
     if as_json:
         print_json({"run": str(run.path), **run.metrics})
         return
@@ -88,6 +123,19 @@ def train(arch, base, out, data_dir, device, threads, as_json, **overrides):
     title = f"{recipe.arch}, error after epoch {recipe.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
     screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}")
+
+
+def _refuse_other_options(context):
+    """A resumed run's recipe and settings are its own."""
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if others := set(given) - {"--resume", "--rounds", "--jobs", "--data-dir", "--json"}:
+        raise click.UsageError(
+            f"--resume goes on by the run's own recipe; expected no {', '.join(sorted(others))}"
+        )
 
 
 def _resolve(arch, base, overrides):

@@ -29,6 +29,7 @@ _HOMES = {
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training",
     "load_digits": "kpairs.data",
+    "resume": "kpairs.training",
     "train": "kpairs.training",
 }
 __all__ = sorted([*_HOMES, "__version__"])

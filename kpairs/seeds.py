@@ -1,23 +1,25 @@
 """One seed and a round number give every random draw of a training, whatever ran before it.
 
 Each purpose has a stream of its own, so that, for example, a recipe with augmentation still draws
-the same pairs as one without.
+the same pairs as one without; what is drawn in every epoch has a stream per epoch, so that a
+training that stopped goes on as if it had not.
 """
 
 import numpy as np
 
-_PURPOSES = ("pairs", "augmentation", "initialization", "fit")
+_PURPOSES = ("pairs", "augmentation", "initialization", "fit", "order")
 
 
-def _sequence(seed, round_number, purpose):
-    return np.random.SeedSequence(seed, spawn_key=(round_number, _PURPOSES.index(purpose)))
+def _sequence(seed, round_number, purpose, epoch):
+    key = (round_number, _PURPOSES.index(purpose), *(() if epoch is None else (epoch,)))
+    return np.random.SeedSequence(seed, spawn_key=key)
 
 
-def generator(seed, round_number, purpose):
-    """The NumPy generator of one purpose ("pairs", "augmentation", ...) in one round."""
-    return np.random.default_rng(_sequence(seed, round_number, purpose))
+def generator(seed, round_number, purpose, epoch=None):
+    """The NumPy generator of one purpose ("pairs", "order", ...) in one round, or in one epoch."""
+    return np.random.default_rng(_sequence(seed, round_number, purpose, epoch))
 
 
-def integer(seed, round_number, purpose):
+def integer(seed, round_number, purpose, epoch=None):
     """A 31-bit integer of the same stream, for libraries that take one number as their seed."""
-    return int(_sequence(seed, round_number, purpose).generate_state(1)[0] >> 1)
+    return int(_sequence(seed, round_number, purpose, epoch).generate_state(1)[0] >> 1)

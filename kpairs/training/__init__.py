@@ -5,8 +5,8 @@ Names load on first use, so that a run folder can be looked at without importing
 
 from importlib import import_module
 
-_HOMES = {"Run": "runs", "evaluate": "rounds", "train": "rounds"}
-__all__ = ["Run", "evaluate", "train"]
+_HOMES = {"Run": "runs", "evaluate": "rounds", "resume": "jobs", "train": "jobs"}
+__all__ = ["Run", "evaluate", "resume", "train"]
 
 
 def __getattr__(name):

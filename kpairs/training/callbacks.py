@@ -1,12 +1,10 @@
-"""Keras callbacks: the history file, the check on the loss, and the live progress."""
+"""Keras callbacks: the history file and what stops a training."""
 
+import csv
 import math
-import sys
+import os
 
 import keras
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from kpairs.errors import KpairsError
 from kpairs.files import write_rows
@@ -18,11 +16,18 @@ class HistoryFile(keras.callbacks.Callback):
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
     epoch with dropout on.
+
+    Args:
+        path: the file.
+        epochs: how many of its rows to keep as they are, if it exists.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, epochs=0):
         super().__init__()
         self.path, self.rows = path, []
+        if epochs:
+            with open(path, newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))[:epochs]
 
     def on_epoch_end(self, epoch, logs=None):
         train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
@@ -55,72 +60,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
             )
 
 
-class LiveProgress(keras.callbacks.Callback):
-    """A progress bar with each output's loss, and a line per round that stays.
+class EndWithParent(keras.callbacks.Callback):
+    """Ends the process at the end of an epoch if the process that started it is gone."""
 
-    Where there is no terminal, one plain line per epoch.
-
-    Args:
-        round_number, rounds: which round of how many.
-        outputs: names of the outputs whose losses are shown.
-        console: a `rich.console.Console`; default standard error.
-    """
-
-    def __init__(self, round_number, rounds, outputs, console=None):
+    def __init__(self):
         super().__init__()
-        self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
-        self.outputs = outputs
-        self.console = console or Console(file=sys.stderr)
-        self.bar = None
-
-    def on_train_begin(self, logs=None):
-        if self.console.is_terminal:
-            self.bar = Progress(
-                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-                BarColumn(bar_width=8),
-                TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
-                TextColumn("{task.fields[losses]}"),
-                console=self.console,
-                transient=True,
-            )
-            self.steps = self.params["steps"] or 1
-            total = self.params["epochs"] * self.steps
-            self.task = self.bar.add_task(self.label, total=total, losses="")
-            self.bar.start()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-        self.title = f"{self.label}epoch {epoch + 1}/{self.params['epochs']}"
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.bar:
-            self.bar.update(
-                self.task,
-                completed=self.epoch * self.steps + batch + 1,
-                description=self.title,
-                losses=self._losses(logs),
-            )
+        self.parent = os.getppid()
 
     def on_epoch_end(self, epoch, logs=None):
-        error = 100 * (1 - logs["val_comparison_accuracy"])
-        line = f"{self.title}  {self._losses(logs)}  test error {error:.1f} %"
-        last = epoch + 1 == self.params["epochs"]
-        if not self.bar or last:  # on a terminal one line per round stays
-            self.console.print(line, highlight=False, soft_wrap=True)
-
-    def on_train_end(self, logs=None):
-        self.close()
-
-    def close(self):
-        """Take the bar off the screen; also after an interrupted training."""
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
-
-    def _losses(self, logs):
-        # Keras gives no loss per output where there is only one.
-        parts = [f"loss {logs['loss']:.3f}"]
-        for name in self.outputs:
-            if f"{name}_loss" in logs:
-                parts.append(f"{name.removesuffix('_digit')} {logs[f'{name}_loss']:.3f}")
-        return " ".join(parts)
+        if os.getppid() != self.parent:
+            os._exit(1)

@@ -110,6 +110,7 @@ def compile_model(model, recipe):
         loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
         metrics={n: [accuracy_of(kind, accuracy)] for n, kind in outputs.items()},
     )
+    model.optimizer.build(model.trainable_variables)
 
 
 def save_model(model, recipe, classes, rescaling, path):

@@ -1,139 +1,153 @@
-"""Training and evaluating rounds: data drawn anew, a fresh model, one fit."""
+"""One round: data drawn anew, a fresh model, one fit, and its error rates."""
 
-import time
-from dataclasses import replace
-from datetime import UTC, datetime
+import os
+import signal
+from dataclasses import dataclass, replace
 
+import keras
 import numpy as np
-from rich.console import Console
 
 from kpairs import seeds
 from kpairs.archs import ARCHS
 from kpairs.data import augment_pairs, draw_pairs, load_digits
-from kpairs.data.sources import canonical
+from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError
-from kpairs.files import write_json
 from kpairs.outputs import decisions
-from kpairs.plots import draw_curves
-from kpairs.training.callbacks import HistoryFile, LiveProgress, StopOnNonFinite
-from kpairs.training.environment import compute, describe
-from kpairs.training.interrupt import Interruption
+from kpairs.recipes import Recipe
+from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, shuffled
+from kpairs.training.callbacks import EndWithParent, HistoryFile, StopOnNonFinite
+from kpairs.training.checkpoint import Checkpoint
+from kpairs.training.environment import compute
+from kpairs.training.lock import locked
 from kpairs.training.models import (
     build_round,
     check_architecture,
-    check_builds,
     load_round,
     rescaling_of,
     save_model,
 )
-from kpairs.training.runs import Run
-
-_EVALUATION_BATCH = 1000
-
-
-def train(recipe, out=None, *, device="auto", threads=1, data_root=None, progress=None):
-    """Train a recipe's rounds into a new run folder.
-
-    Round r draws its training pairs, test pairs, initial weights, order and dropout from
-    (seed, r) alone, so rounds can be repeated one by one, and on a CPU with the same number of
-    threads the same recipe gives the same weights bit for bit. Seeds Python's, NumPy's and the
-    backend's global generators.
-
-    Args:
-        recipe: a `Recipe`.
-        out: the run folder; default `runs/<date>-<arch>`.
-        device: "auto" (a GPU if there is one), "cpu" or "gpu".
-        threads: CPU threads.
-        data_root: cache folder of the digit images.
-        progress: a `rich.console.Console` for live progress; None for silence.
-
-    Returns:
-        The finished `Run`.
-
-    Raises:
-        UsageError, InputError: see `Recipe` and `load_digits`.
-        KpairsError: the folder exists or cannot be written, the loss became NaN or infinite, ...
-        KeyboardInterrupt: interrupted; its message says what is saved.
-    """
-    check_architecture(recipe)
-    recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
-    draw_round(recipe, 1, *splits, augment=False)  # too few images: say so before the folder exists
-    with compute(device, threads) as device_name:
-        check_builds(recipe, len(splits[0].classes))
-        run = Run.create(recipe, out)
-        environment = describe(device_name, threads)
-        environment["started"] = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run.path / "environment.json", environment)
-        interruption = Interruption()
-        for number in range(1, recipe.rounds + 1):
-            try:
-                with interruption.noted():
-                    _train_round(run, number, *splits, interruption, progress)
-                    interruption.check()
-            except KeyboardInterrupt as error:
-                done = f"{len(run.rounds)} of {recipe.rounds} rounds are finished"
-                raise KeyboardInterrupt(
-                    f"interrupted in round {number}; {done}, saved in {run.path}"
-                ) from error
-    return run
+from kpairs.training.runs import read_history
 
 
 def draw_round(recipe, number, train_digits, test_digits, augment=True):
-    """The training pairs (augmented) and test pairs of one round, as two `PairSet`s."""
+    """The training pairs (augmented unless told otherwise) and test pairs of one round."""
     rng = seeds.generator(recipe.seed, number, "pairs")
     train_pairs = draw_pairs(train_digits, recipe.pairs, rng)
     test_pairs = draw_pairs(test_digits, recipe.test_pairs, rng)
-    if augment and recipe.augmentation == "shifts_and_swap":
-        rng = seeds.generator(recipe.seed, number, "augmentation")
-        train_pairs = augment_pairs(train_pairs, rng)
-    return train_pairs, test_pairs
+    return (augmented(recipe, number, train_pairs) if augment else train_pairs), test_pairs
 
 
-def _train_round(run, number, train_digits, test_digits, interruption, console):
-    recipe = run.recipe
+def augmented(recipe, number, train_pairs):
+    """One round's training pairs with the recipe's augmentation."""
+    if recipe.augmentation == "none":
+        return train_pairs
+    return augment_pairs(train_pairs, seeds.generator(recipe.seed, number, "augmentation"))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round to train, complete: it can be sent to another process.
+
+    Attributes:
+        recipe, number: which.
+        folder: where to, a `pathlib.Path`.
+        train_pairs, test_pairs: as drawn, not augmented.
+        classes: number of ranks.
+        device, threads, engine, keep_checkpoints: see `kpairs.train`.
+    """
+
+    recipe: Recipe
+    number: int
+    folder: os.PathLike
+    train_pairs: PairSet
+    test_pairs: PairSet
+    classes: int
+    device: str
+    threads: int
+    engine: str
+    keep_checkpoints: bool
+
+
+def train_round(job, callbacks=(), say=lambda text: None):
+    """Train one round, from its last checkpoint if there is one.
+
+    Args:
+        job: a `Round`.
+        callbacks: further Keras callbacks.
+        say: called with what the user should know.
+
+    Returns:
+        The round's row of `Run.metrics`.
+
+    Raises:
+        KpairsError: the loss became NaN or infinite; another process trains this round.
+        InputError: a checkpoint that cannot be read.
+    """
+    recipe, number, folder = job.recipe, job.number, job.folder
     outputs = ARCHS[recipe.arch].outputs
-    train_pairs, test_pairs = draw_round(recipe, number, train_digits, test_digits)
-    classes = len(train_digits.classes)
-    rescaling = rescaling_of(recipe.normalization, train_pairs)
-    model = build_round(recipe, number, classes, rescaling)
-    folder = run.folder(number)
-    folder.mkdir()
-    progress = LiveProgress(number, recipe.rounds, outputs, console or Console(quiet=True))
-    started = time.perf_counter()
-    try:
+    folder.mkdir(exist_ok=True)
+    with locked(folder), compute(job.device, job.threads) as device:
+        train_pairs = augmented(recipe, number, job.train_pairs)
+        rescaling = rescaling_of(recipe.normalization, train_pairs)
+        model = build_round(recipe, number, job.classes, rescaling)
+        order = shuffled(recipe, number, len(train_pairs))
+        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order)
+        test_batches = Batches(job.test_pairs, outputs, EVALUATION_BATCH, device)
+        engine = _lower(model, batches, say) if job.engine == "auto" else "keras"
+        checkpoint = Checkpoint(folder, job.keep_checkpoints)
+        done = checkpoint.restore(model)
+        history = HistoryFile(folder / "history.csv", done)
         model.fit(
-            train_pairs.inputs(),
-            train_pairs.targets(outputs),
-            batch_size=recipe.batch_size,
+            batches,
             epochs=recipe.epochs,
-            shuffle=recipe.shuffle,
-            validation_data=(test_pairs.inputs(), test_pairs.targets(outputs)),
-            validation_batch_size=_EVALUATION_BATCH,
+            initial_epoch=done,
+            shuffle=False,  # the batches are
+            validation_data=test_batches,
             callbacks=[
-                HistoryFile(folder / "history.csv"),
+                Randomness(recipe.seed, number, batches),
                 StopOnNonFinite(recipe.learning_rate),
-                interruption,
-                progress,
+                *callbacks,
+                history,
+                checkpoint,
             ],
             verbose=0,
         )
-    finally:
-        progress.close()
-    seconds = time.perf_counter() - started
-    save_model(model, recipe, classes, rescaling, folder / "model.keras")
-    run.add_round(
-        {
+        save_model(model, recipe, job.classes, rescaling, folder / "model.keras")
+        return {
             "round": number,
             "epochs": recipe.epochs,
             "rescaling": rescaling and list(rescaling),
             "train": errors(model, train_pairs, outputs),
-            "test": errors(model, test_pairs, outputs),
-            "best_epoch": _best_epoch(run.history(number)),
-            "seconds": round(seconds, 2),
+            "test": errors(model, job.test_pairs, outputs),
+            "best_epoch": _best_epoch(read_history(history.path)),
+            "engine": engine,
+            "seconds": round(checkpoint.seconds, 2),
         }
-    )
-    draw_curves([run.history(n) for n in run.rounds], run.path / "curves.png", recipe.arch)
+
+
+def train_round_in_worker(job):
+    """`train_round` in a process of its own, which ends with the process that started it.
+
+    Ctrl-C reaches every process of a terminal; here it is left to the one that was started.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    said = []
+    row = train_round(job, [EndWithParent()], said.append)
+    return row, said
+
+
+def _lower(model, batches, say):
+    """Lower a model's training where that is possible; the name of the engine that it has then."""
+    if keras.backend.backend() != "torch":
+        return "keras"
+    from kpairs.training.engine import Engine, NotLowerable
+
+    try:
+        Engine(model, *batches.first())
+    except NotLowerable as error:
+        say(f"{model.name} trains by Keras' own, slower steps: {error}")
+        return "keras"
+    return "lowered"
 
 
 def _best_epoch(history):
@@ -155,7 +169,7 @@ def errors(model, pairs, outputs):
         `comparison_error_pct`, and with digit outputs `digit_error_pct` over both images, in
         percent.
     """
-    values = model.predict(pairs.inputs(), batch_size=_EVALUATION_BATCH, verbose=0)
+    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
     wrong = {
         name: decisions(values[name], kind) != getattr(pairs, name)
         for name, kind in outputs.items()

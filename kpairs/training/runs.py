@@ -6,7 +6,8 @@ runs/2026-11-21-auxws/
     environment.json   versions, backend, device, threads, hardware, time
     metrics.json       error rates of every finished round, and their mean and deviation
     curves.png         losses and errors per epoch
-    round-01/          history.csv (one row per epoch) and model.keras
+    round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
+                       state after the last epoch, from which `kpairs train --resume` goes on
 ```
 
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
@@ -15,15 +16,19 @@ Nothing here imports Keras, so that a folder that cannot be made is reported at 
 import csv
 import json
 import statistics
+from dataclasses import replace
 from datetime import date
+from operator import itemgetter
 from pathlib import Path
 
-from kpairs.errors import InputError, KpairsError
+from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
 
 RUNS = Path("runs")
+ENGINES = ("auto", "keras")  # how training steps run; here, where the command line may look
 _SPLITS = ("train", "test")
+_ENVIRONMENT = {"backend", "device", "threads", "engine", "keep_checkpoints"}
 
 
 class Run:
@@ -122,14 +127,46 @@ class Run:
 
     def history(self, number):
         """One round's history: a list of dicts, one per epoch, with float values."""
-        with open(self.folder(number) / "history.csv", newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return read_history(self.folder(number) / "history.csv")
+
+    @property
+    def environment(self):
+        """What `environment.json` holds.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        file = self.path / "environment.json"
+        try:
+            environment = json.loads(file.read_text())
+            if not set(environment) >= _ENVIRONMENT:
+                raise ValueError(f"missing {', '.join(sorted(_ENVIRONMENT - set(environment)))}")
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{file}: expected what the run was begun on; {error}") from error
+        return environment
+
+    def extend(self, rounds):
+        """Set the number of rounds in all.
+
+        Raises:
+            UsageError: fewer than are finished.
+        """
+        if self.rounds and rounds < max(self.rounds):
+            raise UsageError(f"rounds: expected at least {max(self.rounds)}, received {rounds}")
+        self.recipe = replace(self.recipe, rounds=rounds)
+        write_text(self.path / "recipe.json", self.recipe.to_json())
 
     def add_round(self, row):
-        """Record a finished round's metrics and renew the summary."""
-        self.metrics["rounds"].append(row)
+        """Record a finished round's metrics, in the order of rounds, and renew the summary."""
+        self.metrics["rounds"] = sorted([*self.metrics["rounds"], row], key=itemgetter("round"))
         self.metrics["summary"] = summarize(self.metrics["rounds"])
         write_json(self.path / "metrics.json", self.metrics)
+
+
+def read_history(path):
+    """A `history.csv` as a list of dicts, one per epoch, with float values."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def summarize(rounds):

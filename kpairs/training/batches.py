@@ -1,0 +1,73 @@
+"""Pairs in batches, the same in every epoch's repetition whatever ran before."""
+
+import keras
+import torch
+
+from kpairs import seeds
+
+EVALUATION_BATCH = 1000
+
+
+class Batches(torch.utils.data.DataLoader):
+    """Batches of a `PairSet` for Keras' `fit` and `evaluate`, on every backend.
+
+    The tensors are loaded once and put in an epoch's order at once, so that a batch is a view.
+
+    Args:
+        pairs: a `PairSet`.
+        outputs: names of the outputs that need targets.
+        batch_size: pairs per batch; the last may be smaller.
+        device: torch device of the tensors; other backends copy them from "cpu".
+        order: the function that gives an epoch's order of the pairs, `(epoch,) -> indices`;
+            None for the order drawn.
+
+    Attributes:
+        epoch: which epoch the next iteration is, from 0.
+    """
+
+    def __init__(self, pairs, outputs, batch_size, device="cpu", order=None):
+        super().__init__(range(len(pairs)), batch_size=batch_size)
+        device = device if keras.backend.backend() == "torch" else "cpu"
+        self._parts = [
+            {name: torch.from_numpy(array).to(device) for name, array in part.items()}
+            for part in (pairs.inputs(), pairs.targets(outputs))
+        ]
+        self._order, self.epoch = order, 0
+
+    def __iter__(self):
+        parts = self._parts
+        if self._order is not None:
+            order = torch.from_numpy(self._order(self.epoch))
+            parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
+        for start in range(0, len(self.dataset), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield tuple({name: t[rows] for name, t in part.items()} for part in parts)
+
+    def first(self):
+        """The first batch of the order drawn: `(inputs, targets)`."""
+        rows = slice(0, self.batch_size)
+        return tuple({name: t[rows] for name, t in part.items()} for part in self._parts)
+
+
+class Randomness(keras.callbacks.Callback):
+    """Derives an epoch's order and dropout from (seed, round, epoch) alone.
+
+    Seeds Python's, NumPy's and the backend's global generators at the beginning of each epoch.
+    """
+
+    def __init__(self, seed, round_number, batches):
+        super().__init__()
+        self.seed, self.round_number, self.batches = seed, round_number, batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch = epoch
+        keras.utils.set_random_seed(seeds.integer(self.seed, self.round_number, "fit", epoch))
+
+
+def shuffled(recipe, round_number, count):
+    """The `order` of `Batches` for a recipe: drawn anew for each epoch, or None if it is fixed."""
+    if not recipe.shuffle:
+        return None
+    return lambda epoch: seeds.generator(recipe.seed, round_number, "order", epoch).permutation(
+        count
+    )
