@@ -14,6 +14,7 @@ import click
 
 import kpairs
 from kpairs.cli.archs import archs
+from kpairs.cli.bench import bench
 from kpairs.cli.data import data
 from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
@@ -76,5 +77,5 @@ def main():
     logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
-for command in (train, evaluate, archs, data, export, predict):
+for command in (train, evaluate, archs, data, export, predict, bench):
     main.add_command(command)

@@ -62,3 +62,27 @@ def error_table(rows, summary, title, best_epoch=False):
         cells = [summary[s][m] for s, m in columns]
         table.add_row("mean ± std", *(f"{c['mean']:.2f} ± {c['std']:.2f}" for c in cells))
     return table
+
+
+def bench_tables(result):
+    """The tables of `kpairs bench train`."""
+    steps = Table(title="milliseconds per training step", title_justify="left")
+    for column in ("", "engine", "stock Keras", "PyTorch", "engine/Keras", "engine/PyTorch"):
+        steps.add_column(column, justify="right" if column else "left")
+    for row in result["cases"]:
+        ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in ("keras", "torch"))
+        times = (f"{row[f'{kind}_ms']:.2f}" for kind in ("engine", "keras", "torch"))
+        steps.add_row(row["case"], *times, *ratios)
+    memory = (f"{result['memory'][kind]:,.0f} MiB" for kind in ("engine", "keras", "torch"))
+    steps.add_section()
+    steps.add_row("peak memory", *memory, "", "")
+    rounds = Table(title=f"seconds for {result['rounds']['case']}", title_justify="left")
+    row = result["rounds"]
+    for name in ("engine", "torch"):
+        rounds.add_column({"engine": f"engine, {row['jobs']} jobs", "torch": "PyTorch"}[name])
+    rounds.add_column("engine/PyTorch")
+    rounds.add_row(
+        *(f"{row[f'{kind}_s']:.1f}" for kind in ("engine", "torch")),
+        f"{row['engine_over_torch']:.2f}",
+    )
+    return steps, rounds

@@ -298,11 +298,22 @@ def test_ctrl_c_is_one_line_and_loses_nothing(workplace):
     assert process.returncode == 130
     (line,) = [text for text in stderr.splitlines() if not text.startswith(("round", "simple,"))]
     match = re.fullmatch(
-        r"Error: interrupted in round (\d+); (\d+) of 500 rounds are finished, saved in run", line
+        r"Error: interrupted; (\d+) of 500 rounds are finished, saved in run; "
+        r"go on with: kpairs train --resume run",
+        line,
     )
     assert match, line
     rounds = json.loads(kpairs("evaluate", "run", "--json"))["rounds"]
-    assert len(rounds) == int(match[2]) >= 1
+    assert len(rounds) == int(match[1]) >= 1
+
+
+def test_resume_goes_on_by_the_runs_own_recipe(run):
+    assert json.loads(kpairs("train", "--resume", "run", "--json"))["run"] == "run"
+    text = kpairs("train", "--resume", "run", "--rounds", "2", "--jobs", "2")
+    assert "mean ± std" in text
+    message = kpairs("train", "--resume", "run", "--epochs", "9", "--threads", "2", expect=2)
+    assert "expected no --epochs, --threads" in message
+    assert "expected a run folder" in kpairs("train", "--resume", "nowhere", expect=4)
 
 
 def test_unknown_sources_of_recipes_name_every_architecture():

@@ -18,6 +18,7 @@ from kpairs.data import draw_pairs
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.recipes import RECIPES, Recipe
 from kpairs.training import Run, evaluate, train
+from kpairs.training.batches import Batches, shuffled
 from kpairs.training.models import build_round, load_round
 from kpairs.training.rounds import draw_round, errors
 
@@ -119,43 +120,40 @@ def test_shuffle_and_augmentation_are_used(tiny, mnist):
     assert set(augmented[0].left_digit) == set(plain[0].left_digit) | set(plain[0].right_digit)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_what_the_fit_receives(shuffle, tiny, workplace, monkeypatch):
+def test_what_the_fit_receives(tiny, workplace, monkeypatch):
     received, fit = {}, keras.Model.fit
 
-    def spy(model, *arguments, **named):
+    def spy(model, batches, **named):
         received.update(named, learning_rate=float(model.optimizer.learning_rate))
-        return fit(model, *arguments, **named)
+        received["sizes"] = [len(x["left"]) for x, _ in batches]
+        return fit(model, batches, **named)
 
     monkeypatch.setattr(keras.Model, "fit", spy)
-    train(tiny("ws", shuffle=shuffle, batch_size=7, epochs=2, learning_rate=0.01), "run")
-    assert received["shuffle"] is shuffle
-    assert (received["batch_size"], received["epochs"]) == (7, 2)
+    train(tiny("ws", batch_size=15, epochs=2, learning_rate=0.01), "run")
+    assert (received["sizes"], received["epochs"]) == ([15, 15, 10], 2)
     assert received["learning_rate"] == pytest.approx(0.01)
 
 
-def test_a_fixed_order_is_the_order_drawn(tiny, workplace, monkeypatch):
-    """Without shuffling the first batch of each epoch is the first pairs."""
-    seen = []
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_order_of_batches(shuffle, tiny, mnist):
+    """Without shuffling each epoch is in the order drawn; with it each is a new permutation."""
+    recipe = tiny("auxws", shuffle=shuffle)
+    pairs, _ = draw_round(recipe, 1, *mnist.values())
+    batches = Batches(pairs, ARCHS["auxws"].outputs, 15, order=shuffled(recipe, 1, len(pairs)))
 
-    class Watch(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append(logs["loss"])
+    def epoch(number):
+        batches.epoch = number
+        parts = [(x["left"].numpy(), y["left_digit"].numpy()) for x, y in batches]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-    from kpairs.training import rounds
-
-    history = rounds.HistoryFile
-    monkeypatch.setattr(
-        rounds, "HistoryFile", lambda p: keras.callbacks.CallbackList([history(p), Watch()])
-    )
-    still = {"learning_rate": 0.0, "dropout": 0.0, "l2": 0.0, "epochs": 3}
-    train(tiny("ws", shuffle=False, **still), "fixed")
-    fixed = seen.copy()
-    seen.clear()
-    train(tiny("ws", shuffle=True, **still), "shuffled")
-    # Nothing is learnt, so a batch's running loss tells which pairs it held.
-    assert fixed[0] == fixed[2] == fixed[4]
-    assert len({round(loss, 6) for loss in seen[::2]}) == 3
+    (images, digits), (again, _), (other, _) = epoch(0), epoch(0), epoch(1)
+    np.testing.assert_array_equal(images, again)
+    assert (images == other).all() == (not shuffle)
+    assert (images == pairs.left).all() == (not shuffle)
+    order = shuffled(recipe, 1, len(pairs))(0) if shuffle else np.arange(len(pairs))
+    assert sorted(order) == list(range(len(pairs)))
+    np.testing.assert_array_equal(images, pairs.left[order])
+    np.testing.assert_array_equal(digits, pairs.left_digit[order])
 
 
 def test_initialization_and_threads_are_the_recipes(tiny):
@@ -280,6 +278,14 @@ def test_a_loss_that_explodes_stops_the_training(tiny, workplace):
     assert not (workplace / "run/metrics.json").exists()
 
 
+class WithPath(keras.callbacks.CallbackList):
+    """Callbacks in the place of a `HistoryFile`."""
+
+    def __init__(self, callbacks, path):
+        super().__init__(callbacks)
+        self.path = path
+
+
 class InterruptAt(keras.callbacks.Callback):
     """Ctrl-C in the middle of a given round."""
 
@@ -297,9 +303,11 @@ def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
 
     history = rounds.HistoryFile
     monkeypatch.setattr(
-        rounds, "HistoryFile", lambda p: keras.callbacks.CallbackList([history(p), InterruptAt(p)])
+        rounds,
+        "HistoryFile",
+        lambda p, done: WithPath([history(p, done), InterruptAt(p)], p),
     )
-    with pytest.raises(KeyboardInterrupt, match="in round 2; 1 of 3 rounds are finished, saved in"):
+    with pytest.raises(KeyboardInterrupt, match="1 of 3 rounds are finished, saved in"):
         train(tiny("simple", rounds=3), "run")
     run = Run.open("run")
     assert run.rounds == [1]
@@ -327,10 +335,10 @@ def test_ctrl_c_inside_a_destructor_still_stops(tiny, workplace, monkeypatch):
     monkeypatch.setattr(
         rounds,
         "HistoryFile",
-        lambda p: keras.callbacks.CallbackList([history(p), PressedInADestructor()]),
+        lambda p, done: WithPath([history(p, done), PressedInADestructor()], p),
     )
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="in round 1; 0 of 1 rounds are finished"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted; 0 of 1 rounds are finished"):
         train(tiny("simple", epochs=5), "run")
     assert forgotten == [KeyboardInterrupt]
     assert len(Run.open("run").history(1)) == 2

@@ -50,7 +50,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._check("loss", logs["loss"], f", step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._check("test loss", logs["val_loss"])
+        if "val_loss" in logs:
+            self._check("test loss", logs["val_loss"])
 
     def _check(self, name, loss, step=""):
         if not math.isfinite(loss):

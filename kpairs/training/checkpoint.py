@@ -71,7 +71,7 @@ def load(path, model):
     """
     variables = _variables(model)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
             epoch, seconds = int(file["epoch"]), float(file["seconds"])
     except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds

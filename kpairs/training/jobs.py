@@ -12,7 +12,6 @@ from kpairs.archs import ARCHS
 from kpairs.data import load_digits
 from kpairs.data.sources import canonical
 from kpairs.errors import KpairsError, UsageError
-from kpairs.files import write_json
 from kpairs.plots import draw_curves
 from kpairs.training.environment import compute, describe
 from kpairs.training.interrupt import Interruption
@@ -75,9 +74,8 @@ def train(
             "keep_checkpoints": keep_checkpoints,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        run = Run.create(recipe, out)
+        run = Run.create(recipe, environment, out)
     with locked(run.path):
-        write_json(run.path / "environment.json", environment)
         return _train_rounds(run, splits, environment, jobs, progress)
 
 

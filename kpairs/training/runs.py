@@ -44,11 +44,12 @@ class Run:
         self.path, self.recipe, self.metrics = Path(path), recipe, metrics
 
     @classmethod
-    def create(cls, recipe, out=None):
-        """Make a new run folder and write the recipe into it.
+    def create(cls, recipe, environment, out=None):
+        """Make a new run folder with the recipe and what it is trained on.
 
         Args:
             recipe: the `Recipe`.
+            environment: JSON-ready dict; see `environment`.
             out: the folder; default `runs/<date>-<arch>`, with a number where that is taken.
 
         Raises:
@@ -56,7 +57,8 @@ class Run:
         """
         try:
             path = _claim_next(recipe) if out is None else _claim(Path(out))
-            write_text(path / "recipe.json", recipe.to_json())
+            write_json(path / "environment.json", environment)
+            write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except OSError as error:
             raise KpairsError(f"{out or RUNS}: cannot make a run folder here: {error}") from error
         return cls(path, recipe, {"rounds": [], "summary": {}})
