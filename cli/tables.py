@@ -73,9 +73,10 @@ def bench_tables(result):
         ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in ("keras", "torch"))
         times = (f"{row[f'{kind}_ms']:.2f}" for kind in ("engine", "keras", "torch"))
         steps.add_row(row["case"], *times, *ratios)
-    memory = (f"{result['memory'][kind]:,.0f} MiB" for kind in ("engine", "keras", "torch"))
-    steps.add_section()
-    steps.add_row("peak memory", *memory, "", "")
+    if result["memory"]:
+        memory = (result["memory"][kind] for kind in ("engine", "keras", "torch"))
+        steps.add_section()
+        steps.add_row("peak memory", *(f"{m:,.0f} MiB" if m else "-" for m in memory), "", "")
     rounds = Table(title=f"seconds for {result['rounds']['case']}", title_justify="left")
     row = result["rounds"]
     for name in ("engine", "torch"):

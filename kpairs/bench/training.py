@@ -1,9 +1,8 @@
 """How fast kpairs trains: beside stock Keras and beside a loop written by hand in PyTorch."""
 
 import multiprocessing
-import resource
+import re
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -31,11 +30,11 @@ _ROUNDS_CASE = "c4l2_ws"
 def bench_training(*, quick=False, device="auto", jobs=2, data_root=None, say=lambda text: None):
     """Measure training steps and whole rounds.
 
-    Each repeat runs one epoch of every runner in turn, so that a slower moment of the machine
+    Each repeat trains by every runner in turn, so that a slower moment of the machine
     meets all of them; a ratio is the median of the repeats' ratios.
 
     Args:
-        quick: fewer repeats, and rounds of 2 epochs: about half a minute.
+        quick: fewer repeats, few and short rounds, no memory: about half a minute.
         device: see `kpairs.train`.
         jobs: processes for the rounds.
         data_root: cache folder of the digit images.
@@ -43,8 +42,9 @@ def bench_training(*, quick=False, device="auto", jobs=2, data_root=None, say=la
 
     Returns:
         JSON-ready dict: `cases` (milliseconds per step by runner, and their ratios), `rounds`
-        (the same rounds by kpairs and by the hand-written loop, in seconds), `memory` (peak MiB
-        of a process that trains an epoch of auxws, by runner) and `machine`.
+        (the same rounds by kpairs and by the hand-written loop, in seconds, with the start of
+        kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
+        runner; None if quick or not on Linux) and `machine`.
     """
     splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
     cases = []
@@ -52,9 +52,11 @@ def bench_training(*, quick=False, device="auto", jobs=2, data_root=None, say=la
         machine = describe(name, 1)
         for case in CASES:
             say(case)
-            cases.append(_case(case, splits, name, 3 if quick else 15))
-        say("memory")
-        memory = {runner: _peak_memory(runner, device, data_root) for runner in RUNNERS}
+            cases.append(_case(case, splits, name, *((3, 30) if quick else (9, 100))))
+        memory = None
+        if not quick:
+            say("memory")
+            memory = {runner: _peak_memory(runner, device, data_root) for runner in RUNNERS}
         say(f"rounds with {jobs} jobs")
         rounds = _rounds(splits, device, name, jobs, quick, data_root)
     return {"cases": cases, "rounds": rounds, "memory": memory, "machine": machine}
@@ -64,34 +66,35 @@ def _recipe(case):
     return replace(RECIPES[case], augmentation="none", rounds=1)
 
 
-def _runner(kind, recipe, splits, device):
-    """A function that trains one epoch."""
+def _runner(kind, recipe, splits, device, epochs):
+    """A function that trains some epochs."""
     pairs, _ = draw_round(recipe, 1, *splits)
     if kind == "torch":
-        return Training(recipe, pairs, device).epoch
+        training = Training(recipe, pairs, device)
+        return lambda: [training.epoch() for _ in range(epochs)]
     outputs = ARCHS[recipe.arch].outputs
     model = build_round(recipe, 1, 10, rescaling_of(recipe.normalization, pairs))
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
-        return partial(model.fit, x, y, batch_size=recipe.batch_size, verbose=0)
+        return partial(model.fit, x, y, batch_size=recipe.batch_size, epochs=epochs, verbose=0)
     order = shuffled(recipe, 1, len(pairs))
     batches = Batches(pairs, outputs, recipe.batch_size, device, order)
     Engine(model, *batches.first())
     callbacks = [Randomness(recipe.seed, 1, batches), StopOnNonFinite(recipe.learning_rate)]
-    return partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
+    fit = partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
+    return partial(fit, epochs=epochs)
 
 
-def _case(case, splits, device, repeats):
+def _case(case, splits, device, repeats, least_steps):
     recipe = _recipe(case)
     steps = -(-recipe.pairs // recipe.batch_size)
-    epochs = max(1, 100 // steps)  # about a hundred steps at a time
-    runners = {kind: _runner(kind, recipe, splits, device) for kind in RUNNERS}
+    epochs = max(1, least_steps // steps)
+    runners = {kind: _runner(kind, recipe, splits, device, epochs) for kind in RUNNERS}
     times = {kind: [] for kind in RUNNERS}
     for repeat in range(repeats + 1):
         for kind in RUNNERS if repeat % 2 else RUNNERS[::-1]:
             started = time.perf_counter()
-            for _ in range(epochs):
-                runners[kind]()
+            runners[kind]()
             if repeat:  # the first warms up
                 seconds = time.perf_counter() - started
                 times[kind].append(1000 * seconds / (epochs * steps))
@@ -111,7 +114,7 @@ def _ratio(times, others):
 def _rounds(splits, device, device_name, jobs, quick, data_root):
     """Whole rounds, with the test error after every epoch and all that is saved."""
     recipe = _recipe(_ROUNDS_CASE)
-    recipe = replace(recipe, rounds=4, epochs=2) if quick else replace(recipe, rounds=20)
+    recipe = replace(recipe, rounds=4, epochs=5) if quick else replace(recipe, rounds=20)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -146,6 +149,10 @@ def _train_alone(runner, device, data_root):
     recipe = _recipe("auxws")
     splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
     with compute(device) as name:
-        _runner(runner, recipe, splits, name)()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+        _runner(runner, recipe, splits, name, 1)()
+    # getrusage would count what the parent process had before this one was its own.
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10

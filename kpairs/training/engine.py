@@ -45,8 +45,7 @@ class Engine:
             self._vector = _parameters_as_one(self._parameters)
             self._decay = _decay(self._parameters)
             self._optimizer.build([self._vector])
-            for training in (True, False):
-                self._graph(x, y, training)
+            self._graph(x, y, training=True)
         except NotLowerable:
             raise
         except Exception as error:

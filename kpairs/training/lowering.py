@@ -38,6 +38,8 @@ def trace(function, *tensors):
         _compute_constants(module)
     _avoid_roots_of_zero(graph)
     graph.eliminate_dead_code()
+    for node in graph.nodes:
+        node.target = _DIRECT.get(node.target, node.target)
     module.recompile()
     return module.forward
 
@@ -85,12 +87,30 @@ def _channels_first(x):
 )
 def _convolution(layer, x, training=None):
     """Adds the bias inside the convolution, and so sums its gradient there."""
-    # torch's convolution in float64 knows one layout only.
-    layout = torch.channels_last if x.dtype == torch.float32 else torch.contiguous_format
-    kernel = layer.kernel.value.permute(3, 2, 0, 1).contiguous(memory_format=layout)
     bias = layer.bias.value if layer.use_bias else None
-    y = F.conv2d(_channels_first(x), kernel, bias, padding=layer.padding).permute(0, 2, 3, 1)
+    # Such channels oneDNN fills up to blocks of 16, at a third of its speed.
+    plain = bias is not None and layer.padding == "valid"
+    if plain and layer.kernel_size == (2, 2) and x.shape[-1] % 16:
+        y = _convolution_as_product(layer, x)
+    else:
+        # torch's convolution in float64 knows one layout only.
+        layout = torch.channels_last if x.dtype == torch.float32 else torch.contiguous_format
+        kernel = layer.kernel.value.permute(3, 2, 0, 1).contiguous(memory_format=layout)
+        y = F.conv2d(_channels_first(x), kernel, bias, padding=layer.padding).permute(0, 2, 3, 1)
     return y if layer.activation is None else layer.activation(y)
+
+
+def _convolution_as_product(layer, x):
+    """One matrix product of the kernel with the pixels below each of its four places."""
+    *_, height, width, channels = x.shape
+    places = [
+        x[:, i : height - 1 + i, j : width - 1 + j].reshape(-1, channels)
+        for i in range(2)
+        for j in range(2)
+    ]
+    kernel = layer.kernel.value.reshape(4 * channels, layer.filters)
+    y = torch.addmm(layer.bias.value, torch.cat(places, 1), kernel)
+    return y.reshape(-1, height - 1, width - 1, layer.filters)
 
 
 @_rule(keras.layers.MaxPooling2D, lambda layer: layer.padding == "valid")
@@ -169,6 +189,30 @@ class _Normalization(torch.autograd.Function):
         return x_gradient, gamma_gradient, beta_gradient, None, None
 
 
+# torch's own functions read their arguments in half the time of the recorded operations.
+_DIRECT = {
+    _aten._unsafe_view.default: torch.Tensor.view,
+    _aten.add.Scalar: torch.add,
+    _aten.add.Tensor: torch.add,
+    _aten.addmm.default: torch.addmm,
+    _aten.argmax.default: torch.argmax,
+    _aten.cat.default: torch.cat,
+    _aten.clone.default: torch.clone,
+    _aten.convolution.default: torch.convolution,
+    _aten.div.Tensor: torch.div,
+    _aten.eq.Tensor: torch.eq,
+    _aten.mm.default: torch.mm,
+    _aten.mul.Tensor: torch.mul,
+    _aten.permute.default: torch.permute,
+    _aten.relu.default: torch.relu,
+    _aten.select.int: torch.select,
+    _aten.stack.default: torch.stack,
+    _aten.sub.Tensor: torch.sub,
+    _aten.sum.default: torch.sum,
+    _aten.sum.dim_IntList: torch.sum,
+    _aten.t.default: torch.t,
+    _aten.view.default: torch.Tensor.view,
+}
 _SAME = {_aten.alias.default, _aten.detach.default, _aten.lift_fresh_copy.default}
 _FRESH = {_aten.empty.memory_format}
 _FILLED = {_aten.ones_like.default: 1, _aten.zeros_like.default: 0, _aten.new_zeros.default: 0}
