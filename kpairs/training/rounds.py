@@ -54,6 +54,8 @@ class Round:
         train_pairs, test_pairs: as drawn, not augmented.
         classes: number of ranks.
         device, threads, engine, keep_checkpoints: see `kpairs.train`.
+        normalized_by: the pairs whose mean and deviation standardise images; default the
+            training pairs.
     """
 
     recipe: Recipe
@@ -62,10 +64,11 @@ class Round:
     train_pairs: PairSet
     test_pairs: PairSet
     classes: int
-    device: str
-    threads: int
-    engine: str
-    keep_checkpoints: bool
+    device: str = "auto"
+    threads: int = 1
+    engine: str = "auto"
+    keep_checkpoints: bool = False
+    normalized_by: PairSet | None = None
 
 
 def train_round(job, callbacks=(), say=lambda text: None):
@@ -88,7 +91,7 @@ def train_round(job, callbacks=(), say=lambda text: None):
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs = augmented(recipe, number, job.train_pairs)
-        rescaling = rescaling_of(recipe.normalization, train_pairs)
+        rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
         model = build_round(recipe, number, job.classes, rescaling)
         order = shuffled(recipe, number, len(train_pairs))
         batches = Batches(train_pairs, outputs, recipe.batch_size, device, order)
