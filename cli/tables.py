@@ -1,6 +1,7 @@
 """Tables on the terminal. Imports rich, so commands import this inside their bodies."""
 
 import os
+import statistics
 import sys
 
 from rich.console import Console
@@ -87,3 +88,51 @@ def bench_tables(result):
         f"{row['engine_over_torch']:.2f}",
     )
     return steps, rounds
+
+
+def studies_table(studies):
+    """The studies that there are."""
+    table = Table("study", "report")
+    for column in ("settings", "rounds"):
+        table.add_column(column, justify="right")
+    table.add_column("what it shows")
+    for s in studies:
+        counts = str(len(s.settings)), str(s.rounds)
+        table.add_row(s.name, report_title(s.report), *counts, s.title)
+    return table
+
+
+def study_table(study, comparisons, rows):
+    """A study's numbers beside the reported ones; where there are none, our errors alone."""
+    table = Table(title=study.title, title_justify="left")
+    if not comparisons:
+        table.add_column("setting")
+        table.add_column("test error (%)", justify="right")
+        by_name = {}
+        for row in rows:
+            by_name.setdefault(f"{row['arch']} {row['setting']}", []).append(row["test_error_pct"])
+        for name, values in by_name.items():
+            table.add_row(name, mean_text(values))
+        return table
+    for column in ("setting", "metric"):
+        table.add_column(column)
+    for column in ("reported", "kpairs", "difference, 95 %"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for c in comparisons:
+        number = c.reported
+        there = plus_minus(number.mean, number.std) + (
+            f" ({number.rounds})" if number.rounds else ""
+        )
+        interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
+        name = f"{number.arch} {number.setting}"
+        ours = mean_text(c.values) if c.values else ""
+        table.add_row(name, number.metric, there, ours, interval, c.verdict)
+    return table
+
+
+def mean_text(values):
+    """Mean ± deviation (count)."""
+    mean = statistics.fmean(values)
+    std = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else ""
+    return f"{mean:.4g}{std} ({len(values)})"

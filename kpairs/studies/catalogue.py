@@ -10,9 +10,17 @@ from kpairs.studies.study import Setting, Study
 STUDIES: dict[str, Study] = {}
 
 
-def _study(name, report, tables, title, settings, rounds, metrics, note=""):
+def _study(name, report, tables, title, settings, rounds, metrics, curves=(), note=""):
     STUDIES[name] = Study(
-        name, report, tuple(tables), title, tuple(settings), rounds, tuple(metrics), note
+        name,
+        report,
+        tuple(tables),
+        title,
+        tuple(settings),
+        rounds,
+        tuple(metrics),
+        tuple(curves),
+        note,
     )
 
 
@@ -37,6 +45,10 @@ _study(
     ],
     20,
     ["test_error_pct"],
+    [
+        *(f"c4l2 {setting}" for setting in _FACTORS),
+        *(f"c4l2_ws {setting}" for setting in _SHARED_FACTORS),
+    ],
 )
 
 _study(
@@ -47,6 +59,19 @@ _study(
     [Setting(RECIPES[arch], "augmented x18") for arch in ("simple", "ws", "auxws")],
     20,
     ["train_accuracy_pct", "test_accuracy_pct"],
+    [f"{arch} augmented x18" for arch in ("simple", "ws", "auxws")],
+)
+_study(
+    "haidinger-plain",
+    "haidinger",
+    [],
+    "The same three networks without augmentation, which the report did not show",
+    [
+        Setting(replace(RECIPES[arch], augmentation="none"), "not augmented")
+        for arch in ("simple", "ws", "auxws")
+    ],
+    20,
+    [],
 )
 
 _study(
@@ -73,7 +98,7 @@ _study(
     ],
     4,
     ["validation_accuracy"],
-    "4 folds of one draw of 1,000 pairs",
+    note="4 folds of one draw of 1,000 pairs",
 )
 _study(
     "kong-table-2",
@@ -86,7 +111,8 @@ _study(
     ],
     4,
     ["validation_accuracy"],
-    "4 folds of one draw of 1,000 pairs",
+    ["a_w_net loss_ratio=1"],
+    note="4 folds of one draw of 1,000 pairs",
 )
 _study(
     "kong-table-3",
@@ -111,7 +137,7 @@ _study(
     ],
     4,
     [],
-    "4 folds of one draw of 1,000 pairs",
+    note="4 folds of one draw of 1,000 pairs",
 )
 
 _WIDTHS = (16, 32, 64, 128, 256, 512)

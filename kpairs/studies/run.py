@@ -17,10 +17,8 @@ from kpairs.training.environment import compute, describe
 from kpairs.training.rounds import Round, draw_round, train_round_in_worker
 from kpairs.training.runs import read_history
 
-STUDIES_FOLDER = Path("studies")
 
-
-def run_jobs(jobs, folder=STUDIES_FOLDER, *, processes=1, scheduler=None, data_root=None):
+def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
     """Run the jobs that have no result yet, and yield each job as its result is saved.
 
     A job's folder is named by a hash of its configuration, and its result is one file that is
@@ -38,7 +36,7 @@ def run_jobs(jobs, folder=STUDIES_FOLDER, *, processes=1, scheduler=None, data_r
     Raises:
         KpairsError: dask is not installed or does not answer; a training failed.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # workers may have begun in another folder
     missing = {job.id: job for job in jobs if not (folder / job.id / "result.json").is_file()}
     if not missing:
         return

@@ -41,6 +41,7 @@ class Study:
         settings: the `Setting`s.
         rounds: of each setting in the report; folds where it is a cross-validation.
         metrics: the reported metrics that a training can be held against.
+        curves: names of the settings whose history per epoch is kept.
         note: what to know of how the report did it.
     """
 
@@ -51,6 +52,7 @@ class Study:
     settings: tuple[Setting, ...]
     rounds: int
     metrics: tuple[str, ...]
+    curves: tuple[str, ...] = ()
     note: str = ""
 
     def jobs(self, rounds=None):
@@ -62,7 +64,7 @@ class Study:
         """
         count = self.rounds if rounds is None else rounds
         return [
-            Job(setting.recipe, number, setting.folds)
+            Job(setting.recipe, number, setting.folds, setting.setting)
             for number in range(1, count + 1)
             for setting in self.settings
             if not setting.folds or number <= setting.folds
@@ -77,11 +79,17 @@ class Study:
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a round of a recipe, or a fold of its cross-validation."""
+    """One training: a round of a recipe, or a fold of its cross-validation.
+
+    Attributes:
+        recipe, folds, setting: of the `Setting`.
+        number: the round or fold, from 1.
+    """
 
     recipe: Recipe
     number: int
     folds: int = 0
+    setting: str = ""
 
     @property
     def id(self):

@@ -47,13 +47,12 @@ class Checkpoint(keras.callbacks.Callback):
         return epoch
 
     def on_epoch_end(self, epoch, logs=None):
-        arrays = {
-            f"{i:04d}": np.asarray(keras.ops.convert_to_numpy(v))
-            for i, v in enumerate(_variables(self.model))
-        }
-        seconds = self.seconds + time.perf_counter() - self._since
+        values = map(keras.ops.convert_to_numpy, _variables(self.model))
+        arrays = {f"{number:04d}": value for number, value in enumerate(values)}
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
         with atomic_path(self.path) as temporary:
-            np.savez(temporary, epoch=epoch + 1, seconds=seconds, **arrays)
+            np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
         if self.keep:
             kept = self.path.with_stem(f"checkpoint-{epoch + 1:03d}")
             kept.unlink(missing_ok=True)

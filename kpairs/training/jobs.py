@@ -150,7 +150,7 @@ def _round(run, number, splits, environment):
     return Round(
         recipe=run.recipe,
         number=number,
-        folder=run.folder(number),
+        folder=run.folder(number).resolve(),  # a worker may have begun in another folder
         train_pairs=train_pairs,
         test_pairs=test_pairs,
         classes=len(splits[0].classes),

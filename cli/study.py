@@ -1,0 +1,94 @@
+"""`kpairs study`: a report's experiment, run again."""
+
+import click
+
+from kpairs.cli.options import as_json, data_dir, print_json
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--list", "list_", is_flag=True, help="List the studies.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10**6),
+    help="Rounds of each setting.  [default: as many as the report's]",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes that train side by side.",
+)
+@click.option("--quick", is_flag=True, help="A few settings, 2 rounds of 3 epochs: minutes.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="studies",
+    show_default=True,
+    help="Folder of the finished trainings; what it holds is not trained again.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
+)
+@data_dir
+@as_json
+def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
+    """Run a report's experiment again and show it beside the reported numbers.
+
+    NAME is a study, a report (all of its studies) or "all". A study can be stopped at any moment;
+    the same command goes on, and never trains a round twice.
+
+    \b
+    kpairs study --list
+    kpairs study haidinger-figure-2 --rounds 3 --jobs 2
+    kpairs study kong --quick
+    """
+    from kpairs.cli.tables import console, studies_table, study_table
+    from kpairs.studies.catalogue import STUDIES, studies_of
+    from kpairs.studies.results import collect, compare
+
+    screen = console()
+    if list_:
+        screen.print(studies_table(STUDIES.values()))
+        return
+    if name is None:
+        raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
+    studies = [s.quick() if quick else s for s in studies_of(name)]
+    _run(studies, rounds, out, jobs, scheduler, data_dir, console(stderr=True))
+    results = {s.name: collect(s, out, rounds) for s in studies}
+    if as_json:
+        print_json(results)
+        return
+    for s in studies:
+        screen.print(study_table(s, compare(s, results[s.name]), results[s.name]))
+    screen.print(f"rows in {out}/*.csv; next: kpairs report --rows {out}")
+
+
+def _run(studies, rounds, out, jobs, scheduler, data_dir, console):
+    """Run what is not finished, with one bar over all of it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from kpairs.studies.results import finished
+    from kpairs.studies.run import run_jobs
+
+    work = {job.id: job for s in studies for job in s.jobs(rounds)}
+    done = {job.id for s in studies for job in finished(s, out, rounds)}
+    missing = [job for job in work.values() if job.id not in done]
+    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("trainings", total=len(work), completed=len(done))
+        options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
+        try:
+            for job in run_jobs(missing, out, **options):
+                done.add(job.id)
+                bar.advance(task)
+                if not console.is_terminal:
+                    console.print(f"{len(done)}/{len(work)} {job.recipe.arch} {job.setting}")
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted; {len(done)} of {len(work)} trainings are finished, saved in {out}; "
+                "the same command goes on"
+            ) from error
