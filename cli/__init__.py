@@ -19,6 +19,7 @@ from kpairs.cli.data import data
 from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
 from kpairs.cli.predict import predict
+from kpairs.cli.report import report
 from kpairs.cli.study import study
 from kpairs.cli.train import train
 from kpairs.errors import KpairsError, UsageError
@@ -78,5 +79,5 @@ def main():
     logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
-for command in (train, evaluate, archs, data, export, predict, study, bench):
+for command in (train, evaluate, archs, data, export, predict, study, report, bench):
     main.add_command(command)

@@ -180,11 +180,11 @@ def compare(study, rows):
     """Each reported number of a study beside the rows that stand for it."""
     comparisons = []
     for number in reported(study.report):
-        if number.table not in study.tables or number.metric == "parameters":
+        if number.table not in study.tables or number.metric not in study.metrics:
             continue
-        value = _METRICS.get(number.metric)
+        value = _METRICS[number.metric]
         mine = [r for r in rows if (r["arch"], r["setting"]) == (number.arch, number.setting)]
-        values = tuple(value(row) for row in mine) if value else ()
+        values = tuple(value(row) for row in mine)
         comparisons.append(_compared(number, values))
     return comparisons
 

@@ -1,0 +1,43 @@
+"""`kpairs report`: pages that show studies beside the reports."""
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--rows",
+    type=click.Path(exists=True, file_okay=False),
+    default="studies",
+    show_default=True,
+    help="Folder of the CSVs that 'kpairs study' leaves.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="pages",
+    show_default=True,
+    help="Folder of the pages.",
+)
+def report(name, rows, out):
+    """Write a page per report, as Markdown and as one HTML file, from studies' rows.
+
+    NAME is a report's key, such as haidinger; without it all five, and one across them.
+
+    \b
+    kpairs report
+    kpairs report haidinger --out pages
+    """
+    from kpairs.errors import unknown
+    from kpairs.reports import REPORTS
+
+    if name is not None and name not in REPORTS:
+        raise unknown("report", name, REPORTS)
+    from kpairs.cli.tables import console
+    from kpairs.studies.pages import write_pages
+
+    files = write_pages(rows, out, None if name is None else [name])
+    screen = console()
+    for file in files:
+        if file.suffix != ".svg":
+            screen.print(str(file))
