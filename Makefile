@@ -4,7 +4,7 @@ EXTRAS ?= dev
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-backends test-slow backends lint format docs clean
+.PHONY: train test test-backends test-slow backends lint format docs pages reproduce clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -26,6 +26,15 @@ test-backends:
 
 backends: $(READY)
 	$(BIN)/python -m pytest -m backends
+
+# The pages of the reports, from the committed rows of the studies.
+pages: $(READY)
+	$(BIN)/kpairs report --rows docs/studies --out docs
+
+# Every training of every report, on all cores; hours. Stopped, it goes on where it was.
+reproduce: $(READY)
+	$(BIN)/kpairs study all --jobs `$(PYTHON) -c 'import os; print(os.cpu_count())'` $(STUDY)
+	$(BIN)/kpairs report --rows studies --out studies/pages
 
 docs: $(READY)
 	$(BIN)/python -m kpairs.cli.reference > docs/cli.md

@@ -128,7 +128,11 @@ def _outcomes(jobs, rounds, processes, scheduler):
         from dask.distributed import Client, as_completed
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
-    with Client(scheduler, timeout="10s") as client:
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise KpairsError(f"no dask scheduler answers at {scheduler}: {error}") from error
+    with client:
         futures = [
             client.submit(train_one, id_, rounds(job), pure=False) for id_, job in jobs.items()
         ]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import dataclass, replace
 
 import keras
@@ -133,7 +134,8 @@ def train_round_in_worker(job):
 
     Ctrl-C reaches every process of a terminal; here it is left to the one that was started.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():  # dask trains in another
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     said = []
     row = train_round(job, [EndWithParent()], said.append)
     return row, said
