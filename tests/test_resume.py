@@ -102,7 +102,8 @@ def test_killed_at_random_moments(tmp_path):
     started = time.perf_counter()
     resume_script.chain(tmp_path / "whole", 0, 0, random.Random())
     seconds = time.perf_counter() - started
-    resume_script.chain(tmp_path / "run", 2, seconds, random.Random(), ("--jobs", "2"))
+    landed = resume_script.chain(tmp_path / "run", 2, seconds, random.Random(3), ("--jobs", "2"))
+    assert landed
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
@@ -199,6 +200,20 @@ def test_damaged_checkpoints(content, small, tmp_path):
     (tmp_path / "checkpoint.npz").write_bytes(content)
     with pytest.raises(InputError, match="expected a checkpoint, cannot read it"):
         Checkpoint(tmp_path).restore(model)
+
+
+def test_a_history_that_does_not_fit_its_checkpoint(tiny, workplace, monkeypatch):
+    run = interrupted(monkeypatch, tiny("conv_1", epochs=3), "run", 1, 1)
+    history = run.folder(1) / "history.csv"
+    text = history.read_text()
+    history.unlink()
+    with pytest.raises(InputError, match="history of the checkpoint's 1 epochs, received 0"):
+        resume("run")
+    history.write_text(text.replace("train_loss", "loss"))
+    with pytest.raises(InputError, match="expected the columns epoch, train_"):
+        resume("run")
+    history.write_text(text)
+    assert resume("run").rounds == [1]
 
 
 def test_another_models_checkpoint(small, tiny, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -128,6 +129,11 @@ def test_finished_jobs_are_not_run_again(study, tmp_path):
         ("ws", 1),
         ("ws", 2),
     ]
+
+
+def test_ctrl_c_works_in_a_study(study, tmp_path):
+    list(run_jobs(study.jobs(1)[:1], tmp_path))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_jobs_side_by_side_give_the_same_rows(study, tmp_path):

@@ -1,6 +1,7 @@
 """Running a study's jobs: on this machine's cores or on several machines, never one twice."""
 
 import json
+import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -122,7 +123,9 @@ def _outcomes(jobs, rounds, processes, scheduler):
         workers = Parallel(
             n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
         )
-        yield from workers(delayed(train_one)(id_, rounds(job)) for id_, job in jobs.items())
+        yield from workers(
+            delayed(train_one)(id_, rounds(job), os.getpid()) for id_, job in jobs.items()
+        )
         return
     try:
         from dask.distributed import Client, as_completed
@@ -140,8 +143,12 @@ def _outcomes(jobs, rounds, processes, scheduler):
             yield future.result()
 
 
-def train_one(job_id, job):
+def train_one(job_id, job, parent=None):
     """Train one `Round`, where its folder is or in a temporary one.
+
+    Args:
+        job_id, job: which.
+        parent: see `train_round_in_worker`.
 
     Returns:
         The id, and a dict of the round's row and of its history per epoch.
@@ -149,6 +156,6 @@ def train_one(job_id, job):
     if job.folder is None:
         with tempfile.TemporaryDirectory() as folder:
             return train_one(job_id, replace(job, folder=Path(folder)))
-    row, said = train_round_in_worker(job)
+    row, said = train_round_in_worker(job, parent)
     history = read_history(job.folder / "history.csv")
     return job_id, {"row": row, "history": history, "said": said}

@@ -2,11 +2,10 @@
 
 import csv
 import math
-import os
 
 import keras
 
-from kpairs.errors import KpairsError
+from kpairs.errors import InputError, KpairsError
 from kpairs.files import write_rows
 
 
@@ -19,21 +18,40 @@ class HistoryFile(keras.callbacks.Callback):
 
     Args:
         path: the file.
-        epochs: how many of its rows to keep as they are, if it exists.
+        epochs: how many of its rows to keep as they are.
+
+    Raises:
+        InputError: the file has fewer rows, or other columns.
     """
 
     def __init__(self, path, epochs=0):
         super().__init__()
         self.path, self.rows = path, []
         if epochs:
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))[:epochs]
+            self.rows = _read_rows(path, epochs)
 
     def on_epoch_end(self, epoch, logs=None):
         train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
         test = {f"test_{k[4:]}": v for k, v in logs.items() if k.startswith("val_")}
-        self.rows.append({"epoch": epoch + 1, **train, **test})
+        row = {"epoch": epoch + 1, **train, **test}
+        if self.rows and set(row) != set(self.rows[0]):
+            raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
+        self.rows.append(row)
         write_rows(self.path, self.rows)
+
+
+def _read_rows(path, epochs):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        rows = []
+    if len(rows) < epochs:
+        raise InputError(
+            f"{path}: expected the history of the checkpoint's {epochs} epochs, received "
+            f"{len(rows)}; remove {path.parent} to train this round from its beginning"
+        )
+    return rows[:epochs]
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -59,15 +77,3 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
                 f"number. Try a learning rate below {self.learning_rate:g}, smaller weights or L2"
             )
-
-
-class EndWithParent(keras.callbacks.Callback):
-    """Ends the process at the end of an epoch if the process that started it is gone."""
-
-    def __init__(self):
-        super().__init__()
-        self.parent = os.getppid()
-
-    def on_epoch_end(self, epoch, logs=None):
-        if os.getppid() != self.parent:
-            os._exit(1)

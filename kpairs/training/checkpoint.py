@@ -1,6 +1,5 @@
 """The state of a training after each epoch, from which it goes on exactly."""
 
-import os
 import time
 
 import keras
@@ -51,12 +50,10 @@ class Checkpoint(keras.callbacks.Callback):
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()
         self.seconds, self._since = self.seconds + now - self._since, now
-        with atomic_path(self.path) as temporary:
-            np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
-        if self.keep:
-            kept = self.path.with_stem(f"checkpoint-{epoch + 1:03d}")
-            kept.unlink(missing_ok=True)
-            os.link(self.path, kept)
+        kept = [self.path.with_stem(f"checkpoint-{epoch + 1:03d}")] if self.keep else []
+        for path in (*kept, self.path):
+            with atomic_path(path) as temporary:
+                np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
 
 
 def load(path, model):

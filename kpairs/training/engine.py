@@ -13,7 +13,7 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 from kpairs.training.lowering import one_kernel_each, trace
 
 # Optimizers that treat every parameter alone, so that one vector of all of them can be stepped.
-_ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta", "Adagrad", "Adamax", "Nadam")
+_ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
 
 
 class NotLowerable(Exception):
@@ -25,10 +25,12 @@ class Engine:
 
     Everything else stays Keras': the loop over epochs, callbacks, metrics, saving. The model's
     parameters become views of one vector, which the optimizer, made anew from its configuration,
-    steps as a whole, so `model.optimizer` holds the state of that vector. `compile` undoes it all.
+    steps as a whole, so `model.optimizer` holds the state of that vector. What layers hold as plain
+    numbers, such as a dropout rate, is that of the moment. `compile` undoes it all.
 
     Args:
-        model: a compiled `keras.Model` on torch with a dict of inputs and one of outputs.
+        model: a compiled `keras.Model` on torch with a dict of inputs and one of outputs, not
+            trained since it was compiled.
         x, y: one batch of inputs and targets, dicts of tensors.
 
     Raises:
@@ -37,10 +39,12 @@ class Engine:
 
     def __init__(self, model, x, y):
         self.model, self._graphs = model, {}
+        self._inputs, self._targets = list(x), list(y)
         self._parameters = model.trainable_variables
         self._optimizer = _same_optimizer(model.optimizer)
         try:
             model.test_on_batch(x, y)  # builds Keras' losses and metrics
+            _check(model)
             self._means = _means_as_one(model, x, y)
             self._vector = _parameters_as_one(self._parameters)
             self._decay = _decay(self._parameters)
@@ -54,13 +58,18 @@ class Engine:
         model.train_function = lambda batches: self._run(*batches[0], training=True)
         model.test_function = lambda batches: self._run(*batches[0], training=False)
 
-    def _run(self, x, y, training):
+    def _run(self, x, y, sample_weight=None, *, training):
+        if sample_weight is not None:
+            raise ValueError("a lowered model takes no sample weights; compile it anew for those")
         graph, state, changing, weights = self._graph(x, y, training)
         with torch.inference_mode():
-            sums, *changed = graph(*state, *x.values(), *y.values())
+            sums, *changed = graph(*state, *self._in_order(x, y))
             if changed:
                 torch._foreach_copy_(changing, changed)
             return self._means.add(sums, weights)
+
+    def _in_order(self, x, y):
+        return [*(x[name] for name in self._inputs), *(y[name] for name in self._targets)]
 
     def _graph(self, x, y, training):
         key = training, len(next(iter(x.values())))
@@ -83,10 +92,14 @@ class Engine:
 
         def step(*tensors):
             given.clear()
-            state, inputs, targets = _split(tensors, len(read), len(x), len(y))
+            lengths = len(read), len(self._inputs), len(self._targets)
+            state, inputs, targets = _split(tensors, *lengths)
             if training:
                 state[:count] = [p.detach().requires_grad_() for p in state[:count]]
-            batch = dict(zip(x, inputs, strict=True)), dict(zip(y, targets, strict=True))
+            batch = (
+                dict(zip(self._inputs, inputs, strict=True)),
+                dict(zip(self._targets, targets, strict=True)),
+            )
             known = zip(read, state, strict=True)
             with keras.StatelessScope(known) as scope, given.collected():
                 self._step(state[:count], *batch, training)
@@ -96,7 +109,7 @@ class Engine:
             return [sums, *(after[i] for i in changing)]
 
         state = [v.value.data for v in read]
-        graph = trace(step, *state, *x.values(), *y.values())
+        graph = trace(step, *state, *self._in_order(x, y))
         weights = [given.weights[m] for m in self._means.metrics]
         return graph, state, [state[i] for i in changing], self._means.sums.new_tensor(weights)
 
@@ -118,6 +131,25 @@ class Engine:
                 gradient = torch.cat([g.reshape(-1) for g in gradients]) + 2 * penalty
                 with _written_out(self._optimizer):
                     self._optimizer.apply([gradient], [vector])
+
+
+def _check(model):
+    """Refuse what the traced step would leave out.
+
+    Raises:
+        NotLowerable: the model's own training step, a constraint, an added loss, half precision.
+    """
+    for name in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        if getattr(type(model), name) is not getattr(keras.Model, name):
+            raise NotLowerable(f"a model with a {name} of its own")
+    variables = model.trainable_variables
+    if any(v.constraint is not None for v in variables):
+        raise NotLowerable("a weight constraint")
+    if len(model.losses) > sum(v.regularizer is not None for v in variables):
+        raise NotLowerable("a layer that adds a loss")
+    layers = model._flatten_layers(include_self=False)
+    if any(layer.compute_dtype not in ("float32", "float64") for layer in layers):
+        raise NotLowerable("half precision")
 
 
 def _summary(error):
@@ -164,7 +196,8 @@ class _Means:
     def __init__(self, model, metrics):
         self.metrics = metrics
         mine = {id(v) for metric in metrics for v in metric.variables}
-        if mine != {id(v) for v in model.metrics_variables}:
+        plain = all(type(m).result is keras.metrics.Mean.result for m in metrics)
+        if not plain or mine != {id(v) for v in model.metrics_variables}:
             raise NotLowerable("a metric that is not a mean over samples")
         self.sums = torch.zeros(len(metrics), device=metrics[0].total.value.device)
         self.weights = torch.ones_like(self.sums)
@@ -240,9 +273,11 @@ def _same_optimizer(optimizer):
     kind = type(optimizer)
     if kind.__name__ not in _ELEMENTWISE or not kind.__module__.startswith("keras."):
         raise NotLowerable(f"optimizer {kind.__name__}")
-    for setting in ("clipnorm", "use_ema", "gradient_accumulation_steps"):
+    for setting in ("clipnorm", "use_ema", "gradient_accumulation_steps", "loss_scale_factor"):
         if getattr(optimizer, setting):
             raise NotLowerable(f"optimizer with {setting}")
+    if int(optimizer.iterations):
+        raise NotLowerable("an optimizer that has taken steps already")
     if hasattr(optimizer, "_exclude_from_weight_decay"):
         raise NotLowerable("optimizer whose weight decay leaves out some variables")
     return type(optimizer).from_config(optimizer.get_config())

@@ -65,7 +65,7 @@ def _threads(threads):
         return
     import torch
 
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), not torch.full((), 1e-40).mul(1.0)
     torch.set_num_threads(threads)
     # Adam's averages of a dead unit's gradients shrink to subnormal numbers, with which a CPU
     # computes ten times slower; as zeros they change nothing.
@@ -73,8 +73,8 @@ def _threads(threads):
     try:
         yield
     finally:
-        torch.set_num_threads(before)
-        torch.set_flush_denormal(False)
+        torch.set_num_threads(before[0])
+        torch.set_flush_denormal(before[1])
 
 
 def describe(device, threads):

@@ -1,5 +1,6 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -109,10 +110,10 @@ def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
                 f"{path}: expected the {environment['backend']} backend, on which this run was "
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
-        if rounds is not None:
-            run.extend(rounds)
         check_architecture(run.recipe)
         splits = _load(run.recipe, data_root)
+        if rounds is not None:
+            run.extend(rounds)
         return _train_rounds(run, splits, environment, jobs, progress)
 
 
@@ -138,10 +139,8 @@ def _train_rounds(run, splits, environment, jobs, console):
             f"interrupted; {len(run.rounds)} of {recipe.rounds} rounds are finished, saved in "
             f"{run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    finally:
-        if run.rounds:
-            histories = [run.history(number) for number in run.rounds]
-            draw_curves(histories, run.path / "curves.png", recipe.arch)
+    histories = [run.history(number) for number in run.rounds]
+    draw_curves(histories, run.path / "curves.png", recipe.arch)
     return run
 
 
@@ -185,7 +184,9 @@ def _side_by_side(run, todo, missing, jobs, interruption, console):
     workers = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
     with RoundsProgress(histories, run.recipe.epochs, console) as view:
         try:
-            for row, texts in workers(delayed(train_round_in_worker)(job) for job in todo):
+            for row, texts in workers(
+                delayed(train_round_in_worker)(job, os.getpid()) for job in todo
+            ):
                 for text in set(texts) - said:
                     said.add(text)
                     console.print(text)
@@ -195,6 +196,6 @@ def _side_by_side(run, todo, missing, jobs, interruption, console):
         except TerminatedWorkerError as error:
             raise KpairsError(
                 f"a worker process ended, perhaps for want of memory; {len(run.rounds)} of "
-                f"{run.recipe.rounds} rounds are finished; go on with fewer --jobs: "
+                f"{run.recipe.rounds} rounds are finished; go on with: "
                 f"kpairs train --resume {run.path}"
             ) from error

@@ -33,9 +33,10 @@ def trace(function, *tensors):
         module = make_fx(function)(*tensors)
         ShapeProp(module).propagate(*tensors)
     graph = module.graph
-    _skip_what_changes_nothing(graph)
-    if not any(map(_writes, graph.nodes)):
-        _compute_constants(module)
+    writing = any(map(_writes, graph.nodes))
+    _skip_what_changes_nothing(graph, writing)
+    if not writing:
+        _compute_constants(module, tensors[0].device)
     _avoid_roots_of_zero(graph)
     graph.eliminate_dead_code()
     for node in graph.nodes:
@@ -142,7 +143,7 @@ def _dropout(layer, x, training=None):
 
 
 def _is_plain_batch_normalization(layer):
-    last = layer.axis in (-1, len(layer.moving_mean.shape), len(layer.input.shape) - 1)
+    last = layer.axis in (-1, layer.input_spec.ndim - 1)
     return last and layer.center and layer.scale and not layer.renorm
 
 
@@ -213,22 +214,28 @@ _DIRECT = {
     _aten.t.default: torch.t,
     _aten.view.default: torch.Tensor.view,
 }
-_SAME = {_aten.alias.default, _aten.detach.default, _aten.lift_fresh_copy.default}
+_SAME = {_aten.alias.default, _aten.detach.default}
 _FRESH = {_aten.empty.memory_format}
 _FILLED = {_aten.ones_like.default: 1, _aten.zeros_like.default: 0, _aten.new_zeros.default: 0}
 
 
-def _skip_what_changes_nothing(graph):
+def _skip_what_changes_nothing(graph, writing):
+    """Args:
+    writing: whether the graph writes to a tensor; then constants need their fresh copies.
+    """
+    same = _SAME if writing else {*_SAME, _aten.lift_fresh_copy.default}
     for node in graph.nodes:
-        if node.target in _SAME:
+        if node.target in same:
             node.replace_all_uses_with(node.args[0])
         elif node.target is _aten.permute.default:
             inner, order = node.args
+            order = [axis % len(order) for axis in order]
             if inner.target is _aten.permute.default:
-                order = [inner.args[1][axis] for axis in order]
-                node.args = (inner.args[0], order)
+                before = [axis % len(order) for axis in inner.args[1]]
+                inner, order = inner.args[0], [before[axis] for axis in order]
+                node.args = (inner, order)
             if order == sorted(order):
-                node.replace_all_uses_with(node.args[0])
+                node.replace_all_uses_with(inner)
 
 
 def _writes(node):
@@ -240,20 +247,26 @@ def _writes(node):
     return any(n.op != "placeholder" and n.target not in _FRESH for n in written)
 
 
-def _compute_constants(module):
+def _compute_constants(module, device):
     """Compute now whatever depends on shapes and constants alone, such as the loss' own gradient.
 
-    Only for a graph that writes to no tensor: a constant would keep what was written.
+    Only for a graph that writes to no tensor: a constant would keep what was written. A variable
+    that the function reads from elsewhere is a Parameter, and no constant.
     """
     values = {}
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            values[node] = getattr(module, node.target)
+            value = getattr(module, node.target)
+            if not isinstance(value, torch.nn.Parameter):
+                values[node] = value
         elif node.target in _FILLED:
             like = node.meta["tensor_meta"]
-            values[node] = torch.full(like.shape, _FILLED[node.target], dtype=like.dtype)
+            filled = torch.full(like.shape, _FILLED[node.target], dtype=like.dtype, device=device)
+            values[node] = filled
         elif node.target is _aten.where.self and _never(values.get(node.args[0])):
-            if node.meta["tensor_meta"].shape == _shape(node.args[2]):
+            other = node.args[2].meta["tensor_meta"]
+            mine = node.meta["tensor_meta"]
+            if (mine.shape, mine.dtype) == (other.shape, other.dtype):
                 node.replace_all_uses_with(node.args[2])
         elif _is_constant(node, values):
             arguments, named = map_arg((node.args, node.kwargs), values.get)

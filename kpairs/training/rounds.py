@@ -3,7 +3,9 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass, replace
+from functools import cache
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ from kpairs.errors import InputError
 from kpairs.outputs import decisions
 from kpairs.recipes import Recipe
 from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, shuffled
-from kpairs.training.callbacks import EndWithParent, HistoryFile, StopOnNonFinite
+from kpairs.training.callbacks import HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.environment import compute
 from kpairs.training.lock import locked
@@ -129,16 +131,36 @@ def train_round(job, callbacks=(), say=lambda text: None):
         }
 
 
-def train_round_in_worker(job):
-    """`train_round` in a process of its own, which ends with the process that started it.
+def train_round_in_worker(job, parent=None):
+    """`train_round` in another process.
 
-    Ctrl-C reaches every process of a terminal; here it is left to the one that was started.
+    Args:
+        job: a `Round`.
+        parent: the process that this one was started by, and ends with; it may be this one.
+            None where something else looks after this process.
+
+    Returns:
+        The row, and what the user should know.
     """
-    if threading.current_thread() is threading.main_thread():  # dask trains in another
+    if parent not in (None, os.getpid()):
+        # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _end_with(parent)
     said = []
-    row = train_round(job, [EndWithParent()], said.append)
+    row = train_round(job, say=said.append)
     return row, said
+
+
+@cache
+def _end_with(parent):
+    """End this process within a second once its parent is another; once per process."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _lower(model, batches, say):
