@@ -198,7 +198,7 @@ def against_parameters(points):
 
 
 def effect_bars(effects):
-    """Differences of test error with their intervals, by ingredient."""
+    """Differences of test error with their intervals, by ingredient; the widest are cut off."""
     rows = [(name, e) for name, group in effects.items() for e in group]
     figure = Figure(figsize=(8.4, 1 + 0.26 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -209,6 +209,8 @@ def effect_bars(effects):
     labels = [f"{e.without}  →  {e.with_}" for _, e in reversed(rows)]
     axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.axvline(0, color="0.4", lw=0.8)
+    reach = 1.3 * max(abs(e.difference) for _, e in rows)
+    axes.set_xlim(-reach, reach)
     axes.set_xlabel("test error with minus without, points (95 % interval)")
     for name, colour in colours.items():
         axes.plot([], [], color=colour, lw=2, label=name)

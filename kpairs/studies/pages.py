@@ -345,7 +345,7 @@ def _across_page(rows):
         RULE + "\n",
         "## What each ingredient brings\n",
         "Test error with the ingredient minus without, in points: below 0 it helps. Size is "
-        "Cohen's d, the difference in standard deviations.\n",
+        "Cohen's d, the difference in standard deviations. The figure cuts the widest intervals.\n",
         "![effects]({effects})\n" if effects else "Too few trainings yet.\n",
     ]
     for name, group in effects.items():
