@@ -90,7 +90,7 @@ def _write(out, name, text, drawn):
         markdown = markdown.replace(link, link.replace(f"{{{key}}}", f"figures/{name}-{key}.svg"))
         html = html.replace(link, f"<figure>{svg[svg.index('<svg') :]}</figure>")
     files[out / f"{name}.md"] = markdown
-    files[out / f"{name}.html"] = _html(html)
+    files[out / f"{name}.html"] = _html(html.replace(".md)", ".html)"))
     for file, content in files.items():
         write_text(file, content)
     return list(files)
