@@ -80,9 +80,8 @@ def bench_tables(result):
         steps.add_row("peak memory", *(f"{m:,.0f} MiB" if m else "-" for m in memory), "", "")
     rounds = Table(title=f"seconds for {result['rounds']['case']}", title_justify="left")
     row = result["rounds"]
-    for name in ("engine", "torch"):
-        rounds.add_column({"engine": f"engine, {row['jobs']} jobs", "torch": "PyTorch"}[name])
-    rounds.add_column("engine/PyTorch")
+    for column in (f"engine, {row['jobs']} jobs", "PyTorch", "engine/PyTorch"):
+        rounds.add_column(column)
     rounds.add_row(
         *(f"{row[f'{kind}_s']:.1f}" for kind in ("engine", "torch")),
         f"{row['engine_over_torch']:.2f}",

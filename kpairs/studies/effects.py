@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from kpairs.studies.results import difference_interval
+from kpairs.studies.results import difference_interval, name_of
 
 # ingredient: (study, without, with), each a setting's name in that study.
 EFFECTS = {
@@ -105,7 +105,7 @@ def _errors(rows, studies, name):
         row["test_error_pct"]
         for study in studies
         for row in rows.get(study, ())
-        if f"{row['arch']} {row['setting']}".strip() == name
+        if name_of(row) == name
     ]
 
 

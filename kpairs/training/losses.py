@@ -8,8 +8,8 @@ def crossentropy_of_logits_from_probabilities(y_true, y_pred):
 
     What torch's `CrossEntropyLoss` computes on the output of a softmax layer: the "double softmax"
     of reports 000 and 002. Its value is never below log(1 + (n - 1) / e), and its gradient is
-    bounded. Written out, because Keras on tensorflow recognises a softmax before
-    `from_logits=True` and silently takes the logits before it.
+    bounded. The zero is added because Keras on tensorflow recognises
+    the output of a softmax and silently takes the logits before it.
 
     Args:
         y_true: `(batch,)` class numbers.
