@@ -20,6 +20,7 @@ from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
 from kpairs.cli.predict import predict
 from kpairs.cli.report import report
+from kpairs.cli.search import search
 from kpairs.cli.study import study
 from kpairs.cli.train import train
 from kpairs.errors import KpairsError, UsageError
@@ -79,5 +80,5 @@ def main():
     logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
-for command in (train, evaluate, archs, data, export, predict, study, report, bench):
+for command in (train, evaluate, archs, data, export, predict, study, search, report, bench):
     main.add_command(command)

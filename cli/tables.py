@@ -130,6 +130,18 @@ def study_table(study, comparisons, rows):
     return table
 
 
+def search_table(ranked, folds, count):
+    """The best candidates of a search."""
+    title = f"validation error over {folds} folds: {len(ranked)} best of {count}"
+    table = Table("candidate", title=title, title_justify="left")
+    for column in ("parameters", "error (%)", "behind the best, 95 %"):
+        table.add_column(column, justify="right")
+    for r in ranked:
+        behind = "" if r.behind is None else f"{r.behind[0]:+.2f} to {r.behind[1]:+.2f}"
+        table.add_row(r.label, f"{r.parameters:,}", mean_text(r.errors), behind)
+    return table
+
+
 def mean_text(values):
     """Mean ± deviation (count)."""
     mean = statistics.fmean(values)

@@ -48,7 +48,7 @@ def collect(study, folder, rounds=None):
     for job in jobs:
         result = None if job.id in known else load_result(folder, job)
         if result is not None:
-            rows.append(_row(job, result))
+            rows.append(job_row(job, result))
             if f"{job.recipe.arch} {job.setting}".strip() in study.curves:
                 curves += _curve(job, result)
     order = {setting.name: i for i, setting in enumerate(study.settings)}
@@ -103,7 +103,8 @@ def _losses(epoch, split):
     }
 
 
-def _row(job, result):
+def job_row(job, result):
+    """One finished training as a row of CSV."""
     row, machine = result["row"], result["machine"]
     return {
         "job": job.id,

@@ -10,7 +10,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kpairs import seeds
-from kpairs.data import load_digits
+from kpairs.data import draw_pairs, load_digits
 from kpairs.data.pairs import PairSet
 from kpairs.errors import KpairsError
 from kpairs.files import write_json
@@ -81,11 +81,13 @@ class _Rounds:
                 load_digits(recipe.data, split, self.data_root) for split in ("train", "test")
             ]
         splits = self.splits[recipe.data]
-        number = 1 if job.folds else job.number
-        train_pairs, test_pairs = draw_round(recipe, number, *splits, augment=False)
-        everything = train_pairs
-        if job.folds:
-            train_pairs, test_pairs = fold_of(train_pairs, job, recipe.seed)
+        everything = None
+        if job.folds:  # of the first round's training pairs; no test pairs are drawn
+            rng = seeds.generator(recipe.seed, 1, "pairs")
+            everything = draw_pairs(splits[0], recipe.pairs, rng)
+            train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
+        else:
+            train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
         folder = None
         if self.keep:
             folder = self.folder / job.id
@@ -97,7 +99,7 @@ class _Rounds:
             train_pairs=train_pairs,
             test_pairs=test_pairs,
             classes=len(splits[0].classes),
-            normalized_by=everything if job.folds else None,
+            normalized_by=everything,
         )
 
 

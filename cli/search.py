@@ -1,0 +1,266 @@
+"""`kpairs search`: hyperparameters by cross-validation on the training pairs."""
+
+import math
+import re
+from dataclasses import fields, replace
+from itertools import product
+
+import click
+
+from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.errors import UsageError, unknown
+from kpairs.recipes import Recipe, parse_loss_weights, recipe_of
+
+_SHOWN = 20
+_LOGICAL = {"true": True, "false": False}
+
+
+@click.command()
+@click.option(
+    "--arch", "archs", multiple=True, required=True, help="Architecture; several are compared."
+)
+@click.option(
+    "--try",
+    "tried",
+    multiple=True,
+    metavar='NAME="VALUES"',
+    help='Values of one field of the recipe, such as dropout="0 0.2 0.5"; may be repeated. '
+    "Names and values as 'kpairs train' takes them, low..high for --sampler tpe.",
+)
+@click.option("--sizes", metavar="16,32,64", help="Try every choice of widths among these.")
+@click.option(
+    "--parameters",
+    metavar="LEAST:MOST",
+    help="Only networks of so many trainable parameters, such as :80000 or 65000:75000.",
+)
+@click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, or a folder of images.")
+@click.option("--pairs", type=click.IntRange(2, 10**9), help="Training pairs drawn.")
+@click.option(
+    "--test-pairs",
+    type=click.IntRange(1, 10**9),
+    help="Test pairs of the recipe that is written; the search draws none.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of every random draw.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 1000),
+    default=5,
+    show_default=True,
+    help="Parts of the training pairs, each of which validates once.",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["grid", "tpe"]),
+    default="grid",
+    show_default=True,
+    help="grid tries every combination; tpe, of optuna, proposes by what did well.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 10**6),
+    default=20,
+    show_default=True,
+    help="Combinations that tpe proposes, those of earlier runs among them.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes that train side by side.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="search",
+    show_default=True,
+    help="Folder of the finished trainings; what it holds is not trained again.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
+)
+@data_dir
+@as_json
+def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_json, **options):
+    """Find hyperparameters by cross-validation on the training pairs; test pairs play no part.
+
+    Fields that are not tried keep the value of the architecture's recipe. A search can be stopped
+    at any moment; the same command goes on. More values or proposals reuse what is there.
+
+    \b
+    kpairs search --arch auxws --try learning_rate="1e-3 3e-3" --try loss_weights="0.5,1 1,1"
+    kpairs search --arch auxnet2 --sizes 16,32,64,128 --parameters 65000:75000 --jobs 2
+    kpairs search --arch final_model --arch wsal_bd --data photos --pairs 500
+    kpairs search --arch final_model --try dropout=0..0.7 --sampler tpe --trials 30
+    """
+    common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
+    common = {name: value for name, value in common.items() if value is not None}
+    recipes = tuple(replace(recipe_of(arch), **common) for arch in archs)
+    space = dict(_tried(text, recipes) for text in tried)
+    if len(space) < len(tried):
+        raise UsageError("--try: expected each name once")
+    budget = _budget(parameters)
+    if sizes is not None:
+        space["widths"] = _widths(sizes, recipes, space)
+
+    from kpairs.cli.tables import console, search_table
+    from kpairs.studies.search import Search, rank
+
+    what = Search(recipes, space, options.pop("folds"), budget)
+    screen, progress = console(), console(stderr=True)
+    options = {**options, "data_root": data_dir}
+    options["processes"] = options.pop("jobs")
+    run = _run_grid if sampler == "grid" else _run_tpe
+    candidates = run(what, out, trials, options, progress)
+    ranked = rank(what, out, candidates, data_dir)
+    if as_json:
+        print_json(_as_json(ranked, out))
+        return
+    screen.print(search_table(ranked[:_SHOWN], what.folds, len(ranked)))
+    screen.print(f"all in {out}/search.csv; next: kpairs train --recipe {out}/best.json")
+
+
+def _as_json(ranked, out):
+    rows = [
+        {
+            "candidate": r.label,
+            "parameters": r.parameters,
+            "validation_error_pct": {"mean": r.mean, "std": r.std, "folds": list(r.errors)},
+            "behind_best_95": r.behind and list(r.behind),
+        }
+        for r in ranked
+    ]
+    return {"best_recipe": f"{out}/best.json", "candidates": rows}
+
+
+def _run_grid(what, out, trials, options, console):
+    from kpairs.studies.run import load_result
+    from kpairs.studies.search import grid, run_grid
+
+    with console.status("choosing the combinations"):
+        candidates = grid(what, options["data_root"])
+    jobs = [job for recipe in candidates for job in what.jobs(recipe)]
+    done = sum(load_result(out, job) is not None for job in jobs)
+    trainings = run_grid(what, out, candidates, **options)
+    names = (f"{what.label(job.recipe)} fold {job.number}" for job in trainings)
+    _follow(names, done, len(jobs), "trainings", out, console)
+    return candidates
+
+
+def _run_tpe(what, out, trials, options, console):
+    from kpairs.studies.search import run_tpe
+
+    candidates = []
+
+    def names():
+        for recipe in run_tpe(what, out, trials, **options):
+            candidates.append(recipe)
+            yield what.label(recipe)
+
+    _follow(names(), 0, trials, "combinations", out, console)
+    return candidates
+
+
+def _follow(names, done, total, unit, out, console):
+    """Show what is finished: a bar on a terminal, lines elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(unit, total=total, completed=done)
+        try:
+            for name in names:
+                done += 1
+                bar.advance(task)
+                if not console.is_terminal:
+                    console.print(f"{done}/{total} {name}")
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted; {done} of {total} {unit} are finished, saved in {out}; the same "
+                "command goes on"
+            ) from error
+
+
+def _tried(text, recipes):
+    """One --try as the field's name and its values."""
+    from kpairs.studies.search import SEARCHED
+
+    name, equals, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or not values.strip():
+        raise UsageError(
+            f'--try: expected NAME="VALUES" such as dropout="0 0.5", received {text!r}'
+        )
+    if name not in SEARCHED:
+        raise unknown("field in --try", name, SEARCHED)
+    if name == "loss_weights":
+        return name, [_weights(part, recipes) for part in values.split()]
+    field = next(f for f in fields(Recipe) if f.name == name)
+    if ".." in values:
+        return name, _range(name, field.type, values)
+    if name == "widths":
+        return name, [tuple(_number(name, int, n) for n in v.split(",")) for v in values.split()]
+    return name, [_value(field, part) for part in re.split(r"[,\s]+", values.strip())]
+
+
+def _weights(text, recipes):
+    """The same weights by name for every architecture, whose outputs must be the same for that."""
+    outputs = tuple(recipes[0].loss_weights)
+    return parse_loss_weights(text, outputs, recipes[0].arch)
+
+
+def _value(field, text):
+    if field.type is bool:
+        if text.lower() not in _LOGICAL:
+            raise UsageError(f"{field.name}: expected true or false, received {text!r}")
+        return _LOGICAL[text.lower()]
+    for kind in (int, float):
+        if field.type in (kind, kind | None):
+            return _number(field.name, kind, text)
+    return text
+
+
+def _number(name, kind, text):
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{name}: expected {wanted}, received {text!r}") from None
+
+
+def _range(name, kind, text):
+    from kpairs.studies.search import Between
+
+    kinds = {int: int, float: float, float | None: float}
+    if kind not in kinds:
+        raise UsageError(f"{name}: expected values, received the range {text!r}")
+    low, _, high = text.strip().partition("..")
+    return Between(*(_number(name, kinds[kind], part) for part in (low, high)))
+
+
+def _budget(text):
+    if text is None:
+        return 0, math.inf
+    least, colon, most = text.replace("_", "").partition(":")
+    if not colon:
+        raise UsageError(f"--parameters: expected LEAST:MOST such as :80000, received {text!r}")
+    least, most = (
+        _number("--parameters", int, part) if part else unbounded
+        for part, unbounded in ((least, 0), (most, math.inf))
+    )
+    if least > most:
+        raise UsageError(f"--parameters: expected LEAST up to MOST, received {text!r}")
+    return least, most
+
+
+def _widths(text, recipes, space):
+    """Every choice of widths among the sizes, for one architecture that takes widths."""
+    if "widths" in space:
+        raise UsageError("expected --sizes or --try widths=..., received both")
+    if len(recipes) > 1 or recipes[0].widths is None:
+        names = ", ".join(recipe.arch for recipe in recipes)
+        raise UsageError(f"--sizes: expected one architecture that takes widths, received {names}")
+    sizes = [_number("--sizes", int, part) for part in text.split(",")]
+    return list(product(sizes, repeat=len(recipes[0].widths)))
