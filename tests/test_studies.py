@@ -10,16 +10,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kpairs.archs import build
+from kpairs.archs import ARCHS, build
 from kpairs.data import draw_pairs
 from kpairs.errors import KpairsError, UsageError
-from kpairs.registry import trainable_parameters
+from kpairs.registry import Architecture, trainable_parameters
 from kpairs.reports import REPORTS
 from kpairs.results import Reported, reported
 from kpairs.studies.catalogue import STUDIES, count_parameters, sized, studies_of
@@ -143,6 +144,29 @@ def test_jobs_side_by_side_give_the_same_rows(study, tmp_path):
         [{**r, "seconds": None} for r in collect(study, tmp_path / name)] for name in ("one", "two")
     )
     assert one == two
+
+
+class Ask(keras.layers.Layer):
+    """A user's layer that looks at a value, which no graph can hold."""
+
+    def call(self, x):
+        return x * 2 if keras.ops.max(x) > 0 else x
+
+
+def test_what_a_training_says_is_heard(tiny, tmp_path, monkeypatch, caplog):
+    """Once, however many trainings say it."""
+
+    def asking(left, right, *, classes=10):
+        x = keras.layers.Flatten()(Ask()(keras.layers.Concatenate()([left, right])))
+        return {"comparison": keras.layers.Dense(2)(x)}
+
+    own = Architecture("asking", "own", "a test", {"comparison": "logits"}, asking)
+    monkeypatch.setitem(ARCHS, "asking", own)
+    recipe = replace(tiny("basic"), arch="asking", loss_weights={"comparison": 1.0})
+    list(run_jobs([Job(recipe, 1), Job(recipe, 2)], tmp_path))
+    assert [r.message for r in caplog.records if "asking" in r.message] == [
+        load_result(tmp_path, Job(recipe, 1))["said"][0]
+    ]
 
 
 def test_a_fold_is_standardised_by_all_pairs(tiny, tmp_path):

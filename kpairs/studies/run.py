@@ -1,6 +1,7 @@
 """Running a study's jobs: on this machine's cores or on several machines, never one twice."""
 
 import json
+import logging
 import os
 import tempfile
 from dataclasses import asdict, replace
@@ -17,6 +18,8 @@ from kpairs.files import write_json
 from kpairs.training.environment import compute, describe
 from kpairs.training.rounds import Round, draw_round, train_round_in_worker
 from kpairs.training.runs import read_history
+
+log = logging.getLogger(__name__)
 
 
 def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
@@ -44,8 +47,12 @@ def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
     rounds = _Rounds(folder, data_root, keep=scheduler is None)
     with compute("auto") as device:  # what this process says of the machine
         machine = describe(device, 1)
+    said = set()
     for job_id, outcome in _outcomes(missing, rounds, processes, scheduler):
         save_result(folder, missing[job_id], outcome, machine)
+        for text in set(outcome["said"]) - said:
+            said.add(text)
+            log.warning(text)
         yield missing[job_id]
 
 

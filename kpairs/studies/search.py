@@ -336,8 +336,7 @@ def rank(search, folder, recipes, data_root=None):
     folder = Path(folder)
     classes = search.classes(data_root)
     rows, scores = [], {}
-    for recipe in recipes:
-        label = search.label(recipe)
+    for label, recipe in {search.label(r): r for r in recipes}.items():  # tpe may repeat itself
         results = [(job, load_result(folder, job)) for job in search.jobs(recipe)]
         rows += [{**job_row(j, r), "setting": label} for j, r in results if r is not None]
         if all(result is not None for _, result in results):
