@@ -18,6 +18,7 @@ from kpairs.cli.bench import bench
 from kpairs.cli.data import data
 from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
+from kpairs.cli.mini import mini
 from kpairs.cli.predict import predict
 from kpairs.cli.report import report
 from kpairs.cli.study import study
@@ -79,5 +80,5 @@ def main():
     logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
-for command in (train, evaluate, archs, data, export, predict, study, report, bench):
+for command in (train, evaluate, archs, data, export, predict, study, report, mini, bench):
     main.add_command(command)
