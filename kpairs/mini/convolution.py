@@ -127,9 +127,9 @@ class Flatten(Module):
         """(n, ...) -> (n, size)."""
         self.expect(x, "...")
         self.shape = x.shape
-        return x.contiguous().view(len(x), -1)
+        return x.flatten(1)
 
     def backward(self, g):
         """(n, size) -> (n, ...): the numbers are the same, so their gradients are."""
         self.expect(g, self.shape[0], math.prod(self.shape[1:]))
-        return g.contiguous().view(self.shape)
+        return g.reshape(self.shape)

@@ -1,7 +1,7 @@
 """`simple` of report 001 in this framework, trained on pairs of real digits.
 
 The same layers, recipe and pairs as `kpairs train --arch simple --no-augment`. Only the draws of
-the first weights and of dropout are others, and biases begin at 0 here.
+the first weights and of dropout are others.
 """
 
 import time
@@ -15,6 +15,7 @@ from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
 from kpairs.mini.dropout import Dropout
 from kpairs.mini.linear import Linear
 from kpairs.mini.losses import LossCrossEntropy
+from kpairs.mini.module import Weighted
 from kpairs.mini.optimizers import Adam
 from kpairs.mini.rounds import generator, one_thread
 from kpairs.mini.sequential import Sequential
@@ -24,7 +25,7 @@ from kpairs.recipes import RECIPES
 def simple_network(draws=None, dropout_draws=None, dropout=0.15):
     """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
     how = {"init": "uniform", "generator": draws}
-    return Sequential(
+    net = Sequential(
         LossCrossEntropy(),
         Conv2d(2, 32, 5, **how),  # 10x10
         MaxPool2d(2),  # 5x5
@@ -41,6 +42,11 @@ def simple_network(draws=None, dropout_draws=None, dropout=0.15):
         Dropout(dropout, dropout_draws),
         Linear(100, 2, **how),
     )
+    for layer in net.layers:
+        if isinstance(layer, Weighted):  # report 001 draws biases as its weights
+            limit = layer.w[0].numel() ** -0.5
+            layer.b.uniform_(-limit, limit, generator=draws)
+    return net
 
 
 def as_tensors(pairs):

@@ -108,16 +108,11 @@ def rate_bars(comparisons, title):
         means, stds = zip(*numbers, strict=True)
         # Deviations larger than their means end at 0: there is no error below it.
         down = np.minimum(means, stds)
-        style = {"color": colour, "label": name, "capsize": 3, "ecolor": "0.3"}
-        axes.bar(places + shift, means, 0.36, yerr=[down, stds], **style)
+        bars = {"color": colour, "label": name, "capsize": 3, "ecolor": "0.3"}
+        axes.bar(places + shift, means, 0.36, yerr=[down, stds], **bars)
         for place, mean in zip(places, means, strict=True):
-            axes.annotate(
-                f"{mean:.2f}",
-                (place + shift, mean),
-                xytext=(3, 2),
-                textcoords="offset points",
-                fontsize=7,
-            )
+            style = {"ha": "center", "color": "white", "fontsize": 8, "textcoords": "offset points"}
+            axes.annotate(f"{mean:.2f}", (place + shift, 0), (0, 4), **style)
     axes.set_xticks(places, [c.reported.setting.removeprefix("eta=") for c in comparisons])
     axes.set(title=title, xlabel="learning rate", ylabel="test error (%)", ylim=(0, None))
     axes.legend(frameon=False)

@@ -1,12 +1,26 @@
 """What every part of a network promises: forward, backward, param."""
 
 from abc import ABC, abstractmethod
+from functools import wraps
 
 import torch
 
 from kpairs.errors import InputError
 
 _COMPUTING = ("forward", "backward", "predict", "gradient_step", "gradient_reset")
+
+
+def without_autograd(method):
+    """A method that knows nothing of autograd, whatever comes in."""
+
+    @wraps(method)
+    def alone(self, *inputs, **options):
+        with torch.no_grad():
+            # no_grad alone is not enough: a view of a tensor that requires a gradient would too.
+            plain = [x.detach() if isinstance(x, torch.Tensor) else x for x in inputs]
+            return method(self, *plain, **options)
+
+    return alone
 
 
 class Module(ABC):
@@ -28,7 +42,7 @@ class Module(ABC):
         super().__init_subclass__(**options)
         for name in _COMPUTING:
             if name in vars(cls):
-                setattr(cls, name, torch.no_grad()(vars(cls)[name]))
+                setattr(cls, name, without_autograd(vars(cls)[name]))
 
     @abstractmethod
     def forward(self, x):
