@@ -120,7 +120,7 @@ def study_table(study, comparisons, rows):
 def mini_table(comparisons):
     """The mini framework's errors beside the reported ones."""
     table = Table(title="the disc, after 100 epochs", title_justify="left")
-    _compare(table, comparisons, lambda number: f"{number.table.split()[-1]} {number.setting}")
+    _compare(table, comparisons, lambda n: f"{n.table.split()[-1]} {n.setting.split()[0]}")
     return table
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, UsageError
 from kpairs.mini.module import Module, Weighted
 
 
@@ -85,9 +85,14 @@ class MaxPool2d(Module):
     """The largest number of each p x p block; rows and columns that fill no block are left out.
 
     Shapes: x (n, c, h, w), y (n, c, h // p, w // p).
+
+    Raises:
+        UsageError: a size p below 1.
     """
 
     def __init__(self, size):
+        if size < 1:
+            raise UsageError(f"MaxPool2d: expected a size of at least 1, received {size}")
         self.size = size
 
     def forward(self, x):

@@ -1,5 +1,6 @@
 """Dropout: what a layer may not rely on."""
 
+from kpairs.errors import UsageError
 from kpairs.mini.module import Module
 
 
@@ -11,13 +12,16 @@ class Dropout(Module):
     Args:
         rate: in [0, 1).
         generator: a `torch.Generator` to draw from; default torch's global one.
+
+    Raises:
+        UsageError: a rate outside that.
     """
 
     only_in_training = True
 
     def __init__(self, rate, generator=None):
         if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: expected a rate of at least 0 and below 1, received {rate}")
+            raise UsageError(f"Dropout: expected a rate of at least 0 and below 1, received {rate}")
         self.rate, self.generator = rate, generator
 
     def forward(self, x):

@@ -5,7 +5,7 @@ from functools import wraps
 
 import torch
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, UsageError
 
 _COMPUTING = ("forward", "backward", "predict", "gradient_step", "gradient_reset")
 
@@ -13,12 +13,15 @@ _COMPUTING = ("forward", "backward", "predict", "gradient_step", "gradient_reset
 def without_autograd(method):
     """A method that knows nothing of autograd, whatever comes in."""
 
+    def plain(value):
+        return value.detach() if isinstance(value, torch.Tensor) else value
+
     @wraps(method)
     def alone(self, *inputs, **options):
         with torch.no_grad():
             # no_grad alone is not enough: a view of a tensor that requires a gradient would too.
-            plain = [x.detach() if isinstance(x, torch.Tensor) else x for x in inputs]
-            return method(self, *plain, **options)
+            options = {name: plain(value) for name, value in options.items()}
+            return method(self, *map(plain, inputs), **options)
 
     return alone
 
@@ -121,9 +124,14 @@ class Weighted(Module):
 
     Raises:
         TypeError: another `init`.
+        UsageError: a size below 1.
     """
 
     def __init__(self, shape, d, init, mean, sigma, generator, dtype):
+        if min(shape) < 1:
+            raise UsageError(
+                f"{type(self).__name__}: expected sizes of at least 1, received {shape}"
+            )
         self.init = init
         self.w = torch.empty(shape, dtype=dtype)
         if init == "normal":

@@ -129,7 +129,7 @@ def finished(settings, folder, name):
 
 
 def _among(setting, rows):
-    return any(all(row[k] == v for k, v in setting.items()) for row in rows)
+    return any(all(row.get(k) == v for k, v in setting.items()) for row in rows)
 
 
 def _train_alone(train, setting, parent):

@@ -39,7 +39,8 @@ Rows are samples. (The report's data are columns; its formulas are these, transp
 | `MaxPool2d` | the largest number of each block | g goes to where the largest was |
 | `Dropout` | y = x or 0 at random, rescaled | the same factor on g |
 | `LossMSE` | l = sum of (y - t)² / n | dl/dy = 2 (y - t) / n |
-| `LossCrossEntropy` | l = mean of -log softmax(y) at class t | dl/dy = (softmax(y) - t) / n |
+| `LossCrossEntropy` | l = mean of -log softmax(y) at the true class \
+| dl/dy = (softmax(y) - t) / n, t one-hot |
 
 `Sequential` holds a loss and layers; `SGD` (with momentum) and `Adam` make other steps than plain
 gradient descent. Read the files in `kpairs/mini` in the order that its first lines give. Every
