@@ -32,8 +32,11 @@ pages: $(READY)
 	$(BIN)/kpairs report --rows docs/studies --out docs
 
 # Every training of every report, on all cores; hours. Stopped, it goes on where it was.
+reproduce: JOBS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 reproduce: $(READY)
-	$(BIN)/kpairs study all --jobs `$(PYTHON) -c 'import os; print(os.cpu_count())'` $(STUDY)
+	$(BIN)/kpairs study all --jobs $(JOBS) $(STUDY)
+	$(BIN)/kpairs mini study --shared-points --jobs $(JOBS)
+	$(BIN)/kpairs mini digits --rounds 3 --jobs $(JOBS)
 	$(BIN)/kpairs report --rows studies --out studies/pages
 
 docs: $(READY)

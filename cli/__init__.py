@@ -18,6 +18,7 @@ from kpairs.cli.bench import bench
 from kpairs.cli.data import data
 from kpairs.cli.evaluate import evaluate
 from kpairs.cli.export import export
+from kpairs.cli.mini import mini
 from kpairs.cli.predict import predict
 from kpairs.cli.report import report
 from kpairs.cli.search import search
@@ -80,5 +81,6 @@ def main():
     logging.getLogger("kpairs").setLevel(logging.INFO)
 
 
-for command in (train, evaluate, archs, data, export, predict, study, search, report, bench):
+_COMMANDS = (train, evaluate, archs, data, export, predict, study, search, report, mini, bench)
+for command in _COMMANDS:
     main.add_command(command)

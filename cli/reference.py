@@ -10,10 +10,17 @@ def reference():
     context = click.Context(main, info_name="kpairs", **main.context_settings)
     parts = ["# Command-line reference", "Made by `make docs` from `--help`; do not edit."]
     parts.append(_block(main, context))
-    for name, command in sorted(main.commands.items()):
-        parts.append(f"## kpairs {name}")
-        parts.append(_block(command, click.Context(command, info_name=name, parent=context)))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_commands(main, context)]) + "\n"
+
+
+def _commands(group, context):
+    """A heading and the help of each command, groups before theirs."""
+    for name, command in sorted(group.commands.items()):
+        inner = click.Context(command, info_name=name, parent=context)
+        yield f"## {inner.command_path}"
+        yield _block(command, inner)
+        if isinstance(command, click.Group):
+            yield from _commands(command, inner)
 
 
 def _block(command, context):

@@ -113,6 +113,19 @@ def study_table(study, comparisons, rows):
         for name, values in by_name.items():
             table.add_row(name, mean_text(values))
         return table
+    _compare(table, comparisons, lambda number: f"{number.arch} {number.setting}")
+    return table
+
+
+def mini_table(comparisons):
+    """The mini framework's errors beside the reported ones."""
+    table = Table(title="the disc, after 100 epochs", title_justify="left")
+    _compare(table, comparisons, lambda n: f"{n.table.split()[-1]} {n.setting.split()[0]}")
+    return table
+
+
+def _compare(table, comparisons, name_of):
+    """Add reported numbers beside ours."""
     for column in ("setting", "metric"):
         table.add_column(column)
     for column in ("reported", "kpairs", "difference, 95 %"):
@@ -124,10 +137,8 @@ def study_table(study, comparisons, rows):
             f" ({number.rounds})" if number.rounds else ""
         )
         interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
-        name = f"{number.arch} {number.setting}"
         ours = mean_text(c.values) if c.values else ""
-        table.add_row(name, number.metric, there, ours, interval, c.verdict)
-    return table
+        table.add_row(name_of(number), number.metric, there, ours, interval, c.verdict)
 
 
 def search_table(ranked, folds, count):

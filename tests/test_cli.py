@@ -11,6 +11,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -273,8 +274,15 @@ def test_help_and_version_load_nothing_heavy():
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+def commands(group):
+    for name, command in group.commands.items():
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from commands(command)
+
+
 def test_every_command_and_option_has_help():
-    for name, command in main.commands.items():
+    for name, command in commands(main):
         assert command.help, name
         for option in command.params:
             if option.param_type_name == "option":

@@ -26,7 +26,7 @@ from kpairs.results import Reported, reported
 from kpairs.studies.catalogue import STUDIES, count_parameters, sized, studies_of
 from kpairs.studies.effects import EFFECTS, effects_of
 from kpairs.studies.pages import write_pages
-from kpairs.studies.results import _compared, collect, difference_interval, finished, read_csv
+from kpairs.studies.results import collect, compared, difference_interval, finished, read_csv
 from kpairs.studies.run import fold_of, load_result, run_jobs
 from kpairs.studies.study import Job, Setting, Study
 
@@ -249,7 +249,7 @@ def test_intervals_of_samples(rng):
 )
 def test_verdicts(values, std, rounds, verdict):
     number = Reported("x", "t", "a", "A", "s", "test_error_pct", 2.5, std, rounds, "report", "")
-    assert _compared(number, values).verdict == verdict
+    assert compared(number, values).verdict == verdict
 
 
 def test_effects_name_settings_that_exist():

@@ -1,15 +1,10 @@
 """A page per report, and one across them: Markdown and self-contained HTML, from studies' rows."""
 
-import io
 import statistics
 from collections import Counter
 from pathlib import Path
 
-import matplotlib
-from markdown_it import MarkdownIt
-
 from kpairs.archs import ARCHS, build
-from kpairs.files import write_text
 from kpairs.recipes import RECIPES
 from kpairs.registry import trainable_parameters
 from kpairs.reports import REPORTS
@@ -17,13 +12,11 @@ from kpairs.results import reported
 from kpairs.studies import figures
 from kpairs.studies.catalogue import STUDIES, count_parameters
 from kpairs.studies.effects import NOTES, effects_of
+from kpairs.studies.mini import DISC, rows_of
+from kpairs.studies.mini_page import compare_mini, framework_table, mini_page
 from kpairs.studies.results import compare, name_of, read_csv
+from kpairs.studies.writer import RULE, number, table, write_page
 
-RULE = (
-    "An interval is the 95 % confidence interval of our mean minus the reported one (Welch's t, "
-    "from means, standard deviations and counts). The verdict is *agrees* where it holds 0 and "
-    "*differs* where it does not; few rounds make it wide."
-)
 _NAMES = {
     "test_error_pct": "test error (%)",
     "test_accuracy_pct": "test accuracy (%)",
@@ -32,17 +25,6 @@ _NAMES = {
     "best_epoch_val_accuracy_pct": "accuracy of the best epoch (%)",
     "final_epoch_val_accuracy_pct": "accuracy of the last epoch (%)",
 }
-_STYLE = """
-body { max-width: 58rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
-  font: 16px/1.55 system-ui, sans-serif; }
-h1, h2, h3 { line-height: 1.25; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left; }
-td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: 1.5rem 0; }
-svg { max-width: 100%; height: auto; }
-"""
 
 
 def write_pages(rows_folder, out, reports=None):
@@ -60,13 +42,16 @@ def write_pages(rows_folder, out, reports=None):
         InputError: a CSV that cannot be read.
     """
     rows, curves = _read(Path(rows_folder))
-    pages = {key: _report_page(key, rows, curves) for key in reports or REPORTS}
+    mini = compare_mini(rows_folder)
+    pages = {key: _report_page(key, rows, curves, mini) for key in reports or REPORTS}
+    if "chassagne" in pages:
+        pages["mini"] = mini_page(rows_folder)
     if reports is None:
-        pages["across"] = _across_page(rows)
+        pages["reports"] = _across_page(rows, mini, len(rows_of(rows_folder, DISC)))
     written = []
     for name, (text, drawn) in pages.items():
-        title = REPORTS[name].number + "-" + name if name in REPORTS else "reports"
-        written += _write(Path(out), title, text, drawn)
+        title = f"{REPORTS[name].number}-{name}" if name in REPORTS else name
+        written += write_page(Path(out), title, text, drawn)
     return written
 
 
@@ -79,50 +64,7 @@ def _read(folder):
     return rows, curves
 
 
-def _write(out, name, text, drawn):
-    folder = out / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    svgs = {key: _svg(figure) for key, figure in drawn.items()}
-    files = {folder / f"{name}-{key}.svg": svg for key, svg in svgs.items()}
-    markdown, html = text, text
-    for key, svg in svgs.items():
-        link = f"![{key.replace('-', ' ')}]({{{key}}})"
-        markdown = markdown.replace(link, link.replace(f"{{{key}}}", f"figures/{name}-{key}.svg"))
-        html = html.replace(link, f"<figure>{svg[svg.index('<svg') :]}</figure>")
-    files[out / f"{name}.md"] = markdown
-    files[out / f"{name}.html"] = _html(html.replace(".md)", ".html)"))
-    for file, content in files.items():
-        write_text(file, content)
-    return list(files)
-
-
-def _svg(figure):
-    """The same bytes for the same data, whenever it is drawn."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    lines = (line.rstrip() for line in buffer.getvalue().splitlines())
-    return "\n".join(lines) + "\n"
-
-
-def _html(markdown):
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
-    body = body.replace("<table>", '<div class="scroll"><table>')
-    body = body.replace("</table>", "</table></div>")
-    title = markdown.splitlines()[0].removeprefix("# ")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
-    )
-
-
-def _table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
-
-
-def _report_page(key, rows, curves):
+def _report_page(key, rows, curves, mini):
     report = REPORTS[key]
     studies = [s for s in STUDIES.values() if s.report == key]
     drawn, parts, everything = {}, [], []
@@ -139,6 +81,14 @@ def _report_page(key, rows, curves):
             *(f"{link}\n" for link in figure_links),
             _comparison_table(comparisons) if comparisons else _own_table(rows[study.name]),
         ]
+    if key == "chassagne":
+        parts += [
+            "## The mini deep-learning framework\n",
+            "The second half of the report: a network without autograd that learns a disc. "
+            "[A page of its own](mini.md) has its figures and what we make of them.\n",
+            framework_table(mini),
+        ]
+        everything += mini
     head = [
         f"# Report {report.number}: {report.authors} ({report.year})\n",
         f"*{report.title}*\n",
@@ -202,17 +152,12 @@ def _comparison_table(comparisons):
     for c in comparisons:
         n = c.reported
         digits = 4 if n.metric == "validation_accuracy" else 2
-        there = _number(n.mean, n.std, n.rounds, digits)
-        ours = _number(c.mean, c.std, len(c.values), digits) if c.values else ""
+        there = number(n.mean, n.std, n.rounds, digits)
+        ours = number(c.mean, c.std, len(c.values), digits) if c.values else ""
         interval = "" if c.low is None else f"{c.low:+.{digits}f} to {c.high:+.{digits}f}"
         metric = _NAMES.get(n.metric, n.metric)
         body.append([f"`{n.arch}`", n.setting, metric, there, ours, interval, c.verdict, n.note])
-    return _table(head, body)
-
-
-def _number(mean, std, count, digits):
-    spread = f" ± {std:.{digits}f}" if std is not None else ""
-    return f"{mean:.{digits}f}{spread}" + (f" ({count})" if count else "")
+    return table(head, body)
 
 
 def _own_table(rows):
@@ -223,11 +168,11 @@ def _own_table(rows):
         [
             f"`{arch}`",
             setting,
-            _number(statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, len(v), 2),
+            number(statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, len(v), 2),
         ]
         for (arch, setting), v in groups.items()
     ]
-    return _table(["architecture", "setting", "test error (%)"], body)
+    return table(["architecture", "setting", "test error (%)"], body)
 
 
 def _rest(key, studies):
@@ -243,13 +188,12 @@ def _rest(key, studies):
             body.append([n.table, what, n.metric, *counts, verdict, n.note])
         elif n.metric == _SKIPPED:
             skipped += 1
-        elif (n.table, n.metric) not in covered:
-            table = n.table.split(" figure")[0]
-            verdict = _UNMEASURED.get((table, n.metric)) or _UNMEASURED.get(n.metric, "not run")
-            stated = _number(n.mean, n.std, n.rounds, 2)
+        elif (n.table, n.metric) not in covered and not n.table.startswith("framework"):
+            verdict = _UNMEASURED.get((n.table, n.metric)) or _UNMEASURED.get(n.metric, "not run")
+            stated = number(n.mean, n.std, n.rounds, 2)
             body.append([n.table, what, f"{n.metric} {n.setting}", stated, "", verdict, n.note])
     text = "## Everything else that the report states\n\n"
-    text += _table(["place", "what", "number", "reported", "kpairs", "verdict", "note"], body)
+    text += table(["place", "what", "number", "reported", "kpairs", "verdict", "note"], body)
     if skipped:
         text += (
             f"\nThe {skipped} training accuracies of best epochs are not measured: kpairs "
@@ -263,8 +207,6 @@ _UNMEASURED = {
     "seconds_per_epoch": "not comparable: another machine",
     "train_seconds": "not comparable: another machine",
     "param_reduction_pct": "follows from the parameters above",
-    ("framework", "test_error_pct"): "not run: the mini framework",
-    ("framework", "train_error_pct"): "not run: the mini framework",
     ("Table 2 (unrounded)", "test_error_pct"): "Table 2 before rounding",
     ("text", "test_error_pct"): "a remark on the table",
     ("abstract", "test_accuracy_pct"): "Table III's last row",
@@ -327,21 +269,21 @@ def _sized(comparisons):
     return points
 
 
-def _across_page(rows):
+def _across_page(rows, mini, trainings):
     effects = effects_of(rows)
     points, body = _points(rows)
-    judged = {key: _judged(key, rows) for key in REPORTS}
     agreement = [
         [f"{REPORTS[key].number} {key}", f"[page]({REPORTS[key].number}-{key}.md)", *counts]
-        for key, counts in judged.items()
+        for key, counts in ((key, _judged(key, rows)) for key in REPORTS)
     ]
+    agreement.append(["002 mini framework", "[page](mini.md)", *_counts(mini), trainings])
     parts = [
         "# What weight sharing and auxiliary losses bring\n",
         "Across the five reports: the same networks with and without each ingredient, trained by "
         "kpairs with the reports' own recipes. Every number is generated from the rows in "
         "`docs/studies`.\n",
         "## Agreement with the reports\n",
-        _table(["report", "", "agree", "differ", "not run or no interval", "trainings"], agreement),
+        table(["report", "", "agree", "differ", "not run or no interval", "trainings"], agreement),
         RULE + "\n",
         "## What each ingredient brings\n",
         "Test error with the ingredient minus without, in points: below 0 it helps. Size is "
@@ -353,7 +295,7 @@ def _across_page(rows):
         parts += [
             f"### {name[0].upper()}{name[1:]}\n",
             f"On average {mean:+.2f} points over {len(group)} comparisons. {NOTES.get(name, '')}\n",
-            _table(
+            table(
                 ["without", "with", "difference", "95 % interval", "size", "trainings"],
                 [
                     [
@@ -371,7 +313,7 @@ def _across_page(rows):
     parts += [
         "## Error against parameters\n",
         "![error against parameters]({error-against-parameters})\n",
-        _table(["report", "architecture", "parameters", "test error (%)"], body),
+        table(["report", "architecture", "parameters", "test error (%)"], body),
     ]
     drawn = {"error-against-parameters": figures.against_parameters(points)}
     if effects:
@@ -381,10 +323,15 @@ def _across_page(rows):
 
 def _judged(key, rows):
     comparisons = [c for s in STUDIES.values() if s.report == key for c in compare(s, rows[s.name])]
-    counts = Counter(c.verdict for c in comparisons)
     trainings = sum(len(rows[s.name]) for s in STUDIES.values() if s.report == key)
+    return [*_counts(comparisons), trainings]
+
+
+def _counts(comparisons):
+    """How many agree, differ, and are neither."""
+    counts = Counter(c.verdict for c in comparisons)
     rest = len(comparisons) - counts["agrees"] - counts["differs"]
-    return [counts["agrees"], counts["differs"], rest, trainings]
+    return [counts["agrees"], counts["differs"], rest]
 
 
 _BY_RECIPE = (
@@ -413,6 +360,6 @@ def _points(rows):
                 std = statistics.stdev(errors) if len(errors) > 1 else None
                 label = f"{REPORTS[study.report].number} {study.report}"
                 body.append(
-                    [label, f"`{recipe.arch}`", f"{count:,}", _number(mean, std, len(errors), 2)]
+                    [label, f"`{recipe.arch}`", f"{count:,}", number(mean, std, len(errors), 2)]
                 )
     return points, body

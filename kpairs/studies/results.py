@@ -22,7 +22,10 @@ _METRICS = {
     "final_epoch_val_accuracy_pct": lambda row: 100 - row["test_error_pct"],
     "best_epoch_val_accuracy_pct": lambda row: 100 - row["best_epoch_error_pct"],
 }
-_TEXTS = ("job", "arch", "setting", "engine", "kpairs", "backend", "keras", "python", "hardware")
+_TEXTS = (
+    *("job", "arch", "setting", "activation", "engine"),
+    *("kpairs", "backend", "keras", "python", "hardware"),
+)
 
 
 def collect(study, folder, rounds=None):
@@ -186,11 +189,12 @@ def compare(study, rows):
         value = _METRICS[number.metric]
         mine = [r for r in rows if (r["arch"], r["setting"]) == (number.arch, number.setting)]
         values = tuple(value(row) for row in mine)
-        comparisons.append(_compared(number, values))
+        comparisons.append(compared(number, values))
     return comparisons
 
 
-def _compared(number, values):
+def compared(number, values):
+    """One reported number beside our values of its metric: a `Comparison`."""
     if not values:
         return Comparison(number, values, None, None, "not run")
     if number.std is None or not number.rounds or number.rounds < 2 or len(values) < 2:

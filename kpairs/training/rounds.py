@@ -142,13 +142,18 @@ def train_round_in_worker(job, parent=None):
     Returns:
         The row, and what the user should know.
     """
+    work_for(parent)
+    said = []
+    row = train_round(job, say=said.append)
+    return row, said
+
+
+def work_for(parent):
+    """Leave Ctrl-C to another process, and end when it does; see `train_round_in_worker`."""
     if parent not in (None, os.getpid()):
         # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(parent)
-    said = []
-    row = train_round(job, say=said.append)
-    return row, said
 
 
 @cache

@@ -1,0 +1,212 @@
+"""`kpairs mini`: the framework of report 002 that is written from nothing but tensors."""
+
+import click
+
+from kpairs.cli.options import as_json, data_dir, print_json
+
+_out = click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="studies",
+    show_default=True,
+    help="Folder of the rows; what they hold is not trained again.",
+)
+_jobs = click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes that train side by side.",
+)
+
+
+@click.group()
+def mini():
+    """A deep-learning framework from nothing but tensors (report 002, part 2)."""
+
+
+@mini.command()
+@click.option(
+    "--activation",
+    type=click.Choice(["tanh", "relu"]),
+    default="tanh",
+    show_default=True,
+    help="After every layer, the last included.",
+)
+@click.option(
+    "--learning-rate", type=float, default=0.1, show_default=True, help="Of plain gradient descent."
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=100, show_default=True, help="Passes over the data."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Points per step."
+)
+@click.option(
+    "--init",
+    type=click.Choice(["normal", "uniform"]),
+    default="normal",
+    show_default=True,
+    help="How weights are drawn at first.",
+)
+@click.option(
+    "--round",
+    "number",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Which of the study's rounds: its points and first weights.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every random draw."
+)
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False),
+    default="disc.png",
+    show_default=True,
+    help="Where to draw predictions, boundary, error and loss: .png, .svg or .pdf.",
+)
+@as_json
+def train(picture, as_json, **options):
+    """Train 2-25-25-25-2 to tell the inside of a disc from its outside, and draw what it learned.
+
+    \b
+    kpairs mini train
+    kpairs mini train --activation relu --learning-rate 0.5 --picture relu.png
+    """
+    import math
+
+    from kpairs.errors import KpairsError
+    from kpairs.mini.disc import train_disc
+    from kpairs.mini.figures import draw_run
+    from kpairs.plots import save_figure
+
+    run = train_disc(**options)
+    last = run.history[-1]
+    if not math.isfinite(last["train_loss"]):
+        raise KpairsError(
+            f"the loss is {last['train_loss']} after {options['epochs']} epochs; expected a "
+            f"smaller --learning-rate, received {options['learning_rate']:g}"
+        )
+    title = f"{options['activation']}, learning rate {options['learning_rate']:g}"
+    save_figure(draw_run(run, title), picture)
+    if as_json:
+        print_json({"picture": picture, "seconds": run.seconds, "history": run.history})
+        return
+    click.echo(run.net)
+    click.echo(f"{title}, {options['epochs']} epochs in {run.seconds:.1f} s")
+    click.echo(f"error: train {last['train_error_pct']:g} %, test {last['test_error_pct']:g} %")
+    click.echo(f"picture in {picture}")
+
+
+@mini.command()
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10**6),
+    default=50,
+    show_default=True,
+    help="Rounds of each activation and learning rate.",
+)
+@click.option(
+    "--shared-points",
+    is_flag=True,
+    help="Also train 5 networks with tanh on each of 10 draws of points, 200 trainings.",
+)
+@_jobs
+@_out
+@as_json
+def study(rounds, shared_points, jobs, out, as_json):
+    """Train the disc at four learning rates with tanh and ReLU, and compare with the report.
+
+    It can be stopped at any moment; the same command goes on, and trains nothing twice.
+
+    \b
+    kpairs mini study --jobs 2
+    kpairs report chassagne --rows studies --out pages
+    """
+    from kpairs.cli.tables import console, mini_table
+    from kpairs.studies import mini as studies
+    from kpairs.studies.mini_page import compare_rows
+
+    settings = studies.disc_settings(rounds)
+    _train(studies.disc_row, settings, out, studies.DISC, jobs)
+    if shared_points:
+        _train(studies.disc_row, studies.draw_settings(), out, studies.DRAWS, jobs)
+    studies.write_shown(out)
+    rows = studies.finished(settings, out, studies.DISC)
+    if as_json:
+        print_json(rows)
+        return
+    screen = console()
+    screen.print(mini_table(compare_rows(rows)))
+    screen.print(f"rows in {out}/{studies.DISC}.csv; next: kpairs report chassagne --rows {out}")
+
+
+@mini.command()
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10**6),
+    default=1,
+    show_default=True,
+    help="Trainings, each with its own pairs and first weights.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="Passes over the pairs.",
+)
+@_jobs
+@_out
+@data_dir
+@as_json
+def digits(rounds, epochs, jobs, out, data_dir, as_json):
+    """Train `simple` of report 001 in the mini framework, on 1,000 pairs of real digits.
+
+    The layers, recipe and pairs are those of 'kpairs train --arch simple --no-augment'.
+
+    \b
+    kpairs mini digits --epochs 5
+    """
+    from functools import partial
+
+    from kpairs.cli.tables import console, mean_text
+    from kpairs.studies.mini import DIGITS, digit_row, digit_settings, finished
+
+    settings = digit_settings(rounds, epochs)
+    _train(partial(digit_row, data_root=data_dir), settings, out, DIGITS, jobs)
+    rows = finished(settings, out, DIGITS)
+    if as_json:
+        print_json(rows)
+        return
+    screen = console()
+    for split in ("train", "test"):
+        screen.print(f"{split} error (%): {mean_text([r[f'{split}_error_pct'] for r in rows])}")
+    screen.print(f"rows in {out}/{DIGITS}.csv")
+
+
+def _train(train, settings, out, name, jobs):
+    """Train what has no row yet, with a bar over all of it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from kpairs.cli.tables import console
+    from kpairs.studies.mini import finished, train_missing
+
+    screen = console(stderr=True)
+    done = len(finished(settings, out, name))
+    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("trainings", total=len(settings), completed=done)
+        try:
+            for _ in train_missing(train, settings, out, name, jobs):
+                done += 1
+                bar.advance(task)
+                if not screen.is_terminal:
+                    screen.print(f"{done}/{len(settings)}")
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"interrupted; {done} of {len(settings)} trainings are finished, saved in {out}; "
+                "the same command goes on"
+            ) from error

@@ -1,0 +1,27 @@
+"""What a round of training draws from, and what it runs on."""
+
+from contextlib import contextmanager
+
+import torch
+
+from kpairs import seeds
+
+
+def generator(seed, number, purpose):
+    """A `torch.Generator` of one purpose ("points", "initialization", ...) in one round."""
+    return torch.Generator().manual_seed(seeds.integer(seed, number, purpose))
+
+
+@contextmanager
+def one_thread():
+    """Run on one CPU thread; a decorator as well.
+
+    With two, tensors as small as these wait for each other: where anything else runs on the
+    machine, one second becomes half a minute.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
