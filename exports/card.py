@@ -43,7 +43,7 @@ def card(export):
         ("trainable parameters", f"{d['parameters']:,}"),
         ("input", d["input"]),
         ("preprocessing", d["preprocessing"]),
-        ("classes, lowest rank first", ", ".join(map(str, d["classes"]))),
+        ("classes, lowest rank first", ", ".join(d["classes"]).replace("|", "\\|")),
         ("made by", f"kpairs {d['kpairs']}"),
     ]
     parts = [

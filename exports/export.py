@@ -92,6 +92,7 @@ def export_run(run, number=1, path=None, data_root=None, formats=("onnx",), opse
             pairs,
             stem,
             formats,
+            rescaling=run.row(number)["rescaling"],
             options=recipe.arch_options,
             opset=opset,
             training=training,
@@ -115,6 +116,7 @@ def export_model(
     stem,
     formats=("onnx",),
     *,
+    rescaling=None,
     options=None,
     opset=OPSET,
     training=None,
@@ -133,7 +135,7 @@ def export_model(
         pairs: a `PairSet` on which the files must agree with the model.
         stem: path of the files without their ending.
         formats: keys of `FORMATS`.
-        options: the architecture's own arguments with which the model was built.
+        rescaling, options: with which the model was built, see `kpairs.registry.build`.
         opset: version of the ONNX operators.
         training: what the model was trained on, a JSON-ready dict for the description.
         calibration: for int8, a `PairSet` that shows the range of every value.
@@ -143,7 +145,7 @@ def export_model(
 
     Raises:
         UsageError: another backend than torch, or an opset that torch's exporter does not write or
-            onnxruntime does not run.
+            onnxruntime does not run; int8 without pairs to calibrate on.
         ParityError: a file disagrees with the model. Whatever is raised, nothing is written and
             older files are left as they were.
         OSError: a file cannot be written.
@@ -153,14 +155,19 @@ def export_model(
             f"export: expected KERAS_BACKEND=torch, received {keras.backend.backend()}; a run "
             "trained on another backend can be exported under torch"
         )
+    if "int8" in formats and calibration is None:
+        raise UsageError("int8: expected pairs to calibrate on, received none")
     names = list(architecture.outputs)
-    module = torch_files.Named(_one_pass(model, architecture, options or {}, classes), names).eval()
+    with one_pass():  # each shared tower is called once, on both images
+        twin = build(architecture.name, len(classes), rescaling, **options or {})
+    twin.set_weights(model.get_weights())
+    module = torch_files.Named(twin, names).eval()
     program = proto = None
     if set(formats) != {"torchscript"}:
         program = torch_files.to_program(module)
     if {"onnx", "int8"} & set(formats):
         proto = to_proto(program, names, opset)
-    description = _describe(model, architecture, classes, pairs, training)
+    description = _describe(model, architecture, classes, pairs, rescaling, training)
     exports = []
     with ExitStack() as files:
         for name in formats:
@@ -217,24 +224,8 @@ def _size_and_digest(file):
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _one_pass(model, architecture, options, classes):
-    """The same model with each shared tower called once, on both images: see `wirings.one_pass`."""
-    with one_pass():
-        twin = build(architecture.name, len(classes), _rescaling(model), **options)
-    twin.set_weights(model.get_weights())
-    return twin
-
-
-def _rescaling(model):
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling):
-            return layer.scale, layer.offset
-    return None
-
-
-def _describe(model, architecture, classes, pairs, training):
+def _describe(model, architecture, classes, pairs, rescaling, training):
     expected = model.predict(pairs.inputs(), batch_size=len(pairs), verbose=0)
-    rescaling = _rescaling(model)
     inside = "none" if rescaling is None else "inside the model: {:.9g} * pixel + {:.9g}"
     return {
         "kpairs": kpairs.__version__,
@@ -243,7 +234,7 @@ def _describe(model, architecture, classes, pairs, training):
         "source": architecture.source,
         "parameters": trainable_parameters(model),
         "input": f"left and right: float32 pixels in [0, 1], shape (batch, {SIDE}, {SIDE}, 1), "
-        "bright digits on black",
+        "bright on black",
         "pixel_range": [0.0, 1.0],
         "preprocessing": inside.format(*rescaling or ()),
         "outputs": dict(architecture.outputs),

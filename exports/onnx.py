@@ -45,9 +45,7 @@ def write_proto(proto, metadata, path):
 
 
 def _to_proto(program, names, opset):
-    exporter_log = logging.getLogger("torch.onnx")
-    level = exporter_log.level
-    exporter_log.setLevel(logging.ERROR)
+    logging.disable(logging.ERROR)  # the exporter's progress and attempts; failures are raised
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -66,7 +64,7 @@ def _to_proto(program, names, opset):
             f"received {opset}"
         ) from error
     finally:
-        exporter_log.setLevel(level)
+        logging.disable(logging.NOTSET)
     return _tidied(proto)
 
 

@@ -113,9 +113,9 @@ class PairModel:
 
 
 def _read_metadata(session, path):
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     try:
-        metadata = json.loads(text)
+        # Text that is no UTF-8 is found here.
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
         good = _describes(metadata, session)
     except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
         good = False

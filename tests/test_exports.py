@@ -40,7 +40,7 @@ def exported(tmp_path_factory, mnist):
             rng = np.random.default_rng(7)
             model = build(name)
             initialize(model, "torch", rng)
-            count = 1000 if ARCHS[name].report == "haidinger" else 200
+            count = 1000 if ARCHS[name].report == "haidinger" else 130
             pairs = draw_pairs(mnist["test"], count, rng)
             exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
             made[name] = model, exports, pairs
