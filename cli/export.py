@@ -1,13 +1,25 @@
-"""`kpairs export`: from a run to a file that onnxruntime runs."""
+"""`kpairs export`: from a run to files that onnxruntime or PyTorch run."""
+
+import os
 
 import click
 
 from kpairs.cli.options import as_json, data_dir, print_json
 
+_ENGINES = {"onnx": "onnxruntime", "torchscript": "torch.jit", "torch-export": "torch.export"}
+
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--onnx", is_flag=True, help="Write ONNX, the default format.")
+@click.option("--onnx", is_flag=True, help="Write ONNX (.onnx), the default.")
+@click.option("--torchscript", is_flag=True, help="Write TorchScript (.pt).")
+@click.option("--torch-export", is_flag=True, help="Write a torch.export program (.pt2).")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs.",
+)
+@click.option("--opset", type=int, help="Version of the ONNX operators.  [default: 20]")
 @click.option(
     "--round",
     "number",
@@ -17,47 +29,58 @@ from kpairs.cli.options import as_json, data_dir, print_json
     help="Round whose model is exported.",
 )
 @click.option(
-    "--out", type=click.Path(dir_okay=False), help="File to write.  [default: RUN/<arch>.onnx]"
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="File to write; of several formats, each gets its own ending.  [default: RUN/<arch>.onnx]",
 )
 @data_dir
 @as_json
-def export(run, onnx, number, out, data_dir, as_json):
+def export(run, number, out, opset, data_dir, as_json, **formats):
     """Export a model of RUN, by default the latest in runs/, and check it against Keras.
 
-    The file is written only if onnxruntime gives Keras' outputs and decisions on all test pairs.
-    An earlier export of the same name is replaced.
+    Files are written only if onnxruntime, or PyTorch, gives Keras' outputs and decisions on all
+    test pairs. Beside each stand a description (.json) and a model card (.md). An earlier export of
+    the same name is replaced. Runs trained on jax or tensorflow are exported by torch too.
     """
+    os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
     from kpairs import Run
-    from kpairs.exports.onnx import export_run
+    from kpairs.exports.export import export_run
+    from kpairs.exports.onnx import OPSET
 
+    chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
     run = Run.latest() if run is None else Run.open(run)
-    path, nodes, parity = export_run(run, number, out, data_dir)
+    exports = export_run(run, number, out, data_dir, chosen, OPSET if opset is None else opset)
     if as_json:
-        print_json(
-            {
-                "file": str(path),
-                "round": number,
-                "bytes": path.stat().st_size,
-                "nodes": nodes,
-                "pairs": parity.pairs,
-                "batches": parity.batches,
-                "max_difference": parity.max_difference,
-                "max_value": parity.max_value,
-            }
-        )
+        rows = [{**export.description, "file": str(export.path)} for export in exports]
+        print_json({"run": str(run.path), "round": number, "exports": rows})
         return
     from kpairs.cli.tables import console
 
     screen = console()
-    batches = ", ".join(map(str, parity.batches))
-    lines = [
-        f"wrote {path} (round {number}, {path.stat().st_size:,} bytes, {nodes} nodes)",
-        f"onnxruntime agrees with Keras on {parity.pairs} test pairs at batch {batches}:",
-        *(
-            f"  {name}: largest difference {d:.1e} (values up to {parity.max_value[name]:.3g})"
-            for name, d in parity.max_difference.items()
-        ),
-        "  every decision is the same",
-        f"next: kpairs predict {path} LEFT.png RIGHT.png",
-    ]
-    screen.print("\n".join(lines), soft_wrap=True)
+    for row in exports:
+        screen.print("\n".join(_lines(row, number)), soft_wrap=True)
+    if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
+        screen.print(f"next: kpairs predict {runnable[0]} LEFT.png RIGHT.png", soft_wrap=True)
+
+
+def _lines(export, number):
+    d, parity, q = export.description, export.parity, export.quantization
+    nodes = f", {d['nodes']} nodes" if "nodes" in d else ""
+    yield f"wrote {export.path} (round {number}, {d['bytes']:,} bytes{nodes})"
+    if parity:
+        batches = ", ".join(map(str, parity.batches))
+        engine = _ENGINES[export.format]
+        yield f"{engine} agrees with Keras on {parity.pairs} test pairs at batch {batches}:"
+        for name, difference in parity.max_difference.items():
+            largest = parity.max_value[name]
+            yield f"  {name}: largest difference {difference:.1e} (values up to {largest:.3g})"
+        yield "  every decision is the same (100 %)"
+    if q:
+        share = q.bytes_after / q.bytes_before
+        yield f"  {share:.2f} of the float32 file's {q.bytes_before:,} bytes"
+        for name, before in q.error_pct_before.items():
+            after, same = q.error_pct_after[name], q.same_decisions_pct[name]
+            yield f"  {name}: error {before:.2f} % before, {after:.2f} % after; {same:.1f} % alike"
+        times = ", ".join(f"{ratio:.2f} at batch {n}" for n, ratio in q.time_ratio.items())
+        slower = any(ratio > 1 for ratio in q.time_ratio.values())
+        yield f"  time over float32's: {times}" + ("; int8 is not faster here" if slower else "")

@@ -1,4 +1,4 @@
-"""`kpairs predict`: which of two image files ranks higher, by onnxruntime alone."""
+"""`kpairs predict`: which of two images ranks higher, by onnxruntime alone."""
 
 import click
 
@@ -8,38 +8,60 @@ from kpairs.cli.options import as_json, print_json
 @click.command()
 @click.argument("model", type=click.Path())
 @click.argument("left", type=click.Path())
-@click.argument("right", type=click.Path())
+@click.argument("right", type=click.Path(), required=False)
+@click.option(
+    "--ink",
+    type=click.Choice(["auto", "bright", "dark"]),
+    default="auto",
+    show_default=True,
+    help="Digits are bright on dark, or dark on bright; auto looks at each picture's border.",
+)
 @as_json
-def predict(model, left, right, as_json):
-    """Compare the images LEFT and RIGHT with an exported MODEL.onnx.
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+def predict(model, left, right, ink, as_json, as_csv):
+    """Compare images with an exported MODEL.onnx.
 
-    Images are bright digits on black, 14x14 pixels or a square whose side is a multiple of 14
-    (28x28 as in MNIST). Needs neither keras nor torch.
+    LEFT and RIGHT are two images; or a folder and an image, for each image in the folder; or two
+    folders, whose images are paired by name. LEFT alone is a CSV file of pairs with the columns
+    left and right, its paths relative to the file.
+
+    PNG, JPEG or BMP of any size: other shapes are padded to a square, and averaged down to 14x14.
+    As in MNIST, a digit should fill about three quarters of the square. Needs neither keras nor
+    torch.
     """
-    from kpairs.data.images import read_image
-    from kpairs.exports.runtime import PairModel
+    from kpairs.exports.predict import COLUMNS, find_pairs, predict_pairs
 
-    images = read_image(left), read_image(right)
-    loaded = PairModel.load(model)
-    rows = loaded.predict_probabilities(*images)
-    holds = float(rows["comparison"][0, 1])
-    answer = {
-        "left": left,
-        "right": right,
-        "left_not_higher": holds >= 0.5,
-        "probability": holds,
-    }
+    if as_json and as_csv:
+        raise click.UsageError("expected --json or --csv, received both")
+    pairs, single = find_pairs(left, right)
+    rows = predict_pairs(model, pairs, ink)
+    if as_csv:
+        import csv
+        import sys
+
+        names = [name for name in COLUMNS if name in rows[0]]
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif as_json:
+        print_json(rows[0] if single else rows)
+    elif single:
+        _print_single(rows[0])
+    else:
+        from kpairs.cli.tables import console, prediction_table
+
+        console().print(prediction_table(rows))
+
+
+def _print_single(row):
     for side in ("left", "right"):
-        if (name := f"{side}_digit") in rows:
-            best = int(rows[name][0].argmax())
-            answer[name] = loaded.classes[best]
-            answer[f"{name}_probability"] = float(rows[name][0, best])
-    if as_json:
-        print_json(answer)
-        return
-    for side in ("left", "right"):
-        if (name := f"{side}_digit") in answer:
-            seen = f"{answer[name]} ({answer[f'{name}_probability']:.1%})"
-            click.echo(f"{side:<5} {answer[side]}: {seen}")
-    relation, sure = ("<=", holds) if answer["left_not_higher"] else (">", 1 - holds)
+        shown = f"{side:<5} {row[side]}"
+        if (name := f"{side}_digit") in row:
+            shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
+        if row[f"{side}_inverted"]:
+            shown += "; dark on bright, inverted"
+        if shown != f"{side:<5} {row[side]}":
+            click.echo(shown)
+    holds = row["probability"]
+    relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
     click.echo(f"left {relation} right ({sure:.1%})")

@@ -158,3 +158,26 @@ def mean_text(values):
     mean = statistics.fmean(values)
     std = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else ""
     return f"{mean:.4g}{std} ({len(values)})"
+
+
+def prediction_table(rows):
+    """What `kpairs predict` says of many pairs."""
+    sides = [side for side in ("left", "right") if f"{side}_digit" in rows[0]]
+    table = Table()
+    for side in ("left", "right"):
+        table.add_column(side, overflow="fold")
+        if side in sides:
+            table.add_column("seen as")
+    table.add_column("")
+    table.add_column("sure", justify="right")
+    for row in rows:
+        cells = []
+        for side in ("left", "right"):
+            inverted = " (inverted)" if row[f"{side}_inverted"] else ""
+            cells.append(row[side] + inverted)
+            if side in sides:
+                cells.append(f"{row[f'{side}_digit']} ({row[f'{side}_digit_probability']:.1%})")
+        holds = row["probability"]
+        relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
+        table.add_row(*cells, f"left {relation} right", f"{sure:.1%}")
+    return table

@@ -6,17 +6,20 @@
 """
 
 import json
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
 
-import onnx
+import numpy as np
 import onnxruntime
 
-from kpairs.data.images import SIDE, to_pixels
+from kpairs.data.images import SIDE
+from kpairs.data.pictures import fit_pixels
 from kpairs.errors import InputError
+from kpairs.exports.loading import first_line, read_onnx
 from kpairs.outputs import OUTPUT_KINDS, probabilities
 
 METADATA_KEY = "kpairs"
-_MAX_BYTES = 256 * 2**20
+_BLOCK = 512
 
 
 class PairModel:
@@ -27,10 +30,12 @@ class PairModel:
             `kpairs.outputs.OUTPUT_KINDS`.
         classes: class names in rank order.
         arch: name of the architecture.
+        metadata: all that the file says of itself, as a dict.
     """
 
     def __init__(self, session, metadata):
         self._session = session
+        self.metadata = metadata
         self.outputs = metadata["outputs"]
         self.classes = tuple(metadata["classes"])
         self.arch = metadata["arch"]
@@ -41,51 +46,59 @@ class PairModel:
 
         Args:
             path: the file.
-            threads: onnxruntime's threads; one is fastest for these small networks.
+            threads: threads that share one block of pairs. One is fastest for networks this
+                small; see `predict` for many pairs.
 
         Raises:
-            InputError: missing, larger than 256 MiB, corrupt, refused by onnx's checker, or
+            InputError: a file that `kpairs.exports.loading.read_onnx` or onnxruntime refuses, or
                 without the metadata that says what its outputs mean.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path}: cannot read the model: no such file")
+        data = read_onnx(path)
         try:
-            if (size := path.stat().st_size) > _MAX_BYTES:
-                raise InputError(
-                    f"{path}: expected a model of at most {_MAX_BYTES} bytes, received {size}"
-                )
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the model: {error.strerror}") from error
-        try:
-            # onnxruntime crashes on files that the checker refuses, so the checker comes first.
-            onnx.checker.check_model(data)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.log_severity_level = 4  # errors come as exceptions
             session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
-        except Exception as error:  # each library raises kinds of its own, protobuf's among them
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path}: expected an ONNX model, received: {first}") from error
+        except Exception as error:  # onnxruntime raises kinds of its own
+            raise InputError(
+                f"{path}: expected an ONNX model, received: {first_line(error)}"
+            ) from error
         return cls(session, _read_metadata(session, path))
 
     def predict(self, left, right):
         """Compute every output.
 
+        Up to 512 pairs run as one batch; more are cut into blocks of 512, which run side by side
+        on the machine's cores.
+
         Args:
-            left, right: images as `to_pixels` takes them: `(batch, 14, 14, 1)` float32 in [0, 1],
-                or uint8 or larger squares. Any batch size.
+            left, right: `(n, height, width)` or `(n, height, width, 1)` images of any size, uint8
+                or float in [0, 1], as `kpairs.data.pictures.fit_pixels` takes them. `n` may be 0.
 
         Returns:
-            `{output name: (batch, n) float32}`, of the kinds in `outputs`.
+            `{output name: (n, width) float32}`, of the kinds in `outputs`.
 
         Raises:
-            InputError: images that `to_pixels` refuses, or batches that differ.
+            InputError: images that `fit_pixels` refuses, batches that differ, or a file that
+                onnxruntime cannot run.
         """
-        left, right = to_pixels(left, "left"), to_pixels(right, "right")
+        left, right = fit_pixels(left, "left"), fit_pixels(right, "right")
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
+        starts = range(0, len(left), _BLOCK)
+        try:
+            if len(starts) <= 1:
+                return self._run(left, right)
+            with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+                parts = pool.map(
+                    lambda i: self._run(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
+                )
+                parts = list(parts)
+        except Exception as error:
+            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def _run(self, left, right):
         names = list(self.outputs)
         values = self._session.run(names, {"left": left, "right": right})
         return dict(zip(names, values, strict=True))
@@ -100,9 +113,9 @@ class PairModel:
 
 
 def _read_metadata(session, path):
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     try:
-        metadata = json.loads(text)
+        # Text that is no UTF-8 is found here.
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
         good = _describes(metadata, session)
     except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
         good = False

@@ -3,7 +3,12 @@
 A tower is a list of Keras layers for one image (or for both as channels); `chain` applies it.
 """
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from keras import ops
+
+_ONE_PASS = ContextVar("one_pass", default=False)
 
 
 def chain(layers, x):
@@ -49,7 +54,22 @@ def shared_one_by_one(tower, left, right):
     moving statistics are updated twice per step, as in the reports; folded into one batch, the
     two images would share them.
     """
+    if _ONE_PASS.get():
+        return shared(tower, left, right)
     return separate(tower, tower, left, right)
+
+
+@contextmanager
+def one_pass():
+    """Within the block, `shared_one_by_one` is `shared`: for models that are not trained.
+
+    In inference batch normalisation uses its moving statistics, and both give the same.
+    """
+    token = _ONE_PASS.set(True)
+    try:
+        yield
+    finally:
+        _ONE_PASS.reset(token)
 
 
 def joined(features):

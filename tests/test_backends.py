@@ -13,6 +13,7 @@ import pytest
 from backend_script import outputs_and_losses
 
 from kpairs.archs import ARCHS, build
+from kpairs.exports.export import export_run
 from kpairs.initialization import initialize
 from kpairs.training import Run, evaluate
 
@@ -59,3 +60,5 @@ def test_outputs_and_trainings(backend, torchs, tmp_path):
         assert environment["backend"] == backend
         # A model trained there gives the same answers on torch here.
         assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"], name
+    (export,) = export_run(Run.open(tmp_path / "runs" / "auxws"))
+    assert export.description["training"]["backend"] == backend

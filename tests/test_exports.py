@@ -1,20 +1,22 @@
-"""Exported files against the Keras models that they came from, and what loading refuses."""
+"""Every architecture in every format against its Keras model, and what stands beside the files."""
 
+import hashlib
 import json
-import subprocess
-import sys
+from collections import Counter
 
 import keras
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+import torch
+from onnx import TensorProto
 
 from kpairs.archs import ARCHS, build
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, ParityError, UsageError
-from kpairs.exports.onnx import OPSET, export_onnx, export_run
+from kpairs.exports.export import FORMATS, export_model, export_run
+from kpairs.exports.onnx import OPSET
 from kpairs.exports.parity import check_parity
 from kpairs.exports.runtime import PairModel
 from kpairs.initialization import initialize
@@ -24,9 +26,12 @@ from kpairs.training import train
 CLASSES = tuple("0123456789")
 
 
+FLOAT = ("onnx", "torchscript", "torch-export")
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, mnist):
-    """`exported(name)` -> (Keras model, file, parity, pairs), each exported once."""
+    """`exported(name)` -> (Keras model, exports, pairs): all three formats, made once."""
     made = {}
     folder = tmp_path_factory.mktemp("exports")
 
@@ -35,26 +40,26 @@ def exported(tmp_path_factory, mnist):
             rng = np.random.default_rng(7)
             model = build(name)
             initialize(model, "torch", rng)
-            count = 1000 if ARCHS[name].report == "haidinger" else 200
+            count = 1000 if ARCHS[name].report == "haidinger" else 130
             pairs = draw_pairs(mnist["test"], count, rng)
-            file = folder / f"{name}.onnx"
-            _, parity = export_onnx(model, ARCHS[name], CLASSES, pairs, file)
-            made[name] = model, file, parity, pairs
+            exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
+            made[name] = model, exports, pairs
         return made[name]
 
     return make
 
 
 @pytest.mark.parametrize("name", sorted(ARCHS))
-def test_onnxruntime_equals_keras(name, exported):
+def test_every_format_equals_keras(name, exported):
     """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
-    model, file, parity, pairs = exported(name)
+    model, exports, pairs = exported(name)
+    file = exports[0].path
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     assert names == list(ARCHS[name].outputs)
     assert [value.name for value in session.get_inputs()] == ["left", "right"]
     expected = model.predict(pairs.inputs(), batch_size=1000, verbose=0)
-    for batch in (1, 2, 7, 1000):
+    for batch in (1, 2, 7, 128):
         parts = [
             session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
             for i in range(0, len(pairs), batch)
@@ -64,9 +69,15 @@ def test_onnxruntime_equals_keras(name, exported):
             np.testing.assert_allclose(received, expected[key], atol=1e-5, rtol=0)
             kind = ARCHS[name].outputs[key]
             np.testing.assert_array_equal(decisions(received, kind), decisions(expected[key], kind))
-    assert max(parity.max_difference.values()) <= 1e-5
-    assert list(parity.max_difference) == names
     _assert_stands_alone(name, file)
+    for export in exports:  # each file was loaded again and compared when it was written
+        assert list(export.parity.max_difference) == names
+        assert max(export.parity.max_difference.values()) <= 1e-5
+        assert (export.parity.pairs, export.parity.batches) == (len(pairs), (1, 2, 7, 128))
+        data = export.path.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == export.description["sha256"]
+        assert b"site-packages" not in data  # no source lines and paths of this machine
+        assert b'File "' not in data
 
 
 def _assert_stands_alone(name, file):
@@ -76,21 +87,72 @@ def _assert_stands_alone(name, file):
     assert not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
     for value in (*proto.graph.input, *proto.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
-    (entry,) = proto.metadata_props
-    metadata = json.loads(entry.value)
+    metadata = json.loads({e.key: e.value for e in proto.metadata_props}["kpairs"])
     assert metadata["arch"] == name
     assert metadata["outputs"] == ARCHS[name].outputs
     assert metadata["classes"] == list(CLASSES)
-    assert b'File "' not in proto.SerializeToString()  # no source lines of this machine
+    _assert_no_leftovers(name, proto.graph)
 
 
-def test_a_run_exports_into_its_folder(tiny, workplace):
-    run = train(tiny("auxws", rounds=2), "run")
-    path, nodes, parity = export_run(run, 2)
-    assert str(path) == "run/auxws.onnx"
-    assert nodes == len(onnx.load(path).graph.node)
-    assert parity.pairs == 30
-    assert parity.batches == (1, 2, 7, 30)
+def _assert_no_leftovers(name, graph):
+    """One node per operation, and the shared tower once: counted on the Keras model's layers."""
+    kinds = Counter(node.op_type for node in graph.node)
+    assert not kinds.keys() & {"Cast", "CastLike", "Identity", "Dropout", "Constant", "Split"}
+    made_by = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type == "Transpose":
+            before = made_by.get(node.input[0])
+            assert before is None or before.op_type != "Transpose"
+    layers = Counter(type(layer).__name__ for layer in build(name).layers)
+    assert kinds["Conv"] == layers["Conv2D"]
+    assert kinds["MatMul"] + kinds["Gemm"] == layers["Dense"]
+    assert kinds["MaxPool"] == layers["MaxPooling2D"]
+
+
+@pytest.mark.parametrize("name", ["simple", "auxws", "final_model"])
+def test_a_stranger_finds_the_names_in_torch_files(name, exported, rng):
+    """With torch alone: the outputs' order stands in an extra file."""
+    model, (_, script, program), _ = exported(name)
+    left, right = (rng.random((9, 14, 14, 1), dtype=np.float32) for _ in range(2))
+    expected = model.predict({"left": left, "right": right}, verbose=0)
+    extras = [{"kpairs.json": ""}, {"kpairs.json": ""}]
+    loaded = torch.jit.load(script.path, _extra_files=extras[0])
+    again = torch.export.load(program.path, extra_files=extras[1]).module()
+    for function, extra in zip((loaded, again), extras, strict=True):
+        metadata = json.loads(extra["kpairs.json"])
+        assert metadata["classes"] == list(CLASSES)
+        for n in (1, 9):
+            with torch.no_grad():
+                values = function(torch.from_numpy(left[:n]), torch.from_numpy(right[:n]))
+            for key, value in zip(metadata["outputs"], values, strict=True):
+                np.testing.assert_allclose(value.numpy(), expected[key][:n], atol=1e-6)
+
+
+@pytest.fixture
+def run(tiny, workplace):
+    return train(tiny("auxws", rounds=2, normalization="standardize"), "run")
+
+
+def test_a_run_exports_into_its_folder(run):
+    (export,) = export_run(run, 2)
+    assert str(export.path) == "run/auxws.onnx"
+    described = json.loads((run.path / "auxws.onnx.json").read_text())
+    assert described == json.loads(json.dumps(export.description))
+    assert described["nodes"] == len(onnx.load(export.path).graph.node)
+    assert described["test_error_pct"]["comparison"] == pytest.approx(
+        run.row(2)["test"]["comparison_error_pct"]
+    )
+    scale, offset = run.row(2)["rescaling"]
+    assert described["preprocessing"] == f"inside the model: {scale:.9g} * pixel + {offset:.9g}"
+    assert described["training"]["round"] == 2
+    assert described["parameters"] == 56_470
+    card = (run.path / "auxws.onnx.md").read_text()
+    assert described["sha256"] in card
+    assert "report 001" in card
+    assert export.parity.pairs == 30
+    assert export.parity.batches == (1, 2, 7, 30)
+    inside = PairModel.load(export.path).metadata
+    assert {k: described[k] for k in inside} == inside
     with pytest.raises(UsageError, match=r"model.keras: expected a file name that ends in .onnx"):
         export_run(run, 1, run.model_file(1))
     assert keras.saving.load_model(run.model_file(1))
@@ -98,26 +160,100 @@ def test_a_run_exports_into_its_folder(tiny, workplace):
         export_run(run, 3)
 
 
-def test_the_runtimes_rules_for_images(exported, mnist):
-    model, file, _, pairs = exported("auxws")
-    loaded = PairModel.load(file)
-    raw = mnist["test"].images[:6]
-    received = loaded.predict(raw[:3], raw[3:])  # 28x28 uint8
-    pixels = [raw[i : i + 3].reshape(3, 14, 2, 14, 2).mean((2, 4)) / 255 for i in (0, 3)]
-    left, right = (p[..., None].astype(np.float32) for p in pixels)
-    expected = model.predict({"left": left, "right": right}, verbose=0)
-    for key in expected:
-        np.testing.assert_allclose(received[key], expected[key], atol=1e-5)
-    with pytest.raises(InputError, match="1 != 2"):
-        loaded.predict(pairs.left[:1], pairs.right[:2])
-    with pytest.raises(InputError, match=r"left: expected .* received 13x13"):
-        loaded.predict(np.zeros((1, 13, 13), np.float32), pairs.right[:1])
-    with pytest.raises(InputError, match=r"right: .*NaN"):
-        loaded.predict(pairs.left[:1], np.full((1, 14, 14, 1), np.nan, np.float32))
-    rows = loaded.predict_probabilities(pairs.left[:5], pairs.right[:5])
-    for values in rows.values():
-        np.testing.assert_allclose(values.sum(axis=1), 1)
-    assert [len(v) for v in loaded.predict(pairs.left[:0], pairs.right[:0]).values()] == [0, 0, 0]
+def test_int8_and_opset(run, workplace):
+    """Quantised from the float file; its own errors and metadata; another opset on request."""
+    float32, int8 = export_run(run, 1, "x.onnx", formats=("onnx", "int8"), opset=18)
+    assert [e.path.name for e in (float32, int8)] == ["x.onnx", "x.int8.onnx"]
+    for export in (float32, int8):
+        assert onnx.load(export.path).opset_import[0].version == 18
+        assert PairModel.load(export.path).arch == "auxws"
+    kinds = Counter(node.op_type for node in onnx.load(int8.path).graph.node)
+    assert kinds["QuantizeLinear"] > 5
+    q = int8.quantization
+    assert q.bytes_after == int8.path.stat().st_size < float32.path.stat().st_size / 2
+    assert q.error_pct_before == float32.description["test_error_pct"]
+    assert q.error_pct_after == PairModel.load(int8.path).metadata["test_error_pct"]
+    assert set(q.time_ratio) == {"1", "128"}
+    assert "Before quantisation" in (workplace / "x.int8.onnx.md").read_text()
+
+
+def test_opsets_that_cannot_be_had(run, workplace):
+    """Asked for 9, torch's exporter writes 18; 27 is written, and onnxruntime refuses it."""
+    for opset, message in ((9, "asked for 9 it gave"), (27, "onnxruntime .* received 27")):
+        with pytest.raises(UsageError, match=f"opset: expected .*{message}"):
+            export_run(run, 1, "x.onnx", opset=opset)
+    assert [f.name for f in workplace.iterdir()] == ["run"]
+
+
+def test_names_of_several_files(run, workplace):
+    exports = export_run(run, 1, "my.model.pt2", formats=("torchscript", "torch-export"))
+    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
+    found = {f.name for f in workplace.iterdir() if f.is_file()}
+    assert found == {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
+    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
+        export_run(run, 1, "x.onnx", formats=("torch-export",))
+
+
+@pytest.mark.parametrize("name", FLOAT)
+def test_a_file_that_disagrees_is_not_written(name, exported, tmp_path, monkeypatch):
+    """The check compares with another model's answers: nothing may be left behind."""
+    model, _, pairs = exported("auxws")
+    other = build("auxws")
+    initialize(other, "torch", np.random.default_rng(8))
+    monkeypatch.setattr(
+        "kpairs.exports.export.check_parity", lambda m, e, p: check_parity(other, e, p)
+    )
+    target = tmp_path / f"auxws{FORMATS[name]}"
+    target.write_bytes(b"an earlier export")
+    with pytest.raises(ParityError, match="comparison at batch 1: expected differences up to"):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "auxws", (name,))
+    assert target.read_bytes() == b"an earlier export"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_one_file_that_disagrees_stops_all(exported, tmp_path, monkeypatch):
+    model, _, pairs = exported("auxws")
+    monkeypatch.setattr(
+        "kpairs.exports.torch_files.TorchModel.predict",
+        lambda self, left, right: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
+    )
+    with pytest.raises(ParityError):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x", ("onnx", "torchscript"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_wants_every_output_by_name(exported):
+    model, *_ = exported("auxws")
+    _, exports, pairs = exported("simple")
+    simple = PairModel.load(exports[0].path)
+    with pytest.raises(ParityError, match=r"the exported file has \['comparison'\]"):
+        check_parity(model, simple, pairs)
+
+
+def test_parity_catches_a_small_difference_and_nan(exported):
+    model, exports, pairs = exported("auxws")
+
+    class Shifted(PairModel):
+        shift = 0.0
+
+        def predict(self, left, right):
+            outputs = super().predict(left, right)
+            outputs["right_digit"] = outputs["right_digit"] + np.float32(self.shift)
+            return outputs
+
+    shifted = Shifted.load(exports[0].path)
+    check_parity(model, shifted, pairs)
+    for Shifted.shift in (2e-5, np.nan):
+        with pytest.raises(ParityError, match="right_digit at batch 1"):
+            check_parity(model, shifted, pairs)
+
+
+def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model, _, pairs = exported("auxws")
+    with pytest.raises(UsageError, match="expected KERAS_BACKEND=torch, received jax"):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_probabilities_of_each_kind(rng):
@@ -139,119 +275,3 @@ def test_probabilities_are_softmax_and_decisions_its_largest(rng):
     np.testing.assert_array_equal(decisions(logits, "logits"), logits.argmax(1))
     with pytest.raises(KeyError):
         probabilities(logits, "guess")
-
-
-def test_a_file_that_disagrees_is_not_written(exported, tmp_path, monkeypatch):
-    """The check compares with another model's answers: nothing may be left behind."""
-    model, *_, pairs = exported("auxws")
-    other = build("auxws")
-    initialize(other, "torch", np.random.default_rng(8))
-    monkeypatch.setattr(
-        "kpairs.exports.onnx.check_parity", lambda m, e, p: check_parity(other, e, p)
-    )
-    target = tmp_path / "auxws.onnx"
-    target.write_bytes(b"an earlier export")
-    with pytest.raises(ParityError, match="comparison at batch 1: expected differences up to"):
-        export_onnx(model, ARCHS["auxws"], CLASSES, pairs, target)
-    assert target.read_bytes() == b"an earlier export"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_parity_wants_every_output_by_name(exported):
-    model, *_ = exported("auxws")
-    simple = PairModel.load(exported("simple")[1])
-    with pytest.raises(ParityError, match=r"the exported file has \['comparison'\]"):
-        check_parity(model, simple, exported("simple")[3])
-
-
-def test_parity_catches_a_small_difference_and_nan(exported):
-    model, file, _, pairs = exported("auxws")
-
-    class Shifted(PairModel):
-        shift = 0.0
-
-        def predict(self, left, right):
-            outputs = super().predict(left, right)
-            outputs["right_digit"] = outputs["right_digit"] + np.float32(self.shift)
-            return outputs
-
-    shifted = Shifted.load(file)
-    check_parity(model, shifted, pairs)
-    for Shifted.shift in (2e-5, np.nan):
-        with pytest.raises(ParityError, match="right_digit at batch 1"):
-            check_parity(model, shifted, pairs)
-
-
-def _plain_onnx(path):
-    """A valid ONNX file that kpairs did not write."""
-    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
-    opset = helper.make_opsetid("", OPSET)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
-
-
-def test_files_that_loading_refuses(exported, tmp_path, monkeypatch):
-    good = exported("auxws")[1].read_bytes()
-    (tmp_path / "text.onnx").write_text("hello")
-    (tmp_path / "empty.onnx").write_bytes(b"")
-    (tmp_path / "short.onnx").write_bytes(good[: len(good) // 2])
-    _plain_onnx(tmp_path / "other.onnx")
-    cases = {
-        "missing.onnx": "cannot read the model: no such file",
-        "text.onnx": "expected an ONNX model, received",
-        "empty.onnx": "expected an ONNX model, received",
-        "short.onnx": "expected an ONNX model, received",
-        "other.onnx": "expected a pair model written by 'kpairs export'",
-    }
-    for name, message in cases.items():
-        with pytest.raises(InputError, match=f"{name}: {message}") as refusal:
-            PairModel.load(tmp_path / name)
-        assert "\n" not in str(refusal.value)
-    monkeypatch.setattr("kpairs.exports.runtime._MAX_BYTES", 1000)
-    with pytest.raises(InputError, match="at most 1000 bytes"):
-        PairModel.load(exported("auxws")[1])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"classes": 5},
-        {"classes": None},
-        {"classes": ["a", "b"]},
-        {"classes": [1] * 10},
-        {"outputs": {"comparison": "logits"}},
-        {"outputs": {"comparison": "sigmoid", "left_digit": "logits", "right_digit": "logits"}},
-        {"outputs": {"comparison": "odd", "left_digit": "logits", "right_digit": "logits"}},
-        {"arch": 3},
-    ],
-)
-def test_metadata_that_does_not_fit_the_file(change, exported, tmp_path):
-    proto = onnx.load(exported("auxws")[1])
-    (entry,) = proto.metadata_props
-    for text in (json.dumps({**json.loads(entry.value), **change}), "[" * 100_000, "[]", ""):
-        entry.value = text
-        onnx.save(proto, tmp_path / "odd.onnx")
-        with pytest.raises(InputError, match="expected a pair model written by"):
-            PairModel.load(tmp_path / "odd.onnx")
-
-
-def test_the_runtime_needs_neither_keras_nor_torch(exported):
-    script = (
-        "import sys\n"
-        "from kpairs.exports.runtime import PairModel\n"
-        "import numpy as np\n"
-        "x = np.zeros((1, 14, 14, 1), np.float32)\n"
-        "print(sorted(PairModel.load(sys.argv[1]).predict(x, x)))\n"
-        "print([m for m in ('keras', 'torch', 'torchvision', 'matplotlib') if m in sys.modules])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, exported("auxws")[1]], capture_output=True, text=True
-    )
-    assert done.stdout.splitlines() == ["['comparison', 'left_digit', 'right_digit']", "[]"]
-
-
-def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    model, *_, pairs = exported("auxws")
-    with pytest.raises(UsageError, match="expected KERAS_BACKEND=torch, received jax"):
-        export_onnx(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x.onnx")

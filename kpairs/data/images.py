@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ SIDE = 14
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _FORMATS = ("PNG", "JPEG", "BMP")
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-_LARGEST = 300 * SIDE
+LARGEST = 300 * SIDE
 _EXPECTED = (
     f"{SIDE}x{SIDE} pixels, or a square whose side is a multiple of {SIDE} such as 28x28 "
-    f"up to {_LARGEST}"
+    f"up to {LARGEST}"
 )
 
 
@@ -48,12 +49,14 @@ def to_pixels(images, name="images"):
         scale = 255.0
     elif np.issubdtype(images.dtype, np.floating):
         scale = 1.0
-        _check_range(images, name)
+        check_range(images, name)
     else:
         raise InputError(
             f"{name}: expected uint8 in 0..255 or float in [0, 1], received {images.dtype}"
         )
     factor = height // SIDE
+    if factor == 1 and images.dtype == np.float32:
+        return images[..., None]
     blocks = images.reshape(n, SIDE, factor, SIDE, factor)
     means = blocks.mean(axis=(2, 4), dtype=np.float64) / scale
     return means.astype(np.float32)[..., None]
@@ -88,11 +91,12 @@ def write_samples(digits, folder):
 
 
 def _check_size(height, width, name):
-    if height != width or height == 0 or height % SIDE or height > _LARGEST:
+    if height != width or height == 0 or height % SIDE or height > LARGEST:
         raise InputError(f"{name}: expected {_EXPECTED}; received {height}x{width}")
 
 
-def _check_range(images, name):
+def check_range(images, name):
+    """Refuse NaN, infinite pixels and floats outside [0, 1]."""
     finite = np.isfinite(images)
     if not finite.all():
         raise InputError(
@@ -113,6 +117,20 @@ def read_image(path):
     Raises:
         InputError: no such file, not an image, a truncated one, or a size that `to_pixels` refuses.
     """
+    with open_image(path) as image:
+        _check_size(image.height, image.width, str(path))
+        return to_pixels(grey_over(image, "black")[None], str(path))
+
+
+@contextmanager
+def open_image(path):
+    """Yield an image file as a PIL image.
+
+    What goes wrong in the block, where PIL first decodes the pixels, counts as the file's fault.
+
+    Raises:
+        InputError: no such file, not an image, a truncated one, or not 8-bit grey or colour.
+    """
     from PIL import Image, UnidentifiedImageError
 
     bombs = (Image.DecompressionBombWarning, Image.DecompressionBombError)
@@ -124,14 +142,11 @@ def read_image(path):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_FORMATS)
         with image:
-            _check_size(image.height, image.width, str(path))
             if image.mode not in _MODES:
                 raise InputError(
                     f"{path}: expected an 8-bit grey or colour image, received mode {image.mode}"
                 )
-            image = image.convert("RGBA")
-            black = Image.new("RGBA", image.size, "black")
-            grey = np.asarray(Image.alpha_composite(black, image).convert("L"))
+            yield image
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -140,4 +155,12 @@ def read_image(path):
         ) from error
     except (OSError, SyntaxError, ValueError, *bombs) as error:
         raise InputError(f"{path}: the image cannot be read: {error}") from error
-    return to_pixels(grey[None], str(path))
+
+
+def grey_over(image, background):
+    """Luminance of a PIL image over a background colour: `(height, width)` uint8."""
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    behind = Image.new("RGBA", image.size, background)
+    return np.asarray(Image.alpha_composite(behind, image).convert("L"))

@@ -1,0 +1,106 @@
+"""The files that PyTorch runs: TorchScript (.pt) and torch.export (.pt2).
+
+Both are programs: loading one from a stranger runs the stranger's code. kpairs loads only those
+that it has just written, to check them.
+"""
+
+import io
+import json
+import warnings
+import zipfile
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from kpairs.data.images import SIDE
+
+METADATA_FILE = "kpairs.json"
+
+
+class Named(torch.nn.Module):
+    """Takes the images by position and returns the outputs as a tuple, in the registered order.
+
+    `model.export` is no substitute: it loses the outputs' names and sorts them.
+    """
+
+    def __init__(self, model, names):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, left, right):
+        outputs = self.model({"left": left, "right": right}, training=False)
+        return tuple(outputs[name] for name in self.names)
+
+
+class TorchModel:
+    """A loaded file, with the two things that `check_parity` asks of one."""
+
+    def __init__(self, module, metadata):
+        self._module = module
+        self.outputs = json.loads(metadata)["outputs"]
+
+    def predict(self, left, right):
+        with torch.no_grad():
+            values = self._module(*(torch.from_numpy(np.array(image)) for image in (left, right)))
+        return {name: value.numpy() for name, value in zip(self.outputs, values, strict=True)}
+
+
+def to_program(module):
+    """A `Named` module as a `torch.export.ExportedProgram` of any batch."""
+    batch = torch.export.Dim("batch")
+    shapes = {"left": {0: batch}, "right": {0: batch}}
+    with quiet():
+        program = torch.export.export(module, _sample(), dynamic_shapes=shapes, strict=False)
+    for node in program.graph.nodes:  # source lines and paths of this machine
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def write_program(program, metadata, path):
+    """Write a .pt2 file; `metadata`, a JSON text, goes in as an extra file."""
+    with quiet():
+        buffer = io.BytesIO()  # given a path, torch names the archive by it
+        torch.export.save(program, buffer, extra_files={METADATA_FILE: metadata})
+    path.write_bytes(buffer.getvalue())
+
+
+def load_program(path):
+    """A .pt2 file of our own as a `TorchModel`."""
+    extra = {METADATA_FILE: ""}
+    with quiet():
+        module = torch.export.load(path, extra_files=extra).module()
+    return TorchModel(module, extra[METADATA_FILE])
+
+
+def write_torchscript(module, metadata, path):
+    """Write a TorchScript file: a trace, because `torch.jit.script` fails on Keras' forward."""
+    buffer = io.BytesIO()
+    with quiet(), torch.no_grad():
+        traced = torch.jit.trace(module, _sample(), check_trace=False)
+        torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: metadata})
+    with zipfile.ZipFile(buffer) as full, zipfile.ZipFile(path, "w") as bare:
+        for name in full.namelist():
+            if not name.endswith(".debug_pkl"):  # source lines and paths of this machine
+                bare.writestr(zipfile.ZipInfo(name), full.read(name))
+
+
+def load_torchscript(path):
+    """A TorchScript file of our own as a `TorchModel`."""
+    extra = {METADATA_FILE: ""}
+    with quiet():
+        module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+    return TorchModel(module, extra[METADATA_FILE])
+
+
+@contextmanager
+def quiet():
+    """Hide deprecations inside torch, nothing that a user can mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _sample():
+    # A batch of 1 would be specialised to; the two images must not be one tensor either.
+    return tuple(torch.rand(2, SIDE, SIDE, 1) for _ in range(2))
