@@ -14,6 +14,7 @@ from kpairs.archs import ARCHS
 from kpairs.data import load_digits
 from kpairs.data.images import SIDE
 from kpairs.errors import UsageError
+from kpairs.exports.graph import simplify
 from kpairs.exports.parity import check_parity
 from kpairs.exports.runtime import METADATA_KEY, PairModel
 from kpairs.files import atomic_path
@@ -126,6 +127,7 @@ def _to_proto(model, names):
                 verbose=False,
             )
             program.optimize()
+            simplify(program.model)
     finally:
         exporter_log.setLevel(level)
     return _without_traces(program.model_proto)

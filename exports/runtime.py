@@ -8,6 +8,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -16,6 +17,9 @@ from kpairs.errors import InputError
 from kpairs.outputs import OUTPUT_KINDS, probabilities
 
 METADATA_KEY = "kpairs"
+# Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
+# core's cache, so that a larger batch runs faster in such pieces than whole.
+CHUNK = 32
 _MAX_BYTES = 256 * 2**20
 
 
@@ -75,7 +79,8 @@ class PairModel:
 
         Args:
             left, right: images as `to_pixels` takes them: `(batch, 14, 14, 1)` float32 in [0, 1],
-                or uint8 or larger squares. Any batch size.
+                or uint8 or larger squares. Any batch size; onnxruntime gets 32 pairs at a time,
+                which is faster than all at once.
 
         Returns:
             `{output name: (batch, n) float32}`, of the kinds in `outputs`.
@@ -86,9 +91,17 @@ class PairModel:
         left, right = to_pixels(left, "left"), to_pixels(right, "right")
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
+        return self.run(left, right)
+
+    def run(self, left, right):
+        """As `predict`, without its checks: `(batch, 14, 14, 1)` float32 pixels in [0, 1]."""
         names = list(self.outputs)
-        values = self._session.run(names, {"left": left, "right": right})
-        return dict(zip(names, values, strict=True))
+        if len(left) <= CHUNK:
+            values = self._session.run(names, {"left": left, "right": right})
+            return dict(zip(names, values, strict=True))
+        starts = range(0, len(left), CHUNK)
+        parts = [self.run(left[i : i + CHUNK], right[i : i + CHUNK]) for i in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def predict_probabilities(self, left, right):
         """As `predict`, turned into probabilities: `{output name: (batch, n) float64}`.
