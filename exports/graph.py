@@ -72,65 +72,73 @@ def _first(graph, value):
 
 def _stack_without_new_axis(graph, node):
     """Before a reshape, to stack two tensors along an axis is to put them side by side there."""
-    if node.op_type != "Reshape" or not _is(node.inputs[0].producer(), "Concat"):
+    if not _is_absolute_reshape(node) or not _is(node.inputs[0].producer(), "Concat"):
         return
     concat = node.inputs[0].producer()
     axis = concat.attributes["axis"].value
     parts = [value.producer() for value in concat.inputs]
-    if all(_is(p, "Unsqueeze") and _constant(p.inputs[1]) == [axis] for p in parts):
-        joined = _insert(graph, node, "Concat", [p.inputs[0] for p in parts], axis=axis)
-        node.replace_input_with(0, joined)
+    if not all(_is(p, "Unsqueeze") and _equals(p.inputs[1], [axis]) for p in parts):
+        return
+    tensors = [part.inputs[0] for part in parts]
+    if all(t.shape is not None and 0 <= axis < len(t.shape) for t in tensors):
+        node.replace_input_with(0, _insert(graph, node, "Concat", tensors, axis=axis))
 
 
 def _transpose_by_reshape(graph, node):
     """A transposition that only moves axes of length one leaves the memory as it is."""
     if node.op_type != "Transpose" or node.inputs[0].shape is None:
         return
-    shape, order = node.inputs[0].shape, node.attributes["perm"].value
-    moved = [axis for axis in order if shape[axis] != 1]
-    if moved == sorted(moved):
-        sizes = _initializer(graph, np.array([-1, *(shape[axis] for axis in order[1:])]))
+    shape, (first, *others) = node.inputs[0].shape, node.attributes["perm"].value
+    moved = [axis for axis in others if shape[axis] != 1]
+    sizes = [shape[axis] for axis in others]
+    if first == 0 and moved == sorted(moved) and all(isinstance(size, int) for size in sizes):
+        sizes = _initializer(graph, np.array([-1, *sizes]))
         reshaped = _insert(graph, node, "Reshape", [node.inputs[0], sizes])
         node.outputs[0].replace_all_uses_with(reshaped)
 
 
 def _one_reshape(graph, node):
-    """Of two reshapes the last alone matters, unless a 0 in it stands for a size of before."""
-    if node.op_type == "Reshape" and _is(node.inputs[0].producer(), "Reshape"):
-        sizes = _constant(node.inputs[1])
-        if sizes is not None and 0 not in sizes:
-            node.replace_input_with(0, node.inputs[0].producer().inputs[0])
+    """Of two reshapes only the last matters."""
+    if _is_absolute_reshape(node) and _is(node.inputs[0].producer(), "Reshape"):
+        node.replace_input_with(0, node.inputs[0].producer().inputs[0])
+
+
+def _is_absolute_reshape(node):
+    """Whether it is a reshape to sizes that do not depend on those before, as a 0 would."""
+    sizes = _constant(node.inputs[1]) if node.op_type == "Reshape" else None
+    return sizes is not None and 0 not in sizes
 
 
 def _bias_into_convolution(graph, node):
+    """The added constant of each channel as the convolution's own bias."""
     if node.op_type != "Add" or not _is(node.inputs[0].producer(), "Conv"):
         return
     convolution, bias = node.inputs[0].producer(), _constant(node.inputs[1])
     if bias is None or len(convolution.inputs) > 2 or not _read_once(node.inputs[0]):
         return
-    bias = _initializer(graph, bias.ravel())
-    inputs = [*convolution.inputs, bias]
-    biased = _insert(graph, node, "Conv", inputs, **convolution.attributes)
-    node.outputs[0].replace_all_uses_with(biased)
+    channels = convolution.inputs[1].shape[0]
+    if bias.shape == (1, channels, 1, 1):
+        inputs = [*convolution.inputs, _initializer(graph, bias.ravel())]
+        biased = _insert(graph, node, "Conv", inputs, **convolution.attributes)
+        node.outputs[0].replace_all_uses_with(biased)
 
 
 def _batch_normalization(graph, node):
     """`(x - mean) * scale + offset` as one operation, which onnxruntime joins to a convolution."""
-    chain = [node, *(None, None)]
-    for position, kind in enumerate(("Add", "Mul", "Sub")):
-        step = chain[position]
+    x, numbers = node.outputs[0], []
+    for kind in ("Add", "Mul", "Sub"):
+        step = x.producer()
         if not _is(step, kind) or _constant(step.inputs[1]) is None:
             return
-        if position < 2:
-            chain[position + 1] = step.inputs[0].producer()
-            if not _read_once(step.inputs[0]):
-                return
-    offset, scale, mean = (_constant(step.inputs[1]) for step in chain)
-    if not mean.shape == scale.shape == offset.shape == (1, mean.size, 1, 1):
+        if step is not node and not _read_once(x):
+            return
+        x = step.inputs[0]
+        numbers.append(_constant(step.inputs[1]))
+    if x.shape is None or any(n.shape != (1, x.shape[1], 1, 1) for n in numbers):
         return
-    numbers = [scale, offset, mean, np.ones_like(mean)]
-    numbers = [_initializer(graph, n.ravel()) for n in numbers]
-    inputs = [chain[-1].inputs[0], *numbers]
+    offset, scale, mean = numbers
+    parameters = (scale, offset, mean, np.ones_like(mean))
+    inputs = [x, *(_initializer(graph, p.ravel()) for p in parameters)]
     normalized = _insert(graph, node, "BatchNormalization", inputs, epsilon=0.0)
     node.outputs[0].replace_all_uses_with(normalized)
 
@@ -177,6 +185,11 @@ def _is(node, kind, **attributes):
         and node.op_type == kind
         and all(tuple(node.attributes[name].value) == v for name, v in attributes.items())
     )
+
+
+def _equals(value, numbers):
+    constant = _constant(value)
+    return constant is not None and constant.tolist() == numbers
 
 
 def _read_once(value):

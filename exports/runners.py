@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,11 @@ def int8_file(file, pairs, out):
         def get_next(self):
             return next(self.batches, None)
 
-    quantize_static(file, out, Reader(), per_channel=True, weight_type=QuantType.QInt8)
+    logging.disable(logging.WARNING)  # its advice is for networks with unknown shapes
+    try:
+        quantize_static(file, out, Reader(), per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
     return out
 
 

@@ -31,17 +31,9 @@ def kpairs(*arguments):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
-    run = train(tiny("auxws"), "run")
+    run = train(tiny("auxws"), "run", engine="keras")
     file, *_ = export_run(run)
-    arguments = [
-        "--quick",
-        "--batches",
-        f"1,{CHUNK + 1}",
-        "--threads",
-        "1,2",
-        "--plot",
-        "speed.png",
-    ]
+    arguments = ["--quick", "--batches", f"1,{CHUNK + 1}", "--plot", "speed.png"]
     done = kpairs("run", file, *arguments, "--json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
