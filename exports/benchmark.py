@@ -3,6 +3,8 @@
 import os
 import tempfile
 import time
+from dataclasses import dataclass
+from operator import attrgetter
 
 import keras
 import numpy as np
@@ -16,6 +18,20 @@ from kpairs.training.environment import compute, describe
 BATCHES = tuple(2**n for n in range(11))
 QUICK_BATCHES = (1, 32, 512)
 _PRODUCT, _SIDE = "product", 1024
+_PRODUCT_GFLOP = 2e-9 * _SIDE**3
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Some calls, one after the other.
+
+    Attributes:
+        wall: `(calls,)` seconds of each.
+        cpu: mean seconds of processor time per call, of all threads.
+    """
+
+    wall: np.ndarray
+    cpu: float
 
 
 def bench_inference(
@@ -45,8 +61,10 @@ def bench_inference(
     Returns:
         JSON-ready dict. `rows` holds for each `model`, `runner`, `batch` and `threads`: the
         percentiles `p50_us`, `p95_us` and `p99_us` of a call in microseconds over `calls` calls,
-        `pairs_per_s` and `gflops` at the median, `share_of_peak` of the matrix product's speed,
-        and `over_onnx`, how many times as long as runner onnx it took. `peak_gflops` is the matrix
+        `cpu_us` of processor time, `pairs_per_s` and `gflops` at the median, `share_of_peak` of the
+        matrix product's speed, `share_of_peak_cpu` the same by processor time, which other programs
+        on the machine disturb less, and `over_onnx`, how many times as long as runner onnx it
+        took. `peak_gflops` is the matrix
         product's speed with the first of `threads`, `peaks` all of them. `models` holds the
         floating-point operations per pair, two for each multiplication and addition of the
         convolutions and dense layers, and which runners are missing and why. `runners` says what
@@ -82,10 +100,9 @@ def bench_inference(
                     for batch in batches:
                         say(f"{name}: batch {batch}, {count} thread{'s' * (count > 1)}")
                         times = _times(functions, pairs, batch, repeats, seconds)
-                        speed = [2e-9 * _SIDE**3 / min(t) for t in times.pop(_PRODUCT)]
-                        speeds[count] += speed
+                        speeds[count] += [_PRODUCT_GFLOP / min(t.wall) for t in times[_PRODUCT]]
                         place = {"model": name, "batch": batch, "threads": count}
-                        result["rows"] += _rows(place, times, flops, speed)
+                        result["rows"] += _rows(place, times, 1e-9 * flops * batch)
     result["peaks"] = [
         {"threads": count, "gflops": float(np.median(speeds[count]))} for count in threads
     ]
@@ -121,12 +138,12 @@ def _product():
 
 
 def _times(functions, pairs, batch, repeats, seconds):
-    """Seconds per call: for each function a list of arrays, one per repeat."""
+    """For each function a list of `_Times`, one per repeat."""
     left, right = pairs.left[:batch], pairs.right[:batch]
     calls = {}
     for name, function in functions.items():
         function(left, right)
-        (once,) = _timed(function, left, right, 1)
+        (once,) = _timed(function, left, right, 1).wall
         calls[name] = int(np.clip(seconds / once, 3, 1000))
     times = {name: [] for name in functions}
     for repeat in range(repeats):
@@ -137,28 +154,38 @@ def _times(functions, pairs, batch, repeats, seconds):
 
 
 def _timed(function, left, right, calls):
-    ends = [time.perf_counter()]
+    cpu, ends = time.process_time(), [time.perf_counter()]
     for _ in range(calls):
         function(left, right)
         ends.append(time.perf_counter())
-    return np.diff(ends)
+    return _Times(np.diff(ends), (time.process_time() - cpu) / calls)
 
 
-def _rows(place, times, flops, speed):
-    """One row per runner; `speed` is the product's in each repeat, in GFLOP/s."""
-    medians = {name: np.array([np.median(t) for t in parts]) for name, parts in times.items()}
-    for name, parts in times.items():
-        p50, p95, p99 = np.percentile(np.concatenate(parts), (50, 95, 99))
-        work = 1e-9 * flops * place["batch"]
+def _rows(place, times, work):
+    """One row per runner; `work` is what a batch takes, in GFLOP."""
+
+    def per_repeat(name, measure):
+        return np.array([measure(part) for part in times[name]])
+
+    def median(part):
+        return np.median(part.wall)
+
+    peak = _PRODUCT_GFLOP / per_repeat(_PRODUCT, lambda part: min(part.wall))
+    peak_cpu = _PRODUCT_GFLOP / per_repeat(_PRODUCT, attrgetter("cpu"))
+    for name in list(times)[1:]:  # the product comes first
+        p50, p95, p99 = np.percentile(np.concatenate([p.wall for p in times[name]]), (50, 95, 99))
+        wall, cpu = per_repeat(name, median), per_repeat(name, attrgetter("cpu"))
         yield {
             "runner": name,
             **place,
             "p50_us": 1e6 * p50,
             "p95_us": 1e6 * p95,
             "p99_us": 1e6 * p99,
-            "calls": sum(map(len, parts)),
+            "cpu_us": 1e6 * float(np.median(cpu)),
+            "calls": sum(len(part.wall) for part in times[name]),
             "pairs_per_s": place["batch"] / p50,
             "gflops": work / p50,
-            "share_of_peak": float(np.median(work / medians[name] / speed)),
-            "over_onnx": float(np.median(medians[name] / medians["onnx"])),
+            "share_of_peak": float(np.median(work / wall / peak)),
+            "share_of_peak_cpu": float(np.median(work / cpu / peak_cpu)),
+            "over_onnx": float(np.median(wall / per_repeat("onnx", median))),
         }
