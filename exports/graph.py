@@ -36,7 +36,8 @@ def simplify(model):
         _selu_before_convolution,
     ):
         for node in graph:
-            rewrite(graph, node)
+            if not any(value.is_graph_output() for value in node.outputs):
+                rewrite(graph, node)
         RemoveUnusedNodesPass()(model)
         ShapeInferencePass()(model)
     DeduplicateInitializersPass()(model)
@@ -159,8 +160,9 @@ def _selu_before_convolution(graph, node):
     after = next((use.node for use in y.uses()), None)
     if not (_is_biased(before) and _is_biased(after) and _read_once(x) and _read_once(y)):
         return
-    if any(after.attributes["pads"].value):  # around the image the shift would be missing
-        return
+    padding = after.attributes.get_string("auto_pad", "NOTSET")
+    if padding != "NOTSET" or any(after.attributes.get_ints("pads", ())):
+        return  # around the image the shift would be missing
     log_alpha = math.log(_SELU_ALPHA)
     before.replace_input_with(2, _initializer(graph, _constant(before.inputs[2]) + log_alpha))
     kernel, bias = (_constant(value).astype(np.float64) for value in after.inputs[1:])
