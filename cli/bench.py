@@ -1,4 +1,6 @@
-"""`kpairs bench`: how fast this machine trains."""
+"""`kpairs bench`: how fast this machine trains and runs models."""
+
+from pathlib import Path
 
 import click
 
@@ -46,3 +48,69 @@ def train(quick, jobs, data_dir, device, as_json):
     screen = console()
     for table in bench_tables(result):
         screen.print(table)
+
+
+@bench.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.option("--quick", is_flag=True, help="Few batch sizes and repeats, one thread.")
+@click.option("--batches", metavar="N,N", help="Batch sizes.  [default: 1,2,4 ... 1024]")
+@click.option("--threads", metavar="N,N", help="Numbers of threads.  [default: 1 and all cores]")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
+@data_dir
+@as_json
+def infer(models, quick, batches, threads, plot, data_dir, as_json):
+    """Inference: exported files beside Keras, torch and Keras' own ONNX export.
+
+    MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
+    exported .onnx file, of which only the file is measured.
+
+    \b
+    kpairs bench infer --quick
+    kpairs bench infer auxws wsal_bd --batches 1,512 --threads 1 --plot speed.png
+    """
+    from kpairs.cli.tables import console, inference_tables
+
+    batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
+    if plot:
+        from kpairs.plots import check_picture_name, draw_inference
+
+        check_picture_name(plot)
+        if not Path(plot).absolute().parent.is_dir():
+            raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
+    from kpairs.exports.benchmark import bench_inference
+
+    with console(stderr=True).status("") as status:
+        result = bench_inference(
+            models or ("auxws",),
+            quick=quick,
+            batches=batches,
+            threads=threads,
+            data_root=data_dir,
+            say=lambda text: status.update(f"measuring {text}"),
+        )
+    if plot:
+        draw_inference(result, plot)
+    if as_json:
+        print_json(result)
+        return
+    screen = console()
+    for table in inference_tables(result):
+        screen.print(table)
+    if plot:
+        screen.print(f"wrote {plot}")
+
+
+def _counts(option, text, largest):
+    """Whole numbers between commas, sorted; None for None."""
+    if text is None:
+        return None
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = [0]
+    if not 1 <= numbers[0] <= numbers[-1] <= largest:
+        raise click.BadParameter(
+            f"expected whole numbers such as 1,64 up to {largest}, received {text!r}",
+            param_hint=option,
+        )
+    return tuple(numbers)

@@ -89,6 +89,50 @@ def bench_tables(result):
     return steps, rounds
 
 
+def inference_tables(result):
+    """The tables of `kpairs bench infer`: one per model and number of threads."""
+    peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
+    for model in result["models"]:
+        flops = f"{model['flops_per_pair'] / 1e6:.2f} MFLOP per pair"
+        for threads, peak in peaks.items():
+            place = f"{model['model']}, {threads} thread{'s' * (threads > 1)}"
+            title = f"{place}: {flops}, matrix product {peak:.0f} GFLOP/s"
+            yield _inference_table(
+                [
+                    row
+                    for row in result["rows"]
+                    if (row["model"], row["threads"]) == (model["model"], threads)
+                ],
+                title,
+            )
+        for runner, reason in model["skipped"].items():
+            yield f"{runner} is missing: {reason}"
+    yield "\n".join(
+        [
+            *(f"{name}: {text}" for name, text in result["runners"].items()),
+            "of product: share of the matrix product's speed; by CPU: the same by processor time, "
+            "which other programs on the machine disturb less",
+        ]
+    )
+
+
+def _inference_table(rows, title):
+    table = Table(title=title, title_justify="left")
+    table.add_column("batch", justify="right")
+    table.add_column("runner")
+    for name in ("p50 µs", "p95 µs", "p99 µs", "pairs/s", "of product", "by CPU", "time/onnx"):
+        table.add_column(name, justify="right")
+    for before, row in zip([None, *rows], rows, strict=False):
+        first = before is None or before["batch"] != row["batch"]
+        if first and before is not None:
+            table.add_section()
+        times = (f"{row[key]:,.0f}" for key in ("p50_us", "p95_us", "p99_us", "pairs_per_s"))
+        shares = (f"{100 * row[key]:.1f} %" for key in ("share_of_peak", "share_of_peak_cpu"))
+        batch = str(row["batch"]) if first else ""
+        table.add_row(batch, row["runner"], *times, *shares, f"{row['over_onnx']:.2f}")
+    return table
+
+
 def studies_table(studies):
     """The studies that there are."""
     table = Table("study", "report")

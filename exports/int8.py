@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from kpairs.exports.onnx import write_proto
-from kpairs.exports.parity import errors_pct, predict_in_batches
+from kpairs.exports.parity import errors_pct
 from kpairs.exports.runtime import PairModel
 from kpairs.outputs import decisions
 
@@ -92,7 +92,7 @@ def write_int8(path, description, calibration, pairs):
 
 
 def _compare(model, size, quantized, quantized_size, pairs):
-    before, after = (predict_in_batches(m, pairs.inputs(), 128) for m in (model, quantized))
+    before, after = (m.run(pairs.left, pairs.right) for m in (model, quantized))
     return Quantization(
         size,
         quantized_size,

@@ -6,6 +6,7 @@ import onnx
 import torch
 
 from kpairs.errors import UsageError
+from kpairs.exports.graph import simplify
 from kpairs.exports.runtime import METADATA_KEY
 from kpairs.exports.sealing import seal
 from kpairs.exports.torch_files import quiet
@@ -57,6 +58,7 @@ def _to_proto(program, names, opset):
                 verbose=False,
             )
             exported.optimize()
+            simplify(exported.model)
             proto = exported.model_proto
     except (RuntimeError, ValueError) as error:
         raise UsageError(

@@ -55,7 +55,7 @@ def check_parity(model, exported, pairs):
     scale = {name: float(np.abs(values).max()) for name, values in expected.items()}
     batches = sorted({min(batch, len(pairs)) for batch in BATCHES})
     for batch in batches:
-        received = predict_in_batches(exported, inputs, batch)
+        received = exported.run(inputs["left"], inputs["right"], batch)
         for name, kind in exported.outputs.items():
             if received[name].shape != expected[name].shape:
                 raise ParityError(
@@ -77,16 +77,6 @@ def check_parity(model, exported, pairs):
                 )
             largest[name] = max(largest[name], difference)
     return Parity(len(pairs), tuple(batches), largest, scale)
-
-
-def predict_in_batches(exported, inputs, batch):
-    """Every output of a loaded file, called on `batch` pairs at a time."""
-    count = len(inputs["left"])
-    parts = [
-        exported.predict(inputs["left"][i : i + batch], inputs["right"][i : i + batch])
-        for i in range(0, count, batch)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in exported.outputs}
 
 
 def errors_pct(outputs, kinds, pairs):

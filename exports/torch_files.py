@@ -10,7 +10,6 @@ import warnings
 import zipfile
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
 from kpairs.data.images import SIDE
@@ -40,10 +39,15 @@ class TorchModel:
         self._module = module
         self.outputs = json.loads(metadata)["outputs"]
 
-    def predict(self, left, right):
-        with torch.no_grad():
-            values = self._module(*(torch.from_numpy(np.array(image)) for image in (left, right)))
-        return {name: value.numpy() for name, value in zip(self.outputs, values, strict=True)}
+    @torch.no_grad()
+    def run(self, left, right, chunk):
+        """As `kpairs.exports.runtime.PairModel.run`."""
+        parts = [
+            self._module(*(torch.from_numpy(side[i : i + chunk].copy()) for side in (left, right)))
+            for i in range(0, len(left), chunk)
+        ]
+        values = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return dict(zip(self.outputs, values, strict=True))
 
 
 def to_program(module):

@@ -19,11 +19,21 @@ def save_figure(figure, path):
         UsageError: another suffix than .png, .pdf or .svg.
         OSError: the file cannot be written.
     """
+    suffix = check_picture_name(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=suffix[1:])
+
+
+def check_picture_name(path):
+    """The suffix of a picture's file name.
+
+    Raises:
+        UsageError: another suffix than .png, .pdf or .svg.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"{path}: expected a picture's name that ends in {', '.join(FORMATS)}")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format=suffix[1:])
+    return suffix
 
 
 def draw_pair_sheet(pairs, classes, path, title, count=32):
@@ -94,6 +104,45 @@ def draw_curves(histories, path, title):
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def draw_inference(result, path):
+    """Draw latency and throughput over the batch size, one row of axes per model and threads.
+
+    Args:
+        result: as `kpairs.exports.benchmark.bench_inference` returns it.
+        path: the image file to write.
+    """
+    rows = result["rows"]
+    peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
+    flops = {model["model"]: model["flops_per_pair"] for model in result["models"]}
+    places = list(dict.fromkeys((row["model"], row["threads"]) for row in rows))
+    figure = Figure(figsize=(12, 0.6 + 4.4 * len(places)), layout="constrained")
+    axes = figure.subplots(len(places), 2, squeeze=False)
+    runners = list(dict.fromkeys(row["runner"] for row in rows))
+    for (latency, throughput), (model, threads) in zip(axes, places, strict=True):
+        for number, runner in enumerate(runners):
+            here = [
+                r
+                for r in rows
+                if (r["model"], r["threads"], r["runner"]) == (model, threads, runner)
+            ]
+            batches = [row["batch"] for row in here]
+            style = {"color": f"C{number}", "marker": ".", "label": runner}
+            latency.plot(batches, [row["p50_us"] for row in here], **style)
+            throughput.plot(batches, [row["pairs_per_s"] for row in here], **style)
+        limit = 1e9 * peaks[threads] / flops[model]
+        throughput.axhline(limit, color="0.5", linestyle="--", label="matrix product's speed")
+        title = f"{model}, {threads} thread{'s' * (threads > 1)}"
+        latency.set(title=title, ylabel="microseconds per call (median)")
+        throughput.set(title=title, ylabel="pairs per second")
+        for axis in (latency, throughput):
+            axis.set(xlabel="batch", yscale="log")
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(batches, batches)
+            axis.grid(alpha=0.3)
+        throughput.legend(fontsize=8)
     save_figure(figure, path)
 
 

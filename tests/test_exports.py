@@ -236,8 +236,8 @@ def test_parity_catches_a_small_difference_and_nan(exported):
     class Shifted(PairModel):
         shift = 0.0
 
-        def predict(self, left, right):
-            outputs = super().predict(left, right)
+        def run(self, left, right, chunk):
+            outputs = super().run(left, right, chunk)
             outputs["right_digit"] = outputs["right_digit"] + np.float32(self.shift)
             return outputs
 

@@ -57,9 +57,10 @@ def to_pixels(images, name="images"):
     factor = height // SIDE
     if factor == 1 and images.dtype == np.float32:
         return images[..., None]
-    blocks = images.reshape(n, SIDE, factor, SIDE, factor)
-    means = blocks.mean(axis=(2, 4), dtype=np.float64) / scale
-    return means.astype(np.float32)[..., None]
+    if factor > 1:
+        blocks = images.reshape(n, SIDE, factor, SIDE, factor)
+        images = blocks.mean(axis=(2, 4), dtype=np.float64)
+    return (images / np.float64(scale)).astype(np.float32)[..., None]
 
 
 def write_samples(digits, folder):

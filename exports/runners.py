@@ -1,0 +1,175 @@
+"""The ways to run one pair model: its exported files, and the model that they come from."""
+
+import contextlib
+import io
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import torch
+
+from kpairs.archs import ARCHS, build
+from kpairs.bench.handwritten import NETWORKS
+from kpairs.data import PairSet, load_digits
+from kpairs.data.images import SIDE
+from kpairs.errors import unknown
+from kpairs.exports.export import export_model
+from kpairs.exports.int8 import write_int8
+from kpairs.exports.runtime import PairModel
+from kpairs.initialization import initialize
+from kpairs.training import Run
+from kpairs.training.models import load_round
+
+RUNNERS = {
+    "onnx": "the exported file by PairModel, without its checks of the images",
+    "onnx_checked": "the same by PairModel.predict, as a user calls it",
+    "onnx_whole": "the same file by onnxruntime alone, the whole batch in one call",
+    "int8": "the exported file quantised to 8 bits, as onnx",
+    "stock": "the file of Keras' model.export(format='onnx'), by onnxruntime alone",
+    "torchscript": "the exported TorchScript file by torch",
+    "eager": "the Keras model called on torch tensors",
+    "handwritten": "the same network written by hand in PyTorch, where there is one",
+    "keras": "model.predict",
+}
+_DIGITS = tuple("0123456789")
+
+
+@dataclass
+class Subject:
+    """A model in all its forms.
+
+    Attributes:
+        name: what the user called it.
+        files: ONNX files by runner.
+        model: the Keras model, None where only a file was given.
+        outputs: names of its outputs.
+        arch: name of the architecture.
+        skipped: why a runner is missing, by name.
+    """
+
+    name: str
+    files: dict
+    model: keras.Model | None
+    outputs: tuple
+    arch: str
+    skipped: dict
+
+
+def random_pairs(count):
+    """Noise as a `PairSet`: what the pixels show makes no difference to the time."""
+    rng = np.random.default_rng(1)
+    images = [rng.random((count, SIDE, SIDE, 1), dtype=np.float32) for _ in range(2)]
+    return PairSet(*images, *(rng.integers(0, 10, count) for _ in range(2)))
+
+
+def subject(name, folder, data_root=None):
+    """Bring a model into every form.
+
+    Args:
+        name: an architecture, which gets fresh weights; a run folder, whose first round is taken;
+            or an exported .onnx file, which gives the runners of that file alone.
+        folder: where to write files.
+        data_root: cache folder of the digit images, which name a run's classes.
+
+    Raises:
+        UsageError: an unknown architecture.
+        InputError: a file or folder that cannot be read.
+    """
+    folder, pairs = Path(folder), random_pairs(64)
+    if name.endswith(".onnx"):
+        loaded = PairModel.load(name)
+        int8 = folder / "int8.onnx"
+        shutil.copyfile(name, int8)
+        write_int8(int8, loaded.metadata, pairs, pairs)
+        files = {"onnx": Path(name), "int8": int8}
+        return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, {})
+    built = {}
+    if name in ARCHS:
+        arch, classes = name, _DIGITS
+        model = build(name)
+        initialize(model, "torch", np.random.default_rng(1))
+    elif Path(name).is_dir():
+        run = Run.open(name)
+        arch, classes = run.recipe.arch, load_digits(run.recipe.data, "test", data_root).classes
+        model = load_round(run, 1, len(classes))
+        built = {"rescaling": run.row(1)["rescaling"], "options": run.recipe.arch_options}
+    else:
+        raise unknown("architecture, run folder or .onnx file", name, ARCHS)
+    formats = ("onnx", "int8", "torchscript")
+    exports = export_model(
+        model, ARCHS[arch], classes, pairs, folder / "kpairs", formats, calibration=pairs, **built
+    )
+    files = {export.format: export.path for export in exports}
+    skipped = {}
+    try:
+        files["stock"] = _stock_file(model, folder / "stock.onnx")
+    except Exception as error:  # Keras' exporter is what is measured; it may fail as it likes
+        skipped["stock"] = str(error).strip().split("\n")[0]
+    return Subject(name, files, model, tuple(ARCHS[arch].outputs), arch, skipped)
+
+
+def runners(subject, threads):
+    """Functions of `(left, right)`, each `(batch, 14, 14, 1)` float32, by the names in `RUNNERS`.
+
+    Args:
+        subject: a `Subject`.
+        threads: CPU threads of onnxruntime; torch's are set by the caller.
+    """
+    files = subject.files
+    exported = PairModel.load(files["onnx"], threads)
+    made = {
+        "onnx": exported.run,
+        "onnx_checked": exported.predict,
+        "onnx_whole": _whole(files["onnx"], threads),
+        "int8": PairModel.load(files["int8"], threads).run,
+    }
+    if "stock" in files:
+        made["stock"] = _whole(files["stock"], threads)
+    if subject.model is None:
+        return made
+    model = subject.model
+    made["torchscript"] = _on_tensors(torch.jit.load(files["torchscript"]))
+    made["eager"] = _on_tensors(lambda *pair: model(_by_name(*pair), training=False))
+    if subject.arch in NETWORKS:
+        network = NETWORKS[subject.arch]().eval()
+        # Its convolutions want channels first; with one channel that is the same memory.
+        made["handwritten"] = _on_tensors(lambda *pair: network(*(t.movedim(3, 1) for t in pair)))
+    made["keras"] = lambda left, right: model.predict(
+        _by_name(left, right), batch_size=len(left), verbose=0
+    )
+    return made
+
+
+def _stock_file(model, path):
+    blank = np.zeros((1, SIDE, SIDE, 1), np.float32)
+    model.predict(_by_name(blank, blank), verbose=0)  # the exporter wants a model that was called
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        model.export(path, format="onnx", verbose=False)
+    return path
+
+
+def _whole(file, threads):
+    """A session as a stranger would make one; it takes the inputs in the file's order."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    return lambda *pair: session.run(None, dict(zip(names, pair, strict=True)))
+
+
+def _on_tensors(function):
+    @torch.inference_mode()
+    def run(left, right):
+        return function(torch.from_numpy(left), torch.from_numpy(right))
+
+    return run
+
+
+def _by_name(left, right):
+    return {"left": left, "right": right}

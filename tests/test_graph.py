@@ -1,0 +1,126 @@
+"""Rewritten graphs give the same numbers, and what a rewrite would change is left alone."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from kpairs.exports.graph import simplify
+
+SHAPES = {"w": (4, 3, 3, 3), "v": (2, 4, 3, 3), "bw": (1, 4, 1, 1), "bv": (1, 2, 1, 1)}
+SHAPES |= {"pixel": (1, 1, 6, 6), "row": (1, 1, 1, 4), "channel": (1, 1, 1, 3)}
+SIZES = {
+    "pair": [-1, 16, 8, 3],
+    "copied": [0, 16, 8, 3],
+    "one": [1],
+    "last": [4],
+    "flat": [-1, 192],
+}
+
+FIRST, LAST = "perm = [0, 3, 1, 2]", "perm = [0, 2, 3, 1]"
+BEFORE = "a = Conv(x, w) c = Add(a, bw)"
+AFTER = "f = Conv(e, v) y = Add(f, bv)"
+# The inputs x (batch, 3, 8, 8) and z (batch, 8, 8, 3), the operations, and how many of some kinds
+# are left.
+CASES = {
+    "selu": (f"{BEFORE} e = Selu(c) {AFTER}", {"Selu": 0, "Exp": 1, "Conv": 2, "Add": 1}),
+    "selu and pooling": (
+        f"{BEFORE} d = MaxPool<kernel_shape = [2, 2], pads = [1, 1, 0, 0]>(c) e = Selu(d) {AFTER}",
+        {"Selu": 0, "Exp": 1},
+    ),
+    "selu before padding": (
+        f"{BEFORE} e = Selu(c) f = Conv<pads = [1, 1, 1, 1]>(e, v) y = Add(f, bv)",
+        {"Selu": 1, "Exp": 0},
+    ),
+    "selu before padding by name": (
+        f'{BEFORE} e = Selu(c) f = Conv<auto_pad = "SAME_UPPER">(e, v) y = Add(f, bv)',
+        {"Selu": 1, "Exp": 0},
+    ),
+    "selu read twice": (
+        f"{BEFORE} e = Selu(c) f = Conv(e, v) g = Add(f, bv) h = ReduceSum(e) y = Add(g, h)",
+        {"Selu": 1, "Exp": 0},
+    ),
+    "before selu read twice": (
+        f"{BEFORE} e = Selu(c) f = Conv(e, v) g = Add(f, bv) h = ReduceSum(c) y = Add(g, h)",
+        {"Selu": 1, "Exp": 0},
+    ),
+    "selu of another alpha": (f"{BEFORE} e = Selu<alpha = 1.0>(c) {AFTER}", {"Selu": 1}),
+    "no bias per pixel": ("a = Conv(x, w) y = Add(a, pixel)", {"Add": 1}),
+    "transpositions": (
+        f"a = Conv(x, w) b = Transpose<{LAST}>(a) c = Add(b, row) d = Relu(c) "
+        f"g = Mul(d, d) e = Transpose<{FIRST}>(g) {AFTER}",
+        {"Transpose": 0, "Add": 0, "Mul": 1},
+    ),
+    "batch normalisation": (
+        f"a = Transpose<{LAST}>(x) b = Sub(a, channel) c = Mul(b, channel) d = Add(c, channel) "
+        f"y = Transpose<{FIRST}>(d)",
+        {"Transpose": 0, "BatchNormalization": 1, "Sub": 0, "Mul": 0, "Add": 0},
+    ),
+    "half a batch normalisation": (
+        f"a = Transpose<{LAST}>(x) b = Sub(a, channel) c = Mul(b, channel) d = Add(c, b) "
+        f"y = Transpose<{FIRST}>(d)",
+        {"Transpose": 0, "BatchNormalization": 0, "Sub": 1, "Mul": 1, "Add": 1},
+    ),
+    "stack": (
+        "a = Unsqueeze(z, one) b = Concat<axis = 1>(a, a) y = Reshape<allowzero = 1>(b, pair)",
+        {"Unsqueeze": 0, "Concat": 1},
+    ),
+    "stack along a new last axis": (
+        "a = Unsqueeze(z, last) b = Concat<axis = 4>(a, a) y = Reshape(b, pair)",
+        {"Unsqueeze": 1},
+    ),
+    "stack and sizes of before": (
+        "a = Unsqueeze(z, one) b = Concat<axis = 1>(a, a) c = Reshape(b, flat) y = Relu(c)",
+        {"Unsqueeze": 0},
+    ),
+    "reshapes": ("a = Reshape(z, flat) b = Relu(a) c = Reshape(a, flat) y = Add(b, c)", {}),
+    "a size of before": (
+        "a = Concat<axis = 1>(z, z) b = Reshape(a, pair) y = Reshape(b, copied)",
+        {},
+    ),
+}
+
+
+def model(operations):
+    """The model of some operations on x and z; constants are initializers."""
+    rng = np.random.default_rng(5)
+    steps = operations.replace(") ", ")\n")
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[batch, 3, 8, 8] x, float[batch, 8, 8, 3] z) => (float out) {{
+    {steps} out = Neg(y) }}"""
+    proto = onnx.parser.parse_model(text)
+    del proto.graph.output[:]
+    proto.graph.output.append(helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None))
+    arrays = {n: rng.normal(0, 1, s).astype(np.float32) for n, s in SHAPES.items()}
+    arrays |= {name: np.array(sizes) for name, sizes in SIZES.items()}
+    proto.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
+    return proto
+
+
+def run(proto, batch):
+    rng = np.random.default_rng(batch)
+    inputs = {"x": (batch, 3, 8, 8), "z": (batch, 8, 8, 3)}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+    values = {n: 3 * rng.normal(size=s).astype(np.float32) for n, s in inputs.items()}
+    return session.run(None, values)[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_numbers_stay(case):
+    operations, counts = CASES[case]
+    before = model(operations)
+    rewritten = ir.from_proto(before)
+    simplify(rewritten)
+    after = ir.to_proto(rewritten)
+    onnx.checker.check_model(after, full_check=True)
+    kinds = [node.op_type for node in after.graph.node]
+    assert {kind: kinds.count(kind) for kind in counts} == counts, kinds
+    for batch in (1, 5):
+        expected = run(before, batch)
+        np.testing.assert_allclose(run(after, batch), expected, atol=1e-5 * np.abs(expected).max())
