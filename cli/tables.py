@@ -211,9 +211,9 @@ def prediction_table(rows):
     for side in ("left", "right"):
         table.add_column(side, overflow="fold")
         if side in sides:
-            table.add_column("seen as")
-    table.add_column("")
-    table.add_column("sure", justify="right")
+            table.add_column("seen as", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("sure", justify="right", no_wrap=True)
     for row in rows:
         cells = []
         for side in ("left", "right"):

@@ -1,4 +1,4 @@
-"""Models that leave kpairs: ONNX files, the check against Keras, and running them.
+"""Models that leave kpairs: the files, the check against Keras, and running them.
 
-`kpairs.exports.runtime` imports neither keras nor torch.
+`kpairs.exports.predict` and `runtime`, and what they import, need neither keras nor torch.
 """

@@ -183,7 +183,7 @@ def export_model(
                 own, quantization = write_int8(file, description, calibration, pairs)
                 parity = None
             full = {**own, "file": path.name, "format": name, **_size_and_digest(file)}
-            if proto is not None and path.suffix == ".onnx":
+            if path.suffix == ".onnx":
                 full["opset"] = opset
             if name == "onnx":
                 full["nodes"] = len(proto.graph.node)

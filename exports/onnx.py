@@ -7,6 +7,7 @@ import torch
 
 from kpairs.errors import UsageError
 from kpairs.exports.graph import simplify
+from kpairs.exports.loading import first_line
 from kpairs.exports.runtime import METADATA_KEY
 from kpairs.exports.sealing import seal
 from kpairs.exports.torch_files import quiet
@@ -62,8 +63,8 @@ def _to_proto(program, names, opset):
             proto = exported.model_proto
     except (RuntimeError, ValueError) as error:
         raise UsageError(
-            f"opset: expected one that torch {torch.__version__} writes, such as {OPSET}; "
-            f"received {opset}"
+            f"torch {torch.__version__} cannot write this network as ONNX of opset {opset}: "
+            f"{first_line(error)}"
         ) from error
     finally:
         logging.disable(logging.NOTSET)

@@ -139,7 +139,8 @@ def _chain_of_functions(model):
 def _nested_graphs(model):
     for _ in range(25):
         inner = helper.make_graph(list(model.graph.node)[:1], "inner", [], [])
-        node = helper.make_node("If", ["left"], ["out"], then_branch=inner, else_branch=inner)
+        empty = helper.make_graph([], "empty", [], [])
+        node = helper.make_node("If", ["left"], ["out"], then_branch=inner, else_branch=empty)
         del model.graph.node[:]
         model.graph.node.append(node)
 
