@@ -1,6 +1,7 @@
 """The mini framework: every backward against autograd and finite differences, and its studies."""
 
 import ast
+import doctest
 import json
 import math
 import os
@@ -447,6 +448,11 @@ def test_importing_the_framework_changes_nothing_else():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_the_example_does_what_it_says():
+    assert doctest.testmod(mini).failed == 0
+    assert doctest.testmod(mini).attempted > 5
 
 
 def test_the_disc_is_the_reports():

@@ -21,8 +21,8 @@ module has three methods.
 from kpairs.mini import Linear, LossMSE, Sequential, Tanh
 
 net = Sequential(LossMSE(), Linear(2, 25), Tanh(), Linear(25, 2), Tanh())
-loss, output = net.forward(x, target)      # x (n, 2), target (n, 2)
-net.backward(output, target, eta=0.1)      # gradients, and a step of gradient descent
+loss, output = net.forward(x, target)  # x (n, 2), target (n, 2)
+net.backward(output, target, eta=0.1)  # gradients, and a step of gradient descent
 ```
 
 Rows are samples. (The report's data are columns; its formulas are these, transposed.)

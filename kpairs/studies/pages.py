@@ -33,7 +33,8 @@ def write_pages(rows_folder, out, reports=None):
     Args:
         rows_folder: of the CSVs that `kpairs study` leaves.
         out: folder of the pages; figures go into `figures/` in it.
-        reports: keys of `REPORTS`; default all, and the page across them.
+        reports: keys of `REPORTS`; default all, and the page across them. With chassagne comes
+            the page of the mini framework.
 
     Returns:
         The files written.
