@@ -5,6 +5,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -84,24 +85,28 @@ def bench_inference(
     pairs = random_pairs(max(batches))
     result = {"rows": [], "peak_gflops": None, "peaks": [], "models": [], "runners": RUNNERS}
     speeds = {count: [] for count in threads}
-    for name in map(str, models):
-        say(f"{name}: its exports")
-        with tempfile.TemporaryDirectory() as folder:
-            with compute("cpu"):
-                result["machine"] = describe("cpu", 1)
-                forms = subject(name, folder, data_root)
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = []
+        with compute("cpu"):
+            result["machine"] = describe("cpu", 1)
+            for number, name in enumerate(map(str, models)):
+                say(f"{name}: its exports")
+                place = Path(folder, str(number))
+                place.mkdir()
+                subjects.append(subject(name, place, data_root))
+        for forms in subjects:
             flops = flops_per_pair(forms.files["onnx"])
             result["models"].append(
-                {"model": name, "flops_per_pair": flops, "skipped": forms.skipped}
+                {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
             )
             for count in threads:
                 with compute("cpu", count):
                     functions = {_PRODUCT: _product(), **runners(forms, count)}
                     for batch in batches:
-                        say(f"{name}: batch {batch}, {count} thread{'s' * (count > 1)}")
+                        say(f"{forms.name}: batch {batch}, {count} thread{'s' * (count > 1)}")
                         times = _times(functions, pairs, batch, repeats, seconds)
                         speeds[count] += [_PRODUCT_GFLOP / min(t.wall) for t in times[_PRODUCT]]
-                        place = {"model": name, "batch": batch, "threads": count}
+                        place = {"model": forms.name, "batch": batch, "threads": count}
                         result["rows"] += _rows(place, times, 1e-9 * flops * batch)
     result["peaks"] = [
         {"threads": count, "gflops": float(np.median(speeds[count]))} for count in threads

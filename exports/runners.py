@@ -3,7 +3,6 @@
 import contextlib
 import io
 import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +19,14 @@ from kpairs.errors import unknown
 from kpairs.exports.export import export_model
 from kpairs.exports.int8 import write_int8
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.torch_files import quiet
 from kpairs.initialization import initialize
 from kpairs.training import Run
 from kpairs.training.models import load_round
 
 RUNNERS = {
     "onnx": "the exported file by PairModel, without its checks of the images",
-    "onnx_checked": "the same by PairModel.predict, as a user calls it",
+    "onnx_checked": "the same by PairModel.predict; more than 512 pairs run on all cores",
     "onnx_whole": "the same file by onnxruntime alone, the whole batch in one call",
     "int8": "the exported file quantised to 8 bits, as onnx",
     "stock": "the file of Keras' model.export(format='onnx'), by onnxruntime alone",
@@ -132,7 +132,8 @@ def runners(subject, threads):
     if subject.model is None:
         return made
     model = subject.model
-    made["torchscript"] = _on_tensors(torch.jit.load(files["torchscript"]))
+    with quiet():
+        made["torchscript"] = _on_tensors(torch.jit.load(files["torchscript"]))
     made["eager"] = _on_tensors(lambda *pair: model(_by_name(*pair), training=False))
     if subject.arch in NETWORKS:
         network = NETWORKS[subject.arch]().eval()
@@ -147,8 +148,7 @@ def runners(subject, threads):
 def _stock_file(model, path):
     blank = np.zeros((1, SIDE, SIDE, 1), np.float32)
     model.predict(_by_name(blank, blank), verbose=0)  # the exporter wants a model that was called
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
         model.export(path, format="onnx", verbose=False)
     return path
 
