@@ -1,16 +1,22 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from idx_writer import write_idx
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from kpairs.data import Digits, load_digits
 from kpairs.recipes import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
+
+
+# torch builds its table of ONNX operators anew in each export, a fifth of the time; one is enough.
+ONNXRegistry.from_torchlib = cache(ONNXRegistry.from_torchlib)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,9 @@ def exported(tmp_path_factory, mnist):
             rng = np.random.default_rng(7)
             model = build(name)
             initialize(model, "torch", rng)
-            count = 1000 if ARCHS[name].report == "haidinger" else 130
+            # Report 001's at every batch size that an export is checked at; of the others few pairs
+            # tell as much, and the torch formats take a call per batch.
+            count = 130 if ARCHS[name].report == "haidinger" else 20
             pairs = draw_pairs(mnist["test"], count, rng)
             exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
             made[name] = model, exports, pairs
@@ -50,9 +52,11 @@ def exported(tmp_path_factory, mnist):
 
 
 @pytest.mark.parametrize("name", sorted(ARCHS))
-def test_every_format_equals_keras(name, exported):
+def test_every_format_equals_keras(name, exported, mnist, rng):
     """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
-    model, exports, pairs = exported(name)
+    model, exports, checked = exported(name)
+    count = 1000 if ARCHS[name].report == "haidinger" else 130
+    pairs = draw_pairs(mnist["test"], count, rng)
     file = exports[0].path
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -73,7 +77,8 @@ def test_every_format_equals_keras(name, exported):
     for export in exports:  # each file was loaded again and compared when it was written
         assert list(export.parity.max_difference) == names
         assert max(export.parity.max_difference.values()) <= 1e-5
-        assert (export.parity.pairs, export.parity.batches) == (len(pairs), (1, 2, 7, 128))
+        assert export.parity.pairs == len(checked)
+        assert export.parity.batches == (1, 2, 7, min(128, len(checked)))
         data = export.path.read_bytes()
         assert hashlib.sha256(data).hexdigest() == export.description["sha256"]
         assert b"site-packages" not in data  # no source lines and paths of this machine
@@ -109,6 +114,7 @@ def _assert_no_leftovers(name, graph):
     assert kinds["MaxPool"] == layers["MaxPooling2D"]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
 @pytest.mark.parametrize("name", ["simple", "auxws", "final_model"])
 def test_a_stranger_finds_the_names_in_torch_files(name, exported, rng):
     """With torch alone: the outputs' order stands in an extra file."""
@@ -214,7 +220,7 @@ def test_a_file_that_disagrees_is_not_written(name, exported, tmp_path, monkeypa
 def test_one_file_that_disagrees_stops_all(exported, tmp_path, monkeypatch):
     model, _, pairs = exported("auxws")
     monkeypatch.setattr(
-        "kpairs.exports.torch_files.TorchModel.predict",
+        "kpairs.exports.torch_files.TorchModel.run",
         lambda self, left, right: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
     )
     with pytest.raises(ParityError):
