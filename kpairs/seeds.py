@@ -8,6 +8,7 @@ training that stopped goes on as if it had not.
 import numpy as np
 
 _PURPOSES = ("pairs", "augmentation", "initialization", "fit", "order", "folds")
+_PURPOSES += ("pairing", "distortion")
 
 
 def _sequence(seed, round_number, purpose, epoch):

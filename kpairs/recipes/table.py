@@ -131,6 +131,26 @@ _register(_ALTUNINA, "auxnet1", widths=(32, 64, 128, 128))
 _register(_ALTUNINA, "auxnet2", widths=(32, 32, 64, 256))
 _register(_ALTUNINA, "auxnet3", widths=(16, 64, 128, 128))
 
+# Ours: chosen by cross-validation on training pairs alone, see docs/posterior.md.
+_POSTERIOR = Recipe(
+    arch="posterior",
+    source="kpairs, docs/posterior.md",
+    loss_weights=_weights(0.5, 1.0),
+    pairing="renewed",
+    distortion="elastic",
+    epochs=80,
+    batch_size=50,
+    optimizer="adamw",
+    learning_rate=6e-3,
+    schedule="one_cycle",
+    optimizer_options=OPTIMIZERS["adamw"],
+    widths=(16, 16, 48, 48, 96),
+    dropout=0.15,
+    initialization="keras",
+)
+_register(_POSTERIOR, "posterior")
+_register(_POSTERIOR, "posterior_s", widths=(12, 12, 24, 24, 44), dropout=0.1)
+
 
 def recipe_of(arch):
     """The recipe that an architecture's report trained it with.

@@ -77,3 +77,36 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
                 f"number. Try a learning rate below {self.learning_rate:g}, smaller weights or L2"
             )
+
+
+class Averaging(keras.callbacks.Callback):
+    """Keeps a moving average of a model's variables, which the model ends with.
+
+    After each epoch `average = decay * average + (1 - decay) * value`, batch-norm statistics
+    included; it begins with the values after the first epoch. Epochs train, and are evaluated, by
+    the plain values.
+
+    Args:
+        model: a built Keras model.
+        decay: share of the past, 0 to 1.
+
+    Attributes:
+        variables: the averages, in the order of `model.variables`.
+    """
+
+    def __init__(self, model, decay):
+        super().__init__()
+        self.decay = decay
+        self.variables = [keras.Variable(v, dtype=v.dtype, trainable=False) for v in model.variables]
+
+    def on_epoch_end(self, epoch, logs=None):
+        decay = self.decay if epoch else 0.0
+        for average, variable in zip(self.variables, self.model.variables, strict=True):
+            if keras.backend.is_float_dtype(variable.dtype):
+                average.assign(decay * average + (1 - decay) * variable)
+            else:  # seed states
+                average.assign(variable)
+
+    def on_train_end(self, logs=None):
+        for average, variable in zip(self.variables, self.model.variables, strict=True):
+            variable.assign(average)
