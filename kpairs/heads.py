@@ -69,7 +69,7 @@ class PosteriorComparison(keras.layers.Layer):
     def _logarithms(self, x):
         if self.digits == "logits":
             return ops.log_softmax(x, axis=-1)
-        return ops.log(ops.maximum(x, _LEAST))
+        return ops.log(ops.clip(x, _LEAST, 1.0))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0][0], 1 if self.output_kind == "sigmoid" else 2)

@@ -42,9 +42,8 @@ def study(tiny):
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_settings_are_the_reported_ones(study):
     """Each reported number of a study's tables has exactly one setting, and the other way round."""
-    numbers = [
-        r for r in reported(study.report) if r.table in study.tables and r.metric in study.metrics
-    ]
+    stated = reported(study.report) if study.report in REPORTS else []
+    numbers = [r for r in stated if r.table in study.tables and r.metric in study.metrics]
     settings = [(s.recipe.arch, s.setting) for s in study.settings]
     assert len(set(settings)) == len(settings)
     if study.tables:

@@ -29,6 +29,7 @@ _WIDEST = 65536
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
 # Fields that recipes written before did not have.
 _LATER = ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head")
+_LATER += ("validate_every",)
 REPORTED_EPOCHS = ("last", "best")
 
 
@@ -132,6 +133,12 @@ class Recipe:
         "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=_MOST
     )
     seed: int = _field("seed of every random draw", 0, minimum=0)
+    validate_every: int = _field(
+        "epochs from one evaluation on the test pairs to the next; the last always has one",
+        1,
+        minimum=1,
+        maximum=_MOST,
+    )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 

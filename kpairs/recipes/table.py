@@ -144,9 +144,11 @@ _POSTERIOR = Recipe(
     learning_rate=6e-3,
     schedule="one_cycle",
     optimizer_options=OPTIMIZERS["adamw"],
-    widths=(16, 16, 48, 48, 96),
+    widths=(16, 16, 48, 48, 128),
     dropout=0.15,
     initialization="keras",
+    averaging=0.9,
+    validate_every=10,
 )
 _register(_POSTERIOR, "posterior")
 _register(_POSTERIOR, "posterior_s", widths=(12, 12, 24, 24, 44), dropout=0.1)

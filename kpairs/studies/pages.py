@@ -1,4 +1,4 @@
-"""A page per report, and one across them: Markdown and self-contained HTML, from studies' rows."""
+"""A page per report, one across them, one of our own: Markdown and self-contained HTML."""
 
 import io
 import statistics
@@ -17,6 +17,7 @@ from kpairs.results import reported
 from kpairs.studies import figures
 from kpairs.studies.catalogue import STUDIES, count_parameters
 from kpairs.studies.effects import NOTES, effects_of
+from kpairs.studies.ours_page import posterior_page
 from kpairs.studies.results import compare, name_of, read_csv
 
 RULE = (
@@ -51,7 +52,7 @@ def write_pages(rows_folder, out, reports=None):
     Args:
         rows_folder: of the CSVs that `kpairs study` leaves.
         out: folder of the pages; figures go into `figures/` in it.
-        reports: keys of `REPORTS`; default all, and the page across them.
+        reports: keys of `REPORTS`; default all, the page across them and that of our own.
 
     Returns:
         The files written.
@@ -59,24 +60,25 @@ def write_pages(rows_folder, out, reports=None):
     Raises:
         InputError: a CSV that cannot be read.
     """
-    rows, curves = _read(Path(rows_folder))
+    rows, curves, wrong = _read(Path(rows_folder))
     pages = {key: _report_page(key, rows, curves) for key in reports or REPORTS}
     if reports is None:
-        pages["across"] = _across_page(rows)
+        pages["reports"] = _across_page(rows)
+        pages["posterior"] = posterior_page(rows, curves, wrong, _points(rows)[0], _table)
     written = []
     for name, (text, drawn) in pages.items():
-        title = REPORTS[name].number + "-" + name if name in REPORTS else "reports"
+        title = REPORTS[name].number + "-" + name if name in REPORTS else name
         written += _write(Path(out), title, text, drawn)
     return written
 
 
 def _read(folder):
-    rows, curves = {}, {}
+    rows, curves, wrong = {}, {}, {}
     for name in STUDIES:
-        for kept, suffix in ((rows, ""), (curves, "-curves")):
+        for kept, suffix in ((rows, ""), (curves, "-curves"), (wrong, "-wrong")):
             file = folder / f"{name}{suffix}.csv"
             kept[name] = read_csv(file) if file.is_file() else []
-    return rows, curves
+    return rows, curves, wrong
 
 
 def _write(out, name, text, drawn):

@@ -14,7 +14,7 @@ class HistoryFile(keras.callbacks.Callback):
 
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
-    epoch with dropout on.
+    epoch with dropout on, test values NaN after an epoch that was not followed by an evaluation.
 
     Args:
         path: the file.
@@ -32,7 +32,8 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
-        test = {f"test_{k[4:]}": v for k, v in logs.items() if k.startswith("val_")}
+        names = [name.removeprefix("train_") for name in train]
+        test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
         row = {"epoch": epoch + 1, **train, **test}
         if self.rows and set(row) != set(self.rows[0]):
             raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
@@ -97,7 +98,9 @@ class Averaging(keras.callbacks.Callback):
     def __init__(self, model, decay):
         super().__init__()
         self.decay = decay
-        self.variables = [keras.Variable(v, dtype=v.dtype, trainable=False) for v in model.variables]
+        self.variables = [
+            keras.Variable(v, dtype=v.dtype, trainable=False) for v in model.variables
+        ]
 
     def on_epoch_end(self, epoch, logs=None):
         decay = self.decay if epoch else 0.0

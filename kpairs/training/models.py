@@ -151,8 +151,16 @@ def load_round(run, number, classes):
     Raises:
         InputError: no such round, or a file that does not hold this architecture's weights.
     """
-    file, recipe = run.model_file(number), run.recipe
     rescaling = run.row(number)["rescaling"]
+    return load_weights(run.recipe, classes, rescaling, run.model_file(number))
+
+
+def load_weights(recipe, classes, rescaling, file):
+    """A recipe's model with the weights of a .keras file.
+
+    Raises:
+        InputError: a file that does not hold this architecture's weights.
+    """
     model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
     try:
         model.load_weights(file)
