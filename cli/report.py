@@ -22,7 +22,8 @@ import click
 def report(name, rows, out):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.
 
-    NAME is a report's key, such as haidinger; without it all five, and one across them.
+    NAME is a report's key, such as haidinger; without it all five, one across them and one of
+    kpairs' own architecture.
 
     \b
     kpairs report

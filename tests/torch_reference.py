@@ -497,15 +497,15 @@ class Posterior(nn.Module):
             BatchNorm(second),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Conv2d(second, third, 3, padding=1, bias=False),
+            nn.Conv2d(second, third, 3, bias=False),  # 4x4
             BatchNorm(third),
             nn.ReLU(),
             nn.Conv2d(third, fourth, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),  # 3x3
+            nn.MaxPool2d(2),  # 2x2
             BatchNorm(fourth),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Conv2d(fourth, last, 3, bias=False),  # 1x1
+            nn.Conv2d(fourth, last, 2, bias=False),  # 1x1
             BatchNorm(last),
             nn.ReLU(),
             nn.Flatten(),
@@ -567,8 +567,8 @@ REFERENCES = {
     "auxnet2": AuxNet2,
     "auxnet3": AuxNet3,
     # Our own
-    "posterior": lambda widths=(16, 16, 48, 48, 128), dropout=0.15: Posterior(widths, dropout),
-    "posterior_s": lambda widths=(12, 12, 24, 24, 44), dropout=0.1: Posterior(widths, dropout),
+    "posterior": lambda widths=(16, 16, 64, 64, 112), dropout=0.08: Posterior(widths, dropout),
+    "posterior_s": lambda widths=(12, 12, 28, 28, 64), dropout=0.03: Posterior(widths, dropout),
 }
 
 

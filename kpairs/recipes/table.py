@@ -144,14 +144,14 @@ _POSTERIOR = Recipe(
     learning_rate=6e-3,
     schedule="one_cycle",
     optimizer_options=OPTIMIZERS["adamw"],
-    widths=(16, 16, 48, 48, 128),
-    dropout=0.15,
+    widths=(16, 16, 64, 64, 112),
+    dropout=0.08,
     initialization="keras",
     averaging=0.9,
     validate_every=10,
 )
 _register(_POSTERIOR, "posterior")
-_register(_POSTERIOR, "posterior_s", widths=(12, 12, 24, 24, 44), dropout=0.1)
+_register(_POSTERIOR, "posterior_s", widths=(12, 12, 28, 28, 64), dropout=0.03)
 
 
 def recipe_of(arch):

@@ -16,8 +16,19 @@ def _study(name, title, settings, rounds, curves=False, note=""):
     return Study(name, REPORT, (), title, tuple(settings), rounds, (), kept, note)
 
 
-def _tried(setting, base=_POSTERIOR, **changes):
-    return Setting(replace(base, seed=_SELECTION_SEED, **changes), setting, folds=4)
+# Where the selection began.
+_FIRST = replace(
+    _POSTERIOR,
+    seed=_SELECTION_SEED,
+    widths=(16, 16, 48, 48, 128),
+    dropout=0.15,
+    averaging=0.0,
+)
+_WIDE = (16, 16, 64, 64, 112)
+
+
+def _tried(setting, **changes):
+    return Setting(replace(_FIRST, **changes), setting, folds=4)
 
 
 def _without(setting, **changes):
@@ -32,13 +43,13 @@ SELECTION = _study(
     "posterior-selection",
     "How it was chosen: cross-validation on training pairs",
     [
-        _tried("16-16-64-64-112, dropout 0.08", widths=(16, 16, 64, 64, 112), dropout=0.08),
-        _tried("16-16-64-64-112, dropout 0.05", widths=(16, 16, 64, 64, 112), dropout=0.05),
         _tried("16-16-48-48-128"),
-        _tried("16-16-64-64-112", widths=(16, 16, 64, 64, 112)),
-        _tried("dropout 0.08", dropout=0.08),
         _tried("batch 25, 60 epochs", batch_size=25, epochs=60),
-        _tried("120 epochs", epochs=120),
+        _tried("dropout 0.08", dropout=0.08),
+        _tried("16-16-64-64-112", widths=_WIDE),
+        _tried("16-16-64-64-112, dropout 0.05", widths=_WIDE, dropout=0.05),
+        _tried("16-16-64-64-112, dropout 0.08", widths=_WIDE, dropout=0.08),
+        _tried("the same, weights averaged", widths=_WIDE, dropout=0.08, averaging=0.9),
     ],
     4,
     curves=True,

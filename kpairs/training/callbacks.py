@@ -98,9 +98,9 @@ class Averaging(keras.callbacks.Callback):
     def __init__(self, model, decay):
         super().__init__()
         self.decay = decay
-        self.variables = [
-            keras.Variable(v, dtype=v.dtype, trainable=False) for v in model.variables
-        ]
+        # Copies: a variable made from another may share its memory.
+        values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
 
     def on_epoch_end(self, epoch, logs=None):
         decay = self.decay if epoch else 0.0

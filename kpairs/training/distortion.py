@@ -86,4 +86,4 @@ def _cell(places, side):
     """The pixel before each place in an image padded by one, and how far behind it the place is."""
     places = np.clip(places + 1, 0, side + 1)
     before = np.minimum(np.floor(places), side)
-    return before.astype(np.int32), places - before
+    return before.astype(np.int32), ops.convert_to_tensor(places - before)
