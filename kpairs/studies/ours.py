@@ -49,7 +49,6 @@ SELECTION = _study(
         _tried("16-16-64-64-112", widths=_WIDE),
         _tried("16-16-64-64-112, dropout 0.05", widths=_WIDE, dropout=0.05),
         _tried("16-16-64-64-112, dropout 0.08", widths=_WIDE, dropout=0.08),
-        _tried("the same, weights averaged", widths=_WIDE, dropout=0.08, averaging=0.9),
     ],
     4,
     curves=True,
