@@ -73,7 +73,10 @@ def has_batch_norm(name):
 def parity_recipe(name):
     """Adam's and Adadelta's epsilon are raised, because at 1e-8 they make whole steps of gradients
     that are nothing but rounding."""
-    recipe = without_dropout(name, schedule="constant")
+    recipe = without_dropout(name)
+    if recipe.schedule == "one_cycle":  # its highest rate is no rate to stay at
+        rate = recipe.learning_rate / 10
+        recipe = replace(recipe, schedule="constant", learning_rate=rate)
     return replace(recipe, optimizer_options={**recipe.optimizer_options, "epsilon": 1e-3})
 
 

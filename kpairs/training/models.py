@@ -135,7 +135,8 @@ def save_model(model, recipe, classes, rescaling, path):
     """Write a trained model as a .keras file, atomically.
 
     The file holds the network without its training configuration, so that
-    `keras.saving.load_model` opens it anywhere, without kpairs.
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
+    `kpairs.heads` is imported.
     """
     bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
     bare.set_weights(model.get_weights())
