@@ -17,6 +17,10 @@ from kpairs.errors import UsageError
 from kpairs.heads import PosteriorComparison
 from kpairs.outputs import probabilities
 from kpairs.recipes import RECIPES
+from kpairs.studies.mistakes import to_image
+from kpairs.studies.results import collect, read_csv
+from kpairs.studies.run import run_jobs
+from kpairs.studies.study import Setting, Study
 from kpairs.training.batches import Batches, paired_anew, renewal
 from kpairs.training.callbacks import Averaging
 from kpairs.training.distortion import distort
@@ -262,3 +266,18 @@ def test_label_smoothing_is_torchs(kind, rng):
     assert float(loss_of(kind, True, 0.1)(digits, given_)) == pytest.approx(
         float(expected), rel=1e-4
     )
+
+
+def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
+    settings = (Setting(tiny("posterior_s", epochs=3, validate_every=2)),)
+    study = Study("own", "kpairs", (), "Own", settings, 1, (), ("posterior_s",))
+    list(run_jobs(study.jobs(), tmp_path))
+    (row,) = collect(study, tmp_path)
+    wrong = read_csv(tmp_path / "own-wrong.csv")
+    assert len(wrong) == pytest.approx(row["test_error_pct"] / 100 * 30)
+    for pair in wrong:
+        assert 0.5 <= pair["probability"] <= 1
+        for side in ("left", "right"):
+            assert to_image(pair[side]).shape == (14, 14)
+            assert to_image(pair[side]).max() > 0.2
+    assert [c["epoch"] for c in read_csv(tmp_path / "own-curves.csv")] == [2, 3]

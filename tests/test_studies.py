@@ -89,6 +89,15 @@ def test_a_jobs_name_is_what_its_result_depends_on(tiny):
     assert len({job.id, *(other.id for other in others)}) == 1 + len(others)
 
 
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_committed_rows_are_of_jobs_that_exist(study):
+    """A recipe's new field must not change the name of what was trained before."""
+    file = DOCS / "studies" / f"{study.name}.csv"
+    rows = read_csv(file) if file.is_file() else []
+    jobs = {(job.id, job.recipe.arch, job.setting, job.number) for job in study.jobs()}
+    assert {(r["job"], r["arch"], r["setting"], r["round"]) for r in rows} <= jobs
+
+
 def test_names_of_studies():
     assert [s.name for s in studies_of("kong-table-1")] == ["kong-table-1"]
     assert [s.report for s in studies_of("kong")] == ["kong"] * 4

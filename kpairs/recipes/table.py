@@ -131,7 +131,7 @@ _register(_ALTUNINA, "auxnet1", widths=(32, 64, 128, 128))
 _register(_ALTUNINA, "auxnet2", widths=(32, 32, 64, 256))
 _register(_ALTUNINA, "auxnet3", widths=(16, 64, 128, 128))
 
-# Ours: chosen by cross-validation on training pairs alone, see docs/posterior.md.
+# Ours. docs/posterior.md says what cross-validation on training pairs chose, and what it did not.
 _POSTERIOR = Recipe(
     arch="posterior",
     source="kpairs, docs/posterior.md",
