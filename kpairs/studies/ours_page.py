@@ -114,6 +114,10 @@ def interval(values):
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
+def _range(low, high, form):
+    return "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
+
+
 def _protocol(study, rows):
     counts = [len(_errors(rows, s.name)) for s in study.settings]
     kind = "folds" if study.settings[0].folds else "rounds"
@@ -142,7 +146,7 @@ def _result(rows, curves, table):
                 f"{_parameters(setting.recipe):,}",
                 len(values),
                 _text(values),
-                f"{low:.2f} to {high:.2f}",
+                _range(low, high, ".2f"),
                 _text(_errors(rows, setting.name, "test_digit_error_pct").values()),
                 f"{target}: {_verdict(mean, high, target)}",
                 f"{seconds:.0f}",
@@ -166,7 +170,7 @@ def _result(rows, curves, table):
 def _verdict(mean, high, target):
     if mean > target:
         return "not reached"
-    return "reached" if high <= target else "reached by the mean, not by the whole interval"
+    return "reached" if not high > target else "reached by the mean, not by the whole interval"
 
 
 def _parameters(recipe):
@@ -228,7 +232,7 @@ def _ablation(rows, curves, table):
         low, high = interval(differences)
         mean = statistics.fmean(differences)
         values = [errors[n] for n in common]
-        body.append([name, _text(values), f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"])
+        body.append([name, _text(values), f"{mean:+.2f}", _range(low, high, "+.2f")])
         bars.append((name, mean, low, high))
     text = f"## {ABLATION.title}\n\n{_protocol(ABLATION, mine)}"
     if not body:
@@ -261,7 +265,7 @@ def _head(rows, table):
                     _text([own[n] for n in common]),
                     _text([exact[n] for n in common]),
                     f"{statistics.fmean(differences):+.2f}",
-                    f"{low:+.2f} to {high:+.2f}",
+                    _range(low, high, "+.2f"),
                 ]
             )
     text = f"## {HEAD.title}\n\n{_protocol(HEAD, rows[HEAD.name])}"
