@@ -84,11 +84,13 @@ def _show(name, plot, as_json):
     recipe = recipe_of(name)
     from kpairs.archs import ARCHS, build
     from kpairs.graphs import draw_graph, layer_rows
+    from kpairs.reports import REPORTS
     from kpairs.results import reported
 
     model, architecture = build(name), ARCHS[name]
     row, layers = _row(name, model), layer_rows(model)
-    numbers = [r for r in reported(architecture.report) if r.arch == name]
+    stated = reported(architecture.report) if architecture.report in REPORTS else []
+    numbers = [r for r in stated if r.arch == name]
     own = "-".join(map(str, recipe.widths or ()))  # of many sizes, those of the recipe come first
     numbers.sort(key=lambda r: r.table == "Figure 1" and not r.setting.endswith(f" {own}"))
     if plot:
@@ -115,7 +117,8 @@ def _show(name, plot, as_json):
     for r in numbers[:_MOST_REPORTED]:
         rounds = str(r.rounds or "")
         claims.add_row(r.table, r.setting, r.metric, plus_minus(r.mean, r.std), rounds, r.note)
-    out.print(claims)
+    if numbers:
+        out.print(claims)
     if len(numbers) > _MOST_REPORTED:
         out.print(f"and {len(numbers) - _MOST_REPORTED} more, which --json lists")
     if row["agrees"] is False:

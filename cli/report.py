@@ -22,8 +22,8 @@ import click
 def report(name, rows, out):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.
 
-    NAME is a report's key, such as haidinger; without it all five, and one across them. With
-    chassagne comes the page of the mini framework.
+    NAME is a report's key, such as haidinger; without it all five, one across them and one of
+    kpairs' own architecture. With chassagne comes the page of the mini framework.
 
     \b
     kpairs report

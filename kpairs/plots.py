@@ -152,6 +152,8 @@ def _stack(histories, column):
 
 
 def _band(axis, epochs, values, label, color, style):
+    evaluated = ~np.isnan(values).any(axis=0)
+    epochs, values = np.array(epochs)[evaluated], values[:, evaluated]
     mean = values.mean(axis=0)
     axis.plot(epochs, mean, style, color=color, label=label, marker="." if len(mean) == 1 else None)
     if len(values) > 1:

@@ -10,6 +10,7 @@ import keras
 
 from kpairs.data.images import SIDE
 from kpairs.errors import KpairsError, UsageError, unknown
+from kpairs.heads import PosteriorComparison
 from kpairs.outputs import OUTPUT_KINDS
 
 ARCHS: dict[str, "Architecture"] = {}
@@ -71,13 +72,15 @@ def arch(*, report, source, outputs):
     return register
 
 
-def build(name, classes=10, rescaling=None, **options):
+def build(name, classes=10, rescaling=None, head="own", **options):
     """Build the Keras model of a registered architecture.
 
     Args:
         name: a key of `ARCHS`.
         classes: number of ranks, the width of each digit output.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
+        head: "own", or "posterior" for `kpairs.heads.PosteriorComparison` on the digit outputs in
+            place of the architecture's own comparison, whose layers are then left out.
         **options: the architecture's own arguments, such as `dropout`.
 
     Returns:
@@ -87,12 +90,13 @@ def build(name, classes=10, rescaling=None, **options):
         `right_digit` (batch, classes).
 
     Raises:
-        UsageError: an unknown architecture or argument.
+        UsageError: an unknown architecture, head or argument, or an architecture without digit
+            outputs for the posterior head.
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, options)
+        return _build(ARCHS[name], classes, rescaling, head, options)
 
 
 @contextmanager
@@ -108,7 +112,7 @@ def conventions():
         keras.config.set_floatx(before[1])
 
 
-def _build(architecture, classes, rescaling, options):
+def _build(architecture, classes, rescaling, head, options):
     name = architecture.name
     if excess := set(options) - set(architecture.options):
         expected = ", ".join(architecture.options)
@@ -124,7 +128,22 @@ def _build(architecture, classes, rescaling, options):
         raise KpairsError(
             f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"
         )
+    if head != "own":
+        results["comparison"] = _posterior(architecture, head, results)
     return keras.Model({"left": left, "right": right}, results, name=name)
+
+
+def _posterior(architecture, head, results):
+    """The comparison from the digit outputs, of the kind that the architecture's own one is."""
+    if head != "posterior":
+        raise unknown("head", head, ("own", "posterior"))
+    if "left_digit" not in results:
+        raise UsageError(
+            f"head posterior reads digit outputs; {architecture.name} has only a comparison"
+        )
+    kinds = architecture.outputs
+    layer = PosteriorComparison(kinds["left_digit"], kinds["comparison"])
+    return layer([results["left_digit"], results["right_digit"]])
 
 
 def trainable_parameters(model):

@@ -7,11 +7,13 @@ training that stopped goes on as if it had not.
 
 import numpy as np
 
-_PURPOSES = ("pairs", "augmentation", "initialization", "fit", "order", "folds", "points")
+_NAMES = ("pairs", "augmentation", "initialization", "fit", "order", "folds", "pairing")
+_PURPOSES = {name: number for number, name in enumerate((*_NAMES, "distortion"))}
+_PURPOSES["points"] = _PURPOSES["pairing"]  # of the mini framework's disc, which pairs no images
 
 
 def _sequence(seed, round_number, purpose, epoch):
-    key = (round_number, _PURPOSES.index(purpose), *(() if epoch is None else (epoch,)))
+    key = (round_number, _PURPOSES[purpose], *(() if epoch is None else (epoch,)))
     return np.random.SeedSequence(seed, spawn_key=key)
 
 

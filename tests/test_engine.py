@@ -17,6 +17,7 @@ from kpairs.training.environment import compute
 from kpairs.training.losses import loss_of
 from kpairs.training.lowering import _dropout, trace
 from kpairs.training.models import build_round
+from kpairs.training.schedule import OneCycle
 
 STEPS = 50
 
@@ -73,6 +74,9 @@ def parity_recipe(name):
     """Adam's and Adadelta's epsilon are raised, because at 1e-8 they make whole steps of gradients
     that are nothing but rounding."""
     recipe = without_dropout(name)
+    if recipe.schedule == "one_cycle":  # its highest rate is no rate to stay at
+        rate = recipe.learning_rate / 10
+        recipe = replace(recipe, schedule="constant", learning_rate=rate)
     return replace(recipe, optimizer_options={**recipe.optimizer_options, "epsilon": 1e-3})
 
 
@@ -149,6 +153,7 @@ class Halve(keras.callbacks.Callback):
         keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
         keras.optimizers.AdamW(0.003, weight_decay=0.1),
         keras.optimizers.RMSprop(0.001),
+        keras.optimizers.Adam(OneCycle(0.01, 20)),
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 30), clipvalue=0.01),
     ],
     ids=lambda optimizer: optimizer.name,

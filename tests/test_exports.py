@@ -221,7 +221,7 @@ def test_one_file_that_disagrees_stops_all(exported, tmp_path, monkeypatch):
     model, _, pairs = exported("auxws")
     monkeypatch.setattr(
         "kpairs.exports.torch_files.TorchModel.run",
-        lambda self, left, right: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
+        lambda self, left, right, chunk: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
     )
     with pytest.raises(ParityError):
         export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x", ("onnx", "torchscript"))

@@ -67,8 +67,13 @@ def test_what_only_some_recipes_have():
         haidinger = "haidinger" in r.source
         assert r.l2 == (2.5e-5 if haidinger else 0)
         assert r.augmentation == ("shifts_and_swap" if haidinger else "none")
-        assert r.optimizer_options == (
-            ADAM if r.optimizer == "adam" else {"rho": 0.9, "epsilon": 1e-6}
+        assert (
+            r.optimizer_options
+            == {
+                "adam": ADAM,
+                "adamw": {**ADAM, "weight_decay": 0.01},
+                "adadelta": {"rho": 0.9, "epsilon": 1e-6},
+            }[r.optimizer]
         )
         assert r.probabilities_as_logits == ("piguet" in r.source or name.startswith("wsal"))
         assert r.reported_epoch == ("best" if "altunina" in r.source else "last")

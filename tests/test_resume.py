@@ -55,9 +55,9 @@ def interrupted(monkeypatch, recipe, out, number, epoch, **named):
 
 
 @pytest.mark.parametrize("engine", ["auto", "keras"])
-@pytest.mark.parametrize("name", ["auxws", "wsal_bd"])
+@pytest.mark.parametrize("name", ["auxws", "wsal_bd", "posterior_s"])
 def test_a_resumed_run_ends_as_if_never_stopped(name, engine, tiny, workplace, monkeypatch):
-    """Dropout, batch norm, shuffling, both optimizers: weights, state and history bit for bit."""
+    """Dropout, batch norm, shuffling, distortion, weight averages: all bit for bit."""
     recipe = tiny(name, rounds=2, epochs=3, batch_size=15)
     whole = train(recipe, "whole", engine=engine)
     run = interrupted(monkeypatch, recipe, "run", 2, 1, engine=engine)

@@ -479,6 +479,48 @@ class AuxNet3(nn.Module):
         return named(self.comparison(torch.cat(features, dim=1)), digits)
 
 
+# Our own
+
+
+class Posterior(nn.Module):
+    """docs/posterior.md: five convolutions, and the comparison from the digits' probabilities."""
+
+    def __init__(self, widths, dropout):
+        super().__init__()
+        first, second, third, fourth, last = widths
+        self.tower = nn.Sequential(
+            nn.Conv2d(1, first, 3, bias=False),  # 12x12
+            BatchNorm(first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),  # 6x6
+            BatchNorm(second),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(second, third, 3, bias=False),  # 4x4
+            BatchNorm(third),
+            nn.ReLU(),
+            nn.Conv2d(third, fourth, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),  # 2x2
+            BatchNorm(fourth),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(fourth, last, 2, bias=False),  # 1x1
+            BatchNorm(last),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(2 * dropout),
+            nn.Linear(last, 10),
+        )
+
+    def forward(self, left, right):
+        both = self.tower(torch.stack([left, right], 1).flatten(0, 1)).unflatten(0, (-1, 2))
+        p, q = both.softmax(-1).unbind(1)
+        ordered = (p * q.flip(-1).cumsum(-1).flip(-1)).sum(-1)  # sum over i of p_i * Q(j >= i)
+        reverse = (p[:, 1:] * q.cumsum(-1)[:, :-1]).sum(-1)
+        return named(torch.stack([reverse, ordered], -1).log(), both.unbind(1))
+
+
 REFERENCES = {
     # Report 000
     "c1l2": lambda: Probabilistic(c1l2, 1152, [20], shared=False),
@@ -524,6 +566,9 @@ REFERENCES = {
     "auxnet1": AuxNet1,
     "auxnet2": AuxNet2,
     "auxnet3": AuxNet3,
+    # Our own
+    "posterior": lambda widths=(16, 16, 64, 64, 112), dropout=0.08: Posterior(widths, dropout),
+    "posterior_s": lambda widths=(12, 12, 28, 28, 64), dropout=0.03: Posterior(widths, dropout),
 }
 
 
@@ -557,6 +602,7 @@ def copy_weights(model, reference):
             # From here on both are kernel (or gamma), bias (or beta), mean, variance.
             arrays = [torch.tensor(array) for array in source.get_weights()]
             tensors = [target.weight, target.bias, *target.buffers()]
+            tensors = [tensor for tensor in tensors if tensor is not None]
             if kind == "Conv2D":
                 arrays[0] = arrays[0].permute(3, 2, 0, 1)
             if kind == "Dense":

@@ -8,6 +8,10 @@ from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
 AUGMENTATIONS = ("none", "shifts_and_swap")
+PAIRINGS = ("drawn", "swapped", "renewed")
+DISTORTIONS = ("none", "affine", "elastic")
+SCHEDULES = ("constant", "one_cycle")
+HEADS = ("own", "posterior")
 INITIALIZATIONS = ("torch", "keras")
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
 # reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). Keras' Adam adds
@@ -15,6 +19,7 @@ INITIALIZATIONS = ("torch", "keras")
 # differently in the first steps.
 OPTIMIZERS = {
     "adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    "adamw": {"weight_decay": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
     "adadelta": {"rho": 0.9, "epsilon": 1e-6},
 }
 NORMALIZATIONS = ("none", "standardize", "raw")
@@ -22,6 +27,9 @@ _LARGEST = 1e30  # what float32 computes with; a larger number is a slip
 _MOST = 10**9
 _WIDEST = 65536
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
+# Fields that recipes written before did not have.
+_LATER = ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head")
+_LATER += ("validate_every",)
 REPORTED_EPOCHS = ("last", "best")
 
 
@@ -66,12 +74,36 @@ class Recipe:
     augmentation: str = _field(
         "shifts_and_swap: 9 one-pixel shifts x both orders", "none", choices=AUGMENTATIONS
     )
+    pairing: str = _field(
+        "drawn, or in each epoch anew: swapped (random sides), renewed (all images paired again)",
+        "drawn",
+        choices=PAIRINGS,
+    )
+    distortion: str = _field(
+        "random distortion of every image in each epoch: affine, or elastic (affine too)",
+        "none",
+        choices=DISTORTIONS,
+    )
     epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
     batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=_MOST)
     shuffle: bool = _field("draw a new order of the pairs in each epoch", True)
     optimizer: str = _field("optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = _field("learning rate", minimum=0.0)
+    schedule: str = _field(
+        "learning rate over the training: constant, or one_cycle up to it and down to 0",
+        "constant",
+        choices=SCHEDULES,
+    )
     optimizer_options: Mapping[str, float]
+    averaging: float = _field(
+        "decay per epoch of a moving average of the weights, which is the result; 0 for none",
+        0.0,
+        minimum=0.0,
+        maximum=0.999,
+    )
+    label_smoothing: float = _field(
+        "share of each digit's target spread over all digits", 0.0, minimum=0.0, maximum=0.999
+    )
     l2: float = _field("coupled L2 (torch's weight_decay) on every parameter", 0.0, minimum=0.0)
     widths: tuple[int, ...] | None = _field(
         "sizes of the architecture's layers: 32,32,64,256", None
@@ -80,6 +112,11 @@ class Recipe:
         "rate of the architecture's dropout layers", None, minimum=0.0, maximum=0.999
     )
     activation: str | None = _field("activation of the hidden layers", None, choices=ACTIVATIONS)
+    head: str = _field(
+        "what compares: the architecture's own head, or posterior (exactly from the digits)",
+        "own",
+        choices=HEADS,
+    )
     normalization: str = _field(
         "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
         "pairs' mean and deviation",
@@ -96,6 +133,12 @@ class Recipe:
         "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=_MOST
     )
     seed: int = _field("seed of every random draw", 0, minimum=0)
+    validate_every: int = _field(
+        "epochs from one evaluation on the test pairs to the next; the last always has one",
+        1,
+        minimum=1,
+        maximum=_MOST,
+    )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
@@ -120,7 +163,16 @@ class Recipe:
     def arch_options(self):
         """The architecture's own arguments that this recipe sets, as `kpairs.build` takes them."""
         names = ("widths", "dropout", "activation")
-        return {n: value for n in names if (value := getattr(self, n)) is not None}
+        options = {n: value for n in names if (value := getattr(self, n)) is not None}
+        return options if self.head == "own" else {**options, "head": self.head}
+
+    def identity(self):
+        """The recipe as a dict without the fields that came later and are at their defaults.
+
+        What is known by a hash of it (a study's trainings) keeps its name when fields are added.
+        """
+        later = {f.name: f.default for f in fields(self) if f.name in _LATER}
+        return {n: v for n, v in asdict(self).items() if n not in later or v != later[n]}
 
     def to_json(self):
         """The recipe as JSON text, which `from_json` reads back to an equal recipe."""

@@ -131,6 +131,28 @@ _register(_ALTUNINA, "auxnet1", widths=(32, 64, 128, 128))
 _register(_ALTUNINA, "auxnet2", widths=(32, 32, 64, 256))
 _register(_ALTUNINA, "auxnet3", widths=(16, 64, 128, 128))
 
+# Ours. docs/posterior.md says what cross-validation on training pairs chose, and what it did not.
+_POSTERIOR = Recipe(
+    arch="posterior",
+    source="kpairs, docs/posterior.md",
+    loss_weights=_weights(0.5, 1.0),
+    pairing="renewed",
+    distortion="elastic",
+    epochs=80,
+    batch_size=50,
+    optimizer="adamw",
+    learning_rate=6e-3,
+    schedule="one_cycle",
+    optimizer_options=OPTIMIZERS["adamw"],
+    widths=(16, 16, 64, 64, 112),
+    dropout=0.08,
+    initialization="keras",
+    averaging=0.9,
+    validate_every=10,
+)
+_register(_POSTERIOR, "posterior")
+_register(_POSTERIOR, "posterior_s", widths=(12, 12, 28, 28, 64), dropout=0.03)
+
 
 def recipe_of(arch):
     """The recipe that an architecture's report trained it with.

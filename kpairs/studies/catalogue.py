@@ -1,10 +1,11 @@
-"""Every study of the five reports, as data."""
+"""Every study of the five reports, as data, and our own."""
 
 from dataclasses import replace
 from itertools import product
 
 from kpairs.errors import unknown
 from kpairs.recipes import RECIPES
+from kpairs.studies.ours import OURS
 from kpairs.studies.study import Setting, Study
 
 STUDIES: dict[str, Study] = {}
@@ -228,6 +229,7 @@ _study(
     10,
     [],
 )
+STUDIES.update({study.name: study for study in OURS})
 
 
 def studies_of(name):

@@ -1,4 +1,4 @@
-"""A page per report, and one across them: Markdown and self-contained HTML, from studies' rows."""
+"""A page per report, one across them, one of our own: Markdown and self-contained HTML."""
 
 import statistics
 from collections import Counter
@@ -14,6 +14,7 @@ from kpairs.studies.catalogue import STUDIES, count_parameters
 from kpairs.studies.effects import NOTES, effects_of
 from kpairs.studies.mini import DISC, rows_of
 from kpairs.studies.mini_page import compare_mini, framework_table, mini_page
+from kpairs.studies.ours_page import posterior_page
 from kpairs.studies.results import compare, name_of, read_csv
 from kpairs.studies.writer import RULE, number, table, write_page
 
@@ -33,8 +34,8 @@ def write_pages(rows_folder, out, reports=None):
     Args:
         rows_folder: of the CSVs that `kpairs study` leaves.
         out: folder of the pages; figures go into `figures/` in it.
-        reports: keys of `REPORTS`; default all, and the page across them. With chassagne comes
-            the page of the mini framework.
+        reports: keys of `REPORTS`; default all, the page across them and that of our own. With
+            chassagne comes the page of the mini framework.
 
     Returns:
         The files written.
@@ -42,13 +43,14 @@ def write_pages(rows_folder, out, reports=None):
     Raises:
         InputError: a CSV that cannot be read.
     """
-    rows, curves = _read(Path(rows_folder))
+    rows, curves, wrong = _read(Path(rows_folder))
     mini = compare_mini(rows_folder)
     pages = {key: _report_page(key, rows, curves, mini) for key in reports or REPORTS}
     if "chassagne" in pages:
         pages["mini"] = mini_page(rows_folder)
     if reports is None:
         pages["reports"] = _across_page(rows, mini, len(rows_of(rows_folder, DISC)))
+        pages["posterior"] = posterior_page(rows, curves, wrong, _points(rows)[0])
     written = []
     for name, (text, drawn) in pages.items():
         title = f"{REPORTS[name].number}-{name}" if name in REPORTS else name
@@ -57,12 +59,12 @@ def write_pages(rows_folder, out, reports=None):
 
 
 def _read(folder):
-    rows, curves = {}, {}
+    rows, curves, wrong = {}, {}, {}
     for name in STUDIES:
-        for kept, suffix in ((rows, ""), (curves, "-curves")):
+        for kept, suffix in ((rows, ""), (curves, "-curves"), (wrong, "-wrong")):
             file = folder / f"{name}{suffix}.csv"
             kept[name] = read_csv(file) if file.is_file() else []
-    return rows, curves
+    return rows, curves, wrong
 
 
 def _report_page(key, rows, curves, mini):

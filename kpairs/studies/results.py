@@ -23,7 +23,7 @@ _METRICS = {
     "best_epoch_val_accuracy_pct": lambda row: 100 - row["best_epoch_error_pct"],
 }
 _TEXTS = (
-    *("job", "arch", "setting", "activation", "engine"),
+    *("job", "arch", "setting", "activation", "engine", "left", "right"),
     *("kpairs", "backend", "keras", "python", "hardware"),
 )
 
@@ -32,8 +32,9 @@ def collect(study, folder, rounds=None):
     """Gather a study's finished trainings and write them as CSV into the folder.
 
     `<study>.csv` has one row per training, `<study>-curves.csv` one per epoch of the settings
-    whose curves are kept. Rows that the files hold already stay, so that they can be carried to
-    a folder without the trainings.
+    whose curves are kept; `<study>-wrong.csv` one per wrongly ordered test pair of the first of
+    those settings, where the results name them. Rows that the files hold already stay, so that
+    they can be carried to a folder without the trainings.
 
     Args:
         study: the `Study`.
@@ -44,8 +45,8 @@ def collect(study, folder, rounds=None):
         The rows, in the order of settings and rounds; at most those of the rounds asked for.
     """
     folder = Path(folder)
-    files = folder / f"{study.name}.csv", folder / f"{study.name}-curves.csv"
-    rows, curves = (read_csv(f) if f.is_file() else [] for f in files)
+    files = [folder / f"{study.name}{part}.csv" for part in ("", "-curves", "-wrong")]
+    rows, curves, wrong = (read_csv(f) if f.is_file() else [] for f in files)
     known = {row["job"] for row in rows}
     jobs = study.jobs(rounds)
     for job in jobs:
@@ -54,8 +55,10 @@ def collect(study, folder, rounds=None):
             rows.append(job_row(job, result))
             if f"{job.recipe.arch} {job.setting}".strip() in study.curves:
                 curves += _curve(job, result)
+            if name_of(rows[-1]) in study.curves[:1]:
+                wrong += _wrong(job, result)
     order = {setting.name: i for i, setting in enumerate(study.settings)}
-    for kept, file in zip((rows, curves), files, strict=True):
+    for kept, file in zip((rows, curves, wrong), files, strict=True):
         kept.sort(key=lambda r: (order[name_of(r)], r["round"], r.get("epoch", 0)))
         if kept:
             write_rows(file, kept)
@@ -92,7 +95,13 @@ def _curve(job, result):
             },
         }
         for epoch in result["history"]
+        if not math.isnan(epoch["test_comparison_accuracy"])
     ]
+
+
+def _wrong(job, result):
+    known = {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
+    return [known | row for row in result.get("wrong", ())]
 
 
 def _losses(epoch, split):
@@ -183,7 +192,8 @@ class Comparison:
 def compare(study, rows):
     """Each reported number of a study beside the rows that stand for it."""
     comparisons = []
-    for number in reported(study.report):
+    numbers = reported(study.report) if study.tables else []
+    for number in numbers:
         if number.table not in study.tables or number.metric not in study.metrics:
             continue
         value = _METRICS[number.metric]

@@ -15,6 +15,7 @@ from kpairs.data import draw_pairs, load_digits
 from kpairs.data.pairs import PairSet
 from kpairs.errors import KpairsError
 from kpairs.files import write_json
+from kpairs.studies.mistakes import are_kept, wrong_pairs
 from kpairs.training.environment import compute, describe
 from kpairs.training.rounds import Round, draw_round, train_round_in_worker
 from kpairs.training.runs import read_history
@@ -160,11 +161,15 @@ def train_one(job_id, job, parent=None):
         parent: see `train_round_in_worker`.
 
     Returns:
-        The id, and a dict of the round's row and of its history per epoch.
+        The id, and a dict of the round's row, of its history per epoch and, for our own
+        architecture, of the pairs that it gets wrong.
     """
     if job.folder is None:
         with tempfile.TemporaryDirectory() as folder:
             return train_one(job_id, replace(job, folder=Path(folder)))
     row, said = train_round_in_worker(job, parent)
     history = read_history(job.folder / "history.csv")
-    return job_id, {"row": row, "history": history, "said": said}
+    result = {"row": row, "history": history, "said": said}
+    if are_kept(job.recipe):
+        result["wrong"] = wrong_pairs(job, row["rescaling"])
+    return job_id, result

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from kpairs.recipes import Recipe
 
@@ -94,6 +94,6 @@ class Job:
     @property
     def id(self):
         """Hash of all that the training's result depends on: the name of its folder."""
-        known = asdict(replace(self.recipe, rounds=1, reported_rounds=None, source=""))
+        known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
         known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,9 +1,12 @@
 """Pairs in batches, the same in every epoch's repetition whatever ran before."""
 
 import keras
+import numpy as np
 import torch
 
 from kpairs import seeds
+from kpairs.data.pairs import PairSet
+from kpairs.training.distortion import distort
 
 EVALUATION_BATCH = 1000
 
@@ -20,22 +23,28 @@ class Batches(torch.utils.data.DataLoader):
         device: torch device of the tensors; other backends copy them from "cpu".
         order: the function that gives an epoch's order of the pairs, `(epoch,) -> indices`;
             None for the order drawn.
+        renew: the function that gives an epoch's pairs, `(epoch,) -> PairSet` of as many; None
+            for the pairs drawn.
 
     Attributes:
         epoch: which epoch the next iteration is, from 0.
     """
 
-    def __init__(self, pairs, outputs, batch_size, device="cpu", order=None):
+    def __init__(self, pairs, outputs, batch_size, device="cpu", order=None, renew=None):
         super().__init__(range(len(pairs)), batch_size=batch_size)
-        device = device if keras.backend.backend() == "torch" else "cpu"
-        self._parts = [
-            {name: torch.from_numpy(array).to(device) for name, array in part.items()}
-            for part in (pairs.inputs(), pairs.targets(outputs))
+        self._device = device if keras.backend.backend() == "torch" else "cpu"
+        self._outputs = outputs
+        self._parts = self._tensors(pairs)
+        self._order, self._renew, self.epoch = order, renew, 0
+
+    def _tensors(self, pairs):
+        return [
+            {name: torch.from_numpy(array).to(self._device) for name, array in part.items()}
+            for part in (pairs.inputs(), pairs.targets(self._outputs))
         ]
-        self._order, self.epoch = order, 0
 
     def __iter__(self):
-        parts = self._parts
+        parts = self._parts if self._renew is None else self._tensors(self._renew(self.epoch))
         if self._order is not None:
             order = torch.from_numpy(self._order(self.epoch))
             parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
@@ -71,3 +80,46 @@ def shuffled(recipe, round_number, count):
     return lambda epoch: seeds.generator(recipe.seed, round_number, "order", epoch).permutation(
         count
     )
+
+
+def renewal(recipe, round_number, pairs):
+    """The `renew` of `Batches` for a recipe: pairs and images as it changes them in each epoch.
+
+    Epoch e's come from (seed, round, e) alone, so that a training that stopped sees the same.
+    None where the recipe changes nothing.
+    """
+    if recipe.pairing == "drawn" and recipe.distortion == "none":
+        return None
+
+    def renew(epoch):
+        rng = seeds.generator(recipe.seed, round_number, "pairing", epoch)
+        new = paired_anew(pairs, recipe.pairing, rng)
+        if recipe.distortion == "none":
+            return new
+        rng = seeds.generator(recipe.seed, round_number, "distortion", epoch)
+        both = distort(np.concatenate([new.left, new.right]), recipe.distortion, rng)
+        return PairSet(*np.split(both, 2), new.left_digit, new.right_digit)
+
+    return renew
+
+
+def paired_anew(pairs, pairing, rng):
+    """The same images in other pairs.
+
+    Args:
+        pairs: a `PairSet`.
+        pairing: "drawn" leaves them, "swapped" swaps each pair with probability 1/2, "renewed"
+            draws all pairs anew from their images.
+        rng: a `numpy.random.Generator`.
+    """
+    if pairing == "drawn":
+        return pairs
+    count = len(pairs)
+    if pairing == "renewed":
+        rows = rng.permutation(2 * count)
+    else:
+        first = np.arange(count) + count * rng.integers(0, 2, count)
+        rows = np.concatenate([first, (first + count) % (2 * count)])
+    images = np.concatenate([pairs.left, pairs.right])[rows]
+    digits = np.concatenate([pairs.left_digit, pairs.right_digit])[rows]
+    return PairSet(images[:count], images[count:], digits[:count], digits[count:])

@@ -14,7 +14,7 @@ class HistoryFile(keras.callbacks.Callback):
 
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
-    epoch with dropout on.
+    epoch with dropout on, test values NaN after an epoch that was not followed by an evaluation.
 
     Args:
         path: the file.
@@ -32,7 +32,8 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
-        test = {f"test_{k[4:]}": v for k, v in logs.items() if k.startswith("val_")}
+        names = [name.removeprefix("train_") for name in train]
+        test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
         row = {"epoch": epoch + 1, **train, **test}
         if self.rows and set(row) != set(self.rows[0]):
             raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
@@ -77,3 +78,38 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
                 f"number. Try a learning rate below {self.learning_rate:g}, smaller weights or L2"
             )
+
+
+class Averaging(keras.callbacks.Callback):
+    """Keeps a moving average of a model's variables, which the model ends with.
+
+    After each epoch `average = decay * average + (1 - decay) * value`, batch-norm statistics
+    included; it begins with the values after the first epoch. Epochs train, and are evaluated, by
+    the plain values.
+
+    Args:
+        model: a built Keras model.
+        decay: share of the past, 0 to 1.
+
+    Attributes:
+        variables: the averages, in the order of `model.variables`.
+    """
+
+    def __init__(self, model, decay):
+        super().__init__()
+        self.decay = decay
+        # Copies: a variable made from another may share its memory.
+        values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
+
+    def on_epoch_end(self, epoch, logs=None):
+        decay = self.decay if epoch else 0.0
+        for average, variable in zip(self.variables, self.model.variables, strict=True):
+            if keras.backend.is_float_dtype(variable.dtype):
+                average.assign(decay * average + (1 - decay) * variable)
+            else:  # seed states
+                average.assign(variable)
+
+    def on_train_end(self, logs=None):
+        for average, variable in zip(self.variables, self.model.variables, strict=True):
+            variable.assign(average)

@@ -17,19 +17,21 @@ class Checkpoint(keras.callbacks.Callback):
     With randomness that derives from the epoch (`Randomness`), a training that goes on from the
     file gives the weights of one that never stopped, bit for bit on a CPU; `BackupAndRestore` of
     Keras does not. The file holds arrays alone, by number: the model's variables (batch-norm
-    statistics and seed states included), then the optimizer's.
+    statistics and seed states included), then the optimizer's, then further ones.
 
     Args:
         folder: the round's folder.
         keep: keep the file of every epoch too, as `checkpoint-<epoch>.npz`.
+        further: variables beside the model's and the optimizer's.
 
     Attributes:
         seconds: what the epochs so far have taken, in all processes that worked on them.
     """
 
-    def __init__(self, folder, keep=False):
+    def __init__(self, folder, keep=False, further=()):
         super().__init__()
         self.path, self.keep, self.seconds = folder / NAME, keep, 0.0
+        self.further = tuple(further)
 
     def on_train_begin(self, logs=None):
         self._since = time.perf_counter()
@@ -42,11 +44,11 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not self.path.is_file():
             return 0
-        epoch, self.seconds = load(self.path, model)
+        epoch, self.seconds = load(self.path, model, self.further)
         return epoch
 
     def on_epoch_end(self, epoch, logs=None):
-        values = map(keras.ops.convert_to_numpy, _variables(self.model))
+        values = map(keras.ops.convert_to_numpy, _variables(self.model, self.further))
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()
         self.seconds, self._since = self.seconds + now - self._since, now
@@ -56,8 +58,8 @@ class Checkpoint(keras.callbacks.Callback):
                 np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
 
 
-def load(path, model):
-    """Read a checkpoint into a built and compiled model.
+def load(path, model, further=()):
+    """Read a checkpoint into a built and compiled model, and into further variables.
 
     Returns:
         The number of epochs done and the seconds that they took.
@@ -65,7 +67,7 @@ def load(path, model):
     Raises:
         InputError: not a checkpoint, or not one of this model.
     """
-    variables = _variables(model)
+    variables = _variables(model, further)
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
@@ -80,5 +82,5 @@ def load(path, model):
     return epoch, seconds
 
 
-def _variables(model):
-    return [*model.variables, *model.optimizer.variables]
+def _variables(model, further):
+    return [*model.variables, *model.optimizer.variables, *further]

@@ -21,13 +21,35 @@ def crossentropy_of_logits_from_probabilities(y_true, y_pred):
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred + 0.0, from_logits=True)
 
 
-def loss_of(kind, probabilities_as_logits):
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross-entropy with label smoothing (Szegedy et al., 2016) of class numbers.
+
+    Args:
+        smoothing: the share of the target that is spread evenly over all classes.
+        from_logits: whether outputs are logits, not probabilities.
+    """
+
+    def __init__(self, smoothing, from_logits):
+        super().__init__(name="smoothed_crossentropy")
+        self.smoothing, self.from_logits = smoothing, from_logits
+
+    def call(self, y_true, y_pred):
+        targets = keras.ops.one_hot(y_true, y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, self.from_logits, self.smoothing
+        )
+
+
+def loss_of(kind, probabilities_as_logits, smoothing=0.0):
     """The loss of an output of this kind, averaged over the batch.
 
     Args:
         kind: a key of `kpairs.outputs.OUTPUT_KINDS`.
         probabilities_as_logits: the recipe's property of that name.
+        smoothing: of the labels; 0 for none.
     """
+    if smoothing:
+        return SmoothedCrossentropy(smoothing, from_logits=kind == "logits")
     if kind == "sigmoid":
         return keras.losses.BinaryCrossentropy(from_logits=False)
     if kind == "probabilities" and probabilities_as_logits:

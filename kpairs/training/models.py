@@ -10,6 +10,13 @@ from kpairs.files import atomic_path
 from kpairs.initialization import initialize
 from kpairs.recipes import check_loss_weights
 from kpairs.training.losses import accuracy_of, loss_of
+from kpairs.training.schedule import OneCycle
+
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "adadelta": keras.optimizers.Adadelta,
+}
 
 
 def check_architecture(recipe):
@@ -24,7 +31,7 @@ def check_architecture(recipe):
     architecture = ARCHS[recipe.arch]
     check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
     taken = set(architecture.options) - {"classes"}
-    if set(recipe.arch_options) != taken:
+    if set(recipe.arch_options) - {"head"} != taken:
         raise UsageError(
             f"{recipe.arch} takes {', '.join(sorted(taken)) or 'no arguments'}; the recipe sets "
             f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
@@ -75,7 +82,7 @@ def rescaling_of(normalization, pairs):
     return 1 / deviation, -float(pixels.mean()) / deviation
 
 
-def build_round(recipe, number, classes, rescaling):
+def build_round(recipe, number, classes, rescaling, steps=1):
     """The compiled model of one round, with that round's initial weights.
 
     Args:
@@ -83,15 +90,16 @@ def build_round(recipe, number, classes, rescaling):
         number: the round, from 1.
         classes: number of ranks.
         rescaling: as `rescaling_of` gives it.
+        steps: of the optimizer in each epoch; a schedule needs them.
     """
     keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
     model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    compile_model(model, recipe)
+    compile_model(model, recipe, steps)
     return model
 
 
-def compile_model(model, recipe):
+def compile_model(model, recipe, steps=1):
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
     Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
@@ -103,10 +111,20 @@ def compile_model(model, recipe):
     outputs = ARCHS[recipe.arch].outputs
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
-    settings = {"learning_rate": recipe.learning_rate, **recipe.optimizer_options}
+    rate = recipe.learning_rate
+    if recipe.schedule == "one_cycle":
+        rate = OneCycle(rate, recipe.epochs * steps)
+    settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": settings}),
-        loss={n: loss_of(kind, recipe.probabilities_as_logits) for n, kind in outputs.items()},
+        optimizer=_OPTIMIZERS[recipe.optimizer](**settings),
+        loss={
+            n: loss_of(
+                kind,
+                recipe.probabilities_as_logits,
+                recipe.label_smoothing if n != "comparison" else 0.0,
+            )
+            for n, kind in outputs.items()
+        },
         loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
         metrics={n: [accuracy_of(kind, accuracy)] for n, kind in outputs.items()},
     )
@@ -117,7 +135,8 @@ def save_model(model, recipe, classes, rescaling, path):
     """Write a trained model as a .keras file, atomically.
 
     The file holds the network without its training configuration, so that
-    `keras.saving.load_model` opens it anywhere, without kpairs.
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
+    `kpairs.heads` is imported.
     """
     bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
     bare.set_weights(model.get_weights())
@@ -133,8 +152,16 @@ def load_round(run, number, classes):
     Raises:
         InputError: no such round, or a file that does not hold this architecture's weights.
     """
-    file, recipe = run.model_file(number), run.recipe
     rescaling = run.row(number)["rescaling"]
+    return load_weights(run.recipe, classes, rescaling, run.model_file(number))
+
+
+def load_weights(recipe, classes, rescaling, file):
+    """A recipe's model with the weights of a .keras file.
+
+    Raises:
+        InputError: a file that does not hold this architecture's weights.
+    """
     model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
     try:
         model.load_weights(file)

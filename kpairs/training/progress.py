@@ -60,8 +60,9 @@ class LiveProgress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        error = 100 * (1 - logs["val_comparison_accuracy"])
-        line = f"{self.title}  {self._losses(logs)}  test error {error:.1f} %"
+        line = f"{self.title}  {self._losses(logs)}"
+        if "val_comparison_accuracy" in logs:
+            line += f"  test error {100 * (1 - logs['val_comparison_accuracy']):.1f} %"
         last = epoch + 1 == self.params["epochs"]
         if not self.bar or last:  # on a terminal one line per round stays
             self.console.print(line, highlight=False, soft_wrap=True)

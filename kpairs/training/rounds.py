@@ -1,5 +1,6 @@
 """One round: data drawn anew, a fresh model, one fit, and its error rates."""
 
+import math
 import os
 import signal
 import threading
@@ -17,8 +18,8 @@ from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError
 from kpairs.outputs import decisions
 from kpairs.recipes import Recipe
-from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, shuffled
-from kpairs.training.callbacks import HistoryFile, StopOnNonFinite
+from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, renewal, shuffled
+from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.environment import compute
 from kpairs.training.lock import locked
@@ -95,12 +96,16 @@ def train_round(job, callbacks=(), say=lambda text: None):
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs = augmented(recipe, number, job.train_pairs)
         rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
-        model = build_round(recipe, number, job.classes, rescaling)
+        steps = -(-len(train_pairs) // recipe.batch_size)
+        model = build_round(recipe, number, job.classes, rescaling, steps)
         order = shuffled(recipe, number, len(train_pairs))
-        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order)
+        renew = renewal(recipe, number, train_pairs)
+        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew)
         test_batches = Batches(job.test_pairs, outputs, EVALUATION_BATCH, device)
         engine = _lower(model, batches, say) if job.engine == "auto" else "keras"
-        checkpoint = Checkpoint(folder, job.keep_checkpoints)
+        averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
+        further = [v for callback in averaging for v in callback.variables]
+        checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.restore(model)
         history = HistoryFile(folder / "history.csv", done)
         model.fit(
@@ -109,10 +114,12 @@ def train_round(job, callbacks=(), say=lambda text: None):
             initial_epoch=done,
             shuffle=False,  # the batches are
             validation_data=test_batches,
+            validation_freq=_evaluated(recipe),
             callbacks=[
                 Randomness(recipe.seed, number, batches),
                 StopOnNonFinite(recipe.learning_rate),
                 *callbacks,
+                *averaging,
                 history,
                 checkpoint,
             ],
@@ -182,9 +189,17 @@ def _lower(model, batches, say):
     return "lowered"
 
 
+def _evaluated(recipe):
+    """Numbers of the epochs that an evaluation on the test pairs follows."""
+    return sorted(
+        {*range(recipe.validate_every, recipe.epochs, recipe.validate_every), recipe.epochs}
+    )
+
+
 def _best_epoch(history):
     """The epoch with the least test error: chosen on test pairs, as report 004 does."""
-    best = max(history, key=lambda row: row["test_comparison_accuracy"])
+    evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
+    best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
     error = 100 * (1 - best["test_comparison_accuracy"])
     return {"epoch": int(best["epoch"]), "comparison_error_pct": round(error, 4)}
 

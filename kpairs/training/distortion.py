@@ -1,0 +1,89 @@
+"""Random distortions of images, drawn anew in each epoch: affine, and elastic."""
+
+import numpy as np
+from keras import ops
+
+# Half-widths of the uniform draws.
+_ROTATION = np.deg2rad(6)
+_SCALE = 0.12  # of each axis
+_SHEAR = 0.2
+_SHIFT = 1.5  # pixels
+# Simard, Steinkraus and Platt (2003): white noise smoothed by a Gaussian.
+_SMOOTHING = 2.0  # its deviation in pixels
+_DISPLACEMENT = 0.5  # deviation of the smoothed field, in pixels
+
+
+def distort(images, kind, rng):
+    """Distort each image by its own random transformation, interpolated once and bilinearly.
+
+    What is drawn comes from NumPy, so that every backend sees the same images up to rounding.
+
+    Args:
+        images: `(n, h, w, 1)` float32.
+        kind: "affine": rotation, scale of each axis, shear and shift about the centre; "elastic":
+            the same, and a smooth random field of displacements.
+        rng: a `numpy.random.Generator`.
+
+    Returns:
+        `(n, h, w, 1)` float32 NumPy array; outside an image is black.
+    """
+    count, height, width, _ = images.shape
+    places = _affine(count, height, width, rng)
+    if kind == "elastic":
+        places = places + _elastic(count, height, width, rng)
+    return ops.convert_to_numpy(_sample(images, *places))
+
+
+def _affine(count, height, width, rng):
+    """Where each pixel of each image comes from: (2, count, height, width), rows then columns."""
+    angle = rng.uniform(-_ROTATION, _ROTATION, count)
+    scale = rng.uniform(1 - _SCALE, 1 + _SCALE, (2, count))
+    shear = rng.uniform(-_SHEAR, _SHEAR, count)
+    shift = rng.uniform(-_SHIFT, _SHIFT, (2, count))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    middle = (height - 1) / 2, (width - 1) / 2
+    # Both coordinates are linear: a number per row of pixels plus a number per column of them.
+    by_row = scale * np.stack([cosine + sine * shear, cosine * shear - sine])
+    by_column = scale * np.stack([sine, cosine])
+    y, x = np.arange(height) - middle[0], np.arange(width) - middle[1]
+    origin = shift + np.array(middle)[:, None]
+    along_rows = (origin[..., None] + by_row[..., None] * y).astype(np.float32)
+    along_columns = (by_column[..., None] * x).astype(np.float32)
+    return along_rows[..., :, None] + along_columns[..., None, :]
+
+
+def _elastic(count, height, width, rng):
+    """Smooth displacements: (2, count, height, width)."""
+    noise = rng.standard_normal((2, count, height, width), np.float32)
+    across = (noise.reshape(-1, width) @ _gaussian(width).T).reshape(noise.shape)
+    return _DISPLACEMENT * (_gaussian(height) @ across)
+
+
+def _gaussian(side):
+    """A matrix that smooths a vector of white noise; what comes out has deviation 1."""
+    distance = np.subtract.outer(np.arange(side), np.arange(side))
+    weights = np.exp(-0.5 * (distance / _SMOOTHING) ** 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _sample(images, rows, columns):
+    """Bilinear interpolation of (n, h, w, 1) images at (n, h, w) places, black outside."""
+    count, height, width, _ = images.shape
+    padded = ops.reshape(ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), (-1,))
+    row, down = _cell(rows, height)
+    column, across = _cell(columns, width)
+    start = np.arange(count)[:, None, None] * (height + 2) * (width + 2)
+    corner = start + row * (width + 2) + column
+    upper, lower = (
+        ops.take(padded, corner + below) * (1 - across)
+        + ops.take(padded, corner + below + 1) * across
+        for below in (0, width + 2)
+    )
+    return ops.expand_dims(upper * (1 - down) + lower * down, -1)
+
+
+def _cell(places, side):
+    """The pixel before each place in an image padded by one, and how far behind it the place is."""
+    places = np.clip(places + 1, 0, side + 1)
+    before = np.minimum(np.floor(places), side)
+    return before.astype(np.int32), ops.convert_to_tensor(places - before)
