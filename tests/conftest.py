@@ -16,7 +16,7 @@ torch.set_num_threads(1)  # tests run in as many processes as there are cores
 
 
 # torch builds its table of ONNX operators anew in each export, a fifth of the time; one is enough.
-ONNXRegistry.from_torchlib = cache(ONNXRegistry.from_torchlib)
+ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture(scope="session")
