@@ -239,12 +239,12 @@ def test_backends_that_are_not_there(backend, message, workplace):
 
 def test_closed_pipes_odd_columns_and_ascii(workplace):
     """None of these is an error of the user's, and none gives a traceback."""
-    kpairs_archs = f"{sys.executable} -m kpairs.cli archs"
+    command = f"{sys.executable} -m kpairs.cli"
     for line, code in (
-        (f"{kpairs_archs} | head -1", 0),
-        (f"COLUMNS= {kpairs_archs}", 0),
-        (f"COLUMNS=abc {kpairs_archs}", 0),
-        (f"PYTHONIOENCODING=ascii {kpairs_archs} auxws", 0),
+        (f"{command} study --list | head -1", 0),
+        (f"COLUMNS= {command} study --list", 0),
+        (f"COLUMNS=abc {command} study --list", 0),
+        (f"PYTHONIOENCODING=ascii {command} archs auxws", 0),
     ):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (code, ""), line
