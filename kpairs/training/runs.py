@@ -108,8 +108,15 @@ class Run:
         return [row["round"] for row in self.metrics["rounds"]]
 
     def row(self, number):
-        """The metrics of one finished round."""
-        return next(row for row in self.metrics["rounds"] if row["round"] == number)
+        """The metrics of one finished round.
+
+        Raises:
+            InputError: that round is not finished.
+        """
+        for row in self.metrics["rounds"]:
+            if row["round"] == number:
+                return row
+        raise self._no_model(number)
 
     def folder(self, number):
         """The folder of one round, numbered from 1."""
@@ -123,9 +130,12 @@ class Run:
         """
         file = self.folder(number) / "model.keras"
         if number not in self.rounds or not file.is_file():
-            done = ", ".join(map(str, self.rounds)) or "none"
-            raise InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
+            raise self._no_model(number)
         return file
+
+    def _no_model(self, number):
+        done = ", ".join(map(str, self.rounds)) or "none"
+        return InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
 
     def history(self, number):
         """One round's history: a list of dicts, one per epoch, with float values."""
