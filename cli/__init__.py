@@ -1,31 +1,25 @@
 """The `kpairs` command. Each command lives in its own file: parse, one call, print.
 
-Nothing here imports keras, torch or matplotlib before a command runs: `kpairs --help` must answer
-at once.
+A command's file is imported when it is asked for, and none imports keras, torch or matplotlib
+before it runs: `kpairs --help` and `kpairs predict` must answer at once.
 """
 
 import errno
 import logging
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 import click
 
 import kpairs
-from kpairs.cli.archs import archs
-from kpairs.cli.bench import bench
-from kpairs.cli.data import data
-from kpairs.cli.evaluate import evaluate
-from kpairs.cli.export import export
-from kpairs.cli.mini import mini
-from kpairs.cli.predict import predict
-from kpairs.cli.report import report
-from kpairs.cli.search import search
-from kpairs.cli.study import study
-from kpairs.cli.train import train
 from kpairs.errors import KpairsError, UsageError
 
+_COMMANDS = (
+    *("archs", "bench", "data", "evaluate", "export", "mini"),
+    *("predict", "report", "search", "study", "train"),
+)
 _INTERRUPTED = 130
 _BACKENDS = ("torch", "jax", "tensorflow")
 
@@ -48,6 +42,14 @@ def _missing_backend():
 
 class _Group(click.Group):
     """Turns the errors that a user can cause into one line and the right exit code."""
+
+    def list_commands(self, ctx):
+        return _COMMANDS
+
+    def get_command(self, ctx, name):
+        if name not in _COMMANDS:
+            return None
+        return getattr(import_module(f"kpairs.cli.{name}"), name)
 
     def invoke(self, ctx):
         for stream in (sys.stdout, sys.stderr):
@@ -79,8 +81,3 @@ def main():
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("kpairs").setLevel(logging.INFO)
-
-
-_COMMANDS = (train, evaluate, archs, data, export, predict, study, search, report, mini, bench)
-for command in _COMMANDS:
-    main.add_command(command)

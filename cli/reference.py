@@ -15,7 +15,8 @@ def reference():
 
 def _commands(group, context):
     """A heading and the help of each command, groups before theirs."""
-    for name, command in sorted(group.commands.items()):
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
         inner = click.Context(command, info_name=name, parent=context)
         yield f"## {inner.command_path}"
         yield _block(command, inner)

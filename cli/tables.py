@@ -110,8 +110,7 @@ def inference_tables(result):
     yield "\n".join(
         [
             *(f"{name}: {text}" for name, text in result["runners"].items()),
-            "of product: share of the matrix product's speed; by CPU: the same by processor time, "
-            "which other programs on the machine disturb less",
+            "of product: share of the matrix product's speed, both at their fastest call",
         ]
     )
 
@@ -120,16 +119,16 @@ def _inference_table(rows, title):
     table = Table(title=title, title_justify="left")
     table.add_column("batch", justify="right")
     table.add_column("runner")
-    for name in ("p50 µs", "p95 µs", "p99 µs", "pairs/s", "of product", "by CPU", "time/onnx"):
+    for name in ("p50 µs", "p95 µs", "p99 µs", "pairs/s", "of product", "time/onnx"):
         table.add_column(name, justify="right")
     for before, row in zip([None, *rows], rows, strict=False):
         first = before is None or before["batch"] != row["batch"]
         if first and before is not None:
             table.add_section()
         times = (f"{row[key]:,.0f}" for key in ("p50_us", "p95_us", "p99_us", "pairs_per_s"))
-        shares = (f"{100 * row[key]:.1f} %" for key in ("share_of_peak", "share_of_peak_cpu"))
+        share = f"{100 * row['share_of_peak']:.1f} %"
         batch = str(row["batch"]) if first else ""
-        table.add_row(batch, row["runner"], *times, *shares, f"{row['over_onnx']:.2f}")
+        table.add_row(batch, row["runner"], *times, share, f"{row['over_onnx']:.2f}")
     return table
 
 

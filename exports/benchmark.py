@@ -47,9 +47,9 @@ def bench_inference(
     """Measure how fast models run, by every runner, beside this machine's matrix product.
 
     Each repeat times every runner in turn and the product of two 1024 x 1024 float32 matrices by
-    torch, so that a slower moment of the machine meets all of them. A ratio is the median of the
-    repeats' ratios of medians, but of the products each repeat's fastest counts: a peak.
-    Percentiles are over all calls.
+    torch, so that a slower moment of the machine meets all of them. A ratio of two runners is the
+    median of the repeats' ratios of medians; a share of the product's speed compares the fastest
+    call of each, which other programs on the machine disturb least. Percentiles are over all calls.
 
     Args:
         models: see `kpairs.exports.runners.subject`.
@@ -63,13 +63,11 @@ def bench_inference(
         JSON-ready dict. `rows` holds for each `model`, `runner`, `batch` and `threads`: the
         percentiles `p50_us`, `p95_us` and `p99_us` of a call in microseconds over `calls` calls,
         `cpu_us` of processor time, `pairs_per_s` and `gflops` at the median, `share_of_peak` of the
-        matrix product's speed, `share_of_peak_cpu` the same by processor time, which other programs
-        on the machine disturb less, and `over_onnx`, how many times as long as runner onnx it
-        took. `peak_gflops` is the matrix
-        product's speed with the first of `threads`, `peaks` all of them. `models` holds the
-        floating-point operations per pair, two for each multiplication and addition of the
-        convolutions and dense layers, and which runners are missing and why. `runners` says what
-        each is, `machine` where it ran.
+        matrix product's speed, and `over_onnx`, how many times as long as runner onnx it took.
+        `peak_gflops` is the matrix product's speed with the first of `threads`, `peaks` all of
+        them. `models` holds the floating-point operations per pair, two for each multiplication and
+        addition of the convolutions and dense layers in the exported file, and which runners are
+        missing and why. `runners` says what each is, `machine` where it ran.
 
     Raises:
         UsageError: another backend than torch, or a model that is none.
@@ -172,25 +170,26 @@ def _rows(place, times, work):
     def per_repeat(name, measure):
         return np.array([measure(part) for part in times[name]])
 
+    def fastest(part):
+        return min(part.wall)
+
     def median(part):
         return np.median(part.wall)
 
-    peak = _PRODUCT_GFLOP / per_repeat(_PRODUCT, lambda part: min(part.wall))
-    peak_cpu = _PRODUCT_GFLOP / per_repeat(_PRODUCT, attrgetter("cpu"))
+    peak = _PRODUCT_GFLOP / min(per_repeat(_PRODUCT, fastest))
     for name in list(times)[1:]:  # the product comes first
         p50, p95, p99 = np.percentile(np.concatenate([p.wall for p in times[name]]), (50, 95, 99))
-        wall, cpu = per_repeat(name, median), per_repeat(name, attrgetter("cpu"))
+        cpu = np.median(per_repeat(name, attrgetter("cpu")))
         yield {
             "runner": name,
             **place,
             "p50_us": 1e6 * p50,
             "p95_us": 1e6 * p95,
             "p99_us": 1e6 * p99,
-            "cpu_us": 1e6 * float(np.median(cpu)),
+            "cpu_us": 1e6 * float(cpu),
             "calls": sum(len(part.wall) for part in times[name]),
             "pairs_per_s": place["batch"] / p50,
             "gflops": work / p50,
-            "share_of_peak": float(np.median(work / wall / peak)),
-            "share_of_peak_cpu": float(np.median(work / cpu / peak_cpu)),
-            "over_onnx": float(np.median(wall / per_repeat("onnx", median))),
+            "share_of_peak": float(work / min(per_repeat(name, fastest)) / peak),
+            "over_onnx": float(np.median(per_repeat(name, median) / per_repeat("onnx", median))),
         }

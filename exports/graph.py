@@ -1,12 +1,14 @@
 """The same numbers from a graph that onnxruntime runs faster.
 
 The exporter writes down what Keras on torch did: images with channels last and a transposition
-around every convolution, batch normalisation as three operations, SELU as one slow one. Each
-function here rewrites one such thing. onnxruntime's own optimisation at load does the rest.
+around every convolution, batch normalisation as three operations, SELU as one slow one, numbers
+that nothing reads. Each function here rewrites one such thing. onnxruntime's own optimisation at
+load does the rest.
 """
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +35,7 @@ def simplify(model):
         _one_reshape,
         _bias_into_convolution,
         _batch_normalization,
+        _crop,
         _selu_before_convolution,
     ):
         for node in graph:
@@ -142,6 +145,89 @@ def _batch_normalization(graph, node):
     inputs = [x, *(_initializer(graph, p.ravel()) for p in parameters)]
     normalized = _insert(graph, node, "BatchNormalization", inputs, epsilon=0.0)
     node.outputs[0].replace_all_uses_with(normalized)
+
+
+def _crop(graph, node):
+    """Compute no rows and columns that a pooling leaves out.
+
+    A pooling by 2 leaves out the last of 5 rows. So the convolution before it may compute 4, and
+    what comes before that convolution fewer too.
+    """
+    window = _window(node)
+    if window is None or node.inputs[0].shape is None or node.outputs[0].shape is None:
+        return
+    size, read = _size(node.inputs[0]), window.reads(_size(node.outputs[0]))
+    if any(r < s for r, s in zip(read, size, strict=True)):
+        smaller = _cropped(graph, node.inputs[0], tuple(map(min, read, size)))
+        if smaller is not None:
+            node.replace_input_with(0, smaller)
+
+
+def _cropped(graph, value, size):
+    """The upper left of a value, from a convolution that computes no more; None if none does."""
+    node = value.producer()
+    if node is None or not _read_once(value) or node.inputs[0].shape is None:
+        return None
+    (x, *others), attributes = node.inputs, dict(node.attributes)
+    window = _window(node)
+    if window is not None:
+        read, whole = window.reads(size), _size(x)
+        padding = (max(r - w, 0) for r, w in zip(read, whole, strict=True))
+        attributes["pads"] = (*window.begin, *padding)
+        size = tuple(map(min, read, whole))
+        smaller = x if size == whole else _cropped(graph, x, size)
+        if smaller is None and node.op_type == "Conv":
+            zeros, ends, axes = (_initializer(graph, np.array(n)) for n in ((0, 0), size, (2, 3)))
+            smaller = _insert(graph, node, "Slice", [x, zeros, ends, axes])
+    elif node.op_type == "BatchNormalization" or (
+        node.op_type in _ELEMENTWISE and all(_is_same_per_pixel(other) for other in others)
+    ):
+        smaller = _cropped(graph, x, size)
+    else:
+        return None
+    if smaller is None:
+        return None
+    return _insert(graph, node, node.op_type, [smaller, *others], **attributes)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What a convolution or pooling slides over an image: sizes of two axes."""
+
+    kernel: tuple
+    strides: tuple
+    begin: tuple
+
+    def reads(self, size):
+        """How many rows and columns an output of that size needs."""
+        axes = zip(size, self.strides, self.kernel, self.begin, strict=True)
+        return tuple((n - 1) * stride + kernel - begin for n, stride, kernel, begin in axes)
+
+
+def _window(node):
+    """The `_Window` of a convolution or pooling over images, if it says its padding in numbers."""
+    if node.op_type not in ("Conv", "MaxPool") or len(node.outputs) != 1:
+        return None
+    get = node.attributes.get_ints
+    kernel = node.inputs[1].shape[2:] if node.op_type == "Conv" else get("kernel_shape", ())
+    plain = (
+        len(kernel) == 2
+        and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+        and not node.attributes.get_int("ceil_mode", 0)
+        and set(get("dilations", ())) <= {1}
+    )
+    if not plain:
+        return None
+    return _Window(tuple(kernel), tuple(get("strides", (1, 1))), tuple(get("pads", (0,) * 4)[:2]))
+
+
+def _size(value):
+    return tuple(value.shape[2:])
+
+
+def _is_same_per_pixel(value):
+    constant = _constant(value)
+    return constant is not None and (constant.size == 1 or constant.shape[2:] == (1, 1))
 
 
 def _selu_before_convolution(graph, node):

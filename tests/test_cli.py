@@ -284,7 +284,8 @@ def test_help_and_version_load_nothing_heavy():
 
 
 def commands(group):
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         yield name, command
         if isinstance(command, click.Group):
             yield from commands(command)

@@ -63,6 +63,34 @@ CASES = {
         f"y = Transpose<{FIRST}>(d)",
         {"Transpose": 0, "BatchNormalization": 0, "Sub": 1, "Mul": 1, "Add": 1},
     ),
+    "rows that pooling leaves out": (
+        f"{BEFORE} d = Relu(c) e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) "
+        "g = Relu(f) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(g)",
+        {"Slice": 1, "Conv": 2},
+    ),
+    "padding that pooling leaves out": (
+        "a = Conv<pads = [1, 1, 2, 1]>(x, w) b = Mul(a, bw) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [2, 3]>(b)",
+        {"Slice": 0},
+    ),
+    "pooling that reads all": (
+        f"{BEFORE} y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)",
+        {"Slice": 0},
+    ),
+    "rows left out but read elsewhere": (
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
+        "b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) c = ReduceSum(a) y = Add(b, c)",
+        {"Slice": 0},
+    ),
+    "a number per pixel": (
+        "a = Conv(x, w) c = Add(a, pixel) y = MaxPool<kernel_shape = [1, 1], strides = [3, 2]>(c)",
+        {"Slice": 0},
+    ),
+    "pooling that rounds up": (
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(a)",
+        {"Slice": 0},
+    ),
     "stack": (
         "a = Unsqueeze(z, one) b = Concat<axis = 1>(a, a) y = Reshape<allowzero = 1>(b, pair)",
         {"Unsqueeze": 0, "Concat": 1},
