@@ -19,7 +19,9 @@ _ENGINES = {"onnx": "onnxruntime", "torchscript": "torch.jit", "torch-export": "
     is_flag=True,
     help="Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs.",
 )
-@click.option("--opset", type=int, help="Version of the ONNX operators.  [default: 20]")
+@click.option(
+    "--opset", type=click.IntRange(1, 1000), help="Version of the ONNX operators.  [default: 20]"
+)
 @click.option(
     "--round",
     "number",

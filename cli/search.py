@@ -8,7 +8,7 @@ from itertools import product
 import click
 
 from kpairs.cli.options import as_json, data_dir, print_json
-from kpairs.errors import UsageError, unknown
+from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import Recipe, parse_loss_weights, recipe_of
 
 _SHOWN = 20
@@ -115,6 +115,8 @@ def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_j
     run = _run_grid if sampler == "grid" else _run_tpe
     candidates = run(what, out, trials, options, progress)
     ranked = rank(what, out, candidates, data_dir)
+    if not ranked:
+        raise KpairsError("nothing to rank: in every combination the loss became NaN or infinite")
     if as_json:
         print_json(_as_json(ranked, out))
         return
@@ -175,7 +177,7 @@ def _follow(names, done, total, unit, out, console):
                 done += 1
                 bar.advance(task)
                 if not console.is_terminal:
-                    console.print(f"{done}/{total} {name}")
+                    console.print(f"{done}/{max(done, total)} {name}")
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(
                 f"interrupted; {done} of {total} {unit} are finished, saved in {out}; the same "

@@ -13,7 +13,7 @@ import kpairs
 from kpairs.archs import ARCHS, build
 from kpairs.data import load_digits
 from kpairs.data.images import SIDE
-from kpairs.errors import InputError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.exports import torch_files
 from kpairs.exports.card import card
 from kpairs.exports.int8 import Quantization, write_int8
@@ -148,6 +148,7 @@ def export_model(
             onnxruntime does not run; int8 without pairs to calibrate on.
         ParityError: a file disagrees with the model. Whatever is raised, nothing is written and
             older files are left as they were.
+        KpairsError: no folder to write to, or one in a file's place.
         OSError: a file cannot be written.
     """
     if keras.backend.backend() != "torch":
@@ -157,6 +158,8 @@ def export_model(
         )
     if "int8" in formats and calibration is None:
         raise UsageError("int8: expected pairs to calibrate on, received none")
+    paths = [Path(f"{stem}{FORMATS[name]}") for name in formats]
+    _check_places([place for path in paths for place in _places(path)])
     names = list(architecture.outputs)
     with one_pass():  # each shared tower is called once, on both images
         twin = build(architecture.name, len(classes), rescaling, **options or {})
@@ -170,13 +173,12 @@ def export_model(
     description = _describe(model, architecture, classes, pairs, rescaling, training)
     exports = []
     with ExitStack() as files:
-        for name in formats:
-            path = Path(f"{stem}{FORMATS[name]}")
+        for name, path in zip(formats, paths, strict=True):
             # The last file entered is the first that takes its name: a model never stands beside
             # the description of a later one.
-            card_file = files.enter_context(atomic_path(path.with_name(f"{path.name}.md")))
-            sidecar_file = files.enter_context(atomic_path(sidecar_path(path)))
-            file = files.enter_context(atomic_path(path))
+            card_file, sidecar_file, file = (
+                files.enter_context(atomic_path(place)) for place in _places(path)
+            )
             loaded = _write(name, file, json.dumps(description), module, program, proto)
             parity, quantization, own = check_parity(model, loaded, pairs), None, description
             if name == "int8":
@@ -198,6 +200,20 @@ def export_model(
         for export in exports:
             sidecar_path(export.path).unlink(missing_ok=True)
     return exports
+
+
+def _places(path):
+    """The card, the description and the file itself."""
+    return path.with_name(f"{path.name}.md"), sidecar_path(path), path
+
+
+def _check_places(places):
+    """Refuse what cannot be written before any work, and before an older file is touched."""
+    for place in places:
+        if not place.parent.is_dir():
+            raise KpairsError(f"{place.parent}: expected a folder to write to, received none")
+        if place.is_dir():
+            raise KpairsError(f"{place}: expected a file to write, received a folder")
 
 
 def _write(name, file, metadata, module, program, proto):

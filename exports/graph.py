@@ -157,7 +157,7 @@ def _crop(graph, node):
     if window is None or node.inputs[0].shape is None or node.outputs[0].shape is None:
         return
     size, read = _size(node.inputs[0]), window.reads(_size(node.outputs[0]))
-    if any(r < s for r, s in zip(read, size, strict=True)):
+    if min(read) > 0 and any(r < s for r, s in zip(read, size, strict=True)):
         smaller = _cropped(graph, node.inputs[0], tuple(map(min, read, size)))
         if smaller is not None:
             node.replace_input_with(0, smaller)
@@ -166,11 +166,11 @@ def _crop(graph, node):
 def _cropped(graph, value, size):
     """The upper left of a value, from a convolution that computes no more; None if none does."""
     node = value.producer()
-    if node is None or not _read_once(value) or node.inputs[0].shape is None:
+    if node is None or not node.inputs or not _read_once(value):
         return None
     (x, *others), attributes = node.inputs, dict(node.attributes)
     window = _window(node)
-    if window is not None:
+    if window is not None and x.shape is not None and min(window.reads(size)) > 0:
         read, whole = window.reads(size), _size(x)
         padding = (max(r - w, 0) for r, w in zip(read, whole, strict=True))
         attributes["pads"] = (*window.begin, *padding)

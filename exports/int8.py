@@ -85,25 +85,17 @@ def write_int8(path, description, calibration, pairs):
     method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
     description = {**description, "quantized": method}
     write_proto(proto, json.dumps(description), path)
-    comparison = _compare(model, size, PairModel.load(path), path.stat().st_size, pairs)
-    description |= {"test_error_pct": comparison.error_pct_after}
-    write_proto(proto, json.dumps(description), path)
-    return description, comparison
-
-
-def _compare(model, size, quantized, quantized_size, pairs):
+    quantized = PairModel.load(path)
     before, after = (m.run(pairs.left, pairs.right) for m in (model, quantized))
-    return Quantization(
-        size,
-        quantized_size,
-        errors_pct(before, model.outputs, pairs),
-        errors_pct(after, model.outputs, pairs),
-        {
-            name: 100 * float(np.mean(decisions(after[name], kind) == decisions(values, kind)))
-            for (name, values), kind in zip(before.items(), model.outputs.values(), strict=True)
-        },
-        {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES},
-    )
+    errors = [errors_pct(values, model.outputs, pairs) for values in (before, after)]
+    same = {
+        name: 100 * float(np.mean(decisions(after[name], kind) == decisions(values, kind)))
+        for (name, values), kind in zip(before.items(), model.outputs.values(), strict=True)
+    }
+    times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
+    description |= {"test_error_pct": errors[1]}
+    write_proto(proto, json.dumps(description), path)
+    return description, Quantization(size, path.stat().st_size, *errors, same, times)
 
 
 def _time_ratio(model, quantized, pairs, batch):

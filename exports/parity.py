@@ -51,6 +51,9 @@ def check_parity(model, exported, pairs):
         raise ParityError(
             f"expected the outputs {list(expected)}, the exported file has {list(exported.outputs)}"
         )
+    for name, values in expected.items():
+        if not np.isfinite(values).all():
+            raise ParityError(f"{name}: expected numbers from the Keras model, received NaN or inf")
     largest = dict.fromkeys(expected, 0.0)
     scale = {name: float(np.abs(values).max()) for name, values in expected.items()}
     batches = sorted({min(batch, len(pairs)) for batch in BATCHES})

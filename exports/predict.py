@@ -71,21 +71,22 @@ def _images(folder):
 def _read_pairs(path):
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames
     except OSError as error:
         raise InputError(f"{path}: cannot read the pairs: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a CSV file of pairs, received: {error}") from error
     if not rows:
         raise InputError(f"{path}: expected pairs below the header left,right; received none")
-    pairs = [tuple((row.get(side) or "").strip() for side in _SIDES) for row in rows]
+    if set(_SIDES) - set(columns):
+        raise InputError(
+            f"{path}: expected the columns left and right; received {', '.join(columns)}"
+        )
+    pairs = [tuple((row[side] or "").strip() for side in _SIDES) for row in rows]
     for number, pair in enumerate(pairs, start=1):
         if not all(pair):
-            raise InputError(
-                f"{path}: expected the columns left and right; received {', '.join(rows[0])}"
-                if set(_SIDES) - set(rows[0])
-                else f"{path}: expected two paths in pair {number}, received an empty one"
-            )
+            raise InputError(f"{path}: expected two paths in pair {number}, received an empty one")
     return [tuple(path.parent / name for name in pair) for pair in pairs]
 
 
@@ -118,7 +119,8 @@ def predict_pairs(model, pairs, ink="auto"):
 def _row(loaded, pair, pictures, values, i):
     holds = float(values["comparison"][i, 1])
     row = dict(zip(_SIDES, map(str, pair), strict=True))
-    row |= {"left_not_higher": holds >= 0.5, "probability": holds}
+    # A tie goes to class 0, as everywhere.
+    row |= {"left_not_higher": bool(values["comparison"][i].argmax()), "probability": holds}
     for side in _SIDES:
         if (name := f"{side}_digit") in values:
             best = int(values[name][i].argmax())

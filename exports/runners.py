@@ -82,11 +82,14 @@ def subject(name, folder, data_root=None):
     folder, pairs = Path(folder), random_pairs(64)
     if name.endswith(".onnx"):
         loaded = PairModel.load(name)
-        int8 = folder / "int8.onnx"
-        shutil.copyfile(name, int8)
-        write_int8(int8, loaded.metadata, pairs, pairs)
-        files = {"onnx": Path(name), "int8": int8}
-        return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, {})
+        files, skipped = {"onnx": Path(name)}, {}
+        if "quantized" in loaded.metadata:
+            skipped["int8"] = "the file is quantised already"
+        else:
+            files["int8"] = folder / "int8.onnx"
+            shutil.copyfile(name, files["int8"])
+            write_int8(files["int8"], loaded.metadata, pairs, pairs)
+        return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, skipped)
     built = {}
     if name in ARCHS:
         arch, classes = name, _DIGITS
@@ -125,8 +128,9 @@ def runners(subject, threads):
         "onnx": exported.run,
         "onnx_checked": exported.predict,
         "onnx_whole": _whole(files["onnx"], threads),
-        "int8": PairModel.load(files["int8"], threads).run,
     }
+    if "int8" in files:
+        made["int8"] = PairModel.load(files["int8"], threads).run
     if "stock" in files:
         made["stock"] = _whole(files["stock"], threads)
     if subject.model is None:

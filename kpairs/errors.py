@@ -9,6 +9,10 @@ class KpairsError(ValueError):
     exit_code = 1
 
 
+class DivergedError(KpairsError):
+    """A training whose loss became NaN or infinite. Exit code 1."""
+
+
 class UsageError(KpairsError):
     """A name, number or combination of options that kpairs does not know. Exit code 2."""
 

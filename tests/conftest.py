@@ -15,8 +15,10 @@ from kpairs.recipes import RECIPES
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
 
 
-# torch builds its table of ONNX operators anew in each export, a fifth of the time; one is enough.
+# Half of an export's time: torch builds its table of ONNX operators anew each time, and notes the
+# line of Python that made each node.
 ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
+torch.fx.config.do_not_emit_stack_traces = True
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,7 @@ def noise_digits(rng, tmp_path):
     return Digits(images, rng.permutation(np.arange(400) % 10), classes, "noise", tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """A recipe that trains in a second: `tiny("auxws", epochs=2)`."""
 

@@ -34,11 +34,17 @@ def kpairs(*arguments, expect=0):
     return result.stdout
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    kpairs("train", "--arch", "auxws", "--loss-weights", "0.5,1", *TINY, "--out", str(folder))
+    return folder
+
+
 @pytest.fixture
-def run(workplace):
+def run(trained, workplace):
     """A trained run of auxws."""
-    kpairs("train", "--arch", "auxws", "--loss-weights", "0.5,1", *TINY, "--out", "run")
-    return workplace / "run"
+    return shutil.copytree(trained, workplace / "run")
 
 
 def test_the_whole_path_from_digits_to_a_prediction(workplace):
@@ -240,14 +246,12 @@ def test_backends_that_are_not_there(backend, message, workplace):
 def test_closed_pipes_odd_columns_and_ascii(workplace):
     """None of these is an error of the user's, and none gives a traceback."""
     command = f"{sys.executable} -m kpairs.cli"
-    for line, code in (
-        (f"{command} study --list | head -1", 0),
-        (f"COLUMNS= {command} study --list", 0),
-        (f"COLUMNS=abc {command} study --list", 0),
-        (f"PYTHONIOENCODING=ascii {command} archs auxws", 0),
+    for line in (
+        f"COLUMNS= {command} study --list | head -1",
+        f"COLUMNS=abc PYTHONIOENCODING=ascii {command} archs auxws",
     ):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (code, ""), line
+        assert (done.returncode, done.stderr) == (0, ""), line
         assert done.stdout
 
 

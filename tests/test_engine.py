@@ -93,12 +93,13 @@ def test_fifty_steps_give_stock_keras_weights(name, pairs):
 
 
 @pytest.mark.parametrize("name", sorted(filter(has_batch_norm, ARCHS)))
-def test_each_of_fifty_steps_is_stock_keras_step(name, pairs):
+def test_each_step_is_stock_keras_step(name, pairs):
     """With batch norm fifty steps are chaotic: stock Keras itself ends 0.1 and more away when its
     first weights are moved by 1e-7. So each step begins where stock Keras' last one ended."""
     with compute("cpu"):
         stock, lowered, batches = both(parity_recipe(name), pairs, rescaling=(2.0, -0.5))
-        for _, (x, y) in zip(range(STEPS), cycle(batches), strict=False):
+        steps = 10 if name == "resnet" else STEPS  # half a second each
+        for _, (x, y) in zip(range(steps), cycle(batches), strict=False):
             put_into(lowered, stock)
             stock.train_on_batch(x, y)
             lowered.train_function([(x, y)])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 
 import keras
@@ -14,14 +15,15 @@ from onnx import TensorProto
 
 from kpairs.archs import ARCHS, build
 from kpairs.data import draw_pairs
-from kpairs.errors import InputError, ParityError, UsageError
+from kpairs.errors import InputError, KpairsError, ParityError, UsageError
+from kpairs.exports.benchmark import bench_inference
 from kpairs.exports.export import FORMATS, export_model, export_run
 from kpairs.exports.onnx import OPSET
 from kpairs.exports.parity import check_parity
 from kpairs.exports.runtime import PairModel
 from kpairs.initialization import initialize
 from kpairs.outputs import decisions, probabilities
-from kpairs.training import train
+from kpairs.training import Run, train
 
 CLASSES = tuple("0123456789")
 
@@ -44,7 +46,10 @@ def exported(tmp_path_factory, mnist):
             # tell as much, and the torch formats take a call per batch.
             count = 130 if ARCHS[name].report == "haidinger" else 20
             pairs = draw_pairs(mnist["test"], count, rng)
+            # Our own files drop the source lines that torch notes, where it does.
+            torch.fx.config.do_not_emit_stack_traces = name != "auxws"
             exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
+            torch.fx.config.do_not_emit_stack_traces = True
             made[name] = model, exports, pairs
         return made[name]
 
@@ -134,9 +139,15 @@ def test_a_stranger_finds_the_names_in_torch_files(name, exported, rng):
                 np.testing.assert_allclose(value.numpy(), expected[key][:n], atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    recipe = tiny("auxws", rounds=2, normalization="standardize")
+    return train(recipe, tmp_path_factory.mktemp("trained") / "run")
+
+
 @pytest.fixture
-def run(tiny, workplace):
-    return train(tiny("auxws", rounds=2, normalization="standardize"), "run")
+def run(trained, workplace):
+    return Run.open(shutil.copytree(trained.path, "run"))
 
 
 def test_a_run_exports_into_its_folder(run):
@@ -181,6 +192,25 @@ def test_int8_and_opset(run, workplace):
     assert q.error_pct_after == PairModel.load(int8.path).metadata["test_error_pct"]
     assert set(q.time_ratio) == {"1", "128"}
     assert "Before quantisation" in (workplace / "x.int8.onnx.md").read_text()
+
+
+def test_a_quantised_file_can_be_measured(run, workplace):
+    (export,) = export_run(run, 1, formats=("int8",))
+    assert export.quantization.bytes_after == export.path.stat().st_size
+    measured = bench_inference([export.path], batches=(1,), quick=True)
+    assert measured["models"][0]["skipped"] == {"int8": "the file is quantised already"}
+    assert [row["runner"] for row in measured["rows"]] == ["onnx", "onnx_checked", "onnx_whole"]
+
+
+def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
+    export_run(run, 1, "x.onnx")
+    (workplace / "x.pt").mkdir()
+    before = {f: f.read_bytes() for f in workplace.glob("x.onnx*")}
+    with pytest.raises(KpairsError, match=r"x.pt: expected a file to write, received a folder"):
+        export_run(run, 2, "x.onnx", formats=("onnx", "torchscript"))
+    assert {f: f.read_bytes() for f in workplace.glob("x.onnx*")} == before
+    with pytest.raises(KpairsError, match="nowhere: expected a folder to write to"):
+        export_run(run, 1, "nowhere/x.onnx")
 
 
 def test_opsets_that_cannot_be_had(run, workplace):

@@ -11,6 +11,7 @@ from kpairs.exports.graph import simplify
 
 SHAPES = {"w": (4, 3, 3, 3), "v": (2, 4, 3, 3), "bw": (1, 4, 1, 1), "bv": (1, 2, 1, 1)}
 SHAPES |= {"pixel": (1, 1, 6, 6), "row": (1, 1, 1, 4), "channel": (1, 1, 1, 3)}
+SHAPES |= {"four": (4,), "two": (2,)}
 SIZES = {
     "pair": [-1, 16, 8, 3],
     "copied": [0, 16, 8, 3],
@@ -23,7 +24,7 @@ FIRST, LAST = "perm = [0, 3, 1, 2]", "perm = [0, 2, 3, 1]"
 BEFORE = "a = Conv(x, w) c = Add(a, bw)"
 AFTER = "f = Conv(e, v) y = Add(f, bv)"
 # The inputs x (batch, 3, 8, 8) and z (batch, 8, 8, 3), the operations, and how many of some kinds
-# are left.
+# are left; "computed" are the rows and columns of each convolution's result.
 CASES = {
     "selu": (f"{BEFORE} e = Selu(c) {AFTER}", {"Selu": 0, "Exp": 1, "Conv": 2, "Add": 1}),
     "selu and pooling": (
@@ -66,30 +67,54 @@ CASES = {
     "rows that pooling leaves out": (
         f"{BEFORE} d = Relu(c) e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) "
         "g = Relu(f) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(g)",
-        {"Slice": 1, "Conv": 2},
+        {"Slice": 1, "Conv": 2, "computed": [(5, 5), (2, 2)]},
+    ),
+    "rows left out behind batch normalisation": (
+        f"a = Conv(x, w) b = Transpose<{LAST}>(a) c = Sub(b, row) d = Mul(c, row) e = Add(d, row) "
+        f"f = Transpose<{FIRST}>(e) y = MaxPool<kernel_shape = [1, 2], strides = [4, 3]>(f)",
+        {"Slice": 1, "computed": [(5, 5)]},
     ),
     "padding that pooling leaves out": (
         "a = Conv<pads = [1, 1, 2, 1]>(x, w) b = Mul(a, bw) "
         "y = MaxPool<kernel_shape = [2, 2], strides = [2, 3]>(b)",
-        {"Slice": 0},
+        {"Slice": 0, "computed": [(8, 8)]},
+    ),
+    "padding in between": (
+        "a = Conv<pads = [1, 0, 1, 2]>(x, w) b = Conv<pads = [1, 2, 1, 1]>(a, v) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [3, 4]>(b)",
+        {"Slice": 0, "computed": [(8, 6), (8, 6)]},
     ),
     "pooling that reads all": (
         f"{BEFORE} y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)",
-        {"Slice": 0},
+        {"Slice": 0, "computed": [(6, 6)]},
     ),
     "rows left out but read elsewhere": (
         "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
         "b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) c = ReduceSum(a) y = Add(b, c)",
-        {"Slice": 0},
+        {"Slice": 0, "computed": [(7, 7)]},
     ),
     "a number per pixel": (
         "a = Conv(x, w) c = Add(a, pixel) y = MaxPool<kernel_shape = [1, 1], strides = [3, 2]>(c)",
-        {"Slice": 0},
+        {"Slice": 0, "computed": [(6, 6)]},
     ),
     "pooling that rounds up": (
         "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
         "y = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(a)",
-        {"Slice": 0},
+        {"Slice": 0, "computed": [(7, 7)]},
+    ),
+    "a convolution with gaps": (
+        "a = Conv<dilations = [2, 2]>(x, w) "
+        "y = MaxPool<kernel_shape = [1, 1], strides = [2, 2]>(a)",
+        {"Slice": 0, "computed": [(4, 4)]},
+    ),
+    "padding by name": (
+        'a = Conv<auto_pad = "SAME_UPPER">(x, w) '
+        "y = MaxPool<kernel_shape = [1, 1], strides = [3, 3]>(a)",
+        {"Slice": 0, "computed": [(8, 8)]},
+    ),
+    "selu after a bias of its own, read twice": (
+        "c = Conv(x, w, four) e = Selu(c) f = Conv(e, v, two) h = ReduceSum(e) y = Add(f, h)",
+        {"Selu": 1, "Exp": 0},
     ),
     "stack": (
         "a = Unsqueeze(z, one) b = Concat<axis = 1>(a, a) y = Reshape<allowzero = 1>(b, pair)",
@@ -148,7 +173,13 @@ def test_the_numbers_stay(case):
     after = ir.to_proto(rewritten)
     onnx.checker.check_model(after, full_check=True)
     kinds = [node.op_type for node in after.graph.node]
-    assert {kind: kinds.count(kind) for kind in counts} == counts, kinds
+    found = {kind: kinds.count(kind) for kind in counts}
+    if "computed" in counts:
+        inferred = onnx.shape_inference.infer_shapes(after).graph
+        shapes = {v.name: v.type.tensor_type.shape.dim for v in inferred.value_info}
+        results = [node.output[0] for node in inferred.node if node.op_type == "Conv"]
+        found["computed"] = [tuple(d.dim_value for d in shapes[name][2:]) for name in results]
+    assert found == counts, kinds
     for batch in (1, 5):
         expected = run(before, batch)
         np.testing.assert_allclose(run(after, batch), expected, atol=1e-5 * np.abs(expected).max())

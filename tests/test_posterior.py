@@ -21,10 +21,12 @@ from kpairs.studies.mistakes import to_image
 from kpairs.studies.results import collect, read_csv
 from kpairs.studies.run import run_jobs
 from kpairs.studies.study import Setting, Study
+from kpairs.training import train
 from kpairs.training.batches import Batches, paired_anew, renewal
 from kpairs.training.callbacks import Averaging
 from kpairs.training.distortion import distort
 from kpairs.training.losses import loss_of
+from kpairs.training.models import load_round
 from kpairs.training.schedule import OneCycle
 
 
@@ -162,6 +164,48 @@ def test_distortion_moves_a_blob_as_far_as_it_says():
         assert centre.std() == pytest.approx(1.5 / 3**0.5, rel=0.15)
 
 
+def moments(images):
+    """Second moments of each image about its centre: of rows, of columns, of both."""
+    place = np.arange(14)
+    weights = images / images.sum((1, 2), keepdims=True)
+    y, x = np.meshgrid(place, place, indexing="ij")
+    y = y - (weights * y).sum((1, 2))[:, None, None]
+    x = x - (weights * x).sum((1, 2))[:, None, None]
+    return [(weights * product).sum((1, 2)) for product in (y * y, x * x, y * x)]
+
+
+@pytest.mark.parametrize("part", ["_ROTATION", "_SHEAR"])
+def test_distortion_turns_and_shears_as_far_as_it_says(part, monkeypatch):
+    """A long blob turned by up to 6 degrees; the rows of a round one shifted by 0.2 per row."""
+    from kpairs.training import distortion
+
+    for name in {"_ROTATION", "_SHEAR", "_SCALE", "_SHIFT"} - {part}:
+        monkeypatch.setattr(distortion, name, 0.0)
+    place = np.arange(14) - 6.5
+    length = 8 if part == "_ROTATION" else 3
+    blob = np.exp(-(place[:, None] ** 2) / 3 - place**2 / length)[None, ..., None]
+    images = np.repeat(blob.astype(np.float32), 2000, 0)
+    rows, columns, both = moments(distort(images, "affine", np.random.default_rng(0))[..., 0])
+    if part == "_ROTATION":
+        received, limit = np.rad2deg(np.arctan2(2 * both, columns - rows)) / 2, 6
+    else:
+        received, limit = both / rows, 0.2
+    assert abs(received).max() < 1.05 * limit
+    assert received.std() == pytest.approx(limit / 3**0.5, rel=0.05)
+
+
+def test_elastic_displacements_are_smooth_and_half_a_pixel():
+    from kpairs.training.distortion import _elastic
+
+    field = _elastic(3000, 14, 14, np.random.default_rng(0))
+    assert field.std(1) == pytest.approx(0.5, rel=0.1)
+    for a, b in (((3, 6), (4, 6)), ((3, 6), (3, 7)), ((3, 6), (5, 6))):
+        correlation = np.corrcoef(field[0, :, *a], field[0, :, *b])[0, 1]
+        # Of white noise smoothed by a Gaussian.
+        distance = abs(np.subtract(a, b)).sum()
+        assert correlation == pytest.approx(np.exp(-(distance**2) / 16), abs=0.02)
+
+
 def test_sampling_is_scipys_bilinear_interpolation(rng, monkeypatch):
     from scipy.ndimage import map_coordinates
 
@@ -254,18 +298,36 @@ def test_averaging_ends_with_the_moving_average():
         model.set_weights([np.full((1, 1), value)])
         callback.on_epoch_end(epoch)
     callback.on_train_end()
-    assert float(model.get_weights()[0][0, 0]) == 0.75 * (0.75 * 8 + 0.25 * 4)
+    expected = np.average([8, 4, 0], weights=[0.75**2, 0.75, 1])
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["logits", "probabilities"])
-def test_label_smoothing_is_torchs(kind, rng):
+def test_a_training_ends_with_the_moving_average(tiny, workplace):
+    recipe = tiny("posterior_s", epochs=3, averaging=0.6)
+    run = train(recipe, "run", keep_checkpoints=True)
+    files = [np.load(run.folder(1) / f"checkpoint-00{epoch}.npz") for epoch in (1, 2, 3)]
+    moved = 0
+    for i, variable in enumerate(load_round(run, 1, 10).variables):
+        if "float" in variable.dtype:
+            values = np.array([file[f"{i:04d}"] for file in files])
+            expected = np.average(values, axis=0, weights=[0.36, 0.6, 1])
+            np.testing.assert_allclose(variable.numpy(), expected, atol=1e-6)
+            moved += abs(expected - values[-1]).max() > 1e-4
+    assert moved > 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_logits"), [("logits", False), ("probabilities", False), ("probabilities", True)]
+)
+def test_label_smoothing_is_torchs(kind, as_logits, rng):
+    """Where a recipe takes probabilities as logits, smoothed labels keep its double softmax."""
     values = torch.tensor(rng.normal(size=(6, 10)), dtype=torch.float32)
     digits = torch.arange(6)
-    expected = torch.nn.functional.cross_entropy(values, digits, label_smoothing=0.1)
     given_ = values if kind == "logits" else values.softmax(-1)
-    assert float(loss_of(kind, True, 0.1)(digits, given_)) == pytest.approx(
-        float(expected), rel=1e-4
-    )
+    logits = given_ if as_logits else values
+    expected = torch.nn.functional.cross_entropy(logits, digits, label_smoothing=0.1)
+    received = loss_of(kind, as_logits, 0.1)(digits, given_)
+    assert float(received) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):

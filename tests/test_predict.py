@@ -202,6 +202,7 @@ def test_what_predict_refuses(model, samples, workplace):
     Image.new("L", (28, 28)).save("few/3.png")
     texts = {
         "headless.csv": "a,b\n1,2\n",
+        "semicolons.csv": "left;right\nsamples/3.png;a,b.png\n",
         "none.csv": "left,right\n",
         "half.csv": "left,right\nsamples/3.png,\n",
         "gone.csv": "left,right\nsamples/3.png,gone.png\n",

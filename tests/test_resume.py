@@ -54,16 +54,18 @@ def interrupted(monkeypatch, recipe, out, number, epoch, **named):
     return Run.open(out)
 
 
-@pytest.mark.parametrize("engine", ["auto", "keras"])
-@pytest.mark.parametrize("name", ["auxws", "wsal_bd", "posterior_s"])
-def test_a_resumed_run_ends_as_if_never_stopped(name, engine, tiny, workplace, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "engine", "rounds"),
+    [("auxws", "auto", 2), ("wsal_bd", "keras", 1), ("posterior_s", "auto", 1)],
+)
+def test_a_resumed_run_ends_as_if_never_stopped(name, engine, rounds, tiny, workplace, monkeypatch):
     """Dropout, batch norm, shuffling, distortion, weight averages: all bit for bit."""
-    recipe = tiny(name, rounds=2, epochs=3, batch_size=15)
+    recipe = tiny(name, rounds=rounds, epochs=3, batch_size=15)
     whole = train(recipe, "whole", engine=engine)
-    run = interrupted(monkeypatch, recipe, "run", 2, 1, engine=engine)
-    assert run.rounds == [1]
+    run = interrupted(monkeypatch, recipe, "run", rounds, 1, engine=engine)
+    assert run.rounds == [1, 2][: rounds - 1]
     run = resume("run")
-    assert run.rounds == [1, 2]
+    assert run.rounds == [1, 2][:rounds]
     assert digest(run.path) == digest(whole.path)
     for mine, other in zip(run.metrics["rounds"], whole.metrics["rounds"], strict=True):
         assert {**mine, "seconds": 0} == {**other, "seconds": 0}
@@ -78,7 +80,7 @@ def test_a_fixed_order_resumes_too(tiny, workplace, monkeypatch):
 
 
 def test_rounds_side_by_side_are_the_same_rounds(tiny, workplace):
-    recipe = tiny("auxws", rounds=3, epochs=2)
+    recipe = tiny("conv_1", rounds=3, epochs=2)
     one = train(recipe, "one")
     two = train(recipe, "two", jobs=2)
     assert two.rounds == [1, 2, 3]
@@ -102,7 +104,7 @@ def test_killed_at_random_moments(tmp_path):
     started = time.perf_counter()
     resume_script.chain(tmp_path / "whole", 0, 0, random.Random())
     seconds = time.perf_counter() - started
-    landed = resume_script.chain(tmp_path / "run", 2, seconds, random.Random(3), ("--jobs", "2"))
+    landed = resume_script.chain(tmp_path / "run", 1, seconds, random.Random(3), ("--jobs", "2"))
     assert landed
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
@@ -144,7 +146,7 @@ def test_killed_while_saving(small, tmp_path):
     _, model = small
     saved(tmp_path, model)
     rng = random.Random(1)
-    for _ in range(200):
+    for _ in range(60):
         child = os.fork()
         if child == 0:
             try:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import stats
 
 from kpairs.cli import main
 from kpairs.data import load_digits
-from kpairs.errors import KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.recipes import RECIPES, load_recipe
 from kpairs.studies.catalogue import count_parameters
 from kpairs.studies.results import read_csv
@@ -128,10 +129,14 @@ def test_a_stopped_tpe_search_goes_on_as_if_it_was_not(search, tmp_path, monkeyp
     """Killed in the middle of its second proposal: the same proposals, none trained twice."""
     space = {"dropout": Between(0.0, 0.6), "batch_size": (10, 20), "learning_rate": (1e-3, 1e-2)}
     search = replace(search, space=space)
-    whole = list(run_tpe(search, tmp_path / "whole", 3))
+    import optuna
 
     from kpairs.studies import search as module
 
+    # By default the first ten proposals are drawn at random, whatever was scored before.
+    informed = partial(optuna.samplers.TPESampler, n_startup_trials=1)
+    monkeypatch.setattr(optuna.samplers, "TPESampler", informed)
+    whole = list(run_tpe(search, tmp_path / "whole", 3))
     trained = []
 
     def die(jobs, *args, **options):
@@ -150,6 +155,43 @@ def test_a_stopped_tpe_search_goes_on_as_if_it_was_not(search, tmp_path, monkeyp
     scores = [r.mean for r in rank(search, tmp_path / "cut", whole)]
     assert scores == [r.mean for r in rank(search, tmp_path / "whole", whole)]
     assert list(run_tpe(search, tmp_path / "cut", 2)) == whole  # nothing left to do
+
+
+def test_a_diverging_candidate_stops_nothing(search, tmp_path, caplog):
+    search = replace(search, space={"learning_rate": (1e-3, 1e20)})
+    jobs, ranked = _run(search, tmp_path / "grid")
+    assert len(jobs) == 4
+    assert [r.recipe.learning_rate for r in ranked] == [1e-3]
+    assert "loss became nan" in caplog.text
+    assert {r["setting"] for r in read_csv(tmp_path / "grid/search.csv")} == {ranked[0].label}
+    only = replace(search, space={"learning_rate": (1e20,)})
+    (recipe,) = run_tpe(only, tmp_path / "grid", 1)
+    assert rank(only, tmp_path / "grid", [recipe]) == []
+
+
+def test_files_that_cannot_be_read(search, tmp_path):
+    job = search.jobs(grid(search)[0])[0]
+    for content in ("{", "[]", '{"row": {}}', '"'):
+        file = tmp_path / job.id / "result.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content)
+        with pytest.raises(InputError, match=r"result.json: expected the result of a training"):
+            load_result(tmp_path, job)
+    for content in (b"{\n", b"\xff\n", b"[]\n", b'{"op_code": 7}\n'):
+        (tmp_path / "optuna.log").write_bytes(content)
+        with pytest.raises(InputError, match=r"optuna.log: expected optuna's journal"):
+            list(run_tpe(search, tmp_path, 1))
+
+
+def test_what_a_training_is_known_by(search, workplace, idx_folder):
+    """Its folder of images from anywhere, every digit of a number, but no number of test pairs."""
+    idx_folder.rename(workplace / "photos")
+    recipe = replace(search.recipes[0], data="photos")
+    one = replace(search, recipes=(recipe,), space={"dropout": (0.1, 0.1 + 1e-9)})
+    assert one.recipes[0].data == str(workplace / "photos")
+    assert len(grid(one)) == 2
+    other = replace(one, recipes=(replace(recipe, test_pairs=77),))
+    assert [j.id for j in one.jobs(grid(one)[0])] == [j.id for j in other.jobs(grid(other)[0])]
 
 
 def test_tpe_keeps_to_the_parameters(tiny, idx_folder, tmp_path):
@@ -174,6 +216,10 @@ def test_python_api_refuses(tiny):
         Search((recipe, recipe))
     with pytest.raises(UsageError, match=r"range of low\.\.high"):
         Between(1.0, 0.5)
+    with pytest.raises(UsageError, match=r"range of low\.\.high"):
+        Between(1.0, float("inf"))
+    with pytest.raises(UsageError, match="dropout: expected"):
+        Search((recipe,), {"dropout": Between(0.5, 1.5)})
     with pytest.raises(UsageError, match="at most 10,000 combinations, received 20,000"):
         grid(Search((recipe,), {"epochs": range(1, 20_001)}))
 

@@ -51,7 +51,7 @@ def collect(study, folder, rounds=None):
     jobs = study.jobs(rounds)
     for job in jobs:
         result = None if job.id in known else load_result(folder, job)
-        if result is not None:
+        if result is not None and result["row"] is not None:
             rows.append(job_row(job, result))
             if f"{job.recipe.arch} {job.setting}".strip() in study.curves:
                 curves += _curve(job, result)

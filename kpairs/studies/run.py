@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from kpairs import seeds
 from kpairs.data import draw_pairs, load_digits
 from kpairs.data.pairs import PairSet
-from kpairs.errors import KpairsError
+from kpairs.errors import DivergedError, InputError, KpairsError
 from kpairs.files import write_json
 from kpairs.studies.mistakes import are_kept, wrong_pairs
 from kpairs.training.environment import compute, describe
@@ -69,11 +69,24 @@ def save_result(folder, job, outcome, machine):
 
 
 def load_result(folder, job):
-    """A finished job's result, or None."""
+    """A finished job's result, or None. Its "row" is None where the training diverged.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    file = Path(folder) / job.id / "result.json"
     try:
-        return json.loads((Path(folder) / job.id / "result.json").read_text())
+        result = json.loads(file.read_text())
+        if result["row"] is not None:
+            result["row"]["test"]["comparison_error_pct"]
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{file}: expected the result of a training, cannot read it: {error!r}; delete it to "
+            "train again"
+        ) from error
+    return result
 
 
 class _Rounds:
@@ -162,12 +175,17 @@ def train_one(job_id, job, parent=None):
 
     Returns:
         The id, and a dict of the round's row, of its history per epoch and, for our own
-        architecture, of the pairs that it gets wrong.
+        architecture, of the pairs that it gets wrong; the row is None where the loss did not stay
+        finite, which a later attempt would only repeat.
     """
     if job.folder is None:
         with tempfile.TemporaryDirectory() as folder:
             return train_one(job_id, replace(job, folder=Path(folder)))
-    row, said = train_round_in_worker(job, parent)
+    try:
+        row, said = train_round_in_worker(job, parent)
+    except DivergedError as error:
+        said = [f"{job.recipe.arch}, round or fold {job.number}: {error}"]
+        return job_id, {"row": None, "said": said}
     history = read_history(job.folder / "history.csv")
     result = {"row": row, "history": history, "said": said}
     if are_kept(job.recipe):

@@ -2,6 +2,8 @@
 
 import hashlib
 import itertools
+import json
+import logging
 import math
 import statistics
 from collections.abc import Mapping
@@ -12,22 +14,24 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kpairs.archs import build
 from kpairs.data import load_digits
-from kpairs.errors import KpairsError, UsageError, unknown
+from kpairs.data.sources import canonical
+from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import write_rows, write_text
 from kpairs.recipes import OPTIMIZERS, Recipe, format_loss_weights
 from kpairs.registry import trainable_parameters
 from kpairs.studies.results import job_row
 from kpairs.studies.run import load_result, run_jobs
 from kpairs.studies.study import Job
-from kpairs.training.models import check_architecture, check_builds
+from kpairs.training.models import built, check_architecture
 
 # Which pairs are drawn and how often is the question's, not the answer's.
 _FIXED = {"data", "pairs", "test_pairs", "rounds", "seed"}
 SEARCHED = ("loss_weights", *(f.name for f in fields(Recipe) if "help" in f.metadata))
 SEARCHED = tuple(name for name in SEARCHED if name not in _FIXED)
 _MANY = 10_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,15 @@ class Between:
     high: float
 
     def __post_init__(self):
-        if not self.low < self.high:
+        if not (self.low < self.high and self.high - self.low < math.inf):
             raise UsageError(f"expected a range of low..high, received {self.low}..{self.high}")
 
 
 @dataclass(frozen=True)
 class Search:
     """What to compare, and how.
+
+    Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
 
     Attributes:
         recipes: a base `Recipe` for each architecture that is compared. Their data, pairs and
@@ -68,6 +74,8 @@ class Search:
     parameters: tuple[float, float] = (0, math.inf)
 
     def __post_init__(self):
+        recipes = tuple(replace(r, data=canonical(r.data)) for r in self.recipes)
+        object.__setattr__(self, "recipes", recipes)
         if len({(r.data, r.pairs, r.seed) for r in self.recipes}) != 1:
             raise UsageError("expected recipes of the same data, pairs and seed, to compare them")
         if len({r.arch for r in self.recipes}) < len(self.recipes):
@@ -80,7 +88,10 @@ class Search:
         for name, values in self.space.items():
             if name not in SEARCHED:
                 raise unknown("hyperparameter", name, SEARCHED)
-            if not isinstance(values, Between) and not len(values):
+            if isinstance(values, Between):
+                for recipe in self.recipes:  # refused now, not when such a value is drawn
+                    replace(recipe, **{name: values.low}), replace(recipe, **{name: values.high})
+            elif not len(values):
                 raise UsageError(f"{name}: expected at least one value to try, received none")
 
     @property
@@ -103,6 +114,7 @@ class Search:
 
     def jobs(self, recipe):
         """The trainings of a candidate: one per fold, the same folds for every candidate."""
+        recipe = replace(recipe, test_pairs=1)  # none are drawn
         return [Job(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
 
     def label(self, recipe):
@@ -128,13 +140,17 @@ def _text(value):
 
 
 def parameters_of(recipe, classes):
-    """Trainable parameters of the network that a recipe trains."""
+    """Trainable parameters of the network that a recipe trains.
+
+    Raises:
+        UsageError: the network cannot be built.
+    """
     return _count(recipe.arch, classes, tuple(sorted(recipe.arch_options.items())))
 
 
 @cache
 def _count(arch, classes, options):
-    return trainable_parameters(build(arch, classes, **dict(options)))
+    return trainable_parameters(built(arch, classes, dict(options)))
 
 
 def grid(search, data_root=None):
@@ -165,16 +181,13 @@ def grid(search, data_root=None):
     for arch, *values in itertools.product(search.archs, *search.space.values()):
         recipe = search.candidate(arch, zip(search.space, values, strict=True))
         if _within(search, recipe, classes):
-            found[search.label(recipe)] = recipe  # a value given twice is tried once
+            found[search.jobs(recipe)[0].id] = recipe  # a value given twice is tried once
     if not found:
         raise UsageError(f"expected {_budget(search)}: none of {count:,} combinations has them")
     return list(found.values())
 
 
 def _within(search, recipe, classes):
-    if search.parameters == (0, math.inf):
-        return True
-    check_builds(recipe, classes)
     return search.parameters[0] <= parameters_of(recipe, classes) <= search.parameters[1]
 
 
@@ -216,22 +229,12 @@ def run_tpe(search, folder, trials, data_root=None, **options):
 
     Raises:
         KpairsError: optuna is not installed.
-        UsageError: a value that the recipe or the architecture refuses, or 100 proposals in a row
-            outside the number of parameters.
+        UsageError: a value that the recipe or the architecture refuses, or the first 100 proposals
+            outside the number of parameters; after later ones it ends.
+        InputError: a journal that cannot be read.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise KpairsError("--sampler tpe needs optuna: pip install 'kpairs[search]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    journal = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.log"))
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(journal),
-        study_name=_name_of(search),
-        load_if_exists=True,
-    )
+    optuna = _optuna()
+    study = _journal(optuna, search, Path(folder))
     classes = search.classes(data_root)
     states = optuna.trial.TrialState
     scored = study.get_trials(states=[states.COMPLETE])
@@ -239,35 +242,70 @@ def run_tpe(search, folder, trials, data_root=None, **options):
         yield _proposed(search, trial)
     # What an earlier run had begun; a proposal that it did not even write down is given up.
     begun = study.get_trials(states=[states.RUNNING])
-    for trial in [t for t in begun if set(t.params) != {"arch", *search.space}]:
+    for trial in [t for t in begun if not _is_whole(search, t)]:
         study.tell(trial.number, state=states.FAIL)
         begun.remove(trial)
     done, refused = len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
-        seed = search.recipes[0].seed + len(study.get_trials(deepcopy=False))
-        study.sampler = optuna.samplers.TPESampler(seed=seed)
+        proposed = sum(_is_whole(search, t) for t in study.get_trials(deepcopy=False))
+        study.sampler = optuna.samplers.TPESampler(seed=search.recipes[0].seed + proposed)
         trial = begun.pop(0) if begun else study.ask()
         recipe = _proposed(search, trial)
         if not _within(search, recipe, classes):
             study.tell(trial.number, state=states.FAIL)
             refused += 1
             if refused == 100:
-                raise UsageError(f"expected {_budget(search)}: none of 100 proposals has them")
+                message = f"expected {_budget(search)}: none of 100 proposals in a row has them"
+                if not done:
+                    raise UsageError(message)
+                log.warning(message)
+                return
             continue
         refused = 0
         jobs = search.jobs(recipe)
         for _ in run_jobs(jobs, folder, data_root=data_root, **options):
             pass
-        score = statistics.fmean(_error(load_result(folder, job)) for job in jobs)
-        study.tell(trial.number, score)
+        # What diverged is as wrong as can be.
+        study.tell(trial.number, statistics.fmean(_errors(folder, jobs) or [100.0]))
         done += 1
         yield recipe
 
 
+def _optuna():
+    try:
+        import optuna
+    except ImportError as error:
+        raise KpairsError("--sampler tpe needs optuna: pip install 'kpairs[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _journal(optuna, search, folder):
+    """The optuna study of a search, as far as its journal knows it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "optuna.log"
+    try:
+        storage = optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(str(file))
+        )
+        return optuna.create_study(
+            storage=storage, study_name=_name_of(search), load_if_exists=True
+        )
+    except (ValueError, LookupError, TypeError) as error:  # what reading other text raises
+        raise InputError(f"{file}: expected optuna's journal, cannot read it: {error}") from error
+
+
 def _name_of(search):
     """A journal may hold searches of several spaces; each has a name made from what it compares."""
-    return hashlib.sha256(repr(search).encode()).hexdigest()[:16]
+    recipes = [search.jobs(recipe)[0].id for recipe in search.recipes]
+    known = [recipes, search.folds, search.parameters, sorted(search.space.items())]
+    text = json.dumps(known, default=lambda v: vars(v) if isinstance(v, Between) else list(v))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_whole(search, trial):
+    return set(trial.params) == {"arch", *search.space}
 
 
 def _proposed(search, trial):
@@ -278,7 +316,7 @@ def _proposed(search, trial):
 def _suggested(trial, name, values):
     if not isinstance(values, Between):
         # optuna's categories are plain scalars; ours may be widths or loss weights.
-        by_text = {_text(value): value for value in values}
+        by_text = {json.dumps(value, default=dict): value for value in values}
         return by_text[trial.suggest_categorical(name, list(by_text))]
     low, high = values.low, values.high
     log = low > 0 and high / low >= 10
@@ -287,8 +325,12 @@ def _suggested(trial, name, values):
     return trial.suggest_float(name, low, high, log=log)
 
 
-def _error(result):
-    return result["row"]["test"]["comparison_error_pct"]
+def _errors(folder, jobs):
+    """Validation errors of finished folds in percent; None if one is missing or diverged."""
+    results = [load_result(folder, job) for job in jobs]
+    if any(result is None or result["row"] is None for result in results):
+        return None
+    return tuple(result["row"]["test"]["comparison_error_pct"] for result in results)
 
 
 @dataclass(frozen=True)
@@ -321,7 +363,7 @@ class Ranked:
 
 
 def rank(search, folder, recipes, data_root=None):
-    """The candidates with all folds finished, least mean error first.
+    """The candidates with all folds finished, none diverged, least mean error first.
 
     Also writes `search.csv`, one row per training, and `best.json`, the first one's recipe, which
     `kpairs train --recipe` takes, into the folder.
@@ -335,19 +377,16 @@ def rank(search, folder, recipes, data_root=None):
     """
     folder = Path(folder)
     classes = search.classes(data_root)
-    rows, scores = [], {}
-    for label, recipe in {search.label(r): r for r in recipes}.items():  # tpe may repeat itself
-        results = [(job, load_result(folder, job)) for job in search.jobs(recipe)]
-        rows += [{**job_row(j, r), "setting": label} for j, r in results if r is not None]
-        if all(result is not None for _, result in results):
-            scores[label] = recipe, tuple(_error(result) for _, result in results)
+    rows, ranked = [], []
+    for recipe in {search.jobs(r)[0].id: r for r in recipes}.values():  # tpe may repeat itself
+        label, jobs = search.label(recipe), search.jobs(recipe)
+        results = [(job, load_result(folder, job)) for job in jobs]
+        rows += [{**job_row(j, r), "setting": label} for j, r in results if r and r["row"]]
+        if errors := _errors(folder, jobs):
+            ranked.append(Ranked(recipe, label, parameters_of(recipe, classes), errors, None))
     if rows:
         write_rows(folder / "search.csv", rows)
-    ordered = sorted(scores.items(), key=lambda item: statistics.fmean(item[1][1]))
-    ranked = [
-        Ranked(recipe, label, parameters_of(recipe, classes), errors, None)
-        for label, (recipe, errors) in ordered
-    ]
+    ranked.sort(key=lambda r: r.mean)
     ranked = [replace(r, behind=_behind(r, ranked[0])) for r in ranked]
     if ranked:
         source = f"best of {len(ranked)} by {search.folds}-fold cross-validation (kpairs search)"

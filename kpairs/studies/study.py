@@ -93,7 +93,10 @@ class Job:
 
     @property
     def id(self):
-        """Hash of all that the training's result depends on: the name of its folder."""
+        """Hash of the recipe and the round or fold: the name of its folder.
+
+        What a folder of images holds, the backend and the versions are not in it.
+        """
         known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
         known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

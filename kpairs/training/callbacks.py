@@ -5,7 +5,7 @@ import math
 
 import keras
 
-from kpairs.errors import InputError, KpairsError
+from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_rows
 
 
@@ -56,7 +56,7 @@ def _read_rows(path, epochs):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `KpairsError` once the training loss, or an epoch's test loss, is not finite."""
+    """Raises `DivergedError` once the training loss, or an epoch's test loss, is not finite."""
 
     def __init__(self, learning_rate):
         super().__init__()
@@ -74,7 +74,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def _check(self, name, loss, step=""):
         if not math.isfinite(loss):
-            raise KpairsError(
+            raise DivergedError(
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
                 f"number. Try a learning rate below {self.learning_rate:g}, smaller weights or L2"
             )
@@ -83,9 +83,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
 class Averaging(keras.callbacks.Callback):
     """Keeps a moving average of a model's variables, which the model ends with.
 
-    After each epoch `average = decay * average + (1 - decay) * value`, batch-norm statistics
-    included; it begins with the values after the first epoch. Epochs train, and are evaluated, by
-    the plain values.
+    After n epochs the values after epoch k, batch-norm statistics included, have the weight
+    `decay ** (n - k)` divided by the sum of all weights. (Begun with the first epoch's values and
+    not divided so, a short training would end with a good part of them.) Epochs train, and are
+    evaluated, by the plain values.
 
     Args:
         model: a built Keras model.
@@ -103,10 +104,10 @@ class Averaging(keras.callbacks.Callback):
         self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
 
     def on_epoch_end(self, epoch, logs=None):
-        decay = self.decay if epoch else 0.0
+        share = (1 - self.decay) / (1 - self.decay ** (epoch + 1))
         for average, variable in zip(self.variables, self.model.variables, strict=True):
             if keras.backend.is_float_dtype(variable.dtype):
-                average.assign(decay * average + (1 - decay) * variable)
+                average.assign(average + share * (variable - average))
             else:  # seed states
                 average.assign(variable)
 

@@ -17,7 +17,7 @@ from kpairs.plots import draw_curves
 from kpairs.training.environment import compute, describe
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.models import check_architecture, check_builds
+from kpairs.training.models import built, check_architecture
 from kpairs.training.progress import LiveProgress, RoundsProgress
 from kpairs.training.rounds import Round, draw_round, train_round, train_round_in_worker
 from kpairs.training.runs import ENGINES, Run
@@ -68,7 +68,7 @@ def train(
     recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:
-        check_builds(recipe, len(splits[0].classes))
+        built(recipe.arch, len(splits[0].classes), recipe.arch_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,

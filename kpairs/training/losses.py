@@ -26,7 +26,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     Args:
         smoothing: the share of the target that is spread evenly over all classes.
-        from_logits: whether outputs are logits, not probabilities.
+        from_logits: whether outputs are logits, or probabilities taken as logits.
     """
 
     def __init__(self, smoothing, from_logits):
@@ -35,8 +35,8 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         targets = keras.ops.one_hot(y_true, y_pred.shape[-1], dtype=y_pred.dtype)
-        return keras.losses.categorical_crossentropy(
-            targets, y_pred, self.from_logits, self.smoothing
+        return keras.losses.categorical_crossentropy(  # the zero: as above
+            targets, y_pred + 0.0, self.from_logits, self.smoothing
         )
 
 
@@ -49,7 +49,7 @@ def loss_of(kind, probabilities_as_logits, smoothing=0.0):
         smoothing: of the labels; 0 for none.
     """
     if smoothing:
-        return SmoothedCrossentropy(smoothing, from_logits=kind == "logits")
+        return SmoothedCrossentropy(smoothing, kind == "logits" or probabilities_as_logits)
     if kind == "sigmoid":
         return keras.losses.BinaryCrossentropy(from_logits=False)
     if kind == "probabilities" and probabilities_as_logits:

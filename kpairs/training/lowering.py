@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import keras
 import torch
 import torch.nn.functional as F
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx import map_arg
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.shape_prop import ShapeProp
@@ -29,8 +31,11 @@ def trace(function, *tensors):
             depends on a tensor's value.
     """
     tensors = [t.clone() for t in tensors]
+    # Without a mode of its own the tracer makes one for each value, at half of its time.
+    values = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
     with torch.random.fork_rng():
-        module = make_fx(function)(*tensors)
+        with tracing(values):
+            module = make_fx(function)(*tensors)
         ShapeProp(module).propagate(*tensors)
     graph = module.graph
     writing = any(map(_writes, graph.nodes))

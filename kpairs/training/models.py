@@ -45,20 +45,20 @@ def check_architecture(recipe):
         )
 
 
-def check_builds(recipe, classes):
-    """Build the architecture once, for the errors that only building it shows.
+def built(arch, classes, options):
+    """As `kpairs.build`, for options that a user gave.
 
     Raises:
         UsageError: an argument's value that its layers refuse, or more than memory holds.
     """
     try:
-        build(recipe.arch, classes, **recipe.arch_options)
+        return build(arch, classes, **options)
     except KpairsError:
         raise
     except (ValueError, RuntimeError, MemoryError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        options = ", ".join(f"{name} {value}" for name, value in recipe.arch_options.items())
-        raise UsageError(f"{recipe.arch} cannot be built with {options}: {first}") from error
+        given = ", ".join(f"{name} {value}" for name, value in options.items())
+        raise UsageError(f"{arch} cannot be built with {given}: {first}") from error
 
 
 def rescaling_of(normalization, pairs):
