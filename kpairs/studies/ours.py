@@ -25,6 +25,7 @@ _FIRST = replace(
     averaging=0.0,
 )
 _WIDE = (16, 16, 64, 64, 112)
+_CHOSEN = {"widths": _WIDE, "dropout": 0.08}
 
 
 def _tried(setting, **changes):
@@ -48,7 +49,11 @@ SELECTION = _study(
         _tried("dropout 0.08", dropout=0.08),
         _tried("16-16-64-64-112", widths=_WIDE),
         _tried("16-16-64-64-112, dropout 0.05", widths=_WIDE, dropout=0.05),
-        _tried("16-16-64-64-112, dropout 0.08", widths=_WIDE, dropout=0.08),
+        _tried("16-16-64-64-112, dropout 0.08", **_CHOSEN),
+        _tried("the same, weights averaged by 0.9", **_CHOSEN, averaging=0.9),
+        _tried("the same, labels smoothed by 0.1", **_CHOSEN, label_smoothing=0.1),
+        _tried("the same, 120 epochs", **_CHOSEN, epochs=120),
+        _tried("the same, digit losses times three", **_CHOSEN, loss_weights=_weights(0.5, 3.0)),
     ],
     4,
     curves=True,
