@@ -14,8 +14,10 @@ import keras
 import numpy as np
 import pytest
 import resume_script
-from resume_script import digest
+from click.testing import CliRunner
+from resume_script import RECIPE, digest
 
+from kpairs.cli import main
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.training import Run, resume, train
 from kpairs.training.checkpoint import Checkpoint, load
@@ -99,14 +101,21 @@ def test_more_rounds_of_a_finished_run(tiny, workplace):
         resume("run", rounds=2)
 
 
-def test_killed_at_random_moments(tmp_path):
-    """The long form is `python tests/resume_script.py`: 20 chains of 3 kills."""
-    started = time.perf_counter()
-    resume_script.chain(tmp_path / "whole", 0, 0, random.Random())
-    seconds = time.perf_counter() - started
-    landed = resume_script.chain(tmp_path / "run", 1, seconds, random.Random(3), ("--jobs", "2"))
-    assert landed
-    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+def test_killed_while_training(tmp_path):
+    """At moments that differ between the rounds. `python tests/resume_script.py` is the long form:
+    20 chains of 3 kills at any moment."""
+    run = tmp_path / "run"
+    with resume_script.kpairs("train", *RECIPE, "--out", str(run), "--jobs", "2") as process:
+        while not list(run.glob("round-*/checkpoint.npz")):
+            time.sleep(0.01)
+            assert process.poll() is None, process.communicate()[1]
+        time.sleep(random.Random(3).uniform(0, 0.5))
+        os.killpg(process.pid, signal.SIGKILL)
+    assert len(Run.open(run).rounds) < 2
+    assert resume(run).rounds == [1, 2]
+    result = CliRunner().invoke(main, ["train", *RECIPE, "--out", str(tmp_path / "whole")])
+    assert result.exit_code == 0, result.output
+    assert digest(run) == digest(tmp_path / "whole")
 
 
 @pytest.fixture
@@ -180,7 +189,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small, tmp_path):
 
 def test_a_full_disk_stops_the_command_and_resume_goes_on(workplace):
     """`RLIMIT_FSIZE` below the size of a checkpoint: one line, exit code 1, and then the rest."""
-    arguments = [*resume_script.RECIPE, "--out", "run"]
+    arguments = [*RECIPE, "--out", "run"]
     script = (
         "import resource, signal, sys; from kpairs.cli import main; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "

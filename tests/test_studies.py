@@ -13,11 +13,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from kpairs.archs import ARCHS, build
+from kpairs.cli import main
 from kpairs.data import draw_pairs
 from kpairs.errors import KpairsError, UsageError
 from kpairs.registry import Architecture, trainable_parameters
@@ -199,8 +201,8 @@ def test_a_killed_study_goes_on(tmp_path):
         process.kill()
     before = {f: f.read_bytes() for f in out.glob("*/result.json")}
     assert 2 <= len(before) < 6
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
     assert all(f.read_bytes() == content for f, content in before.items())
     study = STUDIES["haidinger-plain"].quick()
     assert len(collect(study, out)) == len(finished(study, out)) == 6

@@ -156,6 +156,17 @@ def test_the_order_of_batches(shuffle, tiny, mnist):
     np.testing.assert_array_equal(digits, pairs.left_digit[order])
 
 
+def test_batches_of_arrays_that_are_read_only(tiny, mnist):
+    """As joblib hands large ones to its workers."""
+    pairs, _ = draw_round(tiny("auxws"), 1, *mnist.values())
+    for array in vars(pairs).values():
+        array.flags.writeable = False
+    before = pairs.left.copy()
+    for x, _ in Batches(pairs, ARCHS["auxws"].outputs, 15):
+        x["left"].zero_()
+    np.testing.assert_array_equal(pairs.left, before)
+
+
 def test_initialization_and_threads_are_the_recipes(tiny):
     import torch
 

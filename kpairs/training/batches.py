@@ -38,8 +38,8 @@ class Batches(torch.utils.data.DataLoader):
         self._order, self._renew, self.epoch = order, renew, 0
 
     def _tensors(self, pairs):
-        return [
-            {name: torch.from_numpy(array).to(self._device) for name, array in part.items()}
+        return [  # copies: another process may have handed over views of a read-only file
+            {name: torch.tensor(array, device=self._device) for name, array in part.items()}
             for part in (pairs.inputs(), pairs.targets(self._outputs))
         ]
 
