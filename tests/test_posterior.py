@@ -330,6 +330,12 @@ def test_label_smoothing_is_torchs(kind, as_logits, rng):
     assert float(received) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_smoothed_labels_are_lowered(tiny, workplace):
+    for name in ("auxws", "c4l2_ws"):
+        run = train(tiny(name, label_smoothing=0.1), name)
+        assert run.row(1)["engine"] == "lowered"
+
+
 def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
     settings = (Setting(tiny("posterior_s", epochs=3, validate_every=2)),)
     study = Study("own", "kpairs", (), "Own", settings, 1, (), ("posterior_s",))
