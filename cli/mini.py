@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.cli.options import as_json, data_dir, jobs, print_json
 
 _out = click.option(
     "--out",
@@ -10,13 +10,6 @@ _out = click.option(
     default="studies",
     show_default=True,
     help="Folder of the rows; what they hold is not trained again.",
-)
-_jobs = click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train side by side.",
 )
 
 
@@ -113,7 +106,7 @@ def train(picture, as_json, **options):
     is_flag=True,
     help="Also train 5 networks with tanh on each of 10 draws of points, 200 trainings.",
 )
-@_jobs
+@jobs
 @_out
 @as_json
 def study(rounds, shared_points, jobs, out, as_json):
@@ -158,7 +151,7 @@ def study(rounds, shared_points, jobs, out, as_json):
     show_default=True,
     help="Passes over the pairs.",
 )
-@_jobs
+@jobs
 @_out
 @data_dir
 @as_json

@@ -21,6 +21,18 @@ threads = click.option(
     show_default=True,
     help="CPU threads; more than one rarely pays for networks this small.",
 )
+jobs = click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes that train side by side.",
+)
+scheduler = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import Recipe, parse_loss_weights, recipe_of
 
@@ -62,13 +62,7 @@ _LOGICAL = {"true": True, "false": False}
     show_default=True,
     help="Combinations that tpe proposes, those of earlier runs among them.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train side by side.",
-)
+@jobs
 @click.option(
     "--out",
     type=click.Path(file_okay=False),
@@ -76,11 +70,7 @@ _LOGICAL = {"true": True, "false": False}
     show_default=True,
     help="Folder of the finished trainings; what it holds is not trained again.",
 )
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
-)
+@scheduler
 @data_dir
 @as_json
 def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_json, **options):

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
 
 
 @click.command()
@@ -13,13 +13,7 @@ from kpairs.cli.options import as_json, data_dir, print_json
     type=click.IntRange(1, 10**6),
     help="Rounds of each setting.  [default: as many as the report's]",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train side by side.",
-)
+@jobs
 @click.option("--quick", is_flag=True, help="A few settings, 2 rounds of 3 epochs: minutes.")
 @click.option(
     "--out",
@@ -28,11 +22,7 @@ from kpairs.cli.options import as_json, data_dir, print_json
     show_default=True,
     help="Folder of the finished trainings; what it holds is not trained again.",
 )
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
-)
+@scheduler
 @data_dir
 @as_json
 def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
