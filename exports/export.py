@@ -146,8 +146,8 @@ def export_model(
     Raises:
         UsageError: another backend than torch, or an opset that torch's exporter does not write or
             onnxruntime does not run; int8 without pairs to calibrate on.
-        ParityError: a file disagrees with the model. Whatever is raised, nothing is written and
-            older files are left as they were.
+        ParityError: a file disagrees with the model. Whatever is raised before all files are
+            checked, nothing is written and older files are left as they were.
         KpairsError: no folder to write to, or one in a file's place.
         OSError: a file cannot be written.
     """

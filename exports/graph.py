@@ -170,8 +170,10 @@ def _cropped(graph, value, size):
         return None
     (x, *others), attributes = node.inputs, dict(node.attributes)
     window = _window(node)
-    if window is not None and x.shape is not None and min(window.reads(size)) > 0:
+    if window is not None and x.shape is not None:
         read, whole = window.reads(size), _size(x)
+        if min(read) < 1:
+            return None
         padding = (max(r - w, 0) for r, w in zip(read, whole, strict=True))
         attributes["pads"] = (*window.begin, *padding)
         size = tuple(map(min, read, whole))

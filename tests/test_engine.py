@@ -98,8 +98,7 @@ def test_each_step_is_stock_keras_step(name, pairs):
     first weights are moved by 1e-7. So each step begins where stock Keras' last one ended."""
     with compute("cpu"):
         stock, lowered, batches = both(parity_recipe(name), pairs, rescaling=(2.0, -0.5))
-        steps = 10 if name == "resnet" else STEPS  # half a second each
-        for _, (x, y) in zip(range(steps), cycle(batches), strict=False):
+        for _, (x, y) in zip(range(STEPS), cycle(batches), strict=False):
             put_into(lowered, stock)
             stock.train_on_batch(x, y)
             lowered.train_function([(x, y)])

@@ -47,9 +47,9 @@ def exported(tmp_path_factory, mnist):
             count = 130 if ARCHS[name].report == "haidinger" else 20
             pairs = draw_pairs(mnist["test"], count, rng)
             # Our own files drop the source lines that torch notes, where it does.
-            torch.fx.config.do_not_emit_stack_traces = name != "auxws"
-            exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
-            torch.fx.config.do_not_emit_stack_traces = True
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.fx.config, "do_not_emit_stack_traces", name != "auxws")
+                exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
             made[name] = model, exports, pairs
         return made[name]
 
@@ -101,7 +101,10 @@ def _assert_stands_alone(name, file):
     assert metadata["arch"] == name
     assert metadata["outputs"] == ARCHS[name].outputs
     assert metadata["classes"] == list(CLASSES)
-    _assert_no_leftovers(name, proto.graph)
+    graph = proto.graph
+    items = (graph, *graph.node, *graph.input, *graph.output, *graph.value_info)
+    assert not any(item.metadata_props for item in (*items, *graph.initializer))
+    _assert_no_leftovers(name, graph)
 
 
 def _assert_no_leftovers(name, graph):
