@@ -84,7 +84,7 @@ class Training:
     def __init__(self, recipe, pairs, device="cpu"):
         self.model = NETWORKS[recipe.arch]().to(device)
         parameters, rate = self.model.parameters(), recipe.learning_rate
-        kind = {"adam": torch.optim.Adam, "adadelta": torch.optim.Adadelta}[recipe.optimizer]
+        kind = {"torch_adam": torch.optim.Adam, "adadelta": torch.optim.Adadelta}[recipe.optimizer]
         self.optimizer = kind(parameters, lr=rate, weight_decay=recipe.l2)
         self.criterion = nn.CrossEntropyLoss()
         self.weights = recipe.loss_weights["comparison"], recipe.loss_weights["left_digit"]

@@ -14,12 +14,13 @@ SCHEDULES = ("constant", "one_cycle")
 HEADS = ("own", "posterior")
 INITIALIZATIONS = ("torch", "keras")
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
-# reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). Keras' Adam adds
-# epsilon before the bias correction and torch's after it, so that gradients near epsilon move
-# differently in the first steps.
+# reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). `adam` is Keras',
+# which adds epsilon before the bias correction; `torch_adam` adds it after, as the reports' did.
+_ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 OPTIMIZERS = {
-    "adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
-    "adamw": {"weight_decay": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    "adam": _ADAM,
+    "torch_adam": _ADAM,
+    "adamw": {"weight_decay": 0.01, **_ADAM},
     "adadelta": {"rho": 0.9, "epsilon": 1e-6},
 }
 NORMALIZATIONS = ("none", "standardize", "raw")

@@ -87,6 +87,18 @@ _study(
     10,
     ["test_error_pct"],
 )
+_study(
+    "chassagne-method-1",
+    "chassagne",
+    [],
+    "The first auxiliary loss (section 1.1.2), whose numbers the report does not show",
+    [
+        Setting(RECIPES[arch], f"lr={RECIPES[arch].learning_rate:g}")
+        for arch in ("wsal_m1", "wsal_d_m1", "wsal_b_m1", "wsal_bd_m1")
+    ],
+    10,
+    [],
+)
 
 _study(
     "kong-table-1",
@@ -96,6 +108,10 @@ _study(
     [
         Setting(RECIPES[arch], "4-fold CV", folds=4)
         for arch in ("fc_1", "fc_2", "fc_3", "conv_1", "conv_2", "conv_3", "cnn_base")
+    ]
+    + [  # as the authors' code has them; the text says ReLU
+        Setting(replace(RECIPES[arch], activation="sigmoid"), "4-fold CV, sigmoid units", folds=4)
+        for arch in ("fc_1", "fc_2", "fc_3")
     ],
     4,
     ["validation_accuracy"],

@@ -11,6 +11,7 @@ import torch
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from kpairs.training.lowering import one_kernel_each, trace
+from kpairs.training.optimizers import TorchAdam
 
 # Optimizers that treat every parameter alone, so that one vector of all of them can be stepped.
 _ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
@@ -271,7 +272,8 @@ def _same_optimizer(optimizer):
         NotLowerable: it looks at layers, not at parameters one by one.
     """
     kind = type(optimizer)
-    if kind.__name__ not in _ELEMENTWISE or not kind.__module__.startswith("keras."):
+    of_keras = kind.__name__ in _ELEMENTWISE and kind.__module__.startswith("keras.")
+    if not (of_keras or kind is TorchAdam):
         raise NotLowerable(f"optimizer {kind.__name__}")
     for setting in ("clipnorm", "use_ema", "gradient_accumulation_steps", "loss_scale_factor"):
         if getattr(optimizer, setting):

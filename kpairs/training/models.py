@@ -10,13 +10,8 @@ from kpairs.files import atomic_path
 from kpairs.initialization import initialize
 from kpairs.recipes import check_loss_weights
 from kpairs.training.losses import accuracy_of, loss_of
+from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.schedule import OneCycle
-
-_OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "adadelta": keras.optimizers.Adadelta,
-}
 
 
 def check_architecture(recipe):
@@ -116,7 +111,7 @@ def compile_model(model, recipe, steps=1):
         rate = OneCycle(rate, recipe.epochs * steps)
     settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
-        optimizer=_OPTIMIZERS[recipe.optimizer](**settings),
+        optimizer=OPTIMIZERS[recipe.optimizer](**settings),
         loss={
             n: loss_of(
                 kind,
