@@ -192,7 +192,11 @@ def sized(arch, least=65_000, most=75_000):
     ]
 
 
-_BEST_AND_LAST = ["best_epoch_val_accuracy_pct", "final_epoch_val_accuracy_pct"]
+_BEST_AND_LAST = [
+    "best_epoch_val_accuracy_pct",
+    "best_epoch_train_accuracy_pct",
+    "final_epoch_val_accuracy_pct",
+]
 _study(
     "altunina-figure-1",
     "altunina",

@@ -21,6 +21,7 @@ _METRICS = {
     "validation_accuracy": lambda row: 1 - row["test_error_pct"] / 100,
     "final_epoch_val_accuracy_pct": lambda row: 100 - row["test_error_pct"],
     "best_epoch_val_accuracy_pct": lambda row: 100 - row["best_epoch_error_pct"],
+    "best_epoch_train_accuracy_pct": lambda row: 100 - row["best_epoch_train_error_pct"],
 }
 _TEXTS = (
     *("job", "arch", "setting", "activation", "engine", "left", "right"),
@@ -131,7 +132,9 @@ def job_row(job, result):
         "train_digit_error_pct": row["train"].get("digit_error_pct"),
         "test_digit_error_pct": row["test"].get("digit_error_pct"),
         "best_epoch_error_pct": row["best_epoch"]["comparison_error_pct"],
+        "best_epoch_train_error_pct": row["best_epoch"].get("train_comparison_error_pct"),
         "best_epoch": row["best_epoch"]["epoch"],
+        "collapsed": int(row["collapsed"]),
         "engine": row["engine"],
         "seconds": row["seconds"],
         "kpairs": machine["kpairs"],

@@ -15,18 +15,21 @@ class HistoryFile(keras.callbacks.Callback):
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
     epoch with dropout on, test values NaN after an epoch that was not followed by an evaluation.
+    With `evaluated` a column `evaluated_comparison_accuracy` follows.
 
     Args:
         path: the file.
         epochs: how many of its rows to keep as they are.
+        evaluated: batches of the training pairs, evaluated after each epoch as the test pairs are:
+            with that epoch's weights and without dropout. None for no such evaluation.
 
     Raises:
         InputError: the file has fewer rows, or other columns.
     """
 
-    def __init__(self, path, epochs=0):
+    def __init__(self, path, epochs=0, evaluated=None):
         super().__init__()
-        self.path, self.rows = path, []
+        self.path, self.rows, self.evaluated = path, [], evaluated
         if epochs:
             self.rows = _read_rows(path, epochs)
 
@@ -35,6 +38,9 @@ class HistoryFile(keras.callbacks.Callback):
         names = [name.removeprefix("train_") for name in train]
         test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
         row = {"epoch": epoch + 1, **train, **test}
+        if self.evaluated is not None:
+            result = self.model.evaluate(self.evaluated, verbose=0, return_dict=True)
+            row["evaluated_comparison_accuracy"] = result["comparison_accuracy"]
         if self.rows and set(row) != set(self.rows[0]):
             raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
         self.rows.append(row)

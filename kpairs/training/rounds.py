@@ -107,7 +107,10 @@ def train_round(job, callbacks=(), say=lambda text: None):
         further = [v for callback in averaging for v in callback.variables]
         checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.restore(model)
-        history = HistoryFile(folder / "history.csv", done)
+        evaluated = None
+        if recipe.reported_epoch == "best":  # what the report states of that epoch
+            evaluated = Batches(train_pairs, outputs, EVALUATION_BATCH, device)
+        history = HistoryFile(folder / "history.csv", done, evaluated)
         model.fit(
             batches,
             epochs=recipe.epochs,
@@ -126,12 +129,14 @@ def train_round(job, callbacks=(), say=lambda text: None):
             verbose=0,
         )
         save_model(model, recipe, job.classes, rescaling, folder / "model.keras")
+        decided = _decided(model, job.test_pairs, outputs)
         return {
             "round": number,
             "epochs": recipe.epochs,
             "rescaling": rescaling and list(rescaling),
             "train": errors(model, train_pairs, outputs),
-            "test": errors(model, job.test_pairs, outputs),
+            "test": _error_rates(decided, job.test_pairs),
+            "collapsed": len(np.unique(decided["comparison"])) == 1,
             "best_epoch": _best_epoch(read_history(history.path)),
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
@@ -200,8 +205,13 @@ def _best_epoch(history):
     """The epoch with the least test error: chosen on test pairs, as report 004 does."""
     evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
     best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
-    error = 100 * (1 - best["test_comparison_accuracy"])
-    return {"epoch": int(best["epoch"]), "comparison_error_pct": round(error, 4)}
+    numbers = {"comparison_error_pct": best["test_comparison_accuracy"]}
+    if "evaluated_comparison_accuracy" in best:
+        numbers["train_comparison_error_pct"] = best["evaluated_comparison_accuracy"]
+    return {
+        "epoch": int(best["epoch"]),
+        **{name: round(100 * (1 - accuracy), 4) for name, accuracy in numbers.items()},
+    }
 
 
 def errors(model, pairs, outputs):
@@ -216,11 +226,17 @@ def errors(model, pairs, outputs):
         `comparison_error_pct`, and with digit outputs `digit_error_pct` over both images, in
         percent.
     """
+    return _error_rates(_decided(model, pairs, outputs), pairs)
+
+
+def _decided(model, pairs, outputs):
+    """What a model decides, by output: `(n,)` class numbers."""
     values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
-    wrong = {
-        name: decisions(values[name], kind) != getattr(pairs, name)
-        for name, kind in outputs.items()
-    }
+    return {name: decisions(values[name], kind) for name, kind in outputs.items()}
+
+
+def _error_rates(decided, pairs):
+    wrong = {name: chosen != getattr(pairs, name) for name, chosen in decided.items()}
     rates = {"comparison_error_pct": _percent(wrong["comparison"])}
     if "left_digit" in wrong:
         both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])
