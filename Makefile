@@ -29,7 +29,7 @@ backends: $(READY)
 
 # The pages of the reports, from the committed rows of the studies.
 pages: $(READY)
-	$(BIN)/kpairs report --rows docs/studies --out docs
+	$(BIN)/kpairs report --rows docs/rows --out docs
 
 # Every training of every report, on all cores; hours. Stopped, it goes on where it was.
 reproduce: JOBS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')

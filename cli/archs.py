@@ -24,8 +24,8 @@ def archs(name, plot, as_json):
     if name:
         _show(name, plot, as_json)
         return
-    from kpairs.archs import ARCHS
     from kpairs.cli.tables import console, report_title
+    from kpairs.networks import ARCHS
     from kpairs.reports import REPORTS
 
     order = list(REPORTS)
@@ -57,9 +57,9 @@ def archs(name, plot, as_json):
 
 
 def _row(name, model=None):
-    from kpairs.archs import ARCHS, build
-    from kpairs.registry import trainable_parameters
-    from kpairs.results import stated_parameters
+    from kpairs.models.registry import trainable_parameters
+    from kpairs.networks import ARCHS, build
+    from kpairs.reports.reported import stated_parameters
 
     architecture = ARCHS[name]
     parameters = trainable_parameters(model or build(name))
@@ -79,13 +79,13 @@ def _row(name, model=None):
 def _show(name, plot, as_json):
     from dataclasses import asdict
 
-    from kpairs.recipes import recipe_of
+    from kpairs.reports.resolve import recipe_of
 
     recipe = recipe_of(name)
-    from kpairs.archs import ARCHS, build
-    from kpairs.graphs import draw_graph, layer_rows
+    from kpairs.models.diagram import draw_graph, layer_rows
+    from kpairs.networks import ARCHS, build
     from kpairs.reports import REPORTS
-    from kpairs.results import reported
+    from kpairs.reports.reported import reported
 
     model, architecture = build(name), ARCHS[name]
     row, layers = _row(name, model), layer_rows(model)

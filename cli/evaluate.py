@@ -24,7 +24,7 @@ def evaluate(run, test_pairs, data_dir, device, threads, as_json):
     from kpairs import Run
     from kpairs import evaluate as evaluate_run
     from kpairs.cli.tables import console, error_table
-    from kpairs.training.runs import summarize
+    from kpairs.training.run import summarize
 
     run = Run.latest() if run is None else Run.open(run)
     rows = evaluate_run(

@@ -71,9 +71,9 @@ def train(picture, as_json, **options):
     import math
 
     from kpairs.errors import KpairsError
-    from kpairs.mini.disc import train_disc
-    from kpairs.mini.figures import draw_run
     from kpairs.plots import save_figure
+    from kpairs.reports.chassagne.disc.disc import train_disc
+    from kpairs.reports.chassagne.disc.figures import draw_run
 
     run = train_disc(**options)
     last = run.history[-1]
@@ -119,8 +119,8 @@ def study(rounds, shared_points, jobs, out, as_json):
     kpairs report chassagne --rows studies --out pages
     """
     from kpairs.cli.tables import console, mini_table
+    from kpairs.reports.chassagne.disc.page import compare_rows
     from kpairs.studies import mini as studies
-    from kpairs.studies.mini_page import compare_rows
 
     settings = studies.disc_settings(rounds)
     _train(studies.disc_row, settings, out, studies.DISC, jobs)
@@ -166,7 +166,7 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
     from functools import partial
 
     from kpairs.cli.tables import console, mean_text
-    from kpairs.studies.mini import DIGITS, digit_row, digit_settings, finished
+    from kpairs.reports.chassagne.disc.trainings import DIGITS, digit_row, digit_settings, finished
 
     settings = digit_settings(rounds, epochs)
     _train(partial(digit_row, data_root=data_dir), settings, out, DIGITS, jobs)
@@ -185,7 +185,7 @@ def _train(train, settings, out, name, jobs):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from kpairs.cli.tables import console
-    from kpairs.studies.mini import finished, train_missing
+    from kpairs.reports.chassagne.disc.trainings import finished, train_missing
 
     screen = console(stderr=True)
     done = len(finished(settings, out, name))

@@ -9,7 +9,8 @@ import click
 
 from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
 from kpairs.errors import KpairsError, UsageError, unknown
-from kpairs.recipes import Recipe, parse_loss_weights, recipe_of
+from kpairs.recipes import Recipe, parse_loss_weights
+from kpairs.reports.resolve import recipe_of
 
 _SHOWN = 20
 _LOGICAL = {"true": True, "false": False}

@@ -38,7 +38,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     """
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
-    from kpairs.studies.results import collect, compare
+    from kpairs.studies.rows import collect, compare
 
     screen = console()
     if list_:
@@ -61,7 +61,7 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir, console):
     """Run what is not finished, with one bar over all of it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from kpairs.studies.results import finished
+    from kpairs.studies.rows import finished
     from kpairs.studies.run import run_jobs
 
     work = {job.id: job for s in studies for job in s.jobs(rounds)}

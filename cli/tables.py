@@ -32,7 +32,7 @@ def plus_minus(mean, std):
 
 
 def layer_table(rows):
-    """The layers of a network, as `kpairs.graphs.layer_rows` gives them."""
+    """The layers of a network, as `kpairs.models.diagram.layer_rows` gives them."""
     table = Table("layer", "what", "output shape")
     table.add_column("parameters", justify="right")
     table.add_column("reads")

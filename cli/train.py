@@ -6,16 +6,9 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
-from kpairs.recipes import (
-    OPTIMIZERS,
-    Recipe,
-    for_arch,
-    format_loss_weights,
-    load_recipe,
-    parse_loss_weights,
-    recipe_of,
-)
-from kpairs.training.runs import ENGINES, Run, check_free
+from kpairs.recipes import OPTIMIZERS, Recipe, format_loss_weights, parse_loss_weights
+from kpairs.reports.resolve import for_arch, load_recipe, recipe_of
+from kpairs.training.run import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 

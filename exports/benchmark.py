@@ -14,7 +14,7 @@ import torch
 
 from kpairs.errors import UsageError
 from kpairs.exports.runners import RUNNERS, random_pairs, runners, subject
-from kpairs.training.environment import compute, describe
+from kpairs.training.device import compute, describe
 
 BATCHES = tuple(2**n for n in range(11))
 QUICK_BATCHES = (1, 32, 512)

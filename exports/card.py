@@ -1,6 +1,6 @@
 """The model card beside an exported file: what it is, how good, how to run it, its limits."""
 
-from kpairs.outputs import OUTPUT_KINDS
+from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.reports import REPORTS
 
 _RUN = {

@@ -10,7 +10,6 @@ import keras
 import onnxruntime
 
 import kpairs
-from kpairs.archs import ARCHS, build
 from kpairs.data import load_digits
 from kpairs.data.images import SIDE
 from kpairs.errors import InputError, KpairsError, UsageError
@@ -22,11 +21,12 @@ from kpairs.exports.onnx import OPSET, to_proto, write_proto
 from kpairs.exports.parity import Parity, check_parity, errors_pct
 from kpairs.exports.runtime import PairModel
 from kpairs.files import atomic_path
-from kpairs.registry import trainable_parameters
-from kpairs.training.environment import compute
-from kpairs.training.models import load_round
-from kpairs.training.rounds import draw_round
-from kpairs.wirings import one_pass
+from kpairs.models.pair import one_pass
+from kpairs.models.registry import trainable_parameters
+from kpairs.networks import ARCHS, build
+from kpairs.training.compile import load_round
+from kpairs.training.device import compute
+from kpairs.training.round import draw_round
 
 # What the files of each format end in.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2", "int8": ".int8.onnx"}
@@ -130,12 +130,12 @@ def export_model(
 
     Args:
         model: the trained Keras model, on the torch backend.
-        architecture: its `kpairs.registry.Architecture`.
+        architecture: its `kpairs.models.registry.Architecture`.
         classes: class names in rank order.
         pairs: a `PairSet` on which the files must agree with the model.
         stem: path of the files without their ending.
         formats: keys of `FORMATS`.
-        rescaling, options: with which the model was built, see `kpairs.registry.build`.
+        rescaling, options: with which the model was built, see `kpairs.models.registry.build`.
         opset: version of the ONNX operators.
         training: what the model was trained on, a JSON-ready dict for the description.
         calibration: for int8, a `PairSet` that shows the range of every value.

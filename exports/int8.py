@@ -18,7 +18,7 @@ import onnx
 from kpairs.exports.onnx import write_proto
 from kpairs.exports.parity import errors_pct
 from kpairs.exports.runtime import PairModel
-from kpairs.outputs import decisions
+from kpairs.models.outputs import decisions
 
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)

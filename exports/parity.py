@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpairs.errors import ParityError
-from kpairs.outputs import decisions
+from kpairs.models.outputs import decisions
 
 BATCHES = (1, 2, 7, 128)
 TOLERANCE = 1e-5

@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 import torch
 
-from kpairs.archs import ARCHS, build
 from kpairs.bench.handwritten import NETWORKS
 from kpairs.data import PairSet, load_digits
 from kpairs.data.images import SIDE
@@ -20,9 +19,10 @@ from kpairs.exports.export import export_model
 from kpairs.exports.int8 import write_int8
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.torch_files import quiet
-from kpairs.initialization import initialize
-from kpairs.training import Run
-from kpairs.training.models import load_round
+from kpairs.models.initialization import initialize
+from kpairs.networks import ARCHS, build
+from kpairs.training.compile import load_round
+from kpairs.training.run import Run
 
 RUNNERS = {
     "onnx": "the exported file by PairModel, without its checks of the images",

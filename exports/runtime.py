@@ -16,7 +16,7 @@ from kpairs.data.images import SIDE
 from kpairs.data.pictures import fit_pixels
 from kpairs.errors import InputError
 from kpairs.exports.loading import first_line, read_onnx
-from kpairs.outputs import OUTPUT_KINDS, probabilities
+from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
 METADATA_KEY = "kpairs"
 # Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
@@ -30,7 +30,7 @@ class PairModel:
 
     Attributes:
         outputs: kind of each output by name, in the file's order; see
-            `kpairs.outputs.OUTPUT_KINDS`.
+            `kpairs.models.outputs.OUTPUT_KINDS`.
         classes: class names in rank order.
         arch: name of the architecture.
         metadata: all that the file says of itself, as a dict.

@@ -18,19 +18,19 @@ if not os.environ.get("KERAS_BACKEND"):
     os.environ["KERAS_BACKEND"] = "torch"
 
 _HOMES = {
-    "ARCHS": "kpairs.archs",
+    "ARCHS": "kpairs.networks",
     "Digits": "kpairs.data",
     "PairSet": "kpairs.data",
-    "RECIPES": "kpairs.recipes",
+    "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
-    "Run": "kpairs.training",
+    "Run": "kpairs.training.run",
     "augment_pairs": "kpairs.data",
-    "build": "kpairs.archs",
+    "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
-    "evaluate": "kpairs.training",
+    "evaluate": "kpairs.training.round",
     "load_digits": "kpairs.data",
-    "resume": "kpairs.training",
-    "train": "kpairs.training",
+    "resume": "kpairs.training.train",
+    "train": "kpairs.training.train",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 

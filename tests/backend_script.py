@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import kpairs
-from kpairs.training.models import compile_model
+from kpairs.training.compile import compile_model
 
 
 def outputs_and_losses(name, model, inputs):

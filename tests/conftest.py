@@ -10,7 +10,7 @@ from idx_writer import write_idx
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from kpairs.data import Digits, load_digits
-from kpairs.recipes import RECIPES
+from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
 

@@ -1,8 +1,8 @@
 """The reports' networks in plain torch, transcribed from their specification.
 
 An oracle for numeric parity: written from the reports' specification without sight of
-`kpairs.archs`. Two things were made to follow Keras: the biased running variance, and the image on
-which a shared tower runs first.
+the Keras code. Two things were made to follow Keras: the biased running variance, and the image
+on which a shared tower runs first.
 Images are (batch, 1, 14, 14), already normalised as the recipe wants. Submodules are defined in
 the order per-image tower (left before right), digit heads, comparison head: `copy_weights`
 relies on it.

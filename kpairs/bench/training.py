@@ -9,17 +9,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kpairs.archs import ARCHS
 from kpairs.bench.handwritten import Training
 from kpairs.data import load_digits
-from kpairs.recipes import RECIPES
-from kpairs.training import train
+from kpairs.networks import ARCHS
+from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
-from kpairs.training.engine import Engine
-from kpairs.training.environment import compute, describe
-from kpairs.training.models import build_round, rescaling_of
-from kpairs.training.rounds import draw_round
+from kpairs.training.compile import build_round, rescaling_of
+from kpairs.training.device import compute, describe
+from kpairs.training.engine.step import Engine
+from kpairs.training.round import draw_round
+from kpairs.training.train import train
 
 # The reports' own batch sizes; 1,000 pairs without augmentation.
 CASES = ("c4l2_ws", "auxws", "wsal_bd")

@@ -1,4 +1,4 @@
-"""Recipes: everything that a training needs, spelled out; one per architecture.
+"""Recipes: everything that a training needs, spelled out; studies: settings of them.
 
 A recipe is data. Nothing here imports Keras, so that the command line can check names, numbers and
 loss weights before it spends seconds on importing it.
@@ -10,16 +10,18 @@ from kpairs.recipes.loss_weights import (
     parse_loss_weights,
 )
 from kpairs.recipes.recipe import OPTIMIZERS, Recipe
-from kpairs.recipes.table import RECIPES, for_arch, load_recipe, recipe_of
+from kpairs.recipes.study import Setting, Study, Trial
+from kpairs.recipes.table import register, weights
 
 __all__ = [
     "OPTIMIZERS",
-    "RECIPES",
     "Recipe",
+    "Setting",
+    "Study",
+    "Trial",
     "check_loss_weights",
-    "for_arch",
     "format_loss_weights",
-    "load_recipe",
     "parse_loss_weights",
-    "recipe_of",
+    "register",
+    "weights",
 ]

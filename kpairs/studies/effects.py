@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from kpairs.studies.results import difference_interval, name_of
+from kpairs.studies.rows import difference_interval, name_of
 
 # ingredient: (study, without, with), each a setting's name in that study.
 EFFECTS = {
@@ -80,7 +80,7 @@ def effects_of(rows):
     """The effects that there are enough trainings for, by ingredient.
 
     Args:
-        rows: of every study, by its name, as `kpairs.studies.results.collect` gives them.
+        rows: of every study, by its name, as `kpairs.studies.rows.collect` gives them.
     """
     found = {}
     for ingredient, pairs in EFFECTS.items():

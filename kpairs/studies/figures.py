@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 from matplotlib.figure import Figure
 
-from kpairs.studies.results import name_of
+from kpairs.studies.rows import name_of
 
 _OURS, _THEIRS = "#0072b2", "#d55e00"  # told apart by every eye (Okabe and Ito)
 _COLOURS = (_OURS, _THEIRS, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

@@ -4,18 +4,17 @@ import statistics
 from collections import Counter
 from pathlib import Path
 
-from kpairs.archs import ARCHS, build
-from kpairs.recipes import RECIPES
-from kpairs.registry import trainable_parameters
-from kpairs.reports import REPORTS
-from kpairs.results import reported
+from kpairs.models.registry import trainable_parameters
+from kpairs.networks import ARCHS, build
+from kpairs.ours.page import posterior_page
+from kpairs.reports import RECIPES, REPORTS
+from kpairs.reports.chassagne.disc.page import compare_mini, framework_table, mini_page
+from kpairs.reports.chassagne.disc.trainings import DISC, rows_of
+from kpairs.reports.reported import reported
 from kpairs.studies import figures
 from kpairs.studies.catalogue import STUDIES, count_parameters
 from kpairs.studies.effects import NOTES, effects_of
-from kpairs.studies.mini import DISC, rows_of
-from kpairs.studies.mini_page import compare_mini, framework_table, mini_page
-from kpairs.studies.ours_page import posterior_page
-from kpairs.studies.results import compare, name_of, read_csv
+from kpairs.studies.rows import compare, name_of, read_csv
 from kpairs.studies.writer import RULE, number, table, write_page
 
 _NAMES = {
@@ -277,7 +276,7 @@ def _across_page(rows, mini, trainings):
         "# What weight sharing and auxiliary losses bring\n",
         "Across the five reports: the same networks with and without each ingredient, trained by "
         "kpairs with the reports' own recipes. Every number is generated from the rows in "
-        "`docs/studies`.\n",
+        "`docs/rows`.\n",
         "## Agreement with the reports\n",
         table(["report", "", "agree", "differ", "not run or no interval", "trainings"], agreement),
         RULE + "\n",

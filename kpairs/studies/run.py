@@ -15,10 +15,10 @@ from kpairs.data import draw_pairs, load_digits
 from kpairs.data.pairs import PairSet
 from kpairs.errors import DivergedError, InputError, KpairsError
 from kpairs.files import write_json
-from kpairs.studies.mistakes import are_kept, wrong_pairs
-from kpairs.training.environment import compute, describe
-from kpairs.training.rounds import Round, draw_round, train_round_in_worker
-from kpairs.training.runs import read_history
+from kpairs.ours.mistakes import are_kept, wrong_pairs
+from kpairs.training.device import compute, describe
+from kpairs.training.round import Round, draw_round, train_round_in_worker
+from kpairs.training.run import read_history
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
     its last epoch.
 
     Args:
-        jobs: `Job`s.
+        jobs: `Trial`s.
         folder: where the jobs' folders are.
         processes: how many to train side by side on this machine.
         scheduler: address of a dask scheduler, `tcp://host:port`, whose workers train instead.

@@ -18,12 +18,11 @@ from kpairs.data import load_digits
 from kpairs.data.sources import canonical
 from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import write_rows, write_text
-from kpairs.recipes import OPTIMIZERS, Recipe, format_loss_weights
-from kpairs.registry import trainable_parameters
-from kpairs.studies.results import job_row
+from kpairs.models.registry import trainable_parameters
+from kpairs.recipes import OPTIMIZERS, Recipe, Trial, format_loss_weights
+from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result, run_jobs
-from kpairs.studies.study import Job
-from kpairs.training.models import built, check_architecture
+from kpairs.training.compile import built, check_architecture
 
 # Which pairs are drawn and how often is the question's, not the answer's.
 _FIXED = {"data", "pairs", "test_pairs", "rounds", "seed"}
@@ -115,7 +114,7 @@ class Search:
     def jobs(self, recipe):
         """The trainings of a candidate: one per fold, the same folds for every candidate."""
         recipe = replace(recipe, test_pairs=1)  # none are drawn
-        return [Job(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
+        return [Trial(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
 
     def label(self, recipe):
         """A candidate by what tells it from the others: "auxws batch_size=50 dropout=0.2"."""
@@ -197,7 +196,7 @@ def _budget(search):
 
 
 def run_grid(search, folder, recipes, **options):
-    """Cross-validate recipes; yields each fold's `Job` as it is finished.
+    """Cross-validate recipes; yields each fold's `Trial` as it is finished.
 
     Args:
         search: the `Search`.

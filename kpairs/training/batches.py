@@ -5,8 +5,8 @@ import numpy as np
 import torch
 
 from kpairs import seeds
+from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet
-from kpairs.training.distortion import distort
 
 EVALUATION_BATCH = 1000
 

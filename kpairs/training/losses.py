@@ -48,7 +48,7 @@ def loss_of(kind, probabilities_as_logits, smoothing=0.0):
     """The loss of an output of this kind, averaged over the batch.
 
     Args:
-        kind: a key of `kpairs.outputs.OUTPUT_KINDS`.
+        kind: a key of `kpairs.models.outputs.OUTPUT_KINDS`.
         probabilities_as_logits: the recipe's property of that name.
         smoothing: of the labels; 0 for none.
     """

@@ -1,0 +1,152 @@
+"""The table of architectures, and how one becomes a Keras model."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+
+from kpairs.data.images import SIDE
+from kpairs.errors import KpairsError, UsageError, unknown
+from kpairs.models.heads import PosteriorComparison
+from kpairs.models.outputs import OUTPUT_KINDS
+
+ARCHS: dict[str, "Architecture"] = {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A registered architecture.
+
+    Attributes:
+        name: its function's name: registry key, command-line name and value in result files.
+        report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
+        source: report table or paper, for a reader to hold it against.
+        outputs: kind of each named output, a key of `kpairs.models.outputs.OUTPUT_KINDS`, in order.
+        function: `(left, right, *, classes, ...) -> {output name: tensor}`.
+    """
+
+    name: str
+    report: str
+    source: str
+    outputs: Mapping[str, str]
+    function: Callable
+
+    @property
+    def options(self):
+        """The keyword arguments that the function takes, with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def outputs(comparison, digits=None):
+    """Kinds by output name: of the comparison, and of both digits where there are digit heads."""
+    sides = {} if digits is None else {"left_digit": digits, "right_digit": digits}
+    return {"comparison": comparison, **sides}
+
+
+def arch(*, report, source, outputs):
+    """Register the decorated function as an architecture under its own name.
+
+    Args:
+        report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
+        source: where it is described.
+        outputs: kind of each named output, in order; `comparison` comes first.
+
+    Raises:
+        ValueError: the name is taken, or an output's kind is unknown.
+    """
+
+    def register(function):
+        name = function.__name__
+        if name in ARCHS:
+            raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
+        for kind in outputs.values():
+            if kind not in OUTPUT_KINDS:
+                raise unknown("output kind", kind, OUTPUT_KINDS)
+        ARCHS[name] = Architecture(name, report, source, dict(outputs), function)
+        return function
+
+    return register
+
+
+def build(name, classes=10, rescaling=None, head="own", **options):
+    """Build the Keras model of a registered architecture.
+
+    Args:
+        name: a key of `ARCHS`.
+        classes: number of ranks, the width of each digit output.
+        rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
+        head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
+            digit outputs in place of the architecture's own comparison, whose layers are then left
+            out.
+        **options: the architecture's own arguments, such as `dropout`.
+
+    Returns:
+        A functional `keras.Model` from `{"left", "right"}`, each `(batch, 14, 14, 1)` float32
+        pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2), or
+        (batch, 1) for a sigmoid unit, and, where there are digit heads, `left_digit` and
+        `right_digit` (batch, classes).
+
+    Raises:
+        UsageError: an unknown architecture, head or argument, or an architecture without digit
+            outputs for the posterior head.
+    """
+    if name not in ARCHS:
+        raise unknown("architecture", name, ARCHS)
+    with conventions():
+        return _build(ARCHS[name], classes, rescaling, head, options)
+
+
+@contextmanager
+def conventions():
+    """Run a block with channels last and float32, whatever the user's keras.json says."""
+    before = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_floatx(before[1])
+
+
+def _build(architecture, classes, rescaling, head, options):
+    name = architecture.name
+    if excess := set(options) - set(architecture.options):
+        expected = ", ".join(architecture.options)
+        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
+    left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
+    seen = (left, right)
+    if rescaling is not None:
+        scale, offset = rescaling
+        layer = keras.layers.Rescaling(scale, offset)
+        seen = (layer(left), layer(right))
+    results = architecture.function(*seen, classes=classes, **options)
+    if list(results) != list(architecture.outputs):
+        raise KpairsError(
+            f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"
+        )
+    if head != "own":
+        results["comparison"] = _posterior(architecture, head, results)
+    return keras.Model({"left": left, "right": right}, results, name=name)
+
+
+def _posterior(architecture, head, results):
+    """The comparison from the digit outputs, of the kind that the architecture's own one is."""
+    if head != "posterior":
+        raise unknown("head", head, ("own", "posterior"))
+    if "left_digit" not in results:
+        raise UsageError(
+            f"head posterior reads digit outputs; {architecture.name} has only a comparison"
+        )
+    kinds = architecture.outputs
+    layer = PosteriorComparison(kinds["left_digit"], kinds["comparison"])
+    return layer([results["left_digit"], results["right_digit"]])
+
+
+def trainable_parameters(model):
+    """Trainable parameters of a model or layer; `count_params` adds batch-norm statistics."""
+    return sum(math.prod(v.shape) for v in getattr(model, "trainable_variables", ()))

@@ -1,0 +1,1 @@
+"""kpairs' own networks, beyond the reports."""

@@ -1,0 +1,56 @@
+"""The pairs that a trained model still gets wrong, with their images: for our own architecture."""
+
+import numpy as np
+
+from kpairs.data.images import SIDE
+from kpairs.models.outputs import probabilities
+from kpairs.networks import ARCHS
+from kpairs.training.batches import EVALUATION_BATCH
+from kpairs.training.compile import load_weights
+
+
+def are_kept(recipe):
+    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own alone."""
+    return ARCHS[recipe.arch].report == "kpairs"
+
+
+def wrong_pairs(job, rescaling):
+    """The test pairs that a finished `Round`'s model orders wrongly, the surest first.
+
+    Returns:
+        A list of dicts: `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`,
+        `right_seen` (most probable), `probability` (of the wrong order), `left`, `right` (images,
+        196 pixels of 0..255 as hexadecimal text, row by row).
+    """
+    recipe, pairs = job.recipe, job.test_pairs
+    model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
+    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
+    found = {
+        name: probabilities(values[name], kind) for name, kind in ARCHS[recipe.arch].outputs.items()
+    }
+    comparison = found["comparison"]
+    wrong = np.flatnonzero(comparison.argmax(-1) != pairs.comparison)
+    rows = [
+        {
+            "pair": int(i),
+            "left_digit": int(pairs.left_digit[i]),
+            "right_digit": int(pairs.right_digit[i]),
+            "left_seen": int(found["left_digit"][i].argmax()),
+            "right_seen": int(found["right_digit"][i].argmax()),
+            "probability": round(float(comparison[i].max()), 4),
+            "left": to_text(pairs.left[i]),
+            "right": to_text(pairs.right[i]),
+        }
+        for i in wrong
+    ]
+    return sorted(rows, key=lambda row: -row["probability"])
+
+
+def to_text(image):
+    """A (14, 14, 1) image of 0..1 as hexadecimal text."""
+    return np.rint(255 * image).astype(np.uint8).tobytes().hex()
+
+
+def to_image(text):
+    """The (14, 14) image of 0..1 of such a text."""
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(SIDE, SIDE) / 255

@@ -1,0 +1,29 @@
+"""The recipes of our own networks.
+
+docs/posterior.md says what cross-validation on training pairs chose, and what it did not.
+"""
+
+from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+
+RECIPES: dict[str, Recipe] = {}
+
+_POSTERIOR = Recipe(
+    arch="posterior",
+    source="kpairs, docs/posterior.md",
+    loss_weights=weights(0.5, 1.0),
+    pairing="renewed",
+    distortion="elastic",
+    epochs=80,
+    batch_size=50,
+    optimizer="adamw",
+    learning_rate=6e-3,
+    schedule="one_cycle",
+    optimizer_options=OPTIMIZERS["adamw"],
+    widths=(16, 16, 64, 64, 112),
+    dropout=0.08,
+    initialization="keras",
+    averaging=0.9,
+    validate_every=10,
+)
+register(RECIPES, _POSTERIOR, "posterior")
+register(RECIPES, _POSTERIOR, "posterior_s", widths=(12, 12, 28, 28, 64), dropout=0.03)

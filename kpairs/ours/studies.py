@@ -1,0 +1,112 @@
+"""The studies of our own architecture: how it was chosen, what each part brings, how it scales."""
+
+from dataclasses import replace
+
+from kpairs.recipes import Setting, Study
+from kpairs.reports import RECIPES
+
+REPORT = "kpairs"
+_POSTERIOR, _SMALL = RECIPES["posterior"], RECIPES["posterior_s"]
+# Chosen by cross-validation of other pairs than those of the final rounds, which are of seed 0.
+_SELECTION_SEED = 1
+
+
+def _study(name, title, settings, rounds, curves=False, note=""):
+    kept = tuple(setting.name for setting in settings) if curves else ()
+    return Study(name, REPORT, (), title, tuple(settings), rounds, (), kept, note)
+
+
+# Where the selection began.
+_FIRST = replace(
+    _POSTERIOR,
+    seed=_SELECTION_SEED,
+    widths=(16, 16, 48, 48, 128),
+    dropout=0.15,
+    averaging=0.0,
+)
+_WIDE = (16, 16, 64, 64, 112)
+_CHOSEN = {"widths": _WIDE, "dropout": 0.08}
+
+
+def _tried(setting, **changes):
+    return Setting(replace(_FIRST, **changes), setting, folds=4)
+
+
+def _without(setting, **changes):
+    return Setting(replace(_POSTERIOR, **changes), setting)
+
+
+def _weights(comparison, digit):
+    return {"comparison": comparison, "left_digit": digit, "right_digit": digit}
+
+
+SELECTION = _study(
+    "posterior-selection",
+    "How it was chosen: cross-validation on training pairs",
+    [
+        _tried("16-16-48-48-128"),
+        _tried("batch 25, 60 epochs", batch_size=25, epochs=60),
+        _tried("dropout 0.08", dropout=0.08),
+        _tried("16-16-64-64-112", widths=_WIDE),
+        _tried("16-16-64-64-112, dropout 0.05", widths=_WIDE, dropout=0.05),
+        _tried("16-16-64-64-112, dropout 0.08", **_CHOSEN),
+        _tried("the same, weights averaged by 0.9", **_CHOSEN, averaging=0.9),
+        _tried("the same, labels smoothed by 0.1", **_CHOSEN, label_smoothing=0.1),
+        _tried("the same, 120 epochs", **_CHOSEN, epochs=120),
+        _tried("the same, digit losses times three", **_CHOSEN, loss_weights=_weights(0.5, 3.0)),
+    ],
+    4,
+    curves=True,
+    note="4 folds of one draw of 1,000 pairs, seed 1; the final rounds are of seed 0",
+)
+FINAL = _study(
+    "posterior-final",
+    "The result: 20 rounds, each with its own 1,000 training and 1,000 test pairs",
+    [Setting(_POSTERIOR), Setting(_SMALL)],
+    20,
+    curves=True,
+)
+ABLATION = _study(
+    "posterior-ablation",
+    "What each part brings",
+    [
+        _without("no distortion", distortion="none"),
+        _without("affine distortion alone", distortion="affine"),
+        _without("pairs as drawn", pairing="drawn"),
+        _without("sides swapped alone", pairing="swapped"),
+        _without("no digit losses", loss_weights=_weights(0.5, 0.0)),
+        _without("no comparison loss", loss_weights=_weights(0.0, 1.0)),
+        _without("no dropout", dropout=0.0),
+        _without("constant learning rate 0.001", schedule="constant", learning_rate=1e-3),
+    ],
+    10,
+)
+HEAD = _study(
+    "posterior-head",
+    "The exact comparison on the reports' digit networks",
+    [
+        Setting(replace(RECIPES["auxws"], augmentation="none", head="posterior"), "exact head"),
+        *(
+            Setting(replace(RECIPES[arch], head="posterior"), "exact head")
+            for arch in ("wsal_bd", "a_w_net", "auxnet2")
+        ),
+    ],
+    10,
+)
+# Passes over the pairs: as many steps as memory of more pairs needs, fewer than in proportion.
+_PASSES = {100: 400, 300: 200, 1000: 80, 3000: 40, 10_000: 20, 30_000: 10}
+_OTHERS = (replace(RECIPES["auxws"], augmentation="none"), RECIPES["wsal_bd"])
+SCALING = _study(
+    "posterior-scaling",
+    "How it scales: more and fewer training pairs",
+    [
+        Setting(recipe, f"{count} pairs")
+        for count, passes in _PASSES.items()
+        for recipe in (
+            replace(_POSTERIOR, pairs=count, epochs=passes),
+            *(replace(other, pairs=count) for other in _OTHERS),
+        )
+    ],
+    10,
+)
+STUDIES = (SELECTION, FINAL, ABLATION, HEAD, SCALING)

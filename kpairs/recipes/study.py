@@ -1,0 +1,106 @@
+"""What a study is: settings, their trainings, and the one training that is a job."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+from kpairs.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row or bar of a study.
+
+    Attributes:
+        recipe: the `Recipe`; the study says how many rounds.
+        setting: what the report calls it; with the architecture and the study's table it finds
+            the reported numbers.
+        folds: 0 trains rounds, each with its own pairs; k trains the k folds of a
+            cross-validation of the first round's pairs, one round per fold.
+    """
+
+    recipe: Recipe
+    setting: str = ""
+    folds: int = 0
+
+    @property
+    def name(self):
+        """As tables and files call it."""
+        return f"{self.recipe.arch} {self.setting}".strip()
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings that a report shows together.
+
+    Attributes:
+        name: as `kpairs study` takes it.
+        report: key in `kpairs.reports.REPORTS`.
+        tables: values of the column `table` of the report's reported numbers.
+        title: what it shows.
+        settings: the `Setting`s.
+        rounds: of each setting in the report; folds where it is a cross-validation.
+        metrics: the reported metrics that a training can be held against.
+        curves: names of the settings whose history per epoch is kept.
+        note: what to know of how the report did it.
+    """
+
+    name: str
+    report: str
+    tables: tuple[str, ...]
+    title: str
+    settings: tuple[Setting, ...]
+    rounds: int
+    metrics: tuple[str, ...]
+    curves: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self):
+        for name in ("tables", "settings", "metrics", "curves"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def jobs(self, rounds=None):
+        """The trainings of the first rounds: round 1 of every setting, then round 2, ...
+
+        Args:
+            rounds: of each setting; default the report's. A cross-validation has no more rounds
+                than folds.
+        """
+        count = self.rounds if rounds is None else rounds
+        return [
+            Trial(setting.recipe, number, setting.folds, setting.setting)
+            for number in range(1, count + 1)
+            for setting in self.settings
+            if not setting.folds or number <= setting.folds
+        ]
+
+    def quick(self):
+        """A small true version: a few settings, 2 rounds, 3 epochs."""
+        step = -(-len(self.settings) // 6)
+        settings = [replace(s, recipe=replace(s.recipe, epochs=3)) for s in self.settings[::step]]
+        return replace(self, name=f"{self.name}-quick", settings=tuple(settings), rounds=2)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: a round of a recipe, or a fold of its cross-validation.
+
+    Attributes:
+        recipe, folds, setting: of the `Setting`.
+        number: the round or fold, from 1.
+    """
+
+    recipe: Recipe
+    number: int
+    folds: int = 0
+    setting: str = ""
+
+    @property
+    def id(self):
+        """Hash of the recipe and the round or fold: the name of its folder.
+
+        What a folder of images holds, the backend and the versions are not in it.
+        """
+        known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
+        known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""Report 004, Altunina, Pfister and Zenhaeusern (2019): four networks whose sizes are searched.
+
+`widths` are the report's arguments: the channels of the convolutions, then the hidden units of the
+classifiers. Each default is the size with the best mean accuracy of Figure 1, of two
+alike the one with the smaller deviation. Dropout comes before every linear layer, the first
+included. All outputs are logits.
+"""
+
+from keras import layers
+
+from kpairs.models.pair import by_side, chain, joined, shared, stacked
+from kpairs.models.registry import arch, outputs
+
+_COMPARISON = outputs("logits")
+_WITH_DIGITS = outputs("logits", digits="logits")
+
+
+def _features3(c1, c2, c3):
+    """Three convolutions, each pooled: c3 features."""
+    return [
+        layers.Conv2D(c1, 3, activation="relu"),  # 12x12
+        layers.MaxPooling2D(2),  # 6x6
+        layers.Conv2D(c2, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(2),  # 3x3
+        layers.ZeroPadding2D(1),  # 5x5: torch's padding=1 of a kernel of 2, which "same" is not
+        layers.Conv2D(c3, 2, activation="relu"),  # 4x4
+        layers.MaxPooling2D(3),  # 1x1, the last row and column are left out
+        layers.Flatten(),
+    ]
+
+
+def _features2(c1, c2):
+    """Two convolutions: c2 features."""
+    return [
+        layers.Conv2D(c1, 3, activation="relu"),  # 12x12
+        layers.MaxPooling2D(2),  # 6x6
+        layers.Conv2D(c2, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(6),  # 1x1
+        layers.Flatten(),
+    ]
+
+
+def _classifier(hidden, units, dropout):
+    stack = []
+    for n in hidden:
+        stack += [layers.Dropout(dropout), layers.Dense(n, activation="relu")]
+    return [*stack, layers.Dropout(dropout), layers.Dense(units)]
+
+
+@arch(report="altunina", source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
+def basicnet1(left, right, *, classes=10, widths=(32, 128, 64, 16), dropout=0.5):
+    """Both images as two channels. 71,506 parameters with the default widths."""
+    *channels, hidden = widths
+    stack = _features3(*channels) + _classifier([hidden], 2, dropout)
+    return {"comparison": chain(stack, stacked(left, right))}
+
+
+@arch(report="altunina", source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
+def auxnet1(left, right, *, classes=10, widths=(32, 64, 128, 128), dropout=0.5):
+    """The comparison reads the digits' logits. 72,460 parameters with the default widths."""
+    *channels, hidden = widths
+    tower = _features3(*channels) + _classifier([hidden], classes, dropout)
+    digits = shared(tower, left, right)
+    comparison = chain(_classifier([hidden], 2, dropout), joined(digits))
+    return {"comparison": comparison, **by_side(digits)}
+
+
+@arch(report="altunina", source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
+def auxnet2(left, right, *, classes=10, widths=(32, 32, 64, 256), dropout=0.5):
+    """The comparison reads the features. 70,572 parameters with the default widths."""
+    *channels, hidden = widths
+    features = shared(_features3(*channels), left, right)
+    return _two_classifiers(features, [hidden], classes, dropout)
+
+
+@arch(report="altunina", source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
+def auxnet3(left, right, *, classes=10, widths=(16, 64, 128, 128), dropout=0.5):
+    """Two convolutions and three linear layers. 68,844 parameters with the default widths."""
+    c1, c2, *hidden = widths
+    features = shared(_features2(c1, c2), left, right)
+    return _two_classifiers(features, hidden, classes, dropout)
+
+
+def _two_classifiers(features, hidden, classes, dropout):
+    digits = by_side(chain(_classifier(hidden, classes, dropout), features))
+    comparison = chain(_classifier(hidden, 2, dropout), joined(features))
+    return {"comparison": comparison, **digits}

@@ -1,0 +1,103 @@
+"""The studies of report 004: its tables and figures as settings."""
+
+from dataclasses import replace
+from itertools import product
+
+from kpairs.recipes import Setting, Study
+from kpairs.reports.altunina.recipes import RECIPES
+
+_WIDTHS = (16, 32, 64, 128, 256, 512)
+
+
+def count_parameters(arch, widths):
+    """Trainable parameters of a report 004 network, by arithmetic: no model is built.
+
+    Args:
+        arch: basicnet1, auxnet1, auxnet2 or auxnet3.
+        widths: its four sizes.
+    """
+    a, b, c, d = widths
+    three = 9 * a + a + 9 * a * b + b + 4 * b * c + c  # convolutions of kernels 3, 3 and 2
+    two = 9 * a + a + 9 * a * b + b
+    if arch == "basicnet1":
+        return three + 9 * a + (c + 1) * d + (d + 1) * 2  # two channels come in
+    if arch == "auxnet1":
+        return three + (c + 1) * d + (d + 1) * 10 + 21 * d + (d + 1) * 2
+    if arch == "auxnet2":
+        return three + (c + 1) * d + (d + 1) * 10 + (2 * c + 1) * d + (d + 1) * 2
+    digit = (b + 1) * c + (c + 1) * d + (d + 1) * 10
+    return two + digit + (2 * b + 1) * c + (c + 1) * d + (d + 1) * 2
+
+
+def sized(arch, least=65_000, most=75_000):
+    """Every choice of widths from 16 to 512 with more than `least`, fewer than `most` parameters.
+
+    Report 004's search space, in its order.
+    """
+    return [
+        widths
+        for widths in product(_WIDTHS, repeat=4)
+        if least < count_parameters(arch, widths) < most
+    ]
+
+
+_BEST_AND_LAST = [
+    "best_epoch_val_accuracy_pct",
+    "best_epoch_train_accuracy_pct",
+    "final_epoch_val_accuracy_pct",
+]
+
+STUDIES = (
+    Study(
+        "altunina-figure-1",
+        "altunina",
+        ["Figure 1"],
+        "Figure 1: every size of four networks between 65,000 and 75,000 parameters",
+        [
+            Setting(
+                replace(RECIPES[arch], widths=widths),
+                f"net_params {'-'.join(map(str, widths))}",
+            )
+            for arch in ("basicnet1", "auxnet1", "auxnet2", "auxnet3")
+            for widths in sized(arch)
+        ],
+        5,
+        _BEST_AND_LAST,
+    ),
+    Study(
+        "altunina-figure-2",
+        "altunina",
+        ["Figure 2"],
+        "Figure 2: learning rates and batch sizes of AuxNet2",
+        [
+            *(
+                Setting(replace(RECIPES["auxnet2"], learning_rate=rate), f"learning_rates {rate:g}")
+                for rate in (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+            ),
+            *(
+                Setting(replace(RECIPES["auxnet2"], batch_size=size), f"batch_sizes {size}")
+                for size in (25, 50, 100, 200, 500, 1000)
+            ),
+        ],
+        5,
+        _BEST_AND_LAST,
+    ),
+    Study(
+        "altunina-best",
+        "altunina",
+        [],
+        "The program's 'train best': the best size of AuxNet2, ten times",
+        [Setting(RECIPES["auxnet2"])],
+        10,
+        [],
+    ),
+    Study(
+        "altunina-fastest",
+        "altunina",
+        [],
+        "The program's default: the fastest network that suffices, AuxNet3 16-32-64-128",
+        [Setting(replace(RECIPES["auxnet3"], widths=(16, 32, 64, 128), batch_size=200))],
+        10,
+        [],
+    ),
+)

@@ -1,0 +1,109 @@
+"""`simple` of report 001 in this framework, trained on pairs of real digits.
+
+The same layers, recipe and pairs as `kpairs train --arch simple --no-augment`. Only the draws of
+the first weights and of dropout are others.
+"""
+
+import time
+
+import torch
+
+from kpairs import seeds
+from kpairs.data import draw_pairs, load_digits
+from kpairs.mini.activations import SELU
+from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
+from kpairs.mini.dropout import Dropout
+from kpairs.mini.linear import Linear
+from kpairs.mini.losses import LossCrossEntropy
+from kpairs.mini.module import Weighted
+from kpairs.mini.optimizers import Adam
+from kpairs.mini.sequential import Sequential
+from kpairs.reports import RECIPES
+from kpairs.reports.chassagne.disc.draws import generator, one_thread
+
+
+def simple_network(draws=None, dropout_draws=None, dropout=0.15):
+    """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
+    how = {"init": "uniform", "generator": draws}
+    net = Sequential(
+        LossCrossEntropy(),
+        Conv2d(2, 32, 5, **how),  # 10x10
+        MaxPool2d(2),  # 5x5
+        SELU(),
+        Conv2d(32, 64, 3, **how),  # 3x3
+        MaxPool2d(3),  # 1x1
+        SELU(),
+        Flatten(),
+        Linear(64, 230, **how),
+        SELU(),
+        Dropout(dropout, dropout_draws),
+        Linear(230, 100, **how),
+        SELU(),
+        Dropout(dropout, dropout_draws),
+        Linear(100, 2, **how),
+    )
+    for layer in net.layers:
+        if isinstance(layer, Weighted):  # report 001 draws biases as its weights
+            limit = layer.w[0].numel() ** -0.5
+            layer.b.uniform_(-limit, limit, generator=draws)
+    return net
+
+
+def as_tensors(pairs):
+    """A `PairSet` of n -> images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
+    left, right = (torch.from_numpy(images[..., 0]) for images in (pairs.left, pairs.right))
+    return torch.stack([left, right], 1), torch.from_numpy(pairs.comparison)
+
+
+@one_thread()
+def train_digits(number=1, seed=0, epochs=None, data_root=None, done=lambda row: None):
+    """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
+
+    Args:
+        number, seed: the round; its pairs and their order are those of `kpairs train`.
+        epochs: default the recipe's 40.
+        data_root: cache folder of the digit images.
+        done: called with each epoch's row of the history.
+
+    Returns:
+        A history: a dict per epoch of `epoch`, `train_loss` (mean of the batches'),
+        `test_error_pct` and `seconds` so far; the last one also has the `train_error_pct` of the
+        trained network.
+
+    Raises:
+        KpairsError, InputError: the digits cannot be fetched or read.
+    """
+    recipe = RECIPES["simple"]
+    draws = seeds.generator(seed, number, "pairs")
+    sets = []
+    for split, count in (("train", recipe.pairs), ("test", recipe.test_pairs)):
+        digits = load_digits(recipe.data, split, data_root)
+        sets.append(as_tensors(draw_pairs(digits, count, draws)))
+    (x, target), test = sets
+    net = simple_network(
+        generator(seed, number, "initialization"), generator(seed, number, "fit"), recipe.dropout
+    )
+    options = recipe.optimizer_options
+    betas = options["beta_1"], options["beta_2"]
+    adam = Adam(net, recipe.learning_rate, betas, options["epsilon"], recipe.l2)
+    history, began = [], time.perf_counter()
+    for epoch in range(epochs or recipe.epochs):
+        order = seeds.generator(seed, number, "order", epoch).permutation(len(x))
+        losses = []
+        for rows in torch.from_numpy(order).split(recipe.batch_size):
+            loss, output = net.forward(x[rows], target[rows])
+            net.backward(output, target[rows])
+            adam.step()
+            losses.append(loss.item())
+        seconds = time.perf_counter() - began
+        row = {"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)}
+        history.append({**row, "test_error_pct": error_pct(net, *test), "seconds": seconds})
+        done(history[-1])
+    history[-1]["train_error_pct"] = error_pct(net, x, target)
+    return history
+
+
+def error_pct(net, x, target):
+    """Wrong answers of a network in percent: inputs (n, ...), classes (n,)."""
+    wrong = net.predict(x).argmax(1) != target
+    return 100 * wrong.sum().item() / len(target)

@@ -1,0 +1,154 @@
+"""The report's pictures of the disc. Each function returns a matplotlib figure."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from kpairs.reports.chassagne.disc.disc import RADIUS
+
+# Okabe and Ito's colours, told apart by every eye; as in kpairs.studies.figures.
+_OURS, _THEIRS, _WRONG = "#0072b2", "#d55e00", "#000000"
+_INSIDE, _OUTSIDE = "#e69f00", "#56b4e9"
+
+
+def draw_run(run, title):
+    """One training: predictions with the decision boundary, error and loss per epoch.
+
+    Args:
+        run: a `kpairs.reports.chassagne.disc.disc.DiscRun`.
+        title: heading.
+    """
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure.suptitle(title)
+    square, errors, loss = figure.subplots(1, 3)
+    points, classes, predicted = (t.numpy() for t in (run.points, run.classes, run.predictions()))
+    draw_predictions(square, points, classes, predicted)
+    draw_boundary(square, *(t.numpy() for t in run.margins(201)))
+    square.set_title(f"{len(points):,} test points")
+    draw_errors(errors, run.history)
+    draw_loss(loss, run.history)
+    return figure
+
+
+def draw_predictions(axes, points, classes, predicted):
+    """Test points by predicted class, with the true circle; wrong ones are crossed.
+
+    Args:
+        axes: to draw on.
+        points: (n, 2) in the unit square.
+        classes, predicted: (n,) of 0 and 1.
+    """
+    for number, colour, name in ((1, _INSIDE, "inside"), (0, _OUTSIDE, "outside")):
+        chosen = points[predicted == number]
+        axes.plot(*chosen.T, "o", ms=2.5, mew=0, color=colour, label=f"called {name}")
+    wrong = points[predicted != classes]
+    axes.plot(*wrong.T, "x", ms=5, mew=1.1, color=_WRONG, label=f"wrong ({len(wrong)})")
+    draw_circle(axes)
+    # Under the square, where no point is hidden by it.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=8)
+
+
+def draw_circle(axes):
+    """The true circle in the unit square."""
+    axes.add_patch(Circle((0.5, 0.5), RADIUS, fill=False, ec="0.35", ls="--"))
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
+
+
+def draw_boundary(axes, x, y, margins, colour=_THEIRS):
+    """Where a network's two outputs are equal.
+
+    Args:
+        axes: to draw on.
+        x, y, margins: as `DiscRun.margins` gives them, as arrays.
+        colour: of the line.
+    """
+    if margins.min() < 0 < margins.max():
+        axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
+
+
+def draw_errors(axes, history):
+    """Training and test error per epoch."""
+    epochs = [row["epoch"] for row in history]
+    for split, colour in (("train", _OURS), ("test", _THEIRS)):
+        values = [row[f"{split}_error_pct"] for row in history]
+        axes.plot(epochs, values, color=colour, label=f"{split}, {values[-1]:.2f} % at the end")
+    axes.set(title="error", xlabel="epoch", ylabel="error (%)", ylim=(0, None))
+    _tidy(axes)
+
+
+def draw_loss(axes, history):
+    """Squared error per epoch, summed over the batches."""
+    values = [row["train_loss"] for row in history]
+    axes.plot([row["epoch"] for row in history], values, color=_OURS, label="train")
+    axes.set(title="loss", xlabel="epoch", ylabel="MSE, summed over the batches", ylim=(0, None))
+    _tidy(axes)
+
+
+def _tidy(axes):
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def rate_bars(comparisons, title):
+    """Test error per learning rate, reported and ours: means with their deviations.
+
+    Args:
+        comparisons: `kpairs.studies.rows.Comparison`s, one per learning rate.
+        title: heading.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(comparisons))
+    reported = [(c.reported.mean, c.reported.std) for c in comparisons]
+    measured = [(c.mean, c.std or 0) for c in comparisons]
+    for shift, colour, name, numbers in (
+        (-0.19, _THEIRS, "reported", reported),
+        (0.19, _OURS, "kpairs", measured),
+    ):
+        means, stds = zip(*numbers, strict=True)
+        # Deviations larger than their means end at 0: there is no error below it.
+        down = np.minimum(means, stds)
+        bars = {"color": colour, "label": name, "capsize": 3, "ecolor": "0.3"}
+        axes.bar(places + shift, means, 0.36, yerr=[down, stds], **bars)
+        for place, mean in zip(places, means, strict=True):
+            style = {"ha": "center", "color": "white", "fontsize": 8, "textcoords": "offset points"}
+            axes.annotate(f"{mean:.2f}", (place + shift, 0), (0, 4), **style)
+    axes.set_xticks(places, [c.reported.setting.removeprefix("eta=") for c in comparisons])
+    axes.set(title=title, xlabel="learning rate", ylabel="test error (%)", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def boundaries(x, y, margins):
+    """The decision boundaries of several networks beside the true circle.
+
+    Args:
+        x, y: as in `draw_boundary`.
+        margins: the same, by the network's name.
+    """
+    figure = Figure(figsize=(4.4, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    draw_circle(axes)
+    for colour, (name, values) in zip((_OURS, _THEIRS), margins.items(), strict=False):
+        draw_boundary(axes, x, y, values, colour)
+        axes.plot([], [], color=colour, label=name)
+    axes.plot([], [], color="0.35", ls="--", label="the disc")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def predictions(points, classes, predicted):
+    """`draw_predictions` as a figure."""
+    figure = Figure(figsize=(4.8, 5), layout="constrained")
+    draw_predictions(figure.add_subplot(), points, classes, predicted)
+    return figure
+
+
+def errors_and_loss(history):
+    """`draw_errors` and `draw_loss` side by side."""
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    errors, loss = figure.subplots(1, 2)
+    draw_errors(errors, history)
+    draw_loss(loss, history)
+    return figure

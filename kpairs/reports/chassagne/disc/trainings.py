@@ -1,0 +1,187 @@
+"""The mini framework's trainings as rows: the disc at every learning rate, and digit pairs."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from kpairs.files import write_rows
+from kpairs.reports.chassagne.disc.digits import train_digits
+from kpairs.reports.chassagne.disc.disc import ACTIVATIONS, train_disc
+from kpairs.studies.rows import read_csv
+from kpairs.training.device import compute, describe
+from kpairs.training.lock import locked
+from kpairs.training.round import work_for
+
+LEARNING_RATES = (0.01, 0.05, 0.1, 0.5)
+ROUNDS = 50
+# Names of the files of rows, without .csv.
+DISC, DRAWS, DIGITS = "mini-disc", "mini-disc-draws", "mini-digits"
+CURVES, POINTS, GRID = "mini-disc-curves", "mini-disc-points", "mini-disc-grid"
+# What the figures of single trainings show: round 1 at each activation's best reported rate.
+SHOWN = {"tanh": 0.1, "relu": 0.05}
+_GRID_SIDE = 41
+
+
+def disc_settings(rounds=ROUNDS):
+    """Every training of the disc study: round 1 of all settings, then round 2, ..."""
+    return [
+        {"activation": activation, "learning_rate": rate, "round": number, "seed": 0, "epochs": 100}
+        for number in range(1, rounds + 1)
+        for activation in ACTIVATIONS
+        for rate in LEARNING_RATES
+    ]
+
+
+def draw_settings(draws=10, networks=5):
+    """Trainings with tanh that share their points: networks on each of some draws of them."""
+    return [
+        {**s, "points": points}
+        for points in range(1, draws + 1)
+        for s in disc_settings(networks)
+        if s["activation"] == "tanh"
+    ]
+
+
+def digit_settings(rounds=1, epochs=40):
+    """The trainings of `simple` on digit pairs."""
+    return [{"round": n, "seed": 0, "epochs": epochs} for n in range(1, rounds + 1)]
+
+
+def disc_row(setting):
+    """Train on the disc once: what the row of a setting says.
+
+    Returns:
+        Errors in percent (training: counted during the last epoch; test: after it), the loss of
+        the last epoch, the share of test points called inside in percent, and how many of the
+        two outputs are dead: the same for every test point.
+    """
+    run = train_disc(
+        setting["activation"],
+        setting["learning_rate"],
+        setting["round"],
+        setting["seed"],
+        setting["epochs"],
+        points=setting.get("points"),
+    )
+    last, outputs = run.history[-1], run.outputs(run.points)
+    return {
+        "train_error_pct": round(last["train_error_pct"], 3),
+        "test_error_pct": round(last["test_error_pct"], 3),
+        "train_loss": float(f"{last['train_loss']:.5g}"),
+        "test_inside_pct": round(100 * run.predictions().double().mean().item(), 3),
+        "dead_outputs": int((outputs == outputs[0]).all(0).sum()),
+        "seconds": round(run.seconds, 2),
+    }
+
+
+def digit_row(setting, data_root=None):
+    """Train `simple` on digit pairs once: errors in percent, and seconds."""
+    last = train_digits(setting["round"], setting["seed"], setting["epochs"], data_root)[-1]
+    names = ("train_error_pct", "test_error_pct", "seconds")
+    return {name: round(last[name], 3) for name in names}
+
+
+def train_missing(train, settings, folder, name, processes=1):
+    """Train each setting that a file has no row of, and yield each row once it is saved.
+
+    The file is written anew after every training, so that a study can be stopped, killed and
+    extended, and never trains the same twice.
+
+    Args:
+        train: a setting -> the rest of its row.
+        settings: dicts, the beginnings of rows.
+        folder, name: of the CSV; the folder is made.
+        processes: how many train side by side.
+
+    Raises:
+        InputError: the file cannot be read.
+        KpairsError: another process writes into this folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        rows = rows_of(folder, name)
+        missing = [s for s in settings if not _among(s, rows)]
+        machine = _machine() if missing else {}
+        workers = Parallel(
+            n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
+        )
+        tasks = (delayed(_train_alone)(train, setting, os.getpid()) for setting in missing)
+        for row in workers(tasks):
+            row.update(machine)
+            rows.append(row)
+            rows.sort(key=lambda r: [r[k] for k in settings[0]])
+            write_rows(folder / f"{name}.csv", rows)
+            yield row
+
+
+def rows_of(folder, name):
+    """The rows of a file; none where there is no file."""
+    file = Path(folder) / f"{name}.csv"
+    return read_csv(file) if file.is_file() else []
+
+
+def finished(settings, folder, name):
+    """The rows of the settings that have one."""
+    return [row for row in rows_of(folder, name) if any(_among(s, [row]) for s in settings)]
+
+
+def _among(setting, rows):
+    return any(all(row.get(k) == v for k, v in setting.items()) for row in rows)
+
+
+def _train_alone(train, setting, parent):
+    work_for(parent)
+    with compute("cpu"):  # one thread
+        return {**setting, **train(setting)}
+
+
+def _machine():
+    with compute("cpu") as device:
+        known = describe(device, 1)
+    return {
+        "kpairs": known["kpairs"],
+        "backend": f"torch {version('torch')}",
+        "python": known["python"],
+        "hardware": f"{known['device_name']}, {known['cores']} cores",
+    }
+
+
+def write_shown(folder):
+    """Write what the figures of single trainings show, where it is not written yet.
+
+    Trains the runs of `SHOWN` again, a second each: their history per epoch, the test points with
+    the predicted classes, and how much "inside" exceeds "outside" over the square.
+    """
+    files = {name: Path(folder) / f"{name}.csv" for name in (CURVES, POINTS, GRID)}
+    if all(file.is_file() for file in files.values()):
+        return
+    with compute("cpu"):
+        runs = {a: train_disc(a, rate) for a, rate in SHOWN.items()}
+    curves = [
+        {
+            "activation": activation,
+            "learning_rate": SHOWN[activation],
+            "round": 1,
+            **{k: float(f"{v:.5g}") if k != "epoch" else v for k, v in epoch.items()},
+        }
+        for activation, run in runs.items()
+        for epoch in run.history
+    ]
+    first = runs["tanh"]  # all runs of one round have the same points
+    predicted = {a: run.predictions() for a, run in runs.items()}
+    points = _columns(*first.points.T, inside=first.classes, **predicted)
+    grids = {a: run.margins(_GRID_SIDE) for a, run in runs.items()}
+    x, y = (t.flatten() for t in grids["tanh"][:2])
+    grid = _columns(x, y, **{a: margins.flatten() for a, (_, _, margins) in grids.items()})
+    for name, rows in ((CURVES, curves), (POINTS, points), (GRID, grid)):
+        write_rows(files[name], rows)
+
+
+def _columns(x, y, **others):
+    """Tensors (n,) by name -> n rows, to four decimals."""
+    columns = {"x": x, "y": y, **others}
+    lists = [[round(v, 4) for v in column.tolist()] for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]

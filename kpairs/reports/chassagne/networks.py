@@ -1,0 +1,125 @@
+"""Report 002, Chassagne, Peeters and Guerraoui (2021): basic, complex with four switches, ResNet.
+
+The complex network (W.S.+A.L.) has one shared tower whose softmaxed digit scores are its auxiliary
+outputs. In aux method 2, the reported one, the comparison reads those 20 probabilities; in method 1
+it reads the 2 x 256 features of the convolutions. `_b` adds batch normalisation, `_d` dropout, and
+`_m1` is method 1. The report prints 76,846 parameters for `wsal_bd`, which no reading of its layers
+gives; they have 77,020.
+"""
+
+from keras import layers
+
+from kpairs.errors import UsageError
+from kpairs.models.pair import by_side, chain, joined, shared, shared_one_by_one, stacked
+from kpairs.models.registry import arch, outputs
+
+_BASIC = outputs("logits")
+_COMPLEX = outputs("logits", digits="probabilities")
+
+
+def _norm():
+    """Batch normalisation with torch's constants: momentum 0.1 there is 0.9 here."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
+def _stage(filters, batchnorm, dropout):
+    """Convolution 3x3, pooling, ReLU, then what is switched on."""
+    stage = [layers.Conv2D(filters, 3), layers.MaxPooling2D(2), layers.Activation("relu")]
+    stage += [_norm()] if batchnorm else []
+    return stage + ([layers.Dropout(dropout)] if dropout else [])
+
+
+def _complex(left, right, classes, *, batchnorm=False, dropout=0.0, method=2):
+    """The network with its switches; the second dropout rate is twice the first (0.1 and 0.2)."""
+    if dropout >= 0.5:
+        raise UsageError(
+            f"dropout: expected less than 0.5, because the second rate is twice the first; "
+            f"received {dropout}"
+        )
+    apply = shared_one_by_one if batchnorm else shared
+    convolutions = _stage(32, batchnorm, dropout) + _stage(64, batchnorm, 2 * dropout)  # 6x6, 2x2
+    features = apply([*convolutions, layers.Flatten()], left, right)  # 256 per image
+    scores = [layers.Dense(200, activation="relu"), layers.Dense(classes, activation="softmax")]
+    digits = chain(scores, features)
+    if method == 2:
+        head = [layers.Dense(200, activation="relu"), layers.Dense(2)]
+        comparison = chain(head, joined(digits))
+    else:
+        head = [layers.Dense(200, activation="relu"), *([_norm()] if batchnorm else [])]
+        comparison = chain([*head, layers.Dense(2)], joined(features))
+    return {"comparison": comparison, **by_side(digits)}
+
+
+@arch(report="chassagne", source="section 1.1.1, Basic model", outputs=_BASIC)
+def basic(left, right, *, classes=10):
+    """Both images as two channels, two convolutions. 31,146 parameters."""
+    stages = _stage(16, False, 0) + _stage(32, False, 0)
+    head = [layers.Flatten(), layers.Dense(200, activation="relu"), layers.Dense(2)]
+    return {"comparison": chain(stages + head, stacked(left, right))}
+
+
+@arch(report="chassagne", source="section 1.2, W.S.+A.L.", outputs=_COMPLEX)
+def wsal(left, right, *, classes=10):
+    """Weight sharing and auxiliary losses. 76,828 parameters."""
+    return _complex(left, right, classes)
+
+
+@arch(report="chassagne", source="section 1.2, W.S.+A.L.+D.", outputs=_COMPLEX)
+def wsal_d(left, right, *, classes=10, dropout=0.1):
+    """`wsal` with dropout. 76,828 parameters."""
+    return _complex(left, right, classes, dropout=dropout)
+
+
+@arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.", outputs=_COMPLEX)
+def wsal_b(left, right, *, classes=10):
+    """`wsal` with batch normalisation. 77,020 parameters."""
+    return _complex(left, right, classes, batchnorm=True)
+
+
+@arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.+D.", outputs=_COMPLEX)
+def wsal_bd(left, right, *, classes=10, dropout=0.1):
+    """`wsal` with batch normalisation and dropout, the final model. 77,020 parameters."""
+    return _complex(left, right, classes, batchnorm=True, dropout=dropout)
+
+
+@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_m1(left, right, *, classes=10):
+    """`wsal` by method 1: the comparison reads the features. 175,228 parameters."""
+    return _complex(left, right, classes, method=1)
+
+
+@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_d_m1(left, right, *, classes=10, dropout=0.1):
+    """`wsal_d` by method 1. 175,228 parameters."""
+    return _complex(left, right, classes, dropout=dropout, method=1)
+
+
+@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_b_m1(left, right, *, classes=10):
+    """`wsal_b` by method 1. 175,820 parameters."""
+    return _complex(left, right, classes, batchnorm=True, method=1)
+
+
+@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_bd_m1(left, right, *, classes=10, dropout=0.1):
+    """`wsal_bd` by method 1. 175,820 parameters."""
+    return _complex(left, right, classes, batchnorm=True, dropout=dropout, method=1)
+
+
+def _residual(x):
+    """x + two 3x3 convolutions of 32 channels, each normalised; ReLU between and after."""
+    y = x
+    for activate in (True, False):
+        y = chain([layers.Conv2D(32, 3, padding="same"), _norm()], y)
+        y = layers.Activation("relu")(y) if activate else y
+    return layers.Activation("relu")(layers.Add()([y, x]))
+
+
+@arch(report="chassagne", source="section 1.1.3, ResNet", outputs=_BASIC)
+def resnet(left, right, *, classes=10):
+    """Ten residual blocks of 32 channels on both images as channels. 186,978 parameters."""
+    first = [layers.Conv2D(32, 3, padding="same"), _norm(), layers.Activation("relu")]
+    x = chain(first, stacked(left, right))
+    for _ in range(10):
+        x = _residual(x)
+    return {"comparison": chain([layers.GlobalAveragePooling2D(), layers.Dense(2)], x)}

@@ -1,0 +1,168 @@
+"""The model of one round: built, initialised, compiled, saved and loaded."""
+
+import keras
+import numpy as np
+
+from kpairs import seeds
+from kpairs.errors import InputError, KpairsError, UsageError, unknown
+from kpairs.files import atomic_path
+from kpairs.models.initialization import initialize
+from kpairs.networks import ARCHS, build
+from kpairs.recipes import check_loss_weights
+from kpairs.training.losses import accuracy_of, loss_of
+from kpairs.training.optimizers import OPTIMIZERS
+from kpairs.training.schedule import OneCycle
+
+
+def check_architecture(recipe):
+    """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
+
+    Raises:
+        UsageError: an unknown architecture, arguments that it does not take or that are missing,
+            or loss weights that do not name its outputs.
+    """
+    if recipe.arch not in ARCHS:
+        raise unknown("architecture", recipe.arch, ARCHS)
+    architecture = ARCHS[recipe.arch]
+    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
+    taken = set(architecture.options) - {"classes"}
+    if set(recipe.arch_options) - {"head"} != taken:
+        raise UsageError(
+            f"{recipe.arch} takes {', '.join(sorted(taken)) or 'no arguments'}; the recipe sets "
+            f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
+        )
+    widths, default = recipe.widths, architecture.options.get("widths")
+    if widths is not None and len(widths) != len(default):
+        expected = ",".join(map(str, default))
+        raise UsageError(
+            f"widths: {recipe.arch} expects {len(default)} such as {expected}, "
+            f"received {','.join(map(str, widths))}"
+        )
+
+
+def built(arch, classes, options):
+    """As `kpairs.build`, for options that a user gave.
+
+    Raises:
+        UsageError: an argument's value that its layers refuse, or more than memory holds.
+    """
+    try:
+        return build(arch, classes, **options)
+    except KpairsError:
+        raise
+    except (ValueError, RuntimeError, MemoryError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        given = ", ".join(f"{name} {value}" for name, value in options.items())
+        raise UsageError(f"{arch} cannot be built with {given}: {first}") from error
+
+
+def rescaling_of(normalization, pairs):
+    """What turns pixels in [0, 1] into what the network sees: `(scale, offset)` or None.
+
+    "standardize" subtracts the mean and divides by the standard deviation (n - 1) of all pixels of
+    the training pairs, two scalars that are then applied to any other image too.
+
+    Args:
+        normalization: "none", "raw" (0..255) or "standardize".
+        pairs: the training `PairSet`.
+    """
+    if normalization == "none":
+        return None
+    if normalization == "raw":
+        return 255.0, 0.0
+    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
+    deviation = float(pixels.std(ddof=1))
+    if deviation == 0:
+        raise InputError("the training images are all of one grey: they cannot be standardised")
+    return 1 / deviation, -float(pixels.mean()) / deviation
+
+
+def build_round(recipe, number, classes, rescaling, steps=1):
+    """The compiled model of one round, with that round's initial weights.
+
+    Args:
+        recipe: the `Recipe`.
+        number: the round, from 1.
+        classes: number of ranks.
+        rescaling: as `rescaling_of` gives it.
+        steps: of the optimizer in each epoch; a schedule needs them.
+    """
+    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
+    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
+    compile_model(model, recipe, steps)
+    return model
+
+
+def compile_model(model, recipe, steps=1):
+    """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
+
+    Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
+    anything else by position (see `check_loss_weights`).
+    """
+    if recipe.l2:
+        for variable in model.trainable_variables:
+            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
+    outputs = ARCHS[recipe.arch].outputs
+    # Keras puts the output's name before a metric's only where there are several outputs.
+    accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
+    rate = recipe.learning_rate
+    if recipe.schedule == "one_cycle":
+        rate = OneCycle(rate, recipe.epochs * steps)
+    settings = {"learning_rate": rate, **recipe.optimizer_options}
+    model.compile(
+        optimizer=OPTIMIZERS[recipe.optimizer](**settings),
+        loss={
+            n: loss_of(
+                kind,
+                recipe.probabilities_as_logits,
+                recipe.label_smoothing if n != "comparison" else 0.0,
+            )
+            for n, kind in outputs.items()
+        },
+        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
+        metrics={n: [accuracy_of(kind, accuracy)] for n, kind in outputs.items()},
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def save_model(model, recipe, classes, rescaling, path):
+    """Write a trained model as a .keras file, atomically.
+
+    The file holds the network without its training configuration, so that
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
+    `kpairs.models.heads` is imported.
+    """
+    bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    bare.set_weights(model.get_weights())
+    with atomic_path(path) as temporary:
+        bare.save(temporary)
+
+
+def load_round(run, number, classes):
+    """The trained model of one round: rebuilt from the registry, weights read from its file.
+
+    Only arrays are read from the file, never a model's code or configuration.
+
+    Raises:
+        InputError: no such round, or a file that does not hold this architecture's weights.
+    """
+    rescaling = run.row(number)["rescaling"]
+    return load_weights(run.recipe, classes, rescaling, run.model_file(number))
+
+
+def load_weights(recipe, classes, rescaling, file):
+    """A recipe's model with the weights of a .keras file.
+
+    Raises:
+        InputError: a file that does not hold this architecture's weights.
+    """
+    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    try:
+        model.load_weights(file)
+    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first}"
+        ) from error
+    return model

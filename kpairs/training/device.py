@@ -1,0 +1,114 @@
+"""What a training ran on: versions, backend, device and hardware."""
+
+import os
+import platform
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import keras
+
+import kpairs
+from kpairs.errors import KpairsError, UsageError
+from kpairs.models.registry import conventions
+
+DEVICES = ("auto", "cpu", "gpu", "cuda")
+_PACKAGES = ("keras", "numpy", "onnx", "onnxruntime", "onnxscript")
+
+
+@contextmanager
+def compute(device="auto", threads=1):
+    """Run a block on one device with a number of CPU threads; yields the device's Keras name.
+
+    Small networks get one thread by default: PyTorch's own choice collapses as soon as anything
+    else runs on the machine (4.5 became 98 ms per step), and cores are better used by rounds.
+
+    Args:
+        device: "auto" (a GPU if there is one), "cpu", or "gpu" or "cuda".
+        threads: CPU threads, on the torch backend.
+
+    Raises:
+        UsageError: an unknown device.
+        KpairsError: a GPU is asked for where the backend sees none.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device: expected one of {', '.join(DEVICES)}, received {device!r}")
+    gpu = None if device == "cpu" else _gpu()
+    if gpu is None and device in ("gpu", "cuda"):
+        raise KpairsError(
+            f"device {device}: the {keras.backend.backend()} backend sees no GPU on this machine; "
+            "expected cpu or auto"
+        )
+    # torch moves a Parameter from "cpu" to "cpu:0" by copying it into a plain tensor, which Keras
+    # refuses for the integer state of a dropout layer; the other backends expect an index.
+    name = gpu or ("cpu" if keras.backend.backend() == "torch" else "cpu:0")
+    with conventions(), _threads(threads), keras.device(name):
+        yield name
+
+
+def _gpu():
+    """Keras' name of the first GPU that the backend sees, or None."""
+    if keras.backend.backend() != "torch":
+        # jax raises when asked for a kind of device that it has none of.
+        devices = keras.distribution.list_devices()
+        return next((name for name in devices if name.startswith("gpu")), None)
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+@contextmanager
+def _threads(threads):
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads(), not torch.full((), 1e-40).mul(1.0)
+    torch.set_num_threads(threads)
+    # Adam's averages of a dead unit's gradients shrink to subnormal numbers, with which a CPU
+    # computes ten times slower; as zeros they change nothing.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_flush_denormal(before[1])
+
+
+def describe(device, threads):
+    """Versions and hardware as a JSON-ready dict; `device` as `compute` yields it."""
+    backend = keras.backend.backend()
+    return {
+        "kpairs": kpairs.__version__,
+        "python": platform.python_version(),
+        "backend": backend,
+        "packages": {name: version(name) for name in sorted({*_PACKAGES, backend})},
+        "device": device,
+        "device_name": _device_name(device),
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "platform": platform.platform(terse=True),
+    }
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _device_name(device):
+    if device.startswith("cpu"):
+        return _processor()
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return device

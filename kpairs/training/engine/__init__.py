@@ -1,0 +1,1 @@
+"""Training steps lowered to graphs of torch operations."""

@@ -1,0 +1,111 @@
+"""`kpairs bench infer`: what it reports, its count of operations, and what it refuses."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.utils.flop_counter import FlopCounterMode
+from torch_reference import REFERENCES, as_nchw
+
+from kpairs.cli import main
+from kpairs.exports.benchmark import flops_per_pair
+from kpairs.exports.export import export_model, export_run
+from kpairs.exports.runners import RUNNERS, random_pairs
+from kpairs.exports.runtime import CHUNK, PairModel
+from kpairs.models.initialization import initialize
+from kpairs.networks import ARCHS, build
+from kpairs.training.train import train
+
+FILE_RUNNERS = ["onnx", "onnx_checked", "onnx_whole", "int8"]
+
+
+def kpairs(*arguments):
+    result = CliRunner().invoke(main, ["bench", "infer", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
+    run = train(tiny("auxws"), "run", engine="keras")
+    (export,) = export_run(run)
+    file = export.path
+    arguments = ["--quick", "--batches", f"1,{CHUNK + 1}", "--plot", "speed.png"]
+    done = kpairs("run", file, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (workplace / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert result["runners"] == RUNNERS
+    assert [model["skipped"] for model in result["models"]] == [{}, {}]
+    flops = {model["model"]: model["flops_per_pair"] for model in result["models"]}
+    assert flops["run"] == flops[str(file)] == flops_per_pair(file)
+    assert result["peaks"] == [{"threads": 1, "gflops": result["peak_gflops"]}]
+    assert result["peak_gflops"] > 0
+    expected = [
+        (model, 1, batch, runner)
+        for model, names in (("run", list(RUNNERS)), (str(file), FILE_RUNNERS))
+        for batch in (1, CHUNK + 1)
+        for runner in names
+    ]
+    rows = result["rows"]
+    places = [tuple(row[key] for key in ("model", "threads", "batch", "runner")) for row in rows]
+    assert places == expected
+    for row in rows:
+        assert 0 < row["p50_us"] <= row["p95_us"] <= row["p99_us"]
+        assert row["calls"] >= 15
+        assert row["pairs_per_s"] == pytest.approx(1e6 * row["batch"] / row["p50_us"])
+        work = 1e-9 * flops[row["model"]]
+        assert row["gflops"] == pytest.approx(work * row["pairs_per_s"])
+        assert min(row["share_of_peak"], row["cpu_us"]) > 0
+        assert (row["over_onnx"] == 1) == (row["runner"] == "onnx")
+    text = kpairs(file, "--quick", "--batches", "1", "--threads", "2,1").stdout
+    assert "1 thread: 1.07 MFLOP per pair" in text
+    assert "2 threads: 1.07 MFLOP per pair" in text
+
+
+@pytest.mark.parametrize("name", ["fc_2", "simple", "wsal_bd"])
+def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, tmp_path, rng):
+    model = build(name)
+    initialize(model, "torch", rng)
+    for layer in model.layers:
+        if layer.name.startswith("batch_normalization"):
+            layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    pairs = random_pairs(2 * CHUNK + 3)
+    classes = tuple("0123456789")
+    (export,) = export_model(model, ARCHS[name], classes, pairs, tmp_path / "model")
+    file = export.path
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        REFERENCES[name]().eval()(as_nchw(pairs.left[:1]), as_nchw(pairs.right[:1]))
+    assert flops_per_pair(file) == counter.get_total_flops()
+    kinds = [node.op_type for node in onnx.load(file).graph.node]
+    assert kinds.count("BatchNormalization") == (2 if name == "wsal_bd" else 0)
+    assert not {"Sub", "Mul"} & set(kinds)
+    loaded = PairModel.load(file)
+    pieces = loaded.run(pairs.left, pairs.right)
+    for key, values in loaded.run(pairs.left, pairs.right, len(pairs)).items():
+        np.testing.assert_allclose(pieces[key], values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["auxvs"], 2, "did you mean auxws"),
+        (["missing.onnx"], 4, "missing.onnx: cannot read the model: no such file"),
+        (["text.onnx"], 4, "text.onnx: expected an ONNX model"),
+        (["."], 4, "expected a run folder"),
+        (["--batches", "1,0"], 2, "expected whole numbers such as 1,64"),
+        (["--threads", "two"], 2, "expected whole numbers such as 1,64"),
+        (["--plot", "speed.txt"], 2, "expected a picture's name"),
+        (["--plot", "nowhere/speed.png"], 2, "no such folder"),
+    ],
+)
+def test_refusals(arguments, code, message, workplace):
+    (workplace / "text.onnx").write_text("hello")
+    done = kpairs(*arguments)
+    assert done.exit_code == code
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,317 @@
+"""Every architecture in every format against its Keras model, and what stands beside the files."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+
+from kpairs.data import draw_pairs
+from kpairs.errors import InputError, KpairsError, ParityError, UsageError
+from kpairs.exports.benchmark import bench_inference
+from kpairs.exports.export import FORMATS, export_model, export_run
+from kpairs.exports.onnx import OPSET
+from kpairs.exports.parity import check_parity
+from kpairs.exports.runtime import PairModel
+from kpairs.models.initialization import initialize
+from kpairs.models.outputs import decisions, probabilities
+from kpairs.networks import ARCHS, build
+from kpairs.training.run import Run
+from kpairs.training.train import train
+
+CLASSES = tuple("0123456789")
+
+
+FLOAT = ("onnx", "torchscript", "torch-export")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, mnist):
+    """`exported(name)` -> (Keras model, exports, pairs): all three formats, made once."""
+    made = {}
+    folder = tmp_path_factory.mktemp("exports")
+
+    def make(name):
+        if name not in made:
+            rng = np.random.default_rng(7)
+            model = build(name)
+            initialize(model, "torch", rng)
+            # Report 001's at every batch size that an export is checked at; of the others few pairs
+            # tell as much, and the torch formats take a call per batch.
+            count = 130 if ARCHS[name].report == "haidinger" else 20
+            pairs = draw_pairs(mnist["test"], count, rng)
+            # Our own files drop the source lines that torch notes, where it does.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.fx.config, "do_not_emit_stack_traces", name != "auxws")
+                exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
+            made[name] = model, exports, pairs
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", sorted(ARCHS))
+def test_every_format_equals_keras(name, exported, mnist, rng):
+    """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
+    model, exports, checked = exported(name)
+    count = 1000 if ARCHS[name].report == "haidinger" else 130
+    pairs = draw_pairs(mnist["test"], count, rng)
+    file = exports[0].path
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert names == list(ARCHS[name].outputs)
+    assert [value.name for value in session.get_inputs()] == ["left", "right"]
+    expected = model.predict(pairs.inputs(), batch_size=1000, verbose=0)
+    for batch in (1, 2, 7, 128):
+        parts = [
+            session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
+            for i in range(0, len(pairs), batch)
+        ]
+        for position, key in enumerate(names):
+            received = np.concatenate([part[position] for part in parts])
+            np.testing.assert_allclose(received, expected[key], atol=1e-5, rtol=0)
+            kind = ARCHS[name].outputs[key]
+            np.testing.assert_array_equal(decisions(received, kind), decisions(expected[key], kind))
+    _assert_stands_alone(name, file)
+    for export in exports:  # each file was loaded again and compared when it was written
+        assert list(export.parity.max_difference) == names
+        assert max(export.parity.max_difference.values()) <= 1e-5
+        assert export.parity.pairs == len(checked)
+        assert export.parity.batches == (1, 2, 7, min(128, len(checked)))
+        data = export.path.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == export.description["sha256"]
+        assert b"site-packages" not in data  # no source lines and paths of this machine
+        assert b'File "' not in data
+
+
+def _assert_stands_alone(name, file):
+    proto = onnx.load(file)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {o.domain: o.version for o in proto.opset_import} == {"": OPSET}
+    assert not any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
+    for value in (*proto.graph.input, *proto.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    metadata = json.loads({e.key: e.value for e in proto.metadata_props}["kpairs"])
+    assert metadata["arch"] == name
+    assert metadata["outputs"] == ARCHS[name].outputs
+    assert metadata["classes"] == list(CLASSES)
+    graph = proto.graph
+    items = (graph, *graph.node, *graph.input, *graph.output, *graph.value_info)
+    assert not any(item.metadata_props for item in (*items, *graph.initializer))
+    _assert_no_leftovers(name, graph)
+
+
+def _assert_no_leftovers(name, graph):
+    """One node per operation, and the shared tower once: counted on the Keras model's layers."""
+    kinds = Counter(node.op_type for node in graph.node)
+    assert not kinds.keys() & {"Cast", "CastLike", "Identity", "Dropout", "Constant", "Split"}
+    made_by = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type == "Transpose":
+            before = made_by.get(node.input[0])
+            assert before is None or before.op_type != "Transpose"
+    layers = Counter(type(layer).__name__ for layer in build(name).layers)
+    assert kinds["Conv"] == layers["Conv2D"]
+    assert kinds["MatMul"] + kinds["Gemm"] == layers["Dense"]
+    assert kinds["MaxPool"] == layers["MaxPooling2D"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", ["simple", "auxws", "final_model"])
+def test_a_stranger_finds_the_names_in_torch_files(name, exported, rng):
+    """With torch alone: the outputs' order stands in an extra file."""
+    model, (_, script, program), _ = exported(name)
+    left, right = (rng.random((9, 14, 14, 1), dtype=np.float32) for _ in range(2))
+    expected = model.predict({"left": left, "right": right}, verbose=0)
+    extras = [{"kpairs.json": ""}, {"kpairs.json": ""}]
+    loaded = torch.jit.load(script.path, _extra_files=extras[0])
+    again = torch.export.load(program.path, extra_files=extras[1]).module()
+    for function, extra in zip((loaded, again), extras, strict=True):
+        metadata = json.loads(extra["kpairs.json"])
+        assert metadata["classes"] == list(CLASSES)
+        for n in (1, 9):
+            with torch.no_grad():
+                values = function(torch.from_numpy(left[:n]), torch.from_numpy(right[:n]))
+            for key, value in zip(metadata["outputs"], values, strict=True):
+                np.testing.assert_allclose(value.numpy(), expected[key][:n], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    recipe = tiny("auxws", rounds=2, normalization="standardize")
+    return train(recipe, tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def run(trained, workplace):
+    return Run.open(shutil.copytree(trained.path, "run"))
+
+
+def test_a_run_exports_into_its_folder(run):
+    (export,) = export_run(run, 2)
+    assert str(export.path) == "run/auxws.onnx"
+    described = json.loads((run.path / "auxws.onnx.json").read_text())
+    assert described == json.loads(json.dumps(export.description))
+    assert described["nodes"] == len(onnx.load(export.path).graph.node)
+    assert described["test_error_pct"]["comparison"] == pytest.approx(
+        run.row(2)["test"]["comparison_error_pct"]
+    )
+    scale, offset = run.row(2)["rescaling"]
+    assert described["preprocessing"] == f"inside the model: {scale:.9g} * pixel + {offset:.9g}"
+    assert described["training"]["round"] == 2
+    assert described["parameters"] == 56_470
+    card = (run.path / "auxws.onnx.md").read_text()
+    assert described["sha256"] in card
+    assert "report 001" in card
+    assert export.parity.pairs == 30
+    assert export.parity.batches == (1, 2, 7, 30)
+    inside = PairModel.load(export.path).metadata
+    assert {k: described[k] for k in inside} == inside
+    with pytest.raises(UsageError, match=r"model.keras: expected a file name that ends in .onnx"):
+        export_run(run, 1, run.model_file(1))
+    assert keras.saving.load_model(run.model_file(1))
+    with pytest.raises(InputError, match="round 3 has no model"):
+        export_run(run, 3)
+
+
+def test_int8_and_opset(run, workplace):
+    """Quantised from the float file; its own errors and metadata; another opset on request."""
+    float32, int8 = export_run(run, 1, "x.onnx", formats=("onnx", "int8"), opset=18)
+    assert [e.path.name for e in (float32, int8)] == ["x.onnx", "x.int8.onnx"]
+    for export in (float32, int8):
+        assert onnx.load(export.path).opset_import[0].version == 18
+        assert PairModel.load(export.path).arch == "auxws"
+    kinds = Counter(node.op_type for node in onnx.load(int8.path).graph.node)
+    assert kinds["QuantizeLinear"] > 5
+    q = int8.quantization
+    assert q.bytes_after == int8.path.stat().st_size < float32.path.stat().st_size / 2
+    assert q.error_pct_before == float32.description["test_error_pct"]
+    assert q.error_pct_after == PairModel.load(int8.path).metadata["test_error_pct"]
+    assert set(q.time_ratio) == {"1", "128"}
+    assert "Before quantisation" in (workplace / "x.int8.onnx.md").read_text()
+
+
+def test_a_quantised_file_can_be_measured(run, workplace):
+    (export,) = export_run(run, 1, formats=("int8",))
+    assert export.quantization.bytes_after == export.path.stat().st_size
+    measured = bench_inference([export.path], batches=(1,), quick=True)
+    assert measured["models"][0]["skipped"] == {"int8": "the file is quantised already"}
+    assert [row["runner"] for row in measured["rows"]] == ["onnx", "onnx_checked", "onnx_whole"]
+
+
+def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
+    export_run(run, 1, "x.onnx")
+    (workplace / "x.pt").mkdir()
+    before = {f: f.read_bytes() for f in workplace.glob("x.onnx*")}
+    with pytest.raises(KpairsError, match=r"x.pt: expected a file to write, received a folder"):
+        export_run(run, 2, "x.onnx", formats=("onnx", "torchscript"))
+    assert {f: f.read_bytes() for f in workplace.glob("x.onnx*")} == before
+    with pytest.raises(KpairsError, match="nowhere: expected a folder to write to"):
+        export_run(run, 1, "nowhere/x.onnx")
+
+
+def test_opsets_that_cannot_be_had(run, workplace):
+    """Asked for 9, torch's exporter writes 18; 27 is written, and onnxruntime refuses it."""
+    for opset, message in ((9, "asked for 9 it gave"), (27, "onnxruntime .* received 27")):
+        with pytest.raises(UsageError, match=f"opset: expected .*{message}"):
+            export_run(run, 1, "x.onnx", opset=opset)
+    assert [f.name for f in workplace.iterdir()] == ["run"]
+
+
+def test_names_of_several_files(run, workplace):
+    exports = export_run(run, 1, "my.model.pt2", formats=("torchscript", "torch-export"))
+    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
+    found = {f.name for f in workplace.iterdir() if f.is_file()}
+    assert found == {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
+    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
+        export_run(run, 1, "x.onnx", formats=("torch-export",))
+
+
+@pytest.mark.parametrize("name", FLOAT)
+def test_a_file_that_disagrees_is_not_written(name, exported, tmp_path, monkeypatch):
+    """The check compares with another model's answers: nothing may be left behind."""
+    model, _, pairs = exported("auxws")
+    other = build("auxws")
+    initialize(other, "torch", np.random.default_rng(8))
+    monkeypatch.setattr(
+        "kpairs.exports.export.check_parity", lambda m, e, p: check_parity(other, e, p)
+    )
+    target = tmp_path / f"auxws{FORMATS[name]}"
+    target.write_bytes(b"an earlier export")
+    with pytest.raises(ParityError, match="comparison at batch 1: expected differences up to"):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "auxws", (name,))
+    assert target.read_bytes() == b"an earlier export"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_one_file_that_disagrees_stops_all(exported, tmp_path, monkeypatch):
+    model, _, pairs = exported("auxws")
+    monkeypatch.setattr(
+        "kpairs.exports.torch_files.TorchModel.run",
+        lambda self, left, right, chunk: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
+    )
+    with pytest.raises(ParityError):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x", ("onnx", "torchscript"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_wants_every_output_by_name(exported):
+    model, *_ = exported("auxws")
+    _, exports, pairs = exported("simple")
+    simple = PairModel.load(exports[0].path)
+    with pytest.raises(ParityError, match=r"the exported file has \['comparison'\]"):
+        check_parity(model, simple, pairs)
+
+
+def test_parity_catches_a_small_difference_and_nan(exported):
+    model, exports, pairs = exported("auxws")
+
+    class Shifted(PairModel):
+        shift = 0.0
+
+        def run(self, left, right, chunk):
+            outputs = super().run(left, right, chunk)
+            outputs["right_digit"] = outputs["right_digit"] + np.float32(self.shift)
+            return outputs
+
+    shifted = Shifted.load(exports[0].path)
+    check_parity(model, shifted, pairs)
+    for Shifted.shift in (2e-5, np.nan):
+        with pytest.raises(ParityError, match="right_digit at batch 1"):
+            check_parity(model, shifted, pairs)
+
+
+def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model, _, pairs = exported("auxws")
+    with pytest.raises(UsageError, match="expected KERAS_BACKEND=torch, received jax"):
+        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_probabilities_of_each_kind(rng):
+    unit = rng.random((50, 1)).astype(np.float32)
+    both = probabilities(unit, "sigmoid")
+    np.testing.assert_allclose(both[:, 1:], unit)
+    np.testing.assert_allclose(both.sum(axis=1), 1)
+    np.testing.assert_array_equal(decisions(unit, "sigmoid"), unit[:, 0] > 0.5)
+    rows = rng.dirichlet(np.ones(10), 50).astype(np.float32)
+    np.testing.assert_allclose(probabilities(rows, "probabilities"), rows, rtol=1e-6)
+    np.testing.assert_array_equal(decisions(rows, "probabilities"), rows.argmax(1))
+
+
+def test_probabilities_are_softmax_and_decisions_its_largest(rng):
+    from scipy.special import softmax
+
+    logits = rng.normal(0, 300, (50, 10)).astype(np.float32)
+    np.testing.assert_allclose(probabilities(logits, "logits"), softmax(logits.astype(float), -1))
+    np.testing.assert_array_equal(decisions(logits, "logits"), logits.argmax(1))
+    with pytest.raises(KeyError):
+        probabilities(logits, "guess")

@@ -1,0 +1,65 @@
+"""The same networks on jax and tensorflow: `make test-backends` installs and runs these."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from backend_script import outputs_and_losses
+
+from kpairs.exports.export import export_run
+from kpairs.models.initialization import initialize
+from kpairs.networks import ARCHS, build
+from kpairs.training.round import evaluate
+from kpairs.training.run import Run
+
+pytestmark = pytest.mark.backends
+
+
+@pytest.fixture(scope="module")
+def torchs(tmp_path_factory):
+    """Weights of every architecture and torch's outputs from them."""
+    assert keras.backend.backend() == "torch"
+    folder, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(3)
+    inputs = {side: rng.random((5, 14, 14, 1), dtype=np.float32) for side in ("left", "right")}
+    np.savez(folder / "inputs.npz", **inputs)
+    outputs = {}
+    for name in ARCHS:
+        model = build(name, rescaling=(2.0, -0.5))
+        initialize(model, "torch", rng)
+        model.save_weights(folder / f"{name}.weights.h5")
+        outputs |= outputs_and_losses(name, model, inputs)
+    return folder, outputs
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_outputs_and_trainings(backend, torchs, tmp_path):
+    if find_spec(backend) is None:
+        pytest.fail(f"{backend} is not installed; 'make test-backends' installs it")
+    weights, expected = torchs
+    script = Path(__file__).with_name("backend_script.py")
+    arguments = [weights, tmp_path / "outputs.npz", tmp_path / "runs"]
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    received = np.load(tmp_path / "outputs.npz")
+    assert set(received) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(received[key], value, atol=1e-4, rtol=0, err_msg=key)
+    for name in ARCHS:
+        run = Run.open(tmp_path / "runs" / name)
+        environment = json.loads((run.path / "environment.json").read_text())
+        assert environment["backend"] == backend
+        # A model trained there gives the same answers on torch here.
+        assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"], name
+    (export,) = export_run(Run.open(tmp_path / "runs" / "auxws"))
+    assert export.description["training"]["backend"] == backend

@@ -1,0 +1,351 @@
+"""Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
+
+from dataclasses import replace
+from itertools import product
+
+import keras
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from kpairs.data import PairSet, draw_pairs
+from kpairs.data.distort import distort
+from kpairs.errors import UsageError
+from kpairs.models.heads import PosteriorComparison
+from kpairs.models.outputs import probabilities
+from kpairs.networks import ARCHS, build
+from kpairs.ours.mistakes import to_image
+from kpairs.recipes.study import Setting, Study
+from kpairs.reports import RECIPES
+from kpairs.studies.rows import collect, read_csv
+from kpairs.studies.run import run_jobs
+from kpairs.training.batches import Batches, paired_anew, renewal
+from kpairs.training.callbacks import Averaging
+from kpairs.training.compile import load_round
+from kpairs.training.losses import loss_of
+from kpairs.training.schedule import OneCycle
+from kpairs.training.train import train
+
+
+def softmax(x):
+    exponentials = np.exp(x - x.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def brute_force(left, right):
+    """P(left <= right) of two vectors of probabilities, summed pair by pair."""
+    places = product(range(len(left)), repeat=2)
+    return sum(left[i] * right[j] for i, j in places if i <= j)
+
+
+logits = st.integers(2, 12).flatmap(
+    lambda n: arrays(np.float32, (2, 3, n), elements=st.floats(-20, 20, width=32))
+)
+
+
+@given(logits)
+@settings(max_examples=30, deadline=None)
+def test_the_comparison_is_the_sum_over_ordered_digits(values):
+    p, q = softmax(values.astype(np.float64))
+    expected = [brute_force(*pair) for pair in zip(p, q, strict=True)]
+    for digits, inputs in (("logits", values), ("probabilities", softmax(values))):
+        for kind in ("logits", "probabilities", "sigmoid"):
+            result = PosteriorComparison(digits, kind)(list(inputs))
+            received = probabilities(keras.ops.convert_to_numpy(result), kind)[:, 1]
+            np.testing.assert_allclose(received, expected, atol=2e-6)
+
+
+def test_both_logarithms_are_exact_where_probabilities_vanish():
+    """A digit that is surely greater: log P(left <= right) is far below float32's least number."""
+    left, right = np.zeros((2, 1, 10), np.float32)
+    left[0, 9], right[0, 0] = 300, 300
+    result = keras.ops.convert_to_numpy(PosteriorComparison()([left, right]))
+    np.testing.assert_allclose(result, [[0, -300 + np.log(2)]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
+@pytest.mark.parametrize("digits", ["logits", "probabilities"])
+def test_extreme_digits_give_finite_values_and_gradients(size, digits, rng):
+    values = torch.tensor(rng.choice([-size, 0, size], (2, 64, 10)), dtype=torch.float32)
+    values.requires_grad_()
+    inputs = values if digits == "logits" else values.softmax(-1)
+    result = PosteriorComparison(digits)(list(inputs))
+    loss = loss_of("logits", False)(torch.arange(64) % 2, result)
+    loss.backward()
+    assert torch.isfinite(result).all()
+    assert torch.isfinite(values.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities", "sigmoid"])
+@pytest.mark.parametrize("digits", ["logits", "probabilities"])
+def test_the_gradient_is_that_of_finite_differences(digits, kind, rng):
+    layer = PosteriorComparison(digits, kind, dtype="float64")
+    values = torch.tensor(rng.normal(size=(2, 3, 5)), dtype=torch.float64)
+    if digits == "probabilities":
+        values = values.softmax(-1)
+    left, right = (v.requires_grad_() for v in values)
+    assert torch.autograd.gradcheck(lambda a, b: layer([a, b]), (left, right))
+
+
+def test_swapped_images_give_the_other_order(rng):
+    p, q = rng.normal(size=(2, 50, 10)).astype(np.float32)
+    forth, back = (
+        probabilities(keras.ops.convert_to_numpy(PosteriorComparison()(pair)), "logits")[:, 1]
+        for pair in ([p, q], [q, p])
+    )
+    equal = (softmax(p) * softmax(q)).sum(-1)
+    np.testing.assert_allclose(forth + back - equal, 1, atol=1e-6)
+
+
+def test_the_layer_survives_saving(tmp_path, rng):
+    sides = [keras.Input((4,), name=name) for name in ("left", "right")]
+    layer = PosteriorComparison("probabilities", "sigmoid", name="comparison")
+    keras.Model(sides, layer(sides)).save(tmp_path / "head.keras")
+    loaded = keras.saving.load_model(tmp_path / "head.keras")
+    assert loaded.layers[-1].get_config() == layer.get_config()
+    inputs = [softmax(rng.normal(size=(5, 4))).astype(np.float32) for _ in sides]
+    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), layer(inputs))
+
+
+def test_wrong_kinds_and_shapes_are_refused():
+    with pytest.raises(ValueError, match="expected one of logits, probabilities, received 'odds'"):
+        PosteriorComparison("odds")
+    for shapes in ((3, 4), (1, 1)):
+        with pytest.raises(ValueError, match="two inputs of one width of at least 2"):
+            PosteriorComparison()([np.zeros((2, n), np.float32) for n in shapes])
+
+
+@pytest.mark.parametrize("name", ["c4l2_ws", "auxws", "a_w_net", "auxnet2"])
+def test_the_head_replaces_an_architectures_own(name, rng):
+    model, own = build(name, head="posterior"), build(name)
+    assert model.count_params() < own.count_params()
+    images = rng.random((2, 6, 14, 14, 1), dtype=np.float32)
+    outputs = model.predict(dict(zip(("left", "right"), images, strict=True)), verbose=0)
+    kinds = ARCHS[name].outputs
+    p, q = (probabilities(outputs[f"{s}_digit"], kinds[f"{s}_digit"]) for s in ("left", "right"))
+    received = probabilities(outputs["comparison"], kinds["comparison"])[:, 1]
+    expected = [brute_force(*pair) for pair in zip(p, q, strict=True)]
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    assert outputs["comparison"].shape == (6, *own.output["comparison"].shape[1:])
+
+
+def test_the_head_needs_digits():
+    with pytest.raises(UsageError, match="simple has only a comparison"):
+        build("simple", head="posterior")
+    with pytest.raises(UsageError, match="unknown head 'posterio': did you mean posterior"):
+        build("auxws", head="posterio")
+
+
+def test_distortions_are_drawn_by_the_generator_alone(rng):
+    images = rng.random((20, 14, 14, 1), dtype=np.float32)
+    for kind in ("affine", "elastic"):
+        first, second, other = (distort(images, kind, np.random.default_rng(n)) for n in (1, 1, 2))
+        np.testing.assert_array_equal(first, second)
+        assert (first != other).any()
+        assert first.dtype == np.float32
+        assert first.shape == images.shape
+        assert first.min() >= 0
+        assert first.max() <= 1
+
+
+def test_distortion_moves_a_blob_as_far_as_it_says():
+    """The centre of mass of a centred blob: uniform shifts of 1.5 pixels, scaled by 1 +- 0.12."""
+    place = np.arange(14) - 6.5
+    blob = np.exp(-(place[:, None] ** 2 + place**2) / 4).astype(np.float32)[None, ..., None]
+    images = distort(np.repeat(blob, 2000, 0), "affine", np.random.default_rng(0))[..., 0]
+    mass = images.sum((1, 2))
+    for axis in (1, 2):
+        centre = (images.sum(3 - axis) * place).sum(1) / mass
+        assert abs(centre).max() < 1.5 * 1.5
+        assert centre.mean() == pytest.approx(0, abs=0.08)
+        assert centre.std() == pytest.approx(1.5 / 3**0.5, rel=0.15)
+
+
+def moments(images):
+    """Second moments of each image about its centre: of rows, of columns, of both."""
+    place = np.arange(14)
+    weights = images / images.sum((1, 2), keepdims=True)
+    y, x = np.meshgrid(place, place, indexing="ij")
+    y = y - (weights * y).sum((1, 2))[:, None, None]
+    x = x - (weights * x).sum((1, 2))[:, None, None]
+    return [(weights * product).sum((1, 2)) for product in (y * y, x * x, y * x)]
+
+
+@pytest.mark.parametrize("part", ["_ROTATION", "_SHEAR"])
+def test_distortion_turns_and_shears_as_far_as_it_says(part, monkeypatch):
+    """A long blob turned by up to 6 degrees; the rows of a round one shifted by 0.2 per row."""
+    from kpairs.data import distort as distortion
+
+    for name in {"_ROTATION", "_SHEAR", "_SCALE", "_SHIFT"} - {part}:
+        monkeypatch.setattr(distortion, name, 0.0)
+    place = np.arange(14) - 6.5
+    length = 8 if part == "_ROTATION" else 3
+    blob = np.exp(-(place[:, None] ** 2) / 3 - place**2 / length)[None, ..., None]
+    images = np.repeat(blob.astype(np.float32), 2000, 0)
+    rows, columns, both = moments(distort(images, "affine", np.random.default_rng(0))[..., 0])
+    if part == "_ROTATION":
+        received, limit = np.rad2deg(np.arctan2(2 * both, columns - rows)) / 2, 6
+    else:
+        received, limit = both / rows, 0.2
+    assert abs(received).max() < 1.05 * limit
+    assert received.std() == pytest.approx(limit / 3**0.5, rel=0.05)
+
+
+def test_elastic_displacements_are_smooth_and_half_a_pixel():
+    from kpairs.data.distort import _elastic
+
+    field = _elastic(3000, 14, 14, np.random.default_rng(0))
+    assert field.std(1) == pytest.approx(0.5, rel=0.1)
+    for a, b in (((3, 6), (4, 6)), ((3, 6), (3, 7)), ((3, 6), (5, 6))):
+        correlation = np.corrcoef(field[0, :, *a], field[0, :, *b])[0, 1]
+        # Of white noise smoothed by a Gaussian.
+        distance = abs(np.subtract(a, b)).sum()
+        assert correlation == pytest.approx(np.exp(-(distance**2) / 16), abs=0.02)
+
+
+def test_sampling_is_scipys_bilinear_interpolation(rng, monkeypatch):
+    from scipy.ndimage import map_coordinates
+
+    from kpairs.data import distort as distortion
+
+    images = rng.random((4, 14, 14, 1), dtype=np.float32)
+    places = rng.uniform(-3, 17, (2, 4, 14, 14)).astype(np.float32)
+    monkeypatch.setattr(distortion, "_affine", lambda *_: places)
+    received = distort(images, "affine", rng)
+    for image, result, (rows, columns) in zip(
+        images, received, places.transpose(1, 0, 2, 3), strict=True
+    ):
+        padded = np.pad(image[..., 0], 5)
+        expected = map_coordinates(padded, [rows + 5, columns + 5], order=1)
+        np.testing.assert_allclose(result[..., 0], expected, atol=1e-5)
+
+
+@pytest.fixture
+def pairs(mnist, rng):
+    return draw_pairs(mnist["train"], 50, rng)
+
+
+def as_bytes(images):
+    return sorted(image.tobytes() for image in images)
+
+
+@pytest.mark.parametrize("pairing", ["drawn", "swapped", "renewed"])
+def test_pairing_keeps_every_image_with_its_digit(pairing, pairs, rng):
+    new = paired_anew(pairs, pairing, rng)
+    known = {i.tobytes(): d for i, d in zip(pairs.left, pairs.left_digit, strict=True)}
+    known |= {i.tobytes(): d for i, d in zip(pairs.right, pairs.right_digit, strict=True)}
+    assert as_bytes([*new.left, *new.right]) == as_bytes([*pairs.left, *pairs.right])
+    for images, digits in ((new.left, new.left_digit), (new.right, new.right_digit)):
+        assert [known[i.tobytes()] for i in images] == list(digits)
+    together = {frozenset(p) for p in zip(as_list(pairs.left), as_list(pairs.right), strict=True)}
+    kept = [
+        frozenset(p) in together for p in zip(as_list(new.left), as_list(new.right), strict=True)
+    ]
+    assert all(kept) if pairing != "renewed" else not all(kept)
+    moved = (new.left != pairs.left).any((1, 2, 3)).mean()
+    low, high = {"drawn": (0, 0), "swapped": (0.2, 0.8), "renewed": (0.8, 1)}[pairing]
+    assert low <= moved <= high
+
+
+def as_list(images):
+    return [image.tobytes() for image in images]
+
+
+def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
+    recipe = RECIPES["posterior"]
+    renew = renewal(recipe, 1, pairs)
+    batches = Batches(pairs, ARCHS["posterior"].outputs, 20, renew=renew)
+
+    def epoch(number):
+        batches.epoch = number
+        return torch.cat([x["left"] for x, _ in batches])
+
+    third = epoch(3)
+    assert (third != epoch(4)).any()
+    assert (third == epoch(3)).all()
+    again = Batches(pairs, ARCHS["posterior"].outputs, 7, renew=renewal(recipe, 1, pairs))
+    again.epoch = 3
+    assert (torch.cat([x["left"] for x, _ in again]) == third).all()
+    assert (renewal(recipe, 2, pairs)(3).left != renew(3).left).any()
+    assert renewal(RECIPES["auxws"], 1, pairs) is None
+    swapped = replace(recipe, pairing="swapped", distortion="none")
+    assert isinstance(renewal(swapped, 1, pairs)(0), PairSet)
+
+
+def test_one_cycle_is_torchs():
+    schedule = OneCycle(0.006, 100)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.006, 100)
+    for step in range(100):
+        expected = optimizer.param_groups[0]["lr"]
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+        optimizer.step()
+        if step < 99:
+            torchs.step()
+    config = keras.optimizers.schedules.serialize(schedule)
+    assert keras.optimizers.schedules.deserialize(config).get_config() == schedule.get_config()
+    assert np.isfinite(float(OneCycle(0.1, 1)(0)))
+
+
+def test_averaging_ends_with_the_moving_average():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    callback = Averaging(model, 0.75)
+    callback.set_model(model)
+    for epoch, value in enumerate([8.0, 4.0, 0.0]):
+        model.set_weights([np.full((1, 1), value)])
+        callback.on_epoch_end(epoch)
+    callback.on_train_end()
+    expected = np.average([8, 4, 0], weights=[0.75**2, 0.75, 1])
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx(expected)
+
+
+def test_a_training_ends_with_the_moving_average(tiny, workplace):
+    recipe = tiny("posterior_s", epochs=3, averaging=0.6)
+    run = train(recipe, "run", keep_checkpoints=True)
+    files = [np.load(run.folder(1) / f"checkpoint-00{epoch}.npz") for epoch in (1, 2, 3)]
+    moved = 0
+    for i, variable in enumerate(load_round(run, 1, 10).variables):
+        if "float" in variable.dtype:
+            values = np.array([file[f"{i:04d}"] for file in files])
+            expected = np.average(values, axis=0, weights=[0.36, 0.6, 1])
+            np.testing.assert_allclose(variable.numpy(), expected, atol=1e-6)
+            moved += abs(expected - values[-1]).max() > 1e-4
+    assert moved > 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_logits"), [("logits", False), ("probabilities", False), ("probabilities", True)]
+)
+def test_label_smoothing_is_torchs(kind, as_logits, rng):
+    """Where a recipe takes probabilities as logits, smoothed labels keep its double softmax."""
+    values = torch.tensor(rng.normal(size=(6, 10)), dtype=torch.float32)
+    digits = torch.arange(6)
+    given_ = values if kind == "logits" else values.softmax(-1)
+    logits = given_ if as_logits else values
+    expected = torch.nn.functional.cross_entropy(logits, digits, label_smoothing=0.1)
+    received = loss_of(kind, as_logits, 0.1)(digits, given_)
+    assert float(received) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_smoothed_labels_are_lowered(tiny, workplace):
+    for name in ("auxws", "c4l2_ws"):
+        run = train(tiny(name, label_smoothing=0.1), name)
+        assert run.row(1)["engine"] == "lowered"
+
+
+def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
+    settings = (Setting(tiny("posterior_s", epochs=3, validate_every=2)),)
+    study = Study("own", "kpairs", (), "Own", settings, 1, (), ("posterior_s",))
+    list(run_jobs(study.jobs(), tmp_path))
+    (row,) = collect(study, tmp_path)
+    wrong = read_csv(tmp_path / "own-wrong.csv")
+    assert len(wrong) == pytest.approx(row["test_error_pct"] / 100 * 30)
+    for pair in wrong:
+        assert 0.5 <= pair["probability"] <= 1
+        for side in ("left", "right"):
+            assert to_image(pair[side]).shape == (14, 14)
+            assert to_image(pair[side]).max() > 0.2
+    assert [c["epoch"] for c in read_csv(tmp_path / "own-curves.csv")] == [2, 3]
