@@ -373,5 +373,5 @@ def test_a_name_registers_once():
     with pytest.raises(ValueError, match="'simple' is registered twice"):
 
         @arch(report="mine", source="here", outputs={"comparison": "logits"})
-        def simple(left, right, *, classes=10):
+        def simple(pair, *, classes=10):
             """Never registered."""

@@ -181,11 +181,11 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"learning_rate": 10**400}, "learning_rate: expected a finite number"),
         (
             {"optimizer_options": {**ADAM, "beta_1": 1}},
-            "beta_1 of torch_adam: expected at least 0 and",
+            "beta_1 of torch_adam: expected at least",
         ),
         (
             {"optimizer_options": {**ADAM, "beta_2": -0.1}},
-            "beta_2 of torch_adam: expected at least 0",
+            "beta_2 of torch_adam: expected at least",
         ),
         ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of torch_adam: expected above 0"),
         ({"loss_weights": {**RECIPES["auxws"].loss_weights, "comparison": 1e39}}, "loss_weights"),

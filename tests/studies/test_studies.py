@@ -167,8 +167,8 @@ class Ask(keras.layers.Layer):
 def test_what_a_training_says_is_heard(tiny, tmp_path, monkeypatch, caplog):
     """Once, however many trainings say it."""
 
-    def asking(left, right, *, classes=10):
-        x = keras.layers.Flatten()(Ask()(keras.layers.Concatenate()([left, right])))
+    def asking(pair, *, classes=10):
+        x = keras.layers.Flatten()(Ask()(pair.stacked()))
         return {"comparison": keras.layers.Dense(2)(x)}
 
     own = Architecture("asking", "own", "a test", {"comparison": "logits"}, asking)
