@@ -125,8 +125,8 @@ def judge(mean, std, count, their_mean, their_std, their_count, margin, limit=np
 
 def _standard_error(std, count, their_std, their_count, assumed):
     """Of a difference of means, and its degrees of freedom; a count may be infinite."""
-    ours, theirs = std**2 / count, their_std**2 / their_count
     with np.errstate(invalid="ignore", divide="ignore"):
+        ours, theirs = std**2 / count, their_std**2 / their_count
         welch = (ours + theirs) ** 2 / (
             ours**2 / (count - 1) + theirs**2 / np.where(assumed, np.nan, their_count - 1)
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import MaxNLocator
 
 from kpairs.plots import GREEN, OURS, PALETTE, REPORTED, band, tidy
 from kpairs.studies.effects import Finding
@@ -90,6 +90,7 @@ def losses(rows: pd.DataFrame, name: str) -> Figure:
 
 def _epochs(axes, rows, column, name, colour):
     epochs = rows.groupby("epoch")[column].agg(["mean", "std", "count"])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(epochs):
         label = f"{name} ({epochs['count'].max()})"
         band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), label, colour)
@@ -136,11 +137,10 @@ def against_parameters(points: pd.DataFrame) -> Figure:
     for colour, (group, rows) in zip(PALETTE, points.groupby("group", sort=False), strict=False):
         axes.scatter(rows["parameters"], rows["error"], s=22, color=colour, label=group)
     axes.set(xscale="log", yscale="log", xlabel="trainable parameters", ylabel="test error (%)")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(which="minor", labelsize=7)
+    axes.set_xticks([20e3, 50e3, 100e3, 200e3], ["20k", "50k", "100k", "200k"])
+    axes.set_yticks([1, 2, 5, 10, 20], [1, 2, 5, 10, 20])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
     for row in _apart(points):
         style = {"fontsize": 6.5, "xytext": (4, -2), "textcoords": "offset points"}
         axes.annotate(row.arch, (row.parameters, row.error), **style)

@@ -91,18 +91,19 @@ def write_pages(
     Raises:
         InputError: a CSV that cannot be read.
     """
-    results, out = Results(rows_folder), Path(out)
+    wanted = REPORTS if reports is None else list(reports)
+    results, out = Results(rows_folder, wanted), Path(out)
     pages: list[Page] = []
     for folder in FOLDERS:
         key = folder.rpartition(".")[2]
-        if reports is None or key in reports:
+        if reports is None or key in wanted:
             pages += [ReportPage(key, results)] if key in REPORTS else []
             module = page_module(folder)
             pages += module.pages(results) if hasattr(module, "pages") else []
     if reports is None:
         pages.append(AcrossPage(results))
     files = [file for page in pages for file in page.write(out)]
-    write_results(results, out / "results.csv", REPORTS if reports is None else reports)
+    write_results(results, out / "results.csv")
     return [*files, out / "results.csv"]
 
 

@@ -49,13 +49,14 @@ class Results:
 
     Args:
         folder: of the CSVs that `kpairs study` and `kpairs mini` leave.
+        reports: whose numbers are looked at.
 
     Raises:
         InputError: by whatever is asked for, where a file cannot be read.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS):
+        self.folder, self.reports = Path(folder), tuple(reports)
         self._kept: dict[tuple[str, str], pd.DataFrame] = {}
 
     def rows(self, study: str, kind: str = "") -> pd.DataFrame:
@@ -69,7 +70,8 @@ class Results:
     @cached_property
     def compared(self) -> dict[str, pd.DataFrame]:
         """The reported numbers of each study beside ours: see `kpairs.studies.compare.compare`."""
-        return {name: compare(study, self.rows(name)) for name, study in STUDIES.items()}
+        studies = [study for study in STUDIES.values() if study.report in self.reports]
+        return {study.name: compare(study, self.rows(study.name)) for study in studies}
 
     def progress(self, study: Study) -> Progress:
         """How much of a study was run."""
@@ -81,8 +83,8 @@ class Results:
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
-        """Every number of every report beside ours, with a verdict: one row each."""
-        frame = pd.concat([self._numbers(key) for key in REPORTS], ignore_index=True)
+        """Every number of the reports beside ours, with a verdict: one row each."""
+        frame = pd.concat([self._numbers(key) for key in self.reports], ignore_index=True)
         frame["fdr_p_value"] = adjusted(frame["p_value"])
         return frame
 
@@ -215,11 +217,12 @@ def page_module(folder: str) -> ModuleType | None:
     return import_module(f"{folder}.page") if find_spec(f"{folder}.page") else None
 
 
-def write_results(results: Results, path: str | Path, reports: Iterable[str] = REPORTS) -> None:
-    """Write every reported number of some reports beside ours, as CSV."""
-    frame = results.numbers[results.numbers["report"].isin(list(reports))]
+def write_results(results: Results, path: str | Path) -> None:
+    """Write every reported number beside ours, as CSV."""
     names = {"mean": "reported", "std": "reported_std", "rounds": "reported_rounds"}
     first = ["report", "table", "arch", "model", "setting", "metric", *names.values(), *_ADDED]
-    frame = frame.rename(columns=names)[[*first, "fdr_p_value", "explanation", "note", "source"]]
+    frame = results.numbers.rename(columns=names)[
+        [*first, "fdr_p_value", "explanation", "note", "source"]
+    ]
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")

@@ -39,6 +39,8 @@ def read_rows(path: str | Path, columns=()) -> pd.DataFrame:
     """
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        if not isinstance(rows.index, pd.RangeIndex):
+            raise ValueError("it has lines of more cells than the first")
         if missing := [name for name in columns if name not in rows]:
             raise ValueError(f"it lacks {', '.join(missing)}")
         return rows.apply(lambda column: column if column.name in _TEXTS else _numbers(column))

@@ -103,7 +103,10 @@ def train_missing(train, settings, folder, name, processes=1):
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         rows = rows_of(folder, name)
-        missing = [s for s in settings if not len(finished([s], folder, name))]
+        keys = list(settings[0])
+        known = finished(settings, folder, name).reindex(columns=keys)
+        known = set(known.itertuples(index=False, name=None))
+        missing = [setting for setting in settings if tuple(setting.values()) not in known]
         machine = _machine() if missing else {}
         workers = Parallel(
             n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
@@ -112,7 +115,7 @@ def train_missing(train, settings, folder, name, processes=1):
         for row in workers(tasks):
             row |= machine
             rows = pd.concat([rows, pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
-            rows = rows.sort_values(list(settings[0]))
+            rows = rows.sort_values(keys)
             write_rows(folder / f"{name}.csv", rows)
             yield row
 
