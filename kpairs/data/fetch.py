@@ -15,7 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.idx import read_idx
 from kpairs.data.sources import Source, SourceFile, Wheel
 from kpairs.errors import KpairsError
 
@@ -81,8 +81,8 @@ def _from_mirrors(source: Source, folder: Path) -> None:
 def _download(name: str, mirrors: Sequence[str], md5: str) -> bytes:
     reasons = []
     for mirror in mirrors:
-        request = Request(mirror + name, headers={"User-Agent": "kpairs"})
         try:
+            request = Request(mirror + name, headers={"User-Agent": "kpairs"})
             with urlopen(request, timeout=_TIMEOUT_S) as answer:
                 data = answer.read()
             received = hashlib.md5(data).hexdigest()

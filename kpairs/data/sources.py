@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,7 +278,7 @@ def _read_split(folder: Path, source: Source, split: str, name: str, named: bool
     return Digits(images, labels, names, name, folder)
 
 
-def _read(folder: Path, file: SourceFile, split: str, named: bool) -> NDArray[np.integer]:
+def _read(folder: Path, file: SourceFile, split: str, named: bool) -> NDArray[Any]:
     path = find_idx(folder / file.name)
     if path is None:
         raise InputError(f"{folder / file.name}: expected the {split} split's file, received none")
