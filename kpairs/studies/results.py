@@ -200,7 +200,7 @@ def report_name(key: str) -> str:
 
 def parameters(recipe: Recipe) -> int:
     """Trainable parameters of a recipe's network."""
-    return _count(recipe.arch, tuple(sorted(recipe.arch_options.items())))
+    return _count(recipe.arch, tuple(sorted(recipe.build_options.items())))
 
 
 @cache

@@ -228,7 +228,7 @@ SIXTH = {
     "recipes.py": (
         "from dataclasses import replace\n"
         "from kpairs.reports.haidinger.recipes import RECIPES as OTHERS\n\n"
-        'RECIPES = {"nobody_net": replace(OTHERS["simple"], arch="nobody_net", dropout=None)}\n'
+        'RECIPES = {"nobody_net": replace(OTHERS["simple"], arch="nobody_net", arch_options={})}\n'
     ),
     "studies.py": (
         "from kpairs.recipes import Setting, Study\n"

@@ -22,7 +22,7 @@ STUDIES = (
         ]
         + [  # as the authors' code has them; the text says ReLU
             Setting(
-                replace(RECIPES[arch], activation="sigmoid"),
+                RECIPES[arch].with_options(activation="sigmoid"),
                 "4-fold CV, sigmoid units",
                 folds=4,
                 variant_of="4-fold CV",
@@ -65,7 +65,7 @@ STUDIES = (
         [],
         "The scan of dropout rates, of which the report states only the best, 0.4",
         [
-            Setting(replace(RECIPES["final_model"], dropout=rate), f"dropout={rate:g}", folds=4)
+            Setting(RECIPES["final_model"].with_options(dropout=rate), f"dropout={rate:g}", folds=4)
             for rate in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
         ],
         4,
