@@ -13,18 +13,19 @@ import keras
 import numpy as np
 import pytest
 import torch
+from command_line import kpairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import kpairs
 from torch.nn import functional
 
 from kpairs import mini
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, UsageError
-from kpairs.mini import digits, disc
 from kpairs.networks import build
-from kpairs.reports.chassagne.disc.page import compare_rows, mini_page
-from kpairs.studies import mini as studies
+from kpairs.reports.chassagne.disc import digits, disc, trainings
+from kpairs.reports.chassagne.disc.page import MiniPage, compare_rows
+from kpairs.studies.compare import NOT_RUN
+from kpairs.studies.results import Results
 
 SOURCES = sorted(Path(mini.__file__).parent.glob("*.py"))
 few = settings(deadline=None, max_examples=20)
@@ -564,40 +565,43 @@ def test_command_refusals(arguments, code, message, workplace):
 
 def short(count):
     """The first settings of the study, with a training of one epoch."""
-    return [{**s, "epochs": 1} for s in studies.disc_settings(2)][:count]
+    return [{**s, "epochs": 1} for s in trainings.disc_settings(2)][:count]
 
 
 def test_studies_train_nothing_twice(tmp_path):
     def run(count, processes=1):
-        train = studies.disc_row
-        return list(studies.train_missing(train, short(count), tmp_path, studies.DISC, processes))
+        train, name = trainings.disc_row, trainings.DISC
+        return list(trainings.train_missing(train, short(count), tmp_path, name, processes))
 
     assert len(run(8)) == 8
-    before = studies.rows_of(tmp_path, studies.DISC)
+    before = trainings.rows_of(tmp_path, trainings.DISC)
     again = run(10, processes=2)
     assert sorted((r["round"], r["activation"], r["learning_rate"]) for r in again) == [
         (2, "tanh", 0.01),
         (2, "tanh", 0.05),
     ]
     assert run(10) == []
-    rows = studies.finished(short(10), tmp_path, studies.DISC)
+    rows = trainings.finished(short(10), tmp_path, trainings.DISC)
     assert len(rows) == 10
-    assert all(row in rows for row in before)
-    assert rows[0]["backend"].startswith("torch ")
-    assert [c.reported.table for c in compare_rows(rows) if c.verdict == "not run"] == []
-    text, drawn = mini_page(tmp_path)
-    assert set(drawn) == {"learning-rates-tanh", "learning-rates-relu"}
-    assert "10 trainings" in text
+    assert rows.merge(before).equals(before)
+    assert rows["backend"].str.startswith("torch ").all()
+    compared = compare_rows(rows)
+    assert len(compared) == 10
+    assert NOT_RUN not in set(compared["verdict"])
+    page = MiniPage(Results(tmp_path))
+    assert "10 trainings" in page.markdown()
+    assert set(page.drawn) == {"learning-rates-tanh", "learning-rates-relu"}
 
 
 def test_a_page_of_nothing(tmp_path):
-    text, drawn = mini_page(tmp_path)
-    assert "No training has been run yet." in text
-    assert drawn == {}
+    page = MiniPage(Results(tmp_path))
+    assert "No training has been run yet." in page.markdown()
+    assert page.drawn == {}
+    assert set(page.compared["verdict"]) == {NOT_RUN}
 
 
 def test_a_stopped_study_goes_on(workplace, monkeypatch):
-    asked, row_of = [], studies.disc_row
+    asked, row_of = [], trainings.disc_row
 
     def stopped(setting):
         asked.append(setting)
@@ -605,14 +609,14 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
             raise KeyboardInterrupt
         return row_of({**setting, "epochs": 1})
 
-    monkeypatch.setattr(studies, "disc_row", stopped)
+    monkeypatch.setattr(trainings, "disc_row", stopped)
     message = kpairs("mini", "study", "--rounds", "1", expect=130)
     assert "interrupted; 2 of 8 trainings are finished, saved in studies" in message
-    before = studies.rows_of("studies", studies.DISC)
+    before = trainings.rows_of("studies", trainings.DISC)
     rows = json.loads(kpairs("mini", "study", "--rounds", "1", "--json"))
     assert len(rows) == 8
     assert len(asked) == 9
-    assert all(row in rows for row in before)
+    assert all(row in rows for row in before.to_dict("records"))
     assert "framework" not in kpairs("mini", "study", "--rounds", "1")
     kpairs("report", "chassagne", "--out", "pages")
     figures = {f"mini-{name}.svg" for name in ("predictions", "epochs", "boundaries")}
@@ -624,6 +628,6 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
 def test_the_committed_study_is_whole():
     """All 400 trainings of the report's study are there, each once."""
     folder = Path(__file__).parents[2] / "docs" / "rows"
-    rows = studies.rows_of(folder, studies.DISC)
+    rows = trainings.rows_of(folder, trainings.DISC)
     assert len(rows) == 400
-    assert len(studies.finished(studies.disc_settings(), folder, studies.DISC)) == 400
+    assert len(trainings.finished(trainings.disc_settings(), folder, trainings.DISC)) == 400

@@ -16,9 +16,9 @@ from kpairs.cli import main
 from kpairs.data import load_digits
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.reports import RECIPES
+from kpairs.reports.altunina.studies import count_parameters
 from kpairs.reports.resolve import load_recipe
-from kpairs.studies.catalogue import count_parameters
-from kpairs.studies.rows import read_csv
+from kpairs.studies.rows import read_rows
 from kpairs.studies.run import fold_of, load_result
 from kpairs.studies.search import Between, Search, _behind, grid, rank, run_grid, run_tpe
 from kpairs.training.round import draw_round
@@ -59,7 +59,7 @@ def test_grid_keeps_to_the_parameters():
     expected = [w for w in widths if 30_000 <= count_parameters("auxnet2", w) <= 70_572]
     assert 0 < len(expected) < len(widths)
     assert (32, 32, 64, 256) in expected  # at the limit
-    assert [r.widths for r in grid(search)] == expected
+    assert [r.arch_options["widths"] for r in grid(search)] == expected
 
 
 def test_folds_are_of_the_training_pairs_alone(search, tmp_path, rng):
@@ -82,9 +82,9 @@ def test_ranking_and_what_it_writes(search, tmp_path):
     _, ranked = _run(search, tmp_path)
     assert ranked[0].mean == min(r.mean for r in ranked)
     assert ranked[0].behind is None
-    rows = read_csv(tmp_path / "search.csv")
+    rows = read_rows(tmp_path / "search.csv")
     for r in ranked:
-        mine = [row["test_error_pct"] for row in rows if row["setting"] == r.label]
+        mine = rows.loc[rows["setting"] == r.label, "test_error_pct"]
         jobs = search.jobs(r.recipe)
         measured = [load_result(tmp_path, job)["row"]["test"] for job in jobs]
         assert tuple(mine) == r.errors == tuple(m["comparison_error_pct"] for m in measured)
@@ -99,7 +99,7 @@ def test_more_values_train_only_what_is_new(search, tmp_path):
     assert jobs == []
     more = replace(search, space={"dropout": (0.1, 0.3, 0.5)})
     jobs, ranked = _run(more, tmp_path)
-    assert {job.recipe.dropout for job in jobs} == {0.3}
+    assert {job.recipe.arch_options["dropout"] for job in jobs} == {0.3}
     assert len(ranked) == 3
 
 
@@ -164,7 +164,7 @@ def test_a_diverging_candidate_stops_nothing(search, tmp_path, caplog):
     assert len(jobs) == 4
     assert [r.recipe.learning_rate for r in ranked] == [1e-3]
     assert "loss became nan" in caplog.text
-    assert {r["setting"] for r in read_csv(tmp_path / "grid/search.csv")} == {ranked[0].label}
+    assert set(read_rows(tmp_path / "grid/search.csv")["setting"]) == {ranked[0].label}
     only = replace(search, space={"learning_rate": (1e20,)})
     (recipe,) = run_tpe(only, tmp_path / "grid", 1)
     assert rank(only, tmp_path / "grid", [recipe]) == []
@@ -199,7 +199,7 @@ def test_tpe_keeps_to_the_parameters(tiny, idx_folder, tmp_path):
     widths = [(4, 4, 4, 4), (64, 64, 64, 64)]
     recipe = tiny("basicnet1", data=str(idx_folder))
     search = Search((recipe,), {"widths": widths}, folds=2, parameters=(0, 5_000))
-    assert [r.widths for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
+    assert [r.arch_options["widths"] for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
     none = replace(search, parameters=(1, 2))
     with pytest.raises(UsageError, match="1 to 2 parameters: none of 100 proposals"):
         list(run_tpe(none, tmp_path, 2))
@@ -241,7 +241,8 @@ def test_python_api_refuses(tiny):
         (["--arch", "auxws", "--parameters", "80000"], "expected LEAST:MOST"),
         (["--arch", "auxws", "--parameters", ":80"], "0 to 80 parameters: none of 1"),
         (["--arch", "auxws", "--sizes", "16,32"], "architecture that takes widths"),
-        (["--arch", "c1l2", "--try", "dropout=0.1 0.2"], "c1l2 takes no arguments"),
+        (["--arch", "auxws", "--arch", "c1l2", "--try", "dropout=0.1 0.2"], "c1l2 takes no argum"),
+        (["--arch", "c1l2", "--try", "dropout=0.1 0.2"], "unknown field in --try 'dropout'"),
         (["--arch", "ws", "--folds", "11", "--pairs", "10"], "expected 2 to the 10 training pairs"),
     ],
 )

@@ -47,7 +47,8 @@ FAMILIES = families()
 def without_dropout(name, **changes):
     """The recipe, but with dropout off, whose random numbers differ from stock Keras'."""
     recipe = RECIPES[name]
-    return replace(recipe, dropout=recipe.dropout and 0.0, batch_size=10, **changes)
+    options = {"dropout": 0.0} if "dropout" in recipe.arch_options else {}
+    return replace(recipe.with_options(**options), batch_size=10, **changes)
 
 
 def both(recipe, pairs):

@@ -243,7 +243,7 @@ def test_damaged_metrics(text, tiny, workplace):
 
 
 def test_dropout_of_the_recipe_reaches_the_layers():
-    model = build_round(replace(RECIPES["auxws"], dropout=0.4), 1, 10, None)
+    model = build_round(RECIPES["auxws"].with_options(dropout=0.4), 1, 10, None)
     rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.4}
 
@@ -318,7 +318,7 @@ def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
     monkeypatch.setattr(
         rounds,
         "HistoryFile",
-        lambda p, done: WithPath([history(p, done), InterruptAt(p)], p),
+        lambda p, *rest: WithPath([history(p, *rest), InterruptAt(p)], p),
     )
     with pytest.raises(KeyboardInterrupt, match="1 of 3 rounds are finished, saved in"):
         train(tiny("simple", rounds=3), "run")
@@ -348,7 +348,7 @@ def test_ctrl_c_inside_a_destructor_still_stops(tiny, workplace, monkeypatch):
     monkeypatch.setattr(
         rounds,
         "HistoryFile",
-        lambda p, done: WithPath([history(p, done), PressedInADestructor()], p),
+        lambda p, *rest: WithPath([history(p, *rest), PressedInADestructor()], p),
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="interrupted; 0 of 1 rounds are finished"):
@@ -412,8 +412,10 @@ def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
     recipe = replace(tiny("ws"), arch="mine")
     with pytest.raises(UsageError, match="unknown architecture 'mine'"):
         train(recipe, "run")
-    with pytest.raises(UsageError, match="ws takes dropout; the recipe sets none"):
-        train(tiny("ws", dropout=None), "run")
+    with pytest.raises(UsageError, match="ws takes dropout; received depth"):
+        train(tiny("ws").with_options(depth=2), "run")
+    with pytest.raises(UsageError, match="dropout of ws: expected a number, received None"):
+        train(tiny("ws").with_options(dropout=None), "run")
     assert not (workplace / "run").exists()
 
 
