@@ -144,7 +144,7 @@ def parameters_of(recipe, classes):
     Raises:
         UsageError: the network cannot be built.
     """
-    return _count(recipe.arch, classes, tuple(sorted(recipe.arch_options.items())))
+    return _count(recipe.arch, classes, tuple(sorted(recipe.build_options.items())))
 
 
 @cache

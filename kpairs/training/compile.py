@@ -88,7 +88,7 @@ def build_round(recipe, number, classes, rescaling, steps=1):
         steps: of the optimizer in each epoch; a schedule needs them.
     """
     keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
-    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
     compile_model(model, recipe, steps)
     return model
@@ -133,7 +133,7 @@ def save_model(model, recipe, classes, rescaling, path):
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
     `kpairs.models.heads` is imported.
     """
-    bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    bare = build(recipe.arch, classes, rescaling, **recipe.build_options)
     bare.set_weights(model.get_weights())
     with atomic_path(path) as temporary:
         bare.save(temporary)
@@ -157,7 +157,7 @@ def load_weights(recipe, classes, rescaling, file):
     Raises:
         InputError: a file that does not hold this architecture's weights.
     """
-    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     try:
         model.load_weights(file)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds

@@ -68,7 +68,7 @@ def train(
     recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:
-        built(recipe.arch, len(splits[0].classes), recipe.arch_options)
+        built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,
