@@ -40,6 +40,10 @@ class Architecture:
     function: Callable[..., Outputs]
     input_shape: Shape | None = None
 
+    def named(self, word: str) -> dict[str, str]:
+        """Kinds by output name where a class is called "digit", as registered, or "grade"."""
+        return {name.replace("digit", word): kind for name, kind in self.outputs.items()}
+
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments that the function takes, with their defaults."""
@@ -115,6 +119,7 @@ def build(
     head: str = "own",
     *,
     input_shape: Shape = DIGIT_SHAPE,
+    word: str = "digit",
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -128,6 +133,7 @@ def build(
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
         input_shape: `(height, width, channels)` of each image.
+        word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -145,7 +151,7 @@ def build(
         raise unknown("architecture", name, ARCHS)
     check_shape(ARCHS[name], input_shape)
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, head, input_shape, fold, options)
+        return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
@@ -191,6 +197,7 @@ def _build(
     rescaling: tuple[float, float] | None,
     head: str,
     input_shape: Shape,
+    word: str,
     fold: bool,
     options: dict[str, Any],
 ) -> keras.Model:
@@ -211,7 +218,8 @@ def _build(
         )
     if head != "own":
         results["comparison"] = _posterior(architecture, head, results)
-    return keras.Model({"left": left, "right": right}, results, name=name)
+    named = dict(zip(architecture.named(word), results.values(), strict=True))
+    return keras.Model({"left": left, "right": right}, named, name=name)
 
 
 def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:

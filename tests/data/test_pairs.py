@@ -14,10 +14,9 @@ def test_pairs_by_the_course_protocol(noise_digits, rng):
     pairs = draw_pairs(noise_digits, 200, rng)
     images = np.concatenate([pairs.left, pairs.right]).reshape(400, -1)
     assert len(np.unique(images, axis=0)) == 400  # all images, none of them twice
-    bright = PixelSettings(ink="mixed")
-    lookup = {
-        to_pixels(i, bright).tobytes(): k for i, k in zip(*_arrays(noise_digits), strict=True)
-    }
+    pixels = to_pixels(noise_digits.images, PixelSettings(ink="mixed"))
+    labels = noise_digits.labels
+    lookup = {image.tobytes(): k for image, k in zip(pixels, labels, strict=True)}
     for side in ("left", "right"):
         seen = [lookup[image.tobytes()] for image in getattr(pairs, side)]
         assert seen == getattr(pairs, f"{side}_digit").tolist()
