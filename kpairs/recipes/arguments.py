@@ -13,27 +13,36 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _LOGICAL = {"true": True, "false": False}
 
 
-def check_arguments(arch: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_arguments(
+    arch: str,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    lengths: Mapping[str, int] | None = None,
+) -> None:
     """Refuse arguments that an architecture does not take, or of another kind than its own.
 
     Args:
         arch: its name, for messages.
         given: values by name.
-        defaults: its own values by name.
+        defaults: its own values by name, each of the kind that is wanted; None for any.
+        lengths: how many values an argument takes that takes several, where that is fixed.
 
     Raises:
-        UsageError: an unknown name, or a value of another kind than the default, which may be None
-            for any kind.
+        UsageError: an unknown name, a value of another kind than the default, or too many or few.
     """
-    if not set(given) <= set(defaults):
-        raise UsageError(
-            f"{arch} takes {', '.join(sorted(defaults)) or 'no arguments'}; the recipe sets "
-            f"{', '.join(sorted(given))}"
-        )
+    if excess := set(given) - set(defaults):
+        taken = ", ".join(sorted(defaults)) or "no arguments"
+        raise UsageError(f"{arch} takes {taken}; received {', '.join(sorted(excess))}")
     for name, value in given.items():
         if not _is_like(value, defaults[name]):
             wanted = _kind_of(defaults[name])
             raise UsageError(f"{name} of {arch}: expected {wanted}, received {value!r}")
+    for name, count in (lengths or {}).items():
+        if name in given and len(given[name]) != count:
+            raise UsageError(
+                f"{name}: {arch} expects {count} such as {format_argument(defaults[name])}, "
+                f"received {format_argument(given[name])}"
+            )
 
 
 def _is_like(value: Any, default: Any) -> bool:
@@ -91,4 +100,4 @@ def format_argument(value: Any) -> str:
         return ",".join(map(format_argument, value))
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value)

@@ -8,7 +8,7 @@ from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import check_loss_weights
+from kpairs.recipes import check_arguments, check_loss_weights
 from kpairs.training.losses import accuracy_of, loss_of
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.schedule import OneCycle
@@ -18,26 +18,14 @@ def check_architecture(recipe):
     """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
 
     Raises:
-        UsageError: an unknown architecture, arguments that it does not take or that are missing,
-            or loss weights that do not name its outputs.
+        UsageError: an unknown architecture, arguments that it does not take or of another kind
+            than its own, or loss weights that do not name its outputs.
     """
     if recipe.arch not in ARCHS:
         raise unknown("architecture", recipe.arch, ARCHS)
     architecture = ARCHS[recipe.arch]
     check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
-    taken = set(architecture.options) - {"classes"}
-    if set(recipe.arch_options) - {"head"} != taken:
-        raise UsageError(
-            f"{recipe.arch} takes {', '.join(sorted(taken)) or 'no arguments'}; the recipe sets "
-            f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
-        )
-    widths, default = recipe.widths, architecture.options.get("widths")
-    if widths is not None and len(widths) != len(default):
-        expected = ",".join(map(str, default))
-        raise UsageError(
-            f"widths: {recipe.arch} expects {len(default)} such as {expected}, "
-            f"received {','.join(map(str, widths))}"
-        )
+    check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
 def built(arch, classes, options):
