@@ -9,7 +9,11 @@ from rich.table import Table
 from kpairs.numbers import plus_minus, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
-_METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
+_METRICS = {
+    "comparison_error_pct": "comparison",
+    "digit_error_pct": "digit",
+    "grade_error_pct": "grade",
+}
 
 
 def console(stderr=False):

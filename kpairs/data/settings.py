@@ -104,6 +104,18 @@ class PixelSettings:
 DIGITS = PixelSettings()
 
 
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Read the names of classes, lowest first: "mild,moderate,severe".
+
+    Raises:
+        UsageError: an empty name.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise UsageError(f"classes: expected names such as mild,severe, received {text!r}")
+    return names
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Read an image size: "64" is 64x64, "64x48" 64 wide and 48 high.
 

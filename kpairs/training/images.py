@@ -16,7 +16,7 @@ from kpairs.data.splits import Digits
 from kpairs.data.survey import survey
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
 from kpairs.networks import ARCHS
-from kpairs.recipes import Recipe
+from kpairs.recipes import Recipe, in_words
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,10 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
             architecture is not for.
         InputError: images that cannot be read, or too few.
     """
+    graded = is_graded(recipe.data)
     recipe = replace(recipe, data=canonical(recipe.data))
-    if is_graded(recipe.data):
+    recipe = in_words(recipe, "grade" if graded else "digit")
+    if graded:
         recipe = _settled_by_grades(recipe, given)
     elif _is_open(recipe):
         recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
@@ -130,8 +132,6 @@ def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
         log.info("they are %s; the network sees %s", look, settings_of(recipe))
         if given is not None and look.are_photographs:
             recipe = _for_photographs(recipe, given)
-    weights = {name.replace("digit", "grade"): w for name, w in recipe.loss_weights.items()}
-    recipe = replace(recipe, loss_weights=weights)
     for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
         recipe = _with_pairs(recipe, name, files, what)
     return recipe
