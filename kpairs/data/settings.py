@@ -19,6 +19,7 @@ INKS = {
     "mixed": "bright on dark or dark on bright, as photographs are",
     "auto": "bright on dark, and what looks dark on bright by its border is inverted",
 }
+FLIPS = ("none", "horizontal", "both")  # how images are mirrored in training
 LARGEST_SIDE = 1024
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from kpairs.data import load_digits
 from kpairs.data.grades import GradedFiles, read_grades
 from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import canonical, is_graded, settings_for
+from kpairs.data.sources import canonical, is_graded, settings_for, source_key
 from kpairs.data.splits import Digits
 from kpairs.data.survey import survey
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
@@ -35,9 +35,9 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
             default all are as they are to be, and what is None is filled in alone.
 
     Returns:
-        The recipe with its source as seen from anywhere, and size, channels, fit and ink of the
-        network's images; for graded images also their order, outputs that are named by grades, and
-        no more pairs than the images give.
+        The recipe with its source as seen from anywhere; where images are one's own with size,
+        channels, fit and ink of the network's; where they are graded also with their order, outputs
+        that are named by grades, and no more pairs than the images give.
 
     Raises:
         UsageError: an unknown source, grades whose order is not known, or images that the
@@ -51,7 +51,7 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
     if graded:
         recipe = _settled_by_grades(recipe, given)
-    elif _is_open(recipe):
+    elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
         recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
     check_shape(ARCHS[recipe.arch], settings_of(recipe).shape)
     return recipe
