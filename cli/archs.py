@@ -101,7 +101,8 @@ def _show(name, plot, as_json):
         return
     from rich.table import Table
 
-    from kpairs.cli.tables import console, layer_table, plus_minus, report_title
+    from kpairs.cli.tables import console, layer_table, report_title
+    from kpairs.numbers import plus_minus
 
     out = console()
     title = f"{name} - {report_title(architecture.report)}, {architecture.source}"

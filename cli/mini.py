@@ -119,8 +119,8 @@ def study(rounds, shared_points, jobs, out, as_json):
     kpairs report chassagne --rows studies --out pages
     """
     from kpairs.cli.tables import console, mini_table
+    from kpairs.reports.chassagne.disc import trainings as studies
     from kpairs.reports.chassagne.disc.page import compare_rows
-    from kpairs.studies import mini as studies
 
     settings = studies.disc_settings(rounds)
     _train(studies.disc_row, settings, out, studies.DISC, jobs)
@@ -165,7 +165,8 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
     """
     from functools import partial
 
-    from kpairs.cli.tables import console, mean_text
+    from kpairs.cli.tables import console
+    from kpairs.numbers import summary
     from kpairs.reports.chassagne.disc.trainings import DIGITS, digit_row, digit_settings, finished
 
     settings = digit_settings(rounds, epochs)
@@ -176,7 +177,7 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
         return
     screen = console()
     for split in ("train", "test"):
-        screen.print(f"{split} error (%): {mean_text([r[f'{split}_error_pct'] for r in rows])}")
+        screen.print(f"{split} error (%): {summary([r[f'{split}_error_pct'] for r in rows])}")
     screen.print(f"rows in {out}/{DIGITS}.csv")
 
 

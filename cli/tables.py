@@ -1,11 +1,12 @@
 """Tables on the terminal. Imports rich, so commands import this inside their bodies."""
 
 import os
-import statistics
 import sys
 
 from rich.console import Console
 from rich.table import Table
+
+from kpairs.numbers import plus_minus, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
 _METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
@@ -24,11 +25,6 @@ def report_title(report):
     from kpairs.reports import REPORTS
 
     return f"{REPORTS[report].number} {report}" if report in REPORTS else report
-
-
-def plus_minus(mean, std):
-    """A number with its standard deviation where there is one."""
-    return f"{mean:g}" if std is None else f"{mean:g} ± {std:g}"
 
 
 def layer_table(rows):
@@ -61,7 +57,7 @@ def error_table(rows, summary, title, best_epoch=False):
     if len(rows) > 1:
         table.add_section()
         cells = [summary[s][m] for s, m in columns]
-        table.add_row("mean ± std", *(f"{c['mean']:.2f} ± {c['std']:.2f}" for c in cells))
+        table.add_row("mean ± std", *(plus_minus(c["mean"], c["std"], digits=2) for c in cells))
     return table
 
 
@@ -154,7 +150,7 @@ def study_table(study, comparisons, rows):
         for row in rows:
             by_name.setdefault(f"{row['arch']} {row['setting']}", []).append(row["test_error_pct"])
         for name, values in by_name.items():
-            table.add_row(name, mean_text(values))
+            table.add_row(name, summary(values))
         return table
     _compare(table, comparisons, lambda number: f"{number.arch} {number.setting}")
     return table
@@ -176,11 +172,9 @@ def _compare(table, comparisons, name_of):
     table.add_column("verdict")
     for c in comparisons:
         number = c.reported
-        there = plus_minus(number.mean, number.std) + (
-            f" ({number.rounds})" if number.rounds else ""
-        )
+        there = plus_minus(number.mean, number.std, number.rounds)
         interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
-        ours = mean_text(c.values) if c.values else ""
+        ours = summary(c.values) if c.values else ""
         table.add_row(name_of(number), number.metric, there, ours, interval, c.verdict)
 
 
@@ -192,15 +186,8 @@ def search_table(ranked, folds, count):
         table.add_column(column, justify="right")
     for r in ranked:
         behind = "" if r.behind is None else f"{r.behind[0]:+.2f} to {r.behind[1]:+.2f}"
-        table.add_row(r.label, f"{r.parameters:,}", mean_text(r.errors), behind)
+        table.add_row(r.label, f"{r.parameters:,}", summary(r.errors), behind)
     return table
-
-
-def mean_text(values):
-    """Mean ± deviation (count)."""
-    mean = statistics.fmean(values)
-    std = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else ""
-    return f"{mean:.4g}{std} ({len(values)})"
 
 
 def prediction_table(rows):

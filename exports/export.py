@@ -21,7 +21,6 @@ from kpairs.exports.onnx import OPSET, to_proto, write_proto
 from kpairs.exports.parity import Parity, check_parity, errors_pct
 from kpairs.exports.runtime import PairModel
 from kpairs.files import atomic_path
-from kpairs.models.pair import one_pass
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.training.compile import load_round
@@ -161,8 +160,7 @@ def export_model(
     paths = [Path(f"{stem}{FORMATS[name]}") for name in formats]
     _check_places([place for path in paths for place in _places(path)])
     names = list(architecture.outputs)
-    with one_pass():  # each shared tower is called once, on both images
-        twin = build(architecture.name, len(classes), rescaling, **options or {})
+    twin = build(architecture.name, len(classes), rescaling, fold=True, **options or {})
     twin.set_weights(model.get_weights())
     module = torch_files.Named(twin, names).eval()
     program = proto = None

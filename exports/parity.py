@@ -83,11 +83,10 @@ def check_parity(model, exported, pairs):
 
 
 def errors_pct(outputs, kinds, pairs):
-    """The share of wrong decisions of each output that pairs have a target for, in percent."""
+    """The share of wrong decisions of each output, in percent."""
     return {
         name: 100
-        * int(np.count_nonzero(decisions(outputs[name], kind) != getattr(pairs, name)))
+        * int(np.count_nonzero(decisions(outputs[name], kinds[name]) != target))
         / len(pairs)
-        for name, kind in kinds.items()
-        if hasattr(pairs, name)
+        for name, target in pairs.targets(kinds).items()
     }

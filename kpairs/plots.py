@@ -8,6 +8,10 @@ from matplotlib.figure import Figure
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
+# Okabe and Ito's colours, told apart by every eye: in this order where curves share a picture.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
+BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK, YELLOW = PALETTE
+OURS, REPORTED = BLUE, VERMILION
 FORMATS = (".png", ".pdf", ".svg")
 _COLUMNS = 8
 
@@ -60,7 +64,7 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
         axis.imshow(both, cmap="gray", vmin=0, vmax=1)
         left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
         holds = pairs.comparison[i] == 1
-        relation, color = ("≤", "tab:green") if holds else (">", "tab:red")
+        relation, color = ("≤", GREEN) if holds else (">", VERMILION)
         axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color, parse_math=False)
     save_figure(figure, path)
 
@@ -84,7 +88,7 @@ def draw_curves(histories, path, title):
         for split, style in (("train", "-"), ("test", "--")):
             values = _stack(histories, f"{split}_{name}")
             label = f"{split} {name.removesuffix('_loss').replace('_', ' ')}"
-            _band(loss_axis, epochs, values, label, f"C{number}", style)
+            _band(loss_axis, epochs, values, label, colour(number), style)
     loss_axis.set(xlabel="epoch", ylabel="loss", yscale="log")
     outputs = [n.removesuffix("_accuracy") for n in names if n.endswith("_accuracy")]
     for number, output in enumerate(outputs):
@@ -95,7 +99,7 @@ def draw_curves(histories, path, title):
                 epochs,
                 values,
                 f"{split} {output.replace('_', ' ')}",
-                f"C{number}",
+                colour(number),
                 style,
             )
     figure.supxlabel("train: running means in training mode; test: at the epoch's end", fontsize=8)
@@ -129,7 +133,7 @@ def draw_inference(result, path):
                 if (r["model"], r["threads"], r["runner"]) == (model, threads, runner)
             ]
             batches = [row["batch"] for row in here]
-            style = {"color": f"C{number}", "marker": ".", "label": runner}
+            style = {"color": colour(number), "marker": ".", "label": runner}
             latency.plot(batches, [row["p50_us"] for row in here], **style)
             throughput.plot(batches, [row["pairs_per_s"] for row in here], **style)
         limit = 1e9 * peaks[threads] / flops[model]
@@ -144,6 +148,16 @@ def draw_inference(result, path):
             axis.grid(alpha=0.3)
         throughput.legend(fontsize=8)
     save_figure(figure, path)
+
+
+def colour(number):
+    """The colour of a picture's curve, counted from 0."""
+    return PALETTE[number % len(PALETTE)]
+
+
+def tidy(axes):
+    """Draw no lines above and to the right of the axes."""
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _stack(histories, column):

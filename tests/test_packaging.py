@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -79,7 +78,8 @@ def test_a_plain_wheel_works_in_an_empty_environment_from_another_folder(tmp_pat
     )
     # A path in a .pth file is not searched for further .pth files, so the editable install of
     # the environment that runs this test stays out.
-    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    (Path(site) / "dependencies.pth").write_text("\n".join(packages) + "\n")
     away = tmp_path / "away"
     away.mkdir()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -28,13 +28,7 @@ def augment_pairs(pairs, rng):
         np.repeat(pairs.left_digit, 9),
         np.repeat(pairs.right_digit, 9),
     )
-    swapped = shifted.swapped()
-    return PairSet(
-        *(
-            np.concatenate([getattr(shifted, name), getattr(swapped, name)])
-            for name in ("left", "right", "left_digit", "right_digit")
-        )
-    )
+    return PairSet.concat(shifted, shifted.swapped())
 
 
 def _shuffled_shifts(images, rng):

@@ -1,11 +1,15 @@
 """Pairs of images by the course protocol that all five reports share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from kpairs.data.images import SIDE, to_pixels
-from kpairs.errors import InputError
+from kpairs.errors import InputError, unknown
+
+# What a pair set knows of its pairs, by the name of the output that learns it.
+TARGETS = ("comparison", "left_digit", "right_digit")
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,9 @@ class PairSet:
     Attributes:
         left, right: `(n, 14, 14, 1)` float32 pixels in [0, 1].
         left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher.
+
+    Raises:
+        InputError: arrays whose shapes do not fit each other.
     """
 
     left: np.ndarray
@@ -22,37 +29,63 @@ class PairSet:
     left_digit: np.ndarray
     right_digit: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expected = (len(self.left_digit), SIDE, SIDE, 1)
-        for name in ("left", "right"):
-            received = getattr(self, name).shape
-            if received != expected:
-                raise InputError(f"{name} images: expected shape {expected}, received {received}")
+        for name, images in self.inputs().items():
+            if images.shape != expected:
+                raise InputError(
+                    f"{name} images: expected shape {expected}, received {images.shape}"
+                )
         if self.left_digit.shape != self.right_digit.shape:
             raise InputError(
                 f"right_digit: expected {len(self.left_digit)} labels, "
                 f"received {len(self.right_digit)}"
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.left_digit)
 
     @property
-    def comparison(self):
+    def comparison(self) -> np.ndarray:
         """`(n,)` int64: 1 where left <= right (equal digits included), else 0."""
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
-    def inputs(self):
-        """The model inputs by name."""
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Return the model inputs by name."""
         return {"left": self.left, "right": self.right}
 
-    def targets(self, outputs):
-        """The targets of the named outputs, as a dict."""
-        return {name: getattr(self, name) for name in outputs}
+    def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, np.ndarray]:
+        """Return the targets of outputs by name, each `(n,)` int64.
 
-    def swapped(self):
-        """The same pairs with left and right exchanged."""
+        Args:
+            outputs: names in `TARGETS`.
+
+        Raises:
+            UsageError: another name.
+        """
+        known = dict(
+            zip(TARGETS, (self.comparison, self.left_digit, self.right_digit), strict=True)
+        )
+        for name in outputs:
+            if name not in known:
+                raise unknown("output", name, known)
+        return {name: known[name] for name in outputs}
+
+    def take(self, rows: np.ndarray | slice) -> "PairSet":
+        """Return the pairs of these rows, in their order."""
+        return PairSet(*(part[rows] for part in self._parts()))
+
+    @classmethod
+    def concat(cls, *sets: "PairSet") -> "PairSet":
+        """Join pair sets, one after the other."""
+        return cls(*map(np.concatenate, zip(*(pairs._parts() for pairs in sets), strict=True)))
+
+    def swapped(self) -> "PairSet":
+        """Return the same pairs with left and right exchanged."""
         return PairSet(self.right, self.left, self.right_digit, self.left_digit)
+
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        return self.left, self.right, self.left_digit, self.right_digit
 
 
 def draw_pairs(digits, count, rng):

@@ -33,8 +33,8 @@ A network that learns the larger of two numbers:
 >>> for epoch in range(500):
 ...     loss, output = net.forward(x, larger)
 ...     gradient = net.backward(output, larger, eta=0.5)
->>> print(f"{loss.item():.3f}")
-0.003
+>>> loss.item() < 0.01
+True
 """
 
 from kpairs.mini.activations import SELU, ReLU, Sigmoid, Softmax, Tanh

@@ -2,16 +2,19 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from kpairs.data.images import SIDE
+from kpairs.data.pairs import TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
+from kpairs.models.pair import Outputs, Pair
 
 ARCHS: dict[str, "Architecture"] = {}
 
@@ -25,29 +28,31 @@ class Architecture:
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
         outputs: kind of each named output, a key of `kpairs.models.outputs.OUTPUT_KINDS`, in order.
-        function: `(left, right, *, classes, ...) -> {output name: tensor}`.
+        function: `(pair, *, classes, ...) -> {output name: tensor}`.
     """
 
     name: str
     report: str
     source: str
     outputs: Mapping[str, str]
-    function: Callable
+    function: Callable[..., Outputs]
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The keyword arguments that the function takes, with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def outputs(comparison, digits=None):
+def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
     """Kinds by output name: of the comparison, and of both digits where there are digit heads."""
     sides = {} if digits is None else {"left_digit": digits, "right_digit": digits}
     return {"comparison": comparison, **sides}
 
 
-def arch(*, report, source, outputs):
+def arch(
+    *, report: str, source: str, outputs: Mapping[str, str]
+) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Register the decorated function as an architecture under its own name.
 
     Args:
@@ -56,23 +61,54 @@ def arch(*, report, source, outputs):
         outputs: kind of each named output, in order; `comparison` comes first.
 
     Raises:
-        ValueError: the name is taken, or an output's kind is unknown.
+        ValueError: the name is taken.
+        UsageError: an output that no pair set has a target for, or of an unknown kind; no
+            `comparison`; no argument `classes`, or one that `build` takes itself.
     """
 
-    def register(function):
+    def register(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
         name = function.__name__
         if name in ARCHS:
             raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
-        for kind in outputs.values():
-            if kind not in OUTPUT_KINDS:
-                raise unknown("output kind", kind, OUTPUT_KINDS)
-        ARCHS[name] = Architecture(name, report, source, dict(outputs), function)
+        new = Architecture(name, report, source, dict(outputs), function)
+        _check(new)
+        ARCHS[name] = new
         return function
 
     return register
 
 
-def build(name, classes=10, rescaling=None, head="own", **options):
+def _check(new: Architecture) -> None:
+    """Refuse what could not be trained, or not be built with its own arguments."""
+    for output, kind in new.outputs.items():
+        if output not in TARGETS:
+            raise unknown(f"output of {new.name}", output, TARGETS)
+        if kind not in OUTPUT_KINDS:
+            raise unknown(f"kind of {new.name}'s output {output}", kind, OUTPUT_KINDS)
+    if next(iter(new.outputs), None) != "comparison":
+        raise UsageError(
+            f"{new.name}: expected an output comparison, and that first; "
+            f"received {', '.join(new.outputs) or 'none'}"
+        )
+    taken = set(inspect.signature(build).parameters) - {"classes", "options"}
+    if clash := taken & set(new.options):
+        raise UsageError(
+            f"{new.name}: expected arguments of other names than build's "
+            f"{', '.join(sorted(taken))}; received {', '.join(sorted(clash))}"
+        )
+    if "classes" not in new.options:
+        raise UsageError(f"{new.name}: expected a keyword argument classes, received none")
+
+
+def build(
+    name: str,
+    classes: int = 10,
+    rescaling: tuple[float, float] | None = None,
+    head: str = "own",
+    *,
+    fold: bool = False,
+    **options: Any,
+) -> keras.Model:
     """Build the Keras model of a registered architecture.
 
     Args:
@@ -82,6 +118,7 @@ def build(name, classes=10, rescaling=None, head="own", **options):
         head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
+        fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
     Returns:
@@ -97,11 +134,11 @@ def build(name, classes=10, rescaling=None, head="own", **options):
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, head, options)
+        return _build(ARCHS[name], classes, rescaling, head, fold, options)
 
 
 @contextmanager
-def conventions():
+def conventions() -> Iterator[None]:
     """Run a block with channels last and float32, whatever the user's keras.json says."""
     before = keras.config.image_data_format(), keras.config.floatx()
     keras.config.set_image_data_format("channels_last")
@@ -113,7 +150,14 @@ def conventions():
         keras.config.set_floatx(before[1])
 
 
-def _build(architecture, classes, rescaling, head, options):
+def _build(
+    architecture: Architecture,
+    classes: int,
+    rescaling: tuple[float, float] | None,
+    head: str,
+    fold: bool,
+    options: dict[str, Any],
+) -> keras.Model:
     name = architecture.name
     if excess := set(options) - set(architecture.options):
         expected = ", ".join(architecture.options)
@@ -124,7 +168,7 @@ def _build(architecture, classes, rescaling, head, options):
         scale, offset = rescaling
         layer = keras.layers.Rescaling(scale, offset)
         seen = (layer(left), layer(right))
-    results = architecture.function(*seen, classes=classes, **options)
+    results = architecture.function(Pair(*seen, fold=fold), classes=classes, **options)
     if list(results) != list(architecture.outputs):
         raise KpairsError(
             f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"
@@ -134,7 +178,7 @@ def _build(architecture, classes, rescaling, head, options):
     return keras.Model({"left": left, "right": right}, results, name=name)
 
 
-def _posterior(architecture, head, results):
+def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:
     """The comparison from the digit outputs, of the kind that the architecture's own one is."""
     if head != "posterior":
         raise unknown("head", head, ("own", "posterior"))
@@ -147,6 +191,6 @@ def _posterior(architecture, head, results):
     return layer([results["left_digit"], results["right_digit"]])
 
 
-def trainable_parameters(model):
+def trainable_parameters(model: keras.Model | keras.Layer) -> int:
     """Trainable parameters of a model or layer; `count_params` adds batch-norm statistics."""
     return sum(math.prod(v.shape) for v in getattr(model, "trainable_variables", ()))

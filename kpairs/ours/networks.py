@@ -7,7 +7,7 @@ Nothing about the order of digits is learned: P(left <= right) follows from the 
 from keras import layers
 
 from kpairs.models.heads import PosteriorComparison
-from kpairs.models.pair import by_side, shared
+from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
 
 _OUTPUTS = outputs("logits", digits="logits")
@@ -29,7 +29,7 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _posterior(left, right, classes, widths, dropout):
+def _posterior(pair, classes, widths, dropout):
     """Five convolutions (14 -> 12 -> 6 -> 4 -> 2 -> 1), one dense layer, the exact comparison."""
     first, second, third, fourth, last = widths
     tower = [
@@ -42,17 +42,29 @@ def _posterior(left, right, classes, widths, dropout):
         layers.Dropout(2 * dropout),
         layers.Dense(classes),
     ]
-    digits = by_side(shared(tower, left, right))
+    digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
-def posterior(left, right, *, classes=10, widths=(16, 16, 64, 64, 112), dropout=0.08):
+def posterior(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (16, 16, 64, 64, 112),
+    dropout: float = 0.08,
+) -> Outputs:
     """A digit network of five convolutions and the exact comparison. 78,874 parameters."""
-    return _posterior(left, right, classes, widths, dropout)
+    return _posterior(pair, classes, widths, dropout)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
-def posterior_s(left, right, *, classes=10, widths=(12, 12, 28, 28, 64), dropout=0.03):
+def posterior_s(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (12, 12, 28, 28, 64),
+    dropout: float = 0.03,
+) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(left, right, classes, widths, dropout)
+    return _posterior(pair, classes, widths, dropout)

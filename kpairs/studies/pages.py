@@ -8,11 +8,12 @@ from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.ours.page import posterior_page
 from kpairs.reports import RECIPES, REPORTS
+from kpairs.reports.altunina.studies import count_parameters
 from kpairs.reports.chassagne.disc.page import compare_mini, framework_table, mini_page
 from kpairs.reports.chassagne.disc.trainings import DISC, rows_of
 from kpairs.reports.reported import reported
 from kpairs.studies import figures
-from kpairs.studies.catalogue import STUDIES, count_parameters
+from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.effects import NOTES, effects_of
 from kpairs.studies.rows import compare, name_of, read_csv
 from kpairs.studies.writer import RULE, number, table, write_page

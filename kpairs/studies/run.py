@@ -12,7 +12,6 @@ from joblib import Parallel, delayed
 
 from kpairs import seeds
 from kpairs.data import draw_pairs, load_digits
-from kpairs.data.pairs import PairSet
 from kpairs.errors import DivergedError, InputError, KpairsError
 from kpairs.files import write_json
 from kpairs.ours.mistakes import are_kept, wrong_pairs
@@ -132,12 +131,7 @@ def fold_of(pairs, job, seed):
     order = seeds.generator(seed, 1, "folds").permutation(len(pairs))
     folds = np.array_split(order, job.folds)
     rest = np.concatenate([f for k, f in enumerate(folds, 1) if k != job.number])
-    return _chosen(pairs, rest), _chosen(pairs, folds[job.number - 1])
-
-
-def _chosen(pairs, rows):
-    parts = (pairs.left, pairs.right, pairs.left_digit, pairs.right_digit)
-    return PairSet(*(part[rows] for part in parts))
+    return pairs.take(rest), pairs.take(folds[job.number - 1])
 
 
 def _outcomes(jobs, rounds, processes, scheduler):

@@ -236,7 +236,8 @@ def _decided(model, pairs, outputs):
 
 
 def _error_rates(decided, pairs):
-    wrong = {name: chosen != getattr(pairs, name) for name, chosen in decided.items()}
+    targets = pairs.targets(decided)
+    wrong = {name: chosen != targets[name] for name, chosen in decided.items()}
     rates = {"comparison_error_pct": _percent(wrong["comparison"])}
     if "left_digit" in wrong:
         both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from command_line import kpairs
 
 from kpairs.cli import main
 from kpairs.networks import ARCHS
@@ -21,18 +21,6 @@ from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 
 TINY = ["--pairs", "40", "--test-pairs", "30", "--epochs", "1", "--no-augment"]
-
-
-def kpairs(*arguments, expect=0):
-    """Run a command in this process; its output, or for a refusal its one line."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="kpairs")
-    assert result.exit_code == expect, result.output + result.stderr
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    if expect:
-        assert "Traceback" not in result.stderr
-        return result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -154,6 +154,33 @@ def test_a_pair_set_refuses_other_shapes():
         PairSet(images, images[:2], labels, labels)
 
 
+def test_pairs_taken_joined_and_swapped(noise_digits, rng):
+    pairs = draw_pairs(noise_digits, 20, rng)
+    first, rest = pairs.take(slice(0, 7)), pairs.take(np.arange(7, 20))
+    for whole, part in zip(_parts(pairs), _parts(PairSet.concat(first, rest)), strict=True):
+        assert part.dtype == whole.dtype
+        np.testing.assert_array_equal(part, whole)
+    turned = pairs.swapped()
+    np.testing.assert_array_equal(turned.left, pairs.right)
+    np.testing.assert_array_equal(turned.right_digit, pairs.left_digit)
+    np.testing.assert_array_equal(turned.comparison, pairs.right_digit <= pairs.left_digit)
+
+
+def _parts(pairs):
+    return *pairs.inputs().values(), *pairs.targets().values()
+
+
+def test_targets_are_named(noise_digits, rng):
+    pairs = draw_pairs(noise_digits, 5, rng)
+    assert list(pairs.targets()) == ["comparison", "left_digit", "right_digit"]
+    targets = pairs.targets(["right_digit", "comparison"])
+    assert list(targets) == ["right_digit", "comparison"]
+    np.testing.assert_array_equal(targets["right_digit"], pairs.right_digit)
+    for name in ("margin", "swapped"):
+        with pytest.raises(UsageError, match=f"unknown output '{name}'"):
+            pairs.targets([name])
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2**32))
 def test_augmentation_is_nine_shifts_in_both_orders(count, seed):

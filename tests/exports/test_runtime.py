@@ -94,7 +94,7 @@ def test_images_that_are_refused(exported):
 
 def test_damaged_copies_are_all_refused_and_none_ends_the_process(copy):
     """500 copies; half as many with a new seal, which are as good as any file of a stranger's."""
-    script = Path(__file__).with_name("fuzz_script.py")
+    script = Path(__file__).parents[1] / "fuzz_script.py"
     command = [sys.executable, script, copy, "500", "20261121"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

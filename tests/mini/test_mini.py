@@ -13,18 +13,17 @@ import keras
 import numpy as np
 import pytest
 import torch
+from command_line import kpairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import kpairs
 from torch.nn import functional
 
 from kpairs import mini
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, UsageError
-from kpairs.mini import digits, disc
 from kpairs.networks import build
+from kpairs.reports.chassagne.disc import digits, disc, trainings
 from kpairs.reports.chassagne.disc.page import compare_rows, mini_page
-from kpairs.studies import mini as studies
 
 SOURCES = sorted(Path(mini.__file__).parent.glob("*.py"))
 few = settings(deadline=None, max_examples=20)
@@ -564,23 +563,23 @@ def test_command_refusals(arguments, code, message, workplace):
 
 def short(count):
     """The first settings of the study, with a training of one epoch."""
-    return [{**s, "epochs": 1} for s in studies.disc_settings(2)][:count]
+    return [{**s, "epochs": 1} for s in trainings.disc_settings(2)][:count]
 
 
 def test_studies_train_nothing_twice(tmp_path):
     def run(count, processes=1):
-        train = studies.disc_row
-        return list(studies.train_missing(train, short(count), tmp_path, studies.DISC, processes))
+        train, name = trainings.disc_row, trainings.DISC
+        return list(trainings.train_missing(train, short(count), tmp_path, name, processes))
 
     assert len(run(8)) == 8
-    before = studies.rows_of(tmp_path, studies.DISC)
+    before = trainings.rows_of(tmp_path, trainings.DISC)
     again = run(10, processes=2)
     assert sorted((r["round"], r["activation"], r["learning_rate"]) for r in again) == [
         (2, "tanh", 0.01),
         (2, "tanh", 0.05),
     ]
     assert run(10) == []
-    rows = studies.finished(short(10), tmp_path, studies.DISC)
+    rows = trainings.finished(short(10), tmp_path, trainings.DISC)
     assert len(rows) == 10
     assert all(row in rows for row in before)
     assert rows[0]["backend"].startswith("torch ")
@@ -597,7 +596,7 @@ def test_a_page_of_nothing(tmp_path):
 
 
 def test_a_stopped_study_goes_on(workplace, monkeypatch):
-    asked, row_of = [], studies.disc_row
+    asked, row_of = [], trainings.disc_row
 
     def stopped(setting):
         asked.append(setting)
@@ -605,10 +604,10 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
             raise KeyboardInterrupt
         return row_of({**setting, "epochs": 1})
 
-    monkeypatch.setattr(studies, "disc_row", stopped)
+    monkeypatch.setattr(trainings, "disc_row", stopped)
     message = kpairs("mini", "study", "--rounds", "1", expect=130)
     assert "interrupted; 2 of 8 trainings are finished, saved in studies" in message
-    before = studies.rows_of("studies", studies.DISC)
+    before = trainings.rows_of("studies", trainings.DISC)
     rows = json.loads(kpairs("mini", "study", "--rounds", "1", "--json"))
     assert len(rows) == 8
     assert len(asked) == 9
@@ -624,6 +623,6 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
 def test_the_committed_study_is_whole():
     """All 400 trainings of the report's study are there, each once."""
     folder = Path(__file__).parents[2] / "docs" / "rows"
-    rows = studies.rows_of(folder, studies.DISC)
+    rows = trainings.rows_of(folder, trainings.DISC)
     assert len(rows) == 400
-    assert len(studies.finished(studies.disc_settings(), folder, studies.DISC)) == 400
+    assert len(trainings.finished(trainings.disc_settings(), folder, trainings.DISC)) == 400

@@ -42,7 +42,7 @@ def test_outputs_and_trainings(backend, torchs, tmp_path):
     if find_spec(backend) is None:
         pytest.fail(f"{backend} is not installed; 'make test-backends' installs it")
     weights, expected = torchs
-    script = Path(__file__).with_name("backend_script.py")
+    script = Path(__file__).parents[1] / "backend_script.py"
     arguments = [weights, tmp_path / "outputs.npz", tmp_path / "runs"]
     done = subprocess.run(
         [sys.executable, script, *arguments],

@@ -94,14 +94,8 @@ def test_outputs_equal_the_torch_transcription(name, rng):
         np.testing.assert_allclose(received[key], value.numpy(), atol=1e-6, rtol=0)
 
 
-class Adam:
-    """Adam as Kingma and Ba's section 2 orders it, as Keras does, with L2 added to the gradient.
-
-    With a `weight_decay` among the options it is AdamW, which shrinks weights before the step.
-
-    torch's Adam divides by the bias correction before it adds epsilon, Keras after, so gradients
-    near epsilon move differently in the first steps.
-    """
+class KerasAdamW:
+    """AdamW as Keras computes it: epsilon is added before the bias correction, torch's after."""
 
     def __init__(self, parameters, recipe, epsilon):
         self.parameters, self.recipe, self.epsilon, self.steps = parameters, recipe, epsilon, 0
@@ -110,16 +104,26 @@ class Adam:
     @torch.no_grad()
     def step(self):
         self.steps += 1
-        beta_1, beta_2 = (self.recipe.optimizer_options[b] for b in ("beta_1", "beta_2"))
+        options = self.recipe.optimizer_options
+        beta_1, beta_2 = options["beta_1"], options["beta_2"]
         correction = (1 - beta_2**self.steps) ** 0.5 / (1 - beta_1**self.steps)
-        rate = self.recipe.learning_rate * correction
+        rate = self.recipe.learning_rate
         for parameter, (m, v) in zip(self.parameters, self.moments, strict=True):
-            gradient = parameter.grad + self.recipe.l2 * parameter
-            m.mul_(beta_1).add_(gradient, alpha=1 - beta_1)
-            v.mul_(beta_2).add_(gradient.square(), alpha=1 - beta_2)
-            decay = self.recipe.optimizer_options.get("weight_decay", 0)
-            parameter -= self.recipe.learning_rate * decay * parameter
-            parameter -= rate * m / (v.sqrt() + self.epsilon)
+            m.mul_(beta_1).add_(parameter.grad, alpha=1 - beta_1)
+            v.mul_(beta_2).add_(parameter.grad.square(), alpha=1 - beta_2)
+            parameter -= rate * options["weight_decay"] * parameter
+            parameter -= rate * correction * m / (v.sqrt() + self.epsilon)
+
+
+def reference_optimizer(recipe, parameters, epsilon):
+    rate, options = recipe.learning_rate, recipe.optimizer_options
+    if recipe.optimizer == "adadelta":
+        return torch.optim.Adadelta(parameters, rate, rho=0.9, eps=1e-6)
+    if recipe.optimizer == "adamw":
+        return KerasAdamW(parameters, recipe, epsilon)
+    assert recipe.optimizer == "torch_adam"
+    betas = options["beta_1"], options["beta_2"]
+    return torch.optim.Adam(parameters, rate, betas, epsilon, weight_decay=recipe.l2)
 
 
 def reference_loss(kind, recipe, value, target):
@@ -150,10 +154,7 @@ def test_training_steps_equal_torch(name, rng):
     reference, trained = (REFERENCES[name](**without_dropout(recipe)) for _ in range(2))
     copy_weights(model, reference)
     parameters = list(reference.parameters())
-    if recipe.optimizer != "adadelta":
-        optimizer = Adam(parameters, recipe, epsilon=1e-3)
-    else:
-        optimizer = torch.optim.Adadelta(parameters, recipe.learning_rate, rho=0.9, eps=1e-6)
+    optimizer = reference_optimizer(recipe, parameters, epsilon=1e-3)
     # Rounding differences grow from step to step, and fastest through resnet's 21 convolutions.
     for step in range(1 if name == "resnet" else 2):
         pairs = random_pairs(rng)
@@ -372,5 +373,5 @@ def test_a_name_registers_once():
     with pytest.raises(ValueError, match="'simple' is registered twice"):
 
         @arch(report="mine", source="here", outputs={"comparison": "logits"})
-        def simple(left, right, *, classes=10):
+        def simple(pair, *, classes=10):
             """Never registered."""

@@ -29,19 +29,19 @@ def parse(text, arch):
 # What the reports and their authors' code say, copied by hand: optimizer, learning rate, batch,
 # epochs, shuffled, pixels, weight of the comparison and of each digit, rounds.
 STATED = {
-    "c4l2_ws": ("adam", 1e-3, 10, 20, True, "standardize", 1, 1, 20),
-    "auxws": ("adam", 3e-3, 100, 40, True, "none", 0.5, 1, 20),
+    "c4l2_ws": ("torch_adam", 1e-3, 10, 20, True, "standardize", 1, 1, 20),
+    "auxws": ("torch_adam", 3e-3, 100, 40, True, "none", 0.5, 1, 20),
     "wsal": ("adadelta", 0.1, 100, 25, False, "raw", 2, 1, 10),
     "wsal_d": ("adadelta", 0.2, 100, 25, False, "raw", 2, 1, 10),
     "wsal_b": ("adadelta", 1, 100, 25, False, "raw", 2, 1, 10),
     "wsal_bd": ("adadelta", 1, 100, 25, False, "raw", 2, 1, 10),
     "basic": ("adadelta", 1, 100, 25, False, "raw", 1, None, 10),
     "resnet": ("adadelta", 1, 100, 25, False, "raw", 1, None, 10),
-    "fc_1": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
-    "conv_3": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
-    "cnn_base": ("adam", 1e-3, 5, 25, True, "standardize", 1, None, 10),
-    "final_model": ("adam", 1e-3, 5, 25, True, "standardize", 0.5, 1, 10),
-    "auxnet2": ("adam", 5e-3, 100, 25, False, "standardize", 1, 1, 5),
+    "fc_1": ("torch_adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
+    "conv_3": ("torch_adam", 1e-3, 5, 25, True, "standardize", 1, None, 4),
+    "cnn_base": ("torch_adam", 1e-3, 5, 25, True, "standardize", 1, None, 10),
+    "final_model": ("torch_adam", 1e-3, 5, 25, True, "standardize", 0.5, 1, 10),
+    "auxnet2": ("torch_adam", 5e-3, 100, 25, False, "standardize", 1, 1, 5),
 }
 
 
@@ -63,7 +63,7 @@ def test_what_only_some_recipes_have():
         assert (
             r.optimizer_options
             == {
-                "adam": ADAM,
+                "torch_adam": ADAM,
                 "adamw": {**ADAM, "weight_decay": 0.01},
                 "adadelta": {"rho": 0.9, "epsilon": 1e-6},
             }[r.optimizer]
@@ -179,9 +179,15 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"seed": -1}, "seed: expected at least 0"),
         ({"batch_size": 10**21}, r"batch_size: expected 1 to 1e\+09"),
         ({"learning_rate": 10**400}, "learning_rate: expected a finite number"),
-        ({"optimizer_options": {**ADAM, "beta_1": 1}}, "beta_1 of adam: expected at least 0 and"),
-        ({"optimizer_options": {**ADAM, "beta_2": -0.1}}, "beta_2 of adam: expected at least 0"),
-        ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of adam: expected above 0"),
+        (
+            {"optimizer_options": {**ADAM, "beta_1": 1}},
+            "beta_1 of torch_adam: expected at least",
+        ),
+        (
+            {"optimizer_options": {**ADAM, "beta_2": -0.1}},
+            "beta_2 of torch_adam: expected at least",
+        ),
+        ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of torch_adam: expected above 0"),
         ({"loss_weights": {**RECIPES["auxws"].loss_weights, "comparison": 1e39}}, "loss_weights"),
     ],
 )

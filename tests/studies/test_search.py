@@ -16,8 +16,8 @@ from kpairs.cli import main
 from kpairs.data import load_digits
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.reports import RECIPES
+from kpairs.reports.altunina.studies import count_parameters
 from kpairs.reports.resolve import load_recipe
-from kpairs.studies.catalogue import count_parameters
 from kpairs.studies.rows import read_csv
 from kpairs.studies.run import fold_of, load_result
 from kpairs.studies.search import Between, Search, _behind, grid, rank, run_grid, run_tpe

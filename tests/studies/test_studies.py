@@ -25,8 +25,9 @@ from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Setting, Study, Trial
 from kpairs.reports import REPORTS
+from kpairs.reports.altunina.studies import count_parameters, sized
 from kpairs.reports.reported import Reported, reported
-from kpairs.studies.catalogue import STUDIES, count_parameters, sized, studies_of
+from kpairs.studies.catalogue import STUDIES, studies_of
 from kpairs.studies.effects import EFFECTS, effects_of
 from kpairs.studies.pages import write_pages
 from kpairs.studies.rows import collect, compared, difference_interval, finished, read_csv
@@ -166,8 +167,8 @@ class Ask(keras.layers.Layer):
 def test_what_a_training_says_is_heard(tiny, tmp_path, monkeypatch, caplog):
     """Once, however many trainings say it."""
 
-    def asking(left, right, *, classes=10):
-        x = keras.layers.Flatten()(Ask()(keras.layers.Concatenate()([left, right])))
+    def asking(pair, *, classes=10):
+        x = keras.layers.Flatten()(Ask()(pair.stacked()))
         return {"comparison": keras.layers.Dense(2)(x)}
 
     own = Architecture("asking", "own", "a test", {"comparison": "logits"}, asking)

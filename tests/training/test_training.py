@@ -318,7 +318,7 @@ def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
     monkeypatch.setattr(
         rounds,
         "HistoryFile",
-        lambda p, done: WithPath([history(p, done), InterruptAt(p)], p),
+        lambda p, *rest: WithPath([history(p, *rest), InterruptAt(p)], p),
     )
     with pytest.raises(KeyboardInterrupt, match="1 of 3 rounds are finished, saved in"):
         train(tiny("simple", rounds=3), "run")
@@ -348,7 +348,7 @@ def test_ctrl_c_inside_a_destructor_still_stops(tiny, workplace, monkeypatch):
     monkeypatch.setattr(
         rounds,
         "HistoryFile",
-        lambda p, done: WithPath([history(p, done), PressedInADestructor()], p),
+        lambda p, *rest: WithPath([history(p, *rest), PressedInADestructor()], p),
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="interrupted; 0 of 1 rounds are finished"):

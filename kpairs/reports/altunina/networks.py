@@ -8,7 +8,7 @@ included. All outputs are logits.
 
 from keras import layers
 
-from kpairs.models.pair import by_side, chain, joined, shared, stacked
+from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
 
 _COMPARISON = outputs("logits")
@@ -48,36 +48,60 @@ def _classifier(hidden, units, dropout):
 
 
 @arch(report="altunina", source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
-def basicnet1(left, right, *, classes=10, widths=(32, 128, 64, 16), dropout=0.5):
+def basicnet1(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (32, 128, 64, 16),
+    dropout: float = 0.5,
+) -> Outputs:
     """Both images as two channels. 71,506 parameters with the default widths."""
     *channels, hidden = widths
     stack = _features3(*channels) + _classifier([hidden], 2, dropout)
-    return {"comparison": chain(stack, stacked(left, right))}
+    return {"comparison": chain(stack, pair.stacked())}
 
 
 @arch(report="altunina", source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
-def auxnet1(left, right, *, classes=10, widths=(32, 64, 128, 128), dropout=0.5):
+def auxnet1(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (32, 64, 128, 128),
+    dropout: float = 0.5,
+) -> Outputs:
     """The comparison reads the digits' logits. 72,460 parameters with the default widths."""
     *channels, hidden = widths
     tower = _features3(*channels) + _classifier([hidden], classes, dropout)
-    digits = shared(tower, left, right)
+    digits = pair.shared(tower)
     comparison = chain(_classifier([hidden], 2, dropout), joined(digits))
     return {"comparison": comparison, **by_side(digits)}
 
 
 @arch(report="altunina", source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
-def auxnet2(left, right, *, classes=10, widths=(32, 32, 64, 256), dropout=0.5):
+def auxnet2(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (32, 32, 64, 256),
+    dropout: float = 0.5,
+) -> Outputs:
     """The comparison reads the features. 70,572 parameters with the default widths."""
     *channels, hidden = widths
-    features = shared(_features3(*channels), left, right)
+    features = pair.shared(_features3(*channels))
     return _two_classifiers(features, [hidden], classes, dropout)
 
 
 @arch(report="altunina", source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
-def auxnet3(left, right, *, classes=10, widths=(16, 64, 128, 128), dropout=0.5):
+def auxnet3(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: tuple[int, ...] = (16, 64, 128, 128),
+    dropout: float = 0.5,
+) -> Outputs:
     """Two convolutions and three linear layers. 68,844 parameters with the default widths."""
     c1, c2, *hidden = widths
-    features = shared(_features2(c1, c2), left, right)
+    features = pair.shared(_features2(c1, c2))
     return _two_classifiers(features, hidden, classes, dropout)
 
 

@@ -10,7 +10,7 @@ gives; they have 77,020.
 from keras import layers
 
 from kpairs.errors import UsageError
-from kpairs.models.pair import by_side, chain, joined, shared, shared_one_by_one, stacked
+from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
 
 _BASIC = outputs("logits")
@@ -29,16 +29,15 @@ def _stage(filters, batchnorm, dropout):
     return stage + ([layers.Dropout(dropout)] if dropout else [])
 
 
-def _complex(left, right, classes, *, batchnorm=False, dropout=0.0, method=2):
+def _complex(pair, classes, *, batchnorm=False, dropout=0.0, method=2):
     """The network with its switches; the second dropout rate is twice the first (0.1 and 0.2)."""
     if dropout >= 0.5:
         raise UsageError(
             f"dropout: expected less than 0.5, because the second rate is twice the first; "
             f"received {dropout}"
         )
-    apply = shared_one_by_one if batchnorm else shared
     convolutions = _stage(32, batchnorm, dropout) + _stage(64, batchnorm, 2 * dropout)  # 6x6, 2x2
-    features = apply([*convolutions, layers.Flatten()], left, right)  # 256 per image
+    features = pair.shared([*convolutions, layers.Flatten()])  # 256 per image
     scores = [layers.Dense(200, activation="relu"), layers.Dense(classes, activation="softmax")]
     digits = chain(scores, features)
     if method == 2:
@@ -51,59 +50,59 @@ def _complex(left, right, classes, *, batchnorm=False, dropout=0.0, method=2):
 
 
 @arch(report="chassagne", source="section 1.1.1, Basic model", outputs=_BASIC)
-def basic(left, right, *, classes=10):
+def basic(pair: Pair, *, classes: int = 10) -> Outputs:
     """Both images as two channels, two convolutions. 31,146 parameters."""
     stages = _stage(16, False, 0) + _stage(32, False, 0)
     head = [layers.Flatten(), layers.Dense(200, activation="relu"), layers.Dense(2)]
-    return {"comparison": chain(stages + head, stacked(left, right))}
+    return {"comparison": chain(stages + head, pair.stacked())}
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.", outputs=_COMPLEX)
-def wsal(left, right, *, classes=10):
+def wsal(pair: Pair, *, classes: int = 10) -> Outputs:
     """Weight sharing and auxiliary losses. 76,828 parameters."""
-    return _complex(left, right, classes)
+    return _complex(pair, classes)
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.+D.", outputs=_COMPLEX)
-def wsal_d(left, right, *, classes=10, dropout=0.1):
+def wsal_d(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
     """`wsal` with dropout. 76,828 parameters."""
-    return _complex(left, right, classes, dropout=dropout)
+    return _complex(pair, classes, dropout=dropout)
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.", outputs=_COMPLEX)
-def wsal_b(left, right, *, classes=10):
+def wsal_b(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal` with batch normalisation. 77,020 parameters."""
-    return _complex(left, right, classes, batchnorm=True)
+    return _complex(pair, classes, batchnorm=True)
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.+D.", outputs=_COMPLEX)
-def wsal_bd(left, right, *, classes=10, dropout=0.1):
+def wsal_bd(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
     """`wsal` with batch normalisation and dropout, the final model. 77,020 parameters."""
-    return _complex(left, right, classes, batchnorm=True, dropout=dropout)
+    return _complex(pair, classes, batchnorm=True, dropout=dropout)
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_m1(left, right, *, classes=10):
+def wsal_m1(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal` by method 1: the comparison reads the features. 175,228 parameters."""
-    return _complex(left, right, classes, method=1)
+    return _complex(pair, classes, method=1)
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_d_m1(left, right, *, classes=10, dropout=0.1):
+def wsal_d_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
     """`wsal_d` by method 1. 175,228 parameters."""
-    return _complex(left, right, classes, dropout=dropout, method=1)
+    return _complex(pair, classes, dropout=dropout, method=1)
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_b_m1(left, right, *, classes=10):
+def wsal_b_m1(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal_b` by method 1. 175,820 parameters."""
-    return _complex(left, right, classes, batchnorm=True, method=1)
+    return _complex(pair, classes, batchnorm=True, method=1)
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_bd_m1(left, right, *, classes=10, dropout=0.1):
+def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
     """`wsal_bd` by method 1. 175,820 parameters."""
-    return _complex(left, right, classes, batchnorm=True, dropout=dropout, method=1)
+    return _complex(pair, classes, batchnorm=True, dropout=dropout, method=1)
 
 
 def _residual(x):
@@ -116,10 +115,10 @@ def _residual(x):
 
 
 @arch(report="chassagne", source="section 1.1.3, ResNet", outputs=_BASIC)
-def resnet(left, right, *, classes=10):
+def resnet(pair: Pair, *, classes: int = 10) -> Outputs:
     """Ten residual blocks of 32 channels on both images as channels. 186,978 parameters."""
     first = [layers.Conv2D(32, 3, padding="same"), _norm(), layers.Activation("relu")]
-    x = chain(first, stacked(left, right))
+    x = chain(first, pair.stacked())
     for _ in range(10):
         x = _residual(x)
     return {"comparison": chain([layers.GlobalAveragePooling2D(), layers.Dense(2)], x)}

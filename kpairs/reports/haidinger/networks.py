@@ -8,7 +8,7 @@ SELU.
 
 from keras import layers
 
-from kpairs.models.pair import by_side, chain, joined, shared, stacked
+from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
 
 _COMPARISON = outputs("logits")
@@ -38,21 +38,21 @@ def _comparator(dropout):
 
 
 @arch(report="haidinger", source="Table 1, Simple CNN", outputs=_COMPARISON)
-def simple(left, right, *, classes=10, dropout=0.15):
+def simple(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
     """Both images as two channels of one convolutional network. 58,380 parameters."""
-    features = chain(_convolutions(), stacked(left, right))
+    features = chain(_convolutions(), pair.stacked())
     return {"comparison": chain(_comparator(dropout), features)}
 
 
 @arch(report="haidinger", source="Table 1, Weight Sharing", outputs=_COMPARISON)
-def ws(left, right, *, classes=10, dropout=0.15):
+def ws(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
     """One shared network per image to 10 units, compared by a second one. 56,470 parameters."""
-    return {"comparison": auxws(left, right, classes=classes, dropout=dropout)["comparison"]}
+    return {"comparison": auxws(pair, classes=classes, dropout=dropout)["comparison"]}
 
 
 @arch(report="haidinger", source="Table 1, Auxiliary Loss & Weight Sharing", outputs=_WITH_DIGITS)
-def auxws(left, right, *, classes=10, dropout=0.15):
+def auxws(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
     """`ws` whose 10 units per image are trained as that image's digit. 56,470 parameters."""
     tower = [*_convolutions(), *_hidden(120, dropout), *_hidden(classes, dropout)]
-    digits = shared(tower, left, right)
+    digits = pair.shared(tower)
     return {"comparison": chain(_comparator(dropout), joined(digits)), **by_side(digits)}

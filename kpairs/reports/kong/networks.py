@@ -10,7 +10,7 @@ everywhere: `activation` chooses.
 
 from keras import layers
 
-from kpairs.models.pair import by_side, chain, joined, separate, shared_one_by_one, stacked
+from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
 
 _COMPARISON = outputs("sigmoid")
@@ -30,60 +30,60 @@ def _answer():
     return layers.Dense(1, activation="sigmoid")
 
 
-def _linear(left, right, units, activation):
+def _linear(pair, units, activation):
     """Fully connected layers on the 392 pixels of both images."""
     stack = [layers.Flatten(), *_dense(*units, activation=activation), _answer()]
-    return {"comparison": chain(stack, stacked(left, right))}
+    return {"comparison": chain(stack, pair.stacked())}
 
 
 @arch(report="kong", source="Table I, fc_1", outputs=_COMPARISON)
-def fc_1(left, right, *, classes=10, activation="relu"):
+def fc_1(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
     """392-196-98-1. 96,433 parameters."""
-    return _linear(left, right, (196, 98), activation)
+    return _linear(pair, (196, 98), activation)
 
 
 @arch(report="kong", source="Table I, fc_2", outputs=_COMPARISON)
-def fc_2(left, right, *, classes=10, activation="relu"):
+def fc_2(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
     """392-196-196-98-98-1. 144,747 parameters."""
-    return _linear(left, right, (196, 196, 98, 98), activation)
+    return _linear(pair, (196, 196, 98, 98), activation)
 
 
 @arch(report="kong", source="Table I, fc_3", outputs=_COMPARISON)
-def fc_3(left, right, *, classes=10, activation="relu"):
+def fc_3(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
     """392-784-784-1. 924,337 parameters."""
-    return _linear(left, right, (784, 784), activation)
+    return _linear(pair, (784, 784), activation)
 
 
 def _conv_norm(filters, size, padding="valid"):
     return [layers.Conv2D(filters, size, padding=padding, activation="relu"), _norm()]
 
 
-def _two_stage(left, right, first, second):
+def _two_stage(pair, first, second):
     """5x5 and 3x3 convolutions, then a 3x3 one to a single unit."""
     stack = [*_conv_norm(first, 5), layers.MaxPooling2D(2), *_conv_norm(second, 3)]  # 10 -> 5, 3
     last = [layers.Conv2D(1, 3, activation="sigmoid"), layers.Flatten()]  # 1x1
-    return {"comparison": chain(stack + last, stacked(left, right))}
+    return {"comparison": chain(stack + last, pair.stacked())}
 
 
 @arch(report="kong", source="Table I, conv_1", outputs=_COMPARISON)
-def conv_1(left, right, *, classes=10):
+def conv_1(pair: Pair, *, classes: int = 10) -> Outputs:
     """10 and 20 channels. 2,571 parameters."""
-    return _two_stage(left, right, 10, 20)
+    return _two_stage(pair, 10, 20)
 
 
 @arch(report="kong", source="Table I, conv_2", outputs=_COMPARISON)
-def conv_2(left, right, *, classes=10):
+def conv_2(pair: Pair, *, classes: int = 10) -> Outputs:
     """50 and 100 channels. 48,851 parameters."""
-    return _two_stage(left, right, 50, 100)
+    return _two_stage(pair, 50, 100)
 
 
 @arch(report="kong", source="Table I, conv_3", outputs=_COMPARISON)
-def conv_3(left, right, *, classes=10):
+def conv_3(pair: Pair, *, classes: int = 10) -> Outputs:
     """Four convolutions and no batch normalisation. 9,411 parameters."""
     stack = [layers.Conv2D(10, 3, activation="relu"), layers.MaxPooling2D(2)]  # 12x12 -> 6x6
     stack += [layers.Conv2D(n, 3, activation="relu") for n in (20, 40)]  # 4x4, 2x2
     last = [layers.Conv2D(1, 2, activation="sigmoid"), layers.Flatten()]  # 1x1
-    return {"comparison": chain(stack + last, stacked(left, right))}
+    return {"comparison": chain(stack + last, pair.stacked())}
 
 
 def _block(dropout=0.0):
@@ -105,45 +105,45 @@ def _comparison(features):
 
 
 @arch(report="kong", source="Tables I and III, cnn_base", outputs=_COMPARISON)
-def cnn_base(left, right, *, classes=10):
+def cnn_base(pair: Pair, *, classes: int = 10) -> Outputs:
     """Both images as two channels of one block. 105,889 parameters."""
     stack = [*_block(), *_dense(64, 64), _answer()]
-    return {"comparison": chain(stack, stacked(left, right))}
+    return {"comparison": chain(stack, pair.stacked())}
 
 
 @arch(report="kong", source="Table III, no_w_net", outputs=_COMPARISON)
-def no_w_net(left, right, *, classes=10):
+def no_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """A block for each image. 235,777 parameters."""
-    return {"comparison": _comparison(separate(_block(), _block(), left, right))}
+    return {"comparison": _comparison(pair.separate(_block(), _block()))}
 
 
 @arch(report="kong", source="Table III, w_net", outputs=_COMPARISON)
-def w_net(left, right, *, classes=10):
+def w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """One shared block. 142,657 parameters (the report prints 142,658)."""
-    return {"comparison": _comparison(shared_one_by_one(_block(), left, right))}
+    return {"comparison": _comparison(pair.shared(_block()))}
 
 
 @arch(report="kong", source="Table III, a_net", outputs=_WITH_DIGITS)
-def a_net(left, right, *, classes=10):
+def a_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """`no_w_net` with a digit head, which is shared. 248,843 parameters."""
-    features = separate(_block(), _block(), left, right)
+    features = pair.separate(_block(), _block())
     digits = _digits(features, classes)
     return {"comparison": _comparison(features), **digits}
 
 
 @arch(report="kong", source="Tables II and III, a_w_net", outputs=_WITH_DIGITS)
-def a_w_net(left, right, *, classes=10):
+def a_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """`w_net` with a digit head. 155,723 parameters (the report's 155,275 leave out batch norm)."""
-    return _shared_with_digits(left, right, classes)
+    return _shared_with_digits(pair, classes)
 
 
 @arch(report="kong", source="Table III, final_model", outputs=_WITH_DIGITS)
-def final_model(left, right, *, classes=10, dropout=0.4):
+def final_model(pair: Pair, *, classes: int = 10, dropout: float = 0.4) -> Outputs:
     """`a_w_net` with dropout on the features that both heads read. 155,723 parameters."""
-    return _shared_with_digits(left, right, classes, dropout)
+    return _shared_with_digits(pair, classes, dropout)
 
 
-def _shared_with_digits(left, right, classes, dropout=0.0):
-    features = shared_one_by_one(_block(dropout), left, right)
+def _shared_with_digits(pair, classes, dropout=0.0):
+    features = pair.shared(_block(dropout))
     digits = _digits(features, classes)
     return {"comparison": _comparison(features), **digits}

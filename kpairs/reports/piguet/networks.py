@@ -10,7 +10,7 @@ concatenated, in C4L2-WS too: Table 1's 34,146 for it is of a version that could
 
 from keras import layers
 
-from kpairs.models.pair import by_side, chain, joined, separate, shared
+from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
 
 _OUTPUTS = outputs("probabilities", digits="probabilities")
@@ -51,9 +51,9 @@ def _comparison(features, hidden):
     return chain([*head, layers.Dense(2, activation="softmax")], joined(features))
 
 
-def _baseline(left, right, stack, hidden, classes):
+def _baseline(pair, stack, hidden, classes):
     """Two towers and two digit heads; `stack` makes one tower's layers."""
-    features = separate(stack(), stack(), left, right)
+    features = pair.separate(stack(), stack())
     digits = {
         "left_digit": chain(_digit_head(classes), features[:, 0]),
         "right_digit": chain(_digit_head(classes), features[:, 1]),
@@ -61,68 +61,68 @@ def _baseline(left, right, stack, hidden, classes):
     return {"comparison": _comparison(features, hidden), **digits}
 
 
-def _weight_sharing(left, right, stack, hidden, classes):
+def _weight_sharing(pair, stack, hidden, classes):
     """One tower and one digit head, used on both images."""
-    features = shared(stack(), left, right)
+    features = pair.shared(stack())
     digits = chain(_digit_head(classes), features)
     return {"comparison": _comparison(features, hidden), **by_side(digits)}
 
 
 @arch(report="piguet", source="Tables 1 and 2, C1L2", outputs=_OUTPUTS)
-def c1l2(left, right, *, classes=10):
+def c1l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """One convolution. 70,642 parameters."""
-    return _baseline(left, right, _c1, (20,), classes)
+    return _baseline(pair, _c1, (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C1L2 weight sharing", outputs=_OUTPUTS)
-def c1l2_ws(left, right, *, classes=10):
+def c1l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c1l2` with shared weights. 58,392 parameters."""
-    return _weight_sharing(left, right, _c1, (20,), classes)
+    return _weight_sharing(pair, _c1, (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C2L2", outputs=_OUTPUTS)
-def c2l2(left, right, *, classes=10):
+def c2l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Two convolutions. 70,702 parameters."""
-    return _baseline(left, right, lambda: _c2(22, 110), (20,), classes)
+    return _baseline(pair, lambda: _c2(22, 110), (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C2L2 weight sharing", outputs=_OUTPUTS)
-def c2l2_ws(left, right, *, classes=10):
+def c2l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c2l2` with shared weights. 44,182 parameters."""
-    return _weight_sharing(left, right, lambda: _c2(22, 110), (20,), classes)
+    return _weight_sharing(pair, lambda: _c2(22, 110), (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C2L3", outputs=_OUTPUTS)
-def c2l3(left, right, *, classes=10):
+def c2l3(pair: Pair, *, classes: int = 10) -> Outputs:
     """Two convolutions and one more linear layer. 74,814 parameters."""
-    return _baseline(left, right, lambda: _c2(32, 64), (60, 20), classes)
+    return _baseline(pair, lambda: _c2(32, 64), (60, 20), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C2L3 weight sharing", outputs=_OUTPUTS)
-def c2l3_ws(left, right, *, classes=10):
+def c2l3_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c2l3` with shared weights. 53,428 parameters."""
-    return _weight_sharing(left, right, lambda: _c2(32, 64), (60, 20), classes)
+    return _weight_sharing(pair, lambda: _c2(32, 64), (60, 20), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C3L2", outputs=_OUTPUTS)
-def c3l2(left, right, *, classes=10):
+def c3l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Three convolutions, pooled once. 72,466 parameters."""
-    return _baseline(left, right, _c3, (20,), classes)
+    return _baseline(pair, _c3, (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C3L2 weight sharing", outputs=_OUTPUTS)
-def c3l2_ws(left, right, *, classes=10):
+def c3l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c3l2` with shared weights. 51,624 parameters."""
-    return _weight_sharing(left, right, _c3, (20,), classes)
+    return _weight_sharing(pair, _c3, (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C4L2", outputs=_OUTPUTS)
-def c4l2(left, right, *, classes=10):
+def c4l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Four convolutions, the last two of size 2. 68,230 parameters."""
-    return _baseline(left, right, _c4, (20,), classes)
+    return _baseline(pair, _c4, (20,), classes)
 
 
 @arch(report="piguet", source="Tables 1 and 2, C4L2 weight sharing", outputs=_OUTPUTS)
-def c4l2_ws(left, right, *, classes=10):
+def c4l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c4l2` with shared weights. 47,106 parameters (Table 1's 34,146 is stale)."""
-    return _weight_sharing(left, right, _c4, (20,), classes)
+    return _weight_sharing(pair, _c4, (20,), classes)
