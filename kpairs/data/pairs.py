@@ -105,11 +105,7 @@ def draw_pairs(digits, count, rng):
     Raises:
         InputError: the split holds fewer than `2 * count` images.
     """
-    if count < 1 or 2 * count > len(digits):
-        raise InputError(
-            f"{digits.name}: {count} pairs need {2 * count} different images, "
-            f"received {len(digits)}; at most {len(digits) // 2} pairs can be drawn"
-        )
+    check_enough(digits, count)
     left, right = rng.permutation(len(digits))[: 2 * count].reshape(count, 2).T
     return PairSet(
         to_pixels(digits.images[left], digits.name),
@@ -117,3 +113,16 @@ def draw_pairs(digits, count, rng):
         digits.labels[left],
         digits.labels[right],
     )
+
+
+def check_enough(digits, count):
+    """Refuse a split that does not hold the images of so many pairs.
+
+    Raises:
+        InputError: it holds fewer than `2 * count` images.
+    """
+    if count < 1 or 2 * count > len(digits):
+        raise InputError(
+            f"{digits.name}: {count} pairs need {2 * count} different images, "
+            f"received {len(digits)}; at most {len(digits) // 2} pairs can be drawn"
+        )

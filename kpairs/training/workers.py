@@ -110,7 +110,7 @@ def _on_cluster(
             try:
                 yield future.result()
             except KilledWorker as error:
-                raise WorkerError(f"a task's workers ended, one after the other: {error}") from error
+                raise WorkerError(f"one worker after the other ended: {error}") from error
             submit()
 
 
