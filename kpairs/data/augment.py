@@ -1,12 +1,13 @@
 """The augmentation of report 001: nine shifts, then both orders; 1,000 pairs become 18,000."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.data.images import SIDE
 from kpairs.data.pairs import PairSet
 
 
-def augment_pairs(pairs, rng):
+def augment_pairs(pairs: PairSet, rng: np.random.Generator) -> PairSet:
     """Shift by one pixel and swap the order, as report 001's code does once before training.
 
     Each image yields nine versions: itself and its shifts by one pixel in eight directions, filled
@@ -15,11 +16,11 @@ def augment_pairs(pairs, rng):
     swapped and the label recomputed; equal digits are "left <= right" both ways.
 
     Args:
-        pairs: a `PairSet` of n pairs.
-        rng: a `numpy.random.Generator`.
+        pairs: n pairs.
+        rng: what the orders are drawn from.
 
     Returns:
-        A `PairSet` of 18 n pairs; pair i's nine versions are rows 9 i to 9 i + 8, and row r + 9 n
+        18 n pairs; pair i's nine versions are rows 9 i to 9 i + 8, and row r + 9 n
         is row r swapped.
     """
     shifted = PairSet(
@@ -31,7 +32,7 @@ def augment_pairs(pairs, rng):
     return PairSet.concat(shifted, shifted.swapped())
 
 
-def _shuffled_shifts(images, rng):
+def _shuffled_shifts(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """(n, 14, 14, 1) -> (9 n, 14, 14, 1): each image's nine shifts in an order of its own."""
     n = len(images)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))

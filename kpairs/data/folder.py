@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.data.images import SUFFIXES, read_image
 from kpairs.errors import InputError
@@ -12,7 +13,9 @@ from kpairs.errors import InputError
 _TEST_EVERY = 5
 
 
-def read_folder(folder, split):
+def read_folder(
+    folder: str | Path, split: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
     """Read one split of a folder of class folders (the layout of torchvision's ImageFolder).
 
     With `train/` and `test/` inside, each holds class folders. Without, every fifth image of each
@@ -29,8 +32,8 @@ def read_folder(folder, split):
         names in rank order.
 
     Raises:
-        InputError: no class folders, fewer than two, classes that differ between the splits, or
-            an image that cannot be read.
+        InputError: there are no class folders or fewer than two, classes differ between the
+            splits, or an image cannot be read.
     """
     folder = Path(folder)
     divided = (folder / "train").is_dir()
@@ -62,7 +65,7 @@ def read_folder(folder, split):
     return np.stack(images), np.array(labels, np.int64), classes
 
 
-def _class_names(root):
+def _class_names(root: Path) -> tuple[str, ...]:
     folders = [f for f in root.iterdir() if f.is_dir() and not f.name.startswith(".")]
     if len(folders) < 2:
         raise InputError(
@@ -70,15 +73,15 @@ def _class_names(root):
             f"IDX files such as train-images-idx3-ubyte; received {len(folders)} folders"
         )
     names = [f.name for f in folders]
-    ranks = {name: _number(name) for name in names}
-    if None in ranks.values():
+    ranks = {name: rank for name in names if (rank := _number(name)) is not None}
+    if len(ranks) < len(names):
         return tuple(sorted(names, key=_natural))
     if len(set(ranks.values())) < len(names):
         raise InputError(f"{root}: expected class folders of different rank, received {names}")
-    return tuple(sorted(names, key=ranks.get))
+    return tuple(sorted(names, key=ranks.__getitem__))
 
 
-def _number(name):
+def _number(name: str) -> float | None:
     try:
         value = float(name)
     except ValueError:
@@ -86,7 +89,7 @@ def _number(name):
     return value if math.isfinite(value) else None
 
 
-def _natural(name):
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     """Sort key under which "img2" comes before "img10"; names alike but for zeros stay apart."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(s), "") if s.isdecimal() else (0, s) for s in parts], name

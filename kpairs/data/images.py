@@ -2,13 +2,21 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from kpairs.errors import InputError, KpairsError
 from kpairs.files import atomic_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    from kpairs.data.sources import Digits
 
 SIDE = 14
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -21,7 +29,7 @@ _EXPECTED = (
 )
 
 
-def to_pixels(images, name="images"):
+def to_pixels(images: ArrayLike, name: str = "images") -> NDArray[np.float32]:
     """Average-pool images down to 14x14 and scale them to [0, 1].
 
     28x28 MNIST images become the 2x2 average-pooled 14x14 images of the reports,
@@ -36,38 +44,38 @@ def to_pixels(images, name="images"):
         `(n, 14, 14, 1)` float32 in [0, 1].
 
     Raises:
-        InputError: another shape or dtype, NaN or infinite pixels, floats outside [0, 1].
+        InputError: the shape or dtype is another, or pixels are NaN, infinite or outside [0, 1].
     """
-    images = np.asarray(images)
-    if images.ndim == 4 and images.shape[-1] == 1:
-        images = images[..., 0]
-    if images.ndim != 3:
-        raise InputError(f"{name}: expected shape (n, height, width), received {images.shape}")
-    n, height, width = images.shape
+    array = np.asarray(images)
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise InputError(f"{name}: expected shape (n, height, width), received {array.shape}")
+    n, height, width = array.shape
     _check_size(height, width, name)
-    if images.dtype == np.uint8:
+    if array.dtype == np.uint8:
         scale = 255.0
-    elif np.issubdtype(images.dtype, np.floating):
+    elif np.issubdtype(array.dtype, np.floating):
         scale = 1.0
-        check_range(images, name)
+        check_range(array, name)
     else:
         raise InputError(
-            f"{name}: expected uint8 in 0..255 or float in [0, 1], received {images.dtype}"
+            f"{name}: expected uint8 in 0..255 or float in [0, 1], received {array.dtype}"
         )
     factor = height // SIDE
-    if factor == 1 and images.dtype == np.float32:
-        return images[..., None]
+    if factor == 1 and array.dtype == np.float32:
+        return array[..., None]
     if factor > 1:
-        blocks = images.reshape(n, SIDE, factor, SIDE, factor)
-        images = blocks.mean(axis=(2, 4), dtype=np.float64)
-    return (images / np.float64(scale)).astype(np.float32)[..., None]
+        blocks = array.reshape(n, SIDE, factor, SIDE, factor)
+        array = blocks.mean(axis=(2, 4), dtype=np.float64)
+    return (array / np.float64(scale)).astype(np.float32)[..., None]
 
 
-def write_samples(digits, folder):
-    """Write the first image of each class of a `Digits` as `<class>.png`; returns the paths.
+def write_samples(digits: "Digits", folder: str | Path) -> list[Path]:
+    """Write the first image of each class as `<class>.png`; return the paths.
 
     Raises:
-        KpairsError: another file of such a name is there.
+        KpairsError: a file of such a name is there that is another image.
         OSError: the folder cannot be written.
     """
     from PIL import Image
@@ -91,13 +99,17 @@ def write_samples(digits, folder):
     return paths
 
 
-def _check_size(height, width, name):
+def _check_size(height: int, width: int, name: str) -> None:
     if height != width or height == 0 or height % SIDE or height > LARGEST:
         raise InputError(f"{name}: expected {_EXPECTED}; received {height}x{width}")
 
 
-def check_range(images, name):
-    """Refuse NaN, infinite pixels and floats outside [0, 1]."""
+def check_range(images: NDArray[Any], name: str) -> None:
+    """Refuse NaN, infinite pixels and floats outside [0, 1].
+
+    Raises:
+        InputError: there are such pixels.
+    """
     finite = np.isfinite(images)
     if not finite.all():
         raise InputError(
@@ -110,13 +122,14 @@ def check_range(images, name):
         )
 
 
-def read_image(path):
+def read_image(path: str | Path) -> NDArray[np.float32]:
     """Read one grayscale image file as `(1, 14, 14, 1)` float32 pixels in [0, 1].
 
     Colour becomes luminance; transparent pixels become black, MNIST's background.
 
     Raises:
-        InputError: no such file, not an image, a truncated one, or a size that `to_pixels` refuses.
+        InputError: there is no such file, it is no image or a truncated one, or its size is one
+            that `to_pixels` refuses.
     """
     with open_image(path) as image:
         _check_size(image.height, image.width, str(path))
@@ -124,13 +137,14 @@ def read_image(path):
 
 
 @contextmanager
-def open_image(path):
+def open_image(path: str | Path) -> Iterator["PillowImage"]:
     """Yield an image file as a PIL image.
 
     What goes wrong in the block, where PIL first decodes the pixels, counts as the file's fault.
 
     Raises:
-        InputError: no such file, not an image, a truncated one, or not 8-bit grey or colour.
+        InputError: there is no such file, or it is no image, a truncated one, or not 8-bit grey
+            or colour.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -158,8 +172,8 @@ def open_image(path):
         raise InputError(f"{path}: the image cannot be read: {error}") from error
 
 
-def grey_over(image, background):
-    """Luminance of a PIL image over a background colour: `(height, width)` uint8."""
+def grey_over(image: "PillowImage", background: str) -> NDArray[np.uint8]:
+    """Compute the luminance of a PIL image over a background colour: `(height, width)` uint8."""
     from PIL import Image
 
     image = image.convert("RGBA")

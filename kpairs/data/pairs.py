@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpairs.data.images import SIDE, to_pixels
+from kpairs.data.sources import Digits
 from kpairs.errors import InputError, unknown
 
 # What a pair set knows of its pairs, by the name of the output that learns it.
@@ -88,19 +89,19 @@ class PairSet:
         return self.left, self.right, self.left_digit, self.right_digit
 
 
-def draw_pairs(digits, count, rng):
+def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs without replacement: no image occurs twice.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
     are the pairs.
 
     Args:
-        digits: the `Digits` of one split.
+        digits: one split.
         count: number of pairs.
-        rng: a `numpy.random.Generator`.
+        rng: what the pairs are drawn from.
 
     Returns:
-        A `PairSet` of `count` pairs.
+        The pairs.
 
     Raises:
         InputError: the split holds fewer than `2 * count` images.

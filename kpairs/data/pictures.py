@@ -3,16 +3,23 @@
 Training data is held to stricter rules, in `kpairs.data.images`.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from kpairs.data.images import LARGEST, SIDE, check_range, grey_over, open_image, to_pixels
 from kpairs.errors import InputError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 INKS = ("auto", "bright", "dark")
 
 
-def fit_pixels(images, name="images"):
-    """As `to_pixels`, for images of any size up to 4200x4200.
+def fit_pixels(images: ArrayLike, name: str = "images") -> NDArray[np.float32]:
+    """Do what `to_pixels` does for images of any size up to 4200x4200.
 
     An image that is not square is first padded with black to a square, its content in the middle.
     Then each of the 14x14 pixels is the mean over its part of the square, pixels on an edge
@@ -27,8 +34,8 @@ def fit_pixels(images, name="images"):
         `(n, 14, 14, 1)` float32 in [0, 1].
 
     Raises:
-        InputError: another shape or dtype, a larger image, NaN or infinite pixels, floats outside
-            [0, 1].
+        InputError: the shape or dtype is another, an image is larger, or pixels are NaN, infinite
+            or outside [0, 1].
     """
     images = np.asarray(images)
     if images.ndim == 4 and images.shape[-1] == 1:
@@ -52,13 +59,13 @@ def fit_pixels(images, name="images"):
     return to_pixels(means.clip(0, 1).astype(images.dtype), name)
 
 
-def _shares(side):
+def _shares(side: int) -> NDArray[np.float64]:
     """How much each of `side` pixels counts for each of 14 means: `(14, side)`, rows sum to 1."""
     edges = np.arange(SIDE + 1)[:, None] * side / SIDE
     return np.diff(np.clip(edges - np.arange(side), 0, 1), axis=0) * SIDE / side
 
 
-def read_picture(path, ink="auto"):
+def read_picture(path: str | Path, ink: str = "auto") -> tuple[NDArray[np.float32], bool]:
     """Read one image file of any size as a network sees it.
 
     Colour becomes luminance, and a phone's rotation is undone. Networks are trained on bright
@@ -74,7 +81,8 @@ def read_picture(path, ink="auto"):
         `(pixels, inverted)`: `(1, 14, 14, 1)` float32 in [0, 1], and whether greys were inverted.
 
     Raises:
-        InputError: no such file, not an image, a truncated one, or larger than 4200x4200.
+        InputError: there is no such file, or it is no image, a truncated one, or larger than
+            4200x4200.
     """
     from PIL import ImageOps
 
@@ -95,9 +103,9 @@ def read_picture(path, ink="auto"):
     return fit_pixels((255 - grey if inverted else grey)[None], str(path)), inverted
 
 
-def _has_dark_ink(image):
+def _has_dark_ink(image: "PillowImage") -> bool:
     """Whether what is opaque in an RGBA image is dark; False where nothing is transparent."""
     opacity = np.asarray(image.getchannel("A"), np.float64)
     if opacity.min() == 255 or not opacity.any():
         return False
-    return np.average(np.asarray(image.convert("L")), weights=opacity) < 127.5
+    return bool(np.average(np.asarray(image.convert("L")), weights=opacity) < 127.5)

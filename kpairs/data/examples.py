@@ -1,0 +1,154 @@
+"""Folders of graded images to try one's own images by: degraded photographs, and digits as PNGs.
+
+Photographs are those that scikit-learn and scikit-image carry, so that nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.errors import KpairsError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    from kpairs.data.sources import Digits
+
+_PHOTOGRAPHS = {
+    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
+    "skimage.data": (
+        *("astronaut.png", "chelsea.png", "coffee.png", "ihc.png"),
+        *("motorcycle_left.png", "rocket.jpg"),
+    ),
+}
+_SIDE = 64
+_GRADES = 5
+# Of each grade: deviation of a Gaussian blur in pixels, JPEG quality, deviation of noise in levels.
+_BLUR = (0.0, 0.8, 1.4, 2.4, 4.0)
+_JPEG = (None, 40, 18, 9, 4)
+_NOISE = (0.0, 8.0, 18.0, 36.0, 70.0)
+KINDS = ("blur", "jpeg", "noise")
+_TEST_SHARE = 0.3  # of each photograph's width, on its right
+# What is flat shows neither blur nor compression: crops need this deviation of luminance.
+_TEXTURE = 12.0
+
+
+def write_photographs(
+    folder: str | Path, train: int = 2000, test: int = 500, seed: int = 0
+) -> dict[str, int]:
+    """Write crops of photographs, degraded by five grades of blur, compression or noise, as PNGs.
+
+    `<folder>/train/0` to `4` and `test/0` to `4`, each 64x64 in colour; grade 0 is as it was. Each
+    crop is degraded in one of the three ways. Test crops come from the right part of the
+    photographs, which no training crop touches.
+
+    Args:
+        folder: a new folder.
+        train, test: how many crops of each split, in all.
+        seed: of places, ways and noise.
+
+    Returns:
+        How many were written, by split.
+
+    Raises:
+        KpairsError: the folder exists.
+        UsageError: the packages with the photographs are missing.
+    """
+    photographs = _photographs()
+    folder = _new(folder)
+    rng = np.random.default_rng(seed)
+    for split, count in (("train", train), ("test", test)):
+        for number in range(count):
+            grade, kind = number % _GRADES, KINDS[(number // _GRADES) % len(KINDS)]
+            name, photograph = photographs[rng.integers(len(photographs))]
+            crop = _degraded(_crop(photograph, split, rng), kind, grade, rng)
+            place = folder / split / str(grade)
+            place.mkdir(parents=True, exist_ok=True)
+            crop.save(place / f"{number:05d}-{name}-{kind}.png")
+    return {"train": train, "test": test}
+
+
+def write_digits(digits: dict[str, Digits], folder: str | Path, count: int) -> dict[str, int]:
+    """Write the first images of each split as PNGs, in class folders.
+
+    Args:
+        digits: the splits "train" and "test", with uint8 images.
+        folder: a new folder.
+        count: at most so many of each split.
+
+    Returns:
+        How many were written, by split.
+
+    Raises:
+        KpairsError: the folder exists.
+    """
+    from PIL import Image
+
+    folder = _new(folder)
+    for split, part in digits.items():
+        for number, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
+            if number == count:
+                break
+            place = folder / split / part.classes[label]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{number:05d}.png")
+    return {split: min(count, len(part)) for split, part in digits.items()}
+
+
+def _new(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if folder.exists():
+        raise KpairsError(f"{folder} exists already; choose a new folder")
+    return folder
+
+
+def _photographs() -> list[tuple[str, PillowImage]]:
+    from PIL import Image
+
+    found = []
+    for package, names in _PHOTOGRAPHS.items():
+        try:
+            place = files(package)
+        except ImportError as error:
+            raise UsageError(
+                "the photographs are those of scikit-learn and scikit-image; expected both, "
+                "install them with: pip install scikit-learn scikit-image"
+            ) from error
+        for name in names:
+            with Image.open(io.BytesIO((place / name).read_bytes())) as image:
+                found.append((name.split(".")[0], image.convert("RGB")))
+    return found
+
+
+def _crop(photograph: PillowImage, split: str, rng: np.random.Generator) -> PillowImage:
+    """A 64x64 part with some texture, from the split's side of the photograph."""
+    border = round((1 - _TEST_SHARE) * photograph.width)
+    low, high = (0, border) if split == "train" else (border, photograph.width)
+    for _ in range(1000):
+        left = int(rng.integers(low, high - _SIDE + 1))
+        top = int(rng.integers(0, photograph.height - _SIDE + 1))
+        crop = photograph.crop((left, top, left + _SIDE, top + _SIDE))
+        if np.asarray(crop.convert("L")).std() > _TEXTURE:
+            return crop
+    raise KpairsError("a photograph without texture")
+
+
+def _degraded(crop: PillowImage, kind: str, grade: int, rng: np.random.Generator) -> PillowImage:
+    from PIL import Image, ImageFilter
+
+    if grade == 0:
+        return crop
+    if kind == "blur":
+        return crop.filter(ImageFilter.GaussianBlur(_BLUR[grade]))
+    if kind == "jpeg":
+        packed = io.BytesIO()
+        crop.save(packed, "JPEG", quality=_JPEG[grade])
+        return Image.open(packed).convert("RGB")
+    noisy: NDArray[Any] = np.asarray(crop) + rng.normal(0, _NOISE[grade], (_SIDE, _SIDE, 3))
+    return Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))

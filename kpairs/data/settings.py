@@ -1,0 +1,117 @@
+"""The settings by which a picture becomes a network's input. They travel with every network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from kpairs.errors import InputError, UsageError, unknown
+
+FITS = {
+    "pad": "padded to the network's shape with the paper's colour",
+    "crop": "cropped to the network's shape, the middle kept",
+    "stretch": "stretched to the network's shape",
+}
+INKS = {
+    "bright": "bright on dark",
+    "dark": "dark on bright",
+    "mixed": "bright on dark or dark on bright, as photographs are",
+    "auto": "bright on dark, and what looks dark on bright by its border is inverted",
+}
+LARGEST_SIDE = 1024
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """How a picture becomes a network's input; stored with every trained network.
+
+    Attributes:
+        height, width: pixels of the network's input.
+        channels: 1 for grey, 3 for RGB.
+        fit: what is done where the shapes differ, a key of `FITS`.
+        ink: what the training images are, a key of `INKS`. Grey pictures that are dark on bright
+            are inverted, so that a network always sees bright on black; colours never are.
+        rounded: pixels are rounded to 1/255, as images of one's own are kept in training.
+
+    Raises:
+        UsageError: an unknown name, or a number out of range.
+    """
+
+    height: int = 14
+    width: int = 14
+    channels: int = 1
+    fit: str = "pad"
+    ink: str = "auto"
+    rounded: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            side = getattr(self, name)
+            if not _is_whole(side) or not 0 < side <= LARGEST_SIDE:
+                raise UsageError(f"{name}: expected 1 to {LARGEST_SIDE} pixels, received {side!r}")
+        if not _is_whole(self.channels) or self.channels not in (1, 3):
+            raise UsageError(f"channels: expected 1 (grey) or 3 (RGB), received {self.channels!r}")
+        for name, known in (("fit", FITS), ("ink", INKS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if not isinstance(self.rounded, bool):
+            raise UsageError(f"rounded: expected true or false, received {self.rounded!r}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one image: `(height, width, channels)`."""
+        return self.height, self.width, self.channels
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as a JSON-ready dict, which `from_dict` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], name: str = "pixels") -> PixelSettings:
+        """Read settings from a dict, such as a file's metadata.
+
+        Raises:
+            InputError: missing, unknown or impossible entries.
+        """
+        known = {f.name for f in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != known:
+            raise InputError(f"{name}: expected the settings {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except (UsageError, TypeError) as error:
+            raise InputError(f"{name}: {error}") from error
+
+    def __str__(self) -> str:
+        colour = "grey" if self.channels == 1 else "RGB"
+        inverted = " and inverted" if self.channels == 1 and self.ink == "dark" else ""
+        return (
+            f"{self.width}x{self.height} {colour} pixels (width x height), averaged over areas; "
+            f"other shapes are {FITS[self.fit]}; {INKS[self.ink]}{inverted}"
+        )
+
+
+# What the reports' digits are, and what a ready-made digit network accepts.
+DIGITS = PixelSettings()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read an image size: "64" is 64x64, "64x48" 64 wide and 48 high.
+
+    Returns:
+        `(width, height)`.
+
+    Raises:
+        UsageError: another text.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(
+            f"image size: expected one such as 64 or 64x48 (width x height), received {text!r}"
+        )
+    sizes = [int(part) for part in parts]
+    return sizes[0], sizes[-1]
