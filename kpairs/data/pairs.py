@@ -116,7 +116,7 @@ def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
     )
 
 
-def check_enough(digits, count):
+def check_enough(digits: Digits, count: int) -> None:
     """Refuse a split that does not hold the images of so many pairs.
 
     Raises:

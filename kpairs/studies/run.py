@@ -29,7 +29,7 @@ def run_jobs(
     *,
     processes: int = 1,
     scheduler: str | None = None,
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> Iterator[Trial]:
     """Run the trials that have no result yet, and yield each as its result is saved.
 
@@ -104,7 +104,7 @@ def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
 class _Draw:
     """Draws each trial's `Round` when its turn comes, the digits loaded once."""
 
-    def __init__(self, folder: Path, data_root: str | None) -> None:
+    def __init__(self, folder: Path, data_root: str | Path | None) -> None:
         self.folder, self.data_root = folder, data_root
         self.splits: dict[str, list[Digits]] = {}
 

@@ -6,7 +6,7 @@ from kpairs.recipes import Recipe
 
 
 def draw_round(
-    recipe: Recipe, number: int, train_digits: Digits, test_digits: Digits, augment: bool = True
+    recipe: Recipe, number: int, train_digits: Digits, test_digits: Digits, *, augment: bool = True
 ) -> tuple[PairSet, PairSet]:
     """Draw the training pairs (augmented unless told otherwise) and the test pairs of one round.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ def evaluate(
     *,
     device: str = "auto",
     threads: int = 1,
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
     test_pairs: int | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate each finished round of a run on pairs drawn again from its recipe.
@@ -103,7 +104,7 @@ def _decided(
 
 
 def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
-    wrong = {name: chosen != getattr(pairs, name) for name, chosen in decided.items()}
+    wrong = {name: decided[name] != target for name, target in pairs.targets(decided).items()}
     rates = {"comparison_error_pct": _percent(wrong["comparison"])}
     if "left_digit" in wrong:
         both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])

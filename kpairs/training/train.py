@@ -1,6 +1,6 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def train(
     engine: str = "auto",
     jobs: int = 1,
     keep_checkpoints: bool = False,
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
     progress: Console | None = None,
 ) -> Run:
     """Train a recipe's rounds into a new run folder.
@@ -94,7 +94,7 @@ def resume(
     *,
     rounds: int | None = None,
     jobs: int = 1,
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
     progress: Console | None = None,
 ) -> Run:
     """Go on with a run that was stopped, from the last epoch of each round that has begun.
@@ -135,7 +135,7 @@ def resume(
         return _train_rounds(run, splits, environment, jobs, progress)
 
 
-def _load(recipe: Recipe, data_root: str | None) -> list[Digits]:
+def _load(recipe: Recipe, data_root: str | Path | None) -> list[Digits]:
     """Both splits, after a check that they hold enough images for a round."""
     splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
     for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
@@ -194,7 +194,7 @@ def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str
 
 def _one_by_one(
     recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     def train_one(job: Round) -> dict[str, Any]:
         live = LiveProgress(job.number, recipe.rounds, ARCHS[recipe.arch].outputs, console)
         try:
@@ -207,7 +207,7 @@ def _one_by_one(
 
 def _side_by_side(
     recipe: Recipe, rounds: Iterable[Round], histories: list[Path], jobs: int, console: Console
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     done = partial(share_done, histories, recipe.epochs)
     with (
         TrainingsProgress(

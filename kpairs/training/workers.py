@@ -8,10 +8,11 @@ with that process, and hands over what it logged.
 import logging
 import logging.handlers
 import os
+import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
@@ -35,7 +36,7 @@ def run_tasks(
     *,
     processes: int = 1,
     scheduler: str | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Call a function for each task, in this process or in others.
 
     Use it under `contextlib.closing`, so that an exception ends what is still running at once.
@@ -120,10 +121,10 @@ def _work(
     """Do one task in a worker; None for `parent` where something else looks after the process."""
     if parent not in (None, os.getpid()):  # joblib may have found that it can start no process
         _join(parent)
-    recorder = _Recorder([])
+    recorder = _Recorder()
     log.addHandler(recorder)
     try:
-        return function(*task), recorder.queue
+        return function(*task), recorder.records
     finally:
         log.removeHandler(recorder)
 
@@ -145,10 +146,14 @@ def _join(parent: int) -> None:
 
 
 class _Recorder(logging.handlers.QueueHandler):
-    """Keeps what is logged, fit to be sent to another process, in a list."""
+    """Keeps what is logged, made fit to be sent to another process."""
+
+    def __init__(self) -> None:
+        super().__init__(queue.SimpleQueue())
+        self.records: list[logging.LogRecord] = []
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.append(record)
+        self.records.append(record)
 
 
 @contextmanager
