@@ -57,6 +57,8 @@ def error_table(rows, summary, title, best_epoch=False):
         table.add_column(f"{_SPLITS[split]} {_METRICS[metric]}\nerror (%)", justify="right")
     for row in rows:
         values = [f"{row[s][m]:.2f}" for s, m in columns]
+        if row.get("collapsed"):
+            values.append("collapsed")  # in a column of its own
         table.add_row(str(row["round"]), *values)
     if len(rows) > 1:
         table.add_section()

@@ -1,10 +1,8 @@
 """The mini framework's trainings as rows: the disc at every learning rate, and digit pairs."""
 
-import os
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
-
-from joblib import Parallel, delayed
 
 from kpairs.files import write_rows
 from kpairs.reports.chassagne.disc.digits import train_digits
@@ -12,7 +10,7 @@ from kpairs.reports.chassagne.disc.disc import ACTIVATIONS, train_disc
 from kpairs.studies.rows import read_csv
 from kpairs.training.device import compute, describe
 from kpairs.training.lock import locked
-from kpairs.training.round import work_for
+from kpairs.training.workers import run_tasks
 
 LEARNING_RATES = (0.01, 0.05, 0.1, 0.5)
 ROUNDS = 50
@@ -105,16 +103,14 @@ def train_missing(train, settings, folder, name, processes=1):
         rows = rows_of(folder, name)
         missing = [s for s in settings if not _among(s, rows)]
         machine = _machine() if missing else {}
-        workers = Parallel(
-            n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
-        )
-        tasks = (delayed(_train_alone)(train, setting, os.getpid()) for setting in missing)
-        for row in workers(tasks):
-            row.update(machine)
-            rows.append(row)
-            rows.sort(key=lambda r: [r[k] for k in settings[0]])
-            write_rows(folder / f"{name}.csv", rows)
-            yield row
+        tasks = ((train, setting) for setting in missing)
+        with closing(run_tasks(_train_alone, tasks, processes=processes)) as trained:
+            for row in trained:
+                row.update(machine)
+                rows.append(row)
+                rows.sort(key=lambda r: [r[k] for k in settings[0]])
+                write_rows(folder / f"{name}.csv", rows)
+                yield row
 
 
 def rows_of(folder, name):
@@ -132,8 +128,7 @@ def _among(setting, rows):
     return any(all(row.get(k) == v for k, v in setting.items()) for row in rows)
 
 
-def _train_alone(train, setting, parent):
-    work_for(parent)
+def _train_alone(train, setting):
     with compute("cpu"):  # one thread
         return {**setting, **train(setting)}
 
