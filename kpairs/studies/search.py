@@ -32,7 +32,7 @@ from kpairs.training.images import load_splits, settled
 
 # Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
 # the recipe, every argument of the architectures can be searched.
-_FIXED = {"data", "pairs", "test_pairs", "rounds", "seed"}
+_FIXED = {"data", "classes", "image_size", "pairs", "test_pairs", "rounds", "seed"}
 SEARCHED = ("loss_weights", *(f.name for f in fields(Recipe) if "help" in f.metadata))
 SEARCHED = tuple(name for name in SEARCHED if name not in _FIXED)
 _MANY = 10_000

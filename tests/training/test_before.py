@@ -12,7 +12,7 @@ import kpairs
 from kpairs.data import load_digits
 from kpairs.reports import RECIPES
 from kpairs.training.compile import load_round
-from kpairs.training.round import draw_round
+from kpairs.training.draw import draw_round
 from kpairs.training.run import Run
 
 BEFORE = Path(__file__).parent / "before"
