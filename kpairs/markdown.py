@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from kpairs.numbers import plus_minus, span, summary
+
 # Underscores within words are no emphasis.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)")
 
@@ -51,15 +53,17 @@ def environment(package: str) -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"code": code, "table": table, "number": _number, "signed": _signed}
+    made.filters["rows"] = lambda frame: frame.to_dict("records")
+    made.globals |= {"plus_minus": plus_minus, "span": span, "summary": summary}
     return made
 
 
 def _number(value, digits=2):
-    return f"{value:,.{digits}f}"
+    return "" if value != value else f"{value:,.{digits}f}"
 
 
 def _signed(value, digits=2):
-    return f"{value:+.{digits}f}"
+    return "" if value != value else f"{value:+.{digits}f}"
 
 
 def to_html(markdown: str, pictures: Mapping[str, str]) -> str:

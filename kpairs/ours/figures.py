@@ -1,7 +1,5 @@
 """Pictures of the page of our own architecture. Each function returns a matplotlib figure."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,12 +8,11 @@ from kpairs.ours.mistakes import to_image
 from kpairs.plots import OURS, PALETTE, tidy
 
 
-def difference_dots(names: Sequence[str], frame: pd.DataFrame, label: str) -> Figure:
+def difference_dots(frame: pd.DataFrame, label: str) -> Figure:
     """Differences with their intervals, from top to bottom.
 
     Args:
-        names: of the rows.
-        frame: with columns mean, low and high.
+        frame: with columns name, mean, low and high.
         label: of the horizontal axis.
     """
     figure = Figure(figsize=(7, 1 + 0.32 * len(frame)), layout="constrained")
@@ -23,7 +20,7 @@ def difference_dots(names: Sequence[str], frame: pd.DataFrame, label: str) -> Fi
     places = np.arange(len(frame))[::-1]
     ends = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
     axes.errorbar(frame["mean"], places, xerr=ends, fmt="o", ms=5, elinewidth=2, color=OURS)
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, frame["name"])
     axes.axvline(0, color="0.4", lw=0.8)
     axes.set_xlabel(label)
     tidy(axes)

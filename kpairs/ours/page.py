@@ -1,7 +1,6 @@
 """What the page of our own architecture shows: numbers for `page.md.j2`."""
 
-from collections.abc import Mapping
-
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from scipy import stats
@@ -9,7 +8,7 @@ from scipy import stats
 from kpairs.markdown import code, table
 from kpairs.models.diagram import layer_rows
 from kpairs.networks import build
-from kpairs.numbers import plus_minus, span, summary
+from kpairs.numbers import plus_minus, summary
 from kpairs.ours import figures
 from kpairs.ours.studies import ABLATION, FINAL, HEAD, REPORT, SCALING, SELECTION, STUDIES
 from kpairs.recipes import Ingredient
@@ -48,42 +47,31 @@ class OwnPage(Page):
             if s.recipe.arch == "posterior"
         ]
 
-    def layers(self) -> Markup:
-        """The table of the network's layers."""
-        rows = pd.DataFrame(layer_rows(build("posterior")))
-        shapes = [" x ".join(map(str, shape)) for shape in rows["shape"]]
-        columns = {"layer": rows["type"], "": rows["details"], "output": shapes}
-        return table(pd.DataFrame({**columns, "parameters": rows["parameters"].map("{:,}".format)}))
+    def layers(self) -> list[dict]:
+        """The network's layers, as `kpairs.models.diagram.layer_rows` has them."""
+        return layer_rows(build("posterior"))
 
-    def result(self) -> Markup:
-        """The table of the final rounds."""
+    def result(self) -> list[dict]:
+        """The final rounds of each architecture."""
         lines = []
         for name, rows in self._groups(FINAL.name):
-            errors = rows["test_error_pct"]
-            low, high = (
-                stats.ttest_1samp(errors, 0).confidence_interval()
-                if len(errors) > 1
-                else ((float("nan"),) * 2)
-            )
+            errors, target = rows.sort_values("round")["test_error_pct"], TARGETS[name]
+            low, high = np.nan, np.nan
+            if len(errors) > 1:
+                low, high = stats.ttest_1samp(errors, 0).confidence_interval()
             lines.append(
                 {
-                    "architecture": code(name),
-                    "parameters": f"{parameters(RECIPES[name]):,}",
-                    "test error (%)": summary(errors),
-                    "95 % of the mean": f"{low:.2f} to {high:.2f}",
-                    "digit error (%)": summary(rows["test_digit_error_pct"]),
-                    "target": f"{TARGETS[name]}: {_verdict(errors.mean(), high, TARGETS[name])}",
-                    "seconds a round": f"{rows['seconds'].median():.0f}",
+                    "name": name,
+                    "parameters": parameters(RECIPES[name]),
+                    "errors": list(errors),
+                    "low": low,
+                    "high": high,
+                    "digit_errors": list(rows["test_digit_error_pct"]),
+                    "target": f"{target}: {_verdict(errors.mean(), high, target)}",
+                    "seconds": rows["seconds"].median(),
                 }
             )
-        return table(pd.DataFrame(lines))
-
-    def rounds(self) -> Mapping[str, list[str]]:
-        """The error of each final round, by architecture."""
-        return {
-            name: [f"{error:g}" for error in rows.sort_values("round")["test_error_pct"]]
-            for name, rows in self._groups(FINAL.name)
-        }
+        return lines
 
     def sizes(self) -> Markup:
         """The figure of errors against parameters, the reports' networks and ours."""
@@ -93,23 +81,20 @@ class OwnPage(Page):
         figure = against_parameters(points)
         return self.picture("parameters", figure, "test error against parameters")
 
-    def selection(self) -> Markup:
-        """The table of what was tried in cross-validation."""
+    def selection(self) -> list[dict]:
+        """What was tried in cross-validation: errors and last losses of each."""
+        recipes = {setting.name: setting.recipe for setting in SELECTION.settings}
         last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
-        lines = []
-        for name, rows in self._groups(SELECTION.name):
-            setting = next(s for s in SELECTION.settings if s.name == name)
-            line = {
-                "tried": setting.setting,
-                "parameters": f"{parameters(setting.recipe):,}",
-                "validation error (%)": summary(rows["test_error_pct"]),
-                "digit error (%)": summary(rows["test_digit_error_pct"]),
+        return [
+            {
+                "setting": rows["setting"].iloc[0],
+                "parameters": parameters(recipes[name]),
+                "errors": list(rows["test_error_pct"]),
+                "digit_errors": list(rows["test_digit_error_pct"]),
+                "losses": last[name_of(last) == name].to_dict("list"),
             }
-            for loss in ("comparison", "digit"):
-                values = last.loc[name_of(last) == name, f"test_{loss}_loss"] if len(last) else ()
-                line[f"{loss} loss"] = summary(values, 3) if len(values) else ""
-            lines.append(line)
-        return table(pd.DataFrame(lines))
+            for name, rows in self._groups(SELECTION.name)
+        ]
 
     def first_choice(self) -> list[str]:
         """Of the first six tries, that with the least comparison and that with the least digit
@@ -121,41 +106,32 @@ class OwnPage(Page):
         first = last[(last["round"] == 1) & last["setting"].isin(tried)].set_index("setting")
         return [first[f"test_{loss}_loss"].idxmin() for loss in ("comparison", "digit")]
 
-    def ablation(self) -> Markup:
-        """The figure and the table of what each part brings."""
-        whole = self.results.rows(FINAL.name)
+    def ablation(self) -> pd.DataFrame:
+        """What each part brings, by what was changed: see `_paired`."""
         plain = _last_epochs(self.results.rows(FINAL.name, "curves"))
         plain = plain[plain["arch"] == "posterior"].assign(setting="weights not averaged")
         names = ["weights not averaged", *(s.setting for s in ABLATION.settings)]
-        frame = _paired(
-            [whole, plain, self.results.rows(ABLATION.name)],
+        return _paired(
+            [self.results.rows(FINAL.name), plain, self.results.rows(ABLATION.name)],
             {name: ("posterior", f"posterior {name}") for name in names},
         )
-        if not len(frame):
-            return Markup()
-        label = "test error minus that of the whole recipe, points (95 % interval)"
-        figure = figures.difference_dots(frame.index, frame, label)
-        columns = {"changed": frame.index, "test error (%)": frame["with"], **_difference(frame)}
-        picture = self.picture("ablation", figure, "what each part brings")
-        return picture + "\n" + table(pd.DataFrame(columns))
 
-    def heads(self) -> Markup:
-        """The table of the exact head on the reports' networks."""
+    def ablation_dots(self) -> Markup:
+        """The figure of what each part brings."""
+        label = "test error minus that of the whole recipe, points (95 % interval)"
+        figure = figures.difference_dots(self.ablation(), label)
+        return self.picture("ablation", figure, "what each part brings")
+
+    def heads(self) -> pd.DataFrame:
+        """The exact head on the reports' networks, by architecture: see `_paired`."""
         studies = [HEAD.name, *(study for study, _ in _OWN_HEADS.values())]
         frame = _paired(
             [self.results.rows(name) for name in studies],
             {arch: (own, f"{arch} exact head") for arch, (_, own) in _OWN_HEADS.items()},
         )
-        exact = {s.recipe.arch: s.recipe for s in HEAD.settings}
-        columns = {
-            "architecture": frame.index.map(code),
-            "parameters": [f"{parameters(RECIPES[arch]):,}" for arch in frame.index],
-            "with the exact head": [f"{parameters(exact[arch]):,}" for arch in frame.index],
-            "own head: test error (%)": frame["without"],
-            "exact head": frame["with"],
-            **_difference(frame),
-        }
-        return table(pd.DataFrame(columns))
+        exact = {s.recipe.arch: parameters(s.recipe) for s in HEAD.settings}
+        own = {arch: parameters(RECIPES[arch]) for arch in exact}
+        return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
 
     def scaling(self) -> Markup:
         """The figure and the table of errors over the number of training pairs."""
@@ -165,13 +141,13 @@ class OwnPage(Page):
             return Markup()
         groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
         frame = groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
-        cells = [plus_minus(*n, 2) for n in frame[["mean", "std", "count"]].itertuples(index=False)]
-        wide = frame.assign(cell=cells).pivot(index="arch", columns="pairs", values="cell")
-        wide.columns = [f"{count:,}" for count in wide.columns]
-        wide.insert(0, "architecture", wide.index.map(code))
         figure = figures.scaling_lines(frame.sort_values("pairs"))
         picture = self.picture("scaling", figure, "test error over the number of training pairs")
-        return picture + "\n" + table(wide.fillna("not run"))
+        frame["text"] = [plus_minus(*n, 2) for n in frame[["mean", "std", "count"]].to_numpy()]
+        wide = frame.pivot(index="arch", columns="pairs", values="text").fillna("not run")
+        wide.columns = [f"{count:,}" for count in wide.columns]
+        wide.insert(0, "architecture", wide.index.map(code))
+        return picture + "\n" + table(wide)
 
     def wrong(self) -> pd.DataFrame:
         """The wrongly ordered test pairs of the final rounds, the surest first."""
@@ -206,18 +182,18 @@ def _last_epochs(curves):
 
 
 def _paired(parts, pairs):
-    """Differences on the same rounds, by name; pairs: name to settings without and with."""
+    """Differences on the same rounds.
+
+    Args:
+        parts: rows of all settings.
+        pairs: a name to its settings without and with.
+
+    Returns:
+        A `DataFrame` of name, without and with (errors as text), mean, low and high.
+    """
     ingredients = [Ingredient(name, [pair]) for name, pair in pairs.items()]
     paired = differences({REPORT: pd.concat(parts)}, {REPORT: ingredients})
-    frame = of_networks(paired, ["ingredient"]).set_index("ingredient")
     groups = paired.groupby("ingredient")
-    for side in ("without", "with"):
-        frame[side] = groups[f"error_{side}"].agg(summary)
-    return frame
-
-
-def _difference(frame):
-    return {
-        "difference": frame["mean"].map("{:+.2f}".format),
-        "95 % interval": [span(*ends) for ends in zip(frame["low"], frame["high"], strict=True)],
-    }
+    texts = {side: groups[f"error_{side}"].agg(summary) for side in ("without", "with")}
+    frame = of_networks(paired, ["ingredient"]).rename(columns={"ingredient": "name"})
+    return frame.assign(**{side: frame["name"].map(text) for side, text in texts.items()})

@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 
 from kpairs.files import write_text
 from kpairs.markdown import code, environment, escape, table, to_html
-from kpairs.numbers import plus_minus, span
+from kpairs.numbers import plus_minus
 from kpairs.reports import FOLDERS, REPORTS
 from kpairs.studies import compare, figures
 from kpairs.studies.catalogue import STUDIES
-from kpairs.studies.effects import Finding
 from kpairs.studies.results import Results, page_module, report_name, write_results
 from kpairs.studies.rows import name_of
 
@@ -140,23 +139,11 @@ class ReportPage(Page):
         """The table of a study's reported numbers beside ours."""
         return compared_table(self.results.compared[study])
 
-    def own(self, study: str) -> Markup:
-        """The table of our errors in a study of which nothing is reported."""
-        rows = self.results.rows(study)
-        groups = rows.groupby(["arch", "setting"], sort=False)
+    def own(self, study: str) -> pd.DataFrame:
+        """Our errors in a study: mean, std, median, count and collapsed of each setting."""
+        groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
         frame = groups["test_error_pct"].agg(["mean", "std", "median", "count"])
-        frame["collapsed"] = groups["collapsed"].sum()
-        frame = frame.reset_index()
-        columns = {
-            "architecture": frame["arch"].map(code),
-            "setting": frame["setting"],
-            "test error (%)": [
-                plus_minus(r.mean, r.std, r.count, 2)
-                for r in frame.itertuples(index=False, name="Row")
-            ],
-            "collapsed": _collapsed(frame["collapsed"], frame["median"], [2] * len(frame)),
-        }
-        return table(pd.DataFrame(columns))
+        return frame.assign(collapsed=groups["collapsed"].sum()).reset_index()
 
     def dots(self, study: str) -> Markup:
         """A figure per metric of a study: reported and our means side by side."""
@@ -198,23 +185,9 @@ class ReportPage(Page):
         frame = self.results.conclusions
         return frame[frame["report"] == self.key]
 
-    def rest(self) -> Markup:
-        """The table of the reported numbers that no rounds are compared with."""
-        frame = self.numbers
-        frame = frame[frame["margin"].isna()]
-        return table(
-            pd.DataFrame(
-                {
-                    "place": frame["table"],
-                    "what": frame["arch"].where(frame["arch"] != "", frame["model"]),
-                    "number": (frame["metric"] + " " + frame["setting"]).str.strip(),
-                    "reported": [f"{x:,.10g}" for x in frame["mean"]],
-                    "kpairs": ["" if pd.isna(x) else f"{x:,.10g}" for x in frame["ours"]],
-                    "verdict": frame["verdict"],
-                    "note": frame["note"],
-                }
-            )
-        )
+    def rest(self) -> pd.DataFrame:
+        """The reported numbers that no rounds are compared with."""
+        return self.numbers[self.numbers["margin"].isna()]
 
 
 class AcrossPage(Page):
@@ -228,51 +201,6 @@ class AcrossPage(Page):
         """The figure of all ingredients."""
         found = self.results.findings
         return self.picture("effects", figures.effects(found), "effect of each ingredient")
-
-    def networks(self, found: Finding) -> Markup:
-        """The table of an ingredient's effect on each network."""
-        frame = found.networks
-        return table(
-            pd.DataFrame(
-                {
-                    "report": frame["report"].map(report_name),
-                    "network": frame["network"].map(code),
-                    "difference": frame["mean"].map("{:+.2f}".format),
-                    "95 %": [span(*e) for e in zip(frame["low"], frame["high"], strict=True)],
-                    "median": frame["median"].map("{:+.2f}".format),
-                    "rounds": frame["rounds"],
-                    "without collapsed": frame["sound"].map("{:+.2f}".format, na_action="ignore"),
-                }
-            )
-        )
-
-    def differing(self) -> Markup:
-        """The table of the numbers that differ, each with what explains it."""
-        frame = self.results.numbers
-        frame = frame[(frame["verdict"] == compare.DIFFERS) & frame["margin"].notna()]
-        columns = {
-            "report": frame["report"].map(report_name),
-            "place": frame["table"],
-            "architecture": frame["arch"].map(code),
-            "setting": frame["setting"],
-            "metric": frame["metric"],
-            "reported": frame["mean"].map("{:g}".format),
-            "kpairs": frame["ours"].map("{:.4g}".format),
-            "adjusted p": frame["fdr_p_value"].map("{:.1g}".format),
-            "explanation": frame["explanation"],
-        }
-        return table(pd.DataFrame(columns))
-
-    def points(self) -> Markup:
-        """The table of errors against parameters."""
-        frame = self.results.points
-        columns = {
-            "report": frame["group"],
-            "architecture": frame["arch"].map(code),
-            "parameters": frame["parameters"].map("{:,}".format),
-            "test error (%)": [plus_minus(r.error, r.std, r.rounds, 2) for r in frame.itertuples()],
-        }
-        return table(pd.DataFrame(columns))
 
     def parameters(self) -> Markup:
         """The figure of errors against parameters."""

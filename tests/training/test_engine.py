@@ -238,7 +238,9 @@ def test_what_cannot_be_lowered_says_why_and_still_trains(layer, changes, reason
 
 
 @pytest.mark.parametrize("name", [*private.DEFINED, *private.ATTRIBUTES])
-def test_a_renamed_private_name_means_slower_steps(name, tiny, pairs, monkeypatch, tmp_path):
+def test_a_renamed_private_name_means_slower_steps(
+    name, tiny, pairs, monkeypatch, tmp_path, caplog
+):
     """Keras and torch promise none of these names; the next release may have others."""
     for module in ("step", "kernels", "graph"):  # imported anew, as in a process of that release
         monkeypatch.delitem(sys.modules, f"kpairs.training.engine.{module}", raising=False)
@@ -253,11 +255,10 @@ def test_a_renamed_private_name_means_slower_steps(name, tiny, pairs, monkeypatc
         else:
             gone += "_of_old"
             monkeypatch.setitem(private.DEFINED, name, gone)
-    said, job = [], Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10)
-    assert train_round(job, say=said.append)["engine"] == "keras"
-    (text,) = said
-    assert "fc_1 trains by Keras' own, slower steps" in text
-    assert gone in text
+    row = train_round(Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10))
+    assert row["engine"] == "keras"
+    assert "fc_1 trains by Keras' own, slower steps" in caplog.text
+    assert gone in caplog.text
 
 
 def test_trainings_in_threads_are_those_alone(pairs):

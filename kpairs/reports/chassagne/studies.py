@@ -79,3 +79,11 @@ ELSEWHERE = {
     "train_seconds": "not comparable: another machine",
     ("text", "test_error_pct"): "a remark on the table",
 }
+# Why a number differs, by table, architecture, setting and metric.
+EXPLAINED = {
+    ("framework figure tanh", "", f"eta={rate}", "test_error_pct"): (
+        "the report's runs share one draw of points, ours draw points anew: see the page of the "
+        "mini framework"
+    )
+    for rate in ("0.01", "0.05", "0.1", "0.5")
+}

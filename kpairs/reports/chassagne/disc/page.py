@@ -9,8 +9,6 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import stats
 
-from kpairs.markdown import table
-from kpairs.numbers import summary
 from kpairs.reports.chassagne.disc import figures
 from kpairs.reports.chassagne.disc.trainings import (
     CURVES,
@@ -147,72 +145,35 @@ class MiniPage(Page):
         kept = stated[["mean", "std"]]
         return kept.assign(rate=_rates(stated), least=least, chance=chance)
 
-    def deviations(self) -> Markup:
-        """The table of these deviations."""
-        frame = self.by_luck()
-        columns = {
-            "learning rate": frame["rate"],
-            "binomial deviation": frame["least"].map("{:.2f}".format),
-            "reported deviation": frame["std"].map("{:.2f}".format),
-            "chance": frame["chance"].map("{:.2g}".format),
-        }
-        return table(pd.DataFrame(columns))
-
     def draws(self) -> pd.DataFrame:
-        """Means and deviations of networks that share a draw of points, by rate and draw."""
+        """Networks that share a draw of points: by rate and draw, mean, std and count."""
         rows = rows_of(self.results.folder, DRAWS)
         if not len(rows):
-            return pd.DataFrame(columns=["learning_rate", "points", "mean", "std", "count"])
+            return rows
         groups = rows.groupby(["learning_rate", "points"])["test_error_pct"]
         return groups.agg(["mean", "std", "count"]).reset_index()
 
-    def shared_points(self) -> Markup:
-        """The table of what the draw of points does, beside the reported numbers."""
-        reached = self.draws().groupby("learning_rate")[["mean", "std"]].agg(["min", "max"])
-        stated = self.by_luck().set_index("rate")
-        rates = [rate for rate in stated.index if rate in reached.index]
-        columns = {"learning rate": rates}
-        for what, name in (("mean", "means of the draws"), ("std", "deviations within a draw")):
-            ends = reached.loc[rates, what].itertuples(index=False)
-            columns[name] = [f"{low:.2f} to {high:.2f}" for low, high in ends]
-            columns["reported " + name.split()[0].rstrip("s")] = [
-                f"{value:.2f}" for value in stated.loc[rates, what]
-            ]
-        return table(pd.DataFrame(columns))
+    def dead(self) -> list[dict]:
+        """ReLU's errors at each rate by how many outputs are dead, and those of tanh."""
+        return [
+            {
+                "rate": rate,
+                "tanh": list(rows.loc[rows["activation"] == "tanh", "test_error_pct"]),
+                "relu": [
+                    list(rows.loc[dead & (rows["activation"] == "relu"), "test_error_pct"])
+                    for dead in (rows["dead_outputs"] == count for count in range(3))
+                ],
+            }
+            for rate, rows in self.rows.groupby("learning_rate")
+        ]
 
-    def dead(self) -> Markup:
-        """The table of ReLU's errors by how many outputs are dead, beside those of tanh."""
-        groups = self.rows.groupby(["activation", "learning_rate", "dead_outputs"])
-        errors = groups["test_error_pct"].agg(["mean", "count"])
-        lines = []
-        for rate in sorted(self.rows["learning_rate"].unique()):
-            tanh = self.rows[(self.rows["activation"] == "tanh")]
-            tanh = tanh.loc[tanh["learning_rate"] == rate, "test_error_pct"]
-            line = {"learning rate": rate}
-            for dead, name in enumerate(("none", "one", "both")):
-                known = ("relu", rate, dead) in errors.index
-                found = errors.loc[("relu", rate, dead)] if known else None
-                line[name] = f"{found['count']:.0f}: {found['mean']:.1f} %" if known else "0"
-            line["tanh, for comparison"] = f"{tanh.mean():.1f} %" if len(tanh) else ""
-            lines.append(line)
-        return table(pd.DataFrame(lines))
-
-    def mixtures(self) -> Markup:
-        """The table of means and deviations if some runs ended at 50 % and the others near 3 %."""
+    def mixtures(self) -> pd.DataFrame:
+        """Means and deviations if as many runs as fit ended at 50 % and the others near 3 %."""
         stated = self.compared[self.compared["table"] == "framework figure relu"]
         runs = stated["rounds"]
         failed = ((stated["mean"] - 3) / 47 * runs).round()
-        mean = 3 + 47 * failed / runs
         std = 47 * (failed * (runs - failed) / runs / (runs - 1)) ** 0.5
-        columns = {
-            "learning rate": _rates(stated),
-            "runs that failed": failed.astype(int),
-            "would give": [f"{m:.1f} ± {s:.1f}" for m, s in zip(mean, std, strict=True)],
-            "reported": [
-                f"{r.mean:.1f} ± {r.std:.1f}" for r in stated[["mean", "std"]].itertuples()
-            ],
-        }
-        return table(pd.DataFrame(columns))
+        return stated.assign(failed=failed, then_mean=3 + 47 * failed / runs, then_std=std)
 
     def digits(self) -> pd.DataFrame:
         """The trainings on digits, with the error of the same round by Keras."""
@@ -223,20 +184,6 @@ class MiniPage(Page):
         theirs = theirs[theirs["arch"] == "simple"][["round", "epochs", "test_error_pct"]]
         return rows.merge(theirs, how="left", on=["round", "epochs"], suffixes=("", "_keras"))
 
-    def digits_table(self) -> Markup:
-        """The table of the trainings on digits."""
-        rows = self.digits()
-        text = {
-            "training error (%)": rows["train_error_pct"],
-            "test error (%)": rows["test_error_pct"],
-            "Keras' test error (%)": rows["test_error_pct_keras"],
-        }
-        text = {
-            name: column.map("{:.2f}".format, na_action="ignore") for name, column in text.items()
-        }
-        seconds = rows["seconds"].map("{:.0f}".format)
-        return table(pd.DataFrame({**rows[["round", "epochs"]], **text, "seconds": seconds}))
-
     def digits_compared(self) -> Mapping[str, object]:
         """Both means, and the 95 % interval of their difference (Welch); empty of few rounds."""
         rows = self.digits()
@@ -244,10 +191,5 @@ class MiniPage(Page):
         if len(both) < 2:
             return {}
         ours, keras = both["test_error_pct"], both["test_error_pct_keras"]
-        interval = stats.ttest_ind(ours, keras, equal_var=False).confidence_interval()
-        return {
-            "ours": summary(ours),
-            "keras": summary(keras),
-            "low": interval.low,
-            "high": interval.high,
-        }
+        low, high = stats.ttest_ind(ours, keras, equal_var=False).confidence_interval()
+        return {"ours": list(ours), "keras": list(keras), "low": low, "high": high}
