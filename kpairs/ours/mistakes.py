@@ -5,11 +5,12 @@ import numpy as np
 from kpairs.data.images import SIDE
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
+from kpairs.recipes import Recipe
 from kpairs.training.batches import EVALUATION_BATCH
 from kpairs.training.compile import load_weights
 
 
-def are_kept(recipe):
+def are_kept(recipe: Recipe) -> bool:
     """Whether a study keeps the wrong pairs of this recipe's rounds: of our own alone."""
     return ARCHS[recipe.arch].report == "kpairs"
 
@@ -46,11 +47,11 @@ def wrong_pairs(job, rescaling):
     return sorted(rows, key=lambda row: -row["probability"])
 
 
-def to_text(image):
+def to_text(image: np.ndarray) -> str:
     """A (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
-def to_image(text):
+def to_image(text: str) -> np.ndarray:
     """The (14, 14) image of 0..1 of such a text."""
     return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(SIDE, SIDE) / 255
