@@ -187,24 +187,9 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
 
 def _train(train, settings, out, name, jobs):
     """Train what has no row yet, with a bar over all of it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from kpairs.cli.tables import console
+    from kpairs.cli.progress import follow
     from kpairs.reports.chassagne.disc.trainings import finished, train_missing
 
-    screen = console(stderr=True)
     done = len(finished(settings, out, name))
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("trainings", total=len(settings), completed=done)
-        try:
-            for _ in train_missing(train, settings, out, name, jobs):
-                done += 1
-                bar.advance(task)
-                if not screen.is_terminal:
-                    screen.print(f"{done}/{len(settings)}")
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                f"interrupted; {done} of {len(settings)} trainings are finished, saved in {out}; "
-                "the same command goes on"
-            ) from error
+    names = (f"round {r['round']}" for r in train_missing(train, settings, out, name, jobs))
+    follow(names, len(settings), out, done=done)

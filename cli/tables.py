@@ -9,7 +9,11 @@ from rich.table import Table
 from kpairs.numbers import plus_minus, span, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
-_METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
+_METRICS = {
+    "comparison_error_pct": "comparison",
+    "digit_error_pct": "digit",
+    "grade_error_pct": "grade",
+}
 
 
 def console(stderr=False):
@@ -53,6 +57,8 @@ def error_table(rows, summary, title, best_epoch=False):
         table.add_column(f"{_SPLITS[split]} {_METRICS[metric]}\nerror (%)", justify="right")
     for row in rows:
         values = [f"{row[s][m]:.2f}" for s, m in columns]
+        if row.get("collapsed"):
+            values.append("collapsed")  # in a column of its own
         table.add_row(str(row["round"]), *values)
     if len(rows) > 1:
         table.add_section()
@@ -189,7 +195,8 @@ def search_table(ranked, folds, count):
 
 def prediction_table(rows):
     """What `kpairs predict` says of many pairs."""
-    sides = [side for side in ("left", "right") if f"{side}_digit" in rows[0]]
+    word = "digit" if "left_digit" in rows[0] else "grade"
+    sides = [side for side in ("left", "right") if f"{side}_{word}" in rows[0]]
     table = Table()
     for side in ("left", "right"):
         table.add_column(side, overflow="fold")
@@ -203,8 +210,10 @@ def prediction_table(rows):
             inverted = " (inverted)" if row[f"{side}_inverted"] else ""
             cells.append(row[side] + inverted)
             if side in sides:
-                cells.append(f"{row[f'{side}_digit']} ({row[f'{side}_digit_probability']:.1%})")
+                name = f"{side}_{word}"
+                cells.append(f"{row[name]} ({row[f'{name}_probability']:.1%})")
         holds = row["probability"]
         relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
+        relation = "=" if row["same"] else relation
         table.add_row(*cells, f"left {relation} right", f"{sure:.1%}")
     return table

@@ -100,7 +100,7 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = parser.parse(markdown)
     heading = next((t.children for t in tokens if t.type == "inline"), [])
-    title = "".join(part.content for part in heading)
+    title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
     html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
     page = html.get_template("studies/page.html.j2")

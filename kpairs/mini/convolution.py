@@ -3,7 +3,6 @@
 import math
 
 import torch
-from torch import Generator, Tensor
 
 from kpairs.errors import InputError, UsageError
 from kpairs.mini.module import Module, Weighted
@@ -35,14 +34,14 @@ class Conv2d(Weighted):
         init: str = "normal",
         mean: float = 0.0,
         sigma: float = 1.0,
-        generator: Generator | None = None,
+        generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ):
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
         shape = outputs, inputs, kernel, kernel
         super().__init__(shape, inputs * kernel**2, init, mean, sigma, generator, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs, h, w) -> (n, outputs, h - k + 1, w - k + 1)."""
         self.expect(x, "n", self.inputs, "h", "w")
         k = self.kernel
@@ -58,7 +57,7 @@ class Conv2d(Weighted):
         y = self.rows @ self.w.flatten(1).T + self.b  # (n h' w', outputs)
         return y.view(n, high, wide, self.outputs).permute(0, 3, 1, 2)
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, outputs, h - k + 1, w - k + 1) -> (n, inputs, h, w)."""
         n, c, h, w = self.shape
         k = self.kernel
@@ -96,7 +95,7 @@ class MaxPool2d(Module):
             raise UsageError(f"MaxPool2d: expected a size of at least 1, received {size}")
         self.size = size
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) -> (n, c, h // p, w // p)."""
         self.expect(x, "n", "c", "h", "w")
         p = self.size
@@ -109,7 +108,7 @@ class MaxPool2d(Module):
         y, self.index = blocks.max(-1)
         return y
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, c, h // p, w // p) -> (n, c, h, w)."""
         # y is one of the block's numbers: its derivative by that one is 1, by the others 0. So g
         # goes to where the largest was found, the first of them where several are equal.
@@ -129,13 +128,13 @@ class MaxPool2d(Module):
 class Flatten(Module):
     """(n, ...) -> (n, the product of the others): from images to the rows that Linear takes."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, ...) -> (n, size)."""
         self.expect(x, "...")
         self.shape = x.shape
         return x.flatten(1)
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, size) -> (n, ...): the numbers are the same, so their gradients are."""
         self.expect(g, self.shape[0], math.prod(self.shape[1:]))
         return g.reshape(self.shape)

@@ -1,6 +1,6 @@
 """Dropout: what a layer may not rely on."""
 
-from torch import Generator, Tensor
+import torch
 
 from kpairs.errors import UsageError
 from kpairs.mini.module import Module
@@ -21,19 +21,19 @@ class Dropout(Module):
 
     only_in_training = True
 
-    def __init__(self, rate: float, generator: Generator | None = None):
+    def __init__(self, rate: float, generator: torch.Generator | None = None):
         if not 0 <= rate < 1:
             raise UsageError(f"Dropout: expected a rate of at least 0 and below 1, received {rate}")
         self.rate, self.generator = rate, generator
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         kept = x.new_empty(x.shape).bernoulli_(1 - self.rate, generator=self.generator)
         self.factor = kept / (1 - self.rate)
         return x * self.factor
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape: y = factor x, so dl/dx = factor g."""
         self.expect(g, *self.factor.shape)
         return g * self.factor

@@ -1,7 +1,6 @@
 """The fully connected layer."""
 
 import torch
-from torch import Generator, Tensor
 
 from kpairs.mini.module import Weighted
 
@@ -29,19 +28,19 @@ class Linear(Weighted):
         init: str = "normal",
         mean: float = 0.0,
         sigma: float = 1.0,
-        generator: Generator | None = None,
+        generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ):
         self.inputs, self.outputs = inputs, outputs
         super().__init__((outputs, inputs), inputs, init, mean, sigma, generator, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs) -> (n, outputs)."""
         self.expect(x, "n", self.inputs)
         self.x = x
         return x @ self.w.T + self.b
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, outputs) -> (n, inputs); dw and db are overwritten, not added to."""
         # Of one sample i, y_ij = sum_k x_ik w_jk + b_j. So
         #   dy_ij/db_j  = 1     and  dl/db_j  = sum_i g_ij       a bias acts on every sample

@@ -6,7 +6,6 @@ from functools import wraps
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kpairs.errors import InputError, UsageError
 
@@ -17,7 +16,7 @@ def without_autograd(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method that knows nothing of autograd, whatever comes in."""
 
     def plain(value: Any) -> Any:
-        return value.detach() if isinstance(value, Tensor) else value
+        return value.detach() if isinstance(value, torch.Tensor) else value
 
     @wraps(method)
     def alone(self: Any, *inputs: Any, **options: Any) -> Any:
@@ -55,10 +54,10 @@ class Module(ABC):
         """x -> y; a `Loss` and a `Sequential` take the target as well."""
 
     @abstractmethod
-    def backward(self, *inputs: Any) -> Tensor:
+    def backward(self, *inputs: Any) -> torch.Tensor:
         """dl/dy -> dl/dx, of the last `forward`; computes the parameters' gradients as well."""
 
-    def param(self) -> list[tuple[Tensor, Tensor]]:
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The parameters, each a pair of two tensors of one shape: its value and its gradient."""
         return []
 
@@ -73,7 +72,7 @@ class Module(ABC):
             TypeError: not a tensor.
             InputError: another shape.
         """
-        if not isinstance(x, Tensor):
+        if not isinstance(x, torch.Tensor):
             raise TypeError(f"{self!r}: expected a tensor, received {type(x).__name__}")
         fits = shape == ("...",) or (
             x.dim() == len(shape)
@@ -97,11 +96,11 @@ class Loss(Module):
     """A module that ends a network: a number that says how far its output is from the target."""
 
     @abstractmethod
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Output and target -> l, a tensor of shape ()."""
 
     @abstractmethod
-    def backward(self, output: Tensor, target: Tensor) -> Tensor:
+    def backward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """dl/doutput at that output and target; no `forward` needs to come before."""
 
 
@@ -158,7 +157,7 @@ class Weighted(Module):
         self.dw, self.db = torch.empty_like(self.w), torch.empty_like(self.b)
         self.gradient_reset()
 
-    def param(self) -> list[tuple[Tensor, Tensor]]:
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(self.w, self.dw), (self.b, self.db)]
 
     def gradient_step(self, eta: float) -> None:

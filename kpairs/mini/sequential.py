@@ -1,6 +1,6 @@
 """Layers in a row, and the chain rule back through them."""
 
-from torch import Tensor
+import torch
 
 from kpairs.mini.module import Loss, Module
 
@@ -31,7 +31,7 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: expected modules as layers, received {layer!r}")
         self.loss, self.layers = loss, layers
 
-    def forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and target -> the loss, (), and the output of the last layer.
 
         Each layer's output is the next one's input; the shapes are the layers' and the loss'.
@@ -40,7 +40,9 @@ class Sequential(Module):
             x = layer.forward(x)
         return self.loss.forward(x, target), x
 
-    def backward(self, output: Tensor, target: Tensor, eta: float | None = None) -> Tensor:
+    def backward(
+        self, output: torch.Tensor, target: torch.Tensor, eta: float | None = None
+    ) -> torch.Tensor:
         """Output and target of the last `forward` -> dl/dx of the network's input.
 
         Args:
@@ -59,14 +61,14 @@ class Sequential(Module):
                 layer.gradient_step(eta)
         return g
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Input -> output, without the layers that are for training only."""
         for layer in self.layers:
             if not layer.only_in_training:
                 x = layer.forward(x)
         return x
 
-    def param(self) -> list[tuple[Tensor, Tensor]]:
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [pair for layer in self.layers for pair in layer.param()]
 
     def gradient_reset(self) -> None:

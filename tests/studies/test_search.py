@@ -21,7 +21,7 @@ from kpairs.reports.resolve import load_recipe
 from kpairs.studies.rows import read_rows
 from kpairs.studies.run import fold_of, load_result
 from kpairs.studies.search import Between, Search, _behind, grid, rank, run_grid, run_tpe
-from kpairs.training.round import draw_round
+from kpairs.training.draw import draw_round
 
 
 @pytest.fixture

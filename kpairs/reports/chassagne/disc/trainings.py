@@ -1,19 +1,18 @@
 """The mini framework's trainings as rows: the disc at every learning rate, and digit pairs."""
 
-import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from kpairs.reports.chassagne.disc.digits import train_digits
 from kpairs.reports.chassagne.disc.disc import ACTIVATIONS, train_disc
 from kpairs.studies.rows import read_rows, write_rows
 from kpairs.training.device import compute, describe
 from kpairs.training.lock import locked
-from kpairs.training.round import work_for
+from kpairs.training.workers import run_tasks
 
 LEARNING_RATES = (0.01, 0.05, 0.1, 0.5)
 ROUNDS = 50
@@ -115,16 +114,14 @@ def train_missing(
         known = set(known.itertuples(index=False, name=None))
         missing = [setting for setting in settings if tuple(setting.values()) not in known]
         machine = _machine() if missing else {}
-        workers = Parallel(
-            n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
-        )
-        tasks = (delayed(_train_alone)(train, setting, os.getpid()) for setting in missing)
-        for row in workers(tasks):
-            row |= machine
-            rows = pd.concat([rows, pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
-            rows = rows.sort_values(keys)
-            write_rows(folder / f"{name}.csv", rows)
-            yield row
+        tasks = ((train, setting) for setting in missing)
+        with closing(run_tasks(_train_alone, tasks, processes=processes)) as trained:
+            for row in trained:
+                row |= machine
+                rows = pd.concat([rows, pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
+                rows = rows.sort_values(keys)
+                write_rows(folder / f"{name}.csv", rows)
+                yield row
 
 
 def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
@@ -143,8 +140,7 @@ def finished(settings: list[dict], folder: str | Path, name: str) -> pd.DataFram
     return rows.merge(wanted, on=list(wanted)) if len(rows) else rows
 
 
-def _train_alone(train, setting, parent):
-    work_for(parent)
+def _train_alone(train, setting):
     with compute("cpu"):  # one thread
         return {**setting, **train(setting)}
 
