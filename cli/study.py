@@ -38,7 +38,8 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     """
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
-    from kpairs.studies.rows import collect, compare
+    from kpairs.studies.compare import compare
+    from kpairs.studies.rows import collect, records
 
     screen = console()
     if list_:
@@ -50,7 +51,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}
     if as_json:
-        print_json(results)
+        print_json({name: records(rows) for name, rows in results.items()})
         return
     for s in studies:
         screen.print(study_table(s, compare(s, results[s.name]), results[s.name]))

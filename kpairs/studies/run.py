@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import Digits, PairSet, draw_pairs, load_digits
+from kpairs.data import Digits, PairSet, draw_pairs
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_json
 from kpairs.ours.mistakes import are_kept, wrong_pairs
 from kpairs.recipes import Trial
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits, settings_of
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import read_history
 from kpairs.training.workers import log, run_tasks
@@ -106,15 +107,14 @@ class _Draw:
 
     def __init__(self, folder: Path, data_root: str | Path | None) -> None:
         self.folder, self.data_root = folder, data_root
-        self.splits: dict[str, list[Digits]] = {}
+        self.splits: dict[tuple[Any, ...], list[Digits]] = {}
 
     def __call__(self, job: Trial) -> Round:
         recipe = job.recipe
-        if recipe.data not in self.splits:
-            self.splits[recipe.data] = [
-                load_digits(recipe.data, split, self.data_root) for split in ("train", "test")
-            ]
-        splits = self.splits[recipe.data]
+        of = recipe.data, settings_of(recipe), recipe.classes
+        if of not in self.splits:
+            self.splits[of] = load_splits(recipe, self.data_root)
+        splits = self.splits[of]
         everything = None
         if job.folds:  # of the first round's training pairs; no test pairs are drawn
             rng = seeds.generator(recipe.seed, 1, "pairs")

@@ -8,14 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from kpairs.data import PairSet, load_digits
+from kpairs.data import PairSet
 from kpairs.errors import InputError
 from kpairs.models.outputs import decisions
 from kpairs.networks import ARCHS
-from kpairs.training.batches import EVALUATION_BATCH
+from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import check_architecture, load_round
 from kpairs.training.device import compute
 from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits
 from kpairs.training.run import Run
 
 
@@ -47,13 +48,14 @@ def evaluate(
     check_architecture(recipe)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    splits = load_splits(recipe, data_root)
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     rows = []
     with compute(device, threads):
         for number in run.rounds:
             model = load_round(run, number, len(splits[0].classes))
             pairs = draw_round(recipe, number, *splits)
-            rows.append({"round": number, **measure(model, *pairs, ARCHS[recipe.arch].outputs)})
+            rows.append({"round": number, **measure(model, *pairs, outputs)})
     return rows
 
 
@@ -89,8 +91,8 @@ def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> di
         outputs: kind of each named output, as the registry gives it.
 
     Returns:
-        `comparison_error_pct`, and with digit outputs `digit_error_pct` over both images, in
-        percent.
+        `comparison_error_pct`, and with digit or grade outputs `digit_error_pct` or
+        `grade_error_pct` over both images, in percent.
     """
     return _error_rates(_decided(model, pairs, outputs), pairs)
 
@@ -99,16 +101,17 @@ def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
     """What a model decides, by output: `(n,)` class numbers."""
-    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
+    values = model.predict(Batches(pairs, (), evaluation_batch(pairs)), verbose=0)
     return {name: decisions(values[name], kind) for name, kind in outputs.items()}
 
 
 def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
     wrong = {name: decided[name] != target for name, target in pairs.targets(decided).items()}
     rates = {"comparison_error_pct": _percent(wrong["comparison"])}
-    if "left_digit" in wrong:
-        both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])
-        rates["digit_error_pct"] = _percent(both)
+    for word in ("digit", "grade"):
+        if f"left_{word}" in wrong:
+            both = np.concatenate([wrong[f"left_{word}"], wrong[f"right_{word}"]])
+            rates[f"{word}_error_pct"] = _percent(both)
     return rates
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import keras
 from kpairs.data import PairSet
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
-from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, renewal, shuffled
+from kpairs.training.batches import (
+    Batches,
+    Randomness,
+    evaluation_batch,
+    renewal,
+    shuffled,
+    transformation,
+)
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import build_round, rescaling_of, save_model
@@ -70,7 +78,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         InputError: a checkpoint that cannot be read.
     """
     recipe, number, folder = job.recipe, job.number, job.folder
-    outputs = ARCHS[recipe.arch].outputs
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs = augmented(recipe, number, job.train_pairs)
@@ -79,7 +87,9 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         model = build_round(recipe, number, job.classes, rescaling, steps)
         order = shuffled(recipe, number, len(train_pairs))
         renew = renewal(recipe, number, train_pairs)
-        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew)
+        transform = partial(transformation, recipe, number)
+        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
+        size = evaluation_batch(train_pairs)
         engine = _lower(model, batches) if job.engine == "auto" else "keras"
         averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
         checkpoint = Checkpoint(
@@ -88,14 +98,14 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         done = checkpoint.restore(model)
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
-            evaluated = Batches(train_pairs, outputs, EVALUATION_BATCH, device)
+            evaluated = Batches(train_pairs, outputs, size, device)
         history = HistoryFile(folder / "history.csv", done, evaluated)
         model.fit(
             batches,
             epochs=recipe.epochs,
             initial_epoch=done,
             shuffle=False,  # the batches are
-            validation_data=Batches(job.test_pairs, outputs, EVALUATION_BATCH, device),
+            validation_data=Batches(job.test_pairs, outputs, size, device),
             validation_freq=_evaluated(recipe),
             callbacks=[
                 Randomness(recipe.seed, number, batches),

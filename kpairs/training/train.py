@@ -1,8 +1,7 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from kpairs.data import Digits, load_digits
+from kpairs.data import Digits
 from kpairs.data.pairs import check_enough
-from kpairs.data.sources import canonical
 from kpairs.errors import UsageError, WorkerError
 from kpairs.networks import ARCHS
 from kpairs.plots import draw_curves
@@ -21,6 +19,7 @@ from kpairs.recipes import Recipe
 from kpairs.training.compile import built, check_architecture
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
 from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
@@ -38,6 +37,7 @@ def train(
     engine: str = "auto",
     jobs: int = 1,
     keep_checkpoints: bool = False,
+    given: Collection[str] | None = None,
     data_root: str | Path | None = None,
     progress: Console | None = None,
 ) -> Run:
@@ -58,6 +58,8 @@ def train(
             runs Keras' own.
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
+        given: names of the recipe's fields that are chosen, where others may be fitted to images
+            of one's own; default all are. See `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
         progress: where to show live progress; None for silence.
 
@@ -73,7 +75,7 @@ def train(
     if engine not in ENGINES:
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
     check_architecture(recipe)
-    recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
+    recipe = settled(recipe, given)
     recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:
@@ -138,7 +140,7 @@ def resume(
 
 def _load(recipe: Recipe, data_root: str | Path | None) -> list[Digits]:
     """Both splits, after a check that they hold enough images for a round."""
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    splits = load_splits(recipe, data_root)
     for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
         check_enough(digits, count)
     return splits
@@ -196,8 +198,10 @@ def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str
 def _one_by_one(
     recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
 ) -> Generator[dict[str, Any], None, None]:
+    outputs = ARCHS[recipe.arch].named(recipe.word)
+
     def train_one(job: Round) -> dict[str, Any]:
-        live = LiveProgress(job.number, recipe.rounds, ARCHS[recipe.arch].outputs, console)
+        live = LiveProgress(job.number, recipe.rounds, outputs, console)
         try:
             return train_round(job, [interruption, live])
         finally:
