@@ -38,7 +38,6 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     """
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
-    from kpairs.studies.rows import collect, compare
 
     screen = console()
     if list_:
@@ -46,6 +45,8 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
         return
     if name is None:
         raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
+    from kpairs.studies.rows import collect, compare
+
     studies = [s.quick() if quick else s for s in studies_of(name)]
     _run(studies, rounds, out, jobs, scheduler, data_dir, console(stderr=True))
     results = {s.name: collect(s, out, rounds) for s in studies}
