@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import keras
 
@@ -39,9 +39,19 @@ class Architecture:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keyword arguments that the function takes, with their defaults."""
+        """The keyword arguments of its own that the function takes, with their defaults."""
+        return {p.name: p.default for p in self._keywords() if p.name != "classes"}
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many values an argument takes that is annotated as so many: `tuple[int, int]`."""
+        tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
+        kinds = {p.name: get_args(p.annotation) for p in tuples}
+        return {name: len(each) for name, each in kinds.items() if Ellipsis not in each}
+
+    def _keywords(self) -> list[inspect.Parameter]:
         parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
@@ -96,8 +106,10 @@ def _check(new: Architecture) -> None:
             f"{new.name}: expected arguments of other names than build's "
             f"{', '.join(sorted(taken))}; received {', '.join(sorted(clash))}"
         )
-    if "classes" not in new.options:
+    if "classes" not in inspect.signature(new.function).parameters:
         raise UsageError(f"{new.name}: expected a keyword argument classes, received none")
+    if bare := [name for name, value in new.options.items() if value is inspect.Parameter.empty]:
+        raise UsageError(f"{new.name}: expected a default of {', '.join(bare)}, received none")
 
 
 def build(
@@ -160,7 +172,7 @@ def _build(
 ) -> keras.Model:
     name = architecture.name
     if excess := set(options) - set(architecture.options):
-        expected = ", ".join(architecture.options)
+        expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
     seen = (left, right)

@@ -9,6 +9,9 @@ from keras import layers
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.ours.recipes import DROPOUT, WIDTHS
+
+Widths = tuple[int, int, int, int, int]
 
 _OUTPUTS = outputs("logits", digits="logits")
 
@@ -51,8 +54,8 @@ def posterior(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (16, 16, 64, 64, 112),
-    dropout: float = 0.08,
+    widths: Widths = WIDTHS["posterior"],
+    dropout: float = DROPOUT["posterior"],
 ) -> Outputs:
     """A digit network of five convolutions and the exact comparison. 78,874 parameters."""
     return _posterior(pair, classes, widths, dropout)
@@ -63,8 +66,8 @@ def posterior_s(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (12, 12, 28, 28, 64),
-    dropout: float = 0.03,
+    widths: Widths = WIDTHS["posterior_s"],
+    dropout: float = DROPOUT["posterior_s"],
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
     return _posterior(pair, classes, widths, dropout)

@@ -1,8 +1,9 @@
 """The recipe: everything that a training needs, as data."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from typing import Any
 
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
@@ -27,17 +28,32 @@ NORMALIZATIONS = ("none", "standardize", "raw")
 _LARGEST = 1e30  # what float32 computes with; a larger number is a slip
 _MOST = 10**9
 _WIDEST = 65536
-ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
-# Fields that recipes written before did not have.
-_LATER = ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head")
-_LATER += ("validate_every",)
+# Arguments of architectures that had fields of their own once: in files of then and in what is
+# hashed they stand beside the fields.
+_ONCE_FIELDS = ("widths", "dropout", "activation")
 REPORTED_EPOCHS = ("last", "best")
 
 
-def _field(help_text, default=MISSING, minimum=None, maximum=None, choices=None):
-    """A recipe field with what the command line and the checks need to know of it."""
+def _field(
+    help_text: str,
+    default: Any = MISSING,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    later: bool = False,
+) -> Any:
+    """A recipe field with what the command line and the checks need to know of it.
+
+    Args:
+        help_text: what `kpairs train --help` says.
+        default: its value where none is given.
+        minimum: its least value.
+        maximum: its largest value.
+        choices: its values.
+        later: whether there were recipes before it: at its default it is no part of `identity`.
+    """
     metadata = {"help": help_text, "min": minimum, "max": maximum, "choices": choices}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "later": later})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +65,8 @@ class Recipe:
         source: where the recipe comes from (report and section).
         loss_weights: weight of each named output's loss; total = sum of weight * loss (+ L2).
         optimizer_options: every hyperparameter of the optimizer beside its learning rate.
-        widths, dropout, activation: the architecture's own arguments, None where it has none.
+        arch_options: the architecture's own arguments by name, such as `dropout`: numbers, names,
+            true or false, and tuples of them.
         l2: coupled L2 as torch's `weight_decay`: adds `l2 * w` to the gradient of every
             parameter, biases included, which is a penalty of `l2 / 2 * ||w||^2`.
         probabilities_as_logits: reports 000 and 002 end networks in a softmax and train them with
@@ -79,11 +96,13 @@ class Recipe:
         "drawn, or in each epoch anew: swapped (random sides), renewed (all images paired again)",
         "drawn",
         choices=PAIRINGS,
+        later=True,
     )
     distortion: str = _field(
         "random distortion of every image in each epoch: affine, or elastic (affine too)",
         "none",
         choices=DISTORTIONS,
+        later=True,
     )
     epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
     batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=_MOST)
@@ -94,6 +113,7 @@ class Recipe:
         "learning rate over the training: constant, or one_cycle up to it and down to 0",
         "constant",
         choices=SCHEDULES,
+        later=True,
     )
     optimizer_options: Mapping[str, float]
     averaging: float = _field(
@@ -101,22 +121,22 @@ class Recipe:
         0.0,
         minimum=0.0,
         maximum=0.999,
+        later=True,
     )
     label_smoothing: float = _field(
-        "share of each digit's target spread over all digits", 0.0, minimum=0.0, maximum=0.999
+        "share of each digit's target spread over all digits",
+        0.0,
+        minimum=0.0,
+        maximum=0.999,
+        later=True,
     )
     l2: float = _field("coupled L2 (torch's weight_decay) on every parameter", 0.0, minimum=0.0)
-    widths: tuple[int, ...] | None = _field(
-        "sizes of the architecture's layers: 32,32,64,256", None
-    )
-    dropout: float | None = _field(
-        "rate of the architecture's dropout layers", None, minimum=0.0, maximum=0.999
-    )
-    activation: str | None = _field("activation of the hidden layers", None, choices=ACTIVATIONS)
+    arch_options: Mapping[str, Any] = field(default_factory=dict)
     head: str = _field(
         "what compares: the architecture's own head, or posterior (exactly from the digits)",
         "own",
         choices=HEADS,
+        later=True,
     )
     normalization: str = _field(
         "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
@@ -139,11 +159,13 @@ class Recipe:
         1,
         minimum=1,
         maximum=_MOST,
+        later=True,
     )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arch_options", _tuples(self.arch_options))
         for f in fields(self):
             _check(f, getattr(self, f.name))
         for name in ("loss_weights", "optimizer_options"):  # variants share no dict
@@ -158,30 +180,50 @@ class Recipe:
             if not (value > 0 if name == "epsilon" else 0 <= value < 1):
                 wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
                 raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
+        for name, value in self.arch_options.items():
+            _check_argument(name, value)
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
 
     @property
-    def arch_options(self):
-        """The architecture's own arguments that this recipe sets, as `kpairs.build` takes them."""
-        names = ("widths", "dropout", "activation")
-        options = {n: value for n in names if (value := getattr(self, n)) is not None}
-        return options if self.head == "own" else {**options, "head": self.head}
+    def build_options(self) -> dict[str, Any]:
+        """What `kpairs.build` takes by name: the architecture's arguments, and another head."""
+        return (
+            dict(self.arch_options)
+            if self.head == "own"
+            else {
+                **self.arch_options,
+                "head": self.head,
+            }
+        )
 
-    def identity(self):
-        """The recipe as a dict without the fields that came later and are at their defaults.
+    def with_options(self, **options: Any) -> "Recipe":
+        """Return a variant with these arguments of the architecture, the others as they are."""
+        return replace(self, arch_options={**self.arch_options, **options})
+
+    def identity(self) -> dict[str, Any]:
+        """Return the recipe as a dict without the fields that came later and are at their defaults.
 
         What is known by a hash of it (a study's trainings) keeps its name when fields are added.
         """
-        later = {f.name: f.default for f in fields(self) if f.name in _LATER}
-        return {n: v for n, v in asdict(self).items() if n not in later or v != later[n]}
+        values = asdict(self)
+        for f in fields(self):
+            if f.metadata.get("later") and values[f.name] == f.default:
+                del values[f.name]
+        options = values.pop("arch_options")
+        values |= {name: options.pop(name, None) for name in _ONCE_FIELDS}
+        return {**values, "arch_options": options} if options else values
 
-    def to_json(self):
-        """The recipe as JSON text, which `from_json` reads back to an equal recipe."""
+    def to_json(self) -> str:
+        """Return the recipe as JSON text, which `from_json` reads back to an equal recipe."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text, name="recipe"):
+    def from_json(cls, text: str, name: object = "recipe") -> "Recipe":
         """Read a recipe from JSON text.
+
+        Args:
+            text: what `to_json` gave, of this version or an earlier one.
+            name: what messages call it.
 
         Raises:
             InputError: not JSON, not an object, unknown or missing fields.
@@ -193,53 +235,64 @@ class Recipe:
             raise InputError(f"{name}: expected a recipe in JSON, received: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"{name}: expected a JSON object, received {type(values).__name__}")
-        required = {f.name for f in fields(cls) if f.default is MISSING}
-        excess = set(values) - {f.name for f in fields(cls)}
-        if excess or not required <= set(values):
+        if "arch_options" not in values:
+            once = {n: values.pop(n) for n in _ONCE_FIELDS if n in values}
+            values["arch_options"] = {n: v for n, v in once.items() if v is not None}
+        known = {f.name for f in fields(cls)}
+        optional = {
+            f.name
+            for f in fields(cls)
+            if f.default is not MISSING or f.default_factory is not MISSING
+        }
+        excess, missing = set(values) - known, known - optional - set(values)
+        if excess or missing:
             raise InputError(
                 f"{name}: expected the fields of a recipe; "
-                f"missing {', '.join(sorted(required - set(values))) or 'none'}, "
+                f"missing {', '.join(sorted(missing)) or 'none'}, "
                 f"unknown {', '.join(sorted(excess)) or 'none'}"
             )
-        if isinstance(values.get("widths"), list):
-            values["widths"] = tuple(values["widths"])
         return cls(**values)
 
 
-def _is_number(value):
+def _tuples(value: Any) -> Any:
+    """A copy with tuples for lists, as JSON has them, so that equal recipes compare equal."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= _LARGEST  # NaN is not
+    return number and abs(value) <= _LARGEST  # type: ignore[arg-type]  # NaN is not
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_width(value):
-    return _is_whole(value) and 0 < value <= _WIDEST
+def _is_plain(value: object) -> bool:
+    """Whether a value is what JSON gives back as it is, but for tuples."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, str)) or _is_number(value)
 
 
 # What a field of each type holds, and how to tell.
-_KINDS = {
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     str: ("a name", lambda value: isinstance(value, str)),
     int: ("a whole number", _is_whole),
     int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
-    tuple[int, ...] | None: (
-        f"whole numbers from 1 to {_WIDEST} or none",
-        lambda v: v is None or (isinstance(v, tuple) and v and all(map(_is_width, v))),
-    ),
-    str | None: ("a name or none", lambda v: v is None or isinstance(v, str)),
     float: ("a finite number", _is_number),
-    float | None: ("a finite number or none", lambda v: v is None or _is_number(v)),
     Mapping[str, float]: (
         "a mapping of names to finite numbers",
         lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
     ),
+    Mapping[str, Any]: ("a mapping of names", lambda v: isinstance(v, Mapping)),
 }
 
 
-def _check(f, value):
+def _check(f: Field[Any], value: Any) -> None:
     wanted, is_kind = _KINDS[f.type]
     if not is_kind(value):
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
@@ -254,3 +307,21 @@ def _check(f, value):
         unbounded = high is None or (high == _MOST and value < low)
         wanted = f"at least {low:g}" if unbounded else f"{low:g} to {high:g}"
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
+
+
+def _check_argument(name: object, value: Any) -> None:
+    """Refuse an argument of an architecture that no architecture could take."""
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise UsageError(f"arch_options: expected arguments by name, received {name!r}")
+    wanted, fits = "a finite number, a name, true, false, none or a list of them", _is_plain(value)
+    if name == "dropout":
+        wanted, fits = "0 to 0.999", _is_number(value) and 0 <= value <= 0.999
+    elif name == "widths":
+        wanted = f"whole numbers from 1 to {_WIDEST}"
+        fits = isinstance(value, tuple) and bool(value) and all(map(_is_width, value))
+    if not fits:
+        raise UsageError(f"{name}: expected {wanted}, received {value!r}")
+
+
+def _is_width(value: Any) -> bool:
+    return _is_whole(value) and 0 < value <= _WIDEST

@@ -17,9 +17,8 @@ from kpairs.reports import RECIPES
 def test_every_hyperparameter_has_a_flag():
     text = kpairs("train", "--help")
     for field in fields(Recipe):
-        flag = {"augmentation": "--augment", "optimizer_options": "--optimizer-option"}.get(
-            field.name, "--" + field.name.replace("_", "-")
-        )
+        flag = "--" + field.name.replace("_", "-").replace("options", "option")
+        flag = {"--augmentation": "--augment"}.get(flag, flag)
         assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
 
 
@@ -33,7 +32,8 @@ def test_flags_reach_the_recipe(workplace):
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
     assert (recipe.batch_size, recipe.learning_rate, recipe.l2) == (7, 0.01, 0)
-    assert (recipe.dropout, recipe.shuffle, recipe.initialization) == (0.3, False, "keras")
+    assert (recipe.shuffle, recipe.initialization) == (False, "keras")
+    assert recipe.arch_options == {"dropout": 0.3}
     assert (recipe.seed, recipe.augmentation) == (5, "shifts_and_swap")
     assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
 
@@ -42,7 +42,7 @@ def test_widths_and_activation(workplace):
     arguments = ("train", "--arch", "auxnet2", "--widths", "8,8,16,12", *TINY, "--out", "run")
     kpairs(*arguments, "--normalization", "none", "--optimizer", "adadelta")
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.widths == (8, 8, 16, 12)
+    assert recipe.arch_options["widths"] == (8, 8, 16, 12)
     assert recipe.optimizer_options == {"rho": 0.9, "epsilon": 1e-6}
     kpairs("train", "--arch", "fc_1", "--activation", "sigmoid", *TINY)
 

@@ -12,6 +12,7 @@ from keras import layers
 from kpairs.errors import UsageError
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
+from kpairs.reports.chassagne.recipes import DROPOUT
 
 _BASIC = outputs("logits")
 _COMPLEX = outputs("logits", digits="probabilities")
@@ -64,7 +65,7 @@ def wsal(pair: Pair, *, classes: int = 10) -> Outputs:
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.+D.", outputs=_COMPLEX)
-def wsal_d(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+def wsal_d(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal` with dropout. 76,828 parameters."""
     return _complex(pair, classes, dropout=dropout)
 
@@ -76,7 +77,7 @@ def wsal_b(pair: Pair, *, classes: int = 10) -> Outputs:
 
 
 @arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.+D.", outputs=_COMPLEX)
-def wsal_bd(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+def wsal_bd(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal` with batch normalisation and dropout, the final model. 77,020 parameters."""
     return _complex(pair, classes, batchnorm=True, dropout=dropout)
 
@@ -88,7 +89,7 @@ def wsal_m1(pair: Pair, *, classes: int = 10) -> Outputs:
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_d_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+def wsal_d_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal_d` by method 1. 175,228 parameters."""
     return _complex(pair, classes, dropout=dropout, method=1)
 
@@ -100,7 +101,7 @@ def wsal_b_m1(pair: Pair, *, classes: int = 10) -> Outputs:
 
 
 @arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal_bd` by method 1. 175,820 parameters."""
     return _complex(pair, classes, batchnorm=True, dropout=dropout, method=1)
 

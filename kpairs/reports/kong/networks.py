@@ -12,6 +12,7 @@ from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import arch, outputs
+from kpairs.reports.kong.recipes import ACTIVATION, DROPOUT
 
 _COMPARISON = outputs("sigmoid")
 _WITH_DIGITS = outputs("sigmoid", digits="logits")
@@ -37,19 +38,19 @@ def _linear(pair, units, activation):
 
 
 @arch(report="kong", source="Table I, fc_1", outputs=_COMPARISON)
-def fc_1(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+def fc_1(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-196-98-1. 96,433 parameters."""
     return _linear(pair, (196, 98), activation)
 
 
 @arch(report="kong", source="Table I, fc_2", outputs=_COMPARISON)
-def fc_2(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+def fc_2(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-196-196-98-98-1. 144,747 parameters."""
     return _linear(pair, (196, 196, 98, 98), activation)
 
 
 @arch(report="kong", source="Table I, fc_3", outputs=_COMPARISON)
-def fc_3(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+def fc_3(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-784-784-1. 924,337 parameters."""
     return _linear(pair, (784, 784), activation)
 
@@ -138,7 +139,7 @@ def a_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
 
 
 @arch(report="kong", source="Table III, final_model", outputs=_WITH_DIGITS)
-def final_model(pair: Pair, *, classes: int = 10, dropout: float = 0.4) -> Outputs:
+def final_model(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`a_w_net` with dropout on the features that both heads read. 155,723 parameters."""
     return _shared_with_digits(pair, classes, dropout)
 
