@@ -1,12 +1,13 @@
 """Every study of the reports, and our own, found in their folders."""
 
-from importlib import import_module
-
 from kpairs.errors import unknown
-from kpairs.reports import FOLDERS
+from kpairs.recipes import Study
+from kpairs.reports import FOLDERS, part
 
-STUDIES = {
-    study.name: study for folder in FOLDERS for study in import_module(f"{folder}.studies").STUDIES
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for folder in FOLDERS
+    for study in getattr(part(folder, "studies"), "STUDIES", ())
 }
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import keras
@@ -16,14 +16,14 @@ from kpairs.data import augment_pairs, draw_pairs, load_digits
 from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError
 from kpairs.models.outputs import decisions
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, import_modules, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, renewal, shuffled
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import (
     build_round,
-    check_architecture,
+    check_run,
     load_round,
     rescaling_of,
     save_model,
@@ -60,6 +60,7 @@ class Round:
         device, threads, engine, keep_checkpoints: see `kpairs.train`.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
+        imports: modules of the user's own architectures, which another process imports first.
     """
 
     recipe: Recipe
@@ -73,6 +74,7 @@ class Round:
     engine: str = "auto"
     keep_checkpoints: bool = False
     normalized_by: PairSet | None = None
+    imports: tuple[str, ...] = field(default_factory=imported_modules)
 
 
 def train_round(job, callbacks=(), say=lambda text: None):
@@ -90,6 +92,7 @@ def train_round(job, callbacks=(), say=lambda text: None):
         KpairsError: the loss became NaN or infinite; another process trains this round.
         InputError: a checkpoint that cannot be read.
     """
+    import_modules(job.imports)
     recipe, number, folder = job.recipe, job.number, job.folder
     outputs = ARCHS[recipe.arch].outputs
     folder.mkdir(exist_ok=True)
@@ -265,7 +268,7 @@ def evaluate(run, *, device="auto", threads=1, data_root=None, test_pairs=None):
         InputError: no finished round, a model that cannot be read, or missing data.
     """
     recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
-    check_architecture(recipe)
+    check_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
     splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]

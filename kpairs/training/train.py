@@ -12,9 +12,9 @@ from rich.console import Console
 from kpairs.data import load_digits
 from kpairs.data.sources import canonical
 from kpairs.errors import KpairsError, UsageError
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
-from kpairs.training.compile import built, check_architecture
+from kpairs.training.compile import built, check_architecture, check_run
 from kpairs.training.device import compute, describe
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
@@ -74,6 +74,7 @@ def train(
             **describe(device_name, threads),
             "engine": engine,
             "keep_checkpoints": keep_checkpoints,
+            **({"import": origin} if (origin := import_of(recipe.arch)) else {}),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         run = Run.create(recipe, environment, out)
@@ -111,7 +112,7 @@ def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
                 f"{path}: expected the {environment['backend']} backend, on which this run was "
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
-        check_architecture(run.recipe)
+        check_run(run)
         splits = _load(run.recipe, data_root)
         if rounds is not None:
             run.extend(rounds)
