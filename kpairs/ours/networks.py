@@ -6,6 +6,7 @@ Nothing about the order of digits is learned: P(left <= right) follows from the 
 
 from keras import layers
 
+from kpairs.errors import UsageError
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
@@ -14,6 +15,7 @@ from kpairs.ours.recipes import DROPOUT, WIDTHS
 Widths = tuple[int, int, int, int, int]
 
 _OUTPUTS = outputs("logits", digits="logits")
+_HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and what a tower needs
 
 
 def _stage(filters, size=3, padding="valid", dropout=None):
@@ -32,19 +34,41 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _posterior(pair, classes, widths, dropout):
-    """Five convolutions (14 -> 12 -> 6 -> 4 -> 2 -> 1), one dense layer, the exact comparison."""
+def _tower(height, width, classes, widths, dropout):
+    """From an image to its scores: 14 -> 12 -> 6 -> 4 -> 2 -> 1 and one dense layer.
+
+    Larger images are first halved, by stages of the first two widths, until the longer side is
+    below 28, or the shorter could not be halved again; the last convolution takes in what the
+    others leave, of a square 1 to 5 pixels a side.
+    """
+    if min(height, width) < _LEAST:
+        raise UsageError(
+            f"posterior takes images of at least {_LEAST}x{_LEAST} pixels, "
+            f"received {width}x{height} (width x height)"
+        )
     first, second, third, fourth, last = widths
-    tower = [
+    tower = []
+    while max(height, width) >= _HALVED and min(height, width) >= 2 * _LEAST:
+        tower += _stage(first, padding="same")
+        tower += _stage(second, padding="same", dropout=dropout)
+        height, width = height // 2, width // 2
+    left_over = [((side - 2) // 2 - 2) // 2 for side in (height, width)]
+    return [
+        *tower,
         *_stage(first),
         *_stage(second, padding="same", dropout=dropout),
         *_stage(third),
         *_stage(fourth, padding="same", dropout=dropout),
-        *_stage(last, 2),
+        *_stage(last, left_over),
         layers.Flatten(),
         layers.Dropout(2 * dropout),
         layers.Dense(classes),
     ]
+
+
+def _posterior(pair, classes, widths, dropout):
+    height, width = pair.left.shape[1:3]
+    tower = _tower(height, width, classes, widths, dropout)
     digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
@@ -57,7 +81,7 @@ def posterior(
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
 ) -> Outputs:
-    """A digit network of five convolutions and the exact comparison. 78,874 parameters."""
+    """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
     return _posterior(pair, classes, widths, dropout)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
+from kpairs.data.settings import FITS, FLIPS, INKS, LARGEST_SIDE
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
@@ -86,7 +87,38 @@ class Recipe:
     arch: str
     source: str
     loss_weights: Mapping[str, float]
-    data: str = _field("mnist, fashionmnist, kmnist, qmnist, or a folder of images", "mnist")
+    data: str = _field(
+        "mnist, fashionmnist, kmnist, qmnist, a folder of images, or a CSV file of image,grade",
+        "mnist",
+    )
+    classes: tuple[str, ...] | None = _field(
+        "grades of one's own images, lowest first, where they are no numbers: mild,moderate,severe",
+        None,
+        later=True,
+    )
+    image_size: tuple[int, int] | None = _field(
+        "size of the network's images, 64 or 64x48 (width x height); default: from the images",
+        None,
+        minimum=1,
+        maximum=LARGEST_SIDE,
+        later=True,
+    )
+    channels: int | None = _field(
+        "1 for grey, 3 for RGB; default: from the images", None, minimum=1, maximum=3, later=True
+    )
+    fit: str | None = _field(
+        "what is done to images of another shape; default pad",
+        None,
+        choices=tuple(FITS),
+        later=True,
+    )
+    ink: str | None = _field(
+        "images are bright on dark, dark on bright, mixed as photographs are, or auto, by the look "
+        "of each; default: from the images",
+        None,
+        choices=tuple(INKS),
+        later=True,
+    )
     pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=_MOST)
     test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=_MOST)
     augmentation: str = _field(
@@ -102,6 +134,33 @@ class Recipe:
         "random distortion of every image in each epoch: affine, or elastic (affine too)",
         "none",
         choices=DISTORTIONS,
+        later=True,
+    )
+    flip: str = _field(
+        "mirror half of the images in each epoch: horizontal, or both (upside down too)",
+        "none",
+        choices=FLIPS,
+        later=True,
+    )
+    rotation: float = _field(
+        "turn each image by up to so many degrees in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=180.0,
+        later=True,
+    )
+    crop: float = _field(
+        "cut up to this share off each image's width and height in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        later=True,
+    )
+    brightness: float = _field(
+        "make each image brighter or darker by up to this share in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
         later=True,
     )
     epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
@@ -165,7 +224,8 @@ class Recipe:
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arch_options", _tuples(self.arch_options))
+        for name in ("arch_options", "classes", "image_size"):
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
         for f in fields(self):
             _check(f, getattr(self, f.name))
         for name in ("loss_weights", "optimizer_options"):  # variants share no dict
@@ -185,16 +245,21 @@ class Recipe:
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
 
     @property
+    def word(self) -> str:
+        """What outputs call a class: "grade" where the loss weights do, else "digit"."""
+        return "grade" if "left_grade" in self.loss_weights else "digit"
+
+    @property
     def build_options(self) -> dict[str, Any]:
-        """What `kpairs.build` takes by name: the architecture's arguments, and another head."""
-        return (
-            dict(self.arch_options)
-            if self.head == "own"
-            else {
-                **self.arch_options,
-                "head": self.head,
-            }
-        )
+        """What `kpairs.build` takes by name: the architecture's arguments, and what is unusual."""
+        options: dict[str, Any] = dict(self.arch_options)
+        if self.head != "own":
+            options["head"] = self.head
+        if self.image_size is not None:
+            options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
+        if self.word != "digit":
+            options["word"] = self.word
+        return options
 
     def with_options(self, **options: Any) -> "Recipe":
         """Return a variant with these arguments of the architecture, the others as they are."""
@@ -282,6 +347,15 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     str: ("a name", lambda value: isinstance(value, str)),
     int: ("a whole number", _is_whole),
+    str | None: ("a name or none", lambda value: value is None or isinstance(value, str)),
+    tuple[str, ...] | None: (
+        "names or none",
+        lambda v: v is None or (isinstance(v, tuple) and all(isinstance(n, str) for n in v)),
+    ),
+    tuple[int, int] | None: (
+        "a width and a height or none",
+        lambda v: v is None or (isinstance(v, tuple) and len(v) == 2 and all(map(_is_whole, v))),
+    ),
     int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
     float: ("a finite number", _is_number),
     Mapping[str, float]: (
@@ -303,8 +377,9 @@ def _check(f: Field[Any], value: Any) -> None:
     if choices and value not in choices:
         raise unknown(f.name, value, choices)
     low, high = rules.get("min"), rules.get("max")
-    if (low is not None and value < low) or (high is not None and value > high):
-        unbounded = high is None or (high == _MOST and value < low)
+    least, most = (min(value), max(value)) if isinstance(value, tuple) else (value, value)
+    if (low is not None and least < low) or (high is not None and most > high):
+        unbounded = high is None or (high == _MOST and least < low)
         wanted = f"at least {low:g}" if unbounded else f"{low:g} to {high:g}"
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
 

@@ -2,7 +2,7 @@
 
 from kpairs.errors import unknown
 from kpairs.recipes import Study
-from kpairs.reports import FOLDERS, part
+from kpairs.reports import FOLDERS, REPORTS, part
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -11,7 +11,7 @@ STUDIES: dict[str, Study] = {
 }
 
 
-def studies_of(name):
+def studies_of(name: str) -> list[Study]:
     """The studies that a name stands for: a study, a report's key (all of its), or "all".
 
     Raises:
@@ -22,3 +22,15 @@ def studies_of(name):
         reports = sorted({study.report for study in STUDIES.values()})
         raise unknown("study", name, ["all", *reports, *STUDIES])
     return found
+
+
+def declared(name: str) -> dict:
+    """What the reports' `studies.py` say under a name that they may leave out, by report.
+
+    Args:
+        name: INGREDIENTS (a tuple of `Ingredient`), ELSEWHERE (what becomes of numbers that no
+            study stands for, by metric or by table and metric), or EXPLAINED (why a number
+            differs, by table, architecture, setting and metric).
+    """
+    modules = {key: part(report.folder, "studies") for key, report in REPORTS.items()}
+    return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

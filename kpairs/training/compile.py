@@ -1,10 +1,14 @@
 """The model of one round: built, initialised, compiled, saved and loaded."""
 
+import math
+from pathlib import Path
+
 import keras
 import numpy as np
 
 from kpairs import seeds
-from kpairs.errors import InputError, KpairsError, UsageError, unknown
+from kpairs.data.stored import Stored
+from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
@@ -24,7 +28,8 @@ def check_architecture(recipe):
     if recipe.arch not in ARCHS:
         raise unknown("architecture", recipe.arch, ARCHS)
     architecture = ARCHS[recipe.arch]
-    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
+    outputs = tuple(architecture.named(recipe.word))
+    check_loss_weights(recipe.loss_weights, outputs, recipe.arch)
     check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
@@ -54,9 +59,8 @@ def built(arch, classes, options):
     except KpairsError:
         raise
     except (ValueError, RuntimeError, MemoryError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         given = ", ".join(f"{name} {value}" for name, value in options.items())
-        raise UsageError(f"{arch} cannot be built with {given}: {first}") from error
+        raise UsageError(f"{arch} cannot be built with {given}: {first_line(error)}") from error
 
 
 def rescaling_of(normalization, pairs):
@@ -73,11 +77,21 @@ def rescaling_of(normalization, pairs):
         return None
     if normalization == "raw":
         return 255.0, 0.0
-    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
-    deviation = float(pixels.std(ddof=1))
+    mean, deviation = _mean_and_deviation(pairs)
     if deviation == 0:
         raise InputError("the training images are all of one grey: they cannot be standardised")
-    return 1 / deviation, -float(pixels.mean()) / deviation
+    return 1 / deviation, -mean / deviation
+
+
+def _mean_and_deviation(pairs):
+    """Of all pixels of a pair set; of stored images by how often there is each of 256 levels."""
+    if isinstance(pairs.left, Stored):
+        counts = pairs.left.histogram() + pairs.right.histogram()
+        levels, number = np.arange(256) / 255, counts.sum()
+        mean = (counts @ levels) / number
+        return float(mean), math.sqrt(counts @ (levels - mean) ** 2 / (number - 1))
+    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
+    return float(pixels.mean()), float(pixels.std(ddof=1))
 
 
 def build_round(recipe, number, classes, rescaling, steps=1):
@@ -106,7 +120,7 @@ def compile_model(model, recipe, steps=1):
     if recipe.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].outputs
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
     rate = recipe.learning_rate
@@ -129,15 +143,14 @@ def compile_model(model, recipe, steps=1):
     model.optimizer.build(model.trainable_variables)
 
 
-def save_model(model, recipe, classes, rescaling, path):
+def save_model(model: keras.Model, path: Path) -> None:
     """Write a trained model as a .keras file, atomically.
 
     The file holds the network without its training configuration, so that
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
     `kpairs.models.heads` is imported.
     """
-    bare = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    bare.set_weights(model.get_weights())
+    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
     with atomic_path(path) as temporary:
         bare.save(temporary)
 
@@ -166,8 +179,7 @@ def load_weights(recipe, classes, rescaling, file):
     try:
         model.load_weights(file)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first}"
+            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first_line(error)}"
         ) from error
     return model

@@ -5,7 +5,8 @@ import pytest
 
 from kpairs import seeds
 from kpairs.data import PairSet, draw_pairs
-from kpairs.data.images import to_pixels
+from kpairs.data.pixels import to_pixels
+from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
 
 
@@ -13,16 +14,14 @@ def test_pairs_by_the_course_protocol(noise_digits, rng):
     pairs = draw_pairs(noise_digits, 200, rng)
     images = np.concatenate([pairs.left, pairs.right]).reshape(400, -1)
     assert len(np.unique(images, axis=0)) == 400  # all images, none of them twice
-    lookup = {to_pixels(i[None]).tobytes(): k for i, k in zip(*_arrays(noise_digits), strict=True)}
+    pixels = to_pixels(noise_digits.images, PixelSettings(ink="mixed"))
+    labels = noise_digits.labels
+    lookup = {image.tobytes(): k for image, k in zip(pixels, labels, strict=True)}
     for side in ("left", "right"):
         seen = [lookup[image.tobytes()] for image in getattr(pairs, side)]
         assert seen == getattr(pairs, f"{side}_digit").tolist()
     expected = [int(a <= b) for a, b in zip(pairs.left_digit, pairs.right_digit, strict=True)]
     assert pairs.comparison.tolist() == expected
-
-
-def _arrays(digits):
-    return digits.images, digits.labels
 
 
 def test_pairs_are_seeded(noise_digits):

@@ -4,14 +4,17 @@
 classifiers. Dropout comes before every linear layer, the first included. All outputs are logits.
 """
 
+from functools import partial
+
 from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
 from kpairs.reports.altunina.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int]
 
+_arch = partial(arch, report="altunina", input_shape=DIGIT_SHAPE)
 _COMPARISON = outputs("logits")
 _WITH_DIGITS = outputs("logits", digits="logits")
 
@@ -48,7 +51,7 @@ def _classifier(hidden, units, dropout):
     return [*stack, layers.Dropout(dropout), layers.Dense(units)]
 
 
-@arch(report="altunina", source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
+@_arch(source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
 def basicnet1(
     pair: Pair,
     *,
@@ -62,7 +65,7 @@ def basicnet1(
     return {"comparison": chain(stack, pair.stacked())}
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
 def auxnet1(
     pair: Pair,
     *,
@@ -78,7 +81,7 @@ def auxnet1(
     return {"comparison": comparison, **by_side(digits)}
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
 def auxnet2(
     pair: Pair,
     *,
@@ -92,7 +95,7 @@ def auxnet2(
     return _two_classifiers(features, [hidden], classes, dropout)
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
 def auxnet3(
     pair: Pair,
     *,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
-from kpairs.recipes import Setting, Study
+from kpairs.recipes import Ingredient, Setting, Study
 from kpairs.reports.altunina.recipes import RECIPES
 
 _WIDTHS = (16, 32, 64, 128, 256, 512)
@@ -105,3 +105,18 @@ STUDIES = (
         [],
     ),
 )
+
+INGREDIENTS = (
+    Ingredient(
+        "both together",
+        [("basicnet1 net_params 32-128-64-16", "auxnet2 net_params 32-32-64-256")],
+        "They help where the decision is made on a few separate inputs. (The best size of each "
+        "network.)",
+        "lowers",
+    ),
+)
+# What becomes of numbers that no study stands for, by their metric or by table and metric.
+ELSEWHERE = {
+    ("text", "mean_val_accuracy_pct"): "a remark on Figure 1",
+    ("text", "gap_pct"): "a remark on Figure 1",
+}
