@@ -6,26 +6,29 @@ read as Markdown or HTML; only what is `Markup` already passes. HTML in Markdown
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from kpairs.numbers import plus_minus, span, summary
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Underscores within words are no emphasis.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)")
 
 
-def escape(value) -> Markup:
+def escape(value: object) -> Markup:
     """Any value as one line of Markdown that shows it as it is."""
     if isinstance(value, Markup):
         return value
     return Markup(_SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split())))
 
 
-def code(value) -> Markup:
+def code(value: object) -> Markup:
     """A name as code; as escaped text where code could not hold it."""
     text = str(value)
     if not text or re.search(r"[`|\s]", text):
@@ -33,7 +36,7 @@ def code(value) -> Markup:
     return Markup(f"`{text}`")
 
 
-def table(rows: pd.DataFrame) -> Markup:
+def table(rows: "pd.DataFrame") -> Markup:
     """A table of the columns that are not empty; their names are its head."""
     cells = rows.astype(object).where(rows.notna(), "").map(escape)
     cells = cells.loc[:, (cells != "").any()]
@@ -58,11 +61,11 @@ def environment(package: str) -> Environment:
     return made
 
 
-def _number(value, digits=2):
+def _number(value: float, digits: int = 2) -> str:
     return "" if value != value else f"{value:,.{digits}f}"
 
 
-def _signed(value, digits=2):
+def _signed(value: float, digits: int = 2) -> str:
     return "" if value != value else f"{value:+.{digits}f}"
 
 
@@ -78,14 +81,14 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 
-    def image(self, tokens, index, options, env):
+    def image(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["src"]
         if address not in pictures:
             return self.image(tokens, index, options, env)
         svg = pictures[address]
         return f"<figure>{svg[svg.index('<svg') :]}</figure>"
 
-    def link(self, tokens, index, options, env):
+    def link(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["href"]
         if address.endswith(".md") and "://" not in address:
             tokens[index].attrSet("href", address.removesuffix(".md") + ".html")
@@ -97,7 +100,7 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = parser.parse(markdown)
     heading = next((t.children for t in tokens if t.type == "inline"), [])
-    title = "".join(part.content for part in heading)
+    title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
     html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
     page = html.get_template("studies/page.html.j2")

@@ -33,5 +33,5 @@ def span(low: float, high: float, digits: int = 2) -> str:
     return "" if _unknown(low) else f"{low:+.{digits}f} to {high:+.{digits}f}"
 
 
-def _unknown(value):
+def _unknown(value: float | None) -> bool:
     return value is None or math.isnan(value)

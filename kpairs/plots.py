@@ -1,10 +1,14 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
@@ -16,7 +20,7 @@ FORMATS = (".png", ".pdf", ".svg")
 _COLUMNS = 8
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure atomically, in the format of the path's suffix.
 
     Raises:
@@ -28,7 +32,7 @@ def save_figure(figure, path):
         figure.savefig(temporary, dpi=120, format=suffix[1:])
 
 
-def check_picture_name(path):
+def check_picture_name(path: str | Path) -> str:
     """The suffix of a picture's file name.
 
     Raises:
@@ -40,7 +44,9 @@ def check_picture_name(path):
     return suffix
 
 
-def draw_pair_sheet(pairs, classes, path, title, count=32):
+def draw_pair_sheet(
+    pairs: PairSet, classes: Sequence[str], path: str | Path, title: str, count: int = 32
+) -> None:
     """Draw the first pairs side by side with their classes and the target of `comparison`.
 
     Args:
@@ -70,7 +76,7 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
     save_figure(figure, path)
 
 
-def draw_curves(histories, path, title):
+def draw_curves(histories: Sequence[list[dict]], path: str | Path, title: str) -> None:
     """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std.
 
     Args:
@@ -112,7 +118,7 @@ def draw_curves(histories, path, title):
     save_figure(figure, path)
 
 
-def draw_inference(result, path):
+def draw_inference(result: dict, path: str | Path) -> None:
     """Draw latency and throughput over the batch size, one row of axes per model and threads.
 
     Args:
@@ -151,12 +157,12 @@ def draw_inference(result, path):
     save_figure(figure, path)
 
 
-def colour(number):
+def colour(number: int) -> str:
     """The colour of a picture's curve, counted from 0."""
     return PALETTE[number % len(PALETTE)]
 
 
-def tidy(axes):
+def tidy(axes: Axes) -> None:
     """Draw no lines above and to the right of the axes."""
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -166,7 +172,9 @@ def _stack(histories, column):
     return np.array([[row[column] for row in history] for history in histories])
 
 
-def band(axes, x, mean, spread, label, colour, style="-"):
+def band(
+    axes: Axes, x: Any, mean: Any, spread: Any, label: str, colour: str, style: str = "-"
+) -> None:
     """Draw a curve, and what lies within its spread in a lighter colour.
 
     Args:

@@ -14,10 +14,13 @@ Where a report gives one number without a deviation, its rounds (one, where none
 taken to deviate as ours do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from kpairs.recipes import Study
@@ -50,11 +53,11 @@ class Metric:
     unit: float = 1.0
     digits: int = 2
 
-    def of(self, error):
+    def of(self, error: Any) -> Any:
         """The metric of an error in percent; and the other way round, but for the unit."""
         return self.unit * (100 - error if self.accuracy else error)
 
-    def error(self, value):
+    def error(self, value: Any) -> Any:
         """The error in percent that a value of the metric means."""
         return 100 - value / self.unit if self.accuracy else value / self.unit
 
@@ -73,7 +76,7 @@ METRICS = {
 }
 
 
-def margin_of(error):
+def margin_of(error: ArrayLike) -> np.ndarray:
     """By how many points a number may be off and is still called the same.
 
     Args:
@@ -82,7 +85,16 @@ def margin_of(error):
     return np.clip(np.asarray(error) / 10, 1, 2)
 
 
-def judge(mean, std, count, their_mean, their_std, their_count, margin, limit=np.inf):
+def judge(
+    mean: ArrayLike,
+    std: ArrayLike,
+    count: ArrayLike,
+    their_mean: ArrayLike,
+    their_std: ArrayLike,
+    their_count: ArrayLike,
+    margin: ArrayLike,
+    limit: ArrayLike = np.inf,
+) -> pd.DataFrame:
     """Apply the rule to many comparisons at once.
 
     Args:
@@ -139,7 +151,7 @@ def _half(error, freedom):
         return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-def adjusted(p_values):
+def adjusted(p_values: ArrayLike) -> np.ndarray:
     """Adjust p-values for the false discovery rate (Benjamini and Hochberg); NaN stays NaN."""
     p_values = np.asarray(p_values, float)
     known = ~np.isnan(p_values)
@@ -149,7 +161,7 @@ def adjusted(p_values):
     return result
 
 
-def numbers_of(report):
+def numbers_of(report: str) -> pd.DataFrame:
     """Every number of a report: a `DataFrame` of the `Reported`, their place in `number`."""
     frame = pd.DataFrame(reported(report)).astype({"std": float, "rounds": float})
     return frame.assign(number=np.arange(len(frame)))
@@ -176,7 +188,7 @@ def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
 _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]
 
 
-def measured(study, rows):
+def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows as values of the study's metrics.
 
     Returns:
@@ -201,7 +213,11 @@ def measured(study, rows):
     return pd.concat(parts) if parts else kept.assign(metric="", value=np.nan)[:0]
 
 
-def beside(numbers, values, keys=("arch", "setting", "metric")):
+def beside(
+    numbers: pd.DataFrame,
+    values: pd.DataFrame,
+    keys: Sequence[str] = ("arch", "setting", "metric"),
+) -> pd.DataFrame:
     """Reported numbers beside the mean of our values, by the rule.
 
     Args:

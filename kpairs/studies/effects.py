@@ -6,12 +6,14 @@ A network that a report trains with and without an ingredient in several setting
 of the auxiliary losses, say) counts once: its differences are averaged within the round.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from kpairs.recipes import Ingredient
 from kpairs.reports.reported import reported
 from kpairs.studies.compare import CONFIDENCE, METRICS
 from kpairs.studies.rows import name_of
@@ -86,7 +88,9 @@ def mean_of(networks: pd.DataFrame) -> Effect:
     return Effect(len(y), mean, mean - half, mean + half, np.nan, np.nan, y.min(), y.max())
 
 
-def differences(rows, ingredients) -> pd.DataFrame:
+def differences(
+    rows: Mapping[str, pd.DataFrame], ingredients: Mapping[str, Sequence[Ingredient]]
+) -> pd.DataFrame:
     """Pair trainings with an ingredient and without, round by round.
 
     Args:
@@ -120,7 +124,7 @@ def differences(rows, ingredients) -> pd.DataFrame:
     return both.assign(difference=both["error_with"] - both["error_without"])
 
 
-def of_networks(paired: pd.DataFrame, by=("ingredient", "report", "network")) -> pd.DataFrame:
+def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFrame:
     """Average `differences` within each round, then over the rounds of each network.
 
     Returns:
@@ -199,7 +203,7 @@ def _overall(networks):
     return (pool if len(networks) > 1 else mean_of)(networks)
 
 
-def reported_differences(ingredients) -> pd.DataFrame:
+def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.DataFrame:
     """The differences of test error that the reports themselves state, in points.
 
     Args:

@@ -54,7 +54,9 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
-def curves(rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], column: str, label: str):
+def curves(
+    rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], column: str, label: str
+) -> Figure:
     """Means over rounds per epoch, with their deviations shaded.
 
     Args:

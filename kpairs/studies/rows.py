@@ -3,6 +3,7 @@
 import logging
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ COLUMNS = (
 )
 
 
-def read_rows(path: str | Path, columns=()) -> pd.DataFrame:
+def read_rows(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read rows from CSV: texts as they are, everything else as numbers, NaN where empty.
 
     Args:

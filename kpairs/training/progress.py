@@ -4,7 +4,8 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -152,6 +153,33 @@ class TrainingsProgress:
     def _follow(self) -> None:
         while not self._stop.wait(0.5):
             self._bar.update(self._task, completed=self._completed(), done=self.done)
+
+
+@contextmanager
+def preparing(console: Console) -> Generator[Callable[[int, int], None], None, None]:
+    """Show a bar while images are prepared, from the first one on, and a line when all are.
+
+    Args:
+        console: where to.
+
+    Yields:
+        What is to be called with how many of how many are prepared.
+    """
+    bar = _bar(console, "{task.completed}/{task.total}")
+    task = bar.add_task("images")
+
+    def prepared(done: int, total: int) -> None:
+        if done == 1 and console.is_terminal:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+            console.print(f"prepared {total:,} images", highlight=False, soft_wrap=True)
+
+    try:
+        yield prepared
+    finally:
+        bar.stop()
 
 
 def share_done(histories: Iterable[Path], epochs: int) -> float:

@@ -22,7 +22,7 @@ from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
+from kpairs.training.progress import LiveProgress, TrainingsProgress, preparing, share_done
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import ENGINES, Run
 from kpairs.training.workers import log, run_tasks
@@ -77,9 +77,12 @@ def train(
     check_architecture(recipe)
     recipe = settled(recipe, given)
     recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
-    splits = _load(recipe, data_root)
+    console = progress or Console(quiet=True)
     with compute(device, threads) as device_name:
-        # What its layers refuse is refused before there is a folder.
+        # What its layers refuse is refused before images are prepared, and there is a folder.
+        if recipe.classes is not None:
+            built(recipe.arch, len(recipe.classes), recipe.build_options)
+        splits = _load(recipe, data_root, console)
         built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
@@ -90,7 +93,7 @@ def train(
         }
         run = Run.create(recipe, environment, out)
     with locked(run.path):
-        return _train_rounds(run, splits, environment, jobs, progress)
+        return _train_rounds(run, splits, environment, jobs, console)
 
 
 def resume(
@@ -133,15 +136,17 @@ def resume(
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
         check_run(run)
-        splits = _load(run.recipe, data_root)
+        console = progress or Console(quiet=True)
+        splits = _load(run.recipe, data_root, console)
         if rounds is not None:
             run.extend(rounds)
-        return _train_rounds(run, splits, environment, jobs, progress)
+        return _train_rounds(run, splits, environment, jobs, console)
 
 
-def _load(recipe: Recipe, data_root: str | Path | None) -> list[Digits]:
+def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Digits]:
     """Both splits, after a check that they hold enough images for a round."""
-    splits = load_splits(recipe, data_root)
+    with preparing(console) as prepared:
+        splits = load_splits(recipe, data_root, prepared)
     for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
         check_enough(digits, count)
     return splits
@@ -152,10 +157,9 @@ def _train_rounds(
     splits: list[Digits],
     environment: Mapping[str, Any],
     jobs: int,
-    progress: Console | None,
+    console: Console,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
-    console = progress or Console(quiet=True)
     missing = [n for n in range(1, recipe.rounds + 1) if n not in run.rounds]
     rounds = (_round(run, number, splits, environment) for number in missing)
     if jobs == 1:

@@ -1,5 +1,6 @@
 """The studies of report 004: its tables and figures as settings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -9,7 +10,7 @@ from kpairs.reports.altunina.recipes import RECIPES
 _WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
-def count_parameters(arch, widths):
+def count_parameters(arch: str, widths: Sequence[int]) -> int:
     """Trainable parameters of a report 004 network, by arithmetic: no model is built.
 
     Args:
@@ -29,7 +30,7 @@ def count_parameters(arch, widths):
     return two + digit + (2 * b + 1) * c + (c + 1) * d + (d + 1) * 2
 
 
-def sized(arch, least=65_000, most=75_000):
+def sized(arch: str, least: int = 65_000, most: int = 75_000) -> list[tuple[int, ...]]:
     """Every choice of widths from 16 to 512 with more than `least`, fewer than `most` parameters.
 
     Report 004's search space, in its order.

@@ -1,15 +1,17 @@
 """The report's pictures of the disc. Each function returns a matplotlib figure."""
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from kpairs.plots import BLACK, BLUE, ORANGE, SKY, VERMILION, tidy
-from kpairs.reports.chassagne.disc.disc import RADIUS
+from kpairs.reports.chassagne.disc.disc import RADIUS, DiscRun
 
 _WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
-def draw_run(run, title):
+def draw_run(run: DiscRun, title: str) -> Figure:
     """One training: predictions with the decision boundary, error and loss per epoch.
 
     Args:
@@ -28,7 +30,9 @@ def draw_run(run, title):
     return figure
 
 
-def draw_predictions(axes, points, classes, predicted):
+def draw_predictions(
+    axes: Axes, points: np.ndarray, classes: np.ndarray, predicted: np.ndarray
+) -> None:
     """Test points by predicted class, with the true circle; wrong ones are crossed.
 
     Args:
@@ -46,13 +50,15 @@ def draw_predictions(axes, points, classes, predicted):
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=8)
 
 
-def draw_circle(axes):
+def draw_circle(axes: Axes) -> None:
     """The true circle in the unit square."""
     axes.add_patch(Circle((0.5, 0.5), RADIUS, fill=False, ec="0.35", ls="--"))
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
 
 
-def draw_boundary(axes, x, y, margins, colour=VERMILION):
+def draw_boundary(
+    axes: Axes, x: np.ndarray, y: np.ndarray, margins: np.ndarray, colour: str = VERMILION
+) -> None:
     """Where a network's two outputs are equal.
 
     Args:
@@ -64,7 +70,7 @@ def draw_boundary(axes, x, y, margins, colour=VERMILION):
         axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
 
 
-def draw_errors(axes, history):
+def draw_errors(axes: Axes, history: list[dict]) -> None:
     """Training and test error per epoch."""
     epochs = [row["epoch"] for row in history]
     for split, colour in (("train", BLUE), ("test", VERMILION)):
@@ -75,7 +81,7 @@ def draw_errors(axes, history):
     tidy(axes)
 
 
-def draw_loss(axes, history):
+def draw_loss(axes: Axes, history: list[dict]) -> None:
     """Squared error per epoch, summed over the batches."""
     values = [row["train_loss"] for row in history]
     axes.plot([row["epoch"] for row in history], values, color=BLUE, label="train")
@@ -84,7 +90,7 @@ def draw_loss(axes, history):
     tidy(axes)
 
 
-def boundaries(x, y, margins):
+def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> Figure:
     """The decision boundaries of several networks beside the true circle.
 
     Args:
@@ -102,14 +108,14 @@ def boundaries(x, y, margins):
     return figure
 
 
-def predictions(points, classes, predicted):
+def predictions(points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> Figure:
     """`draw_predictions` as a figure."""
     figure = Figure(figsize=(4.8, 5), layout="constrained")
     draw_predictions(figure.add_subplot(), points, classes, predicted)
     return figure
 
 
-def errors_and_loss(history):
+def errors_and_loss(history: list[dict]) -> Figure:
     """`draw_errors` and `draw_loss` side by side."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     errors, loss = figure.subplots(1, 2)

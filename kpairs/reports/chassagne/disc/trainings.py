@@ -1,5 +1,6 @@
 """The mini framework's trainings as rows: the disc at every learning rate, and digit pairs."""
 
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ SHOWN = {"tanh": 0.1, "relu": 0.05}
 _GRID_SIDE = 41
 
 
-def disc_settings(rounds=ROUNDS):
+def disc_settings(rounds: int = ROUNDS) -> list[dict]:
     """Every training of the disc study: round 1 of all settings, then round 2, ..."""
     return [
         {"activation": activation, "learning_rate": rate, "round": number, "seed": 0, "epochs": 100}
@@ -33,7 +34,7 @@ def disc_settings(rounds=ROUNDS):
     ]
 
 
-def draw_settings(draws=10, networks=5):
+def draw_settings(draws: int = 10, networks: int = 5) -> list[dict]:
     """Trainings with tanh that share their points: networks on each of some draws of them."""
     return [
         {**s, "points": points}
@@ -43,12 +44,12 @@ def draw_settings(draws=10, networks=5):
     ]
 
 
-def digit_settings(rounds=1, epochs=40):
+def digit_settings(rounds: int = 1, epochs: int = 40) -> list[dict]:
     """The trainings of `simple` on digit pairs."""
     return [{"round": n, "seed": 0, "epochs": epochs} for n in range(1, rounds + 1)]
 
 
-def disc_row(setting):
+def disc_row(setting: dict) -> dict:
     """Train on the disc once: what the row of a setting says.
 
     Returns:
@@ -75,14 +76,20 @@ def disc_row(setting):
     }
 
 
-def digit_row(setting, data_root=None):
+def digit_row(setting: dict, data_root: str | Path | None = None) -> dict:
     """Train `simple` on digit pairs once: errors in percent, and seconds."""
     last = train_digits(setting["round"], setting["seed"], setting["epochs"], data_root)[-1]
     names = ("train_error_pct", "test_error_pct", "seconds")
     return {name: round(last[name], 3) for name in names}
 
 
-def train_missing(train, settings, folder, name, processes=1):
+def train_missing(
+    train: Callable[[dict], dict],
+    settings: list[dict],
+    folder: str | Path,
+    name: str,
+    processes: int = 1,
+) -> Iterator[dict]:
     """Train each setting that a file has no row of, and yield each row once it is saved.
 
     The file is written anew after every training, so that a study can be stopped, killed and
@@ -149,7 +156,7 @@ def _machine():
     }
 
 
-def write_shown(folder):
+def write_shown(folder: str | Path) -> None:
     """Write what the figures of single trainings show, where it is not written yet.
 
     Trains the runs of `SHOWN` again, a second each: their history per epoch, the test points with
