@@ -1,11 +1,27 @@
 """Whether an exported file computes what its Keras model computes."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
 import numpy as np
 
+from kpairs.data import PairSet
 from kpairs.errors import ParityError
 from kpairs.models.outputs import decisions
+
+
+class Runnable(Protocol):
+    """A loaded file: the names and kinds of its outputs, and their values for some pairs."""
+
+    outputs: Mapping[str, str]
+
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int) -> dict[str, np.ndarray]:
+        """As `kpairs.exports.runtime.PairModel.run`."""
+
 
 BATCHES = (1, 2, 7, 128)
 TOLERANCE = 1e-5
@@ -30,16 +46,16 @@ class Parity:
     max_value: dict[str, float]
 
 
-def check_parity(model, exported, pairs):
+def check_parity(model: keras.Model, exported: Runnable, pairs: PairSet) -> Parity:
     """Compare every output by name, at batches of 1, 2, 7 and 128.
 
     Args:
         model: the Keras model.
         exported: the `PairModel` or `TorchModel` loaded from the exported file.
-        pairs: a `PairSet`.
+        pairs: what both are asked.
 
     Returns:
-        A `Parity`.
+        How far they differ.
 
     Raises:
         ParityError: names or order differ, an output differs by more than 1e-5 (relative to the
@@ -82,8 +98,16 @@ def check_parity(model, exported, pairs):
     return Parity(len(pairs), tuple(batches), largest, scale)
 
 
-def errors_pct(outputs, kinds, pairs):
-    """The share of wrong decisions of each output, in percent."""
+def errors_pct(
+    outputs: Mapping[str, np.ndarray], kinds: Mapping[str, str], pairs: PairSet
+) -> dict[str, float]:
+    """Count the wrong decisions of each output, in percent.
+
+    Args:
+        outputs: `(n, width)` values by name.
+        kinds: the outputs' kinds by name.
+        pairs: the n pairs, with their targets.
+    """
     return {
         name: 100
         * int(np.count_nonzero(decisions(outputs[name], kinds[name]) != target))
