@@ -8,6 +8,7 @@ is a function. onnxruntime's own optimisation at load does the rest.
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -27,25 +28,25 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 def simplify(model: ir.Model) -> None:
     """Rewrite a model in place; names of inputs and outputs stay."""
+    _at_each_node(model, _channels_first)
+    _by_rules(model, _Stack.rule(), _Transpose.rule(), _BatchNormalization.rule(), _Bias.rule())
+    _at_each_node(model, _crop)
+    _by_rules(model, _Selu.rule(pooled=False), _Selu.rule(pooled=True))
+    optimize(model)  # onnxscript's own rules: reshapes and batch normalisations that come together
+
+
+def _at_each_node(model, rewrite):
     for node in model.graph:
         if not any(value.is_graph_output() for value in node.outputs):
-            _channels_first(model.graph, node)
+            rewrite(model.graph, node)
     RemoveUnusedNodesPass()(model)
     ShapeInferencePass()(model)
-    rules = RewriteRuleSet(
-        [
-            _Stack.rule(),
-            _Transpose.rule(),
-            _BatchNormalization.rule(),
-            _Bias.rule(),
-            _Selu.rule(pooled=False),
-            _Selu.rule(pooled=True),
-        ]
-    )
-    while rules.apply_to_model(model):  # what one writes another may match
+
+
+def _by_rules(model, *rules):
+    while RewriteRuleSet(rules).apply_to_model(model):  # what one writes another may match
         ShapeInferencePass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    optimize(model)  # onnxscript's own rules: reshapes and batch normalisations that come together
 
 
 class _Stack(RewriteRuleClassBase):
@@ -201,6 +202,89 @@ def _first(graph, value):
     return value if constant is not None and constant.size == 1 else None
 
 
+def _crop(graph, node):
+    """Compute no rows and columns that a pooling leaves out.
+
+    A pooling by 2 leaves out the last of 5 rows. So the convolution before it may compute 4, and
+    what comes before that convolution fewer too, until less padding will do. (Where none does, to
+    cut an image costs more than it saves.)
+    """
+    window = _window(node)
+    if window is None or node.inputs[0].shape is None or node.outputs[0].shape is None:
+        return
+    size, read = _size(node.inputs[0]), window.reads(_size(node.outputs[0]))
+    if min(read) > 0 and any(r < s for r, s in zip(read, size, strict=True)):
+        smaller = _cropped(graph, node.inputs[0], tuple(map(min, read, size)))
+        if smaller is not None:
+            node.replace_input_with(0, smaller)
+
+
+def _cropped(graph, value, size):
+    """The upper left of a value, by convolutions that compute no more; None where none can."""
+    node = value.producer()
+    if node is None or not node.inputs or not _read_once(value):
+        return None
+    (x, *others), attributes = node.inputs, dict(node.attributes)
+    window = _window(node)
+    if window is not None and x.shape is not None:
+        read, whole = window.reads(size), _size(x)
+        if min(read) < 1:
+            return None
+        padding = (max(r - w, 0) for r, w in zip(read, whole, strict=True))
+        attributes["pads"] = (*window.begin, *padding)
+        size = tuple(map(min, read, whole))
+        smaller = x if size == whole else _cropped(graph, x, size)
+    elif node.op_type == "BatchNormalization" or (
+        node.op_type in _ELEMENTWISE and all(_is_same_per_pixel(other) for other in others)
+    ):
+        smaller = _cropped(graph, x, size)
+    else:
+        return None
+    if smaller is None:
+        return None
+    return _insert(graph, node, node.op_type, [smaller, *others], **attributes)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What a convolution or pooling slides over an image: sizes of two axes."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    begin: tuple[int, int]
+
+    def reads(self, size):
+        """How many rows and columns an output of that size needs."""
+        axes = zip(size, self.strides, self.kernel, self.begin, strict=True)
+        return tuple((n - 1) * stride + kernel - begin for n, stride, kernel, begin in axes)
+
+
+def _window(node):
+    """The `_Window` of a convolution or pooling over images, if it says its padding in numbers."""
+    if node.op_type not in ("Conv", "MaxPool") or len(node.outputs) != 1:
+        return None
+    get = node.attributes.get_ints
+    kernel = node.inputs[1].shape[2:] if node.op_type == "Conv" else get("kernel_shape", ())
+    plain = (
+        len(kernel) == 2
+        and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+        and not node.attributes.get_int("ceil_mode", 0)
+        and set(get("dilations", ())) <= {1}
+    )
+    if not plain:
+        return None
+    return _Window(tuple(kernel), tuple(get("strides", (1, 1))), tuple(get("pads", (0,) * 4)[:2]))
+
+
+def _size(value):
+    return tuple(value.shape[2:])
+
+
+def _is_same_per_pixel(value):
+    constant = _constant(value)
+    return constant is not None and (constant.size == 1 or constant.shape[2:] == (1, 1))
+
+
 def _is(node, kind, **attributes):
     """Whether a node is of this kind, with these attributes; None is not."""
     return (
@@ -213,6 +297,10 @@ def _is(node, kind, **attributes):
 def _equals(value, numbers):
     constant = _constant(value)
     return constant is not None and constant.tolist() == numbers
+
+
+def _read_once(value):
+    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def _constant(value):

@@ -26,6 +26,9 @@ from kpairs.models.outputs import decisions
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)
 _REPEATS = 30
+# What quantize_static says to the root logger: that graphs could be prepared, which these are, and
+# that a bias has no channels.
+_ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def write_int8(
 def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-    class Batches(CalibrationDataReader):  # type: ignore[misc]
+    class Batches(CalibrationDataReader):
         def __init__(self) -> None:
             inputs, n = calibration.inputs(), _CALIBRATION_BATCH
             self._batches = iter(
@@ -100,8 +103,7 @@ def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
-        # Advice that these graphs do not need.
-        with quiet("", about="pre-processing before quantization"):
+        with quiet("", about=_ADVICE):
             quantize_static(path, target, Batches(), quant_format=QuantFormat.QDQ, per_channel=True)
         return onnx.load(target)
 

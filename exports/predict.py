@@ -100,7 +100,7 @@ def _read_pairs(path: Path) -> list[Pair]:
     for number, pair in enumerate(pairs, start=1):
         if not all(pair):
             raise InputError(f"{path}: expected two paths in pair {number}, received an empty one")
-    return [tuple(path.parent / name for name in pair) for pair in pairs]
+    return [(path.parent / left, path.parent / right) for left, right in pairs]
 
 
 def predict_pairs(

@@ -2,21 +2,21 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def quiet(*loggers: str, about: str = "") -> Iterator[None]:
+def quiet(*loggers: str, about: Collection[str] = ("",)) -> Iterator[None]:
     """Hide warnings, and what some loggers log, during a block.
 
     Args:
         *loggers: their names; "" is the root logger. Records of their children pass.
-        about: a text that the hidden records hold.
+        about: texts, one of which is in each hidden record.
     """
 
     def passes(record: logging.LogRecord) -> bool:
-        return about not in record.getMessage()
+        return not any(text in record.getMessage() for text in about)
 
     found = [logging.getLogger(name) for name in loggers]
     for logger in found:

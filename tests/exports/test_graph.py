@@ -24,7 +24,7 @@ FIRST, LAST = "perm = [0, 3, 1, 2]", "perm = [0, 2, 3, 1]"
 BEFORE = "a = Conv(x, w) c = Add(a, bw)"
 AFTER = "f = Conv(e, v) y = Add(f, bv)"
 # The inputs x (batch, 3, 8, 8) and z (batch, 8, 8, 3), the operations, and how many of some kinds
-# are left.
+# are left; "computed" are the rows and columns of each convolution's result.
 CASES = {
     "selu": (f"{BEFORE} e = Selu(c) {AFTER}", {"Selu": 0, "Exp": 1, "Conv": 2, "Add": 1}),
     "selu and pooling": (
@@ -63,6 +63,61 @@ CASES = {
         f"a = Transpose<{LAST}>(x) b = Sub(a, channel) c = Mul(b, channel) d = Add(c, b) "
         f"y = Transpose<{FIRST}>(d)",
         {"Transpose": 0, "BatchNormalization": 0, "Sub": 1, "Mul": 1, "Add": 1},
+    ),
+    "rows that pooling leaves out": (
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) c = Add(a, bw) d = Relu(c) "
+        "e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) g = Relu(f) "
+        "y = MaxPool<kernel_shape = [3, 3], strides = [4, 4]>(g)",
+        {"Slice": 0, "Conv": 2, "computed": [(6, 6), (3, 3)]},
+    ),
+    "rows left out behind batch normalisation": (
+        f"a = Conv<pads = [0, 0, 1, 1]>(x, w) b = Transpose<{LAST}>(a) c = Sub(b, row) "
+        f"d = Mul(c, row) e = Add(d, row) f = Transpose<{FIRST}>(e) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [4, 4]>(f)",
+        {"Slice": 0, "computed": [(6, 6)]},
+    ),
+    "rows left out where the image would have to be cut": (
+        f"{BEFORE} d = Relu(c) e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) "
+        "g = Relu(f) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(g)",
+        {"Slice": 0, "Conv": 2, "computed": [(6, 6), (3, 3)]},
+    ),
+    "padding that pooling leaves out": (
+        "a = Conv<pads = [1, 1, 2, 1]>(x, w) b = Mul(a, bw) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [2, 3]>(b)",
+        {"Slice": 0, "computed": [(8, 8)]},
+    ),
+    "padding in between": (
+        "a = Conv<pads = [1, 0, 1, 2]>(x, w) b = Conv<pads = [1, 2, 1, 1]>(a, v) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [3, 4]>(b)",
+        {"Slice": 0, "computed": [(8, 6), (8, 6)]},
+    ),
+    "pooling that reads all": (
+        f"{BEFORE} y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)",
+        {"Slice": 0, "computed": [(6, 6)]},
+    ),
+    "rows left out but read elsewhere": (
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
+        "b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) c = ReduceSum(a) y = Add(b, c)",
+        {"Slice": 0, "computed": [(7, 7)]},
+    ),
+    "a number per pixel": (
+        "a = Conv(x, w) c = Add(a, pixel) y = MaxPool<kernel_shape = [1, 1], strides = [3, 2]>(c)",
+        {"Slice": 0, "computed": [(6, 6)]},
+    ),
+    "pooling that rounds up": (
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(a)",
+        {"Slice": 0, "computed": [(7, 7)]},
+    ),
+    "a convolution with gaps": (
+        "a = Conv<dilations = [2, 2]>(x, w) "
+        "y = MaxPool<kernel_shape = [1, 1], strides = [2, 2]>(a)",
+        {"Slice": 0, "computed": [(4, 4)]},
+    ),
+    "padding by name": (
+        'a = Conv<auto_pad = "SAME_UPPER">(x, w) '
+        "y = MaxPool<kernel_shape = [1, 1], strides = [3, 3]>(a)",
+        {"Slice": 0, "computed": [(8, 8)]},
     ),
     "selu after a bias of its own, read twice": (
         "c = Conv(x, w, four) e = Selu(c) f = Conv(e, v, two) h = ReduceSum(e) y = Add(f, h)",
@@ -126,6 +181,11 @@ def test_the_numbers_stay(case):
     onnx.checker.check_model(after, full_check=True)
     kinds = [node.op_type for node in after.graph.node]
     found = {kind: kinds.count(kind) for kind in counts}
+    if "computed" in counts:
+        inferred = onnx.shape_inference.infer_shapes(after).graph
+        shapes = {v.name: v.type.tensor_type.shape.dim for v in inferred.value_info}
+        results = [node.output[0] for node in inferred.node if node.op_type == "Conv"]
+        found["computed"] = [tuple(d.dim_value for d in shapes[name][2:]) for name in results]
     assert found == counts, kinds
     for batch in (1, 5):
         expected = run(before, batch)
