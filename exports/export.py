@@ -138,7 +138,8 @@ def export_model(
         pairs: a `PairSet` on which the files must agree with the model.
         stem: path of the files without their ending.
         formats: keys of `FORMATS`.
-        rescaling, options: with which the model was built, see `kpairs.models.registry.build`.
+        rescaling: with which the model was built, see `kpairs.models.registry.build`.
+        options: what else it was built with.
         opset: version of the ONNX operators.
         training: what the model was trained on, a JSON-ready dict for the description.
         calibration: for int8, a `PairSet` that shows the range of every value.

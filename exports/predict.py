@@ -33,8 +33,8 @@ def find_pairs(left, right=None):
     """The pairs of image files that two arguments, or one CSV file, stand for.
 
     Args:
-        left, right: two images; a folder and an image; two folders with images of the same names
-            (endings aside); or `left` alone, a CSV file with the columns left and right.
+        left: an image; a folder; or, alone, a CSV file with the columns left and right.
+        right: an image; or, beside a folder, another with images of the same names (endings aside).
 
     Returns:
         `(pairs, single)`: a list of `(left, right)` paths, and whether it was two images.

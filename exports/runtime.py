@@ -7,10 +7,14 @@
 
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
@@ -23,6 +27,8 @@ METADATA_KEY = "kpairs"
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
+Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
+Values = dict[str, NDArray[np.float32]]  # by output, each (n, width)
 
 
 class PairModel:
@@ -37,7 +43,7 @@ class PairModel:
         metadata: all that the file says of itself, as a dict.
     """
 
-    def __init__(self, session, metadata):
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: dict[str, Any]) -> None:
         self._session = session
         self.metadata = metadata
         self.outputs = metadata["outputs"]
@@ -46,7 +52,7 @@ class PairModel:
         self.pixels = _pixels_of(metadata)
 
     @classmethod
-    def load(cls, path, threads=1):
+    def load(cls, path: str | Path, threads: int = 1) -> "PairModel":
         """Load an .onnx file that `kpairs export` wrote.
 
         Args:
@@ -70,16 +76,17 @@ class PairModel:
             ) from error
         return cls(session, _read_metadata(session, path))
 
-    def predict(self, left, right):
+    def predict(self, left: Any, right: Any) -> Values:
         """Compute every output.
 
         onnxruntime gets 32 pairs at a time, which is faster than all at once. More than 512 pairs
         are cut into blocks of 512, which run side by side on the machine's cores.
 
         Args:
-            left, right: n pictures each, of any size, as the training's were: paths, Pillow images
-                or arrays, as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the
-                network's input already belongs into `compare`.
+            left: n pictures of any size, as the training's were: paths, Pillow images or arrays,
+                as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the network's
+                input already belongs into `compare`.
+            right: as many others.
 
         Returns:
             `{output name: (n, width) float32}`, of the kinds in `outputs`.
@@ -94,11 +101,15 @@ class PairModel:
         left, right = to_pixels(left, self.pixels, "left"), to_pixels(right, self.pixels, "right")
         return self.compare(left, right)
 
-    def compare(self, left, right):
-        """As `predict`, of what is the network's input already.
+    def compare(self, left: Images, right: Images) -> Values:
+        """Compute what `predict` does, of what is the network's input already.
 
         Args:
-            left, right: `(n, height, width, channels)` float32 pixels in [0, 1].
+            left: `(n, height, width, channels)` float32 pixels in [0, 1].
+            right: as many others.
+
+        Raises:
+            InputError: batches that differ, or a file that onnxruntime cannot run.
         """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
@@ -107,19 +118,18 @@ class PairModel:
             if len(starts) <= 1:
                 return self.run(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
-                parts = pool.map(
-                    lambda i: self.run(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
-                )
-                parts = list(parts)
+                blocks = (slice(start, start + _BLOCK) for start in starts)
+                parts = list(pool.map(lambda rows: self.run(left[rows], right[rows]), blocks))
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
-    def run(self, left, right, chunk=CHUNK):
-        """As `compare`, without its checks, on one core.
+    def run(self, left: Images, right: Images, chunk: int = CHUNK) -> Values:
+        """Compute what `compare` does, without its checks, on one core.
 
         Args:
-            left, right: as `compare` takes them.
+            left: as `compare` takes them.
+            right: as `compare` takes them.
             chunk: pairs per call of onnxruntime.
         """
         names = list(self.outputs)
@@ -130,24 +140,24 @@ class PairModel:
         parts = [self.run(left[i : i + chunk], right[i : i + chunk], chunk) for i in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
-    def predict_probabilities(self, left, right):
-        """As `predict`, turned into probabilities: `{output name: (batch, n) float64}`.
+    def predict_probabilities(self, left: Any, right: Any) -> dict[str, NDArray[np.float64]]:
+        """Compute what `predict` does, as probabilities: `{output name: (batch, n) float64}`.
 
         Column 1 of `comparison` is P(left <= right).
         """
         return self.as_probabilities(self.predict(left, right))
 
-    def as_probabilities(self, values):
+    def as_probabilities(self, values: Values) -> dict[str, NDArray[np.float64]]:
         """Turn what `predict`, `compare` or `run` gave into probabilities."""
         return {name: probabilities(values[name], kind) for name, kind in self.outputs.items()}
 
 
-def _pixels_of(metadata):
+def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
     """The settings in a file's metadata; files of before had none, and were of digits."""
     return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
 
 
-def _read_metadata(session, path):
+def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
     try:
         # Text that is no UTF-8 is found here.
         metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
@@ -159,10 +169,10 @@ def _read_metadata(session, path):
             f"{path}: expected a pair model written by 'kpairs export' (inputs left and right, "
             "metadata that names its outputs), received another ONNX model"
         )
-    return metadata
+    return dict(metadata)
 
 
-def _describes(metadata, session):
+def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
     """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}
