@@ -48,11 +48,12 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
     import_own(imports)
     from kpairs import Run
+
+    run = Run.latest() if run is None else Run.open(run)
     from kpairs.exports.export import export_run
     from kpairs.exports.onnx import OPSET
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
-    run = Run.latest() if run is None else Run.open(run)
     exports = export_run(run, number, out, data_dir, chosen, OPSET if opset is None else opset)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]
