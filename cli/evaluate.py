@@ -24,11 +24,12 @@ def evaluate(run, test_pairs, data_dir, device, threads, as_json, imports):
     """
     import_own(imports)
     from kpairs import Run
+
+    run = Run.latest() if run is None else Run.open(run)
     from kpairs import evaluate as evaluate_run
     from kpairs.cli.tables import console, error_table
     from kpairs.training.run import summarize
 
-    run = Run.latest() if run is None else Run.open(run)
     rows = evaluate_run(
         run, device=device, threads=threads, data_root=data_dir, test_pairs=test_pairs
     )

@@ -51,6 +51,8 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
     import_own(imports)
     from kpairs import Run
+
+    run = Run.latest() if run is None else Run.open(run)
     from kpairs.exports.export import export_run
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]

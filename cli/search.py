@@ -10,6 +10,7 @@ import click
 from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import Recipe, parse_argument, parse_loss_weights
+from kpairs.recipes.searched import SEARCHED, Between
 from kpairs.reports.resolve import recipe_of
 
 _SHOWN = 20
@@ -169,8 +170,6 @@ def _run_tpe(what, out, trials, options):
 
 def _tried(text, recipes):
     """One --try as the field's name and its values."""
-    from kpairs.studies.search import SEARCHED
-
     name, equals, values = text.partition("=")
     name = name.strip().replace("-", "_")
     if not equals or not values.strip():
@@ -200,8 +199,6 @@ def _weights(text, recipes):
 
 
 def _range(name, like, text):
-    from kpairs.studies.search import Between
-
     if type(like) not in (int, float):
         raise UsageError(f"{name}: expected values, received the range {text!r}")
     low, _, high = text.strip().partition("..")

@@ -47,10 +47,10 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
         return
     if name is None:
         raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
+    studies = [s.quick() if quick else s for s in studies_of(name)]
     from kpairs.studies.compare import compare
     from kpairs.studies.rows import collect, records
 
-    studies = [s.quick() if quick else s for s in studies_of(name)]
     _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}
     if as_json:

@@ -124,6 +124,9 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
         recipe = _resolve(arch, base, options)
         # A recipe of one's own is meant as it is; a report's may be fitted to one's own images.
         how["given"] = None if base else chosen
+        from kpairs.data.sources import source_key
+
+        source_key(recipe.data)  # refused before Keras is imported
         if out is not None:
             check_free(out)
     else:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
@@ -27,6 +28,8 @@ METADATA_KEY = "kpairs"
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
+Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
+Values = dict[str, NDArray[np.float32]]  # by output, each (n, width)
 
 
 class PairModel:
@@ -177,7 +180,7 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> d
             f"{path}: expected a pair model written by 'kpairs export' (inputs left and right, "
             "metadata that names its outputs), received another ONNX model"
         )
-    return metadata
+    return dict(metadata)
 
 
 def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -47,7 +48,7 @@ def import_modules(names: Iterable[str]) -> None:
         name = str(Path(name).resolve()) if is_file else name
         if name not in _IMPORTED:
             known = set(ARCHS)
-            _adopt(name, lambda n=name, of=is_file: _load_file(n) if of else _load_dotted(n))
+            _adopt(name, partial(_load_file if is_file else _load_dotted, name))
             _IMPORTED.append(name)
             _ORIGINS.update(dict.fromkeys(set(ARCHS) - known, name))
 
@@ -102,6 +103,8 @@ def _load_file(path: str) -> ModuleType:
             return module
         name = f"kpairs_import_{len(_IMPORTED)}_{name}"  # that one has nothing to do with it
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
+    if spec is None or spec.loader is None:  # another ending than .py
+        raise ImportError(f"expected a Python file, received {file}")
     module = importlib.util.module_from_spec(spec)
     sys.path.append(str(Path(path).parent))
     sys.modules[name] = module
@@ -123,6 +126,6 @@ for _folder in FOLDERS:
     part(_folder, "networks")
 for _point in entry_points(group=GROUP):
     try:
-        _adopt(_point.value, lambda point=_point: import_module(point.module))
+        _adopt(_point.value, partial(import_module, _point.module))
     except KpairsError as _error:  # of somebody else's package: kpairs works without it
         log.warning("%s", _error)

@@ -179,8 +179,12 @@ def band(
 
     Args:
         axes: to draw on.
-        x, mean, spread: arrays of one length.
-        label, colour, style: of the curve.
+        x: where.
+        mean: the curve, an array of as many numbers.
+        spread: how far it reaches to each side, as many.
+        label: of the curve.
+        colour: of both.
+        style: of the curve.
     """
     marker = "." if len(mean) == 1 else None
     axes.plot(x, mean, style, color=colour, label=label, marker=marker)

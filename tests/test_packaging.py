@@ -11,39 +11,142 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Each part of the project, and what nothing in it may import.
-FORBIDDEN = {
-    "kpairs": ("kpairs.cli", "kpairs.exports", "click"),
-    "exports": ("kpairs.cli", "click"),
-    "kpairs/models": ("torch", "tensorflow", "jax"),
-    "kpairs/recipes": ("keras", "torch", "kpairs.models", "kpairs.training", "kpairs.reports"),
+# Imports run down this list, and within a line only inside one of its parts. Everything else in
+# kpairs stands below it and is imported by all.
+LEVELS = (
+    {"kpairs.cli"},
+    {"kpairs.exports"},
+    {"kpairs.studies", "kpairs.bench"},
+    {"kpairs.training"},
+    {"kpairs.networks", "kpairs.ours", "kpairs.reports"},
+    {"kpairs.models", "kpairs.recipes"},
+    {"kpairs.plots"},
+    {"kpairs.data"},
+)
+TOP = 2  # of the library
+# These form one part: our own recipes and studies vary the reports'.
+TOGETHER = LEVELS[4]
+# What a folder of a report is made of. Its page and its experiments may import upwards, and
+# are imported by nobody but their own command.
+PARTS = {"networks", "recipes", "studies"}
+# What other libraries a part knows nothing of.
+FREE = {
+    "kpairs": {"click"},
+    "kpairs.exports": {"click"},
+    "kpairs.models": {"torch", "tensorflow", "jax"},
+    "kpairs.recipes": {"keras", "torch"},
+    # What `kpairs predict` runs.
+    **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("loading", "predict", "runtime")},
+    "kpairs.exports.sealing": {"keras", "torch"},
 }
-# What `kpairs predict` runs knows of neither.
-for file in ("loading", "predict", "runtime", "sealing"):
-    FORBIDDEN[f"exports/{file}.py"] = (
-        *("keras", "torch", "kpairs.training", "kpairs.networks", "kpairs.models.registry"),
-    )
+
+
+def name_of(file):
+    """A file's module as it is imported."""
+    place = file.relative_to(ROOT).with_suffix("").parts
+    place = place if place[0] == "kpairs" else ("kpairs", *place)
+    return ".".join(place[:-1] if place[-1] == "__init__" else place)
+
+
+MODULES = {
+    name_of(file): file
+    for part in ("kpairs", "cli", "exports")
+    for file in (ROOT / part).rglob("*.py")
+}
 
 
 def imported_modules(file):
+    """The modules that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert not node.level, f"{file} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_run_one_way(part):
-    path = ROOT / part
-    files = [path] if path.suffix else sorted(path.rglob("*.py"))
-    assert files
-    for file in files:
-        for module in imported_modules(file):
-            for name in FORBIDDEN[part]:
-                assert module != name, f"{file} imports {module}"
-                assert not module.startswith(f"{name}."), f"{file} imports {module}"
+def is_in(module, part):
+    return module == part or module.startswith(f"{part}.")
+
+
+def place_of(module):
+    """Its level and part, from the top; the level below all others for what belongs to none."""
+    for level, parts in enumerate(LEVELS):
+        for part in parts:
+            if is_in(module, part):
+                return level, "together" if parts is TOGETHER else part
+    return len(LEVELS), None
+
+
+FOLDERS = {
+    name
+    for name, file in MODULES.items()
+    if file.name == "__init__.py"
+    and (name == "kpairs.ours" or name.rpartition(".")[0] == "kpairs.reports")
+}
+
+
+def folder_of(module):
+    """The folder of a report, or ours, that a module stands in."""
+    return next((folder for folder in FOLDERS if is_in(module, folder)), None)
+
+
+def is_leaf(module):
+    """Whether a module is a report's page or experiment."""
+    folder = folder_of(module)
+    if folder in (None, module):
+        return False
+    return module.removeprefix(f"{folder}.").split(".")[0] not in PARTS
+
+
+def wrong_way(module, other):
+    """Whether a module must not import another one of kpairs."""
+    (level, part), (its_level, its_part) = place_of(module), place_of(other)
+    if is_leaf(other):
+        return folder_of(module) != folder_of(other) and not is_in(module, "kpairs.cli")
+    if is_leaf(module):
+        return its_level < TOP
+    return its_level < level or (its_level == level and its_part != part)
+
+
+def test_imports_run_one_way():
+    wrong = [
+        f"{module} imports {other}"
+        for module, file in MODULES.items()
+        for other in imported_modules(file)
+        if is_in(other, "kpairs") and wrong_way(module, other)
+    ]
+    assert wrong == []
+
+
+def test_what_is_free_of_other_libraries():
+    for module, file in MODULES.items():
+        imported = {name.split(".")[0] for name in imported_modules(file)}
+        for part, forbidden in FREE.items():
+            if is_in(module, part) and not is_in(module, "kpairs.cli"):
+                assert not imported & forbidden, module
+
+
+def test_what_runs_exported_files_knows_no_training():
+    for name in ("loading", "predict", "runtime", "sealing"):
+        for module in imported_modules(MODULES[f"kpairs.exports.{name}"]):
+            for part in ("kpairs.training", "kpairs.networks", "kpairs.models.registry"):
+                assert not is_in(module, part)
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS))
+def test_a_reports_facts_need_no_import(folder):
+    assert list(imported_modules(MODULES[folder])) == []
+
+
+def test_recipes_studies_and_numbers_are_read_without_keras():
+    script = (
+        "import sys, kpairs.studies.catalogue, kpairs.reports.reported, kpairs.reports.resolve\n"
+        "print(sorted({'keras', 'torch', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_torch_is_imported_only_where_it_belongs():

@@ -45,7 +45,9 @@ def affine(
     """Draw where each pixel of each image comes from.
 
     Args:
-        count, height, width: of the images.
+        count: of images.
+        height: of each, in pixels.
+        width: of each, in pixels.
         rng: what is drawn from, uniformly within plus and minus the numbers below.
         rotation: in degrees.
         scale: of each axis, about 1.
@@ -84,7 +86,9 @@ def elastic(
     """Draw smooth displacements: white noise smoothed by a Gaussian (Simard et al., 2003).
 
     Args:
-        count, height, width: of the images.
+        count: of images.
+        height: of each, in pixels.
+        width: of each, in pixels.
         rng: what is drawn from.
         smoothing: deviation of the Gaussian, in pixels of an image of 14x14.
         displacement: deviation of what comes out, in such pixels.

@@ -52,7 +52,8 @@ def write_photographs(
 
     Args:
         folder: a new folder.
-        train, test: how many crops of each split, in all.
+        train: how many training crops, in all.
+        test: how many test crops, in all.
         seed: of places, ways and noise.
 
     Returns:

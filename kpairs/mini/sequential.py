@@ -46,7 +46,8 @@ class Sequential(Module):
         """Output and target of the last `forward` -> dl/dx of the network's input.
 
         Args:
-            output, target: as `forward` gave and received them.
+            output: as `forward` gave it.
+            target: of that output.
             eta: learning rate. Each layer with weights makes its step of gradient descent right
                 after its backward, which has already used the old weights; so this is the same
                 as stepping them all at the end. None makes no step.

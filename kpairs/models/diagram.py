@@ -3,6 +3,11 @@
 With matplotlib alone: `keras.utils.plot_model` needs the graphviz program.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
 from matplotlib.figure import Figure
 
 from kpairs.models.registry import trainable_parameters
@@ -10,12 +15,14 @@ from kpairs.plots import save_figure
 
 _ROW, _COLUMN = 0.8, 2.3  # inches per level and per call of a layer
 # What of a layer's configuration a reader would hold against a report.
-_DETAILS = ("filters", "units", "kernel_size", "pool_size", "padding", "rate", "activation")
-_DETAILS += ("momentum", "epsilon", "scale", "offset")
+_LABELLED = ("rate", "momentum", "epsilon", "scale", "offset")
+_SIZES = ("filters", "units", "kernel_size", "pool_size", "padding")
+_DETAILS = (*_SIZES, "rate", "activation", "momentum", "epsilon", "scale", "offset")
+Call = tuple[str, int]  # of a layer: its name, and which of its calls
 
 
-def layer_rows(model):
-    """Every layer of a functional Keras model, in order.
+def layer_rows(model: keras.Model) -> list[dict[str, Any]]:
+    """Describe every layer of a functional Keras model, in order.
 
     Returns:
         A list of dicts: `name`, `type`, `details` (sizes and activation as text), `shape` (of its
@@ -44,19 +51,18 @@ def layer_rows(model):
     return rows
 
 
-def _details(config):
+def _details(config: dict[str, Any]) -> str:
     parts = []
     for key in _DETAILS:
         value = config.get(key)
         if isinstance(value, (list, tuple)):
             value = "x".join(str(n[0]) if isinstance(n, (list, tuple)) else str(n) for n in value)
         if value not in (None, "linear", "valid") and not isinstance(value, bool):
-            labelled = key in ("rate", "momentum", "epsilon", "scale", "offset")
-            parts.append(f"{key} {value}" if labelled else str(value))
+            parts.append(f"{key} {value}" if key in _LABELLED else str(value))
     return " ".join(parts)
 
 
-def _calls_read(value):
+def _calls_read(value: Any) -> Iterator[Call]:
     """The (layer name, call number) of every tensor inside a node's serialised arguments."""
     if isinstance(value, dict):
         if "keras_history" in value:
@@ -69,7 +75,7 @@ def _calls_read(value):
             yield from _calls_read(item)
 
 
-def draw_graph(model, path, title):
+def draw_graph(model: keras.Model, path: str | Path, title: str) -> None:
     """Draw every call of every layer, from the inputs at the top to the outputs.
 
     A layer that is called for each image appears twice, in blue: its weights are shared. Boxes
@@ -121,27 +127,27 @@ def draw_graph(model, path, title):
     save_figure(figure, path)
 
 
-def _label(row):
+def _label(row: dict[str, Any]) -> str:
     title = row["name"] if row["type"] == "InputLayer" else row["type"]
     lines = [title, row["details"], " x ".join(map(str, row["shape"])), row["output"]]
     return "\n".join(line for line in lines if line)
 
 
-def _places(parents):
+def _places(parents: dict[Call, list[Call]]) -> dict[Call, tuple[float, int]]:
     """Column and row of each call: below all that it reads, calls of one level side by side."""
-    depth = {}
+    depth: dict[Call, int] = {}
     for call, above in parents.items():  # Keras lists a layer after those that it reads
         depth[call] = 1 + max((depth[p] for p in above), default=-1)
-    place = {}
+    place: dict[Call, tuple[float, int]] = {}
     for level in range(max(depth.values()) + 1):
         calls = [call for call in parents if depth[call] == level]
         wish = {c: _mean([place[p][0] for p in parents[c]], calls.index(c)) for c in calls}
         column = -1.0
-        for call in sorted(calls, key=wish.get):
+        for call in sorted(calls, key=wish.__getitem__):
             column = max(wish[call], column + 1)
             place[call] = (column, level)
     return place
 
 
-def _mean(values, default):
+def _mean(values: list[float], default: float) -> float:
     return sum(values) / len(values) if values else default

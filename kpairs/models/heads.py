@@ -1,8 +1,12 @@
 """The comparison that needs no learning: from what is known of the two digits."""
 
+from typing import Any
+
 import keras
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
+
+Shape = tuple[Any, ...]  # numbers, and None for the batch
 
 _LEAST = 1e-30  # a probability whose logarithm float32 still holds
 
@@ -36,7 +40,7 @@ class PosteriorComparison(keras.layers.Layer):
         ValueError: an unknown kind, or inputs of other or different widths.
     """
 
-    def __init__(self, digits="logits", output="logits", **options):
+    def __init__(self, digits: str = "logits", output: str = "logits", **options: Any) -> None:
         super().__init__(**options)
         for kind, known in (
             (digits, ("logits", "probabilities")),
@@ -46,14 +50,14 @@ class PosteriorComparison(keras.layers.Layer):
                 raise ValueError(f"expected one of {', '.join(known)}, received {kind!r}")
         self.digits, self.output_kind = digits, output
 
-    def build(self, input_shape):
+    def build(self, input_shape: list[Shape]) -> None:
         left, right = input_shape
         if left[-1] != right[-1] or left[-1] < 2:
             raise ValueError(
                 f"expected two inputs of one width of at least 2, received {left} and {right}"
             )
 
-    def call(self, inputs):
+    def call(self, inputs: list[KerasTensor]) -> KerasTensor:
         left, right = (self._logarithms(x) for x in inputs)
         products = ops.expand_dims(left, 2) + ops.expand_dims(right, 1)  # (batch, i, j)
         ordered = np.triu(np.ones(products.shape[1:], bool))  # i <= j
@@ -66,13 +70,13 @@ class PosteriorComparison(keras.layers.Layer):
         both = ops.stack(results, axis=-1)
         return both if self.output_kind == "logits" else ops.exp(both)
 
-    def _logarithms(self, x):
+    def _logarithms(self, x: KerasTensor) -> KerasTensor:
         if self.digits == "logits":
             return ops.log_softmax(x, axis=-1)
         return ops.log(ops.clip(x, _LEAST, 1.0))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return (input_shape[0][0], 1 if self.output_kind == "sigmoid" else 2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "digits": self.digits, "output": self.output_kind}

@@ -1,10 +1,11 @@
 """Initial weights drawn from one NumPy generator: the same on every backend."""
 
+import keras
 import numpy as np
 from keras import layers
 
 
-def initialize(model, scheme, rng):
+def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> None:
     """Redraw the initial weights of a model's convolutions and dense layers, in place.
 
     "torch" is the default of torch's `Conv2d` and `Linear`, with which all five reports began:

@@ -1,6 +1,7 @@
 """What the numbers of an output mean, and how they become probabilities. NumPy only."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 # Kind of an output -> what it holds. The registry and every exported file name the kind, so that
 # nothing ever has to guess it from the numbers.
@@ -11,7 +12,7 @@ OUTPUT_KINDS = {
 }
 
 
-def probabilities(values, kind):
+def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
     """Turn a model output into probabilities.
 
     Args:
@@ -27,15 +28,15 @@ def probabilities(values, kind):
     """
     if kind not in OUTPUT_KINDS:
         raise KeyError(kind)
-    values = np.asarray(values, np.float64)
+    numbers = np.asarray(values, np.float64)
     if kind == "sigmoid":
-        return np.concatenate([1 - values, values], axis=-1)
+        return np.concatenate([1 - numbers, numbers], axis=-1)
     if kind == "probabilities":
-        return values / values.sum(axis=-1, keepdims=True)
-    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+        return numbers / numbers.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(numbers - numbers.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def decisions(values, kind):
-    """The most probable class of each row: `(batch, n)` -> `(batch,)` int64."""
+def decisions(values: ArrayLike, kind: str) -> NDArray[np.int64]:
+    """Return the most probable class of each row: `(batch, n)` -> `(batch,)` int64."""
     return probabilities(values, kind).argmax(axis=-1)

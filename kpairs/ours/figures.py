@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kpairs.ours.mistakes import to_image
 from kpairs.plots import OURS, PALETTE, tidy
+from kpairs.studies.mistakes import to_image
 
 
 def difference_dots(frame: pd.DataFrame, label: str) -> Figure:

@@ -97,8 +97,7 @@ class OwnPage(Page):
         ]
 
     def first_choice(self) -> list[str]:
-        """Of the first six tries, that with the least comparison and that with the least digit
-        loss on the first fold."""
+        """Return the best of the first six tries on the first fold, by either loss."""
         last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
         if not len(last):
             return []

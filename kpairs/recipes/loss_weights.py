@@ -1,15 +1,22 @@
 """Loss weights: a name-to-weight mapping, checked before Keras sees it."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 from kpairs.errors import UsageError, unknown
 
 _LARGEST = 1e6
 
 
-def check_loss_weights(weights, outputs, arch):
+def check_loss_weights(weights: Mapping[str, float], outputs: Collection[str], arch: str) -> None:
     """Refuse loss weights whose names are not exactly the outputs, or that are not weights.
 
     Keras matches a list, or a dict with a mistyped key, by position in sorted order and says
     nothing, so a wrong name trains the wrong output.
+
+    Args:
+        weights: of each output's loss, by name.
+        outputs: the architecture's output names.
+        arch: its name, for messages.
 
     Raises:
         UsageError: missing or unknown names, negative or non-finite weights, or all zero.
@@ -34,7 +41,7 @@ def check_loss_weights(weights, outputs, arch):
         raise UsageError("loss weights: expected at least one above 0, received only zeros")
 
 
-def parse_loss_weights(text, outputs, arch):
+def parse_loss_weights(text: str, outputs: Sequence[str], arch: str) -> dict[str, float]:
     """Turn "0.5,1" or "comparison=0.5,left_digit=1,right_digit=1" into a name-to-weight dict.
 
     Without names, the first number weighs the comparison loss and the second each digit loss:
@@ -70,7 +77,7 @@ def parse_loss_weights(text, outputs, arch):
     return {name: weights[name] for name in outputs}
 
 
-def _by_position(values, outputs, arch):
+def _by_position(values: list[float], outputs: Sequence[str], arch: str) -> dict[str, float]:
     expected = min(len(outputs), 2)
     if len(values) != expected:
         meaning = "comparison,each digit" if expected == 2 else "comparison"
@@ -81,6 +88,6 @@ def _by_position(values, outputs, arch):
     return {name: values[min(i, 1)] for i, name in enumerate(outputs)}
 
 
-def format_loss_weights(weights):
-    """The weights as the command line takes them: "comparison=0.5,left_digit=1"."""
+def format_loss_weights(weights: Mapping[str, float]) -> str:
+    """Return the weights as the command line takes them: "comparison=0.5,left_digit=1"."""
     return ",".join(f"{name}={weight:g}" for name, weight in weights.items())

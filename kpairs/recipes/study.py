@@ -27,7 +27,7 @@ class Setting:
     variant_of: str = ""
 
     @property
-    def name(self):
+    def name(self) -> str:
         """As tables and files call it."""
         return f"{self.recipe.arch} {self.setting}".strip()
 
@@ -60,12 +60,12 @@ class Study:
     note: str = ""
     judged: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("tables", "settings", "metrics", "curves"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
-    def jobs(self, rounds=None):
-        """The trainings of the first rounds: round 1 of every setting, then round 2, ...
+    def jobs(self, rounds: int | None = None) -> list["Trial"]:
+        """Return the trainings of the first rounds: round 1 of every setting, then round 2, ...
 
         Args:
             rounds: of each setting; default the report's. A cross-validation has no more rounds
@@ -79,8 +79,8 @@ class Study:
             if not setting.folds or number <= setting.folds
         ]
 
-    def quick(self):
-        """A small true version: a few settings, 2 rounds, 3 epochs; too little to judge by."""
+    def quick(self) -> "Study":
+        """Return a small true version: 2 rounds, 3 epochs, few settings; too little to judge by."""
         step = -(-len(self.settings) // 6)
         settings = [replace(s, recipe=replace(s.recipe, epochs=3)) for s in self.settings[::step]]
         name = f"{self.name}-quick"
@@ -103,7 +103,7 @@ class Ingredient:
     conclusion: str = ""
     claim: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", tuple(self.pairs))
 
 
@@ -122,7 +122,7 @@ class Trial:
     setting: str = ""
 
     @property
-    def id(self):
+    def id(self) -> str:
         """Hash of the recipe and the round or fold: the name of its folder.
 
         What a folder of images holds, the backend and the versions are not in it.

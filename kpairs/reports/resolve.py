@@ -107,7 +107,7 @@ def resolve(
 
 def _parsed(recipe: Recipe, arch_options: Mapping[str, str]) -> dict[str, Any]:
     """Arguments from text, each of the kind that the recipe's own value is."""
-    known = RECIPES.get(recipe.arch, recipe).arch_options | recipe.arch_options
+    known = {**RECIPES.get(recipe.arch, recipe).arch_options, **recipe.arch_options}
     check_arguments(recipe.arch, dict.fromkeys(arch_options), dict.fromkeys(known))
     return {name: parse_argument(name, text, known[name]) for name, text in arch_options.items()}
 

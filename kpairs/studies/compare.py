@@ -98,9 +98,12 @@ def judge(
     """Apply the rule to many comparisons at once.
 
     Args:
-        mean, std, count: of our rounds; std with n - 1, NaN of a single round; count 0 or NaN
-            where there are none. Arrays of one length, or numbers.
-        their_mean, their_std, their_count: as reported; std and count NaN where not stated.
+        mean: of our rounds. This and the others are arrays of one length, or numbers.
+        std: of our rounds, with n - 1; NaN of a single round.
+        count: of our rounds; 0 or NaN where there are none.
+        their_mean: as reported.
+        their_std: as reported; NaN where not stated.
+        their_count: as reported; NaN where not stated.
         margin: in the unit of the means.
         limit: how many rounds of ours there can be; a cross-validation has its folds.
 

@@ -103,7 +103,8 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
     """Read what a study keeps beside its rows, of the trainings that have a row.
 
     Args:
-        folder, study: as in `study_rows`.
+        folder: as in `study_rows`.
+        study: as in `study_rows`.
         kind: "curves" (a row per epoch) or "wrong" (a row per wrongly ordered test pair).
     """
     file = Path(folder) / f"{study.name}-{kind}.csv"

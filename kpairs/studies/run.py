@@ -14,8 +14,8 @@ from kpairs import seeds
 from kpairs.data import Digits, PairSet, draw_pairs
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_json
-from kpairs.ours.mistakes import are_kept, wrong_pairs
 from kpairs.recipes import Trial
+from kpairs.studies.mistakes import are_kept, wrong_pairs
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settings_of

@@ -13,7 +13,8 @@ def draw_round(
     Args:
         recipe: says how many, from which seed, and which augmentation.
         number: the round, from 1.
-        train_digits, test_digits: the two splits.
+        train_digits: the training split.
+        test_digits: the test split.
         augment: False for the pairs as drawn.
 
     Returns:

@@ -1,5 +1,6 @@
 """The program as a shell sees it: quick, documented, and unmoved by odd terminals."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,18 +10,69 @@ import click
 from kpairs.cli import main
 
 
-def test_help_and_version_load_nothing_heavy():
+def after(commands, libraries):
+    """Exit codes of commands in one fresh process, and which of some libraries it then has."""
     script = (
-        "import sys\n"
+        "import json, sys\n"
         "from kpairs.cli import main\n"
-        "main(sys.argv[1:], standalone_mode=False)\n"
-        "heavy = {'keras', 'torch', 'numpy', 'rich', 'matplotlib', 'onnx', 'onnxruntime', 'PIL'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
+        "codes = []\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        main(arguments)\n"
+        "    except SystemExit as end:\n"
+        "        codes.append(end.code)\n"
+        "print(json.dumps([codes, sorted(set(json.loads(sys.argv[2])) & set(sys.modules))]))\n"
     )
-    for arguments in (["--help"], ["--version"], ["train", "--help"]):
-        command = [sys.executable, "-c", script, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "[]"
+    command = [sys.executable, "-c", script, json.dumps(commands), json.dumps(libraries)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def places(group, above=()):
+    yield above
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if isinstance(command, click.Group):
+            yield from places(command, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def test_help_and_version_load_nothing_heavy():
+    asked = [["--version"], *([*place, "--help"] for place in places(main))]
+    assert len(asked) > 12
+    heavy = [
+        "keras",
+        "torch",
+        "numpy",
+        "rich",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "PIL",
+        "pandas",
+    ]
+    assert after(asked, heavy) == [[0] * len(asked), []]
+
+
+MISTAKES = [
+    ["train"],
+    ["train", "--arch", "auxsw"],
+    ["train", "--arch", "auxws", "--epochs", "0"],
+    ["train", "--arch", "auxws", "--arch-option", "depth=3"],
+    ["train", "--arch", "auxws", "--loss-weights", "1"],
+    ["train", "--arch", "auxws", "--data", "minst"],
+    ["search", "--arch", "auxws", "--try", "dropout=high"],
+    ["search", "--arch", "auxws", "--try", "rate=1"],
+    ["study", "nope"],
+    ["archs", "auxsw"],
+]
+
+
+def test_mistakes_are_told_before_keras_is_imported():
+    nowhere = [["export", "nowhere"], ["evaluate", "nowhere"], ["train", "--resume", "nowhere"]]
+    expected = [2] * len(MISTAKES) + [4] * len(nowhere)
+    assert after([*MISTAKES, *nowhere], ["keras", "torch"]) == [expected, []]
 
 
 def commands(group):

@@ -16,9 +16,9 @@ from kpairs.errors import UsageError
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build
-from kpairs.ours.mistakes import to_image
 from kpairs.recipes.study import Setting, Study
 from kpairs.reports import RECIPES
+from kpairs.studies.mistakes import to_image
 from kpairs.studies.rows import collect, read_rows
 from kpairs.studies.run import run_jobs
 from kpairs.training.batches import Batches, paired_anew, renewal

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,35 +17,9 @@ from kpairs.recipes import (
     format_argument,
     format_loss_weights,
 )
+from kpairs.recipes.searched import SEARCHED, Between
 from kpairs.training.compile import built, check_architecture
 from kpairs.training.images import load_splits, settled
-
-# Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
-# the recipe, every argument of the architectures can be searched.
-_FIXED = {"data", "classes", "image_size", "pairs", "test_pairs", "rounds", "seed"}
-SEARCHED = (
-    "loss_weights",
-    *(f.name for f in fields(Recipe) if "help" in f.metadata and f.name not in _FIXED),
-)
-
-
-@dataclass(frozen=True)
-class Between:
-    """A range of a hyperparameter, ends included, for samplers that draw from ranges.
-
-    Drawn by its logarithm where the ends are above 0 and a factor of 10 or more apart; whole
-    numbers where both ends are.
-
-    Raises:
-        UsageError: ends that are not finite, or the wrong way round.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not (self.low < self.high and self.high - self.low < math.inf):
-            raise UsageError(f"expected a range of low..high, received {self.low}..{self.high}")
 
 
 @dataclass(frozen=True)

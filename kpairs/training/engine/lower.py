@@ -21,7 +21,8 @@ def lower(model, x, y):
     Args:
         model: a compiled functional `keras.Model` on torch, float32 or float64, with a dict of
             inputs and one of outputs, not trained since it was compiled.
-        x, y: one batch of inputs and targets, dicts of tensors by name.
+        x: one batch of inputs, a dict of tensors by name.
+        y: its targets, the same.
 
     Raises:
         NotLowerable: a layer, loss, metric or optimizer does what a graph cannot hold, or this

@@ -72,7 +72,8 @@ def train_digits(
     """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
 
     Args:
-        number, seed: the round; its pairs and their order are those of `kpairs train`.
+        number: the round; its pairs and their order are those of `kpairs train`.
+        seed: of every random draw.
         epochs: default the recipe's 40.
         data_root: cache folder of the digit images.
         done: called with each epoch's row of the history.

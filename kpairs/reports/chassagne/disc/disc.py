@@ -115,8 +115,11 @@ def train_disc(
     Args:
         activation: "tanh" or "relu".
         learning_rate: eta.
-        number, seed: the round; it draws its points and weights from (seed, number) alone.
-        epochs, batch_size, init: as named.
+        number: the round; it draws its points and weights from (seed, number) alone.
+        seed: of every random draw.
+        epochs: passes over the points.
+        batch_size: points per step.
+        init: how the first weights are drawn, see `kpairs.mini.linear.Linear`.
         count: of training points, and of test points.
         points: the round whose points to take; default its own.
 

@@ -38,7 +38,8 @@ def draw_predictions(
     Args:
         axes: to draw on.
         points: (n, 2) in the unit square.
-        classes, predicted: (n,) of 0 and 1.
+        classes: (n,) of 0 and 1.
+        predicted: (n,) of 0 and 1.
     """
     for number, colour, name in ((1, _INSIDE, "inside"), (0, _OUTSIDE, "outside")):
         chosen = points[predicted == number]
@@ -63,7 +64,9 @@ def draw_boundary(
 
     Args:
         axes: to draw on.
-        x, y, margins: as `DiscRun.margins` gives them, as arrays.
+        x: as `DiscRun.margins` gives it, as an array.
+        y: the same.
+        margins: the same.
         colour: of the line.
     """
     if margins.min() < 0 < margins.max():
@@ -94,8 +97,9 @@ def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> 
     """The decision boundaries of several networks beside the true circle.
 
     Args:
-        x, y: as in `draw_boundary`.
-        margins: the same, by the network's name.
+        x: as in `draw_boundary`.
+        y: as in `draw_boundary`.
+        margins: as there, by the network's name.
     """
     figure = Figure(figsize=(4.4, 4.6), layout="constrained")
     axes = figure.add_subplot()

@@ -98,7 +98,8 @@ def train_missing(
     Args:
         train: a setting -> the rest of its row.
         settings: dicts, the beginnings of rows.
-        folder, name: of the CSV; the folder is made.
+        folder: of the CSV; it is made.
+        name: of the CSV.
         processes: how many train side by side.
 
     Raises:
