@@ -56,7 +56,6 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     from kpairs.exports.export import export_run
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
-    run = Run.latest() if run is None else Run.open(run)
     exports = export_run(run, number, out, data_dir, chosen, opset)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]

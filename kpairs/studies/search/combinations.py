@@ -8,8 +8,9 @@ from typing import Any
 
 from kpairs.errors import UsageError
 from kpairs.recipes import Recipe, Trial
+from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
-from kpairs.studies.search.space import Between, Search
+from kpairs.studies.search.space import Search
 
 _MANY = 10_000
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.recipes import Recipe
+from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
 from kpairs.studies.search.ranking import fold_errors
-from kpairs.studies.search.space import Between, Search
+from kpairs.studies.search.space import Search
 
 _REFUSED = 100
 
