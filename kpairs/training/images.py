@@ -47,6 +47,8 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
     graded = is_graded(recipe.data)
     recipe = replace(recipe, data=canonical(recipe.data))
     recipe = in_words(recipe, "grade" if graded else "digit")
+    if recipe.backbone_weights not in ("none", "imagenet"):
+        recipe = replace(recipe, backbone_weights=str(Path(recipe.backbone_weights).absolute()))
     if recipe.image_size is not None:  # before any image is looked at
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
     if graded:

@@ -22,7 +22,13 @@ from kpairs.training.batches import (
 )
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.compile import build_round, rescaling_of, save_model
+from kpairs.training.compile import (
+    build_round,
+    compile_model,
+    phases,
+    rescaling_of,
+    save_model,
+)
 from kpairs.training.device import compute
 from kpairs.training.draw import augmented
 from kpairs.training.evaluate import measure
@@ -90,33 +96,42 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         transform = partial(transformation, recipe, number)
         batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
         size = evaluation_batch(train_pairs)
-        engine = _lower(model, batches) if job.engine == "auto" else "keras"
-        averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
+        averaging = []
+        if recipe.averaging:
+            averaging = [Averaging(model, recipe.averaging, recipe.epochs)]
         checkpoint = Checkpoint(
             folder, job.keep_checkpoints, [v for callback in averaging for v in callback.variables]
         )
-        done = checkpoint.restore(model)
+        done = checkpoint.epochs
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
             evaluated = Batches(train_pairs, outputs, size, device)
         history = HistoryFile(folder / "history.csv", done, evaluated)
-        model.fit(
-            batches,
-            epochs=recipe.epochs,
-            initial_epoch=done,
-            shuffle=False,  # the batches are
-            validation_data=Batches(job.test_pairs, outputs, size, device),
-            validation_freq=_evaluated(recipe),
-            callbacks=[
-                Randomness(recipe.seed, number, batches),
-                StopOnNonFinite(recipe.learning_rate),
-                *callbacks,
-                *averaging,
-                history,
-                checkpoint,
-            ],
-            verbose=0,
-        )
+        for phase in phases(recipe):
+            if phase.begin:
+                compile_model(model, recipe, steps, phase)
+            engine = _lower(model, batches) if job.engine == "auto" else "keras"
+            if phase.begin < done <= phase.end:
+                checkpoint.restore(model)
+            if phase.end <= done < recipe.epochs:
+                continue
+            model.fit(
+                batches,
+                epochs=phase.end,
+                initial_epoch=max(phase.begin, done),
+                shuffle=False,  # the batches are
+                validation_data=Batches(job.test_pairs, outputs, size, device),
+                validation_freq=_evaluated(recipe),
+                callbacks=[
+                    Randomness(recipe.seed, number, batches),
+                    StopOnNonFinite(phase.rate * recipe.learning_rate),
+                    *callbacks,
+                    *averaging,
+                    history,
+                    checkpoint,
+                ],
+                verbose=0,
+            )
         save_model(model, folder / "model.keras")
         return {
             "round": number,
