@@ -24,6 +24,7 @@ from kpairs.recipes import (
     check_arguments,
     format_argument,
     format_loss_weights,
+    in_words,
 )
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result, run_jobs
@@ -123,7 +124,7 @@ class Search:
         fixed = {"rounds": 1, "reported_rounds": None}
         if (optimizer := values.pop("optimizer", recipe.optimizer)) != recipe.optimizer:
             fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
-        recipe = _changed(replace(recipe, **fixed), values)
+        recipe = in_words(_changed(replace(recipe, **fixed), values), recipe.word)
         check_architecture(recipe)
         return recipe
 
