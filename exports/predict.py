@@ -5,15 +5,20 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.data.decode import SUFFIXES
-from kpairs.data.pixels import contradiction, prepare
+from kpairs.data.pixels import Prepared, contradiction, prepare
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 
 log = logging.getLogger(__name__)
+
+File = str | Path
+Row = dict[str, Any]
 
 _SIDES = ("left", "right")
 _WORDS = ("digit", "grade")
@@ -29,7 +34,7 @@ COLUMNS = (
 )
 
 
-def find_pairs(left, right=None):
+def find_pairs(left: File, right: File | None = None) -> tuple[list[tuple[File, File]], bool]:
     """The pairs of image files that two arguments, or one CSV file, stand for.
 
     Args:
@@ -58,16 +63,16 @@ def find_pairs(left, right=None):
             [s] * count if i is None else i for s, i in zip(sides, images, strict=True)
         )
         return list(zip(lefts, rights, strict=True)), False
-    lefts, rights = ({image.stem: image for image in _images(side)} for side in sides)
-    if odd := sorted(set(lefts) ^ set(rights)):
+    one, other = ({image.stem: image for image in _images(side)} for side in sides)
+    if odd := sorted(set(one) ^ set(other)):
         raise InputError(
             f"expected images of the same names in {left} and {right}; {len(odd)} are in one only, "
             f"such as {odd[0]}"
         )
-    return [(lefts[name], rights[name]) for name in lefts], False
+    return [(one[name], other[name]) for name in one], False
 
 
-def _images(folder):
+def _images(folder: Path) -> list[Path]:
     found = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
     found = [f for f in found if not f.name.startswith(".")]
     if not found:
@@ -77,11 +82,11 @@ def _images(folder):
     return found
 
 
-def _read_pairs(path):
+def _read_pairs(path: Path) -> list[tuple[File, File]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames
+            rows, columns = list(reader), list(reader.fieldnames or ())
     except OSError as error:
         raise InputError(f"{path}: cannot read the pairs: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -96,10 +101,10 @@ def _read_pairs(path):
     for number, pair in enumerate(pairs, start=1):
         if not all(pair):
             raise InputError(f"{path}: expected two paths in pair {number}, received an empty one")
-    return [tuple(path.parent / name for name in pair) for pair in pairs]
+    return [(path.parent / left, path.parent / right) for left, right in pairs]
 
 
-def predict_pairs(model, pairs, ink=None):
+def predict_pairs(model: File, pairs: list[tuple[File, File]], ink: str | None = None) -> list[Row]:
     """Compare pairs of image files.
 
     What happens to their pixels is what happened in training: the model's own `PixelSettings`.
@@ -129,7 +134,9 @@ def predict_pairs(model, pairs, ink=None):
         )
     if ink is not None:
         settings = replace(settings, ink=ink)
-    rows, doubtful, seen = [], {}, set()
+    rows: list[Row] = []
+    doubtful: dict[File, None] = {}
+    seen: set[File] = set()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pairs), _AT_ONCE):
             block = pairs[start : start + _AT_ONCE]
@@ -146,7 +153,9 @@ def predict_pairs(model, pairs, ink=None):
     return rows
 
 
-def _compare(loaded, pairs, pictures):
+def _compare(
+    loaded: PairModel, pairs: list[tuple[File, File]], pictures: dict[File, Prepared]
+) -> list[Row]:
     sides = zip(*pairs, strict=True)
     images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
     values = loaded.as_probabilities(loaded.compare(*images))
@@ -154,8 +163,15 @@ def _compare(loaded, pairs, pictures):
     return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
 
 
-def _row(loaded, pair, pictures, values, i, same):
-    row = dict(zip(_SIDES, map(str, pair), strict=True))
+def _row(
+    loaded: PairModel,
+    pair: tuple[File, File],
+    pictures: dict[File, Prepared],
+    values: dict[str, NDArray[Any]],
+    i: int,
+    same: bool,
+) -> Row:
+    row: Row = dict(zip(_SIDES, map(str, pair), strict=True))
     if same:  # whatever the model says: a picture ranks no higher than itself
         row |= {"left_not_higher": True, "probability": 1.0}
     else:  # a tie goes to class 0, as everywhere

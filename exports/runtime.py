@@ -7,10 +7,14 @@
 
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
@@ -19,6 +23,7 @@ from kpairs.exports.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
 METADATA_KEY = "kpairs"
+Values = dict[str, NDArray[Any]]  # by output name
 # Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
@@ -37,7 +42,7 @@ class PairModel:
         metadata: all that the file says of itself, as a dict.
     """
 
-    def __init__(self, session, metadata):
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: Mapping[str, Any]) -> None:
         self._session = session
         self.metadata = metadata
         self.outputs = metadata["outputs"]
@@ -46,7 +51,7 @@ class PairModel:
         self.pixels = _pixels_of(metadata)
 
     @classmethod
-    def load(cls, path, threads=1):
+    def load(cls, path: str | Path, threads: int = 1) -> "PairModel":
         """Load an .onnx file that `kpairs export` wrote.
 
         Args:
@@ -70,16 +75,17 @@ class PairModel:
             ) from error
         return cls(session, _read_metadata(session, path))
 
-    def predict(self, left, right):
+    def predict(self, left: Any, right: Any) -> Values:
         """Compute every output.
 
         onnxruntime gets 32 pairs at a time, which is faster than all at once. More than 512 pairs
         are cut into blocks of 512, which run side by side on the machine's cores.
 
         Args:
-            left, right: n pictures each, of any size, as the training's were: paths, Pillow images
-                or arrays, as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the
-                network's input already belongs into `compare`.
+            left: n pictures of any size, as the training's were: paths, Pillow images or arrays, as
+                `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the network's input
+                already belongs into `compare`.
+            right: as many.
 
         Returns:
             `{output name: (n, width) float32}`, of the kinds in `outputs`.
@@ -94,11 +100,18 @@ class PairModel:
         left, right = to_pixels(left, self.pixels, "left"), to_pixels(right, self.pixels, "right")
         return self.compare(left, right)
 
-    def compare(self, left, right):
-        """As `predict`, of what is the network's input already.
+    def compare(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> Values:
+        """Compute every output of what is the network's input already.
 
         Args:
-            left, right: `(n, height, width, channels)` float32 pixels in [0, 1].
+            left: `(n, height, width, channels)` float32 pixels in [0, 1].
+            right: as `left`.
+
+        Returns:
+            As `predict`.
+
+        Raises:
+            InputError: batches that differ, or a file that onnxruntime cannot run.
         """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
@@ -107,20 +120,24 @@ class PairModel:
             if len(starts) <= 1:
                 return self.run(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
-                parts = pool.map(
-                    lambda i: self.run(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
-                )
-                parts = list(parts)
+                blocks = [slice(i, i + _BLOCK) for i in starts]
+                parts = list(pool.map(lambda b: self.run(left[b], right[b]), blocks))
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
-    def run(self, left, right, chunk=CHUNK):
-        """As `compare`, without its checks, on one core.
+    def run(
+        self, left: NDArray[np.float32], right: NDArray[np.float32], chunk: int = CHUNK
+    ) -> Values:
+        """Compute every output as `compare` does, without its checks, on one core.
 
         Args:
-            left, right: as `compare` takes them.
+            left: as `compare` takes it.
+            right: as `compare` takes it.
             chunk: pairs per call of onnxruntime.
+
+        Returns:
+            As `predict`.
         """
         names = list(self.outputs)
         if len(left) <= chunk:
@@ -130,24 +147,24 @@ class PairModel:
         parts = [self.run(left[i : i + chunk], right[i : i + chunk], chunk) for i in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
-    def predict_probabilities(self, left, right):
-        """As `predict`, turned into probabilities: `{output name: (batch, n) float64}`.
+    def predict_probabilities(self, left: Any, right: Any) -> Values:
+        """Compute the probabilities of every output: `{output name: (n, width) float64}`.
 
-        Column 1 of `comparison` is P(left <= right).
+        Column 1 of `comparison` is P(left <= right). Arguments and errors are those of `predict`.
         """
         return self.as_probabilities(self.predict(left, right))
 
-    def as_probabilities(self, values):
+    def as_probabilities(self, values: Values) -> Values:
         """Turn what `predict`, `compare` or `run` gave into probabilities."""
         return {name: probabilities(values[name], kind) for name, kind in self.outputs.items()}
 
 
-def _pixels_of(metadata):
+def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
     """The settings in a file's metadata; files of before had none, and were of digits."""
     return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
 
 
-def _read_metadata(session, path):
+def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> Mapping[str, Any]:
     try:
         # Text that is no UTF-8 is found here.
         metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
@@ -162,7 +179,7 @@ def _read_metadata(session, path):
     return metadata
 
 
-def _describes(metadata, session):
+def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
     """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}

@@ -25,7 +25,7 @@ def _applications() -> dict[str, tuple[Callable[..., keras.Model], ModuleType]]:
         for _, module in inspect.getmembers(keras.applications, inspect.ismodule)
         if hasattr(module, "preprocess_input")
     ]
-    found = {}
+    found: dict[str, tuple[Callable[..., keras.Model], ModuleType]] = {}
     for name, function in inspect.getmembers(keras.applications, inspect.isfunction):
         # The module that has it; MobileNetV3 stands in none, and belongs to the one of its name.
         homes = [m for m in modules if hasattr(m, name)]

@@ -7,7 +7,7 @@ from keras import layers
 _KEPT = "kpairs_keeps_weights"
 
 
-def keep_weights(layer):
+def keep_weights(layer: keras.Layer) -> keras.Layer:
     """Mark a layer or model whose weights were trained elsewhere: `initialize` leaves them alone.
 
     For architectures that load weights: of a model whose layers stand one by one in a tower, each
@@ -25,7 +25,7 @@ def keep_weights(layer):
     return layer
 
 
-def initialize(model, scheme, rng):
+def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> None:
     """Redraw the initial weights of a model's convolutions and dense layers, in place.
 
     "torch" is the default of torch's `Conv2d` and `Linear`, with which all five reports began:
