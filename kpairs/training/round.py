@@ -94,11 +94,8 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
         steps = -(-len(train_pairs) // recipe.batch_size)
         model = build_round(recipe, number, job.classes, rescaling, steps)
-        order = shuffled(recipe, number, len(train_pairs))
-        renew = renewal(recipe, number, train_pairs)
-        transform = partial(transformation, recipe, number)
-        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
-        size = evaluation_batch(train_pairs)
+        batches = _batches(recipe, number, train_pairs, device)
+        test_batches = Batches(job.test_pairs, outputs, evaluation_batch(train_pairs), device)
         averaging = []
         if recipe.averaging:
             averaging = [Averaging(model, recipe.averaging, recipe.epochs)]
@@ -108,7 +105,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         done = checkpoint.epochs
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
-            evaluated = Batches(train_pairs, outputs, size, device)
+            evaluated = Batches(train_pairs, outputs, evaluation_batch(train_pairs), device)
         history = HistoryFile(folder / "history.csv", done, evaluated)
         for phase in phases(recipe):
             if phase.begin:
@@ -123,7 +120,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
                 epochs=phase.end,
                 initial_epoch=max(phase.begin, done),
                 shuffle=False,  # the batches are
-                validation_data=Batches(job.test_pairs, outputs, size, device),
+                validation_data=test_batches,
                 validation_freq=_evaluated(recipe),
                 callbacks=[
                     Randomness(recipe.seed, number, batches),
@@ -145,6 +142,19 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
         }
+
+
+def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batches:
+    """The training pairs in batches, as a recipe orders and changes them in each epoch."""
+    return Batches(
+        pairs,
+        ARCHS[recipe.arch].named(recipe.word),
+        recipe.batch_size,
+        device,
+        order=shuffled(recipe, number, len(pairs)),
+        renew=renewal(recipe, number, pairs),
+        transform=partial(transformation, recipe, number),
+    )
 
 
 def _lower(model: keras.Model, batches: Batches) -> str:
