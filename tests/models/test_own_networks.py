@@ -53,6 +53,7 @@ def test_from_a_file_to_a_prediction(workplace):
     (workplace / "mynets.py").write_text(NETWORKS.format(name="own"))
     load_digits("mnist", "test")
     done = run_script(
+        "import os\nos.environ['COLUMNS'] = '200'\n"  # no cell of a table is broken
         "from command_line import kpairs\n"
         "own = ['--import', 'mynets.py']\n"
         f"train = ['train', *own, '--arch', 'own', '--arch-option', 'depth=3', *{TINY}]\n"

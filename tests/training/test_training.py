@@ -407,7 +407,7 @@ def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
         train(recipe, "run")
     with pytest.raises(UsageError, match="ws takes dropout; received depth"):
         train(tiny("ws").with_options(depth=2), "run")
-    with pytest.raises(UsageError, match="dropout of ws: expected a number, received None"):
+    with pytest.raises(UsageError, match=r"dropout: expected 0 to 0.999, received None"):
         train(tiny("ws").with_options(dropout=None), "run")
     assert not (workplace / "run").exists()
 
