@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from families import families
+from families import families, networks
 from precision import EXACT, difference, float64, moved
 
 from kpairs.data import draw_pairs
@@ -64,14 +64,14 @@ def has_float64_gradients(name):
     return not any(getattr(layer, "filters", 0) == 1 for layer in build(name).layers)
 
 
-@pytest.mark.parametrize("name", [name for name in families() if has_float64_gradients(name)])
+@networks(families(), filter(has_float64_gradients, ARCHS))
 def test_trainings_are_stock_keras(name, pairs):
     """Whole recipes but dropout: losses and their weights, L2, schedule, optimizer, batch norm."""
     with float64():
         check_trainings(*both(without_dropout(name, epochs=2), pairs))
 
 
-@pytest.mark.parametrize("name", families())
+@networks(families())
 def test_float32_steps_are_as_near_as_rounding_allows(name, pairs, rng):
     """Kernels lay out memory by the type. Ten times what one rounding of all weights changes.
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import kpairs as kpairs_command
+from families import few, networks
 from rich.console import Console
 
 import kpairs
@@ -38,7 +39,7 @@ def assert_same_weights(first, second):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHS))
+@networks(few())
 def test_a_run_folder_holds_the_training(name, tiny, workplace):
     recipe = tiny(name, rounds=2, epochs=2)
     run = train(recipe, "run")
