@@ -8,6 +8,7 @@ from itertools import product
 import click
 
 from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
+from kpairs.data.settings import parse_classes
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import Recipe, parse_argument, parse_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
@@ -37,7 +38,8 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
     metavar="LEAST:MOST",
     help="Only networks of so many trainable parameters, such as :80000 or 65000:75000.",
 )
-@click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, or a folder of images.")
+@click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, a folder or a CSV of images.")
+@click.option("--classes", help="Grades of one's own images, lowest first, if they are no numbers.")
 @click.option("--pairs", type=click.IntRange(2, 10**9), help="Training pairs drawn.")
 @click.option(
     "--test-pairs",
@@ -95,6 +97,8 @@ def search(
     import_own(imports)
     common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
     common = {name: value for name, value in common.items() if value is not None}
+    if (classes := options.pop("classes")) is not None:
+        common["classes"] = parse_classes(classes)
     recipes = tuple(replace(recipe_of(arch), **common) for arch in archs)
     space = dict(_tried(text, recipes) for text in tried)
     if len(space) < len(tried):

@@ -32,7 +32,7 @@ def _hyperparameters(command):
             flag = f"{flag}/--no-{flag[2:]}"
         elif field.metadata["choices"]:
             kind = click.Choice(field.metadata["choices"])
-        elif field.name in _LISTS:
+        elif field.name in _LISTS or kind == str | None:
             kind = str
         elif kind == int | None:
             kind = int

@@ -17,6 +17,7 @@ from kpairs.models.pair import Outputs, Pair
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
+_BUILDS = ("classes", "backbone")  # arguments of an architecture that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -47,7 +48,12 @@ class Architecture:
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of its own that the function takes, with their defaults."""
-        return {p.name: p.default for p in self._keywords() if p.name != "classes"}
+        return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
+
+    @property
+    def takes_backbone(self) -> bool:
+        """Whether another network can stand in its tower's place."""
+        return any(p.name == "backbone" for p in self._keywords())
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -112,7 +118,7 @@ def _check(new: Architecture) -> None:
             f"{new.name}: expected an output comparison, and that first; "
             f"received {', '.join(new.outputs) or 'none'}"
         )
-    taken = set(inspect.signature(build).parameters) - {"classes", "options"}
+    taken = set(inspect.signature(build).parameters) - {"options"}
     if clash := taken & set(new.options):
         raise UsageError(
             f"{new.name}: expected arguments of other names than build's "
@@ -132,6 +138,7 @@ def build(
     *,
     input_shape: Shape = DIGIT_SHAPE,
     word: str = "digit",
+    backbone: str | None = None,
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -146,6 +153,8 @@ def build(
             out.
         input_shape: `(height, width, channels)` of each image.
         word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
+        backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
+            architecture's tower, with fresh weights.
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -162,6 +171,9 @@ def build(
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
     check_shape(ARCHS[name], input_shape)
+    if backbone is not None:
+        _check_backbone(ARCHS[name], rescaling)
+        options["backbone"] = backbone
     with conventions():
         return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
 
@@ -182,6 +194,17 @@ def check_shape(architecture: Architecture, shape: Shape) -> None:
         raise UsageError(
             f"{architecture.name} is for {_said(own)} images, as in its report; received "
             f"{_said(shape)}; any size and colour takes {' or '.join(anywhere)}"
+        )
+
+
+def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] | None) -> None:
+    """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
+    if not architecture.takes_backbone:
+        able = sorted(name for name, a in ARCHS.items() if a.takes_backbone)
+        raise UsageError(f"{architecture.name} takes no backbone; {' or '.join(able)} does")
+    if rescaling is not None:
+        raise UsageError(
+            "a backbone prepares pixels in its own way: expected the normalization none"
         )
 
 
@@ -214,7 +237,7 @@ def _build(
     options: dict[str, Any],
 ) -> keras.Model:
     name = architecture.name
-    if excess := set(options) - set(architecture.options):
+    if excess := set(options) - {*architecture.options, "backbone"}:
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))

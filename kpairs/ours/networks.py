@@ -7,6 +7,7 @@ Nothing about the order of digits is learned: P(left <= right) follows from the 
 from keras import layers
 
 from kpairs.errors import UsageError
+from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
@@ -66,9 +67,13 @@ def _tower(height, width, classes, widths, dropout):
     ]
 
 
-def _posterior(pair, classes, widths, dropout):
-    height, width = pair.left.shape[1:3]
-    tower = _tower(height, width, classes, widths, dropout)
+def _posterior(pair, classes, widths, dropout, backbone):
+    height, width, channels = pair.left.shape[1:]
+    if backbone is None:
+        tower = _tower(height, width, classes, widths, dropout)
+    else:
+        features = application(backbone, height, width, channels)
+        tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
     digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
@@ -80,9 +85,10 @@ def posterior(
     classes: int = 10,
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
+    backbone: str | None = None,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout)
+    return _posterior(pair, classes, widths, dropout, backbone)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -92,6 +98,7 @@ def posterior_s(
     classes: int = 10,
     widths: Widths = WIDTHS["posterior_s"],
     dropout: float = DROPOUT["posterior_s"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout)
+    return _posterior(pair, classes, widths, dropout, backbone)

@@ -1,12 +1,13 @@
 """The recipe: everything that a training needs, as data."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from kpairs.data.settings import FITS, FLIPS, INKS, LARGEST_SIDE
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, UsageError
+from kpairs.recipes.checks import MOST, check_argument, check_backbone, check_field
 from kpairs.recipes.loss_weights import check_loss_weights
 
 AUGMENTATIONS = ("none", "shifts_and_swap")
@@ -26,9 +27,6 @@ OPTIMIZERS = {
     "adadelta": {"rho": 0.9, "epsilon": 1e-6},
 }
 NORMALIZATIONS = ("none", "standardize", "raw")
-_LARGEST = 1e30  # what float32 computes with; a larger number is a slip
-_MOST = 10**9
-_WIDEST = 65536
 # Arguments of architectures that had fields of their own once: in files of then and in what is
 # hashed they stand beside the fields.
 _ONCE_FIELDS = ("widths", "dropout", "activation")
@@ -119,8 +117,8 @@ class Recipe:
         choices=tuple(INKS),
         later=True,
     )
-    pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=_MOST)
-    test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=_MOST)
+    pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=MOST)
+    test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=MOST)
     augmentation: str = _field(
         "shifts_and_swap: 9 one-pixel shifts x both orders", "none", choices=AUGMENTATIONS
     )
@@ -163,8 +161,8 @@ class Recipe:
         maximum=0.9,
         later=True,
     )
-    epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
-    batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=_MOST)
+    epochs: int = _field("passes over the training pairs", minimum=1, maximum=MOST)
+    batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=MOST)
     shuffle: bool = _field("draw a new order of the pairs in each epoch", True)
     optimizer: str = _field("optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = _field("learning rate", minimum=0.0)
@@ -197,6 +195,24 @@ class Recipe:
         choices=HEADS,
         later=True,
     )
+    backbone: str | None = _field(
+        "network of keras.applications in place of posterior's tower, such as MobileNetV2",
+        None,
+        later=True,
+    )
+    backbone_weights: str = _field(
+        "the backbone's first weights: none (drawn), imagenet, or a file; what is not drawn is "
+        "trained in the epochs of --fine-tune alone",
+        "none",
+        later=True,
+    )
+    fine_tune: int = _field(
+        "last epochs in which a backbone's own weights are trained too, at a tenth of the rate",
+        0,
+        minimum=0,
+        maximum=MOST,
+        later=True,
+    )
     normalization: str = _field(
         "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
         "pairs' mean and deviation",
@@ -210,14 +226,14 @@ class Recipe:
         "starting weights drawn as torch or as Keras does by default", choices=INITIALIZATIONS
     )
     rounds: int = _field(
-        "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=_MOST
+        "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=MOST
     )
     seed: int = _field("seed of every random draw", 0, minimum=0)
     validate_every: int = _field(
         "epochs from one evaluation on the test pairs to the next; the last always has one",
         1,
         minimum=1,
-        maximum=_MOST,
+        maximum=MOST,
         later=True,
     )
     reported_rounds: int | None = None
@@ -227,7 +243,7 @@ class Recipe:
         for name in ("arch_options", "classes", "image_size"):
             object.__setattr__(self, name, _tuples(getattr(self, name)))
         for f in fields(self):
-            _check(f, getattr(self, f.name))
+            check_field(f, getattr(self, f.name))
         for name in ("loss_weights", "optimizer_options"):  # variants share no dict
             object.__setattr__(self, name, dict(getattr(self, name)))
         options = OPTIMIZERS[self.optimizer]
@@ -241,8 +257,9 @@ class Recipe:
                 wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
                 raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
         for name, value in self.arch_options.items():
-            _check_argument(name, value)
+            check_argument(name, value)
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
+        check_backbone(self)
 
     @property
     def word(self) -> str:
@@ -255,6 +272,8 @@ class Recipe:
         options: dict[str, Any] = dict(self.arch_options)
         if self.head != "own":
             options["head"] = self.head
+        if self.backbone is not None:
+            options["backbone"] = self.backbone
         if self.image_size is not None:
             options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
         if self.word != "digit":
@@ -324,79 +343,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _is_number(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= _LARGEST  # type: ignore[arg-type]  # NaN is not
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value is what JSON gives back as it is, but for tuples."""
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, str)) or _is_number(value)
-
-
-# What a field of each type holds, and how to tell.
-_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    bool: ("true or false", lambda value: isinstance(value, bool)),
-    str: ("a name", lambda value: isinstance(value, str)),
-    int: ("a whole number", _is_whole),
-    str | None: ("a name or none", lambda value: value is None or isinstance(value, str)),
-    tuple[str, ...] | None: (
-        "names or none",
-        lambda v: v is None or (isinstance(v, tuple) and all(isinstance(n, str) for n in v)),
-    ),
-    tuple[int, int] | None: (
-        "a width and a height or none",
-        lambda v: v is None or (isinstance(v, tuple) and len(v) == 2 and all(map(_is_whole, v))),
-    ),
-    int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
-    float: ("a finite number", _is_number),
-    Mapping[str, float]: (
-        "a mapping of names to finite numbers",
-        lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
-    ),
-    Mapping[str, Any]: ("a mapping of names", lambda v: isinstance(v, Mapping)),
-}
-
-
-def _check(f: Field[Any], value: Any) -> None:
-    wanted, is_kind = _KINDS[f.type]
-    if not is_kind(value):
-        raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
-    if value is None:
-        return
-    rules = f.metadata
-    choices = rules.get("choices")
-    if choices and value not in choices:
-        raise unknown(f.name, value, choices)
-    low, high = rules.get("min"), rules.get("max")
-    least, most = (min(value), max(value)) if isinstance(value, tuple) else (value, value)
-    if (low is not None and least < low) or (high is not None and most > high):
-        unbounded = high is None or (high == _MOST and least < low)
-        wanted = f"at least {low:g}" if unbounded else f"{low:g} to {high:g}"
-        raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
-
-
-def _check_argument(name: object, value: Any) -> None:
-    """Refuse an argument of an architecture that no architecture could take."""
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise UsageError(f"arch_options: expected arguments by name, received {name!r}")
-    wanted, fits = "a finite number, a name, true, false, none or a list of them", _is_plain(value)
-    if name == "dropout":
-        wanted, fits = "0 to 0.999", _is_number(value) and 0 <= value <= 0.999
-    elif name == "widths":
-        wanted = f"whole numbers from 1 to {_WIDEST}"
-        fits = isinstance(value, tuple) and bool(value) and all(map(_is_width, value))
-    if not fits:
-        raise UsageError(f"{name}: expected {wanted}, received {value!r}")
-
-
-def _is_width(value: Any) -> bool:
-    return _is_whole(value) and 0 < value <= _WIDEST

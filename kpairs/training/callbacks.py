@@ -97,14 +97,15 @@ class Averaging(keras.callbacks.Callback):
     Args:
         model: a built Keras model.
         decay: share of the past, 0 to 1.
+        epochs: of the whole training, after which the model is given the average.
 
     Attributes:
         variables: the averages, in the order of `model.variables`.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, model, decay, epochs=1):
         super().__init__()
-        self.decay = decay
+        self.decay, self.epochs = decay, epochs
         # Copies: a variable made from another may share its memory.
         values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
         self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
@@ -118,5 +119,7 @@ class Averaging(keras.callbacks.Callback):
                 average.assign(variable)
 
     def on_train_end(self, logs=None):
+        if self.params["epochs"] < self.epochs:  # another phase follows
+            return
         for average, variable in zip(self.variables, self.model.variables, strict=True):
             variable.assign(average)

@@ -36,6 +36,15 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._since = time.perf_counter()
 
+    @property
+    def epochs(self):
+        """How many epochs the file's training has done; 0 without a file.
+
+        Raises:
+            InputError: not a checkpoint.
+        """
+        return read(self.path)[0] if self.path.is_file() else 0
+
     def restore(self, model):
         """Put the file's state, if there is one, into a built model; the epochs that it has done.
 
@@ -68,19 +77,28 @@ def load(path, model, further=()):
         InputError: not a checkpoint, or not one of this model.
     """
     variables = _variables(model, further)
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
-            epoch, seconds = int(file["epoch"]), float(file["seconds"])
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-        raise InputError(
-            f"{path}: expected a checkpoint, cannot read it: {first_line(error)}"
-        ) from error
+    epoch, seconds, arrays = read(path)
     if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
         raise InputError(f"{path}: expected the checkpoint of {model.name}, received another's")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return epoch, seconds
+
+
+def read(path):
+    """Read a checkpoint's number of epochs, their seconds, and its arrays.
+
+    Raises:
+        InputError: not a checkpoint.
+    """
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
+            return int(file["epoch"]), float(file["seconds"]), arrays
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+        raise InputError(
+            f"{path}: expected a checkpoint, cannot read it: {first_line(error)}"
+        ) from error
 
 
 def _variables(model, further):

@@ -1,6 +1,7 @@
 """The model of one round: built, initialised, compiled, saved and loaded."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -10,12 +11,16 @@ from kpairs import seeds
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
+from kpairs.models.backbone import NAME as BACKBONE
+from kpairs.models.backbone import NO_WEIGHTS, load_backbone
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import check_arguments, check_loss_weights
 from kpairs.training.losses import accuracy_of, loss_of
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.schedule import OneCycle
+
+_FINE_TUNING = 0.1  # of the learning rate
 
 
 def check_architecture(recipe):
@@ -95,7 +100,7 @@ def _mean_and_deviation(pairs):
 
 
 def build_round(recipe, number, classes, rescaling, steps=1):
-    """The compiled model of one round, with that round's initial weights.
+    """The model of one round, with its initial weights, compiled for the first phase.
 
     Args:
         recipe: the `Recipe`.
@@ -103,29 +108,73 @@ def build_round(recipe, number, classes, rescaling, steps=1):
         classes: number of ranks.
         rescaling: as `rescaling_of` gives it.
         steps: of the optimizer in each epoch; a schedule needs them.
+
+    Raises:
+        InputError: a file of a backbone's weights that cannot be read.
+        KpairsError: a backbone's weights that cannot be fetched.
     """
     keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
     model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    compile_model(model, recipe, steps)
+    if recipe.backbone_weights != NO_WEIGHTS:
+        load_backbone(model, recipe.backbone, recipe.backbone_weights)
+    compile_model(model, recipe, steps, phases(recipe)[0])
     return model
 
 
-def compile_model(model, recipe, steps=1):
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training, with an optimizer of its own.
+
+    Attributes:
+        begin, end: the epochs before it, and those until its end.
+        rate: share of the recipe's learning rate.
+        frozen: whether the backbone's weights stay as they are.
+    """
+
+    begin: int
+    end: int
+    rate: float = 1.0
+    frozen: bool = False
+
+
+def phases(recipe):
+    """The parts of a training: one; of a backbone with loaded weights first all but it, then all.
+
+    Args:
+        recipe: the `Recipe`.
+    """
+    if recipe.backbone_weights == NO_WEIGHTS:
+        return [Phase(0, recipe.epochs)]
+    alone = recipe.epochs - recipe.fine_tune
+    parts = [Phase(0, alone, frozen=True), Phase(alone, recipe.epochs, _FINE_TUNING)]
+    return [part for part in parts if part.begin < part.end]
+
+
+def compile_model(model, recipe, steps=1, phase=None):
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
     Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
     anything else by position (see `check_loss_weights`).
+
+    Args:
+        model: a built model.
+        recipe: the `Recipe`.
+        steps: of the optimizer in each epoch; a schedule needs them.
+        phase: of the training; default its only one.
     """
+    phase = phase or Phase(0, recipe.epochs)
+    if recipe.backbone is not None:
+        model.get_layer(BACKBONE).trainable = not phase.frozen
     if recipe.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
     outputs = ARCHS[recipe.arch].named(recipe.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
-    rate = recipe.learning_rate
+    rate = phase.rate * recipe.learning_rate
     if recipe.schedule == "one_cycle":
-        rate = OneCycle(rate, recipe.epochs * steps)
+        rate = OneCycle(rate, (phase.end - phase.begin) * steps)
     settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
         optimizer=OPTIMIZERS[recipe.optimizer](**settings),

@@ -47,6 +47,8 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
     graded = is_graded(recipe.data)
     recipe = replace(recipe, data=canonical(recipe.data))
     recipe = in_words(recipe, "grade" if graded else "digit")
+    if recipe.backbone_weights not in ("none", "imagenet"):
+        recipe = replace(recipe, backbone_weights=str(Path(recipe.backbone_weights).absolute()))
     if recipe.image_size is not None:  # before any image is looked at
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
     if graded:
@@ -63,10 +65,10 @@ def settings_of(recipe: Recipe) -> PixelSettings:
     Raises:
         InputError: see `settings_for`, which fills in what is open.
     """
+    size, channels, fit, ink = (getattr(recipe, name) for name in _OPEN)
     if not _is_open(recipe):
-        width, height = recipe.image_size
-        rounded = is_graded(recipe.data)
-        return PixelSettings(height, width, recipe.channels, recipe.fit, recipe.ink, rounded)
+        width, height = size
+        return PixelSettings(height, width, channels, fit, ink, rounded=is_graded(recipe.data))
     wishes = _wishes(recipe)
     wishes["size"] = wishes["size"] or DIGIT_SHAPE[:2]
     wishes["channels"] = wishes["channels"] or DIGIT_SHAPE[2]
@@ -90,8 +92,13 @@ def load_splits(
         InputError: see `load_digits`.
         KpairsError: see `load_digits`.
     """
-    options = {"settings": settings_of(recipe), "classes": recipe.classes, "progress": progress}
-    return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+    settings = settings_of(recipe)
+    return [
+        load_digits(
+            recipe.data, split, root, settings=settings, classes=recipe.classes, progress=progress
+        )
+        for split in _SPLITS
+    ]
 
 
 def _is_open(recipe: Recipe) -> bool:
@@ -142,7 +149,7 @@ def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
 def _for_photographs(recipe: Recipe, given: Collection[str]) -> Recipe:
     """Mirror photographs, and leave out what is for drawings, unless the user chose otherwise."""
     usual = {"distortion": "none", "flip": "horizontal"}
-    changes = {
+    changes: dict[str, Any] = {
         name: value
         for name, value in usual.items()
         if name not in given and getattr(recipe, name) != value

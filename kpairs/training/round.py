@@ -22,7 +22,13 @@ from kpairs.training.batches import (
 )
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.compile import build_round, rescaling_of, save_model
+from kpairs.training.compile import (
+    build_round,
+    compile_model,
+    phases,
+    rescaling_of,
+    save_model,
+)
 from kpairs.training.device import compute
 from kpairs.training.draw import augmented
 from kpairs.training.evaluate import measure
@@ -88,38 +94,44 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
         steps = -(-len(train_pairs) // recipe.batch_size)
         model = build_round(recipe, number, job.classes, rescaling, steps)
-        order = shuffled(recipe, number, len(train_pairs))
-        renew = renewal(recipe, number, train_pairs)
-        transform = partial(transformation, recipe, number)
-        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
-        size = evaluation_batch(train_pairs)
-        engine = _lower(model, batches) if job.engine == "auto" else "keras"
-        averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
+        batches = _batches(recipe, number, train_pairs, device)
+        test_batches = Batches(job.test_pairs, outputs, evaluation_batch(train_pairs), device)
+        averaging = []
+        if recipe.averaging:
+            averaging = [Averaging(model, recipe.averaging, recipe.epochs)]
         checkpoint = Checkpoint(
             folder, job.keep_checkpoints, [v for callback in averaging for v in callback.variables]
         )
-        done = checkpoint.restore(model)
+        done = checkpoint.epochs
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
-            evaluated = Batches(train_pairs, outputs, size, device)
+            evaluated = Batches(train_pairs, outputs, evaluation_batch(train_pairs), device)
         history = HistoryFile(folder / "history.csv", done, evaluated)
-        model.fit(
-            batches,
-            epochs=recipe.epochs,
-            initial_epoch=done,
-            shuffle=False,  # the batches are
-            validation_data=Batches(job.test_pairs, outputs, size, device),
-            validation_freq=_evaluated(recipe),
-            callbacks=[
-                Randomness(recipe.seed, number, batches),
-                StopOnNonFinite(recipe.learning_rate),
-                *callbacks,
-                *averaging,
-                history,
-                checkpoint,
-            ],
-            verbose=0,
-        )
+        for phase in phases(recipe):
+            if phase.begin:
+                compile_model(model, recipe, steps, phase)
+            engine = _lower(model, batches) if job.engine == "auto" else "keras"
+            if phase.begin < done <= phase.end:
+                checkpoint.restore(model)
+            if phase.end <= done < recipe.epochs:
+                continue
+            model.fit(
+                batches,
+                epochs=phase.end,
+                initial_epoch=max(phase.begin, done),
+                shuffle=False,  # the batches are
+                validation_data=test_batches,
+                validation_freq=_evaluated(recipe),
+                callbacks=[
+                    Randomness(recipe.seed, number, batches),
+                    StopOnNonFinite(phase.rate * recipe.learning_rate),
+                    *callbacks,
+                    *averaging,
+                    history,
+                    checkpoint,
+                ],
+                verbose=0,
+            )
         save_model(model, folder / "model.keras")
         return {
             "round": number,
@@ -130,6 +142,19 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
         }
+
+
+def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batches:
+    """The training pairs in batches, as a recipe orders and changes them in each epoch."""
+    return Batches(
+        pairs,
+        ARCHS[recipe.arch].named(recipe.word),
+        recipe.batch_size,
+        device,
+        order=shuffled(recipe, number, len(pairs)),
+        renew=renewal(recipe, number, pairs),
+        transform=partial(transformation, recipe, number),
+    )
 
 
 def _lower(model: keras.Model, batches: Batches) -> str:

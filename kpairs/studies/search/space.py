@@ -16,6 +16,7 @@ from kpairs.recipes import (
     check_arguments,
     format_argument,
     format_loss_weights,
+    in_words,
 )
 from kpairs.recipes.searched import SEARCHED, Between
 from kpairs.training.compile import built, check_architecture
@@ -104,7 +105,7 @@ class Search:
             if optimizer not in OPTIMIZERS:
                 raise unknown("optimizer", optimizer, OPTIMIZERS)
             fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
-        recipe = _changed(replace(recipe, **fixed), values)
+        recipe = in_words(_changed(replace(recipe, **fixed), values), recipe.word)
         check_architecture(recipe)
         return recipe
 

@@ -1,0 +1,177 @@
+"""Networks of keras.applications as towers: their pixels, their weights, frozen and fine-tuned."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kpairs.data import draw_pairs
+from kpairs.errors import InputError, UsageError
+from kpairs.models.backbone import application, load_backbone
+from kpairs.models.initialization import initialize, keep_weights
+from kpairs.models.pair import chain
+from kpairs.networks import build
+from kpairs.training.compile import build_round, load_weights
+from kpairs.training.round import Round, train_round
+
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`(file, weights)` of a MobileNet without its head, as someone else's training left them."""
+    network = keras.applications.MobileNet(include_top=False, weights=None, input_shape=SHAPE)
+    rng = np.random.default_rng(4)
+    weights = [rng.uniform(0.1, 0.2, w.shape).astype(np.float32) for w in network.get_weights()]
+    network.set_weights(weights)
+    file = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    network.save_weights(file)
+    return file, weights
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("MobileNet", "mobilenet"),  # -1 to 1
+        ("DenseNet121", "densenet"),  # as torchvision's
+        ("VGG16", "vgg16"),  # BGR without the mean
+        ("mobilenetv3small", "mobilenet_v3"),  # 0 to 255
+    ],
+)
+def test_pixels_are_prepared_as_the_application_wants_them(name, module, rng):
+    images = rng.random((2, *SHAPE), dtype=np.float32)
+    received = chain(application(name, *SHAPE)[:-1], keras.ops.convert_to_tensor(images))
+    preprocess = getattr(keras.applications, module).preprocess_input
+    expected = preprocess(255 * images, data_format="channels_last")
+    received = keras.ops.convert_to_numpy(received)
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_backbone_stands_in_the_towers_place(rng):
+    model = build("posterior", 4, input_shape=(32, 40, 1), backbone="MobileNet")
+    left, right = rng.random((2, 3, 32, 40, 1), dtype=np.float32)
+    one = model.predict({"left": left, "right": right}, verbose=0)
+    other = model.predict({"left": right, "right": left}, verbose=0)
+    np.testing.assert_allclose(one["left_digit"], other["right_digit"], atol=1e-6)
+    assert (
+        model.get_layer("backbone").count_params()
+        == keras.applications.MobileNet(
+            include_top=False, weights=None, input_shape=(32, 40, 3)
+        ).count_params()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("posterior", {"backbone": "MobileNetV9"}, "unknown backbone 'MobileNetV9': did you mean"),
+        ("auxws", {"backbone": "MobileNet", "input_shape": (14, 14, 1)}, "auxws takes no backbone"),
+        ("posterior", {"backbone": "Xception"}, "received 32x32 .*at least 71x71"),
+        ("posterior", {"backbone": "VGG16", "rescaling": (2.0, 0.0)}, "expected the normalization"),
+    ],
+)
+def test_backbones_that_are_refused(name, options, message):
+    with pytest.raises(UsageError, match=message):
+        build(name, **{"input_shape": SHAPE, **options})
+
+
+def test_recipes_of_backbones(tiny):
+    recipe = tiny("posterior", epochs=3)
+    for changes, message in (
+        ({"backbone_weights": "imagenet"}, "expected a backbone for them"),
+        ({"fine_tune": 1}, "expected a backbone's loaded weights, received 1"),
+        ({"backbone": "VGG16", "fine_tune": 1}, "expected a backbone's loaded weights"),
+        (
+            {"backbone": "VGG16", "backbone_weights": "imagenet", "fine_tune": 4},
+            "expected at most the 3 epochs, received 4",
+        ),
+    ):
+        with pytest.raises(UsageError, match=message):
+            replace(recipe, **changes)
+
+
+def test_weights_from_a_file(trained, tmp_path, tiny):
+    file, weights = trained
+    recipe = _recipe(tiny, file)
+    model = build_round(recipe, 1, 10, None)
+    for received, expected in zip(model.get_layer("backbone").get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(received, expected)
+    drawn = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
+    again = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
+    for one, other in zip(drawn.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)  # from the round's seed
+    (tmp_path / "odd.weights.h5").write_bytes(b"no weights")
+    keras.Sequential([keras.Input((4,)), layers.Dense(2)]).save_weights(
+        tmp_path / "other.weights.h5"
+    )
+    for name in ("odd.weights.h5", "other.weights.h5", "none.weights.h5"):
+        with pytest.raises(InputError, match=f"{name}: expected weights of MobileNet"):
+            load_backbone(model, "MobileNet", str(tmp_path / name))
+
+
+def test_initialisation_touches_no_weights_that_are_kept(rng):
+    """Neither of a model inside the model, nor of one whose layers stand one by one."""
+    image = keras.Input((8, 8, 1))
+    inner = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3), layers.Flatten()])
+    flat = [layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(4)]
+    for kept in (True, False):
+        model = keras.Model(
+            image, layers.Dense(2)(layers.Concatenate()([inner(image), chain(flat, image)]))
+        )
+        if kept:
+            for layer in (inner, *flat):
+                keep_weights(layer)
+        before = [w.copy() for w in (*inner.get_weights(), *flat[0].get_weights())]
+        head = model.layers[-1].get_weights()
+        initialize(model, "torch", rng)
+        after = [*inner.get_weights(), *flat[0].get_weights()]
+        same = [np.array_equal(*pair) for pair in zip(before, after, strict=True)]
+        assert all(same) if kept else not any(same)
+        assert not np.array_equal(head[0], model.layers[-1].get_weights()[0])
+        inner = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3), layers.Flatten()])
+        flat = [layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(4)]
+
+
+def _recipe(tiny, file, **changes):
+    backbone = {"backbone": "MobileNet", "backbone_weights": str(file)}
+    size = {"image_size": (32, 32), "channels": 3, "pairs": 20, "test_pairs": 10}
+    return tiny("posterior", **{**backbone, **size, "distortion": "none", **changes})
+
+
+class _Stop(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.last = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.last:
+            raise InterruptedError
+
+
+def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tiny, mnist, rng):
+    file, weights = trained
+    recipe = _recipe(tiny, file, epochs=3, fine_tune=1)
+    digits = {
+        split: replace(part, settings=replace(part.settings, height=32, width=32, channels=3))
+        for split, part in mnist.items()
+    }
+    pairs = draw_pairs(digits["train"], 20, rng), draw_pairs(digits["test"], 10, rng)
+    ends = {}
+    for name, stop in (("whole", None), ("frozen", 2)):
+        job = Round(recipe, 1, tmp_path / name, *pairs, 10)
+        if stop is not None:
+            with pytest.raises(InterruptedError):
+                train_round(job, [_Stop(stop)])
+        if name == "frozen":  # the checkpoint after the last epoch with a frozen backbone
+            arrays = np.load(tmp_path / name / "checkpoint.npz")
+            held = [a for a in arrays.values() if a.shape == weights[0].shape]
+            assert any(np.array_equal(a, weights[0]) for a in held)
+        train_round(job)
+        model = load_weights(recipe, 10, None, tmp_path / name / "model.keras")
+        ends[name] = model.get_weights()
+        tuned = model.get_layer("backbone").get_weights()
+        assert not np.array_equal(tuned[0], weights[0])
+    for one, other in zip(ends["whole"], ends["frozen"], strict=True):
+        np.testing.assert_array_equal(one, other)
