@@ -91,7 +91,8 @@ def _show(name, plot, as_json):
     row, layers = _row(name, model), layer_rows(model)
     stated = reported(architecture.report) if architecture.report in REPORTS else []
     numbers = [r for r in stated if r.arch == name]
-    own = "-".join(map(str, recipe.widths or ()))  # of many sizes, those of the recipe come first
+    # Of many sizes, those of the recipe come first.
+    own = "-".join(map(str, recipe.arch_options.get("widths", ())))
     numbers.sort(key=lambda r: r.table == "Figure 1" and not r.setting.endswith(f" {own}"))
     if plot:
         draw_graph(model, plot, f"{name}, {row['parameters']:,} parameters")
@@ -110,7 +111,8 @@ def _show(name, plot, as_json):
     out.print(architecture.function.__doc__, soft_wrap=True)
     out.print(layer_table(layers))
     settings = Table(title="recipe", title_justify="left", show_header=False)
-    for key, value in asdict(recipe).items():
+    values = asdict(recipe)
+    for key, value in {**values, **values.pop("arch_options")}.items():
         if value is not None:
             settings.add_row(key.replace("_", " "), str(value))
     out.print(settings)

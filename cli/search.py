@@ -9,11 +9,12 @@ import click
 
 from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
 from kpairs.errors import KpairsError, UsageError, unknown
-from kpairs.recipes import Recipe, parse_loss_weights
+from kpairs.recipes import Recipe, parse_argument, parse_loss_weights
 from kpairs.reports.resolve import recipe_of
 
 _SHOWN = 20
-_LOGICAL = {"true": True, "false": False}
+# A value of the kind that a field of each type holds.
+_LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 
 
 @click.command()
@@ -25,7 +26,8 @@ _LOGICAL = {"true": True, "false": False}
     "tried",
     multiple=True,
     metavar='NAME="VALUES"',
-    help='Values of one field of the recipe, such as dropout="0 0.2 0.5"; may be repeated. '
+    help="Values of one field of the recipe or argument of the architecture, such as "
+    'dropout="0 0.2 0.5"; may be repeated. '
     "Names and values as 'kpairs train' takes them, low..high for --sampler tpe.",
 )
 @click.option("--sizes", metavar="16,32,64", help="Try every choice of widths among these.")
@@ -186,16 +188,20 @@ def _tried(text, recipes):
         raise UsageError(
             f'--try: expected NAME="VALUES" such as dropout="0 0.5", received {text!r}'
         )
-    if name not in SEARCHED:
-        raise unknown("field in --try", name, SEARCHED)
+    options = recipes[0].arch_options
+    if name not in (*SEARCHED, *options):
+        raise unknown("field in --try", name, [*SEARCHED, *options])
     if name == "loss_weights":
         return name, [_weights(part, recipes) for part in values.split()]
-    field = next(f for f in fields(Recipe) if f.name == name)
+    like = options[name] if name in options else _LIKE[_types()[name]]
     if ".." in values:
-        return name, _range(name, field.type, values)
-    if name == "widths":
-        return name, [tuple(_number(name, int, n) for n in v.split(",")) for v in values.split()]
-    return name, [_value(field, part) for part in re.split(r"[,\s]+", values.strip())]
+        return name, _range(name, like, values)
+    separator = r"\s+" if isinstance(like, tuple) else r"[,\s]+"
+    return name, [parse_argument(name, part, like) for part in re.split(separator, values.strip())]
+
+
+def _types():
+    return {field.name: field.type for field in fields(Recipe)}
 
 
 def _weights(text, recipes):
@@ -204,33 +210,13 @@ def _weights(text, recipes):
     return parse_loss_weights(text, outputs, recipes[0].arch)
 
 
-def _value(field, text):
-    if field.type is bool:
-        if text.lower() not in _LOGICAL:
-            raise UsageError(f"{field.name}: expected true or false, received {text!r}")
-        return _LOGICAL[text.lower()]
-    for kind in (int, float):
-        if field.type in (kind, kind | None):
-            return _number(field.name, kind, text)
-    return text
-
-
-def _number(name, kind, text):
-    try:
-        return kind(text)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{name}: expected {wanted}, received {text!r}") from None
-
-
-def _range(name, kind, text):
+def _range(name, like, text):
     from kpairs.studies.search import Between
 
-    kinds = {int: int, float: float, float | None: float}
-    if kind not in kinds:
+    if type(like) not in (int, float):
         raise UsageError(f"{name}: expected values, received the range {text!r}")
     low, _, high = text.strip().partition("..")
-    return Between(*(_number(name, kinds[kind], part) for part in (low, high)))
+    return Between(*(parse_argument(name, part, like) for part in (low, high)))
 
 
 def _budget(text):
@@ -240,7 +226,7 @@ def _budget(text):
     if not colon:
         raise UsageError(f"--parameters: expected LEAST:MOST such as :80000, received {text!r}")
     least, most = (
-        _number("--parameters", int, part) if part else unbounded
+        parse_argument("--parameters", part, 0) if part else unbounded
         for part, unbounded in ((least, 0), (most, math.inf))
     )
     if least > most:
@@ -252,8 +238,9 @@ def _widths(text, recipes, space):
     """Every choice of widths among the sizes, for one architecture that takes widths."""
     if "widths" in space:
         raise UsageError("expected --sizes or --try widths=..., received both")
-    if len(recipes) > 1 or recipes[0].widths is None:
+    widths = recipes[0].arch_options.get("widths")
+    if len(recipes) > 1 or widths is None:
         names = ", ".join(recipe.arch for recipe in recipes)
         raise UsageError(f"--sizes: expected one architecture that takes widths, received {names}")
-    sizes = [_number("--sizes", int, part) for part in text.split(",")]
-    return list(product(sizes, repeat=len(recipes[0].widths)))
+    sizes = [parse_argument("--sizes", part, 0) for part in text.split(",")]
+    return list(product(sizes, repeat=len(widths)))

@@ -1,16 +1,22 @@
 """`kpairs train`: from a recipe to a run folder."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
-from kpairs.recipes import OPTIMIZERS, Recipe, format_loss_weights, parse_loss_weights
-from kpairs.reports.resolve import for_arch, load_recipe, recipe_of
+from kpairs.recipes import Recipe, format_loss_weights, parse_argument
+from kpairs.reports.resolve import resolve
 from kpairs.training.run import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
+# Arguments that many architectures take.
+_ARGUMENTS = {
+    "widths": "Sizes of the architecture's layers: 32,32,64,256.",
+    "dropout": "Rate of the architecture's dropout layers.",
+    "activation": "Activation of the hidden layers, such as relu, sigmoid, tanh or selu.",
+}
 
 
 def _hyperparameters(command):
@@ -23,12 +29,24 @@ def _hyperparameters(command):
             flag = f"{flag}/--no-{flag[2:]}"
         elif field.metadata["choices"]:
             kind = click.Choice(field.metadata["choices"])
-        elif field.name == "widths":
-            kind = str
-        elif kind == float | None:
-            kind = float
         text = field.metadata["help"]
-        option = click.option(flag, field.name, type=kind, default=None, help=text)
+        command = click.option(flag, field.name, type=kind, default=None, help=text)(command)
+    return command
+
+
+def _arguments(command):
+    """Add the options for arguments of the architecture, those that many take by their names."""
+    options = [click.option(f"--{name}", help=text) for name, text in _ARGUMENTS.items()]
+    options += [
+        click.option(
+            "--arch-option",
+            "arch_options",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any argument of the architecture, such as depth=3; may be repeated.",
+        )
+    ]
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -44,6 +62,7 @@ def _hyperparameters(command):
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
+@_arguments
 @click.option(
     "--optimizer-option",
     "optimizer_options",
@@ -131,40 +150,27 @@ def _refuse_other_options(context):
         )
 
 
-def _resolve(arch, base, overrides):
-    """The recipe that the command line describes, checked as far as that goes without Keras."""
+def _resolve(arch, base, options):
+    """The recipe that the command line describes."""
     if not arch and not base:
         raise click.UsageError("expected --arch NAME or --recipe FILE; 'kpairs archs' lists names")
-    recipe = load_recipe(base) if base else recipe_of(arch)
-    changes = {name: value for name, value in overrides.items() if value not in (None, ())}
+    given = {name: options.pop(name) for name in _ARGUMENTS}
+    arch_options = {name: text for name, text in given.items() if text is not None}
+    arch_options |= dict(map(_assignment, options.pop("arch_options")))
+    optimizer_options = {
+        name: parse_argument(name, text, 0.0)
+        for name, text in map(_assignment, options.pop("optimizer_options"))
+    }
+    changes = {name: value for name, value in options.items() if value is not None}
     if "augmentation" in changes:
         changes["augmentation"] = _AUGMENT[changes["augmentation"]]
-    given = dict(map(_assignment, changes.pop("optimizer_options", ())))
-    other = changes.get("optimizer", recipe.optimizer) != recipe.optimizer
-    options = OPTIMIZERS[changes["optimizer"]] if other else recipe.optimizer_options
-    changes["optimizer_options"] = {**options, **given}
-    if "widths" in changes:
-        changes["widths"] = _whole_numbers(changes["widths"])
-    if "loss_weights" in changes:
-        # The given weights, not the recipe's, must fit the architecture.
-        outputs = tuple(recipe_of(arch or recipe.arch).loss_weights)
-        weights = parse_loss_weights(changes.pop("loss_weights"), outputs, arch or recipe.arch)
-        recipe = replace(recipe, loss_weights=weights)
-    if arch:
-        recipe = for_arch(recipe, arch)
-    return replace(recipe, **changes)
-
-
-def _whole_numbers(text):
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"expected widths such as 32,64,128, received {text!r}") from None
+    return resolve(
+        arch, base, arch_options=arch_options, optimizer_options=optimizer_options, **changes
+    )
 
 
 def _assignment(text):
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError:
-        raise click.BadParameter(f"expected NAME=NUMBER, received {text!r}") from None
+    name, equals, value = text.partition("=")
+    if not (name.strip() and equals and value.strip()):
+        raise click.BadParameter(f"expected NAME=VALUE, received {text!r}")
+    return name.strip().replace("-", "_"), value.strip()

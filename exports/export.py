@@ -92,7 +92,7 @@ def export_run(run, number=1, path=None, data_root=None, formats=("onnx",), opse
             stem,
             formats,
             rescaling=run.row(number)["rescaling"],
-            options=recipe.arch_options,
+            options=recipe.build_options,
             opset=opset,
             training=training,
             calibration=train_pairs,

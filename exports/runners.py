@@ -99,7 +99,7 @@ def subject(name, folder, data_root=None):
         run = Run.open(name)
         arch, classes = run.recipe.arch, load_digits(run.recipe.data, "test", data_root).classes
         model = load_round(run, 1, len(classes))
-        built = {"rescaling": run.row(1)["rescaling"], "options": run.recipe.arch_options}
+        built = {"rescaling": run.row(1)["rescaling"], "options": run.recipe.build_options}
     else:
         raise unknown("architecture, run folder or .onnx file", name, ARCHS)
     formats = ("onnx", "int8", "torchscript")

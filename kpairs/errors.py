@@ -1,5 +1,6 @@
 """The errors that a user can cause, each with the exit code of the command line."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
@@ -31,8 +32,8 @@ class InputError(KpairsError):
     exit_code = 4
 
 
-def unknown(kind, received, known):
-    """The `UsageError` for a name that is not among `known`, with the nearest valid names."""
+def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
+    """Make the `UsageError` for a name that is not among `known`, with the nearest valid names."""
     known = sorted(known)
     near = get_close_matches(str(received).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"

@@ -12,16 +12,20 @@ _PURPOSES = {name: number for number, name in enumerate((*_NAMES, "distortion"))
 _PURPOSES["points"] = _PURPOSES["pairing"]  # of the mini framework's disc, which pairs no images
 
 
-def _sequence(seed, round_number, purpose, epoch):
+def _sequence(
+    seed: int, round_number: int, purpose: str, epoch: int | None
+) -> np.random.SeedSequence:
     key = (round_number, _PURPOSES[purpose], *(() if epoch is None else (epoch,)))
     return np.random.SeedSequence(seed, spawn_key=key)
 
 
-def generator(seed, round_number, purpose, epoch=None):
-    """The NumPy generator of one purpose ("pairs", "order", ...) in one round, or in one epoch."""
+def generator(
+    seed: int, round_number: int, purpose: str, epoch: int | None = None
+) -> np.random.Generator:
+    """Make the generator of one purpose ("pairs", "order", ...) in one round, or in one epoch."""
     return np.random.default_rng(_sequence(seed, round_number, purpose, epoch))
 
 
-def integer(seed, round_number, purpose, epoch=None):
-    """A 31-bit integer of the same stream, for libraries that take one number as their seed."""
+def integer(seed: int, round_number: int, purpose: str, epoch: int | None = None) -> int:
+    """Draw a 31-bit integer of the same stream, for libraries whose seed is one number."""
     return int(_sequence(seed, round_number, purpose, epoch).generate_state(1)[0] >> 1)

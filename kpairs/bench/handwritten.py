@@ -4,14 +4,21 @@ What kpairs' training engine is measured against: plain modules, one call per im
 losses and optimizers, batches by indexing.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from kpairs.data import PairSet
+from kpairs.recipes import Recipe
+
+Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class C4L2WS(nn.Module):
     """Report 000's C4L2 with weight sharing and auxiliary outputs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.tower = nn.Sequential(
             *(nn.Conv2d(1, 9, 3), nn.ReLU()),
@@ -22,7 +29,7 @@ class C4L2WS(nn.Module):
         self.digit = nn.Sequential(nn.Linear(648, 10), nn.Softmax(1))
         self.head = nn.Sequential(nn.Linear(1296, 20), nn.ReLU(), nn.Linear(20, 2), nn.Softmax(1))
 
-    def forward(self, left, right):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
         left, right = self.tower(left), self.tower(right)
         return self.head(torch.cat([left, right], 1)), self.digit(left), self.digit(right)
 
@@ -30,7 +37,7 @@ class C4L2WS(nn.Module):
 class AuxWS(nn.Module):
     """Report 001's network with weight sharing and auxiliary losses."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.tower = nn.Sequential(
             *(nn.Conv2d(1, 32, 5), nn.MaxPool2d(2), nn.SELU()),
@@ -44,7 +51,7 @@ class AuxWS(nn.Module):
             nn.Linear(100, 2),
         )
 
-    def forward(self, left, right):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
         left, right = self.tower(left), self.tower(right)
         return self.head(torch.cat([left, right], 1)), left, right
 
@@ -52,7 +59,7 @@ class AuxWS(nn.Module):
 class WsalBD(nn.Module):
     """Report 002's final network: batch normalisation and dropout, softmax digit outputs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.tower = nn.Sequential(
             *(nn.Conv2d(1, 32, 3), nn.MaxPool2d(2), nn.ReLU(), nn.BatchNorm2d(32)),
@@ -63,25 +70,25 @@ class WsalBD(nn.Module):
         )
         self.head = nn.Sequential(nn.Linear(20, 200), nn.ReLU(), nn.Linear(200, 2))
 
-    def forward(self, left, right):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
         left, right = self.tower(left), self.tower(right)
         return self.head(torch.cat([left, right], 1)), left, right
 
 
-NETWORKS = {"c4l2_ws": C4L2WS, "auxws": AuxWS, "wsal_bd": WsalBD}
+NETWORKS: dict[str, type[nn.Module]] = {"c4l2_ws": C4L2WS, "auxws": AuxWS, "wsal_bd": WsalBD}
 
 
 class Training:
     """A network and its data, ready to train epoch by epoch.
 
     Args:
-        recipe: a `Recipe` of one of `NETWORKS`; optimizer, rates, loss weights and batch size
-            are taken from it.
-        pairs: a `PairSet`.
+        recipe: of one of `NETWORKS`; optimizer, rates, loss weights and batch size are taken
+            from it.
+        pairs: what it trains on.
         device: a torch device.
     """
 
-    def __init__(self, recipe, pairs, device="cpu"):
+    def __init__(self, recipe: Recipe, pairs: PairSet, device: str = "cpu"):
         self.model = NETWORKS[recipe.arch]().to(device)
         parameters, rate = self.model.parameters(), recipe.learning_rate
         kind = {"torch_adam": torch.optim.Adam, "adadelta": torch.optim.Adadelta}[recipe.optimizer]
@@ -91,8 +98,8 @@ class Training:
         self.batch_size = recipe.batch_size
         self.inputs, self.targets = _tensors(pairs, device)
 
-    def epoch(self):
-        """One pass over the pairs in a new order; the mean loss."""
+    def epoch(self) -> float:
+        """Train on all pairs once, in a new order; return the mean loss."""
         self.model.train()
         total = 0.0
         order = torch.randperm(len(self.inputs[0]), device=self.inputs[0].device)
@@ -105,19 +112,21 @@ class Training:
         return total / len(order)
 
     @torch.no_grad()
-    def error(self, pairs):
-        """Share of wrong comparisons on other pairs, in percent."""
+    def error(self, pairs: PairSet) -> float:
+        """Compute the share of wrong comparisons on other pairs, in percent."""
         self.model.eval()
         inputs, (comparison, *_) = _tensors(pairs, self.inputs[0].device)
         return 100 * (self.model(*inputs)[0].argmax(1) != comparison).float().mean().item()
 
-    def _loss(self, inputs, targets):
+    def _loss(
+        self, inputs: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
         comparison, left, right = map(self.criterion, self.model(*inputs), targets)
         weight, digit_weight = self.weights
         return weight * comparison + digit_weight * (left + right)
 
 
-def _tensors(pairs, device):
+def _tensors(pairs: PairSet, device: torch.device | str) -> tuple[list[torch.Tensor], ...]:
     images = [torch.from_numpy(a).permute(0, 3, 1, 2) for a in (pairs.left, pairs.right)]
     labels = [pairs.comparison, pairs.left_digit, pairs.right_digit]
     inputs = [image.contiguous().to(device) for image in images]

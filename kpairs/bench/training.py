@@ -5,13 +5,16 @@ import re
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kpairs.bench.handwritten import Training
-from kpairs.data import load_digits
+from kpairs.data import Digits, load_digits
 from kpairs.networks import ARCHS
+from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
@@ -27,7 +30,14 @@ RUNNERS = ("engine", "keras", "torch")
 _ROUNDS_CASE = "c4l2_ws"
 
 
-def bench_training(*, quick=False, device="auto", jobs=2, data_root=None, say=lambda text: None):
+def bench_training(
+    *,
+    quick: bool = False,
+    device: str = "auto",
+    jobs: int = 2,
+    data_root: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """Measure training steps and whole rounds.
 
     Each repeat trains by every runner in turn, so that a slower moment of the machine
@@ -62,12 +72,14 @@ def bench_training(*, quick=False, device="auto", jobs=2, data_root=None, say=la
     return {"cases": cases, "rounds": rounds, "memory": memory, "machine": machine}
 
 
-def _recipe(case):
+def _recipe(case: str) -> Recipe:
     return replace(RECIPES[case], augmentation="none", rounds=1)
 
 
-def _runner(kind, recipe, splits, device, epochs):
-    """A function that trains some epochs."""
+def _runner(
+    kind: str, recipe: Recipe, splits: Sequence[Digits], device: str, epochs: int
+) -> Callable[[], Any]:
+    """Make a function that trains some epochs."""
     pairs, _ = draw_round(recipe, 1, *splits)
     if kind == "torch":
         training = Training(recipe, pairs, device)
@@ -85,12 +97,14 @@ def _runner(kind, recipe, splits, device, epochs):
     return partial(fit, epochs=epochs)
 
 
-def _case(case, splits, device, repeats, least_steps):
+def _case(
+    case: str, splits: Sequence[Digits], device: str, repeats: int, least_steps: int
+) -> dict[str, Any]:
     recipe = _recipe(case)
     steps = -(-recipe.pairs // recipe.batch_size)
     epochs = max(1, least_steps // steps)
     runners = {kind: _runner(kind, recipe, splits, device, epochs) for kind in RUNNERS}
-    times = {kind: [] for kind in RUNNERS}
+    times: dict[str, list[float]] = {kind: [] for kind in RUNNERS}
     for repeat in range(repeats + 1):
         for kind in RUNNERS if repeat % 2 else RUNNERS[::-1]:
             started = time.perf_counter()
@@ -107,11 +121,18 @@ def _case(case, splits, device, repeats, least_steps):
     }
 
 
-def _ratio(times, others):
+def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
-def _rounds(splits, device, device_name, jobs, quick, data_root):
+def _rounds(
+    splits: Sequence[Digits],
+    device: str,
+    device_name: str,
+    jobs: int,
+    quick: bool,
+    data_root: str | Path | None,
+) -> dict[str, Any]:
     """Whole rounds, with the test error after every epoch and all that is saved."""
     recipe = _recipe(_ROUNDS_CASE)
     recipe = replace(recipe, rounds=4, epochs=5) if quick else replace(recipe, rounds=20)
@@ -139,13 +160,13 @@ def _rounds(splits, device, device_name, jobs, quick, data_root):
     }
 
 
-def _peak_memory(runner, device, data_root):
+def _peak_memory(runner: str, device: str, data_root: str | Path | None) -> float | None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_train_alone, (runner, device, data_root))
 
 
-def _train_alone(runner, device, data_root):
+def _train_alone(runner: str, device: str, data_root: str | Path | None) -> float | None:
     recipe = _recipe("auxws")
     splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
     with compute(device) as name:
@@ -155,4 +176,5 @@ def _train_alone(runner, device, data_root):
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak[1]) / 2**10 if peak else None

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kpairs.data.grades import GradedFiles
 from kpairs.data.pixels import prepare
@@ -33,8 +32,8 @@ def prepared_images(
     settings: PixelSettings,
     root: Path,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[NDArray[np.uint8], list[int]]:
-    """Every picture of a split as its network sees it, from the cache or into it.
+) -> tuple[Path, list[int]]:
+    """Prepare every picture of a split as its network sees it, unless the cache has them.
 
     The file's name is a hash of the pictures' paths, sizes, times of change and of the settings:
     changed pictures make another file. `clean` removes them all.
@@ -46,8 +45,8 @@ def prepared_images(
         progress: called with how many pictures of how many are done.
 
     Returns:
-        `(n, height, width, channels)` uint8, mapped and read-only, and the numbers of the pictures
-        whose ink contradicts the settings.
+        A .npy file of `(n, height, width, channels)` uint8 for `Stored`, and the numbers of the
+        pictures whose ink contradicts the settings.
 
     Raises:
         InputError: a picture that cannot be read, named with its place.
@@ -66,8 +65,7 @@ def prepared_images(
                 doubtful = _write(file, pictures, settings, progress)
                 about = {"source": str(pictures.source), "settings": settings.to_dict()}
                 write_json(facts, {**about, "doubtful": doubtful})
-        images = np.load(file, mmap_mode="r")
-        return images, json.loads(facts.read_text())["doubtful"]
+        return file, json.loads(facts.read_text())["doubtful"]
     except OSError as error:
         raise KpairsError(f"{file.parent}: cannot keep prepared images here: {error}") from error
 

@@ -1,7 +1,10 @@
 """Random distortions of images, drawn anew in each epoch: affine, and elastic."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 # Half-widths of the uniform draws.
 _ROTATION = np.deg2rad(6)
@@ -13,7 +16,9 @@ _SMOOTHING = 2.0  # its deviation in pixels
 _DISPLACEMENT = 0.5  # deviation of the smoothed field, in pixels
 
 
-def distort(images, kind, rng):
+def distort(
+    images: NDArray[np.float32], kind: str, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Distort each image by its own random transformation, interpolated once and bilinearly.
 
     What is drawn comes from NumPy, so that every backend sees the same images up to rounding.
@@ -22,7 +27,7 @@ def distort(images, kind, rng):
         images: `(n, h, w, 1)` float32.
         kind: "affine": rotation, scale of each axis, shear and shift about the centre; "elastic":
             the same, and a smooth random field of displacements.
-        rng: a `numpy.random.Generator`.
+        rng: what the transformations are drawn from.
 
     Returns:
         `(n, h, w, 1)` float32 NumPy array; outside an image is black.
@@ -34,7 +39,7 @@ def distort(images, kind, rng):
     return ops.convert_to_numpy(_sample(images, *places))
 
 
-def _affine(count, height, width, rng):
+def _affine(count: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Where each pixel of each image comes from: (2, count, height, width), rows then columns."""
     angle = rng.uniform(-_ROTATION, _ROTATION, count)
     scale = rng.uniform(1 - _SCALE, 1 + _SCALE, (2, count))
@@ -52,21 +57,23 @@ def _affine(count, height, width, rng):
     return along_rows[..., :, None] + along_columns[..., None, :]
 
 
-def _elastic(count, height, width, rng):
+def _elastic(count: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Smooth displacements: (2, count, height, width)."""
     noise = rng.standard_normal((2, count, height, width), np.float32)
     across = (noise.reshape(-1, width) @ _gaussian(width).T).reshape(noise.shape)
-    return _DISPLACEMENT * (_gaussian(height) @ across)
+    field = _gaussian(height) @ across
+    field *= _DISPLACEMENT
+    return field
 
 
-def _gaussian(side):
+def _gaussian(side: int) -> NDArray[np.float32]:
     """A matrix that smooths a vector of white noise; what comes out has deviation 1."""
     distance = np.subtract.outer(np.arange(side), np.arange(side))
     weights = np.exp(-0.5 * (distance / _SMOOTHING) ** 2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _sample(images, rows, columns):
+def _sample(images: Any, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> Any:
     """Bilinear interpolation of (n, h, w, 1) images at (n, h, w) places, black outside."""
     count, height, width, _ = images.shape
     padded = ops.reshape(ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), (-1,))
@@ -82,7 +89,7 @@ def _sample(images, rows, columns):
     return ops.expand_dims(upper * (1 - down) + lower * down, -1)
 
 
-def _cell(places, side):
+def _cell(places: NDArray[np.float32], side: int) -> tuple[NDArray[np.int32], Any]:
     """The pixel before each place in an image padded by one, and how far behind it the place is."""
     places = np.clip(places + 1, 0, side + 1)
     before = np.minimum(np.floor(places), side)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.errors import KpairsError, UsageError
+from kpairs.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-    from kpairs.data.sources import Digits
+    from kpairs.data.splits import Digits
 
 _PHOTOGRAPHS = {
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
@@ -99,6 +100,35 @@ def write_digits(digits: dict[str, Digits], folder: str | Path, count: int) -> d
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(place / f"{number:05d}.png")
     return {split: min(count, len(part)) for split, part in digits.items()}
+
+
+def write_samples(digits: Digits, folder: str | Path) -> list[Path]:
+    """Write the first image of each class as `<class>.png`; return the paths.
+
+    Raises:
+        KpairsError: another file of such a name is there.
+        OSError: the folder cannot be written.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for label, name in enumerate(digits.classes):
+        row = int(np.argmax(digits.labels == label))
+        image = np.asarray(digits.images[row : row + 1])[0]
+        if image.dtype != np.uint8:
+            image = np.rint(255 * image).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
+        paths.append(folder / f"{name}.png")
+        if paths[-1].exists() and paths[-1].read_bytes() != buffer.getvalue():
+            raise KpairsError(
+                f"{paths[-1]} exists already and is another image; choose a new folder"
+            )
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    return paths
 
 
 def _new(folder: str | Path) -> Path:

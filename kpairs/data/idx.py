@@ -9,22 +9,23 @@ import hashlib
 import zlib
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.errors import InputError
 
-_DTYPES = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+_DTYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
 
 
-def find_idx(path):
-    """`path` if it exists, else `path`.gz if that does, else None."""
-    path = Path(path)
+def find_idx(path: Path) -> Path | None:
+    """Find a file as it is or as .gz; None where neither is there."""
     packed = path.with_name(path.name + ".gz")
     return path if path.is_file() else packed if packed.is_file() else None
 
 
-def read_idx(path, md5=None):
+def read_idx(path: Path, md5: str | None = None) -> NDArray[Any]:
     """Read one IDX file (plain or .gz) into a NumPy array.
 
     Args:
@@ -35,10 +36,9 @@ def read_idx(path, md5=None):
         A uint8 or int32 array with the dimensions that the file declares.
 
     Raises:
-        InputError: missing or unreadable file, wrong MD5, not IDX, or more or fewer bytes than
-            the header declares.
+        InputError: the file is missing or unreadable, its MD5 is another, it is not IDX, or holds
+            more or fewer bytes than its header declares.
     """
-    path = Path(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
@@ -51,7 +51,7 @@ def read_idx(path, md5=None):
     return _parse(data, path)
 
 
-def _parse(data, path):
+def _parse(data: bytes, path: Path) -> NDArray[Any]:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
         raise InputError(f"{path}: expected an IDX file, received one that begins {data[:4]!r}")
     dtype, ndim = _DTYPES[data[2]], data[3]

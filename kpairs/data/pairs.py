@@ -2,14 +2,20 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kpairs.data.images import SIDE, to_pixels
+from kpairs.data.splits import Digits
+from kpairs.data.stored import Stored
 from kpairs.errors import InputError, unknown
 
-# What a pair set knows of its pairs, by the name of the output that learns it.
+# What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
+# grades the last two are called left_grade and right_grade.
 TARGETS = ("comparison", "left_digit", "right_digit")
+Images = NDArray[np.float32] | Stored
 
 
 @dataclass(frozen=True)
@@ -17,21 +23,27 @@ class PairSet:
     """n pairs of images with their labels.
 
     Attributes:
-        left, right: `(n, 14, 14, 1)` float32 pixels in [0, 1].
+        left, right: `(n, height, width, channels)` float32 pixels in [0, 1]; a `Stored` reads them
+            from a file when they are needed.
         left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
     """
 
-    left: np.ndarray
-    right: np.ndarray
+    left: Images
+    right: Images
     left_digit: np.ndarray
     right_digit: np.ndarray
 
     def __post_init__(self) -> None:
-        expected = (len(self.left_digit), SIDE, SIDE, 1)
-        for name, images in self.inputs().items():
+        expected = (len(self.left_digit), *self.left.shape[1:])
+        if self.left.ndim != 4:
+            raise InputError(
+                f"left images: expected shape (n, height, width, channels), received "
+                f"{self.left.shape}"
+            )
+        for name, images in (("left", self.left), ("right", self.right)):
             if images.shape != expected:
                 raise InputError(
                     f"{name} images: expected shape {expected}, received {images.shape}"
@@ -51,21 +63,21 @@ class PairSet:
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
     def inputs(self) -> dict[str, np.ndarray]:
-        """Return the model inputs by name."""
-        return {"left": self.left, "right": self.right}
+        """Return the model inputs by name, read where they are stored."""
+        return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
     def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, np.ndarray]:
         """Return the targets of outputs by name, each `(n,)` int64.
 
         Args:
-            outputs: names in `TARGETS`.
+            outputs: names in `TARGETS`, or with "grade" for "digit".
 
         Raises:
             UsageError: another name.
         """
-        known = dict(
-            zip(TARGETS, (self.comparison, self.left_digit, self.right_digit), strict=True)
-        )
+        known = {"comparison": self.comparison}
+        for word in ("digit", "grade"):
+            known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
         for name in outputs:
             if name not in known:
                 raise unknown("output", name, known)
@@ -78,42 +90,66 @@ class PairSet:
     @classmethod
     def concat(cls, *sets: "PairSet") -> "PairSet":
         """Join pair sets, one after the other."""
-        return cls(*map(np.concatenate, zip(*(pairs._parts() for pairs in sets), strict=True)))
+        return cls(*map(_joined, zip(*(pairs._parts() for pairs in sets), strict=True)))
 
     def swapped(self) -> "PairSet":
         """Return the same pairs with left and right exchanged."""
         return PairSet(self.right, self.left, self.right_digit, self.left_digit)
 
-    def _parts(self) -> tuple[np.ndarray, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         return self.left, self.right, self.left_digit, self.right_digit
 
 
-def draw_pairs(digits, count, rng):
-    """Draw pairs without replacement: no image occurs twice.
+def _joined(parts: tuple[Any, ...]) -> Any:
+    if all(isinstance(part, Stored) for part in parts):
+        return reduce(Stored.joined, parts)
+    return np.concatenate(parts)
+
+
+def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
+    """Draw pairs without replacement: no image occurs twice, unless graded images are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
-    are the pairs.
+    are the pairs. Where graded images are too few for that, one permutation follows the other, each
+    without the pairs that were drawn before, so that all images are in about as many pairs.
 
     Args:
-        digits: the `Digits` of one split.
+        digits: one split.
         count: number of pairs.
-        rng: a `numpy.random.Generator`.
+        rng: what the pairs are drawn from.
 
     Returns:
-        A `PairSet` of `count` pairs.
+        The pairs.
 
     Raises:
-        InputError: the split holds fewer than `2 * count` images.
+        InputError: the split holds fewer than `2 * count` images, or of graded ones fewer than
+            give so many pairs.
     """
-    if count < 1 or 2 * count > len(digits):
+    most = most_pairs(digits)
+    if not 1 <= count <= most:
+        reason = f"{2 * count} different images" if not digits.reused else "more images"
         raise InputError(
-            f"{digits.name}: {count} pairs need {2 * count} different images, "
-            f"received {len(digits)}; at most {len(digits) // 2} pairs can be drawn"
+            f"{digits.name}: {count} pairs need {reason}, "
+            f"received {len(digits)}; at most {most} pairs can be drawn"
         )
-    left, right = rng.permutation(len(digits))[: 2 * count].reshape(count, 2).T
+    left, right = _drawn(len(digits), count, rng).T
     return PairSet(
-        to_pixels(digits.images[left], digits.name),
-        to_pixels(digits.images[right], digits.name),
-        digits.labels[left],
-        digits.labels[right],
+        digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
+
+
+def most_pairs(digits: Digits) -> int:
+    """How many pairs can be drawn from a split: all ordered ones where images may be used again."""
+    count = len(digits)
+    return count * (count - 1) if digits.reused else count // 2
+
+
+def _drawn(images: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`(count, 2)` numbers of different images, no pair twice."""
+    drawn = np.empty((0, 2), np.int64)
+    while len(drawn) < count:
+        more = rng.permutation(images)[: 2 * min(count, images // 2)].reshape(-1, 2)
+        drawn = np.concatenate([drawn, more])
+        _, first = np.unique(drawn @ [images, 1], return_index=True)
+        drawn = drawn[np.sort(first)]
+    return drawn[:count]

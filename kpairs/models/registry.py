@@ -5,17 +5,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import keras
 
-from kpairs.data.images import SIDE
 from kpairs.data.pairs import TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.pair import Outputs, Pair
 
+Shape = tuple[int, int, int]
+DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -29,6 +30,7 @@ class Architecture:
         source: report table or paper, for a reader to hold it against.
         outputs: kind of each named output, a key of `kpairs.models.outputs.OUTPUT_KINDS`, in order.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
+        input_shape: `(height, width, channels)` of the images that it is for; None for any.
     """
 
     name: str
@@ -36,12 +38,27 @@ class Architecture:
     source: str
     outputs: Mapping[str, str]
     function: Callable[..., Outputs]
+    input_shape: Shape | None = None
+
+    def named(self, word: str) -> dict[str, str]:
+        """Kinds by output name where a class is called "digit", as registered, or "grade"."""
+        return {name.replace("digit", word): kind for name, kind in self.outputs.items()}
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keyword arguments that the function takes, with their defaults."""
+        """The keyword arguments of its own that the function takes, with their defaults."""
+        return {p.name: p.default for p in self._keywords() if p.name != "classes"}
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many values an argument takes that is annotated as so many: `tuple[int, int]`."""
+        tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
+        kinds = {p.name: get_args(p.annotation) for p in tuples}
+        return {name: len(each) for name, each in kinds.items() if Ellipsis not in each}
+
+    def _keywords(self) -> list[inspect.Parameter]:
         parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
@@ -51,7 +68,11 @@ def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
 
 
 def arch(
-    *, report: str, source: str, outputs: Mapping[str, str]
+    *,
+    report: str,
+    source: str,
+    outputs: Mapping[str, str],
+    input_shape: Shape | None = None,
 ) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Register the decorated function as an architecture under its own name.
 
@@ -59,6 +80,7 @@ def arch(
         report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
         source: where it is described.
         outputs: kind of each named output, in order; `comparison` comes first.
+        input_shape: `(height, width, channels)` of the images that it is for; None for any.
 
     Raises:
         ValueError: the name is taken.
@@ -70,7 +92,7 @@ def arch(
         name = function.__name__
         if name in ARCHS:
             raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
-        new = Architecture(name, report, source, dict(outputs), function)
+        new = Architecture(name, report, source, dict(outputs), function, input_shape)
         _check(new)
         ARCHS[name] = new
         return function
@@ -96,8 +118,10 @@ def _check(new: Architecture) -> None:
             f"{new.name}: expected arguments of other names than build's "
             f"{', '.join(sorted(taken))}; received {', '.join(sorted(clash))}"
         )
-    if "classes" not in new.options:
+    if "classes" not in inspect.signature(new.function).parameters:
         raise UsageError(f"{new.name}: expected a keyword argument classes, received none")
+    if bare := [name for name, value in new.options.items() if value is inspect.Parameter.empty]:
+        raise UsageError(f"{new.name}: expected a default of {', '.join(bare)}, received none")
 
 
 def build(
@@ -106,6 +130,8 @@ def build(
     rescaling: tuple[float, float] | None = None,
     head: str = "own",
     *,
+    input_shape: Shape = DIGIT_SHAPE,
+    word: str = "digit",
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -118,23 +144,50 @@ def build(
         head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
+        input_shape: `(height, width, channels)` of each image.
+        word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
     Returns:
-        A functional `keras.Model` from `{"left", "right"}`, each `(batch, 14, 14, 1)` float32
+        A functional `keras.Model` from `{"left", "right"}`, each `(batch, *input_shape)` float32
         pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2), or
         (batch, 1) for a sigmoid unit, and, where there are digit heads, `left_digit` and
         `right_digit` (batch, classes).
 
     Raises:
-        UsageError: an unknown architecture, head or argument, or an architecture without digit
-            outputs for the posterior head.
+        UsageError: an unknown architecture, head or argument, an architecture without digit
+            outputs for the posterior head, or images of another shape than it takes.
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
+    check_shape(ARCHS[name], input_shape)
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, head, fold, options)
+        return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
+
+
+def check_shape(architecture: Architecture, shape: Shape) -> None:
+    """Refuse images that an architecture is not for.
+
+    Args:
+        architecture: which.
+        shape: `(height, width, channels)`.
+
+    Raises:
+        UsageError: it is for images of one other shape.
+    """
+    own = architecture.input_shape
+    if own is not None and own != tuple(shape):
+        anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)
+        raise UsageError(
+            f"{architecture.name} is for {_said(own)} images, as in its report; received "
+            f"{_said(shape)}; any size and colour takes {' or '.join(anywhere)}"
+        )
+
+
+def _said(shape: Shape) -> str:
+    height, width, channels = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 
 
 @contextmanager
@@ -155,14 +208,16 @@ def _build(
     classes: int,
     rescaling: tuple[float, float] | None,
     head: str,
+    input_shape: Shape,
+    word: str,
     fold: bool,
     options: dict[str, Any],
 ) -> keras.Model:
     name = architecture.name
     if excess := set(options) - set(architecture.options):
-        expected = ", ".join(architecture.options)
+        expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
-    left, right = (keras.Input((SIDE, SIDE, 1), name=side) for side in ("left", "right"))
+    left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
     seen = (left, right)
     if rescaling is not None:
         scale, offset = rescaling
@@ -175,7 +230,8 @@ def _build(
         )
     if head != "own":
         results["comparison"] = _posterior(architecture, head, results)
-    return keras.Model({"left": left, "right": right}, results, name=name)
+    named = dict(zip(architecture.named(word), results.values(), strict=True))
+    return keras.Model({"left": left, "right": right}, named, name=name)
 
 
 def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:

@@ -1,8 +1,9 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
+import math
+
 import numpy as np
 
-from kpairs.data.images import SIDE
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
 from kpairs.training.batches import EVALUATION_BATCH
@@ -52,5 +53,7 @@ def to_text(image):
 
 
 def to_image(text):
-    """The (14, 14) image of 0..1 of such a text."""
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(SIDE, SIDE) / 255
+    """The square image of 0..1 of such a text, of one byte a pixel."""
+    levels = np.frombuffer(bytes.fromhex(text), np.uint8)
+    side = math.isqrt(len(levels))
+    return levels.reshape(side, side) / 255

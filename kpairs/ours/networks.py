@@ -6,11 +6,16 @@ Nothing about the order of digits is learned: P(left <= right) follows from the 
 
 from keras import layers
 
+from kpairs.errors import UsageError
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.ours.recipes import DROPOUT, WIDTHS
+
+Widths = tuple[int, int, int, int, int]
 
 _OUTPUTS = outputs("logits", digits="logits")
+_HALVED = 28  # images whose longer side has so many pixels are halved
 
 
 def _stage(filters, size=3, padding="valid", dropout=None):
@@ -29,19 +34,40 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _posterior(pair, classes, widths, dropout):
-    """Five convolutions (14 -> 12 -> 6 -> 4 -> 2 -> 1), one dense layer, the exact comparison."""
+def _tower(height, width, classes, widths, dropout):
+    """From an image to its scores: 14 -> 12 -> 6 -> 4 -> 2 -> 1 and one dense layer.
+
+    Larger images are first halved, by stages of the first two widths, until the longer side is
+    below 28; the last convolution takes in what the others leave, 1 to 5 pixels a side.
+    """
     first, second, third, fourth, last = widths
-    tower = [
+    tower, given = [], (width, height)
+    while max(height, width) >= _HALVED:
+        tower += _stage(first, padding="same")
+        tower += _stage(second, padding="same", dropout=dropout)
+        height, width = height // 2, width // 2
+    left_over = [((side - 2) // 2 - 2) // 2 for side in (height, width)]
+    if min(left_over) < 1:
+        raise UsageError(
+            f"posterior needs at least 10 pixels of the shorter side once the longer is halved to "
+            f"less than {_HALVED}; received images of {'x'.join(map(str, given))}"
+        )
+    return [
+        *tower,
         *_stage(first),
         *_stage(second, padding="same", dropout=dropout),
         *_stage(third),
         *_stage(fourth, padding="same", dropout=dropout),
-        *_stage(last, 2),
+        *_stage(last, left_over),
         layers.Flatten(),
         layers.Dropout(2 * dropout),
         layers.Dense(classes),
     ]
+
+
+def _posterior(pair, classes, widths, dropout):
+    height, width = pair.left.shape[1:3]
+    tower = _tower(height, width, classes, widths, dropout)
     digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
@@ -51,10 +77,10 @@ def posterior(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (16, 16, 64, 64, 112),
-    dropout: float = 0.08,
+    widths: Widths = WIDTHS["posterior"],
+    dropout: float = DROPOUT["posterior"],
 ) -> Outputs:
-    """A digit network of five convolutions and the exact comparison. 78,874 parameters."""
+    """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
     return _posterior(pair, classes, widths, dropout)
 
 
@@ -63,8 +89,8 @@ def posterior_s(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (12, 12, 28, 28, 64),
-    dropout: float = 0.03,
+    widths: Widths = WIDTHS["posterior_s"],
+    dropout: float = DROPOUT["posterior_s"],
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
     return _posterior(pair, classes, widths, dropout)

@@ -177,7 +177,7 @@ def _verdict(mean, high, target):
 
 
 def _parameters(recipe):
-    return trainable_parameters(build(recipe.arch, **recipe.arch_options))
+    return trainable_parameters(build(recipe.arch, **recipe.build_options))
 
 
 def _sizes(rows, points):

@@ -6,6 +6,8 @@ docs/posterior.md says what cross-validation on training pairs chose, and what i
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
+WIDTHS = {"posterior": (16, 16, 64, 64, 112), "posterior_s": (12, 12, 28, 28, 64)}
+DROPOUT = {"posterior": 0.08, "posterior_s": 0.03}
 
 _POSTERIOR = Recipe(
     arch="posterior",
@@ -19,11 +21,10 @@ _POSTERIOR = Recipe(
     learning_rate=6e-3,
     schedule="one_cycle",
     optimizer_options=OPTIMIZERS["adamw"],
-    widths=(16, 16, 64, 64, 112),
-    dropout=0.08,
     initialization="keras",
     averaging=0.9,
     validate_every=10,
 )
-register(RECIPES, _POSTERIOR, "posterior")
-register(RECIPES, _POSTERIOR, "posterior_s", widths=(12, 12, 28, 28, 64), dropout=0.03)
+for _name in WIDTHS:
+    _options = {"widths": WIDTHS[_name], "dropout": DROPOUT[_name]}
+    register(RECIPES, _POSTERIOR, _name, arch_options=_options)

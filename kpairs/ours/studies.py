@@ -17,19 +17,15 @@ def _study(name, title, settings, rounds, curves=False, note=""):
 
 
 # Where the selection began.
-_FIRST = replace(
-    _POSTERIOR,
-    seed=_SELECTION_SEED,
-    widths=(16, 16, 48, 48, 128),
-    dropout=0.15,
-    averaging=0.0,
+_FIRST = replace(_POSTERIOR, seed=_SELECTION_SEED, averaging=0.0).with_options(
+    widths=(16, 16, 48, 48, 128), dropout=0.15
 )
 _WIDE = (16, 16, 64, 64, 112)
-_CHOSEN = {"widths": _WIDE, "dropout": 0.08}
+_CHOSEN = _FIRST.with_options(widths=_WIDE, dropout=0.08)
 
 
-def _tried(setting, **changes):
-    return Setting(replace(_FIRST, **changes), setting, folds=4)
+def _tried(setting, recipe=_FIRST, **changes):
+    return Setting(replace(recipe, **changes), setting, folds=4)
 
 
 def _without(setting, **changes):
@@ -46,14 +42,14 @@ SELECTION = _study(
     [
         _tried("16-16-48-48-128"),
         _tried("batch 25, 60 epochs", batch_size=25, epochs=60),
-        _tried("dropout 0.08", dropout=0.08),
-        _tried("16-16-64-64-112", widths=_WIDE),
-        _tried("16-16-64-64-112, dropout 0.05", widths=_WIDE, dropout=0.05),
-        _tried("16-16-64-64-112, dropout 0.08", **_CHOSEN),
-        _tried("the same, weights averaged by 0.9", **_CHOSEN, averaging=0.9),
-        _tried("the same, labels smoothed by 0.1", **_CHOSEN, label_smoothing=0.1),
-        _tried("the same, 120 epochs", **_CHOSEN, epochs=120),
-        _tried("the same, digit losses times three", **_CHOSEN, loss_weights=_weights(0.5, 3.0)),
+        _tried("dropout 0.08", _FIRST.with_options(dropout=0.08)),
+        _tried("16-16-64-64-112", _FIRST.with_options(widths=_WIDE)),
+        _tried("16-16-64-64-112, dropout 0.05", _CHOSEN.with_options(dropout=0.05)),
+        _tried("16-16-64-64-112, dropout 0.08", _CHOSEN),
+        _tried("the same, weights averaged by 0.9", _CHOSEN, averaging=0.9),
+        _tried("the same, labels smoothed by 0.1", _CHOSEN, label_smoothing=0.1),
+        _tried("the same, 120 epochs", _CHOSEN, epochs=120),
+        _tried("the same, digit losses times three", _CHOSEN, loss_weights=_weights(0.5, 3.0)),
     ],
     4,
     curves=True,
@@ -76,7 +72,7 @@ ABLATION = _study(
         _without("sides swapped alone", pairing="swapped"),
         _without("no digit losses", loss_weights=_weights(0.5, 0.0)),
         _without("no comparison loss", loss_weights=_weights(0.0, 1.0)),
-        _without("no dropout", dropout=0.0),
+        Setting(_POSTERIOR.with_options(dropout=0.0), "no dropout"),
         _without("constant learning rate 0.001", schedule="constant", learning_rate=1e-3),
     ],
     10,

@@ -4,6 +4,7 @@ A recipe is data. Nothing here imports Keras, so that the command line can check
 loss weights before it spends seconds on importing it.
 """
 
+from kpairs.recipes.arguments import check_arguments, format_argument, parse_argument
 from kpairs.recipes.loss_weights import (
     check_loss_weights,
     format_loss_weights,
@@ -11,7 +12,7 @@ from kpairs.recipes.loss_weights import (
 )
 from kpairs.recipes.recipe import OPTIMIZERS, Recipe
 from kpairs.recipes.study import Setting, Study, Trial
-from kpairs.recipes.table import register, weights
+from kpairs.recipes.table import default_recipe, register, weights
 
 __all__ = [
     "OPTIMIZERS",
@@ -19,8 +20,12 @@ __all__ = [
     "Setting",
     "Study",
     "Trial",
+    "check_arguments",
     "check_loss_weights",
+    "default_recipe",
+    "format_argument",
     "format_loss_weights",
+    "parse_argument",
     "parse_loss_weights",
     "register",
     "weights",

@@ -1,9 +1,12 @@
 """The recipe: everything that a training needs, as data."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from typing import Any
 
+from kpairs.data.settings import FITS, INKS, LARGEST_SIDE
+from kpairs.data.vary import FLIPS
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
@@ -27,17 +30,32 @@ NORMALIZATIONS = ("none", "standardize", "raw")
 _LARGEST = 1e30  # what float32 computes with; a larger number is a slip
 _MOST = 10**9
 _WIDEST = 65536
-ACTIVATIONS = ("relu", "sigmoid", "tanh", "selu")
-# Fields that recipes written before did not have.
-_LATER = ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head")
-_LATER += ("validate_every",)
+# Arguments of architectures that had fields of their own once: in files of then and in what is
+# hashed they stand beside the fields.
+_ONCE_FIELDS = ("widths", "dropout", "activation")
 REPORTED_EPOCHS = ("last", "best")
 
 
-def _field(help_text, default=MISSING, minimum=None, maximum=None, choices=None):
-    """A recipe field with what the command line and the checks need to know of it."""
+def _field(
+    help_text: str,
+    default: Any = MISSING,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    later: bool = False,
+) -> Any:
+    """A recipe field with what the command line and the checks need to know of it.
+
+    Args:
+        help_text: what `kpairs train --help` says.
+        default: its value where none is given.
+        minimum: its least value.
+        maximum: its largest value.
+        choices: its values.
+        later: whether there were recipes before it: at its default it is no part of `identity`.
+    """
     metadata = {"help": help_text, "min": minimum, "max": maximum, "choices": choices}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "later": later})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +67,8 @@ class Recipe:
         source: where the recipe comes from (report and section).
         loss_weights: weight of each named output's loss; total = sum of weight * loss (+ L2).
         optimizer_options: every hyperparameter of the optimizer beside its learning rate.
-        widths, dropout, activation: the architecture's own arguments, None where it has none.
+        arch_options: the architecture's own arguments by name, such as `dropout`: numbers, names,
+            true or false, and tuples of them.
         l2: coupled L2 as torch's `weight_decay`: adds `l2 * w` to the gradient of every
             parameter, biases included, which is a penalty of `l2 / 2 * ||w||^2`.
         probabilities_as_logits: reports 000 and 002 end networks in a softmax and train them with
@@ -69,7 +88,38 @@ class Recipe:
     arch: str
     source: str
     loss_weights: Mapping[str, float]
-    data: str = _field("mnist, fashionmnist, kmnist, qmnist, or a folder of images", "mnist")
+    data: str = _field(
+        "mnist, fashionmnist, kmnist, qmnist, a folder of images, or a CSV file of image,grade",
+        "mnist",
+    )
+    classes: tuple[str, ...] | None = _field(
+        "grades of one's own images, lowest first, where they are no numbers: mild,moderate,severe",
+        None,
+        later=True,
+    )
+    image_size: tuple[int, int] | None = _field(
+        "size of the network's images, 64 or 64x48 (width x height); default: from the images",
+        None,
+        minimum=1,
+        maximum=LARGEST_SIDE,
+        later=True,
+    )
+    channels: int | None = _field(
+        "1 for grey, 3 for RGB; default: from the images", None, minimum=1, maximum=3, later=True
+    )
+    fit: str | None = _field(
+        "what is done to images of another shape; default pad",
+        None,
+        choices=tuple(FITS),
+        later=True,
+    )
+    ink: str | None = _field(
+        "images are bright on dark, dark on bright, mixed as photographs are, or auto, by the look "
+        "of each; default: from the images",
+        None,
+        choices=tuple(INKS),
+        later=True,
+    )
     pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=_MOST)
     test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=_MOST)
     augmentation: str = _field(
@@ -79,11 +129,40 @@ class Recipe:
         "drawn, or in each epoch anew: swapped (random sides), renewed (all images paired again)",
         "drawn",
         choices=PAIRINGS,
+        later=True,
     )
     distortion: str = _field(
         "random distortion of every image in each epoch: affine, or elastic (affine too)",
         "none",
         choices=DISTORTIONS,
+        later=True,
+    )
+    flip: str = _field(
+        "mirror half of the images in each epoch: horizontal, or both (upside down too)",
+        "none",
+        choices=FLIPS,
+        later=True,
+    )
+    rotation: float = _field(
+        "turn each image by up to so many degrees in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=180.0,
+        later=True,
+    )
+    crop: float = _field(
+        "cut up to this share off each image's width and height in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        later=True,
+    )
+    brightness: float = _field(
+        "make each image brighter or darker by up to this share in each epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        later=True,
     )
     epochs: int = _field("passes over the training pairs", minimum=1, maximum=_MOST)
     batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=_MOST)
@@ -94,6 +173,7 @@ class Recipe:
         "learning rate over the training: constant, or one_cycle up to it and down to 0",
         "constant",
         choices=SCHEDULES,
+        later=True,
     )
     optimizer_options: Mapping[str, float]
     averaging: float = _field(
@@ -101,22 +181,22 @@ class Recipe:
         0.0,
         minimum=0.0,
         maximum=0.999,
+        later=True,
     )
     label_smoothing: float = _field(
-        "share of each digit's target spread over all digits", 0.0, minimum=0.0, maximum=0.999
+        "share of each digit's target spread over all digits",
+        0.0,
+        minimum=0.0,
+        maximum=0.999,
+        later=True,
     )
     l2: float = _field("coupled L2 (torch's weight_decay) on every parameter", 0.0, minimum=0.0)
-    widths: tuple[int, ...] | None = _field(
-        "sizes of the architecture's layers: 32,32,64,256", None
-    )
-    dropout: float | None = _field(
-        "rate of the architecture's dropout layers", None, minimum=0.0, maximum=0.999
-    )
-    activation: str | None = _field("activation of the hidden layers", None, choices=ACTIVATIONS)
+    arch_options: Mapping[str, Any] = field(default_factory=dict)
     head: str = _field(
         "what compares: the architecture's own head, or posterior (exactly from the digits)",
         "own",
         choices=HEADS,
+        later=True,
     )
     normalization: str = _field(
         "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
@@ -139,11 +219,14 @@ class Recipe:
         1,
         minimum=1,
         maximum=_MOST,
+        later=True,
     )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        for name in ("arch_options", "classes", "image_size"):
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
         for f in fields(self):
             _check(f, getattr(self, f.name))
         for name in ("loss_weights", "optimizer_options"):  # variants share no dict
@@ -158,30 +241,55 @@ class Recipe:
             if not (value > 0 if name == "epsilon" else 0 <= value < 1):
                 wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
                 raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
+        for name, value in self.arch_options.items():
+            _check_argument(name, value)
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
 
     @property
-    def arch_options(self):
-        """The architecture's own arguments that this recipe sets, as `kpairs.build` takes them."""
-        names = ("widths", "dropout", "activation")
-        options = {n: value for n in names if (value := getattr(self, n)) is not None}
-        return options if self.head == "own" else {**options, "head": self.head}
+    def word(self) -> str:
+        """What outputs call a class: "grade" where the loss weights do, else "digit"."""
+        return "grade" if "left_grade" in self.loss_weights else "digit"
 
-    def identity(self):
-        """The recipe as a dict without the fields that came later and are at their defaults.
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """What `kpairs.build` takes by name: the architecture's arguments, and what is unusual."""
+        options: dict[str, Any] = dict(self.arch_options)
+        if self.head != "own":
+            options["head"] = self.head
+        if self.image_size is not None:
+            options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
+        if self.word != "digit":
+            options["word"] = self.word
+        return options
+
+    def with_options(self, **options: Any) -> "Recipe":
+        """Return a variant with these arguments of the architecture, the others as they are."""
+        return replace(self, arch_options={**self.arch_options, **options})
+
+    def identity(self) -> dict[str, Any]:
+        """Return the recipe as a dict without the fields that came later and are at their defaults.
 
         What is known by a hash of it (a study's trainings) keeps its name when fields are added.
         """
-        later = {f.name: f.default for f in fields(self) if f.name in _LATER}
-        return {n: v for n, v in asdict(self).items() if n not in later or v != later[n]}
+        values = asdict(self)
+        for f in fields(self):
+            if f.metadata.get("later") and values[f.name] == f.default:
+                del values[f.name]
+        options = values.pop("arch_options")
+        values |= {name: options.pop(name, None) for name in _ONCE_FIELDS}
+        return {**values, "arch_options": options} if options else values
 
-    def to_json(self):
-        """The recipe as JSON text, which `from_json` reads back to an equal recipe."""
+    def to_json(self) -> str:
+        """Return the recipe as JSON text, which `from_json` reads back to an equal recipe."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text, name="recipe"):
+    def from_json(cls, text: str, name: object = "recipe") -> "Recipe":
         """Read a recipe from JSON text.
+
+        Args:
+            text: what `to_json` gave, of this version or an earlier one.
+            name: what messages call it.
 
         Raises:
             InputError: not JSON, not an object, unknown or missing fields.
@@ -193,53 +301,73 @@ class Recipe:
             raise InputError(f"{name}: expected a recipe in JSON, received: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"{name}: expected a JSON object, received {type(values).__name__}")
-        required = {f.name for f in fields(cls) if f.default is MISSING}
-        excess = set(values) - {f.name for f in fields(cls)}
-        if excess or not required <= set(values):
+        if "arch_options" not in values:
+            once = {n: values.pop(n) for n in _ONCE_FIELDS if n in values}
+            values["arch_options"] = {n: v for n, v in once.items() if v is not None}
+        known = {f.name for f in fields(cls)}
+        optional = {
+            f.name
+            for f in fields(cls)
+            if f.default is not MISSING or f.default_factory is not MISSING
+        }
+        excess, missing = set(values) - known, known - optional - set(values)
+        if excess or missing:
             raise InputError(
                 f"{name}: expected the fields of a recipe; "
-                f"missing {', '.join(sorted(required - set(values))) or 'none'}, "
+                f"missing {', '.join(sorted(missing)) or 'none'}, "
                 f"unknown {', '.join(sorted(excess)) or 'none'}"
             )
-        if isinstance(values.get("widths"), list):
-            values["widths"] = tuple(values["widths"])
         return cls(**values)
 
 
-def _is_number(value):
+def _tuples(value: Any) -> Any:
+    """A copy with tuples for lists, as JSON has them, so that equal recipes compare equal."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= _LARGEST  # NaN is not
+    return number and abs(value) <= _LARGEST  # type: ignore[arg-type]  # NaN is not
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_width(value):
-    return _is_whole(value) and 0 < value <= _WIDEST
+def _is_plain(value: object) -> bool:
+    """Whether a value is what JSON gives back as it is, but for tuples."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, str)) or _is_number(value)
 
 
 # What a field of each type holds, and how to tell.
-_KINDS = {
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     str: ("a name", lambda value: isinstance(value, str)),
     int: ("a whole number", _is_whole),
-    int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
-    tuple[int, ...] | None: (
-        f"whole numbers from 1 to {_WIDEST} or none",
-        lambda v: v is None or (isinstance(v, tuple) and v and all(map(_is_width, v))),
+    str | None: ("a name or none", lambda value: value is None or isinstance(value, str)),
+    tuple[str, ...] | None: (
+        "names or none",
+        lambda v: v is None or (isinstance(v, tuple) and all(isinstance(n, str) for n in v)),
     ),
-    str | None: ("a name or none", lambda v: v is None or isinstance(v, str)),
+    tuple[int, int] | None: (
+        "a width and a height or none",
+        lambda v: v is None or (isinstance(v, tuple) and len(v) == 2 and all(map(_is_whole, v))),
+    ),
+    int | None: ("a whole number or none", lambda v: v is None or _is_whole(v)),
     float: ("a finite number", _is_number),
-    float | None: ("a finite number or none", lambda v: v is None or _is_number(v)),
     Mapping[str, float]: (
         "a mapping of names to finite numbers",
         lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
     ),
+    Mapping[str, Any]: ("a mapping of names", lambda v: isinstance(v, Mapping)),
 }
 
 
-def _check(f, value):
+def _check(f: Field[Any], value: Any) -> None:
     wanted, is_kind = _KINDS[f.type]
     if not is_kind(value):
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
@@ -250,7 +378,26 @@ def _check(f, value):
     if choices and value not in choices:
         raise unknown(f.name, value, choices)
     low, high = rules.get("min"), rules.get("max")
-    if (low is not None and value < low) or (high is not None and value > high):
-        unbounded = high is None or (high == _MOST and value < low)
+    least, most = (min(value), max(value)) if isinstance(value, tuple) else (value, value)
+    if (low is not None and least < low) or (high is not None and most > high):
+        unbounded = high is None or (high == _MOST and least < low)
         wanted = f"at least {low:g}" if unbounded else f"{low:g} to {high:g}"
         raise UsageError(f"{f.name}: expected {wanted}, received {value!r}")
+
+
+def _check_argument(name: object, value: Any) -> None:
+    """Refuse an argument of an architecture that no architecture could take."""
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise UsageError(f"arch_options: expected arguments by name, received {name!r}")
+    wanted, fits = "a finite number, a name, true, false, none or a list of them", _is_plain(value)
+    if name == "dropout":
+        wanted, fits = "0 to 0.999", _is_number(value) and 0 <= value <= 0.999
+    elif name == "widths":
+        wanted = f"whole numbers from 1 to {_WIDEST}"
+        fits = isinstance(value, tuple) and bool(value) and all(map(_is_width, value))
+    if not fits:
+        raise UsageError(f"{name}: expected {wanted}, received {value!r}")
+
+
+def _is_width(value: Any) -> bool:
+    return _is_whole(value) and 0 < value <= _WIDEST

@@ -1,15 +1,24 @@
-"""From a name on the command line to a recipe."""
+"""From names and overrides to a recipe."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kpairs.errors import InputError, UsageError, unknown
-from kpairs.recipes import Recipe, format_loss_weights
+from kpairs.recipes import (
+    OPTIMIZERS,
+    Recipe,
+    check_arguments,
+    format_loss_weights,
+    parse_argument,
+    parse_loss_weights,
+)
 from kpairs.reports import RECIPES
 
 
-def recipe_of(arch):
-    """The recipe that an architecture's report trained it with.
+def recipe_of(arch: str) -> Recipe:
+    """Return the recipe that an architecture's report trained it with.
 
     Raises:
         UsageError: an unknown architecture.
@@ -19,8 +28,8 @@ def recipe_of(arch):
     return RECIPES[arch]
 
 
-def load_recipe(name):
-    """The recipe of an architecture by its name, or the one in a JSON file or run folder.
+def load_recipe(name: str) -> Recipe:
+    """Return the recipe of an architecture by its name, or the one in a JSON file or run folder.
 
     Raises:
         UsageError: neither a known architecture nor a file.
@@ -40,11 +49,68 @@ def load_recipe(name):
         raise InputError(f"{name}: cannot read the recipe: {error}") from error
 
 
-def for_arch(recipe, arch):
-    """A recipe for another architecture: the same training of that one's outputs and layers.
+def resolve(
+    arch: str | None,
+    base: str | None = None,
+    *,
+    loss_weights: str | None = None,
+    arch_options: Mapping[str, str] | None = None,
+    optimizer_options: Mapping[str, float] | None = None,
+    **changes: Any,
+) -> Recipe:
+    """Return the recipe that names and overrides describe, checked as far as that goes here.
+
+    Whether the architecture takes its arguments, and its layers their values, shows when it is
+    built: this needs no Keras.
+
+    Args:
+        arch: the architecture; None for the one of `base`.
+        base: whose recipe to take, as `load_recipe` does; None for the architecture's own.
+        loss_weights: text as `kpairs.recipes.parse_loss_weights` takes it.
+        arch_options: the architecture's arguments by name, as text.
+        optimizer_options: hyperparameters of the optimizer by name. Another optimizer than the
+            recipe's comes with its own defaults.
+        **changes: other fields of the recipe.
+
+    Raises:
+        UsageError: neither `arch` nor `base`, an unknown name, or a value that is refused.
+        InputError: a file that is not a recipe.
+    """
+    if base is None:
+        if arch is None:
+            raise UsageError("expected an architecture or a recipe, received neither")
+        recipe = recipe_of(arch)
+    else:
+        recipe = load_recipe(base)
+    arch = recipe.arch if arch is None else arch
+    if loss_weights is not None:
+        # The given weights, not the recipe's, must fit the architecture.
+        outputs = tuple(recipe_of(arch).loss_weights)
+        weights = parse_loss_weights(loss_weights, outputs, arch)
+        recipe = replace(recipe, loss_weights=weights)
+    if arch != recipe.arch:
+        recipe = for_arch(recipe, arch)
+    optimizer = changes.get("optimizer", recipe.optimizer)
+    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
+        changes["optimizer_options"] = {**OPTIMIZERS[optimizer], **(optimizer_options or {})}
+    elif optimizer_options:
+        changes["optimizer_options"] = {**recipe.optimizer_options, **optimizer_options}
+    return replace(recipe, **changes).with_options(**_parsed(recipe, arch_options or {}))
+
+
+def _parsed(recipe: Recipe, arch_options: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments from text, each of the kind that the recipe's own value is."""
+    known = RECIPES.get(recipe.arch, recipe).arch_options | recipe.arch_options
+    check_arguments(recipe.arch, dict.fromkeys(arch_options), dict.fromkeys(known))
+    return {name: parse_argument(name, text, known[name]) for name, text in arch_options.items()}
+
+
+def for_arch(recipe: Recipe, arch: str) -> Recipe:
+    """Return a recipe for another architecture: the same training of that one's outputs and layers.
 
     Loss weights of outputs that the architecture lacks are dropped, and so are arguments that it
-    does not take. Widths are always its own, and so is what only it takes.
+    does not take. What takes several values, such as widths, is always its own, and so is what
+    only it takes.
 
     Raises:
         UsageError: an unknown architecture, or one with outputs that the recipe's loss weights do
@@ -64,7 +130,8 @@ def for_arch(recipe, arch):
         arch=arch,
         source=f"{recipe.source}; for {arch}",
         loss_weights={name: recipe.loss_weights[name] for name in own.loss_weights},
-        widths=own.widths,
-        dropout=own.dropout if None in (own.dropout, recipe.dropout) else recipe.dropout,
-        activation=own.activation and (recipe.activation or own.activation),
+        arch_options={
+            name: value if isinstance(value, tuple) else recipe.arch_options.get(name, value)
+            for name, value in own.arch_options.items()
+        },
     )

@@ -186,7 +186,7 @@ def _rest(key, studies):
     for n in reported(key):
         what = f"`{n.arch}`" if n.arch else n.model
         if n.metric == "parameters" and n.arch in ARCHS:
-            ours = trainable_parameters(build(n.arch, **RECIPES[n.arch].arch_options))
+            ours = trainable_parameters(build(n.arch, **RECIPES[n.arch].build_options))
             verdict = "agrees" if ours == n.mean else "differs"
             counts = f"{n.mean:,.0f}", f"{ours:,}"
             body.append([n.table, what, n.metric, *counts, verdict, n.note])
@@ -234,7 +234,7 @@ def _figures(study, comparisons, rows, curve_rows):
                 figures.scan(rows, values, label, "test error (%)", logarithmic=scale),
             )
     elif study.name == "kong-dropout":
-        values = {s.name: s.recipe.dropout for s in study.settings}
+        values = {s.name: s.recipe.arch_options["dropout"] for s in study.settings}
         yield "dropout", figures.scan(rows, values, "dropout rate", "validation error (%)")
     else:
         for metric in dict.fromkeys(c.reported.metric for c in comparisons):
@@ -346,11 +346,11 @@ def _points(rows):
         for setting in study.settings:
             recipe = setting.recipe
             own = RECIPES[recipe.arch]
-            if (recipe.loss_weights, recipe.widths) != (own.loss_weights, own.widths):
+            if (recipe.loss_weights, recipe.arch_options) != (own.loss_weights, own.arch_options):
                 continue
             errors = [r["test_error_pct"] for r in rows[study.name] if name_of(r) == setting.name]
             if errors:
-                count = trainable_parameters(build(recipe.arch, **recipe.arch_options))
+                count = trainable_parameters(build(recipe.arch, **recipe.build_options))
                 mean = statistics.fmean(errors)
                 points.setdefault(study.report, []).append((recipe.arch, count, mean))
                 std = statistics.stdev(errors) if len(errors) > 1 else None

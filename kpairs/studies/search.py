@@ -19,12 +19,20 @@ from kpairs.data.sources import canonical
 from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import write_rows, write_text
 from kpairs.models.registry import trainable_parameters
-from kpairs.recipes import OPTIMIZERS, Recipe, Trial, format_loss_weights
+from kpairs.recipes import (
+    OPTIMIZERS,
+    Recipe,
+    Trial,
+    check_arguments,
+    format_argument,
+    format_loss_weights,
+)
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result, run_jobs
 from kpairs.training.compile import built, check_architecture
 
-# Which pairs are drawn and how often is the question's, not the answer's.
+# Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
+# the recipe, every argument of the architectures can be searched.
 _FIXED = {"data", "pairs", "test_pairs", "rounds", "seed"}
 SEARCHED = ("loss_weights", *(f.name for f in fields(Recipe) if "help" in f.metadata))
 SEARCHED = tuple(name for name in SEARCHED if name not in _FIXED)
@@ -58,7 +66,8 @@ class Search:
     Attributes:
         recipes: a base `Recipe` for each architecture that is compared. Their data, pairs and
             seed are the same, and give the training pairs: those of round 1 of a training.
-        space: values to try of each field in `SEARCHED`, each a sequence or a `Between`.
+        space: values to try of each field in `SEARCHED` and each argument that all the
+            architectures take, each a sequence or a `Between`.
         folds: of the cross-validation.
         parameters: `(least, most)` trainable parameters of a candidate, ends included.
 
@@ -86,12 +95,20 @@ class Search:
             )
         for name, values in self.space.items():
             if name not in SEARCHED:
-                raise unknown("hyperparameter", name, SEARCHED)
+                self._check_argument(name)
             if isinstance(values, Between):
                 for recipe in self.recipes:  # refused now, not when such a value is drawn
-                    replace(recipe, **{name: values.low}), replace(recipe, **{name: values.high})
+                    for value in (values.low, values.high):
+                        _changed(recipe, {name: value})
             elif not len(values):
                 raise UsageError(f"{name}: expected at least one value to try, received none")
+
+    def _check_argument(self, name):
+        taken = [set(recipe.arch_options) for recipe in self.recipes]
+        if not any(name in arguments for arguments in taken):
+            raise unknown("hyperparameter", name, [*SEARCHED, *set.union(*taken)])
+        for recipe in self.recipes:
+            check_arguments(recipe.arch, {name: None}, dict.fromkeys(recipe.arch_options))
 
     @property
     def archs(self):
@@ -103,11 +120,11 @@ class Search:
 
         An optimizer other than the recipe's comes with its own default options.
         """
-        recipe = self.recipes[self.archs.index(arch)]
-        changes = dict(values)
-        if changes.get("optimizer", recipe.optimizer) != recipe.optimizer:
-            changes["optimizer_options"] = OPTIMIZERS[changes["optimizer"]]
-        recipe = replace(recipe, rounds=1, reported_rounds=None, **changes)
+        recipe, values = self.recipes[self.archs.index(arch)], dict(values)
+        fixed = {"rounds": 1, "reported_rounds": None}
+        if (optimizer := values.pop("optimizer", recipe.optimizer)) != recipe.optimizer:
+            fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
+        recipe = _changed(replace(recipe, **fixed), values)
         check_architecture(recipe)
         return recipe
 
@@ -119,7 +136,7 @@ class Search:
     def label(self, recipe):
         """A candidate by what tells it from the others: "auxws batch_size=50 dropout=0.2"."""
         values = [
-            f"{name}={_text(getattr(recipe, name))}"
+            f"{name}={_text(_value(recipe, name))}"
             for name, values in self.space.items()
             if isinstance(values, Between) or len(values) > 1
         ]
@@ -130,12 +147,19 @@ class Search:
         return len(load_digits(self.recipes[0].data, "train", data_root).classes)
 
 
+def _changed(recipe, values):
+    """A recipe with these values of fields and of arguments of its architecture."""
+    fields_of_it = {name: value for name, value in values.items() if name in SEARCHED}
+    options = {name: value for name, value in values.items() if name not in SEARCHED}
+    return replace(recipe, **fields_of_it).with_options(**options)
+
+
+def _value(recipe, name):
+    return getattr(recipe, name) if name in SEARCHED else recipe.arch_options[name]
+
+
 def _text(value):
-    if isinstance(value, Mapping):
-        return format_loss_weights(value)
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return format_loss_weights(value) if isinstance(value, Mapping) else format_argument(value)
 
 
 def parameters_of(recipe, classes):
@@ -144,7 +168,7 @@ def parameters_of(recipe, classes):
     Raises:
         UsageError: the network cannot be built.
     """
-    return _count(recipe.arch, classes, tuple(sorted(recipe.arch_options.items())))
+    return _count(recipe.arch, classes, tuple(sorted(recipe.build_options.items())))
 
 
 @cache

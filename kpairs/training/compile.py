@@ -8,7 +8,7 @@ from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import check_loss_weights
+from kpairs.recipes import check_arguments, check_loss_weights
 from kpairs.training.losses import accuracy_of, loss_of
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.schedule import OneCycle
@@ -18,26 +18,14 @@ def check_architecture(recipe):
     """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
 
     Raises:
-        UsageError: an unknown architecture, arguments that it does not take or that are missing,
-            or loss weights that do not name its outputs.
+        UsageError: an unknown architecture, arguments that it does not take or of another kind
+            than its own, or loss weights that do not name its outputs.
     """
     if recipe.arch not in ARCHS:
         raise unknown("architecture", recipe.arch, ARCHS)
     architecture = ARCHS[recipe.arch]
     check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
-    taken = set(architecture.options) - {"classes"}
-    if set(recipe.arch_options) - {"head"} != taken:
-        raise UsageError(
-            f"{recipe.arch} takes {', '.join(sorted(taken)) or 'no arguments'}; the recipe sets "
-            f"{', '.join(sorted(recipe.arch_options)) or 'none'}"
-        )
-    widths, default = recipe.widths, architecture.options.get("widths")
-    if widths is not None and len(widths) != len(default):
-        expected = ",".join(map(str, default))
-        raise UsageError(
-            f"widths: {recipe.arch} expects {len(default)} such as {expected}, "
-            f"received {','.join(map(str, widths))}"
-        )
+    check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
 def built(arch, classes, options):
@@ -88,7 +76,7 @@ def build_round(recipe, number, classes, rescaling, steps=1):
         steps: of the optimizer in each epoch; a schedule needs them.
     """
     keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
-    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
     compile_model(model, recipe, steps)
     return model
@@ -133,7 +121,7 @@ def save_model(model, recipe, classes, rescaling, path):
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
     `kpairs.models.heads` is imported.
     """
-    bare = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    bare = build(recipe.arch, classes, rescaling, **recipe.build_options)
     bare.set_weights(model.get_weights())
     with atomic_path(path) as temporary:
         bare.save(temporary)
@@ -157,7 +145,7 @@ def load_weights(recipe, classes, rescaling, file):
     Raises:
         InputError: a file that does not hold this architecture's weights.
     """
-    model = build(recipe.arch, classes, rescaling, **recipe.arch_options)
+    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     try:
         model.load_weights(file)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds

@@ -66,9 +66,10 @@ def train(
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
     check_architecture(recipe)
     recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
+    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:
-        built(recipe.arch, len(splits[0].classes), recipe.arch_options)
+        built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,

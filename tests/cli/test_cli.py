@@ -88,7 +88,7 @@ def test_widths_and_activation(workplace):
     arguments = ("train", "--arch", "auxnet2", "--widths", "8,8,16,12", *TINY, "--out", "run")
     kpairs(*arguments, "--normalization", "none", "--optimizer", "adadelta")
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.widths == (8, 8, 16, 12)
+    assert recipe.arch_options["widths"] == (8, 8, 16, 12)
     assert recipe.optimizer_options == {"rho": 0.9, "epsilon": 1e-6}
     kpairs("train", "--arch", "fc_1", "--activation", "sigmoid", *TINY)
 
@@ -104,9 +104,8 @@ def test_data_as_json(workplace, image_folder):
 def test_every_hyperparameter_has_a_flag():
     text = kpairs("train", "--help")
     for field in fields(Recipe):
-        flag = {"augmentation": "--augment", "optimizer_options": "--optimizer-option"}.get(
-            field.name, "--" + field.name.replace("_", "-")
-        )
+        flag = "--" + field.name.replace("_", "-").replace("options", "option")
+        flag = {"--augmentation": "--augment"}.get(flag, flag)
         assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
 
 
@@ -120,7 +119,8 @@ def test_flags_reach_the_recipe(workplace):
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
     assert (recipe.batch_size, recipe.learning_rate, recipe.l2) == (7, 0.01, 0)
-    assert (recipe.dropout, recipe.shuffle, recipe.initialization) == (0.3, False, "keras")
+    assert (recipe.shuffle, recipe.initialization) == (False, "keras")
+    assert recipe.arch_options == {"dropout": 0.3}
     assert (recipe.seed, recipe.augmentation) == (5, "shifts_and_swap")
     assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
 
@@ -146,7 +146,16 @@ REFUSALS = [
     (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
     (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),
     (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),
-    (["train", "--arch", "auxws", "--optimizer-option", "x"], 2, "expected NAME=NUMBER"),
+    (["train", "--arch", "auxws", "--optimizer-option", "x"], 2, "expected NAME=VALUE"),
+    (["train", "--arch", "auxws", "--optimizer-option", "epsilon=x"], 2, "expected a number"),
+    (["train", "--arch", "auxws", "--arch-option", "depth=3"], 2, "takes dropout; received depth"),
+    (["train", "--arch", "auxws", "--arch-option", "dropout=x"], 2, "dropout: expected a number"),
+    (["train", "--arch", "auxws", "--arch-option", "dropout"], 2, "expected NAME=VALUE"),
+    (
+        ["train", "--arch", "fc_1", "--activation", "rleu"],
+        2,
+        "fc_1 cannot be built with activation",
+    ),
     (["train", "--arch", "auxws", "--data", "minst"], 2, "did you mean mnist"),
     (["train", "--arch", "auxws", "--data", "damaged"], 4, "received 156716"),
     (["train", "--arch", "auxws", "--pairs", "30001"], 4, "at most 30000 pairs"),
@@ -176,7 +185,7 @@ REFUSALS = [
         "auxnet2 expects 4 such as 32,32,64,256",
     ),
     (["train", "--arch", "auxnet2", "--widths", "a"], 2, "expected widths such as"),
-    (["train", "--arch", "auxws", "--widths", "1,2"], 2, "auxws takes dropout; the recipe sets"),
+    (["train", "--arch", "auxws", "--widths", "1,2"], 2, "auxws takes dropout; received widths"),
     (["train", "--arch", "c1l2", "--dropout", "0.1"], 2, "c1l2 takes no arguments"),
     (["train", "--arch", "wsal_d", "--dropout", "0.6"], 2, "expected less than 0.5"),
     (["train", "--arch", "auxnet2", "--widths", "99999999999,1,1,1"], 2, "from 1 to 65536"),

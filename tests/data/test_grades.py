@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from idx_writer import write_idx
 from PIL import Image
 
+from kpairs.data import PairSet, draw_pairs, load_digits
 from kpairs.data.cache import clean, prepared_images
-from kpairs.data.examples import write_digits, write_photographs
+from kpairs.data.examples import write_digits, write_photographs, write_samples
 from kpairs.data.grades import ranked, read_grades
+from kpairs.data.pairs import most_pairs
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
+from kpairs.data.sources import is_graded, settings_for
+from kpairs.data.stored import Stored
 from kpairs.data.survey import survey
 from kpairs.errors import InputError, KpairsError, UsageError
 
@@ -236,17 +241,15 @@ def graded(tmp_path):
 def test_the_cache_holds_what_prepare_gives(graded, tmp_path):
     setting = PixelSettings(7, 5, 3, ink="bright", rounded=True)
     steps = []
-    images, doubtful = prepared_images(
+    file, doubtful = prepared_images(
         graded, setting, tmp_path / "cache", lambda *s: steps.append(s)
     )
-    assert isinstance(images, np.memmap)
-    assert images.dtype == np.uint8
+    assert np.load(file).dtype == np.uint8
     expected = prepare(list(graded.files), setting)
-    np.testing.assert_array_equal((images / 255).astype(np.float32), expected.pixels)
+    np.testing.assert_array_equal(np.asarray(Stored(file)), expected.pixels)
     assert steps == [(i + 1, 16) for i in range(16)]
     assert doubtful == []
-    again, _ = prepared_images(graded, setting, tmp_path / "cache", pytest.fail)
-    np.testing.assert_array_equal(again, images)
+    assert prepared_images(graded, setting, tmp_path / "cache", pytest.fail) == (file, [])
 
 
 def test_changed_pictures_and_other_settings_make_another_file(graded, tmp_path):
@@ -256,8 +259,8 @@ def test_changed_pictures_and_other_settings_make_another_file(graded, tmp_path)
     _, doubtful = prepared_images(graded, other, root)
     assert doubtful == list(range(16))
     Image.new("RGB", (9, 9), "red").save(graded.files[3])
-    images, _ = prepared_images(graded, setting, root)
-    np.testing.assert_array_equal(images[3, 2, 2], [255, 0, 0])
+    file, _ = prepared_images(graded, setting, root)
+    np.testing.assert_array_equal(np.load(file)[3, 2, 2], [255, 0, 0])
     assert len(list((root / "images").glob("*.npy"))) == 3
     files, freed = clean(root)
     assert files >= 6
@@ -313,3 +316,82 @@ def test_digits_as_folders(tmp_path, mnist):
     numbers = [int(os.path.basename(f)[:5]) for f in train.files]
     np.testing.assert_array_equal(images, np.float32(mnist["train"].images[numbers] / 255))
     np.testing.assert_array_equal(train.grades, mnist["train"].labels[numbers])
+
+
+def test_samples_never_replace_another_file(tmp_path, mnist):
+    paths = write_samples(mnist["test"], tmp_path)
+    assert [path.name for path in paths] == [f"{digit}.png" for digit in range(10)]
+    seven = mnist["test"].images[np.argmax(mnist["test"].labels == 7)]
+    np.testing.assert_array_equal(prepare(paths[7]).pixels, prepare(seven).pixels)
+    write_samples(mnist["test"], tmp_path)  # the same images again are no loss
+    (tmp_path / "3.png").write_text("precious")
+    with pytest.raises(KpairsError, match=r"3.png exists already"):
+        write_samples(mnist["test"], tmp_path)
+    assert (tmp_path / "3.png").read_text() == "precious"
+
+
+def test_graded_images_load_as_their_network_sees_them(tmp_path):
+    folder = write(tmp_path / "photos", ("low", "high"), mode="RGB", size=(20, 30))
+    with pytest.raises(UsageError, match="add --classes low,high"):
+        load_digits(folder, root=tmp_path)
+    train = load_digits(folder, root=tmp_path, classes=("low", "high"))
+    assert (train.word, train.classes, len(train)) == ("grade", ("low", "high"), 16)
+    assert train.settings == PixelSettings(30, 20, 3, "pad", "bright", rounded=True)
+    listed = read_grades(folder, "train", ("low", "high"))
+    expected = prepare(list(listed.files), train.settings).pixels
+    np.testing.assert_array_equal(np.asarray(train.pixels(np.arange(16))), expected)
+    small = settings_for(folder, (14, 14), 1, "crop", "mixed", ("low", "high"))
+    assert small == PixelSettings(14, 14, 1, "crop", "mixed", rounded=True)
+    test = load_digits(folder, "test", tmp_path, settings=small, classes=("low", "high"))
+    assert test.pixels(np.array([1, 0])).shape == (2, 14, 14, 1)
+
+
+def test_graded_images_in_pairs(tmp_path, rng):
+    train = load_digits(write(tmp_path / "photos", "123", mode="RGB"), root=tmp_path)
+    assert most_pairs(train) == 24 * 23
+    few = draw_pairs(train, 12, rng)
+    assert len(np.unique(np.concatenate([few.left.rows, few.right.rows]))) == 24
+    many = draw_pairs(train, 100, rng)
+    pairs = set(zip(many.left.rows.tolist(), many.right.rows.tolist(), strict=True))
+    assert len(pairs) == 100  # no pair twice, no image against itself
+    assert all(left != right for left, right in pairs)
+    uses = np.bincount(np.concatenate([many.left.rows, many.right.rows]))
+    assert uses.min() >= 5  # 200 places for 24 images: 8.3 on average
+    assert uses.max() <= 9
+    assert len(draw_pairs(train, 24 * 23, rng)) == 24 * 23
+    with pytest.raises(InputError, match="553 pairs need more images, received 24; at most 552"):
+        draw_pairs(train, 553, rng)
+    targets = many.targets(["comparison", "left_grade", "right_grade"])
+    np.testing.assert_array_equal(targets["left_grade"], train.labels[many.left.rows])
+    joined = PairSet.concat(few, many.take(np.arange(10)))
+    assert isinstance(joined.left, Stored)
+    assert len(joined) == 22
+    assert joined.inputs()["right"].shape == (22, 9, 12, 3)
+
+
+def test_what_is_a_graded_source(tmp_path, idx_folder):
+    write(tmp_path / "photos", "12")
+    source = table(tmp_path / "Grades.CSV", "image,grade")
+    assert [is_graded(d) for d in ("mnist", idx_folder, tmp_path / "photos", source)] == [
+        *(False, False, True, True)
+    ]
+    for odd in (tmp_path / "none", tmp_path / "none.csv", "mnits", ""):
+        with pytest.raises(UsageError, match="unknown data source, folder or CSV file"):
+            is_graded(odd)
+
+
+def test_dark_digits_in_idx_files_are_seen_by_all(idx_folder):
+    """Of files of one's own the training images decide; the named sources are known."""
+    bright, dark = np.zeros((20, 28, 28), np.uint8), np.full((20, 28, 28), 255, np.uint8)
+    for images in (bright, dark):
+        images[:, 8:20, 8:20] = 100
+        for prefix in ("train", "t10k"):
+            write_idx(idx_folder / f"{prefix}-images-idx3-ubyte", images)
+            labels = (np.arange(20) % 10).astype(np.uint8)
+            write_idx(idx_folder / f"{prefix}-labels-idx1-ubyte", labels)
+        digits = load_digits(idx_folder, "test")
+        assert digits.settings.ink == ("bright" if images is bright else "dark")
+        assert digits.pixels(np.arange(2))[0, 0, 0, 0] == 0
+    assert [settings_for(name).ink for name in ("mnist", "qmnist", "kmnist")] == [
+        *("auto", "auto", "bright")
+    ]

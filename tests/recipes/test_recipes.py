@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from kpairs.data import PairSet
 from kpairs.errors import InputError, UsageError
 from kpairs.networks import build
-from kpairs.recipes import Recipe, check_loss_weights, format_loss_weights, parse_loss_weights
+from kpairs.recipes import (
+    Recipe,
+    check_arguments,
+    check_loss_weights,
+    format_argument,
+    format_loss_weights,
+    parse_argument,
+    parse_loss_weights,
+)
 from kpairs.reports import RECIPES
 from kpairs.reports.resolve import for_arch, load_recipe, recipe_of
 from kpairs.training.compile import compile_model
@@ -79,7 +87,7 @@ def test_json_gives_the_same_recipe_back(values, seed, dropout):
         RECIPES["auxws"],
         loss_weights=dict(zip(NAMES, values, strict=True)),
         seed=seed,
-        dropout=dropout,
+        arch_options={"dropout": dropout, "sizes": (3, (0.5, "relu")), "deep": True, "top": None},
     )
     assert Recipe.from_json(recipe.to_json()) == recipe
 
@@ -87,6 +95,95 @@ def test_json_gives_the_same_recipe_back(values, seed, dropout):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_json(name):
     assert Recipe.from_json(RECIPES[name].to_json()) == RECIPES[name]
+
+
+@pytest.mark.parametrize("name", ["auxws", "auxnet2", "fc_1", "c1l2"])
+def test_files_of_before_there_were_arch_options(name):
+    """Then three arguments were fields, and seven fields of today were not there."""
+    values = json.loads(RECIPES[name].to_json())
+    options = values.pop("arch_options")
+    old = {**values, **{n: options.get(n) for n in ("widths", "dropout", "activation")}}
+    for later in ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head"):
+        del old[later]
+    assert Recipe.from_json(json.dumps(old)) == RECIPES[name]
+    with pytest.raises(InputError, match="unknown activation, dropout"):
+        Recipe.from_json(json.dumps({**old, "arch_options": {}}))
+
+
+def test_what_is_hashed_stays_when_arguments_and_fields_are_added():
+    """The three arguments that were fields stand beside the fields; others only where set."""
+    known = RECIPES["auxws"].identity()
+    assert (known["dropout"], known["widths"], known["activation"]) == (0.15, None, None)
+    assert not {"arch_options", "head", "averaging"} & set(known)
+    deep = replace(RECIPES["auxws"], averaging=0.5).with_options(depth=3).identity()
+    assert deep == {**known, "averaging": 0.5, "arch_options": {"depth": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "value"),
+    [
+        ("3", 2, 3),
+        ("3", 0.5, 3.0),
+        ("1e-3", 0.5, 1e-3),
+        ("False", True, False),
+        ("gelu", "relu", "gelu"),
+        ("32, 64,16", (8, 8), (32, 64, 16)),
+        ("0.1,1", (0.5,), (0.1, 1.0)),
+        *(("3", None, 3), ("0.5", None, 0.5), ("true", None, True), ("relu", None, "relu")),
+    ],
+)
+def test_arguments_from_text(text, like, value):
+    parsed = parse_argument("argument", text, like)
+    assert (parsed, type(parsed)) == (value, type(value))
+    assert parse_argument("argument", format_argument(value), like) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "message"),
+    [
+        ("3.5", 2, "depth: expected a whole number, received '3.5'"),
+        ("x", 0.5, "depth: expected a number, received 'x'"),
+        ("1", True, "depth: expected true or false, received '1'"),
+        ("3,x", (8, 8), "expected depth such as 8,8, received '3,x'"),
+    ],
+)
+def test_text_of_another_kind(text, like, message):
+    with pytest.raises(UsageError, match=message):
+        parse_argument("depth", text, like)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depht": 2}, "net takes deep, depth, sizes, top; received depht"),
+        ({"depth": 2.0}, "depth of net: expected a whole number, received 2.0"),
+        ({"depth": True}, "depth of net: expected a whole number, received True"),
+        ({"deep": 1}, "deep of net: expected true or false, received 1"),
+        ({"sizes": 3}, "sizes of net: expected several such as 8,8, received 3"),
+        ({"sizes": (3, 0.5)}, "sizes of net: expected several such as 8,8"),
+        ({"sizes": (3, 4, 5)}, "sizes: net expects 2 such as 8,8, received 3,4,5"),
+    ],
+)
+def test_arguments_that_an_architecture_does_not_take(given, message):
+    own = {"depth": 1, "deep": False, "sizes": (8, 8), "top": None}
+    check_arguments("net", {"depth": 7, "sizes": (1, 2), "top": "any"}, own, {"sizes": 2})
+    with pytest.raises(UsageError, match=message):
+        check_arguments("net", given, own, {"sizes": 2})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"depth": object()}, "depth: expected a finite number, a name, true, false, none"),
+        ({"depth": float("nan")}, "depth: expected a finite number"),
+        ({"widths": (0,)}, "widths: expected whole numbers from 1 to 65536"),
+        ({"no name": 1}, "expected arguments by name, received 'no name'"),
+        ([("depth", 1)], "arch_options: expected a mapping"),
+    ],
+)
+def test_arguments_that_no_recipe_holds(value, message):
+    with pytest.raises(UsageError, match=message):
+        replace(RECIPES["auxws"], arch_options=value)
 
 
 @settings(max_examples=8, deadline=None)
@@ -169,7 +266,7 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"batch_size": -1}, "batch_size: expected at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, received nan"),
         ({"learning_rate": -1.0}, "learning_rate: expected at least 0"),
-        ({"dropout": 1.0}, "dropout: expected 0 to 0.999, received 1.0"),
+        ({"arch_options": {"dropout": 1.0}}, "dropout: expected 0 to 0.999, received 1.0"),
         ({"shuffle": 1}, "shuffle: expected true or false, received 1"),
         ({"optimizer": "adm"}, "unknown optimizer 'adm': did you mean adam"),
         ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
@@ -199,10 +296,11 @@ def test_values_that_are_refused(change, message):
 def test_a_recipe_for_another_architecture():
     moved = for_arch(RECIPES["auxws"], "simple")
     assert (moved.arch, moved.loss_weights) == ("simple", {"comparison": 0.5})
-    small = replace(RECIPES["auxnet2"], widths=(8, 8, 16, 16), dropout=0.0)
+    small = RECIPES["auxnet2"].with_options(widths=(8, 8, 16, 16), dropout=0.0)
     assert for_arch(small, "auxnet2") == small
     other = for_arch(small, "auxnet3")
-    assert (other.dropout, other.widths) == (0.0, RECIPES["auxnet3"].widths)
+    widths = RECIPES["auxnet3"].arch_options["widths"]
+    assert other.arch_options == {"widths": widths, "dropout": 0.0}
     with pytest.raises(UsageError, match="no loss weight for left_digit, right_digit of auxws"):
         for_arch(RECIPES["simple"], "auxws")
 
@@ -242,6 +340,6 @@ def test_recipe_files(tmp_path):
 
 
 def test_every_plain_field_has_a_help_text():
-    spelled = {"arch", "source", "loss_weights", "optimizer_options"}
+    spelled = {"arch", "source", "loss_weights", "optimizer_options", "arch_options"}
     spelled |= {"reported_rounds", "reported_epoch"}
     assert {f.name for f in fields(Recipe) if "help" not in f.metadata} == spelled

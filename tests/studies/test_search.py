@@ -59,7 +59,7 @@ def test_grid_keeps_to_the_parameters():
     expected = [w for w in widths if 30_000 <= count_parameters("auxnet2", w) <= 70_572]
     assert 0 < len(expected) < len(widths)
     assert (32, 32, 64, 256) in expected  # at the limit
-    assert [r.widths for r in grid(search)] == expected
+    assert [r.arch_options["widths"] for r in grid(search)] == expected
 
 
 def test_folds_are_of_the_training_pairs_alone(search, tmp_path, rng):
@@ -99,7 +99,7 @@ def test_more_values_train_only_what_is_new(search, tmp_path):
     assert jobs == []
     more = replace(search, space={"dropout": (0.1, 0.3, 0.5)})
     jobs, ranked = _run(more, tmp_path)
-    assert {job.recipe.dropout for job in jobs} == {0.3}
+    assert {job.recipe.arch_options["dropout"] for job in jobs} == {0.3}
     assert len(ranked) == 3
 
 
@@ -199,7 +199,7 @@ def test_tpe_keeps_to_the_parameters(tiny, idx_folder, tmp_path):
     widths = [(4, 4, 4, 4), (64, 64, 64, 64)]
     recipe = tiny("basicnet1", data=str(idx_folder))
     search = Search((recipe,), {"widths": widths}, folds=2, parameters=(0, 5_000))
-    assert [r.widths for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
+    assert [r.arch_options["widths"] for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
     none = replace(search, parameters=(1, 2))
     with pytest.raises(UsageError, match="1 to 2 parameters: none of 100 proposals"):
         list(run_tpe(none, tmp_path, 2))
@@ -241,7 +241,8 @@ def test_python_api_refuses(tiny):
         (["--arch", "auxws", "--parameters", "80000"], "expected LEAST:MOST"),
         (["--arch", "auxws", "--parameters", ":80"], "0 to 80 parameters: none of 1"),
         (["--arch", "auxws", "--sizes", "16,32"], "architecture that takes widths"),
-        (["--arch", "c1l2", "--try", "dropout=0.1 0.2"], "c1l2 takes no arguments"),
+        (["--arch", "auxws", "--arch", "c1l2", "--try", "dropout=0.1 0.2"], "c1l2 takes no argum"),
+        (["--arch", "c1l2", "--try", "dropout=0.1 0.2"], "unknown field in --try 'dropout'"),
         (["--arch", "ws", "--folds", "11", "--pairs", "10"], "expected 2 to the 10 training pairs"),
     ],
 )

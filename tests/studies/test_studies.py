@@ -39,7 +39,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture
 def study(tiny):
     """Two settings that train in a second, two rounds."""
-    settings = [Setting(tiny("simple"), "a"), Setting(tiny("ws", dropout=0.3), "b")]
+    settings = [Setting(tiny("simple"), "a"), Setting(tiny("ws").with_options(dropout=0.3), "b")]
     return Study("small", "haidinger", (), "Small", tuple(settings), 2, (), ("simple a",))
 
 
@@ -87,8 +87,9 @@ def test_a_jobs_name_is_what_its_result_depends_on(tiny):
         Trial(job.recipe, 1, folds=4),
         *(
             Trial(replace(job.recipe, **change), 1)
-            for change in ({"epochs": 2}, {"seed": 1}, {"dropout": 0.5}, {"l2": 0.1})
+            for change in ({"epochs": 2}, {"seed": 1}, {"l2": 0.1}, {"averaging": 0.5})
         ),
+        *(Trial(job.recipe.with_options(**o), 1) for o in ({"dropout": 0.5}, {"depth": 2})),
     ]
     assert len({job.id, *(other.id for other in others)}) == 1 + len(others)
 

@@ -42,7 +42,8 @@ def fit(model, batches, epochs, **named):
 
 def without_dropout(name, **changes):
     recipe = RECIPES[name]
-    return replace(recipe, dropout=recipe.dropout and 0.0, batch_size=10, **changes)
+    options = {"dropout": 0.0} if "dropout" in recipe.arch_options else {}
+    return replace(recipe.with_options(**options), batch_size=10, **changes)
 
 
 def put_into(lowered, stock):

@@ -243,7 +243,7 @@ def test_damaged_metrics(text, tiny, workplace):
 
 
 def test_dropout_of_the_recipe_reaches_the_layers():
-    model = build_round(replace(RECIPES["auxws"], dropout=0.4), 1, 10, None)
+    model = build_round(RECIPES["auxws"].with_options(dropout=0.4), 1, 10, None)
     rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.4}
 
@@ -412,8 +412,10 @@ def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
     recipe = replace(tiny("ws"), arch="mine")
     with pytest.raises(UsageError, match="unknown architecture 'mine'"):
         train(recipe, "run")
-    with pytest.raises(UsageError, match="ws takes dropout; the recipe sets none"):
-        train(tiny("ws", dropout=None), "run")
+    with pytest.raises(UsageError, match="ws takes dropout; received depth"):
+        train(tiny("ws").with_options(depth=2), "run")
+    with pytest.raises(UsageError, match="dropout of ws: expected a number, received None"):
+        train(tiny("ws").with_options(dropout=None), "run")
     assert not (workplace / "run").exists()
 
 

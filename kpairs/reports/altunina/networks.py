@@ -1,16 +1,20 @@
 """Report 004, Altunina, Pfister and Zenhaeusern (2019): four networks whose sizes are searched.
 
 `widths` are the report's arguments: the channels of the convolutions, then the hidden units of the
-classifiers. Each default is the size with the best mean accuracy of Figure 1, of two
-alike the one with the smaller deviation. Dropout comes before every linear layer, the first
-included. All outputs are logits.
+classifiers. Dropout comes before every linear layer, the first included. All outputs are logits.
 """
+
+from functools import partial
 
 from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
+from kpairs.reports.altunina.recipes import DROPOUT, WIDTHS
 
+Widths = tuple[int, int, int, int]
+
+_arch = partial(arch, report="altunina", input_shape=DIGIT_SHAPE)
 _COMPARISON = outputs("logits")
 _WITH_DIGITS = outputs("logits", digits="logits")
 
@@ -47,13 +51,13 @@ def _classifier(hidden, units, dropout):
     return [*stack, layers.Dropout(dropout), layers.Dense(units)]
 
 
-@arch(report="altunina", source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
+@_arch(source="section II and Figure 1, BasicNet1", outputs=_COMPARISON)
 def basicnet1(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (32, 128, 64, 16),
-    dropout: float = 0.5,
+    widths: Widths = WIDTHS["basicnet1"],
+    dropout: float = DROPOUT,
 ) -> Outputs:
     """Both images as two channels. 71,506 parameters with the default widths."""
     *channels, hidden = widths
@@ -61,13 +65,13 @@ def basicnet1(
     return {"comparison": chain(stack, pair.stacked())}
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet1", outputs=_WITH_DIGITS)
 def auxnet1(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (32, 64, 128, 128),
-    dropout: float = 0.5,
+    widths: Widths = WIDTHS["auxnet1"],
+    dropout: float = DROPOUT,
 ) -> Outputs:
     """The comparison reads the digits' logits. 72,460 parameters with the default widths."""
     *channels, hidden = widths
@@ -77,13 +81,13 @@ def auxnet1(
     return {"comparison": comparison, **by_side(digits)}
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet2", outputs=_WITH_DIGITS)
 def auxnet2(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (32, 32, 64, 256),
-    dropout: float = 0.5,
+    widths: Widths = WIDTHS["auxnet2"],
+    dropout: float = DROPOUT,
 ) -> Outputs:
     """The comparison reads the features. 70,572 parameters with the default widths."""
     *channels, hidden = widths
@@ -91,13 +95,13 @@ def auxnet2(
     return _two_classifiers(features, [hidden], classes, dropout)
 
 
-@arch(report="altunina", source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
+@_arch(source="section II and Figure 1, AuxNet3", outputs=_WITH_DIGITS)
 def auxnet3(
     pair: Pair,
     *,
     classes: int = 10,
-    widths: tuple[int, ...] = (16, 64, 128, 128),
-    dropout: float = 0.5,
+    widths: Widths = WIDTHS["auxnet3"],
+    dropout: float = DROPOUT,
 ) -> Outputs:
     """Two convolutions and three linear layers. 68,844 parameters with the default widths."""
     c1, c2, *hidden = widths

@@ -55,7 +55,7 @@ STUDIES = (
         "Figure 1: every size of four networks between 65,000 and 75,000 parameters",
         [
             Setting(
-                replace(RECIPES[arch], widths=widths),
+                RECIPES[arch].with_options(widths=widths),
                 f"net_params {'-'.join(map(str, widths))}",
             )
             for arch in ("basicnet1", "auxnet1", "auxnet2", "auxnet3")
@@ -96,7 +96,11 @@ STUDIES = (
         "altunina",
         [],
         "The program's default: the fastest network that suffices, AuxNet3 16-32-64-128",
-        [Setting(replace(RECIPES["auxnet3"], widths=(16, 32, 64, 128), batch_size=200))],
+        [
+            Setting(
+                replace(RECIPES["auxnet3"].with_options(widths=(16, 32, 64, 128)), batch_size=200)
+            )
+        ],
         10,
         [],
     ),

@@ -7,12 +7,16 @@ it reads the 2 x 256 features of the convolutions. `_b` adds batch normalisation
 gives; they have 77,020.
 """
 
+from functools import partial
+
 from keras import layers
 
 from kpairs.errors import UsageError
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
+from kpairs.reports.chassagne.recipes import DROPOUT
 
+_arch = partial(arch, report="chassagne", input_shape=DIGIT_SHAPE)
 _BASIC = outputs("logits")
 _COMPLEX = outputs("logits", digits="probabilities")
 
@@ -49,7 +53,7 @@ def _complex(pair, classes, *, batchnorm=False, dropout=0.0, method=2):
     return {"comparison": comparison, **by_side(digits)}
 
 
-@arch(report="chassagne", source="section 1.1.1, Basic model", outputs=_BASIC)
+@_arch(source="section 1.1.1, Basic model", outputs=_BASIC)
 def basic(pair: Pair, *, classes: int = 10) -> Outputs:
     """Both images as two channels, two convolutions. 31,146 parameters."""
     stages = _stage(16, False, 0) + _stage(32, False, 0)
@@ -57,50 +61,50 @@ def basic(pair: Pair, *, classes: int = 10) -> Outputs:
     return {"comparison": chain(stages + head, pair.stacked())}
 
 
-@arch(report="chassagne", source="section 1.2, W.S.+A.L.", outputs=_COMPLEX)
+@_arch(source="section 1.2, W.S.+A.L.", outputs=_COMPLEX)
 def wsal(pair: Pair, *, classes: int = 10) -> Outputs:
     """Weight sharing and auxiliary losses. 76,828 parameters."""
     return _complex(pair, classes)
 
 
-@arch(report="chassagne", source="section 1.2, W.S.+A.L.+D.", outputs=_COMPLEX)
-def wsal_d(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+@_arch(source="section 1.2, W.S.+A.L.+D.", outputs=_COMPLEX)
+def wsal_d(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal` with dropout. 76,828 parameters."""
     return _complex(pair, classes, dropout=dropout)
 
 
-@arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.", outputs=_COMPLEX)
+@_arch(source="section 1.2, W.S.+A.L.+B.", outputs=_COMPLEX)
 def wsal_b(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal` with batch normalisation. 77,020 parameters."""
     return _complex(pair, classes, batchnorm=True)
 
 
-@arch(report="chassagne", source="section 1.2, W.S.+A.L.+B.+D.", outputs=_COMPLEX)
-def wsal_bd(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+@_arch(source="section 1.2, W.S.+A.L.+B.+D.", outputs=_COMPLEX)
+def wsal_bd(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal` with batch normalisation and dropout, the final model. 77,020 parameters."""
     return _complex(pair, classes, batchnorm=True, dropout=dropout)
 
 
-@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+@_arch(source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
 def wsal_m1(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal` by method 1: the comparison reads the features. 175,228 parameters."""
     return _complex(pair, classes, method=1)
 
 
-@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_d_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+@_arch(source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_d_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal_d` by method 1. 175,228 parameters."""
     return _complex(pair, classes, dropout=dropout, method=1)
 
 
-@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+@_arch(source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
 def wsal_b_m1(pair: Pair, *, classes: int = 10) -> Outputs:
     """`wsal_b` by method 1. 175,820 parameters."""
     return _complex(pair, classes, batchnorm=True, method=1)
 
 
-@arch(report="chassagne", source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
-def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = 0.1) -> Outputs:
+@_arch(source="section 1.1.2, first auxiliary loss", outputs=_COMPLEX)
+def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`wsal_bd` by method 1. 175,820 parameters."""
     return _complex(pair, classes, batchnorm=True, dropout=dropout, method=1)
 
@@ -114,7 +118,7 @@ def _residual(x):
     return layers.Activation("relu")(layers.Add()([y, x]))
 
 
-@arch(report="chassagne", source="section 1.1.3, ResNet", outputs=_BASIC)
+@_arch(source="section 1.1.3, ResNet", outputs=_BASIC)
 def resnet(pair: Pair, *, classes: int = 10) -> Outputs:
     """Ten residual blocks of 32 channels on both images as channels. 186,978 parameters."""
     first = [layers.Conv2D(32, 3, padding="same"), _norm(), layers.Activation("relu")]

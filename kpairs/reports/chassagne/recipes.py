@@ -9,6 +9,7 @@ Where the report leaves a number out, it is that of its authors' code.
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
+DROPOUT = 0.1
 
 _CHASSAGNE = Recipe(
     arch="wsal_bd",
@@ -25,9 +26,10 @@ _CHASSAGNE = Recipe(
     initialization="torch",
     reported_rounds=10,
 )
+_DROPPED = {"dropout": DROPOUT}
 _PLAIN = {"loss_weights": weights(1.0), "probabilities_as_logits": False}
 register(RECIPES, _CHASSAGNE, "basic resnet", **_PLAIN)
 register(RECIPES, _CHASSAGNE, "wsal wsal_m1", learning_rate=0.1)
-register(RECIPES, _CHASSAGNE, "wsal_d wsal_d_m1", learning_rate=0.2, dropout=0.1)
+register(RECIPES, _CHASSAGNE, "wsal_d wsal_d_m1", learning_rate=0.2, arch_options=_DROPPED)
 register(RECIPES, _CHASSAGNE, "wsal_b wsal_b_m1")
-register(RECIPES, _CHASSAGNE, "wsal_bd wsal_bd_m1", dropout=0.1)
+register(RECIPES, _CHASSAGNE, "wsal_bd wsal_bd_m1", arch_options=_DROPPED)

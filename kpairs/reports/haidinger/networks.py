@@ -6,11 +6,15 @@ out in training. The code made the reported numbers and is followed. Dropout fol
 SELU.
 """
 
+from functools import partial
+
 from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
+from kpairs.reports.haidinger.recipes import DROPOUT
 
+_arch = partial(arch, report="haidinger", input_shape=DIGIT_SHAPE)
 _COMPARISON = outputs("logits")
 _WITH_DIGITS = outputs("logits", digits="logits")
 
@@ -37,21 +41,21 @@ def _comparator(dropout):
     return [*_hidden(230, dropout), *_hidden(100, dropout), layers.Dense(2)]
 
 
-@arch(report="haidinger", source="Table 1, Simple CNN", outputs=_COMPARISON)
-def simple(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
+@_arch(source="Table 1, Simple CNN", outputs=_COMPARISON)
+def simple(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """Both images as two channels of one convolutional network. 58,380 parameters."""
     features = chain(_convolutions(), pair.stacked())
     return {"comparison": chain(_comparator(dropout), features)}
 
 
-@arch(report="haidinger", source="Table 1, Weight Sharing", outputs=_COMPARISON)
-def ws(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
+@_arch(source="Table 1, Weight Sharing", outputs=_COMPARISON)
+def ws(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """One shared network per image to 10 units, compared by a second one. 56,470 parameters."""
     return {"comparison": auxws(pair, classes=classes, dropout=dropout)["comparison"]}
 
 
-@arch(report="haidinger", source="Table 1, Auxiliary Loss & Weight Sharing", outputs=_WITH_DIGITS)
-def auxws(pair: Pair, *, classes: int = 10, dropout: float = 0.15) -> Outputs:
+@_arch(source="Table 1, Auxiliary Loss & Weight Sharing", outputs=_WITH_DIGITS)
+def auxws(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`ws` whose 10 units per image are trained as that image's digit. 56,470 parameters."""
     tower = [*_convolutions(), *_hidden(120, dropout), *_hidden(classes, dropout)]
     digits = pair.shared(tower)

@@ -8,6 +8,7 @@ Where the report leaves a number out, it is that of its authors' code.
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
+DROPOUT = 0.15
 
 _HAIDINGER = Recipe(
     arch="auxws",
@@ -20,7 +21,7 @@ _HAIDINGER = Recipe(
     learning_rate=3e-3,
     optimizer_options=OPTIMIZERS["torch_adam"],
     l2=2.5e-5,
-    dropout=0.15,
+    arch_options={"dropout": DROPOUT},
     initialization="torch",
     reported_rounds=20,
 )

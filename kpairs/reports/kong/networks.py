@@ -8,11 +8,15 @@ normalisation. `fc_1` of the authors' code has sigmoid hidden units while the re
 everywhere: `activation` chooses.
 """
 
+from functools import partial
+
 from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
+from kpairs.reports.kong.recipes import ACTIVATION, DROPOUT
 
+_arch = partial(arch, report="kong", input_shape=DIGIT_SHAPE)
 _COMPARISON = outputs("sigmoid")
 _WITH_DIGITS = outputs("sigmoid", digits="logits")
 
@@ -36,20 +40,20 @@ def _linear(pair, units, activation):
     return {"comparison": chain(stack, pair.stacked())}
 
 
-@arch(report="kong", source="Table I, fc_1", outputs=_COMPARISON)
-def fc_1(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+@_arch(source="Table I, fc_1", outputs=_COMPARISON)
+def fc_1(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-196-98-1. 96,433 parameters."""
     return _linear(pair, (196, 98), activation)
 
 
-@arch(report="kong", source="Table I, fc_2", outputs=_COMPARISON)
-def fc_2(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+@_arch(source="Table I, fc_2", outputs=_COMPARISON)
+def fc_2(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-196-196-98-98-1. 144,747 parameters."""
     return _linear(pair, (196, 196, 98, 98), activation)
 
 
-@arch(report="kong", source="Table I, fc_3", outputs=_COMPARISON)
-def fc_3(pair: Pair, *, classes: int = 10, activation: str = "relu") -> Outputs:
+@_arch(source="Table I, fc_3", outputs=_COMPARISON)
+def fc_3(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outputs:
     """392-784-784-1. 924,337 parameters."""
     return _linear(pair, (784, 784), activation)
 
@@ -65,19 +69,19 @@ def _two_stage(pair, first, second):
     return {"comparison": chain(stack + last, pair.stacked())}
 
 
-@arch(report="kong", source="Table I, conv_1", outputs=_COMPARISON)
+@_arch(source="Table I, conv_1", outputs=_COMPARISON)
 def conv_1(pair: Pair, *, classes: int = 10) -> Outputs:
     """10 and 20 channels. 2,571 parameters."""
     return _two_stage(pair, 10, 20)
 
 
-@arch(report="kong", source="Table I, conv_2", outputs=_COMPARISON)
+@_arch(source="Table I, conv_2", outputs=_COMPARISON)
 def conv_2(pair: Pair, *, classes: int = 10) -> Outputs:
     """50 and 100 channels. 48,851 parameters."""
     return _two_stage(pair, 50, 100)
 
 
-@arch(report="kong", source="Table I, conv_3", outputs=_COMPARISON)
+@_arch(source="Table I, conv_3", outputs=_COMPARISON)
 def conv_3(pair: Pair, *, classes: int = 10) -> Outputs:
     """Four convolutions and no batch normalisation. 9,411 parameters."""
     stack = [layers.Conv2D(10, 3, activation="relu"), layers.MaxPooling2D(2)]  # 12x12 -> 6x6
@@ -104,26 +108,26 @@ def _comparison(features):
     return chain([*_dense(128, 128), _answer()], joined(features))
 
 
-@arch(report="kong", source="Tables I and III, cnn_base", outputs=_COMPARISON)
+@_arch(source="Tables I and III, cnn_base", outputs=_COMPARISON)
 def cnn_base(pair: Pair, *, classes: int = 10) -> Outputs:
     """Both images as two channels of one block. 105,889 parameters."""
     stack = [*_block(), *_dense(64, 64), _answer()]
     return {"comparison": chain(stack, pair.stacked())}
 
 
-@arch(report="kong", source="Table III, no_w_net", outputs=_COMPARISON)
+@_arch(source="Table III, no_w_net", outputs=_COMPARISON)
 def no_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """A block for each image. 235,777 parameters."""
     return {"comparison": _comparison(pair.separate(_block(), _block()))}
 
 
-@arch(report="kong", source="Table III, w_net", outputs=_COMPARISON)
+@_arch(source="Table III, w_net", outputs=_COMPARISON)
 def w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """One shared block. 142,657 parameters (the report prints 142,658)."""
     return {"comparison": _comparison(pair.shared(_block()))}
 
 
-@arch(report="kong", source="Table III, a_net", outputs=_WITH_DIGITS)
+@_arch(source="Table III, a_net", outputs=_WITH_DIGITS)
 def a_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """`no_w_net` with a digit head, which is shared. 248,843 parameters."""
     features = pair.separate(_block(), _block())
@@ -131,14 +135,14 @@ def a_net(pair: Pair, *, classes: int = 10) -> Outputs:
     return {"comparison": _comparison(features), **digits}
 
 
-@arch(report="kong", source="Tables II and III, a_w_net", outputs=_WITH_DIGITS)
+@_arch(source="Tables II and III, a_w_net", outputs=_WITH_DIGITS)
 def a_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
     """`w_net` with a digit head. 155,723 parameters (the report's 155,275 leave out batch norm)."""
     return _shared_with_digits(pair, classes)
 
 
-@arch(report="kong", source="Table III, final_model", outputs=_WITH_DIGITS)
-def final_model(pair: Pair, *, classes: int = 10, dropout: float = 0.4) -> Outputs:
+@_arch(source="Table III, final_model", outputs=_WITH_DIGITS)
+def final_model(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Outputs:
     """`a_w_net` with dropout on the features that both heads read. 155,723 parameters."""
     return _shared_with_digits(pair, classes, dropout)
 

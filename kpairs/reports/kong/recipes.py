@@ -10,6 +10,8 @@ from dataclasses import replace
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
+ACTIVATION = "relu"  # of the text; the authors' code has sigmoid units in fc_1
+DROPOUT = 0.4
 
 _KONG = Recipe(
     arch="a_w_net",
@@ -25,8 +27,8 @@ _KONG = Recipe(
     reported_rounds=10,
 )
 _TABLE_1 = replace(_KONG, arch="fc_1", loss_weights=weights(1.0), reported_rounds=4)
-register(RECIPES, _TABLE_1, "fc_1 fc_2 fc_3", activation="relu")
+register(RECIPES, _TABLE_1, "fc_1 fc_2 fc_3", arch_options={"activation": ACTIVATION})
 register(RECIPES, _TABLE_1, "conv_1 conv_2 conv_3")
 register(RECIPES, _KONG, "cnn_base no_w_net w_net", loss_weights=weights(1.0))
 register(RECIPES, _KONG, "a_net a_w_net")
-register(RECIPES, _KONG, "final_model", dropout=0.4)
+register(RECIPES, _KONG, "final_model", arch_options={"dropout": DROPOUT})

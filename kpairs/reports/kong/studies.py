@@ -22,7 +22,9 @@ STUDIES = (
         ]
         + [  # as the authors' code has them; the text says ReLU
             Setting(
-                replace(RECIPES[arch], activation="sigmoid"), "4-fold CV, sigmoid units", folds=4
+                RECIPES[arch].with_options(activation="sigmoid"),
+                "4-fold CV, sigmoid units",
+                folds=4,
             )
             for arch in ("fc_1", "fc_2", "fc_3")
         ],
@@ -62,7 +64,7 @@ STUDIES = (
         [],
         "The scan of dropout rates, of which the report states only the best, 0.4",
         [
-            Setting(replace(RECIPES["final_model"], dropout=rate), f"dropout={rate:g}", folds=4)
+            Setting(RECIPES["final_model"].with_options(dropout=rate), f"dropout={rate:g}", folds=4)
             for rate in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
         ],
         4,

@@ -8,11 +8,14 @@ cross-entropy that takes logits (see `Recipe.probabilities_as_logits`). Both ima
 concatenated, in C4L2-WS too: Table 1's 34,146 for it is of a version that could not have run.
 """
 
+from functools import partial
+
 from keras import layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
-from kpairs.models.registry import arch, outputs
+from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
 
+_arch = partial(arch, report="piguet", input_shape=DIGIT_SHAPE)
 _OUTPUTS = outputs("probabilities", digits="probabilities")
 
 
@@ -68,61 +71,61 @@ def _weight_sharing(pair, stack, hidden, classes):
     return {"comparison": _comparison(features, hidden), **by_side(digits)}
 
 
-@arch(report="piguet", source="Tables 1 and 2, C1L2", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C1L2", outputs=_OUTPUTS)
 def c1l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """One convolution. 70,642 parameters."""
     return _baseline(pair, _c1, (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C1L2 weight sharing", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C1L2 weight sharing", outputs=_OUTPUTS)
 def c1l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c1l2` with shared weights. 58,392 parameters."""
     return _weight_sharing(pair, _c1, (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C2L2", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C2L2", outputs=_OUTPUTS)
 def c2l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Two convolutions. 70,702 parameters."""
     return _baseline(pair, lambda: _c2(22, 110), (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C2L2 weight sharing", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C2L2 weight sharing", outputs=_OUTPUTS)
 def c2l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c2l2` with shared weights. 44,182 parameters."""
     return _weight_sharing(pair, lambda: _c2(22, 110), (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C2L3", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C2L3", outputs=_OUTPUTS)
 def c2l3(pair: Pair, *, classes: int = 10) -> Outputs:
     """Two convolutions and one more linear layer. 74,814 parameters."""
     return _baseline(pair, lambda: _c2(32, 64), (60, 20), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C2L3 weight sharing", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C2L3 weight sharing", outputs=_OUTPUTS)
 def c2l3_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c2l3` with shared weights. 53,428 parameters."""
     return _weight_sharing(pair, lambda: _c2(32, 64), (60, 20), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C3L2", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C3L2", outputs=_OUTPUTS)
 def c3l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Three convolutions, pooled once. 72,466 parameters."""
     return _baseline(pair, _c3, (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C3L2 weight sharing", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C3L2 weight sharing", outputs=_OUTPUTS)
 def c3l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c3l2` with shared weights. 51,624 parameters."""
     return _weight_sharing(pair, _c3, (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C4L2", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C4L2", outputs=_OUTPUTS)
 def c4l2(pair: Pair, *, classes: int = 10) -> Outputs:
     """Four convolutions, the last two of size 2. 68,230 parameters."""
     return _baseline(pair, _c4, (20,), classes)
 
 
-@arch(report="piguet", source="Tables 1 and 2, C4L2 weight sharing", outputs=_OUTPUTS)
+@_arch(source="Tables 1 and 2, C4L2 weight sharing", outputs=_OUTPUTS)
 def c4l2_ws(pair: Pair, *, classes: int = 10) -> Outputs:
     """`c4l2` with shared weights. 47,106 parameters (Table 1's 34,146 is stale)."""
     return _weight_sharing(pair, _c4, (20,), classes)

@@ -81,7 +81,9 @@ def train_digits(number=1, seed=0, epochs=None, data_root=None, done=lambda row:
         sets.append(as_tensors(draw_pairs(digits, count, draws)))
     (x, target), test = sets
     net = simple_network(
-        generator(seed, number, "initialization"), generator(seed, number, "fit"), recipe.dropout
+        generator(seed, number, "initialization"),
+        generator(seed, number, "fit"),
+        recipe.arch_options["dropout"],
     )
     options = recipe.optimizer_options
     betas = options["beta_1"], options["beta_2"]

@@ -1,0 +1,73 @@
+"""Prepared images in a mapped file, taken from it by number: what a batch needs is read for it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Stored:
+    """Some images of a cache file, in some order, as if they were a float32 array.
+
+    Indexing by rows (an array or a slice) gives another `Stored` and reads nothing; `np.asarray`
+    reads. So a `PairSet` of a hundred thousand images holds numbers, and what it is sent to another
+    process as is the file's name.
+
+    Args:
+        path: a .npy file of `(n, height, width, channels)` uint8, as
+            `kpairs.data.cache.prepared_images` writes.
+        rows: numbers of images in it; default all, in order.
+    """
+
+    ndim = 4
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, path: str | os.PathLike[str], rows: NDArray[np.int64] | None = None) -> None:
+        self.path = os.fspath(path)
+        self.rows = np.arange(len(self._levels)) if rows is None else rows
+
+    def __getstate__(self) -> tuple[str, NDArray[np.int64]]:
+        return self.path, self.rows
+
+    def __setstate__(self, state: tuple[str, NDArray[np.int64]]) -> None:
+        self.path, self.rows = state
+
+    @cached_property
+    def _levels(self) -> NDArray[np.uint8]:
+        levels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
+        return levels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(n, height, width, channels)`."""
+        return len(self.rows), *self._levels.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> Stored:
+        new = Stored.__new__(Stored)
+        new.path, new.rows = self.path, self.rows[rows]
+        new.__dict__["_levels"] = self._levels
+        return new
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the images: float32 in [0, 1], bit for bit what `prepare` gave."""
+        pixels = _PIXELS[self._levels[self.rows]]
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
+
+    @classmethod
+    def joined(cls, first: Stored, second: Stored) -> Stored:
+        """The images of one after those of the other; both are of one file."""
+        if first.path != second.path:
+            raise ValueError(f"expected images of one file, received {first.path}, {second.path}")
+        both = first[slice(0)]
+        both.rows = np.concatenate([first.rows, second.rows])
+        return both
+
+
+_PIXELS = (np.arange(256) / 255).astype(np.float32)
