@@ -1,7 +1,7 @@
 """Pairs of images by the course protocol that all five reports share."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import Any
 
@@ -25,7 +25,11 @@ class PairSet:
     Attributes:
         left, right: `(n, height, width, channels)` float32 pixels in [0, 1]; a `Stored` reads them
             from a file when they are needed.
-        left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher.
+        left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher. -1 where
+            nobody said.
+        probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie; None
+            where the digits say it.
+        weight: `(n,)` float32, how much each pair counts in the loss; None for all alike.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -35,6 +39,8 @@ class PairSet:
     right: Images
     left_digit: np.ndarray
     right_digit: np.ndarray
+    probability: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -48,18 +54,24 @@ class PairSet:
                 raise InputError(
                     f"{name} images: expected shape {expected}, received {images.shape}"
                 )
-        if self.left_digit.shape != self.right_digit.shape:
-            raise InputError(
-                f"right_digit: expected {len(self.left_digit)} labels, "
-                f"received {len(self.right_digit)}"
-            )
+        for name in ("right_digit", "probability", "weight"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.left_digit.shape:
+                raise InputError(
+                    f"{name}: expected {len(self.left_digit)} labels, received {len(values)}"
+                )
 
     def __len__(self) -> int:
         return len(self.left_digit)
 
     @property
     def comparison(self) -> np.ndarray:
-        """`(n,)` int64: 1 where left <= right (equal digits included), else 0."""
+        """`(n,)`: the judged probability where there is one.
+
+        Else int64: 1 where left <= right (equal digits included), else 0.
+        """
+        if self.probability is not None:
+            return self.probability
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -67,7 +79,7 @@ class PairSet:
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
     def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, np.ndarray]:
-        """Return the targets of outputs by name, each `(n,)` int64.
+        """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
 
         Args:
             outputs: names in `TARGETS`, or with "grade" for "digit".
@@ -83,9 +95,13 @@ class PairSet:
                 raise unknown("output", name, known)
         return {name: known[name] for name in outputs}
 
+    def weights(self) -> NDArray[np.float32] | None:
+        """Return how much each pair counts, as Keras' `sample_weight`: 1 on average, or None."""
+        return None if self.weight is None else self.weight / self.weight.mean()
+
     def take(self, rows: np.ndarray | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
-        return PairSet(*(part[rows] for part in self._parts()))
+        return PairSet(*(None if part is None else part[rows] for part in self._parts()))
 
     @classmethod
     def concat(cls, *sets: "PairSet") -> "PairSet":
@@ -94,13 +110,24 @@ class PairSet:
 
     def swapped(self) -> "PairSet":
         """Return the same pairs with left and right exchanged."""
-        return PairSet(self.right, self.left, self.right_digit, self.left_digit)
+        return replace(
+            self,
+            left=self.right,
+            right=self.left,
+            left_digit=self.right_digit,
+            right_digit=self.left_digit,
+            probability=None if self.probability is None else 1 - self.probability,
+        )
 
     def _parts(self) -> tuple[Any, ...]:
-        return self.left, self.right, self.left_digit, self.right_digit
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:
+    if any(part is None for part in parts):
+        if all(part is None for part in parts):
+            return None
+        raise InputError("expected pair sets that are all judged or weighted alike, received both")
     if all(isinstance(part, Stored) for part in parts):
         return reduce(Stored.joined, parts)
     return np.concatenate(parts)

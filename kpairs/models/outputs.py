@@ -8,6 +8,7 @@ OUTPUT_KINDS = {
     "logits": "unnormalised log-probabilities; their softmax is the probabilities",
     "probabilities": "probabilities, the softmax is in the model",
     "sigmoid": "one unit, the probability of class 1",
+    "score": "one unbounded number of one image; the higher score ranks higher",
 }
 
 
@@ -16,16 +17,16 @@ def probabilities(values, kind):
 
     Args:
         values: `(batch, n)` float32 output of a model.
-        kind: a key of `OUTPUT_KINDS`.
+        kind: a key of `OUTPUT_KINDS`; a score is none.
 
     Returns:
         `(batch, n)` float64, n = 2 for one sigmoid unit; each row sums to 1. For `comparison`,
         column 1 is P(left <= right).
 
     Raises:
-        KeyError: an unknown kind.
+        KeyError: an unknown kind, or scores, which no probabilities follow from.
     """
-    if kind not in OUTPUT_KINDS:
+    if kind not in OUTPUT_KINDS or kind == "score":
         raise KeyError(kind)
     values = np.asarray(values, np.float64)
     if kind == "sigmoid":

@@ -44,6 +44,70 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return (1 - self.smoothing) * sharp - self.smoothing * keras.ops.mean(logs, axis=-1)
 
 
+class JudgedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of a comparison with the probability that people's judgements came to.
+
+    Of Bradley and Terry's model that is the log-likelihood of the judgements; a tie, 1/2, pulls the
+    two scores together.
+
+    Args:
+        kind: of the comparison, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        from_logits: whether it is logits, or probabilities taken as logits.
+    """
+
+    def __init__(self, kind, from_logits):
+        super().__init__(name="judged_crossentropy")
+        self.kind, self.from_logits = kind, from_logits
+
+    def call(self, y_true, y_pred):
+        y_true = keras.ops.reshape(y_true, (-1, 1))
+        if self.from_logits:  # a softmax over two is a sigmoid of their difference
+            y_pred = y_pred[:, 1:] - y_pred[:, :1]
+        elif self.kind == "probabilities":
+            y_pred = y_pred[:, 1:]
+        return keras.losses.binary_crossentropy(y_true, y_pred, self.from_logits)
+
+
+class KnownClasses(keras.losses.Loss):
+    """A loss of class numbers, averaged over the images whose class is known; -1 is an unknown one.
+
+    Args:
+        loss: of `(y_true, y_pred)`: a Keras loss, or a function that gives `(batch,)`.
+    """
+
+    def __init__(self, loss):
+        super().__init__(name="known_classes")
+        self.loss = loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+    def call(self, y_true, y_pred):
+        ops = keras.ops
+        known = y_true >= 0
+        losses = self.loss(ops.where(known, y_true, 0), y_pred)
+        share = ops.mean(ops.cast(known, losses.dtype))
+        return ops.where(known, losses, 0) / ops.maximum(share, keras.config.epsilon())
+
+
+class JudgedAccuracy(keras.metrics.Mean):
+    """Share of pairs whose decision is that of the judgements' majority; ties count for nothing."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = keras.ops.reshape(keras.ops.cast(y_true, y_pred.dtype), (-1,))
+        higher = y_pred[:, 0] > 0.5 if y_pred.shape[-1] == 1 else y_pred[:, 1] > y_pred[:, 0]
+        right = keras.ops.equal(higher, y_true > 0.5)
+        decided = keras.ops.cast(keras.ops.not_equal(y_true, 0.5), y_pred.dtype)
+        super().update_state(keras.ops.cast(right, y_pred.dtype), decided)
+
+
+class GradedAccuracy(keras.metrics.Mean):
+    """Share of the images with a known grade whose most probable grade that is."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = keras.ops.reshape(keras.ops.cast(y_true, "int64"), (-1,))
+        right = keras.ops.equal(keras.ops.cast(keras.ops.argmax(y_pred, -1), "int64"), y_true)
+        known = keras.ops.cast(y_true >= 0, y_pred.dtype)
+        super().update_state(keras.ops.cast(right, y_pred.dtype), known)
+
+
 def loss_of(kind, probabilities_as_logits, smoothing=0.0):
     """The loss of an output of this kind, averaged over the batch.
 
