@@ -12,9 +12,8 @@ from kpairs.cli.options import as_json, print_json
 @click.option(
     "--ink",
     type=click.Choice(["auto", "bright", "dark"]),
-    default="auto",
-    show_default=True,
-    help="Digits are bright on dark, or dark on bright; auto looks at each picture's border.",
+    help="What these pictures are: bright on dark, dark on bright, or to be told by each one's "
+    "border.  [default: what the model stores]",
 )
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
@@ -25,9 +24,9 @@ def predict(model, left, right, ink, as_json, as_csv):
     folders, whose images are paired by name. LEFT alone is a CSV file of pairs with the columns
     left and right, its paths relative to the file.
 
-    PNG, JPEG or BMP of any size: other shapes are padded to a square, and averaged down to 14x14.
-    As in MNIST, a digit should fill about three quarters of the square. Needs neither keras nor
-    torch.
+    PNG, JPEG, BMP, WebP or TIFF of any size. Their pixels are prepared as those of the training
+    were, by the settings that MODEL.onnx stores. For a network of MNIST a digit should fill about
+    three quarters of its picture. Needs neither keras nor torch.
     """
     from kpairs.exports.predict import COLUMNS, find_pairs, predict_pairs
 
@@ -56,12 +55,16 @@ def predict(model, left, right, ink, as_json, as_csv):
 def _print_single(row):
     for side in ("left", "right"):
         shown = f"{side:<5} {row[side]}"
-        if (name := f"{side}_digit") in row:
-            shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
+        for name in (f"{side}_digit", f"{side}_grade"):
+            if name in row:
+                shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
         if row[f"{side}_inverted"]:
             shown += "; dark on bright, inverted"
         if shown != f"{side:<5} {row[side]}":
             click.echo(shown)
+    if row["same"]:
+        click.echo("left = right: one and the same picture")
+        return
     holds = row["probability"]
     relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
     click.echo(f"left {relation} right ({sure:.1%})")

@@ -192,7 +192,8 @@ def search_table(ranked, folds, count):
 
 def prediction_table(rows):
     """What `kpairs predict` says of many pairs."""
-    sides = [side for side in ("left", "right") if f"{side}_digit" in rows[0]]
+    word = "digit" if "left_digit" in rows[0] else "grade"
+    sides = [side for side in ("left", "right") if f"{side}_{word}" in rows[0]]
     table = Table()
     for side in ("left", "right"):
         table.add_column(side, overflow="fold")
@@ -206,8 +207,10 @@ def prediction_table(rows):
             inverted = " (inverted)" if row[f"{side}_inverted"] else ""
             cells.append(row[side] + inverted)
             if side in sides:
-                cells.append(f"{row[f'{side}_digit']} ({row[f'{side}_digit_probability']:.1%})")
+                name = f"{side}_{word}"
+                cells.append(f"{row[name]} ({row[f'{name}_probability']:.1%})")
         holds = row["probability"]
         relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
+        relation = "=" if row["same"] else relation
         table.add_row(*cells, f"left {relation} right", f"{sure:.1%}")
     return table

@@ -81,7 +81,6 @@ def bench_inference(
     batches = batches or (QUICK_BATCHES if quick else BATCHES)
     threads = threads or ((1,) if quick else tuple(sorted({1, os.cpu_count() or 1})))
     repeats, seconds = (5, 0.02) if quick else (9, 0.05)
-    pairs = random_pairs(max(batches))
     result = {"rows": [], "peak_gflops": None, "peaks": [], "models": [], "runners": RUNNERS}
     speeds = {count: [] for count in threads}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +98,7 @@ def bench_inference(
             result["models"].append(
                 {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
             )
+            pairs = random_pairs(max(batches), forms.shape)
             for count in threads:
                 with compute("cpu", count):
                     functions = {_PRODUCT: _product(), **runners(forms, count)}

@@ -42,6 +42,7 @@ def card(export):
         ("architecture", f"`{d['arch']}`, {origin}"),
         ("trainable parameters", f"{d['parameters']:,}"),
         ("input", d["input"]),
+        ("pictures", d["pictures"]),
         ("preprocessing", d["preprocessing"]),
         ("classes, lowest rank first", ", ".join(d["classes"]).replace("|", "\\|")),
         ("made by", f"kpairs {d['kpairs']}"),
@@ -67,8 +68,9 @@ def card(export):
         "## Running it",
         "```python\n" + _RUN[d["format"]].format(file=d["file"], names=names, listed=names) + "```",
         "## Limits",
-        "It has seen one kind of picture: bright on black, placed and drawn as in its training "
-        "data. On others its answers mean nothing, and its probabilities do not say so.",
+        "It has seen one kind of picture: those of its training data, or what is placed, taken and "
+        f"prepared like them ({d['pictures']}). On others its answers mean nothing, and its "
+        "probabilities do not say so.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -10,8 +10,7 @@ import keras
 import onnxruntime
 
 import kpairs
-from kpairs.data import load_digits
-from kpairs.data.images import SIDE
+from kpairs.data.settings import DIGITS
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.exports import torch_files
 from kpairs.exports.card import card
@@ -25,6 +24,7 @@ from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.training.compile import load_round
 from kpairs.training.device import compute
+from kpairs.training.images import load_splits
 from kpairs.training.round import draw_round
 
 # What the files of each format end in.
@@ -71,7 +71,7 @@ def export_run(run, number=1, path=None, data_root=None, formats=("onnx",), opse
     """
     recipe = run.recipe
     stem = run.path / recipe.arch if path is None else _stem(Path(path), formats)
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    splits = load_splits(recipe, data_root)
     classes = splits[0].classes
     with compute("cpu"):
         model = load_round(run, number, len(classes))
@@ -96,6 +96,7 @@ def export_run(run, number=1, path=None, data_root=None, formats=("onnx",), opse
             opset=opset,
             training=training,
             calibration=train_pairs,
+            pixels=splits[0].settings,
         )
 
 
@@ -120,12 +121,14 @@ def export_model(
     opset=OPSET,
     training=None,
     calibration=None,
+    pixels=DIGITS,
 ):
     """Write one file per format, each checked against the Keras model before it takes its name.
 
-    Every file has inputs `left` and `right`, `(batch, 14, 14, 1)` float32 pixels in [0, 1] with any
-    batch, the architecture's outputs in registered order, its weights, and JSON that says what the
-    outputs mean: in ONNX the metadata "kpairs", in the others the extra file "kpairs.json".
+    Every file has inputs `left` and `right`, `(batch, height, width, channels)` float32 pixels in
+    [0, 1] with any batch, the architecture's outputs in registered order, its weights, and JSON
+    that says what the outputs mean and how a picture becomes an input: in ONNX the metadata
+    "kpairs", in the others the extra file "kpairs.json".
 
     Args:
         model: the trained Keras model, on the torch backend.
@@ -138,6 +141,7 @@ def export_model(
         opset: version of the ONNX operators.
         training: what the model was trained on, a JSON-ready dict for the description.
         calibration: for int8, a `PairSet` that shows the range of every value.
+        pixels: the `PixelSettings` of the images that the model was trained on.
 
     Returns:
         The `Export`s, in the order of `formats`.
@@ -159,7 +163,8 @@ def export_model(
         raise UsageError("int8: expected pairs to calibrate on, received none")
     paths = [Path(f"{stem}{FORMATS[name]}") for name in formats]
     _check_places([place for path in paths for place in _places(path)])
-    names = list(architecture.outputs)
+    kinds = architecture.named((options or {}).get("word", "digit"))
+    names = list(kinds)
     twin = build(architecture.name, len(classes), rescaling, fold=True, **options or {})
     twin.set_weights(model.get_weights())
     module = torch_files.Named(twin, names).eval()
@@ -168,7 +173,7 @@ def export_model(
         program = torch_files.to_program(module)
     if {"onnx", "int8"} & set(formats):
         proto = to_proto(program, names, opset)
-    description = _describe(model, architecture, classes, pairs, rescaling, training)
+    description = _describe(model, architecture, kinds, classes, pairs, rescaling, training, pixels)
     exports = []
     with ExitStack() as files:
         for name, path in zip(formats, paths, strict=True):
@@ -238,8 +243,9 @@ def _size_and_digest(file):
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _describe(model, architecture, classes, pairs, rescaling, training):
+def _describe(model, architecture, kinds, classes, pairs, rescaling, training, pixels):
     expected = model.predict(pairs.inputs(), batch_size=len(pairs), verbose=0)
+    shape = ", ".join(map(str, pixels.shape))
     inside = "none" if rescaling is None else "inside the model: {:.9g} * pixel + {:.9g}"
     return {
         "kpairs": kpairs.__version__,
@@ -247,14 +253,16 @@ def _describe(model, architecture, classes, pairs, rescaling, training):
         "report": architecture.report,
         "source": architecture.source,
         "parameters": trainable_parameters(model),
-        "input": f"left and right: float32 pixels in [0, 1], shape (batch, {SIDE}, {SIDE}, 1), "
-        "bright on black",
+        "input": f"left and right: float32 pixels in [0, 1], shape (batch, {shape})"
+        + (", bright on dark" if pixels.always_bright else ""),
         "pixel_range": [0.0, 1.0],
+        "pixels": pixels.to_dict(),
+        "pictures": str(pixels),
         "preprocessing": inside.format(*rescaling or ()),
-        "outputs": dict(architecture.outputs),
+        "outputs": kinds,
         "classes": list(classes),
         "label": "comparison class 1 means left <= right in the order of classes",
         "test_pairs": len(pairs),
-        "test_error_pct": errors_pct(expected, architecture.outputs, pairs),
+        "test_error_pct": errors_pct(expected, kinds, pairs),
         "training": training,
     }

@@ -86,7 +86,7 @@ def write_int8(path, description, calibration, pairs):
     description = {**description, "quantized": method}
     write_proto(proto, json.dumps(description), path)
     quantized = PairModel.load(path)
-    before, after = (m.run(pairs.left, pairs.right) for m in (model, quantized))
+    before, after = (m.run(**pairs.inputs()) for m in (model, quantized))
     errors = [errors_pct(values, model.outputs, pairs) for values in (before, after)]
     same = {
         name: 100 * float(np.mean(decisions(after[name], kind) == decisions(values, kind)))
@@ -99,11 +99,11 @@ def write_int8(path, description, calibration, pairs):
 
 
 def _time_ratio(model, quantized, pairs, batch):
-    left, right = pairs.left[:batch], pairs.right[:batch]
+    few = pairs.take(slice(0, batch)).inputs()
     times = {model: [], quantized: []}
     for _ in range(_REPEATS):
         for one in times:  # in turns: whatever else the machine does meets both
             start = time.perf_counter()
-            one.predict(left, right)
+            one.run(**few)
             times[one].append(time.perf_counter() - start)
     return statistics.median(times[quantized]) / statistics.median(times[model])

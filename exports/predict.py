@@ -1,22 +1,31 @@
 """Predictions for image files: two, folders of them, or a CSV of pairs. No keras, no torch."""
 
 import csv
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from kpairs.data.images import SUFFIXES
-from kpairs.data.pictures import read_picture
+from kpairs.data.decode import SUFFIXES
+from kpairs.data.pixels import contradiction, prepare
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 
+log = logging.getLogger(__name__)
+
 _SIDES = ("left", "right")
+_WORDS = ("digit", "grade")
+_AT_ONCE = 1024  # pairs whose pictures are in memory together
 COLUMNS = (
     *_SIDES,
     "left_not_higher",
     "probability",
-    *(f"{s}_digit{end}" for s in _SIDES for end in ("", "_probability")),
+    "same",
+    *(f"{s}_{word}{end}" for s in _SIDES for word in _WORDS for end in ("", "_probability")),
     *(f"{s}_inverted" for s in _SIDES),
+    *(f"{s}_doubtful" for s in _SIDES),
 )
 
 
@@ -90,42 +99,74 @@ def _read_pairs(path):
     return [tuple(path.parent / name for name in pair) for pair in pairs]
 
 
-def predict_pairs(model, pairs, ink="auto"):
+def predict_pairs(model, pairs, ink=None):
     """Compare pairs of image files.
+
+    What happens to their pixels is what happened in training: the model's own `PixelSettings`.
+    Pictures whose ink is not what the model learned from are named in a warning.
 
     Args:
         model: path of an exported .onnx file.
         pairs: `(left, right)` paths, at least one.
-        ink: as `read_picture` takes it.
+        ink: that of these pictures, a key of `kpairs.data.settings.INKS`; default the model's.
 
     Returns:
-        A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `left_inverted`,
-        `right_inverted`, and where there are digit outputs each side's `_digit` and
-        `_digit_probability`.
+        A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `same` (whether both
+        are one picture, so that left <= right is certain), where there are digit or grade outputs
+        each side's `_digit` or `_grade` and its `_probability`, and for each side whether it was
+        `_inverted` and whether its ink is `_doubtful`.
 
     Raises:
+        UsageError: `ink` for a model of pictures of either ink.
         InputError: an image or the model cannot be read.
     """
-    files = dict.fromkeys(file for pair in pairs for file in pair)
-    pictures = {file: read_picture(file, ink) for file in files}
     loaded = PairModel.load(model)
-    images = (
-        np.concatenate([pictures[file][0] for file in side]) for side in zip(*pairs, strict=True)
-    )
-    values = loaded.predict_probabilities(*images)
-    return [_row(loaded, pair, pictures, values, i) for i, pair in enumerate(pairs)]
+    settings = loaded.pixels
+    if ink is not None and settings.ink == "mixed":
+        raise UsageError(
+            "ink: this model takes pictures as they are, bright on dark or dark on bright; "
+            f"expected none, received {ink}"
+        )
+    if ink is not None:
+        settings = replace(settings, ink=ink)
+    rows, doubtful, seen = [], {}, set()
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(pairs), _AT_ONCE):
+            block = pairs[start : start + _AT_ONCE]
+            files = list(dict.fromkeys(file for pair in block for file in pair))
+            pictures = dict(
+                zip(files, pool.map(lambda f: prepare(f, settings), files), strict=True)
+            )
+            seen |= set(files)
+            doubtful |= {file: None for file, p in pictures.items() if p.doubtful[0]}
+            rows += _compare(loaded, block, pictures)
+    if doubtful:
+        first = next(iter(doubtful))
+        log.warning("%s", contradiction(len(doubtful), len(seen), str(first), settings))
+    return rows
 
 
-def _row(loaded, pair, pictures, values, i):
-    holds = float(values["comparison"][i, 1])
+def _compare(loaded, pairs, pictures):
+    sides = zip(*pairs, strict=True)
+    images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
+    values = loaded.as_probabilities(loaded.compare(*images))
+    same = (images[0] == images[1]).all(axis=(1, 2, 3))
+    return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
+
+
+def _row(loaded, pair, pictures, values, i, same):
     row = dict(zip(_SIDES, map(str, pair), strict=True))
-    # A tie goes to class 0, as everywhere.
-    row |= {"left_not_higher": bool(values["comparison"][i].argmax()), "probability": holds}
-    for side in _SIDES:
-        if (name := f"{side}_digit") in values:
-            best = int(values[name][i].argmax())
-            row[name] = loaded.classes[best]
-            row[f"{name}_probability"] = float(values[name][i, best])
-    for side, file in zip(_SIDES, pair, strict=True):
-        row[f"{side}_inverted"] = pictures[file][1]
+    if same:  # whatever the model says: a picture ranks no higher than itself
+        row |= {"left_not_higher": True, "probability": 1.0}
+    else:  # a tie goes to class 0, as everywhere
+        holds = values["comparison"][i]
+        row |= {"left_not_higher": bool(holds.argmax()), "probability": float(holds[1])}
+    row["same"] = same
+    for name in list(values)[1:]:
+        best = int(values[name][i].argmax())
+        row[name] = loaded.classes[best]
+        row[f"{name}_probability"] = float(values[name][i, best])
+    for part in ("inverted", "doubtful"):
+        for side, file in zip(_SIDES, pair, strict=True):
+            row[f"{side}_{part}"] = bool(getattr(pictures[file], part)[0])
     return row

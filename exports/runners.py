@@ -12,8 +12,7 @@ import onnxruntime
 import torch
 
 from kpairs.bench.handwritten import NETWORKS
-from kpairs.data import PairSet, load_digits
-from kpairs.data.images import SIDE
+from kpairs.data import PairSet
 from kpairs.errors import unknown
 from kpairs.exports.export import export_model
 from kpairs.exports.int8 import write_int8
@@ -22,6 +21,7 @@ from kpairs.exports.torch_files import quiet
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.training.compile import load_round
+from kpairs.training.images import load_splits
 from kpairs.training.run import Run
 
 RUNNERS = {
@@ -49,6 +49,7 @@ class Subject:
         outputs: names of its outputs.
         arch: name of the architecture.
         skipped: why a runner is missing, by name.
+        shape: of one image.
     """
 
     name: str
@@ -57,12 +58,13 @@ class Subject:
     outputs: tuple
     arch: str
     skipped: dict
+    shape: tuple
 
 
-def random_pairs(count):
+def random_pairs(count, shape):
     """Noise as a `PairSet`: what the pixels show makes no difference to the time."""
     rng = np.random.default_rng(1)
-    images = [rng.random((count, SIDE, SIDE, 1), dtype=np.float32) for _ in range(2)]
+    images = [rng.random((count, *shape), dtype=np.float32) for _ in range(2)]
     return PairSet(*images, *(rng.integers(0, 10, count) for _ in range(2)))
 
 
@@ -79,17 +81,19 @@ def subject(name, folder, data_root=None):
         UsageError: an unknown architecture.
         InputError: a file or folder that cannot be read.
     """
-    folder, pairs = Path(folder), random_pairs(64)
+    folder = Path(folder)
     if name.endswith(".onnx"):
         loaded = PairModel.load(name)
+        shape = loaded.pixels.shape
         files, skipped = {"onnx": Path(name)}, {}
         if "quantized" in loaded.metadata:
             skipped["int8"] = "the file is quantised already"
         else:
             files["int8"] = folder / "int8.onnx"
             shutil.copyfile(name, files["int8"])
+            pairs = random_pairs(64, shape)
             write_int8(files["int8"], loaded.metadata, pairs, pairs)
-        return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, skipped)
+        return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, skipped, shape)
     built = {}
     if name in ARCHS:
         arch, classes = name, _DIGITS
@@ -97,12 +101,15 @@ def subject(name, folder, data_root=None):
         initialize(model, "torch", np.random.default_rng(1))
     elif Path(name).is_dir():
         run = Run.open(name)
-        arch, classes = run.recipe.arch, load_digits(run.recipe.data, "test", data_root).classes
+        split, _ = load_splits(run.recipe, data_root)
+        arch, classes = run.recipe.arch, split.classes
         model = load_round(run, 1, len(classes))
         built = {"rescaling": run.row(1)["rescaling"], "options": run.recipe.build_options}
+        built["pixels"] = split.settings
     else:
         raise unknown("architecture, run folder or .onnx file", name, ARCHS)
-    formats = ("onnx", "int8", "torchscript")
+    shape = tuple(model.inputs[0].shape[1:])
+    formats, pairs = ("onnx", "int8", "torchscript"), random_pairs(64, shape)
     exports = export_model(
         model, ARCHS[arch], classes, pairs, folder / "kpairs", formats, calibration=pairs, **built
     )
@@ -112,11 +119,11 @@ def subject(name, folder, data_root=None):
         files["stock"] = _stock_file(model, folder / "stock.onnx")
     except Exception as error:  # Keras' exporter is what is measured; it may fail as it likes
         skipped["stock"] = str(error).strip().split("\n")[0]
-    return Subject(name, files, model, tuple(ARCHS[arch].outputs), arch, skipped)
+    return Subject(name, files, model, tuple(model.output), arch, skipped, shape)
 
 
 def runners(subject, threads):
-    """Functions of `(left, right)`, each `(batch, 14, 14, 1)` float32, by the names in `RUNNERS`.
+    """Functions of `(left, right)`, `(batch, *shape)` float32 each, by the names in `RUNNERS`.
 
     Args:
         subject: a `Subject`.
@@ -139,7 +146,7 @@ def runners(subject, threads):
     with quiet():
         made["torchscript"] = _on_tensors(torch.jit.load(files["torchscript"]))
     made["eager"] = _on_tensors(lambda *pair: model(_by_name(*pair), training=False))
-    if subject.arch in NETWORKS:
+    if subject.arch in NETWORKS:  # of 14x14 digits
         network = NETWORKS[subject.arch]().eval()
         # Its convolutions want channels first; with one channel that is the same memory.
         made["handwritten"] = _on_tensors(lambda *pair: network(*(t.movedim(3, 1) for t in pair)))
@@ -150,7 +157,7 @@ def runners(subject, threads):
 
 
 def _stock_file(model, path):
-    blank = np.zeros((1, SIDE, SIDE, 1), np.float32)
+    blank = np.zeros((1, *model.inputs[0].shape[1:]), np.float32)
     model.predict(_by_name(blank, blank), verbose=0)  # the exporter wants a model that was called
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
         model.export(path, format="onnx", verbose=False)

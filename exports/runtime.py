@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 
-from kpairs.data.images import SIDE
-from kpairs.data.pictures import fit_pixels
+from kpairs.data.pixels import to_pixels
+from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError
 from kpairs.exports.loading import first_line, read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
@@ -33,6 +33,7 @@ class PairModel:
             `kpairs.models.outputs.OUTPUT_KINDS`.
         classes: class names in rank order.
         arch: name of the architecture.
+        pixels: the `PixelSettings` by which pictures become its input.
         metadata: all that the file says of itself, as a dict.
     """
 
@@ -42,6 +43,7 @@ class PairModel:
         self.outputs = metadata["outputs"]
         self.classes = tuple(metadata["classes"])
         self.arch = metadata["arch"]
+        self.pixels = _pixels_of(metadata)
 
     @classmethod
     def load(cls, path, threads=1):
@@ -75,17 +77,29 @@ class PairModel:
         are cut into blocks of 512, which run side by side on the machine's cores.
 
         Args:
-            left, right: `(n, height, width)` or `(n, height, width, 1)` images of any size, uint8
-                or float in [0, 1], as `kpairs.data.pictures.fit_pixels` takes them. `n` may be 0.
+            left, right: n pictures each, of any size, as the training's were: paths, Pillow images
+                or arrays, as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the
+                network's input already belongs into `compare`.
 
         Returns:
             `{output name: (n, width) float32}`, of the kinds in `outputs`.
 
         Raises:
-            InputError: images that `fit_pixels` refuses, batches that differ, or a file that
+            InputError: pictures that `prepare` refuses, batches that differ, or a file that
                 onnxruntime cannot run.
+
+        Warns:
+            kpairs.data.pixels.InkWarning: pictures whose ink is not that of the training's.
         """
-        left, right = fit_pixels(left, "left"), fit_pixels(right, "right")
+        left, right = to_pixels(left, self.pixels, "left"), to_pixels(right, self.pixels, "right")
+        return self.compare(left, right)
+
+    def compare(self, left, right):
+        """As `predict`, of what is the network's input already.
+
+        Args:
+            left, right: `(n, height, width, channels)` float32 pixels in [0, 1].
+        """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
         starts = range(0, len(left), _BLOCK)
@@ -102,10 +116,10 @@ class PairModel:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
     def run(self, left, right, chunk=CHUNK):
-        """As `predict`, without its checks, on one core.
+        """As `compare`, without its checks, on one core.
 
         Args:
-            left, right: `(n, 14, 14, 1)` float32 pixels in [0, 1].
+            left, right: as `compare` takes them.
             chunk: pairs per call of onnxruntime.
         """
         names = list(self.outputs)
@@ -121,8 +135,16 @@ class PairModel:
 
         Column 1 of `comparison` is P(left <= right).
         """
-        values = self.predict(left, right)
+        return self.as_probabilities(self.predict(left, right))
+
+    def as_probabilities(self, values):
+        """Turn what `predict`, `compare` or `run` gave into probabilities."""
         return {name: probabilities(values[name], kind) for name, kind in self.outputs.items()}
+
+
+def _pixels_of(metadata):
+    """The settings in a file's metadata; files of before had none, and were of digits."""
+    return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
 
 
 def _read_metadata(session, path):
@@ -146,7 +168,7 @@ def _describes(metadata, session):
     widths = {name: len(classes) for name in outputs}
     widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
     given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
-    shapes = {name: [SIDE, SIDE, 1] for name in ("left", "right")}
+    shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
     shapes |= {name: [width] for name, width in widths.items()}
     return (
         isinstance(metadata["arch"], str)

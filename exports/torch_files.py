@@ -12,8 +12,6 @@ from contextlib import contextmanager
 
 import torch
 
-from kpairs.data.images import SIDE
-
 METADATA_FILE = "kpairs.json"
 
 
@@ -26,6 +24,11 @@ class Named(torch.nn.Module):
     def __init__(self, model, names):
         super().__init__()
         self.model, self.names = model, names
+
+    def sample(self):
+        """Two images such as it takes."""
+        # A batch of 1 would be specialised to; the two images must not be one tensor either.
+        return tuple(torch.rand(2, *value.shape[1:]) for value in self.model.inputs)
 
     def forward(self, left, right):
         outputs = self.model({"left": left, "right": right}, training=False)
@@ -55,7 +58,7 @@ def to_program(module):
     batch = torch.export.Dim("batch")
     shapes = {"left": {0: batch}, "right": {0: batch}}
     with quiet():
-        program = torch.export.export(module, _sample(), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(module, module.sample(), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:  # source lines and paths of this machine
         node.meta.pop("stack_trace", None)
     return program
@@ -81,7 +84,7 @@ def write_torchscript(module, metadata, path):
     """Write a TorchScript file: a trace, because `torch.jit.script` fails on Keras' forward."""
     buffer = io.BytesIO()
     with quiet(), torch.no_grad():
-        traced = torch.jit.trace(module, _sample(), check_trace=False)
+        traced = torch.jit.trace(module, module.sample(), check_trace=False)
         torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: metadata})
     with zipfile.ZipFile(buffer) as full, zipfile.ZipFile(path, "w") as bare:
         for name in full.namelist():
@@ -103,8 +106,3 @@ def quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _sample():
-    # A batch of 1 would be specialised to; the two images must not be one tensor either.
-    return tuple(torch.rand(2, SIDE, SIDE, 1) for _ in range(2))

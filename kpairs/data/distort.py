@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _ROTATION = np.deg2rad(6)
 _SCALE = 0.12  # of each axis
 _SHEAR = 0.2
-_SHIFT = 1.5  # pixels
+_SHIFT = 1.5  # pixels of 14, as all numbers of pixels below
 # Simard, Steinkraus and Platt (2003): white noise smoothed by a Gaussian.
 _SMOOTHING = 2.0  # its deviation in pixels
 _DISPLACEMENT = 0.5  # deviation of the smoothed field, in pixels
@@ -24,19 +24,20 @@ def distort(
     What is drawn comes from NumPy, so that every backend sees the same images up to rounding.
 
     Args:
-        images: `(n, h, w, 1)` float32.
+        images: `(n, h, w, c)` float32.
         kind: "affine": rotation, scale of each axis, shear and shift about the centre; "elastic":
             the same, and a smooth random field of displacements.
         rng: what the transformations are drawn from.
 
     Returns:
-        `(n, h, w, 1)` float32 NumPy array; outside an image is black.
+        `(n, h, w, c)` float32 NumPy array; outside an image is black.
     """
-    count, height, width, _ = images.shape
+    count, height, width, channels = images.shape
     places = _affine(count, height, width, rng)
     if kind == "elastic":
         places = places + _elastic(count, height, width, rng)
-    return ops.convert_to_numpy(_sample(images, *places))
+    parts = [_sample(images[..., c : c + 1], *places) for c in range(channels)]
+    return ops.convert_to_numpy(parts[0] if channels == 1 else ops.concatenate(parts, axis=-1))
 
 
 def _affine(count: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -44,7 +45,7 @@ def _affine(count: int, height: int, width: int, rng: np.random.Generator) -> ND
     angle = rng.uniform(-_ROTATION, _ROTATION, count)
     scale = rng.uniform(1 - _SCALE, 1 + _SCALE, (2, count))
     shear = rng.uniform(-_SHEAR, _SHEAR, count)
-    shift = rng.uniform(-_SHIFT, _SHIFT, (2, count))
+    shift = _scale(height, width) * rng.uniform(-_SHIFT, _SHIFT, (2, count))
     sine, cosine = np.sin(angle), np.cos(angle)
     middle = (height - 1) / 2, (width - 1) / 2
     # Both coordinates are linear: a number per row of pixels plus a number per column of them.
@@ -60,16 +61,23 @@ def _affine(count: int, height: int, width: int, rng: np.random.Generator) -> ND
 def _elastic(count: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Smooth displacements: (2, count, height, width)."""
     noise = rng.standard_normal((2, count, height, width), np.float32)
-    across = (noise.reshape(-1, width) @ _gaussian(width).T).reshape(noise.shape)
-    field = _gaussian(height) @ across
-    field *= _DISPLACEMENT
+    scale = _scale(height, width)
+    smoothing = scale * _SMOOTHING
+    across = (noise.reshape(-1, width) @ _gaussian(width, smoothing).T).reshape(noise.shape)
+    field = _gaussian(height, smoothing) @ across
+    field *= scale * _DISPLACEMENT
     return field
 
 
-def _gaussian(side: int) -> NDArray[np.float32]:
+def _scale(height: int, width: int) -> float:
+    """How much larger images are than those whose pixels the constants count."""
+    return (height + width) / 28
+
+
+def _gaussian(side: int, smoothing: float) -> NDArray[np.float32]:
     """A matrix that smooths a vector of white noise; what comes out has deviation 1."""
     distance = np.subtract.outer(np.arange(side), np.arange(side))
-    weights = np.exp(-0.5 * (distance / _SMOOTHING) ** 2)
+    weights = np.exp(-0.5 * (distance / smoothing) ** 2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -88,17 +88,17 @@ def to_pixels(
     pixels, _, doubtful = prepare(pictures, settings, name)
     if doubtful.any():
         first = f"{name} {np.argmax(doubtful)}"
-        warnings.warn(ink_contradiction(doubtful, first, settings), InkWarning, stacklevel=2)
+        said = contradiction(np.count_nonzero(doubtful), len(doubtful), first, settings)
+        warnings.warn(said, InkWarning, stacklevel=2)
     return pixels
 
 
-def ink_contradiction(doubtful: NDArray[np.bool_], first: str, settings: PixelSettings) -> str:
+def contradiction(count: int, of: int, first: str, settings: PixelSettings) -> str:
     """Say how many pictures contradict the settings' ink, and which is the first."""
     other = "dark" if settings.ink == "bright" else "bright"
     return (
-        f"{np.count_nonzero(doubtful):,} of {len(doubtful):,} pictures look {INKS[other]}, the "
-        f"first is {first}; this network learned from pictures that are {INKS[settings.ink]}, and "
-        "its answers on others mean nothing"
+        f"{count:,} of {of:,} pictures look {INKS[other]}, the first is {first}; the network is "
+        f"for pictures that are {INKS[settings.ink]}, and its answers on others mean nothing"
     )
 
 

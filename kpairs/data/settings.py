@@ -67,6 +67,11 @@ class PixelSettings:
         """The shape of one image: `(height, width, channels)`."""
         return self.height, self.width, self.channels
 
+    @property
+    def always_bright(self) -> bool:
+        """Whether the network sees bright on dark alone, because what is not was inverted."""
+        return self.ink == "bright" or (self.channels == 1 and self.ink in ("dark", "auto"))
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON-ready dict, which `from_dict` reads back."""
         return asdict(self)

@@ -1,5 +1,6 @@
 """Where images come from, where they are stored, and how they are loaded and checked."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from kpairs.data.cache import prepared_images
 from kpairs.data.grades import read_grades
 from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.data.splits import Digits, Graded
 from kpairs.data.stored import Stored
 from kpairs.data.survey import ink_of, survey
 from kpairs.errors import InputError, unknown
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,10 @@ def load_digits(
     if is_graded(data):
         settings = settings or settings_for(data, classes=classes)
         listed = read_grades(data, split, classes)
-        file, _ = prepared_images(listed, settings, Path(root or cache_root()), progress)
+        file, odd = prepared_images(listed, settings, Path(root or cache_root()), progress)
+        if odd:
+            said = contradiction(len(odd), len(listed), listed.places[odd[0]], settings)
+            log.warning("%s: %s", listed.name, said)
         found = listed.grades, listed.classes, listed.name, Path(data)
         return Graded(Stored(file), *found, settings)
     key = source_key(data)

@@ -60,6 +60,14 @@ class Stored:
         pixels = _PIXELS[self._levels[self.rows]]
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
+    def histogram(self) -> NDArray[np.int64]:
+        """How many pixels have each of the 256 levels, read some images at a time."""
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(self.rows), _AT_ONCE):
+            levels = self._levels[self.rows[start : start + _AT_ONCE]]
+            counts += np.bincount(levels.ravel(), minlength=256)
+        return counts
+
     @classmethod
     def joined(cls, first: Stored, second: Stored) -> Stored:
         """The images of one after those of the other; both are of one file."""
@@ -70,4 +78,5 @@ class Stored:
         return both
 
 
+_AT_ONCE = 256  # images
 _PIXELS = (np.arange(256) / 255).astype(np.float32)

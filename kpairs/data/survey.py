@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kpairs.data.decode import decode
 from kpairs.data.grades import GradedFiles
 from kpairs.data.pixels import looks_dark
-from kpairs.data.settings import PixelSettings
+from kpairs.data.settings import INKS, PixelSettings
 from kpairs.errors import InputError
 
 _T = TypeVar("_T")
@@ -46,6 +46,17 @@ class Survey:
     size: tuple[int, int]
     channels: int
     ink: str
+
+    @property
+    def are_photographs(self) -> bool:
+        """Whether the pictures are in colour or of no one ink, as drawings are not."""
+        return self.channels == 3 or self.ink == "mixed"
+
+    def __str__(self) -> str:
+        sides = zip(self.widths, self.heights, strict=True)
+        sizes = " to ".join(dict.fromkeys(f"{width}x{height}" for width, height in sides))
+        colour = "in colour" if self.channels == 3 else "grey"
+        return f"{sizes} (width x height), {colour}, {INKS[self.ink]}"
 
     def settings(
         self,

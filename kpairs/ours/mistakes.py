@@ -6,7 +6,7 @@ import numpy as np
 
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
-from kpairs.training.batches import EVALUATION_BATCH
+from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
 
 
@@ -25,7 +25,7 @@ def wrong_pairs(job, rescaling):
     """
     recipe, pairs = job.recipe, job.test_pairs
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
-    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
+    values = model.predict(pairs.inputs(), batch_size=evaluation_batch(pairs), verbose=0)
     found = {
         name: probabilities(values[name], kind) for name, kind in ARCHS[recipe.arch].outputs.items()
     }

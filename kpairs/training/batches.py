@@ -7,14 +7,23 @@ import torch
 from kpairs import seeds
 from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet
+from kpairs.data.stored import Stored
+from kpairs.data.vary import Variation
 
-EVALUATION_BATCH = 1000
+_EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
+
+
+def evaluation_batch(pairs):
+    """Pairs per batch where nothing is trained: 1,000 digits, fewer of larger images."""
+    height, width = pairs.left.shape[1:3]
+    return max(1, _EVALUATED // (height * width))
 
 
 class Batches(torch.utils.data.DataLoader):
-    """Batches of a `PairSet` for Keras' `fit` and `evaluate`, on every backend.
+    """Batches of a `PairSet` for Keras' `fit`, `evaluate` and `predict`, on every backend.
 
-    The tensors are loaded once and put in an epoch's order at once, so that a batch is a view.
+    The tensors are loaded once and put in an epoch's order at once, so that a batch is a view. Of
+    images that stay in their file (`Stored`) each batch is read when it is its turn.
 
     Args:
         pairs: a `PairSet`.
@@ -25,37 +34,58 @@ class Batches(torch.utils.data.DataLoader):
             None for the order drawn.
         renew: the function that gives an epoch's pairs, `(epoch,) -> PairSet` of as many; None
             for the pairs drawn.
+        transform: for `Stored` images, the function that gives an epoch's change of images,
+            `(epoch,) -> (images,) -> images` or None; None for none.
 
     Attributes:
         epoch: which epoch the next iteration is, from 0.
     """
 
-    def __init__(self, pairs, outputs, batch_size, device="cpu", order=None, renew=None):
+    def __init__(
+        self, pairs, outputs, batch_size, device="cpu", order=None, renew=None, transform=None
+    ):
         super().__init__(range(len(pairs)), batch_size=batch_size)
         self._device = device if keras.backend.backend() == "torch" else "cpu"
-        self._outputs = outputs
-        self._parts = self._tensors(pairs)
-        self._order, self._renew, self.epoch = order, renew, 0
+        self._outputs, self._pairs = outputs, pairs
+        self._stored = isinstance(pairs.left, Stored)
+        self._parts = None if self._stored else self._tensors(pairs)
+        self._order, self._renew, self._transform, self.epoch = order, renew, transform, 0
 
-    def _tensors(self, pairs):
+    def _tensors(self, pairs, transform=None):
+        inputs = pairs.inputs()
+        if transform is not None:
+            inputs = {name: transform(images) for name, images in inputs.items()}
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
-            for part in (pairs.inputs(), pairs.targets(self._outputs))
+            for part in (inputs, pairs.targets(self._outputs))
         ]
 
     def __iter__(self):
-        parts = self._parts if self._renew is None else self._tensors(self._renew(self.epoch))
-        if self._order is not None:
-            order = torch.from_numpy(self._order(self.epoch))
+        pairs = self._pairs if self._renew is None else self._renew(self.epoch)
+        order = None if self._order is None else self._order(self.epoch)
+        if self._stored:
+            yield from self._read(pairs, order)
+            return
+        parts = self._parts if self._renew is None else self._tensors(pairs)
+        if order is not None:
+            order = torch.from_numpy(order)
             parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
-        for start in range(0, len(self.dataset), self.batch_size):
-            rows = slice(start, start + self.batch_size)
+        for rows in self._rows():
             yield tuple({name: t[rows] for name, t in part.items()} for part in parts)
+
+    def _read(self, pairs, order):
+        transform = self._transform and self._transform(self.epoch)
+        for rows in self._rows():
+            batch = pairs.take(rows if order is None else order[rows])
+            yield tuple(self._tensors(batch, transform))
+
+    def _rows(self):
+        for start in range(0, len(self.dataset), self.batch_size):
+            yield slice(start, start + self.batch_size)
 
     def first(self):
         """The first batch of the order drawn: `(inputs, targets)`."""
-        rows = slice(0, self.batch_size)
-        return tuple({name: t[rows] for name, t in part.items()} for part in self._parts)
+        return tuple(self._tensors(self._pairs.take(slice(0, self.batch_size))))
 
 
 class Randomness(keras.callbacks.Callback):
@@ -86,21 +116,43 @@ def renewal(recipe, round_number, pairs):
     """The `renew` of `Batches` for a recipe: pairs and images as it changes them in each epoch.
 
     Epoch e's come from (seed, round, e) alone, so that a training that stopped sees the same.
-    None where the recipe changes nothing.
+    None where the recipe changes nothing. Images that stay in their file are paired anew alone;
+    `transformation` changes what is read of them.
     """
-    if recipe.pairing == "drawn" and recipe.distortion == "none":
+    if recipe.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
         return None
 
     def renew(epoch):
         rng = seeds.generator(recipe.seed, round_number, "pairing", epoch)
         new = paired_anew(pairs, recipe.pairing, rng)
-        if recipe.distortion == "none":
+        transform = transformation(recipe, round_number, epoch)
+        if transform is None or isinstance(new.left, Stored):
             return new
-        rng = seeds.generator(recipe.seed, round_number, "distortion", epoch)
-        both = distort(np.concatenate([new.left, new.right]), recipe.distortion, rng)
+        both = transform(np.concatenate([new.left, new.right]))
         return PairSet(*np.split(both, 2), new.left_digit, new.right_digit)
 
     return renew
+
+
+def transformation(recipe, round_number, epoch):
+    """How a recipe distorts and varies images in an epoch: `(images,) -> images`, None for not.
+
+    What it does to each call's images follows from the calls before it in the epoch.
+    """
+    vary = Variation(recipe.flip, recipe.rotation, recipe.crop, recipe.brightness)
+    if recipe.distortion == "none" and not vary:
+        return None
+    distorting, varying = (
+        seeds.generator(recipe.seed, round_number, purpose, epoch)
+        for purpose in ("distortion", "variation")
+    )
+
+    def transform(images):
+        if recipe.distortion != "none":
+            images = distort(images, recipe.distortion, distorting)
+        return vary(images, varying) if vary else images
+
+    return transform
 
 
 def paired_anew(pairs, pairing, rng):
@@ -120,6 +172,6 @@ def paired_anew(pairs, pairing, rng):
     else:
         first = np.arange(count) + count * rng.integers(0, 2, count)
         rows = np.concatenate([first, (first + count) % (2 * count)])
-    images = np.concatenate([pairs.left, pairs.right])[rows]
-    digits = np.concatenate([pairs.left_digit, pairs.right_digit])[rows]
-    return PairSet(images[:count], images[count:], digits[:count], digits[count:])
+    both = PairSet.concat(pairs, pairs.swapped())  # on its left all images, left ones first
+    first, second = both.take(rows[:count]), both.take(rows[count:])
+    return PairSet(first.left, second.left, first.left_digit, second.left_digit)

@@ -1,9 +1,12 @@
 """The model of one round: built, initialised, compiled, saved and loaded."""
 
+import math
+
 import keras
 import numpy as np
 
 from kpairs import seeds
+from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.initialization import initialize
@@ -24,7 +27,8 @@ def check_architecture(recipe):
     if recipe.arch not in ARCHS:
         raise unknown("architecture", recipe.arch, ARCHS)
     architecture = ARCHS[recipe.arch]
-    check_loss_weights(recipe.loss_weights, tuple(architecture.outputs), recipe.arch)
+    outputs = tuple(architecture.named(recipe.word))
+    check_loss_weights(recipe.loss_weights, outputs, recipe.arch)
     check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
@@ -58,11 +62,21 @@ def rescaling_of(normalization, pairs):
         return None
     if normalization == "raw":
         return 255.0, 0.0
-    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
-    deviation = float(pixels.std(ddof=1))
+    mean, deviation = _mean_and_deviation(pairs)
     if deviation == 0:
         raise InputError("the training images are all of one grey: they cannot be standardised")
-    return 1 / deviation, -float(pixels.mean()) / deviation
+    return 1 / deviation, -mean / deviation
+
+
+def _mean_and_deviation(pairs):
+    """Of all pixels of a pair set; of stored images by how often there is each of 256 levels."""
+    if isinstance(pairs.left, Stored):
+        counts = pairs.left.histogram() + pairs.right.histogram()
+        levels, number = np.arange(256) / 255, counts.sum()
+        mean = (counts @ levels) / number
+        return float(mean), math.sqrt(counts @ (levels - mean) ** 2 / (number - 1))
+    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
+    return float(pixels.mean()), float(pixels.std(ddof=1))
 
 
 def build_round(recipe, number, classes, rescaling, steps=1):
@@ -91,7 +105,7 @@ def compile_model(model, recipe, steps=1):
     if recipe.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].outputs
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
     rate = recipe.learning_rate

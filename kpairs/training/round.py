@@ -6,19 +6,26 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import augment_pairs, draw_pairs, load_digits
+from kpairs.data import augment_pairs, draw_pairs
 from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError
 from kpairs.models.outputs import decisions
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
-from kpairs.training.batches import EVALUATION_BATCH, Batches, Randomness, renewal, shuffled
+from kpairs.training.batches import (
+    Batches,
+    Randomness,
+    evaluation_batch,
+    renewal,
+    shuffled,
+    transformation,
+)
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import (
@@ -29,6 +36,7 @@ from kpairs.training.compile import (
     save_model,
 )
 from kpairs.training.device import compute
+from kpairs.training.images import load_splits
 from kpairs.training.lock import locked
 from kpairs.training.run import read_history
 
@@ -91,7 +99,7 @@ def train_round(job, callbacks=(), say=lambda text: None):
         InputError: a checkpoint that cannot be read.
     """
     recipe, number, folder = job.recipe, job.number, job.folder
-    outputs = ARCHS[recipe.arch].outputs
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs = augmented(recipe, number, job.train_pairs)
@@ -100,8 +108,10 @@ def train_round(job, callbacks=(), say=lambda text: None):
         model = build_round(recipe, number, job.classes, rescaling, steps)
         order = shuffled(recipe, number, len(train_pairs))
         renew = renewal(recipe, number, train_pairs)
-        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew)
-        test_batches = Batches(job.test_pairs, outputs, EVALUATION_BATCH, device)
+        transform = partial(transformation, recipe, number)
+        batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
+        size = evaluation_batch(train_pairs)
+        test_batches = Batches(job.test_pairs, outputs, size, device)
         engine = _lower(model, batches, say) if job.engine == "auto" else "keras"
         averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
         further = [v for callback in averaging for v in callback.variables]
@@ -109,7 +119,7 @@ def train_round(job, callbacks=(), say=lambda text: None):
         done = checkpoint.restore(model)
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
-            evaluated = Batches(train_pairs, outputs, EVALUATION_BATCH, device)
+            evaluated = Batches(train_pairs, outputs, size, device)
         history = HistoryFile(folder / "history.csv", done, evaluated)
         model.fit(
             batches,
@@ -223,15 +233,15 @@ def errors(model, pairs, outputs):
         outputs: kind of each named output, as the registry gives it.
 
     Returns:
-        `comparison_error_pct`, and with digit outputs `digit_error_pct` over both images, in
-        percent.
+        `comparison_error_pct`, and with digit or grade outputs `digit_error_pct` or
+        `grade_error_pct` over both images, in percent.
     """
     return _error_rates(_decided(model, pairs, outputs), pairs)
 
 
 def _decided(model, pairs, outputs):
     """What a model decides, by output: `(n,)` class numbers."""
-    values = model.predict(pairs.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
+    values = model.predict(Batches(pairs, (), evaluation_batch(pairs)), verbose=0)
     return {name: decisions(values[name], kind) for name, kind in outputs.items()}
 
 
@@ -239,9 +249,10 @@ def _error_rates(decided, pairs):
     targets = pairs.targets(decided)
     wrong = {name: chosen != targets[name] for name, chosen in decided.items()}
     rates = {"comparison_error_pct": _percent(wrong["comparison"])}
-    if "left_digit" in wrong:
-        both = np.concatenate([wrong["left_digit"], wrong["right_digit"]])
-        rates["digit_error_pct"] = _percent(both)
+    for word in ("digit", "grade"):
+        if f"left_{word}" in wrong:
+            both = np.concatenate([wrong[f"left_{word}"], wrong[f"right_{word}"]])
+            rates[f"{word}_error_pct"] = _percent(both)
     return rates
 
 
@@ -268,8 +279,8 @@ def evaluate(run, *, device="auto", threads=1, data_root=None, test_pairs=None):
     check_architecture(recipe)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
-    outputs = ARCHS[recipe.arch].outputs
+    splits = load_splits(recipe, data_root)
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     rows = []
     with compute(device, threads):
         for number in run.rounds:

@@ -1,7 +1,6 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import keras
@@ -9,13 +8,12 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 
-from kpairs.data import load_digits
-from kpairs.data.sources import canonical
 from kpairs.errors import KpairsError, UsageError
 from kpairs.networks import ARCHS
 from kpairs.plots import draw_curves
 from kpairs.training.compile import built, check_architecture
 from kpairs.training.device import compute, describe
+from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
 from kpairs.training.progress import LiveProgress, RoundsProgress
@@ -65,7 +63,7 @@ def train(
     if engine not in ENGINES:
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
     check_architecture(recipe)
-    recipe = replace(recipe, data=canonical(recipe.data))  # a folder's path as seen from anywhere
+    recipe = settled(recipe)
     recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:
@@ -120,7 +118,7 @@ def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
 
 def _load(recipe, data_root):
     """Both splits, after a check that they hold enough images for a round."""
-    splits = [load_digits(recipe.data, split, data_root) for split in ("train", "test")]
+    splits = load_splits(recipe, data_root)
     draw_round(recipe, 1, *splits, augment=False)
     return splits
 
@@ -162,7 +160,7 @@ def _round(run, number, splits, environment):
 
 
 def _one_by_one(run, todo, missing, jobs, interruption, console):
-    outputs = ARCHS[run.recipe.arch].outputs
+    outputs = ARCHS[run.recipe.arch].named(run.recipe.word)
     said = set()
 
     def say(text):

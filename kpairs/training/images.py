@@ -1,0 +1,164 @@
+"""The images of a recipe: what it leaves open they decide, once, and then they are loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kpairs.data import load_digits
+from kpairs.data.grades import GradedFiles, read_grades
+from kpairs.data.settings import PixelSettings
+from kpairs.data.sources import canonical, is_graded, settings_for
+from kpairs.data.splits import Digits
+from kpairs.data.survey import survey
+from kpairs.models.registry import DIGIT_SHAPE, check_shape
+from kpairs.networks import ARCHS
+from kpairs.recipes import Recipe
+
+log = logging.getLogger(__name__)
+
+_SPLITS = {"train": "training", "test": "test"}
+_OPEN = ("image_size", "channels", "fit", "ink")
+
+
+def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
+    """Fill in what a recipe leaves open: by its architecture and, for graded images, by a look.
+
+    Says what was decided. A settled recipe comes back as it is, without another look.
+
+    Args:
+        recipe: the `Recipe`.
+        given: names of the fields that the user chose, where others may be fitted to the images;
+            default all are as they are to be, and what is None is filled in alone.
+
+    Returns:
+        The recipe with its source as seen from anywhere, and size, channels, fit and ink of the
+        network's images; for graded images also their order, outputs that are named by grades, and
+        no more pairs than the images give.
+
+    Raises:
+        UsageError: an unknown source, grades whose order is not known, or images that the
+            architecture is not for.
+        InputError: images that cannot be read, or too few.
+    """
+    recipe = replace(recipe, data=canonical(recipe.data))
+    if is_graded(recipe.data):
+        recipe = _settled_by_grades(recipe, given)
+    elif _is_open(recipe):
+        recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
+    check_shape(ARCHS[recipe.arch], settings_of(recipe).shape)
+    return recipe
+
+
+def settings_of(recipe: Recipe) -> PixelSettings:
+    """How a picture becomes the input of a network that is trained by a recipe.
+
+    Raises:
+        InputError: see `settings_for`, which fills in what is open.
+    """
+    if not _is_open(recipe):
+        width, height = recipe.image_size
+        rounded = is_graded(recipe.data)
+        return PixelSettings(height, width, recipe.channels, recipe.fit, recipe.ink, rounded)
+    wishes = _wishes(recipe)
+    wishes["size"] = wishes["size"] or DIGIT_SHAPE[:2]
+    wishes["channels"] = wishes["channels"] or DIGIT_SHAPE[2]
+    return settings_for(recipe.data, **wishes)
+
+
+def load_splits(
+    recipe: Recipe,
+    root: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Digits]:
+    """Load the training and the test images of a recipe.
+
+    Args:
+        recipe: the `Recipe`, settled where its images are one's own.
+        root: cache folder of the images.
+        progress: called with how many graded images of how many are prepared.
+
+    Raises:
+        UsageError: see `load_digits`.
+        InputError: see `load_digits`.
+        KpairsError: see `load_digits`.
+    """
+    options = {"settings": settings_of(recipe), "classes": recipe.classes, "progress": progress}
+    return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+
+
+def _is_open(recipe: Recipe) -> bool:
+    return any(getattr(recipe, name) is None for name in _OPEN)
+
+
+def _wishes(recipe: Recipe) -> dict[str, Any]:
+    """What `settings_for` is told: the recipe's own wishes, or its architecture's only shape."""
+    height, width, channels = ARCHS[recipe.arch].input_shape or (None, None, None)
+    return {
+        "size": recipe.image_size or (width and (width, height)),
+        "channels": recipe.channels or channels,
+        "fit": recipe.fit,
+        "ink": recipe.ink,
+        "classes": recipe.classes,
+    }
+
+
+def _with(recipe: Recipe, settings: PixelSettings) -> Recipe:
+    return replace(
+        recipe,
+        image_size=(settings.width, settings.height),
+        channels=settings.channels,
+        fit=settings.fit,
+        ink=settings.ink,
+    )
+
+
+def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
+    train, test = (read_grades(recipe.data, split, recipe.classes) for split in _SPLITS)
+    if recipe.classes is None or _is_open(recipe):
+        log.info(
+            "%s: %s training and %s test images of %d grades, %s",
+            *(recipe.data, f"{len(train):,}", f"{len(test):,}"),
+            *(len(train.classes), " < ".join(train.classes)),
+        )
+        look, wishes = survey(train), _wishes(recipe)
+        del wishes["classes"]
+        recipe = _with(replace(recipe, classes=train.classes), look.settings(**wishes))
+        log.info("they are %s; the network sees %s", look, settings_of(recipe))
+        if given is not None and look.are_photographs:
+            recipe = _for_photographs(recipe, given)
+    weights = {name.replace("digit", "grade"): w for name, w in recipe.loss_weights.items()}
+    recipe = replace(recipe, loss_weights=weights)
+    for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
+        recipe = _with_pairs(recipe, name, files, what)
+    return recipe
+
+
+def _for_photographs(recipe: Recipe, given: Collection[str]) -> Recipe:
+    """Mirror photographs, and leave out what is for drawings, unless the user chose otherwise."""
+    usual = {"distortion": "none", "flip": "horizontal"}
+    changes = {
+        name: value
+        for name, value in usual.items()
+        if name not in given and getattr(recipe, name) != value
+    }
+    if changes:
+        shown = " ".join(f"--{name} {value}" for name, value in changes.items())
+        log.info("as they are photographs: %s", shown)
+    return replace(recipe, **changes)
+
+
+def _with_pairs(recipe: Recipe, name: str, files: GradedFiles, what: str) -> Recipe:
+    """No more pairs than images give; says how often each image is used where they are few."""
+    count, images = getattr(recipe, name), len(files)
+    possible = min(count, images * (images - 1))
+    if 2 * possible > images:
+        log.info(
+            "%s %s pairs of %s images: each image is in about %s of them%s",
+            *(f"{possible:,}", what, f"{images:,}", f"{2 * possible / images:.3g}"),
+            "" if possible == count else f" (these are all; {count:,} were wanted)",
+        )
+    return replace(recipe, **{name: possible})
