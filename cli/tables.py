@@ -190,6 +190,27 @@ def search_table(ranked, folds, count):
     return table
 
 
+def ranking_table(rows, title):
+    """What `kpairs rank` says of images, highest first."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("file", overflow="fold")
+    table.add_column("score", justify="right", no_wrap=True)
+    for row in rows:
+        score = plus_minus(row["score"], row.get("deviation"), digits=3)
+        table.add_row(str(row["rank"]), row["file"], score)
+    return table
+
+
+def proposals_table(rows):
+    """What `kpairs next-pairs` proposes."""
+    table = Table("left", "right")
+    table.add_column("P(left <= right)", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["left"], row["right"], f"{row['probability']:.1%}")
+    return table
+
+
 def prediction_table(rows):
     """What `kpairs predict` says of many pairs."""
     word = "digit" if "left_digit" in rows[0] else "grade"

@@ -44,7 +44,7 @@ def card(export):
         ("input", d["input"]),
         ("pictures", d["pictures"]),
         ("preprocessing", d["preprocessing"]),
-        ("classes, lowest rank first", ", ".join(d["classes"]).replace("|", "\\|")),
+        ("classes, lowest rank first", ", ".join(d["classes"]).replace("|", "\\|") or "none"),
         ("made by", f"kpairs {d['kpairs']}"),
     ]
     parts = [
@@ -76,6 +76,8 @@ def card(export):
 
 
 def _width(name, kind, description):
+    if kind == "score":
+        return 1
     if name != "comparison":
         return len(description["classes"])
     return 1 if kind == "sigmoid" else 2

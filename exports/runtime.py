@@ -70,6 +70,11 @@ class PairModel:
             ) from error
         return cls(session, _read_metadata(session, path))
 
+    @property
+    def of_class(self):
+        """Names of the outputs that tell an image's digit or grade."""
+        return [n for n, kind in self.outputs.items() if kind != "score" and n != "comparison"]
+
     def predict(self, left, right):
         """Compute every output.
 
@@ -138,8 +143,29 @@ class PairModel:
         return self.as_probabilities(self.predict(left, right))
 
     def as_probabilities(self, values):
-        """Turn what `predict`, `compare` or `run` gave into probabilities."""
-        return {name: probabilities(values[name], kind) for name, kind in self.outputs.items()}
+        """Turn what `predict`, `compare` or `run` gave into probabilities; scores are left out."""
+        return {
+            name: probabilities(values[name], kind)
+            for name, kind in self.outputs.items()
+            if kind != "score"
+        }
+
+    def rank(self, pictures):
+        """Rank pictures: each is seen once where the network scores images or tells their class.
+
+        Args:
+            pictures: n of them, of any size: a sequence of paths or Pillow images, or an array.
+
+        Returns:
+            A `kpairs.exports.ranking.Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the
+            highest score, and equal scores share a rank.
+
+        Raises:
+            InputError: pictures that `kpairs.data.pixels.prepare` refuses.
+        """
+        from kpairs.exports.ranking import rank
+
+        return rank([self], pictures)
 
 
 def _pixels_of(metadata):
@@ -166,13 +192,15 @@ def _describes(metadata, session):
     """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}
+    widths |= {name: 1 for name, kind in outputs.items() if kind == "score"}
     widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
+    of_class = [name for name, kind in outputs.items() if kind != "score"][1:]
     given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
     shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
     shapes |= {name: [width] for name, width in widths.items()}
     return (
         isinstance(metadata["arch"], str)
-        and len(classes) > 1
+        and len(classes) > (1 if of_class else -1)
         and all(isinstance(name, str) for name in classes)
         and all(kind in OUTPUT_KINDS for kind in outputs.values())
         and [value.name for value in session.get_inputs()] == ["left", "right"]

@@ -15,6 +15,7 @@ from kpairs.errors import InputError, unknown
 # What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
 # grades the last two are called left_grade and right_grade.
 TARGETS = ("comparison", "left_digit", "right_digit")
+SCORES = ("left_score", "right_score")
 Images = NDArray[np.float32] | Stored
 
 
@@ -82,7 +83,8 @@ class PairSet:
         """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
 
         Args:
-            outputs: names in `TARGETS`, or with "grade" for "digit".
+            outputs: names in `TARGETS`, or with "grade" for "digit"; of scores the targets are
+                zeros, which no loss reads.
 
         Raises:
             UsageError: another name.
@@ -90,6 +92,8 @@ class PairSet:
         known = {"comparison": self.comparison}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
+        # A score learns from the comparison; Keras wants something beside every output.
+        known |= dict.fromkeys(SCORES, np.zeros(len(self), np.float32))
         for name in outputs:
             if name not in known:
                 raise unknown("output", name, known)

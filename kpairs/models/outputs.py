@@ -37,6 +37,23 @@ def probabilities(values, kind):
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def share_wrong(decided, target):
+    """The share of decisions that are not the target's, of those whose target says something.
+
+    Args:
+        decided: `(n,)` class numbers.
+        target: `(n,)` class numbers, -1 where unknown; or, in floats, the probability of class 1,
+            of which 1/2 is a tie, where no decision is wrong.
+
+    Returns:
+        0 to 1; NaN where no target says anything.
+    """
+    told = (target >= 0) & (target != 0.5)
+    if np.issubdtype(target.dtype, np.floating):
+        target = target > 0.5
+    return float(np.mean((decided != target)[told])) if told.any() else float("nan")
+
+
 def decisions(values, kind):
     """The most probable class of each row: `(batch, n)` -> `(batch,)` int64."""
     return probabilities(values, kind).argmax(axis=-1)

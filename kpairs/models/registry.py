@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 
 import keras
 
-from kpairs.data.pairs import TARGETS
+from kpairs.data.pairs import SCORES, TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
@@ -17,7 +17,6 @@ from kpairs.models.pair import Outputs, Pair
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
-SCORES = ("left_score", "right_score")  # outputs of kind "score", which have no target
 ARCHS: dict[str, "Architecture"] = {}
 
 
