@@ -1,20 +1,23 @@
-"""`kpairs data`: where the digits are, and what they look like."""
+"""`kpairs data`: where the images are, what they are like, and examples of one's own images."""
 
 import click
 
 from kpairs.cli.options import as_json, data_dir, print_json
+
+_SPLITS = ("train", "test")
 
 
 @click.command()
 @click.argument("source", default="mnist")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
+@click.option("--classes", help="Grades of SOURCE, lowest first, where they are no numbers.")
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
 @click.option(
     "--split",
-    type=click.Choice(["train", "test"]),
+    type=click.Choice(_SPLITS),
     default="train",
     show_default=True,
     help="Split that the sheet shows.",
@@ -27,57 +30,127 @@ from kpairs.cli.options import as_json, data_dir, print_json
     type=click.Path(file_okay=False),
     help="Write a test image of each class into this folder, to try 'kpairs predict' on.",
 )
+@click.option(
+    "--example",
+    type=click.Choice(["photographs", "digits"]),
+    help="Write graded folders to try one's own images by, into the folder SOURCE: photographs, "
+    "degraded by five grades, or MNIST's digits as PNGs.",
+)
+@click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
 @as_json
-def data(source, data_dir, fetch, sheet, split, seed, samples, as_json):
+def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example, clean, as_json):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
-    SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or a folder of your own: IDX files,
-    or one folder of images per class, named in rank order, as they are or under train/ and test/.
+    SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or your own: a folder with IDX
+    files, a folder with one folder of images per class, as they are or under train/ and test/, or
+    a CSV file with the columns image, grade and, if it likes, split.
+
+    \b
+    kpairs data --sheet pairs.png
+    kpairs data photos --classes mild,moderate,severe
+    kpairs data photos --example photographs
+    kpairs data --clean
     """
-    from kpairs import draw_pairs, load_digits, seeds
-    from kpairs.data.images import write_samples
+    if clean or example:
+        told = _clean(data_dir) if clean else _write(example, source, data_dir)
+        if as_json:
+            print_json(told)
+        else:
+            click.echo(told["said"])
+        return
+    from kpairs.data.settings import parse_classes
 
-    splits = {name: load_digits(source, name, data_dir, fetch) for name in ("train", "test")}
-    files = []
-    if sheet:
-        from kpairs.plots import draw_pair_sheet
-
-        digits = splits[split]
-        rng = seeds.generator(seed, 1, "pairs")
-        pairs = draw_pairs(digits, min(32, len(digits) // 2), rng)
-        draw_pair_sheet(pairs, digits.classes, sheet, f"{digits.name}, seed {seed}")
-        files.append(sheet)
-    if samples:
-        files += map(str, write_samples(splits["test"], samples))
+    splits, facts = _look(source, data_dir, fetch, classes and parse_classes(classes))
+    written = _written(source, data_dir, splits, facts, sheet, split, seed, samples)
     if as_json:
-        print_json(
-            {
-                "source": source,
-                "folder": str(splits["train"].folder.absolute()),
-                "splits": {name: _facts(digits) for name, digits in splits.items()},
-                "written": files,
-            }
-        )
+        print_json({"source": source, **facts, "written": written})
         return
     from rich.table import Table
 
     from kpairs.cli.tables import console
 
     table = Table("split", "images", "pixels", "classes in rank order")
-    for name, digits in splits.items():
-        facts = _facts(digits)
-        height, width = facts["pixels"]
-        table.add_row(name, f"{len(digits):,}", f"{height} x {width}", ", ".join(facts["classes"]))
+    for name in _SPLITS:
+        row = facts["splits"][name]
+        size = " x ".join(map(str, row["pixels"]))
+        table.add_row(name, f"{row['images']:,}", size, ", ".join(row["classes"]))
     out = console()
     out.print(table)
-    out.print(f"in {splits['train'].folder.absolute()}", soft_wrap=True)
-    for file in files:
+    if "pictures" in facts:
+        out.print(f"{facts['pictures']}; a network sees {facts['network']}", soft_wrap=True)
+    out.print(f"in {facts['folder']}", soft_wrap=True)
+    for file in written:
         out.print(f"wrote {file}", soft_wrap=True)
 
 
-def _facts(digits):
-    return {
-        "images": len(digits),
-        "pixels": list(digits.images.shape[1:]),
-        "classes": list(digits.classes),
+def _look(source, data_dir, fetch, classes):
+    """Both splits, and what there is to say of them."""
+    from pathlib import Path
+
+    from kpairs import load_digits
+    from kpairs.data.sources import is_graded
+
+    if not is_graded(source):
+        splits = {name: load_digits(source, name, data_dir, fetch) for name in _SPLITS}
+        facts = {"folder": str(splits["train"].folder.absolute())}
+        pixels = list(splits["train"].images.shape[1:])
+    else:
+        from kpairs.data.grades import read_grades
+        from kpairs.data.survey import survey
+
+        splits = {name: read_grades(source, name, classes) for name in _SPLITS}
+        look = survey(splits["train"])
+        settings = look.settings()
+        facts = {"folder": str(Path(source).absolute()), "pictures": str(look)}
+        facts |= {"network": str(settings), "settings": settings.to_dict()}
+        pixels = list(settings.shape)
+    rows = {
+        name: {"images": len(part), "pixels": pixels, "classes": list(part.classes)}
+        for name, part in splits.items()
     }
+    return splits, {**facts, "splits": rows}
+
+
+def _written(source, data_dir, splits, facts, sheet, split, seed, samples):
+    """Draw the sheet and write the samples that are asked for; the files' names."""
+    files = []
+    if sheet:
+        from kpairs import draw_pairs, load_digits, seeds
+        from kpairs.plots import draw_pair_sheet
+
+        images = splits[split]
+        if "settings" in facts:
+            images = load_digits(source, split, data_dir, classes=images.classes)
+        rng = seeds.generator(seed, 1, "pairs")
+        pairs = draw_pairs(images, min(32, len(images) // 2), rng)
+        draw_pair_sheet(pairs, images.classes, sheet, f"{images.name}, seed {seed}")
+        files.append(sheet)
+    if samples:
+        from kpairs.data.examples import write_samples
+
+        files += map(str, write_samples(splits["test"], samples))
+    return files
+
+
+def _clean(data_dir):
+    from pathlib import Path
+
+    from kpairs.data.cache import clean
+    from kpairs.data.sources import cache_root
+
+    files, freed = clean(Path(data_dir or cache_root()))
+    said = f"removed {files} files of prepared images, {freed / 1e6:,.1f} MB"
+    return {"files": files, "bytes": freed, "said": said}
+
+
+def _write(example, folder, data_dir):
+    from kpairs import load_digits
+    from kpairs.data.examples import write_digits, write_photographs
+
+    if example == "photographs":
+        counts = write_photographs(folder)
+    else:
+        digits = {name: load_digits("mnist", name, data_dir) for name in _SPLITS}
+        counts = write_digits(digits, folder)
+    listed = " and ".join(f"{count:,} {name}" for name, count in counts.items())
+    return {"folder": folder, **counts, "said": f"wrote {listed} images into {folder}"}

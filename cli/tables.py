@@ -9,7 +9,11 @@ from rich.table import Table
 from kpairs.numbers import plus_minus, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
-_METRICS = {"comparison_error_pct": "comparison", "digit_error_pct": "digit"}
+_METRICS = {
+    "comparison_error_pct": "comparison",
+    "digit_error_pct": "digit",
+    "grade_error_pct": "grade",
+}
 
 
 def console(stderr=False):
@@ -197,7 +201,8 @@ def ranking_table(rows, title):
     table.add_column("file", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
     for row in rows:
-        score = plus_minus(row["score"], row.get("deviation"), digits=3)
+        spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
+        score = f"{row['score']:.4g}{spread}"
         table.add_row(str(row["rank"]), row["file"], score)
     return table
 

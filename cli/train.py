@@ -6,11 +6,14 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
+from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve
 from kpairs.training.run import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
+# Fields of several values, and how they are read.
+_LISTS = {"image_size": parse_size, "classes": parse_classes}
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the architecture's layers: 32,32,64,256.",
@@ -29,6 +32,10 @@ def _hyperparameters(command):
             flag = f"{flag}/--no-{flag[2:]}"
         elif field.metadata["choices"]:
             kind = click.Choice(field.metadata["choices"])
+        elif field.name in _LISTS:
+            kind = str
+        elif kind == int | None:
+            kind = int
         text = field.metadata["help"]
         command = click.option(flag, field.name, type=kind, default=None, help=text)(command)
     return command
@@ -58,8 +65,8 @@ def _arguments(command):
 )
 @click.option(
     "--loss-weights",
-    help="Weights of the comparison loss and of each digit loss, as 0.5,1 or by output name as "
-    "comparison=0.5,left_digit=1,right_digit=1.",
+    help="Weights of the comparison loss and of each digit (or grade) loss, as 0.5,1 or by output "
+    "name as comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
 @_arguments
@@ -105,11 +112,16 @@ def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options)
     kpairs train --arch ws --rounds 3 --epochs 10 --no-augment
     kpairs train --recipe runs/2026-11-21-auxws/recipe.json
     kpairs train --arch auxws --rounds 20 --jobs 2
+    kpairs train --arch posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
     how = {name: options.pop(name) for name in ("device", "threads", "engine", "keep_checkpoints")}
+    rounds = options["rounds"]
     if resumed is None:
+        chosen = {name for name, value in options.items() if value is not None}
         recipe = _resolve(arch, base, options)
+        # A recipe of one's own is meant as it is; a report's may be fitted to one's own images.
+        how["given"] = None if base else chosen
         if out is not None:
             check_free(out)
     else:
@@ -125,7 +137,7 @@ def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options)
     if resumed is None:
         run = train(recipe, out, **how, **common)
     else:
-        run = resume(resumed, rounds=options["rounds"], **common)
+        run = resume(resumed, rounds=rounds, **common)
     recipe = run.recipe
     if as_json:
         print_json({"run": str(run.path), **run.metrics})
@@ -162,6 +174,9 @@ def _resolve(arch, base, options):
         for name, text in map(_assignment, options.pop("optimizer_options"))
     }
     changes = {name: value for name, value in options.items() if value is not None}
+    for name, parse in _LISTS.items():
+        if name in changes:
+            changes[name] = parse(changes[name])
     if "augmentation" in changes:
         changes["augmentation"] = _AUGMENT[changes["augmentation"]]
     return resolve(

@@ -58,10 +58,11 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
-    gap = np.ones((pairs.left.shape[1], 1))
+    sides = pairs.take(slice(0, count)).inputs()
     for i, axis in enumerate(axes[:count]):
-        both = np.hstack([pairs.left[i, :, :, 0], gap, pairs.right[i, :, :, 0]])
-        axis.imshow(both, cmap="gray", vmin=0, vmax=1)
+        lefts, rights = sides["left"][i], sides["right"][i]
+        both = np.hstack([lefts, np.ones_like(lefts[:, :1]), rights])
+        axis.imshow(both, cmap="gray", vmin=0, vmax=1)  # colours have no map
         left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
         holds = pairs.comparison[i] == 1
         relation, color = ("≤", GREEN) if holds else (">", VERMILION)

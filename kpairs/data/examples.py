@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.grades import GradedFiles
 from kpairs.errors import KpairsError, UsageError
 from kpairs.files import atomic_path
 
@@ -75,13 +76,15 @@ def write_photographs(
     return {"train": train, "test": test}
 
 
-def write_digits(digits: dict[str, Digits], folder: str | Path, count: int) -> dict[str, int]:
+def write_digits(
+    digits: dict[str, Digits], folder: str | Path, count: int = 4000
+) -> dict[str, int]:
     """Write the first images of each split as PNGs, in class folders.
 
     Args:
         digits: the splits "train" and "test", with uint8 images.
         folder: a new folder.
-        count: at most so many of each split.
+        count: at most so many of each split: by default what a round of 2,000 pairs takes.
 
     Returns:
         How many were written, by split.
@@ -102,33 +105,43 @@ def write_digits(digits: dict[str, Digits], folder: str | Path, count: int) -> d
     return {split: min(count, len(part)) for split, part in digits.items()}
 
 
-def write_samples(digits: Digits, folder: str | Path) -> list[Path]:
-    """Write the first image of each class as `<class>.png`; return the paths.
+def write_samples(images: Digits | GradedFiles, folder: str | Path) -> list[Path]:
+    """Write the first image of each class as `<class>.png`; of graded files, as they are.
+
+    Returns:
+        The paths.
 
     Raises:
         KpairsError: another file of such a name is there.
         OSError: the folder cannot be written.
     """
-    from PIL import Image
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for label, name in enumerate(digits.classes):
-        row = int(np.argmax(digits.labels == label))
-        image = np.asarray(digits.images[row : row + 1])[0]
-        if image.dtype != np.uint8:
-            image = np.rint(255 * image).astype(np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
-        paths.append(folder / f"{name}.png")
-        if paths[-1].exists() and paths[-1].read_bytes() != buffer.getvalue():
-            raise KpairsError(
-                f"{paths[-1]} exists already and is another image; choose a new folder"
-            )
-        with atomic_path(paths[-1]) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+    for label, name in enumerate(images.classes):
+        if isinstance(images, GradedFiles):
+            source = Path(images.files[int(np.argmax(images.grades == label))])
+            data, ending = source.read_bytes(), source.suffix
+        else:
+            data, ending = _as_png(images.images[np.argmax(images.labels == label)]), ".png"
+        path = folder / f"{name}{ending}"
+        if path.exists() and path.read_bytes() != data:
+            raise KpairsError(f"{path} exists already and is another image; choose a new folder")
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+        paths.append(path)
     return paths
+
+
+def _as_png(image: NDArray[Any]) -> bytes:
+    """A grey image, of levels or of floats in [0, 1], as a PNG file."""
+    from PIL import Image
+
+    if image.dtype != np.uint8:
+        image = np.rint(255 * image).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _new(folder: str | Path) -> Path:

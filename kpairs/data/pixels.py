@@ -88,7 +88,7 @@ def to_pixels(
     pixels, _, doubtful = prepare(pictures, settings, name)
     if doubtful.any():
         first = f"{name} {np.argmax(doubtful)}"
-        said = contradiction(np.count_nonzero(doubtful), len(doubtful), first, settings)
+        said = contradiction(int(np.count_nonzero(doubtful)), len(doubtful), first, settings)
         warnings.warn(said, InkWarning, stacklevel=2)
     return pixels
 

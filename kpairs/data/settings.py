@@ -19,6 +19,7 @@ INKS = {
     "mixed": "bright on dark or dark on bright, as photographs are",
     "auto": "bright on dark, and what looks dark on bright by its border is inverted",
 }
+FLIPS = ("none", "horizontal", "both")  # how images are mirrored in training
 LARGEST_SIDE = 1024
 
 
@@ -102,6 +103,18 @@ class PixelSettings:
 
 # What the reports' digits are, and what a ready-made digit network accepts.
 DIGITS = PixelSettings()
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Read the names of classes, lowest first: "mild,moderate,severe".
+
+    Raises:
+        UsageError: an empty name.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise UsageError(f"classes: expected names such as mild,severe, received {text!r}")
+    return names
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLIPS = ("none", "horizontal", "both")
-
 
 @dataclass(frozen=True)
 class Variation:

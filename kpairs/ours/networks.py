@@ -16,7 +16,7 @@ from kpairs.ours.recipes import DROPOUT, WIDTHS
 Widths = tuple[int, int, int, int, int]
 
 _OUTPUTS = outputs("logits", digits="logits")
-_HALVED = 28  # images whose longer side has so many pixels are halved
+_HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and what a tower needs
 
 
 def _stage(filters, size=3, padding="valid", dropout=None):
@@ -39,21 +39,22 @@ def _tower(pair, widths, dropout):
     """From an image to its features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
 
     Larger images are first halved, by stages of the first two widths, until the longer side is
-    below 28; the last convolution takes in what the others leave, 1 to 5 pixels a side.
+    below 28, or the shorter could not be halved again; the last convolution takes in what the
+    others leave, of a square 1 to 5 pixels a side.
     """
-    first, second, third, fourth, last = widths
     height, width = pair.left.shape[1:3]
-    tower, given = [], (width, height)
-    while max(height, width) >= _HALVED:
+    if min(height, width) < _LEAST:
+        raise UsageError(
+            f"this network takes images of at least {_LEAST}x{_LEAST} pixels, "
+            f"received {width}x{height} (width x height)"
+        )
+    first, second, third, fourth, last = widths
+    tower = []
+    while max(height, width) >= _HALVED and min(height, width) >= 2 * _LEAST:
         tower += _stage(first, padding="same")
         tower += _stage(second, padding="same", dropout=dropout)
         height, width = height // 2, width // 2
     left_over = [((side - 2) // 2 - 2) // 2 for side in (height, width)]
-    if min(left_over) < 1:
-        raise UsageError(
-            f"this network needs at least 10 pixels of the shorter side once the longer is halved to "
-            f"less than {_HALVED}; received images of {'x'.join(map(str, given))}"
-        )
     return [
         *tower,
         *_stage(first),

@@ -12,7 +12,7 @@ from kpairs.recipes.loss_weights import (
 )
 from kpairs.recipes.recipe import OPTIMIZERS, Recipe
 from kpairs.recipes.study import Setting, Study, Trial
-from kpairs.recipes.table import default_recipe, register, weights
+from kpairs.recipes.table import default_recipe, in_words, register, weights
 
 __all__ = [
     "OPTIMIZERS",
@@ -25,6 +25,7 @@ __all__ = [
     "default_recipe",
     "format_argument",
     "format_loss_weights",
+    "in_words",
     "parse_argument",
     "parse_loss_weights",
     "register",

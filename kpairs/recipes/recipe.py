@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
-from kpairs.data.settings import FITS, INKS, LARGEST_SIDE
-from kpairs.data.vary import FLIPS
+from kpairs.data.settings import FITS, FLIPS, INKS, LARGEST_SIDE
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 

@@ -13,6 +13,12 @@ def weights(comparison: float, digit: float | None = None) -> dict[str, float]:
     return {"comparison": comparison, **sides}
 
 
+def in_words(recipe: Recipe, word: str) -> Recipe:
+    """Return a recipe whose outputs call a class "digit" or "grade"."""
+    names = (name.replace("digit", word).replace("grade", word) for name in recipe.loss_weights)
+    return replace(recipe, loss_weights=dict(zip(names, recipe.loss_weights.values(), strict=True)))
+
+
 def register(
     recipes: dict[str, Recipe],
     base: Recipe,

@@ -11,6 +11,7 @@ from kpairs.recipes import (
     Recipe,
     check_arguments,
     format_loss_weights,
+    in_words,
     parse_argument,
     parse_loss_weights,
 )
@@ -81,15 +82,17 @@ def resolve(
             raise UsageError("expected an architecture or a recipe, received neither")
         recipe = recipe_of(arch)
     else:
-        recipe = load_recipe(base)
+        recipe = in_words(load_recipe(base), "digit")
     arch = recipe.arch if arch is None else arch
     if loss_weights is not None:
         # The given weights, not the recipe's, must fit the architecture.
         outputs = tuple(recipe_of(arch).loss_weights)
-        weights = parse_loss_weights(loss_weights, outputs, arch)
+        weights = parse_loss_weights(loss_weights.replace("grade", "digit"), outputs, arch)
         recipe = replace(recipe, loss_weights=weights)
     if arch != recipe.arch:
         recipe = for_arch(recipe, arch)
+    if changes.get("data", recipe.data) != recipe.data:  # what its own images decided
+        recipe = replace(recipe, classes=None, ink=None)
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
         changes["optimizer_options"] = {**OPTIMIZERS[optimizer], **(optimizer_options or {})}

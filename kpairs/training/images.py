@@ -11,12 +11,12 @@ from typing import Any
 from kpairs.data import load_digits
 from kpairs.data.grades import GradedFiles, read_grades
 from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import canonical, is_graded, settings_for
+from kpairs.data.sources import canonical, is_graded, settings_for, source_key
 from kpairs.data.splits import Digits
 from kpairs.data.survey import survey
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
 from kpairs.networks import ARCHS
-from kpairs.recipes import Recipe
+from kpairs.recipes import Recipe, in_words
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +35,23 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
             default all are as they are to be, and what is None is filled in alone.
 
     Returns:
-        The recipe with its source as seen from anywhere, and size, channels, fit and ink of the
-        network's images; for graded images also their order, outputs that are named by grades, and
-        no more pairs than the images give.
+        The recipe with its source as seen from anywhere; where images are one's own with size,
+        channels, fit and ink of the network's; where they are graded also with their order, outputs
+        that are named by grades, and no more pairs than the images give.
 
     Raises:
         UsageError: an unknown source, grades whose order is not known, or images that the
             architecture is not for.
         InputError: images that cannot be read, or too few.
     """
+    graded = is_graded(recipe.data)
     recipe = replace(recipe, data=canonical(recipe.data))
-    if is_graded(recipe.data):
+    recipe = in_words(recipe, "grade" if graded else "digit")
+    if recipe.image_size is not None:  # before any image is looked at
+        check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
+    if graded:
         recipe = _settled_by_grades(recipe, given)
-    elif _is_open(recipe):
+    elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
         recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
     check_shape(ARCHS[recipe.arch], settings_of(recipe).shape)
     return recipe
@@ -130,8 +134,6 @@ def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
         log.info("they are %s; the network sees %s", look, settings_of(recipe))
         if given is not None and look.are_photographs:
             recipe = _for_photographs(recipe, given)
-    weights = {name.replace("digit", "grade"): w for name, w in recipe.loss_weights.items()}
-    recipe = replace(recipe, loss_weights=weights)
     for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
         recipe = _with_pairs(recipe, name, files, what)
     return recipe

@@ -81,7 +81,7 @@ class LiveProgress(keras.callbacks.Callback):
         parts = [f"loss {logs['loss']:.3f}"]
         for name in self.outputs:
             if f"{name}_loss" in logs:
-                parts.append(f"{name.removesuffix('_digit')} {logs[f'{name}_loss']:.3f}")
+                parts.append(f"{name.rpartition('_')[0] or name} {logs[f'{name}_loss']:.3f}")
         return " ".join(parts)
 
 

@@ -30,6 +30,7 @@ def train(
     engine="auto",
     jobs=1,
     keep_checkpoints=False,
+    given=None,
     data_root=None,
     progress=None,
 ):
@@ -49,6 +50,8 @@ def train(
             runs Keras' own.
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
+        given: names of the recipe's fields that are chosen, where others may be fitted to images
+            of one's own; default all are. See `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
         progress: a `rich.console.Console` for live progress; None for silence.
 
@@ -63,7 +66,7 @@ def train(
     if engine not in ENGINES:
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
     check_architecture(recipe)
-    recipe = settled(recipe)
+    recipe = settled(recipe, given)
     recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     splits = _load(recipe, data_root)
     with compute(device, threads) as device_name:

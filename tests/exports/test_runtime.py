@@ -79,10 +79,9 @@ def test_images_that_are_refused(exported):
     with pytest.raises(InputError, match="1 != 2"):
         loaded.predict(pairs.left[:1], pairs.right[:2])
     for image, message in (
-        (np.zeros((1, 0, 5), np.float32), "left: expected images of 1x1 to 4200x4200 .* 0x5"),
-        (np.zeros((1, 1, 4201), np.uint8), "received 1x4201"),
-        (np.zeros((14, 14), np.float32), r"expected shape \(n, height, width\)"),
-        (np.zeros((1, 14, 14, 3), np.float32), r"expected shape .* received \(1, 14, 14, 3\)"),
+        (np.zeros((1, 0, 5), np.float32), "left: expected pictures of 1x1 pixels or more"),
+        (np.zeros(14, np.float32), r"expected shape \(n, height, width\)"),
+        (np.zeros((1, 14, 14, 5), np.float32), r"expected shape .* received \(1, 14, 14, 5\)"),
         (np.full((1, 14, 14, 1), np.nan, np.float32), "left: .*NaN"),
         (np.full((1, 20, 14), np.inf), "left: .*NaN or infinite"),
         (np.full((1, 20, 14), 255.0), "pass 0..255 as uint8"),
