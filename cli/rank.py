@@ -77,7 +77,11 @@ def _rows(files, ranking):
     """The images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
     rows = []
     for i in ranking.order().tolist():
-        row = {"file": str(files[i]), "score": float(ranking.score[i]), "rank": int(ranking.rank[i])}
+        row = {
+            "file": str(files[i]),
+            "score": float(ranking.score[i]),
+            "rank": int(ranking.rank[i]),
+        }
         if ranking.deviation is not None:
             row["deviation"] = float(ranking.deviation[i])
         rows.append(row)

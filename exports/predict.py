@@ -113,9 +113,10 @@ def predict_pairs(model, pairs, ink=None):
 
     Returns:
         A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `same` (whether both
-        are one picture, so that left <= right is certain; of scores it is a tie, 1/2), where there are digit or grade outputs
-        each side's `_digit` or `_grade` and its `_probability`, where images are scored each side's
-        `_score`, and for each side whether it was `_inverted` and whether its ink is `_doubtful`.
+        are one picture, so that left <= right is certain; of scores it is a tie, 1/2), where there
+        are digit or grade outputs each side's `_digit` or `_grade` and its `_probability`, where
+        images are scored each side's `_score`, and for each side whether it was `_inverted` and
+        whether its ink is `_doubtful`.
 
     Raises:
         UsageError: `ink` for a model of pictures of either ink.

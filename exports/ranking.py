@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +73,9 @@ def rank(
 
     methods = sorted({method_of(model) for model in models})
     if len(methods) != 1:
-        raise UsageError(f"expected models that rank alike, received {', '.join(methods) or 'none'}")
+        raise UsageError(
+            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
+        )
     scores, doubtful = [], np.zeros(0, bool)
     for number, model in enumerate(models):
         shown = progress and _share(progress, number, len(models))
@@ -91,7 +92,9 @@ def rank(
     )
 
 
-def _share(progress: Callable[[int, int], None], number: int, of: int) -> Callable[[int, int], None]:
+def _share(
+    progress: Callable[[int, int], None], number: int, of: int
+) -> Callable[[int, int], None]:
     return lambda done, total: progress(number * total + done, of * total)
 
 

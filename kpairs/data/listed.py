@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.grades import ranked
 from kpairs.data.table import Progress, read_table
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, unknown
 
 COLUMNS = (
     *("left", "right", "label", "winner", "probability"),
@@ -239,7 +239,9 @@ class _Reader:
     ) -> tuple[ListedPairs, NDArray[np.int64] | None, int]:
         if not self.left:
             rows = f"{self.unjudged:,} without a judgement" if self.unjudged else "none"
-            raise InputError(f"{self.path}: expected judged pairs below the header, received {rows}")
+            raise InputError(
+                f"{self.path}: expected judged pairs below the header, received {rows}"
+            )
         names = [name for name in self.grades if name]
         order = ranked(names, self.path, classes) if names else ()
         rank = np.array([*(order.index(name) for name in names), UNKNOWN])  # -1 is the last

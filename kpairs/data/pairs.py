@@ -28,8 +28,8 @@ class PairSet:
             from a file when they are needed.
         left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher. -1 where
             nobody said.
-        probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie; None
-            where the digits say it.
+        probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie;
+            None where the digits say it.
         weight: `(n,)` float32, how much each pair counts in the loss; None for all alike.
 
     Raises:

@@ -86,5 +86,5 @@ def joined(features: KerasTensor) -> KerasTensor:
 
 
 def by_side(features: KerasTensor, word: str = "digit") -> Outputs:
-    """Split (batch, 2, n) features into the outputs `left_<word>` and `right_<word>`, (batch, n)."""
+    """Split (batch, 2, n) into the outputs `left_<word>` and `right_<word>`, each (batch, n)."""
     return {f"left_{word}": features[:, 0], f"right_{word}": features[:, 1]}
