@@ -40,6 +40,20 @@ def _missing_backend():
     return None
 
 
+class _Messages(logging.Handler):
+    """Prints what is logged on standard error, each text once."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = set()
+
+    def emit(self, record):
+        text = self.format(record)
+        if text not in self.said:
+            self.said.add(text)
+            click.echo(text, err=True)  # looks where standard error is now: under a live bar too
+
+
 class _Group(click.Group):
     """Turns the errors that a user can cause into one line and the right exit code."""
 
@@ -80,5 +94,5 @@ def main():
     Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
     input, 130 interrupted.
     """
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", handlers=[_Messages()])
     logging.getLogger("kpairs").setLevel(logging.INFO)

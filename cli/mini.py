@@ -118,9 +118,10 @@ def study(rounds, shared_points, jobs, out, as_json):
     kpairs mini study --jobs 2
     kpairs report chassagne --rows studies --out pages
     """
-    from kpairs.cli.tables import console, mini_table
+    from kpairs.cli.tables import compared_table, console
     from kpairs.reports.chassagne.disc import trainings as studies
     from kpairs.reports.chassagne.disc.page import compare_rows
+    from kpairs.studies.rows import records
 
     settings = studies.disc_settings(rounds)
     _train(studies.disc_row, settings, out, studies.DISC, jobs)
@@ -129,10 +130,12 @@ def study(rounds, shared_points, jobs, out, as_json):
     studies.write_shown(out)
     rows = studies.finished(settings, out, studies.DISC)
     if as_json:
-        print_json(rows)
+        print_json(records(rows))
         return
     screen = console()
-    screen.print(mini_table(compare_rows(rows)))
+    compared = compare_rows(rows)
+    place = compared["table"].str.split().str[-1] + " " + compared["setting"].str.split().str[0]
+    screen.print(compared_table(compared.assign(setting=place), "the disc, after 100 epochs"))
     screen.print(f"rows in {out}/{studies.DISC}.csv; next: kpairs report chassagne --rows {out}")
 
 
@@ -168,39 +171,25 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
     from kpairs.cli.tables import console
     from kpairs.numbers import summary
     from kpairs.reports.chassagne.disc.trainings import DIGITS, digit_row, digit_settings, finished
+    from kpairs.studies.rows import records
 
     settings = digit_settings(rounds, epochs)
     _train(partial(digit_row, data_root=data_dir), settings, out, DIGITS, jobs)
     rows = finished(settings, out, DIGITS)
     if as_json:
-        print_json(rows)
+        print_json(records(rows))
         return
     screen = console()
     for split in ("train", "test"):
-        screen.print(f"{split} error (%): {summary([r[f'{split}_error_pct'] for r in rows])}")
+        screen.print(f"{split} error (%): {summary(rows[f'{split}_error_pct'])}")
     screen.print(f"rows in {out}/{DIGITS}.csv")
 
 
 def _train(train, settings, out, name, jobs):
     """Train what has no row yet, with a bar over all of it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from kpairs.cli.tables import console
+    from kpairs.cli.progress import follow
     from kpairs.reports.chassagne.disc.trainings import finished, train_missing
 
-    screen = console(stderr=True)
     done = len(finished(settings, out, name))
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("trainings", total=len(settings), completed=done)
-        try:
-            for _ in train_missing(train, settings, out, name, jobs):
-                done += 1
-                bar.advance(task)
-                if not screen.is_terminal:
-                    screen.print(f"{done}/{len(settings)}")
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                f"interrupted; {done} of {len(settings)} trainings are finished, saved in {out}; "
-                "the same command goes on"
-            ) from error
+    names = (f"round {r['round']}" for r in train_missing(train, settings, out, name, jobs))
+    follow(names, len(settings), out, done=done)

@@ -23,7 +23,8 @@ def report(name, rows, out):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.
 
     NAME is a report's key, such as haidinger; without it all five, one across them and one of
-    kpairs' own architecture. With chassagne comes the page of the mini framework.
+    kpairs' own architecture. With chassagne comes the page of the mini framework. results.csv has
+    every reported number beside ours.
 
     \b
     kpairs report

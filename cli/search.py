@@ -102,17 +102,17 @@ def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_j
     from kpairs.studies.search import Search, rank
 
     what = Search(recipes, space, options.pop("folds"), budget)
-    screen, progress = console(), console(stderr=True)
     options = {**options, "data_root": data_dir}
     options["processes"] = options.pop("jobs")
     run = _run_grid if sampler == "grid" else _run_tpe
-    candidates = run(what, out, trials, options, progress)
+    candidates = run(what, out, trials, options)
     ranked = rank(what, out, candidates, data_dir)
     if not ranked:
         raise KpairsError("nothing to rank: in every combination the loss became NaN or infinite")
     if as_json:
         print_json(_as_json(ranked, out))
         return
+    screen = console()
     screen.print(search_table(ranked[:_SHOWN], what.folds, len(ranked)))
     screen.print(f"all in {out}/search.csv; next: kpairs train --recipe {out}/best.json")
 
@@ -130,21 +130,26 @@ def _as_json(ranked, out):
     return {"best_recipe": f"{out}/best.json", "candidates": rows}
 
 
-def _run_grid(what, out, trials, options, console):
+def _run_grid(what, out, trials, options):
+    from kpairs.cli.progress import follow
+    from kpairs.cli.tables import console
     from kpairs.studies.run import load_result
     from kpairs.studies.search import grid, run_grid
 
-    with console.status("choosing the combinations"):
+    with console(stderr=True).status("choosing the combinations"):
         candidates = grid(what, options["data_root"])
     jobs = [job for recipe in candidates for job in what.jobs(recipe)]
     done = sum(load_result(out, job) is not None for job in jobs)
-    trainings = run_grid(what, out, candidates, **options)
-    names = (f"{what.label(job.recipe)} fold {job.number}" for job in trainings)
-    _follow(names, done, len(jobs), "trainings", out, console)
+    names = (
+        f"{what.label(job.recipe)} fold {job.number}"
+        for job in run_grid(what, out, candidates, **options)
+    )
+    follow(names, len(jobs), out, done=done)
     return candidates
 
 
-def _run_tpe(what, out, trials, options, console):
+def _run_tpe(what, out, trials, options):
+    from kpairs.cli.progress import follow
     from kpairs.studies.search import run_tpe
 
     candidates = []
@@ -154,28 +159,8 @@ def _run_tpe(what, out, trials, options, console):
             candidates.append(recipe)
             yield what.label(recipe)
 
-    _follow(names(), 0, trials, "combinations", out, console)
+    follow(names(), trials, out, unit="combinations")
     return candidates
-
-
-def _follow(names, done, total, unit, out, console):
-    """Show what is finished: a bar on a terminal, lines elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(unit, total=total, completed=done)
-        try:
-            for name in names:
-                done += 1
-                bar.advance(task)
-                if not console.is_terminal:
-                    console.print(f"{done}/{max(done, total)} {name}")
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                f"interrupted; {done} of {total} {unit} are finished, saved in {out}; the same "
-                "command goes on"
-            ) from error
 
 
 def _tried(text, recipes):

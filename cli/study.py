@@ -38,7 +38,8 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     """
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
-    from kpairs.studies.rows import collect, compare
+    from kpairs.studies.compare import compare
+    from kpairs.studies.rows import collect, records
 
     screen = console()
     if list_:
@@ -47,38 +48,25 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     if name is None:
         raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
     studies = [s.quick() if quick else s for s in studies_of(name)]
-    _run(studies, rounds, out, jobs, scheduler, data_dir, console(stderr=True))
+    _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}
     if as_json:
-        print_json(results)
+        print_json({name: records(rows) for name, rows in results.items()})
         return
     for s in studies:
         screen.print(study_table(s, compare(s, results[s.name]), results[s.name]))
     screen.print(f"rows in {out}/*.csv; next: kpairs report --rows {out}")
 
 
-def _run(studies, rounds, out, jobs, scheduler, data_dir, console):
+def _run(studies, rounds, out, jobs, scheduler, data_dir):
     """Run what is not finished, with one bar over all of it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
+    from kpairs.cli.progress import follow
     from kpairs.studies.rows import finished
     from kpairs.studies.run import run_jobs
 
     work = {job.id: job for s in studies for job in s.jobs(rounds)}
     done = {job.id for s in studies for job in finished(s, out, rounds)}
     missing = [job for job in work.values() if job.id not in done]
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("trainings", total=len(work), completed=len(done))
-        options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
-        try:
-            for job in run_jobs(missing, out, **options):
-                done.add(job.id)
-                bar.advance(task)
-                if not console.is_terminal:
-                    console.print(f"{len(done)}/{len(work)} {job.recipe.arch} {job.setting}")
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                f"interrupted; {len(done)} of {len(work)} trainings are finished, saved in {out}; "
-                "the same command goes on"
-            ) from error
+    options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
+    names = (f"{job.recipe.arch} {job.setting}" for job in run_jobs(missing, out, **options))
+    follow(names, len(work), out, done=len(done))

@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from kpairs.numbers import plus_minus, summary
+from kpairs.numbers import plus_minus, span, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
 _METRICS = {
@@ -57,6 +57,8 @@ def error_table(rows, summary, title, best_epoch=False):
         table.add_column(f"{_SPLITS[split]} {_METRICS[metric]}\nerror (%)", justify="right")
     for row in rows:
         values = [f"{row[s][m]:.2f}" for s, m in columns]
+        if row.get("collapsed"):
+            values.append("collapsed")  # in a column of its own
         table.add_row(str(row["round"]), *values)
     if len(rows) > 1:
         table.add_section()
@@ -144,42 +146,39 @@ def studies_table(studies):
     return table
 
 
-def study_table(study, comparisons, rows):
+def study_table(study, compared, rows):
     """A study's numbers beside the reported ones; where there are none, our errors alone."""
+    if len(compared):
+        return compared_table(compared, study.title)
     table = Table(title=study.title, title_justify="left")
-    if not comparisons:
-        table.add_column("setting")
-        table.add_column("test error (%)", justify="right")
-        by_name = {}
-        for row in rows:
-            by_name.setdefault(f"{row['arch']} {row['setting']}", []).append(row["test_error_pct"])
-        for name, values in by_name.items():
-            table.add_row(name, summary(values))
-        return table
-    _compare(table, comparisons, lambda number: f"{number.arch} {number.setting}")
+    table.add_column("setting")
+    table.add_column("test error (%)", justify="right")
+    for (arch, setting), mine in rows.groupby(["arch", "setting"], sort=False):
+        table.add_row(f"{arch} {setting}", summary(mine["test_error_pct"]))
     return table
 
 
-def mini_table(comparisons):
-    """The mini framework's errors beside the reported ones."""
-    table = Table(title="the disc, after 100 epochs", title_justify="left")
-    _compare(table, comparisons, lambda n: f"{n.table.split()[-1]} {n.setting.split()[0]}")
-    return table
+def compared_table(compared, title):
+    """Reported numbers beside ours, as `kpairs.studies.compare.beside` gives them."""
+    from kpairs.studies.compare import METRICS
 
-
-def _compare(table, comparisons, name_of):
-    """Add reported numbers beside ours."""
+    table = Table(title=title, title_justify="left")
     for column in ("setting", "metric"):
         table.add_column(column)
     for column in ("reported", "kpairs", "difference, 95 %"):
         table.add_column(column, justify="right")
     table.add_column("verdict")
-    for c in comparisons:
-        number = c.reported
-        there = plus_minus(number.mean, number.std, number.rounds)
-        interval = "" if c.low is None else f"{c.low:+.3g} to {c.high:+.3g}"
-        ours = summary(c.values) if c.values else ""
-        table.add_row(name_of(number), number.metric, there, ours, interval, c.verdict)
+    for row in compared.itertuples():
+        digits = METRICS[row.metric].digits
+        name = f"{row.arch} {row.variant or row.setting}".strip()
+        reported = plus_minus(row.mean, row.std, row.rounds)
+        ours = ""
+        if row.ours_rounds:
+            ours = plus_minus(row.ours, row.ours_std, row.ours_rounds, digits)
+        ours += f", {row.collapsed} collapsed" if row.collapsed else ""
+        interval = span(row.low, row.high, digits)
+        table.add_row(name, row.metric, reported, ours, interval, row.verdict)
+    return table
 
 
 def search_table(ranked, folds, count):

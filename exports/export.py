@@ -24,8 +24,8 @@ from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.training.compile import load_round
 from kpairs.training.device import compute
+from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits
-from kpairs.training.round import draw_round
 
 # What the files of each format end in.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2", "int8": ".int8.onnx"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, first_line
 from kpairs.exports.sealing import is_sealed
 
 MAX_BYTES = 256 * 2**20
@@ -51,11 +51,6 @@ def read_onnx(path):
             f"{path}: expected an ONNX model, received: {first_line(error)}"
         ) from error
     return data
-
-
-def first_line(error):
-    """The first line of an exception's message, or its kind."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _read(path, limit, what):

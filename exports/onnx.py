@@ -5,9 +5,8 @@ import logging
 import onnx
 import torch
 
-from kpairs.errors import UsageError
+from kpairs.errors import UsageError, first_line
 from kpairs.exports.graph import simplify
-from kpairs.exports.loading import first_line
 from kpairs.exports.runtime import METADATA_KEY
 from kpairs.exports.sealing import seal
 from kpairs.exports.torch_files import quiet

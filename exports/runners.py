@@ -13,7 +13,7 @@ import torch
 
 from kpairs.bench.handwritten import NETWORKS
 from kpairs.data import PairSet
-from kpairs.errors import unknown
+from kpairs.errors import first_line, unknown
 from kpairs.exports.export import export_model
 from kpairs.exports.int8 import write_int8
 from kpairs.exports.runtime import PairModel
@@ -118,7 +118,7 @@ def subject(name, folder, data_root=None):
     try:
         files["stock"] = _stock_file(model, folder / "stock.onnx")
     except Exception as error:  # Keras' exporter is what is measured; it may fail as it likes
-        skipped["stock"] = str(error).strip().split("\n")[0]
+        skipped["stock"] = first_line(error)
     return Subject(name, files, model, tuple(model.output), arch, skipped, shape)
 
 

@@ -14,8 +14,8 @@ import onnxruntime
 
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
-from kpairs.errors import InputError
-from kpairs.exports.loading import first_line, read_onnx
+from kpairs.errors import InputError, first_line
+from kpairs.exports.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
 METADATA_KEY = "kpairs"

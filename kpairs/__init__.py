@@ -27,7 +27,7 @@ _HOMES = {
     "augment_pairs": "kpairs.data",
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
-    "evaluate": "kpairs.training.round",
+    "evaluate": "kpairs.training.evaluate",
     "load_digits": "kpairs.data",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",

@@ -14,6 +14,10 @@ class DivergedError(KpairsError):
     """A training whose loss became NaN or infinite. Exit code 1."""
 
 
+class WorkerError(KpairsError):
+    """A worker process that ended before its task did. Exit code 1."""
+
+
 class UsageError(KpairsError):
     """A name, number or combination of options that kpairs does not know. Exit code 2."""
 
@@ -38,3 +42,8 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
     near = get_close_matches(str(received).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
     return UsageError(f"unknown {kind} {received!r}: {hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its kind where there is no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

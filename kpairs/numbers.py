@@ -28,5 +28,10 @@ def summary(values: Collection[float], digits: int = 2) -> str:
     return plus_minus(statistics.fmean(values), std, len(values), digits)
 
 
-def _unknown(value):
+def span(low: float, high: float, digits: int = 2) -> str:
+    """Write an interval of a difference: "-1.20 to +0.35"; nothing where it is NaN."""
+    return "" if _unknown(low) else f"{low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def _unknown(value: float | None) -> bool:
     return value is None or math.isnan(value)

@@ -1,10 +1,14 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
@@ -16,7 +20,7 @@ FORMATS = (".png", ".pdf", ".svg")
 _COLUMNS = 8
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure atomically, in the format of the path's suffix.
 
     Raises:
@@ -28,7 +32,7 @@ def save_figure(figure, path):
         figure.savefig(temporary, dpi=120, format=suffix[1:])
 
 
-def check_picture_name(path):
+def check_picture_name(path: str | Path) -> str:
     """The suffix of a picture's file name.
 
     Raises:
@@ -40,7 +44,9 @@ def check_picture_name(path):
     return suffix
 
 
-def draw_pair_sheet(pairs, classes, path, title, count=32):
+def draw_pair_sheet(
+    pairs: PairSet, classes: Sequence[str], path: str | Path, title: str, count: int = 32
+) -> None:
     """Draw the first pairs side by side with their classes and the target of `comparison`.
 
     Args:
@@ -70,7 +76,7 @@ def draw_pair_sheet(pairs, classes, path, title, count=32):
     save_figure(figure, path)
 
 
-def draw_curves(histories, path, title):
+def draw_curves(histories: Sequence[list[dict]], path: str | Path, title: str) -> None:
     """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std.
 
     Args:
@@ -112,7 +118,7 @@ def draw_curves(histories, path, title):
     save_figure(figure, path)
 
 
-def draw_inference(result, path):
+def draw_inference(result: dict, path: str | Path) -> None:
     """Draw latency and throughput over the batch size, one row of axes per model and threads.
 
     Args:
@@ -151,12 +157,12 @@ def draw_inference(result, path):
     save_figure(figure, path)
 
 
-def colour(number):
+def colour(number: int) -> str:
     """The colour of a picture's curve, counted from 0."""
     return PALETTE[number % len(PALETTE)]
 
 
-def tidy(axes):
+def tidy(axes: Axes) -> None:
     """Draw no lines above and to the right of the axes."""
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -166,11 +172,24 @@ def _stack(histories, column):
     return np.array([[row[column] for row in history] for history in histories])
 
 
-def _band(axis, epochs, values, label, color, style):
+def band(
+    axes: Axes, x: Any, mean: Any, spread: Any, label: str, colour: str, style: str = "-"
+) -> None:
+    """Draw a curve, and what lies within its spread in a lighter colour.
+
+    Args:
+        axes: to draw on.
+        x, mean, spread: arrays of one length.
+        label, colour, style: of the curve.
+    """
+    marker = "." if len(mean) == 1 else None
+    axes.plot(x, mean, style, color=colour, label=label, marker=marker)
+    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _band(axes, epochs, values, label, colour, style):
+    """Mean over rounds and deviation of the epochs at which all rounds were evaluated."""
     evaluated = ~np.isnan(values).any(axis=0)
     epochs, values = np.array(epochs)[evaluated], values[:, evaluated]
-    mean = values.mean(axis=0)
-    axis.plot(epochs, mean, style, color=color, label=label, marker="." if len(mean) == 1 else None)
-    if len(values) > 1:
-        std = values.std(axis=0, ddof=1)
-        axis.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0
+    band(axes, epochs, values.mean(axis=0), spread, label, colour, style)

@@ -20,8 +20,8 @@ from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
 from kpairs.training.compile import build_round, rescaling_of
 from kpairs.training.device import compute, describe
+from kpairs.training.draw import draw_round
 from kpairs.training.engine.step import Engine
-from kpairs.training.round import draw_round
 from kpairs.training.train import train
 
 # The reports' own batch sizes; 1,000 pairs without augmentation.

@@ -156,23 +156,28 @@ def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
         InputError: the split holds fewer than `2 * count` images, or of graded ones fewer than
             give so many pairs.
     """
-    most = most_pairs(digits)
-    if not 1 <= count <= most:
-        reason = f"{2 * count} different images" if not digits.reused else "more images"
-        raise InputError(
-            f"{digits.name}: {count} pairs need {reason}, "
-            f"received {len(digits)}; at most {most} pairs can be drawn"
-        )
+    check_enough(digits, count)
     left, right = _drawn(len(digits), count, rng).T
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
 
 
-def most_pairs(digits: Digits) -> int:
-    """How many pairs can be drawn from a split: all ordered ones where images may be used again."""
-    count = len(digits)
-    return count * (count - 1) if digits.reused else count // 2
+def check_enough(digits: Digits, count: int) -> None:
+    """Refuse a split that does not give so many pairs.
+
+    Raises:
+        InputError: it holds fewer than `2 * count` images; where images may be used again, fewer
+            than give so many ordered pairs.
+    """
+    images = len(digits)
+    most = images * (images - 1) if digits.reused else images // 2
+    if not 1 <= count <= most:
+        needed = "more" if digits.reused else f"{2 * count} different"
+        raise InputError(
+            f"{digits.name}: {count} pairs need {needed} images, received {images}; "
+            f"at most {most} pairs can be drawn"
+        )
 
 
 def _drawn(images: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

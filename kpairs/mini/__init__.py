@@ -2,7 +2,8 @@
 
 Read it in this order: `module` (what every part promises), `linear`, `activations`, `losses`,
 `sequential` (the chain rule over all of them), `optimizers`, then `convolution` and `dropout`.
-`disc` is the report's experiment; `digits` trains a network of report 001 on pairs of digits.
+The report's experiment, and a network of report 001 that learns pairs of digits by this framework,
+stand in `kpairs.reports.chassagne.disc`.
 
 Every backward computes its derivative by a formula that is derived beside it. torch gives the
 arithmetic of tensors and nothing else: no torch.nn, no torch.optim, and autograd is off.

@@ -1,5 +1,9 @@
 """Activation functions. All but Softmax act on each number alone: x, y and g have one shape."""
 
+from abc import abstractmethod
+
+import torch
+
 from kpairs.mini.module import Module
 
 
@@ -9,7 +13,13 @@ class Elementwise(Module):
     y_i depends on x_i alone, so the chain rule has one term: dl/dx_i = g_i f'(x_i).
     """
 
-    def backward(self, g):
+    y: torch.Tensor
+
+    @abstractmethod
+    def derivative(self) -> torch.Tensor:
+        """f'(x) of the last `forward`."""
+
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(g, *self.y.shape)
         return g * self.derivative()
@@ -18,13 +28,13 @@ class Elementwise(Module):
 class ReLU(Elementwise):
     """max(x, 0)."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         self.y = x.clamp(min=0)
         return self.y
 
-    def derivative(self):
+    def derivative(self) -> torch.Tensor:
         """1 where x > 0, else 0; at 0 itself, where there is none, 0 as in the report."""
         return self.y > 0
 
@@ -32,13 +42,13 @@ class ReLU(Elementwise):
 class Tanh(Elementwise):
     """(eˣ - e⁻ˣ) / (eˣ + e⁻ˣ), in (-1, 1)."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         self.y = x.tanh()
         return self.y
 
-    def derivative(self):
+    def derivative(self) -> torch.Tensor:
         """1 - y²: what was computed already gives the derivative."""
         # With s = eˣ - e⁻ˣ and c = eˣ + e⁻ˣ: y = s/c, s' = c and c' = s, so
         #   y' = (c c - s s) / c² = 1 - y².
@@ -49,13 +59,13 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """1 / (1 + e⁻ˣ), in (0, 1)."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         self.y = 1 / (1 + (-x).exp())
         return self.y
 
-    def derivative(self):
+    def derivative(self) -> torch.Tensor:
         """y (1 - y)."""
         # y' = e⁻ˣ / (1 + e⁻ˣ)² = y · e⁻ˣ / (1 + e⁻ˣ), and the last factor is 1 - y.
         return self.y * (1 - self.y)
@@ -70,7 +80,7 @@ class SELU(Elementwise):
 
     SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         # The clamp keeps eˣ finite for the large x that do not need it.
@@ -78,7 +88,7 @@ class SELU(Elementwise):
         self.y = self.SCALE * (x.clamp(min=0) + below)
         return self.y
 
-    def derivative(self):
+    def derivative(self) -> torch.Tensor:
         """s where x > 0, else s a eˣ, which is y + s a."""
         below = self.y + self.SCALE * self.ALPHA
         return below.where(self.y <= 0, self.SCALE)
@@ -91,7 +101,7 @@ class Softmax(Module):
     Report 000 has both, one after the other, which bounds its gradients.
     """
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, classes) -> (n, classes)."""
         self.expect(x, "n", "classes")
         # A number subtracted from the whole row cancels out of the fraction; with the largest
@@ -100,7 +110,7 @@ class Softmax(Module):
         self.y = e / e.sum(1, keepdim=True)
         return self.y
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, classes) -> (n, classes)."""
         # Every y_j of a row depends on every x_k:
         #   dy_j/dx_k = y_j ([j = k] - y_k), so

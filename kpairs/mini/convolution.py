@@ -28,20 +28,20 @@ class Conv2d(Weighted):
 
     def __init__(
         self,
-        inputs,
-        outputs,
-        kernel,
-        init="normal",
-        mean=0.0,
-        sigma=1.0,
-        generator=None,
-        dtype=torch.float32,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        init: str = "normal",
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ):
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
         shape = outputs, inputs, kernel, kernel
         super().__init__(shape, inputs * kernel**2, init, mean, sigma, generator, dtype)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs, h, w) -> (n, outputs, h - k + 1, w - k + 1)."""
         self.expect(x, "n", self.inputs, "h", "w")
         k = self.kernel
@@ -57,7 +57,7 @@ class Conv2d(Weighted):
         y = self.rows @ self.w.flatten(1).T + self.b  # (n h' w', outputs)
         return y.view(n, high, wide, self.outputs).permute(0, 3, 1, 2)
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, outputs, h - k + 1, w - k + 1) -> (n, inputs, h, w)."""
         n, c, h, w = self.shape
         k = self.kernel
@@ -77,7 +77,7 @@ class Conv2d(Weighted):
                 dx[:, :, a : a + high, b : b + wide] += dpatches[..., a, b]
         return dx
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Conv2d({self.inputs}, {self.outputs}, {self.kernel}, {self.init!r})"
 
 
@@ -90,12 +90,12 @@ class MaxPool2d(Module):
         UsageError: a size p below 1.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int):
         if size < 1:
             raise UsageError(f"MaxPool2d: expected a size of at least 1, received {size}")
         self.size = size
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) -> (n, c, h // p, w // p)."""
         self.expect(x, "n", "c", "h", "w")
         p = self.size
@@ -108,7 +108,7 @@ class MaxPool2d(Module):
         y, self.index = blocks.max(-1)
         return y
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, c, h // p, w // p) -> (n, c, h, w)."""
         # y is one of the block's numbers: its derivative by that one is 1, by the others 0. So g
         # goes to where the largest was found, the first of them where several are equal.
@@ -121,20 +121,20 @@ class MaxPool2d(Module):
         dx[:, :, : high * p, : wide * p] = inside.reshape(n, c, high * p, wide * p)
         return dx
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"MaxPool2d({self.size})"
 
 
 class Flatten(Module):
     """(n, ...) -> (n, the product of the others): from images to the rows that Linear takes."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, ...) -> (n, size)."""
         self.expect(x, "...")
         self.shape = x.shape
         return x.flatten(1)
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, size) -> (n, ...): the numbers are the same, so their gradients are."""
         self.expect(g, self.shape[0], math.prod(self.shape[1:]))
         return g.reshape(self.shape)

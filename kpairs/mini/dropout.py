@@ -1,5 +1,7 @@
 """Dropout: what a layer may not rely on."""
 
+import torch
+
 from kpairs.errors import UsageError
 from kpairs.mini.module import Module
 
@@ -19,22 +21,22 @@ class Dropout(Module):
 
     only_in_training = True
 
-    def __init__(self, rate, generator=None):
+    def __init__(self, rate: float, generator: torch.Generator | None = None):
         if not 0 <= rate < 1:
             raise UsageError(f"Dropout: expected a rate of at least 0 and below 1, received {rate}")
         self.rate, self.generator = rate, generator
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
         self.expect(x, "...")
         kept = x.new_empty(x.shape).bernoulli_(1 - self.rate, generator=self.generator)
         self.factor = kept / (1 - self.rate)
         return x * self.factor
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape: y = factor x, so dl/dx = factor g."""
         self.expect(g, *self.factor.shape)
         return g * self.factor
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dropout({self.rate})"

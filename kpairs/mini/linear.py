@@ -23,24 +23,24 @@ class Linear(Weighted):
 
     def __init__(
         self,
-        inputs,
-        outputs,
-        init="normal",
-        mean=0.0,
-        sigma=1.0,
-        generator=None,
-        dtype=torch.float32,
+        inputs: int,
+        outputs: int,
+        init: str = "normal",
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ):
         self.inputs, self.outputs = inputs, outputs
         super().__init__((outputs, inputs), inputs, init, mean, sigma, generator, dtype)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs) -> (n, outputs)."""
         self.expect(x, "n", self.inputs)
         self.x = x
         return x @ self.w.T + self.b
 
-    def backward(self, g):
+    def backward(self, g: torch.Tensor) -> torch.Tensor:
         """(n, outputs) -> (n, inputs); dw and db are overwritten, not added to."""
         # Of one sample i, y_ij = sum_k x_ik w_jk + b_j. So
         #   dy_ij/db_j  = 1     and  dl/db_j  = sum_i g_ij       a bias acts on every sample
@@ -51,5 +51,5 @@ class Linear(Weighted):
         self.dw = g.T @ self.x
         return g @ self.w
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Linear({self.inputs}, {self.outputs}, {self.init!r})"

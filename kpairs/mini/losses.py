@@ -1,5 +1,7 @@
 """Losses: the number that training makes small."""
 
+import torch
+
 from kpairs.errors import InputError
 from kpairs.mini.module import Loss
 
@@ -11,13 +13,13 @@ class LossMSE(Loss):
     take, would be this divided by their number.
     """
 
-    def forward(self, output, target):
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(n, outputs) twice -> ()."""
         self.expect(output, "n", "outputs")
         self.expect(target, *output.shape)
         return ((output - target) ** 2).sum() / len(output)
 
-    def backward(self, output, target):
+    def backward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(n, outputs) twice -> (n, outputs)."""
         # l = 1/n sum_ij (o_ij - t_ij)², so dl/do_ij = 2 (o_ij - t_ij) / n.
         self.expect(target, *output.shape)
@@ -30,14 +32,14 @@ class LossCrossEntropy(Loss):
     Shapes: output (n, classes), any numbers ("logits"); target (n,), class numbers, int64.
     """
 
-    def forward(self, output, target):
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(n, classes) and (n,) -> ()."""
         # log softmax(o)_t = o_t - log sum_k e^(o_k).
         self._check(output, target)
         logits = output.gather(1, target[:, None])[:, 0]
         return (output.logsumexp(1) - logits).sum() / len(output)
 
-    def backward(self, output, target):
+    def backward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(n, classes) and (n,) -> (n, classes)."""
         # Of one sample l = log sum_k e^(o_k) - o_t. The first term's derivative by o_j is
         # e^(o_j) / sum_k e^(o_k) = softmax(o)_j, the second's is 1 for j = t and else 0, so
@@ -48,7 +50,7 @@ class LossCrossEntropy(Loss):
         g[range(len(g)), target] -= 1
         return g / len(output)
 
-    def _check(self, output, target):
+    def _check(self, output: torch.Tensor, target: torch.Tensor) -> None:
         self.expect(output, "n", "classes")
         self.expect(target, len(output))
         classes = output.shape[1]

@@ -1,7 +1,9 @@
 """What every part of a network promises: forward, backward, param."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 
@@ -10,14 +12,14 @@ from kpairs.errors import InputError, UsageError
 _COMPUTING = ("forward", "backward", "predict", "gradient_step", "gradient_reset")
 
 
-def without_autograd(method):
+def without_autograd(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method that knows nothing of autograd, whatever comes in."""
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         return value.detach() if isinstance(value, torch.Tensor) else value
 
     @wraps(method)
-    def alone(self, *inputs, **options):
+    def alone(self: Any, *inputs: Any, **options: Any) -> Any:
         with torch.no_grad():
             # no_grad alone is not enough: a view of a tensor that requires a gradient would too.
             options = {name: plain(value) for name, value in options.items()}
@@ -41,25 +43,25 @@ class Module(ABC):
 
     only_in_training = False  # left out of predictions, as Dropout is
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in _COMPUTING:
             if name in vars(cls):
                 setattr(cls, name, without_autograd(vars(cls)[name]))
 
     @abstractmethod
-    def forward(self, x):
-        """x -> y."""
+    def forward(self, *inputs: Any) -> Any:
+        """x -> y; a `Loss` and a `Sequential` take the target as well."""
 
     @abstractmethod
-    def backward(self, g):
+    def backward(self, *inputs: Any) -> torch.Tensor:
         """dl/dy -> dl/dx, of the last `forward`; computes the parameters' gradients as well."""
 
-    def param(self):
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The parameters, each a pair of two tensors of one shape: its value and its gradient."""
         return []
 
-    def expect(self, x, *shape):
+    def expect(self, x: Any, *shape: int | str) -> None:
         """Refuse what is not a tensor of this shape.
 
         Args:
@@ -80,13 +82,13 @@ class Module(ABC):
             wanted = ", ".join(map(str, shape))
             raise InputError(f"{self!r}: expected shape ({wanted}), received {tuple(x.shape)}")
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # Python asks here only for what is not there, such as an x before the first forward.
         raise AttributeError(
             f"{type(self).__name__} has no {name!r}; what backward needs is there after forward"
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
@@ -94,11 +96,11 @@ class Loss(Module):
     """A module that ends a network: a number that says how far its output is from the target."""
 
     @abstractmethod
-    def forward(self, output, target):
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Output and target -> l, a tensor of shape ()."""
 
     @abstractmethod
-    def backward(self, output, target):
+    def backward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """dl/doutput at that output and target; no `forward` needs to come before."""
 
 
@@ -127,7 +129,16 @@ class Weighted(Module):
         UsageError: a size below 1.
     """
 
-    def __init__(self, shape, d, init, mean, sigma, generator, dtype):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        d: int,
+        init: str,
+        mean: float,
+        sigma: float,
+        generator: torch.Generator | None,
+        dtype: torch.dtype,
+    ):
         if min(shape) < 1:
             raise UsageError(
                 f"{type(self).__name__}: expected sizes of at least 1, received {shape}"
@@ -146,15 +157,15 @@ class Weighted(Module):
         self.dw, self.db = torch.empty_like(self.w), torch.empty_like(self.b)
         self.gradient_reset()
 
-    def param(self):
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(self.w, self.dw), (self.b, self.db)]
 
-    def gradient_step(self, eta):
+    def gradient_step(self, eta: float) -> None:
         """One step of gradient descent: downhill, by the learning rate eta."""
         self.w -= eta * self.dw
         self.b -= eta * self.db
 
-    def gradient_reset(self):
+    def gradient_reset(self) -> None:
         """Set the gradients to 0."""
         self.dw.zero_()
         self.db.zero_()

@@ -2,6 +2,8 @@
 
 import torch
 
+from kpairs.mini.module import Module
+
 
 class SGD:
     """Gradient descent with momentum: v = momentum v + g, then p = p - eta v.
@@ -15,18 +17,18 @@ class SGD:
         momentum: in [0, 1); 0 is the report's plain step.
     """
 
-    def __init__(self, net, eta, momentum=0.0):
+    def __init__(self, net: Module, eta: float, momentum: float = 0.0):
         self.net, self.eta, self.momentum = net, eta, momentum
         self.v = [torch.zeros_like(p) for p, _ in net.param()]
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:
         """Change every parameter once, in place."""
         for (p, g), v in zip(self.net.param(), self.v, strict=True):
             v.mul_(self.momentum).add_(g)
             p -= self.eta * v
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SGD({self.net!r}, {self.eta}, {self.momentum})"
 
 
@@ -45,14 +47,21 @@ class Adam:
         l2: adds l2 * p to each parameter's gradient, as torch's `weight_decay` does.
     """
 
-    def __init__(self, net, eta=1e-3, betas=(0.9, 0.999), epsilon=1e-8, l2=0.0):
+    def __init__(
+        self,
+        net: Module,
+        eta: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+        l2: float = 0.0,
+    ):
         self.net, self.eta, self.betas, self.epsilon, self.l2 = net, eta, betas, epsilon, l2
         self.t = 0
         self.m = [torch.zeros_like(p) for p, _ in net.param()]
         self.v = [torch.zeros_like(p) for p, _ in net.param()]
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:
         """Change every parameter once, in place."""
         self.t += 1
         keep_m, keep_v = self.betas
@@ -63,5 +72,5 @@ class Adam:
             mean, square = m / (1 - keep_m**self.t), v / (1 - keep_v**self.t)
             p -= self.eta * mean / (square.sqrt() + self.epsilon)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Adam({self.net!r}, {self.eta}, {self.betas}, {self.epsilon}, {self.l2})"

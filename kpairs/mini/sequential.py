@@ -1,5 +1,7 @@
 """Layers in a row, and the chain rule back through them."""
 
+import torch
+
 from kpairs.mini.module import Loss, Module
 
 
@@ -14,7 +16,7 @@ class Sequential(Module):
         TypeError: no loss, no layers, a loss among the layers, or something else than a module.
     """
 
-    def __init__(self, loss, *layers):
+    def __init__(self, loss: Loss, *layers: Module):
         if not isinstance(loss, Loss):
             raise TypeError(f"Sequential: expected a loss first, received {loss!r}")
         if not layers:
@@ -29,7 +31,7 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: expected modules as layers, received {layer!r}")
         self.loss, self.layers = loss, layers
 
-    def forward(self, x, target):
+    def forward(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and target -> the loss, (), and the output of the last layer.
 
         Each layer's output is the next one's input; the shapes are the layers' and the loss'.
@@ -38,7 +40,9 @@ class Sequential(Module):
             x = layer.forward(x)
         return self.loss.forward(x, target), x
 
-    def backward(self, output, target, eta=None):
+    def backward(
+        self, output: torch.Tensor, target: torch.Tensor, eta: float | None = None
+    ) -> torch.Tensor:
         """Output and target of the last `forward` -> dl/dx of the network's input.
 
         Args:
@@ -57,24 +61,24 @@ class Sequential(Module):
                 layer.gradient_step(eta)
         return g
 
-    def predict(self, x):
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Input -> output, without the layers that are for training only."""
         for layer in self.layers:
             if not layer.only_in_training:
                 x = layer.forward(x)
         return x
 
-    def param(self):
+    def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [pair for layer in self.layers for pair in layer.param()]
 
-    def gradient_reset(self):
+    def gradient_reset(self) -> None:
         """Set all gradients to 0."""
         for _, gradient in self.param():
             gradient.zero_()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, (self.loss, *self.layers)))})"
 
-    def __str__(self):
+    def __str__(self) -> str:
         """One line per layer."""
         return "\n".join(["Sequential", *(f"  {m!r}" for m in (*self.layers, self.loss))])

@@ -1,58 +1,71 @@
-"""Pictures of the page of our own architecture."""
+"""Pictures of the page of our own architecture. Each function returns a matplotlib figure."""
 
-import statistics
-
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from kpairs.ours.mistakes import to_image
+from kpairs.plots import OURS, PALETTE, tidy
 
 
-def difference_bars(bars):
-    """Differences with their intervals: `(name, mean, low, high)` from top to bottom."""
-    figure = Figure(figsize=(7, 1 + 0.32 * len(bars)), layout="constrained")
+def difference_dots(frame: pd.DataFrame, label: str) -> Figure:
+    """Differences with their intervals, from top to bottom.
+
+    Args:
+        frame: with columns name, mean, low and high.
+        label: of the horizontal axis.
+    """
+    figure = Figure(figsize=(7, 1 + 0.32 * len(frame)), layout="constrained")
     axes = figure.add_subplot()
-    for place, (_, mean, low, high) in enumerate(reversed(bars)):
-        axes.plot([low, high], [place, place], color="#0072b2", lw=2)
-        axes.plot(mean, place, "o", color="#0072b2", ms=5)
-    axes.set_yticks(range(len(bars)), [name for name, *_ in reversed(bars)])
+    places = np.arange(len(frame))[::-1]
+    ends = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
+    axes.errorbar(frame["mean"], places, xerr=ends, fmt="o", ms=5, elinewidth=2, color=OURS)
+    axes.set_yticks(places, frame["name"])
     axes.axvline(0, color="0.4", lw=0.8)
-    axes.set_xlabel("test error minus that of the whole recipe, points (95 % interval)")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(label)
+    tidy(axes)
     return figure
 
 
-def scaling_lines(found):
-    """Test errors over the number of training pairs: `{architecture: {pairs: errors}}`."""
+def scaling_lines(rows: pd.DataFrame) -> Figure:
+    """Test errors over the number of training pairs.
+
+    Args:
+        rows: arch, pairs, and mean and std of the test error in percent.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    for colour, (arch, errors) in zip(
-        ("#0072b2", "#d55e00", "#009e73"), found.items(), strict=False
-    ):
-        counts = sorted(errors)
-        means = [statistics.fmean(errors[n]) for n in counts]
-        spreads = [statistics.stdev(errors[n]) if len(errors[n]) > 1 else 0 for n in counts]
-        axes.errorbar(counts, means, spreads, color=colour, marker="o", capsize=3, label=arch)
+    for colour, (arch, mine) in zip(PALETTE, rows.groupby("arch", sort=False), strict=False):
+        spread = mine["std"].fillna(0)
+        axes.errorbar(
+            mine["pairs"], mine["mean"], spread, color=colour, fmt="o-", capsize=3, label=arch
+        )
     axes.set(xscale="log", yscale="log", xlabel="training pairs", ylabel="test error (%)")
-    axes.yaxis.set_major_formatter("{x:g}")
+    counts = sorted(rows["pairs"].unique())
+    axes.set_xticks(counts, [f"{n:,}" for n in counts])
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20], [0.5, 1, 2, 5, 10, 20])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return figure
 
 
-def wrong_sheet(rows):
+def wrong_sheet(rows: pd.DataFrame) -> Figure:
     """Pairs of images with their true and seen digits, from rows of wrong pairs."""
     columns = 6
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(1.7 * columns, 1.45 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, row in zip(axes, rows, strict=False):
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, row in zip(panels, rows.itertuples(), strict=False):
         for start, side in ((0, "left"), (15, "right")):
             extent = (start, start + 14, 14, 0)
-            axis.imshow(to_image(row[side]), cmap="gray", vmin=0, vmax=1, extent=extent)
-        axis.set(xlim=(0, 29), ylim=(14, 0))
-        true = f"{row['left_digit']}, {row['right_digit']}"
-        seen = f"{row['left_seen']}, {row['right_seen']}"
-        axis.set_title(f"{true}\nseen {seen}  P {row['probability']:.2f}", fontsize=8)
+            axes.imshow(to_image(getattr(row, side)), cmap="gray", vmin=0, vmax=1, extent=extent)
+        axes.set(xlim=(0, 29), ylim=(14, 0))
+        right, wrong = ("≤", ">") if row.left_digit <= row.right_digit else (">", "≤")
+        true = f"true {row.left_digit} {right} {row.right_digit}"
+        seen = f"seen {row.left_seen} {wrong} {row.right_seen} ({row.probability:.0%})"
+        axes.set_title(f"{true}\n{seen}", fontsize=8)
     return figure

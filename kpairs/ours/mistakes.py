@@ -6,11 +6,12 @@ import numpy as np
 
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
+from kpairs.recipes import Recipe
 from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
 
 
-def are_kept(recipe):
+def are_kept(recipe: Recipe) -> bool:
     """Whether a study keeps the wrong pairs of this recipe's rounds: of our own alone."""
     return ARCHS[recipe.arch].report == "kpairs"
 
@@ -47,12 +48,12 @@ def wrong_pairs(job, rescaling):
     return sorted(rows, key=lambda row: -row["probability"])
 
 
-def to_text(image):
+def to_text(image: np.ndarray) -> str:
     """A (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
-def to_image(text):
+def to_image(text: str) -> np.ndarray:
     """The square image of 0..1 of such a text, of one byte a pixel."""
     levels = np.frombuffer(bytes.fromhex(text), np.uint8)
     side = math.isqrt(len(levels))

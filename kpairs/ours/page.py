@@ -1,19 +1,23 @@
-"""The page of our own architecture, from the rows of its studies."""
+"""What the page of our own architecture shows: numbers for `page.md.j2`."""
 
-import math
-import statistics
-
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
 from scipy import stats
 
+from kpairs.markdown import code, table
 from kpairs.models.diagram import layer_rows
-from kpairs.models.registry import trainable_parameters
 from kpairs.networks import build
-from kpairs.ours.figures import difference_bars, scaling_lines, wrong_sheet
-from kpairs.ours.studies import ABLATION, FINAL, HEAD, SCALING, SELECTION
+from kpairs.numbers import plus_minus, summary
+from kpairs.ours import figures
+from kpairs.ours.studies import ABLATION, FINAL, HEAD, REPORT, SCALING, SELECTION, STUDIES
+from kpairs.recipes import Ingredient
 from kpairs.reports import RECIPES
+from kpairs.studies.effects import differences, of_networks
 from kpairs.studies.figures import against_parameters
+from kpairs.studies.pages import Page
+from kpairs.studies.results import Results, parameters
 from kpairs.studies.rows import name_of
-from kpairs.studies.writer import table
 
 TARGETS = {"posterior": 0.9, "posterior_s": 1.6}  # percent, set before the first training
 # The networks of the head study with their own head, in the studies of their reports.
@@ -24,303 +28,172 @@ _OWN_HEADS = {
     "auxnet2": ("altunina-best", "auxnet2"),
 }
 _SHOWN = 24  # wrong pairs in the picture
-_INTRODUCTION = """# Our own architecture: `posterior`
-
-One small convolutional tower, shared by both images, says which digit each image is. Nothing
-learns to compare: with p and q the posteriors of the left and of the right digit, and the two
-images independent,
-
-    P(left <= right) = sum over i <= j of p_i q_j
-
-exactly, computed in log space by the layer `kpairs.models.heads.PosteriorComparison`, which has no
-parameters and works on any digit network (`kpairs train --arch auxws --head posterior`). Both
-losses train the tower: the comparison's gradient reaches it through the formula.
-
-In each epoch all images are paired anew (`--pairing renewed`) and distorted at random
-(`--distortion elastic`: rotation up to 6 degrees, each axis scaled by up to 12 %, shear up to 0.2,
-shift up to 1.5 pixels, and a smooth field of displacements of half a pixel, after Simard et al.,
-2003). AdamW follows a one-cycle learning rate, and the model ends with a moving average of its
-weights over the epochs. Training uses 1,000 pairs of 14x14 images, as the reports had, and nothing
-else. `kpairs train --arch posterior --rounds 20` repeats it.
-"""
-
-_SELECTED = """\
-The choice was made on the first fold, 250 pairs: of the first six rows wider layers and fewer
-dropped units gave the least losses of both kinds there. The other folds were trained afterwards,
-and so were the last four rows, to see how well that was chosen; nothing was changed for them. Four
-folds are 1,000 pairs, so that half a point may still be chance. Weights were not averaged but
-where it is said. Taken from an earlier prototype, which had been measured on other draws of test
-pairs, and not chosen here: pairing anew, elastic distortion, the learning rate, the loss weights,
-and averaging. Not tried: shifts at test time. The order of the layers is that of the least time:
-three trainings of a network with another order, in `docs/rows/posterior-earlier.csv`, had led
-to batches of 50. `posterior_s` is a smaller copy, its dropout chosen by no training.
-"""
 
 
-def posterior_page(rows, curves, wrong, points):
-    """The page and its figures.
-
-    Args:
-        rows, curves, wrong: of every study, by its name.
-        points: `(architecture, parameters, error)` by report, of the reports' models.
-
-    Returns:
-        Markdown text, and the figures by name.
-    """
-    parts, drawn = [_INTRODUCTION, "## The network\n", _layers()], {}
-    sections = (
-        _result(rows, curves),
-        _sizes(rows, points),
-        _selection(rows, curves),
-        _ablation(rows, curves),
-        _head(rows),
-        _scaling(rows),
-        _mistakes(wrong),
-    )
-    for text, figures in sections:
-        parts.append(text)
-        drawn |= figures
-    return "\n".join(parts), drawn
+def pages(results: Results) -> list[Page]:
+    """The page of our own architecture."""
+    return [OwnPage(results)]
 
 
-def link(name):
-    return f"![{name.replace('-', ' ')}]({{{name}}})\n"
+class OwnPage(Page):
+    """The page of our own architecture; its methods give tables and figures, empty of no rows."""
 
+    def __init__(self, results: Results):
+        super().__init__("posterior", "ours/page.md.j2")
+        self.results, self.studies = results, STUDIES
+        self.pass_counts = [
+            (s.recipe.epochs, s.recipe.pairs)
+            for s in SCALING.settings
+            if s.recipe.arch == "posterior"
+        ]
 
-def _layers():
-    body = [
-        [row["type"], row["details"], " x ".join(map(str, row["shape"])), f"{row['parameters']:,}"]
-        for row in layer_rows(build("posterior"))
-    ]
-    return table(["layer", "", "output", "parameters"], body)
+    def layers(self) -> list[dict]:
+        """The network's layers, as `kpairs.models.diagram.layer_rows` has them."""
+        return layer_rows(build("posterior"))
 
+    def result(self) -> list[dict]:
+        """The final rounds of each architecture."""
+        lines = []
+        for name, rows in self._groups(FINAL.name):
+            errors, target = rows.sort_values("round")["test_error_pct"], TARGETS[name]
+            low, high = np.nan, np.nan
+            if len(errors) > 1:
+                low, high = stats.ttest_1samp(errors, 0).confidence_interval()
+            lines.append(
+                {
+                    "name": name,
+                    "parameters": parameters(RECIPES[name]),
+                    "errors": list(errors),
+                    "low": low,
+                    "high": high,
+                    "digit_errors": list(rows["test_digit_error_pct"]),
+                    "target": f"{target}: {_verdict(errors.mean(), high, target)}",
+                    "seconds": rows["seconds"].median(),
+                }
+            )
+        return lines
 
-def _errors(rows, name, column="test_error_pct"):
-    """By round."""
-    return {row["round"]: row[column] for row in rows if name_of(row) == name}
+    def sizes(self) -> Markup:
+        """The figure of errors against parameters, the reports' networks and ours."""
+        points = self.results.points
+        if "kpairs" not in set(points["group"]):
+            return Markup()
+        figure = against_parameters(points)
+        return self.picture("parameters", figure, "test error against parameters")
 
+    def selection(self) -> list[dict]:
+        """What was tried in cross-validation: errors and last losses of each."""
+        recipes = {setting.name: setting.recipe for setting in SELECTION.settings}
+        last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
+        return [
+            {
+                "setting": rows["setting"].iloc[0],
+                "parameters": parameters(recipes[name]),
+                "errors": list(rows["test_error_pct"]),
+                "digit_errors": list(rows["test_digit_error_pct"]),
+                "losses": last[name_of(last) == name].to_dict("list"),
+            }
+            for name, rows in self._groups(SELECTION.name)
+        ]
 
-def _text(values, digits=2):
-    """Mean, deviation and count."""
-    values = list(values)
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread} ({len(values)})"
+    def first_choice(self) -> list[str]:
+        """Of the first six tries, that with the least comparison and that with the least digit
+        loss on the first fold."""
+        last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
+        if not len(last):
+            return []
+        tried = [setting.setting for setting in SELECTION.settings[:6]]
+        first = last[(last["round"] == 1) & last["setting"].isin(tried)].set_index("setting")
+        return [first[f"test_{loss}_loss"].idxmin() for loss in ("comparison", "digit")]
 
-
-def interval(values):
-    """The 95 % confidence interval of the mean by Student's t, `(low, high)`; NaN of one value."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
-
-
-def _range(low, high, form):
-    return "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
-
-
-def _protocol(study, rows):
-    counts = [len(_errors(rows, s.name)) for s in study.settings]
-    kind = "folds" if study.settings[0].folds else "rounds"
-    planned = f"{study.rounds} {kind} of each setting planned"
-    if not any(counts):
-        return f"`kpairs study {study.name}`: {planned}, not run yet.\n"
-    run = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else f"{min(counts)}"
-    note = f" {study.note[0].upper()}{study.note[1:]}." if study.note else ""
-    return f"`kpairs study {study.name}`: {planned}, {run} run.{note}\n"
-
-
-def _result(rows, curves):
-    rows = rows[FINAL.name]
-    body, lists = [], []
-    for setting in FINAL.settings:
-        errors = _errors(rows, setting.name)
-        if not errors:
-            continue
-        values = list(errors.values())
-        low, high = interval(values)
-        mean, target = statistics.fmean(values), TARGETS[setting.recipe.arch]
-        seconds = statistics.median(_errors(rows, setting.name, "seconds").values())
-        body.append(
-            [
-                f"`{setting.name}`",
-                f"{_parameters(setting.recipe):,}",
-                len(values),
-                _text(values),
-                _range(low, high, ".2f"),
-                _text(_errors(rows, setting.name, "test_digit_error_pct").values()),
-                f"{target}: {_verdict(mean, high, target)}",
-                f"{seconds:.0f}",
-            ]
+    def ablation(self) -> pd.DataFrame:
+        """What each part brings, by what was changed: see `_paired`."""
+        plain = _last_epochs(self.results.rows(FINAL.name, "curves"))
+        plain = plain[plain["arch"] == "posterior"].assign(setting="weights not averaged")
+        names = ["weights not averaged", *(s.setting for s in ABLATION.settings)]
+        return _paired(
+            [self.results.rows(FINAL.name), plain, self.results.rows(ABLATION.name)],
+            {name: ("posterior", f"posterior {name}") for name in names},
         )
-        listed = ", ".join(f"{errors[n]:g}" for n in sorted(errors))
-        lists.append(f"`{setting.name}`, test error of each round (%): {listed}.\n")
-    head = ["architecture", "parameters", "rounds", "test error (%)", "95 % of the mean"]
-    head += ["digit error (%)", "target", "seconds a round"]
-    text = f"## {FINAL.title}\n\n{_protocol(FINAL, rows)}"
-    if body:
-        text += (
-            "\nSeed 0: round r draws its pairs, weights, distortions, order and dropout from "
-            "(0, r). The seeds were fixed before the choice below was made, and these draws had "
-            "no part in it; but all draws take their images from the same 10,000 of MNIST's test "
-            "set, as those did on which the prototype had been measured. Seconds are the median "
-            "on a machine that did other work too.\n\n"
+
+    def ablation_dots(self) -> Markup:
+        """The figure of what each part brings."""
+        label = "test error minus that of the whole recipe, points (95 % interval)"
+        figure = figures.difference_dots(self.ablation(), label)
+        return self.picture("ablation", figure, "what each part brings")
+
+    def heads(self) -> pd.DataFrame:
+        """The exact head on the reports' networks, by architecture: see `_paired`."""
+        studies = [HEAD.name, *(study for study, _ in _OWN_HEADS.values())]
+        frame = _paired(
+            [self.results.rows(name) for name in studies],
+            {arch: (own, f"{arch} exact head") for arch, (_, own) in _OWN_HEADS.items()},
         )
-        text += table(head, body) + "\n" + "\n".join(lists)
-    return text, {}
+        exact = {s.recipe.arch: parameters(s.recipe) for s in HEAD.settings}
+        own = {arch: parameters(RECIPES[arch]) for arch in exact}
+        return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
+
+    def scaling(self) -> Markup:
+        """The figure and the table of errors over the number of training pairs."""
+        pairs = {s.name: s.recipe.pairs for s in SCALING.settings}
+        rows = self.results.rows(SCALING.name)
+        if not len(rows):
+            return Markup()
+        groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
+        frame = groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
+        figure = figures.scaling_lines(frame.sort_values("pairs"))
+        picture = self.picture("scaling", figure, "test error over the number of training pairs")
+        frame["text"] = [plus_minus(*n, 2) for n in frame[["mean", "std", "count"]].to_numpy()]
+        wide = frame.pivot(index="arch", columns="pairs", values="text").fillna("not run")
+        wide.columns = [f"{count:,}" for count in wide.columns]
+        wide.insert(0, "architecture", wide.index.map(code))
+        return picture + "\n" + table(wide)
+
+    def wrong(self) -> pd.DataFrame:
+        """The wrongly ordered test pairs of the final rounds, the surest first."""
+        rows = self.results.rows(FINAL.name, "wrong")
+        return rows.sort_values("probability", ascending=False) if len(rows) else rows
+
+    def misread(self) -> int:
+        """How many of them have a digit that was taken for another."""
+        rows = self.wrong()
+        sides = [rows[f"{side}_seen"] != rows[f"{side}_digit"] for side in ("left", "right")]
+        return int((sides[0] | sides[1]).sum())
+
+    def wrong_pairs(self) -> Markup:
+        """The figure of the surest mistakes."""
+        figure = figures.wrong_sheet(self.wrong()[:_SHOWN])
+        return self.picture("wrong-pairs", figure, "pairs that are ordered wrongly")
+
+    def _groups(self, study):
+        rows = self.results.rows(study)
+        return rows.groupby(name_of(rows), sort=False)
 
 
 def _verdict(mean, high, target):
     if mean > target:
         return "not reached"
-    return "reached" if not high > target else "reached by the mean, not by the whole interval"
+    return "reached" if high <= target else "reached by the mean, not by the whole interval"
 
 
-def _parameters(recipe):
-    return trainable_parameters(build(recipe.arch, **recipe.build_options))
+def _last_epochs(curves):
+    """The last row of each round's curve."""
+    return curves.groupby(["arch", "setting", "round"], as_index=False, sort=False).last()
 
 
-def _sizes(rows, points):
-    own = []
-    for setting in FINAL.settings:
-        if errors := _errors(rows[FINAL.name], setting.name):
-            mean = statistics.fmean(errors.values())
-            own.append((setting.name, _parameters(setting.recipe), mean))
-    if not own:
-        return "", {}
-    text = f"## Error against parameters\n\n{link('parameters')}\n"
-    text += "The reports' architectures by their own recipes, as in [reports](reports.md).\n"
-    return text, {"parameters": against_parameters({**points, "kpairs": own})}
+def _paired(parts, pairs):
+    """Differences on the same rounds.
 
+    Args:
+        parts: rows of all settings.
+        pairs: a name to its settings without and with.
 
-def _last(curves, name, column):
-    """The last value of each round's curve."""
-    return {row["round"]: row[column] for row in curves if name_of(row) == name}
-
-
-def _selection(rows, curves):
-    mine, curve = rows[SELECTION.name], curves[SELECTION.name]
-    body = []
-    for setting in SELECTION.settings:
-        errors = _errors(mine, setting.name)
-        if errors:
-            body.append(
-                [
-                    setting.setting,
-                    f"{_parameters(setting.recipe):,}",
-                    _text(errors.values()),
-                    _text(_errors(mine, setting.name, "test_digit_error_pct").values()),
-                    _text(_last(curve, setting.name, "test_comparison_loss").values(), 3),
-                    _text(_last(curve, setting.name, "test_digit_loss").values(), 3),
-                ]
-            )
-    head = ["tried", "parameters", "validation error (%)", "digit error (%)"]
-    head += ["comparison loss", "digit loss"]
-    text = f"## {SELECTION.title}\n\n{_protocol(SELECTION, mine)}\n{_SELECTED}\n"
-    return text + (table(head, body) if body else ""), {}
-
-
-def _ablation(rows, curves):
-    base = _errors(rows[FINAL.name], "posterior")
-    mine = rows[ABLATION.name]
-    plain = _last(curves[FINAL.name], "posterior", "test_error_pct")
-    others = {"weights not averaged": plain}
-    others |= {s.setting: _errors(mine, s.name) for s in ABLATION.settings}
-    body, bars = [], []
-    for name, errors in others.items():
-        common = sorted(set(base) & set(errors))
-        if not common:
-            continue
-        differences = [errors[n] - base[n] for n in common]
-        low, high = interval(differences)
-        mean = statistics.fmean(differences)
-        values = [errors[n] for n in common]
-        body.append([name, _text(values), f"{mean:+.2f}", _range(low, high, "+.2f")])
-        bars.append((name, mean, low, high))
-    text = f"## {ABLATION.title}\n\n{_protocol(ABLATION, mine)}"
-    if not body:
-        return text, {}
-    text += (
-        "\nThe recipe with one part left out or put otherwise, minus the whole recipe on the same "
-        "rounds, in points of test error (%): above 0 the part helps. Intervals are of the mean "
-        "of the paired differences. Averaging costs no training of its own: the plain weights "
-        f"of the rounds above are evaluated too.\n\n{link('ablation')}\n"
-    )
-    head = ["changed", "test error (%)", "difference", "95 % interval"]
-    return text + table(head, body), {"ablation": difference_bars(bars)}
-
-
-def _head(rows):
-    body = []
-    for setting in HEAD.settings:
-        arch = setting.recipe.arch
-        study, name = _OWN_HEADS[arch]
-        exact, own = _errors(rows[HEAD.name], setting.name), _errors(rows.get(study, ()), name)
-        common = sorted(set(exact) & set(own))
-        if common:
-            differences = [exact[n] - own[n] for n in common]
-            low, high = interval(differences)
-            body.append(
-                [
-                    f"`{arch}`",
-                    f"{_parameters(RECIPES[arch]):,}",
-                    f"{_parameters(setting.recipe):,}",
-                    _text([own[n] for n in common]),
-                    _text([exact[n] for n in common]),
-                    f"{statistics.fmean(differences):+.2f}",
-                    _range(low, high, "+.2f"),
-                ]
-            )
-    text = f"## {HEAD.title}\n\n{_protocol(HEAD, rows[HEAD.name])}"
-    if body:
-        text += (
-            "\nThe reports' recipes with nothing changed but the head; `auxws` without its "
-            "augmentation. The same rounds on both sides.\n\n"
-        )
-        head = ["architecture", "parameters", "with the exact head", "own head: test error (%)"]
-        text += table([*head, "exact head", "difference", "95 % interval"], body)
-    return text, {}
-
-
-def _scaling(rows):
-    mine = rows[SCALING.name]
-    found = {}
-    for setting in SCALING.settings:
-        if errors := _errors(mine, setting.name):
-            found.setdefault(setting.recipe.arch, {})[setting.recipe.pairs] = list(errors.values())
-    text = f"## {SCALING.title}\n\n{_protocol(SCALING, mine)}"
-    if not found:
-        return text, {}
-    counts = sorted({s.recipe.pairs for s in SCALING.settings})
-    epochs = ", ".join(
-        f"{s.recipe.epochs} of {s.recipe.pairs:,}"
-        for s in SCALING.settings
-        if s.recipe.arch == "posterior"
-    )
-    text += (
-        "\nTest error (%) by the number of training pairs, every other number of the recipe as it "
-        f"is, but for `posterior` the epochs: {epochs} pairs. `auxws` without its augmentation.\n\n"
-        f"{link('scaling')}\n"
-    )
-    body = [
-        [f"`{arch}`", *(_text(errors[n]) if n in errors else "not run" for n in counts)]
-        for arch, errors in found.items()
-    ]
-    text += table(["architecture", *(f"{n:,}" for n in counts)], body)
-    return text, {"scaling": scaling_lines(found)}
-
-
-def _mistakes(wrong):
-    rows = sorted(wrong[FINAL.name], key=lambda row: -row["probability"])
-    if not rows:
-        return "", {}
-    rounds = len({row["round"] for row in rows})
-    sides = ("left", "right")
-    digits = sum(any(row[f"{s}_seen"] != row[f"{s}_digit"] for s in sides) for row in rows)
-    text = (
-        f"## Pairs that are still wrong\n\nOf {len(rows)} wrongly ordered test pairs in {rounds} "
-        f"rounds of `posterior`, {digits} have a digit that was taken for another. The "
-        f"{min(_SHOWN, len(rows))} surest mistakes, with the true digits, those that were seen, "
-        f"and the probability of the wrong order:\n\n{link('wrong-pairs')}"
-    )
-    return text, {"wrong-pairs": wrong_sheet(rows[:_SHOWN])}
+    Returns:
+        A `DataFrame` of name, without and with (errors as text), mean, low and high.
+    """
+    ingredients = [Ingredient(name, [pair]) for name, pair in pairs.items()]
+    paired = differences({REPORT: pd.concat(parts)}, {REPORT: ingredients})
+    groups = paired.groupby("ingredient")
+    texts = {side: groups[f"error_{side}"].agg(summary) for side in ("without", "with")}
+    frame = of_networks(paired, ["ingredient"]).rename(columns={"ingredient": "name"})
+    return frame.assign(**{side: frame["name"].map(text) for side, text in texts.items()})

@@ -11,11 +11,12 @@ from kpairs.recipes.loss_weights import (
     parse_loss_weights,
 )
 from kpairs.recipes.recipe import OPTIMIZERS, Recipe
-from kpairs.recipes.study import Setting, Study, Trial
+from kpairs.recipes.study import Ingredient, Setting, Study, Trial
 from kpairs.recipes.table import default_recipe, in_words, register, weights
 
 __all__ = [
     "OPTIMIZERS",
+    "Ingredient",
     "Recipe",
     "Setting",
     "Study",

@@ -17,11 +17,14 @@ class Setting:
             the reported numbers.
         folds: 0 trains rounds, each with its own pairs; k trains the k folds of a
             cross-validation of the first round's pairs, one round per fold.
+        variant_of: the setting whose reported numbers this one is held against beside that
+            setting itself; empty where it is no variant.
     """
 
     recipe: Recipe
     setting: str = ""
     folds: int = 0
+    variant_of: str = ""
 
     @property
     def name(self):
@@ -43,6 +46,7 @@ class Study:
         metrics: the reported metrics that a training can be held against.
         curves: names of the settings whose history per epoch is kept.
         note: what to know of how the report did it.
+        judged: whether its numbers may say that a report is right or wrong.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Study:
     metrics: tuple[str, ...]
     curves: tuple[str, ...] = ()
     note: str = ""
+    judged: bool = True
 
     def __post_init__(self):
         for name in ("tables", "settings", "metrics", "curves"):
@@ -75,10 +80,31 @@ class Study:
         ]
 
     def quick(self):
-        """A small true version: a few settings, 2 rounds, 3 epochs."""
+        """A small true version: a few settings, 2 rounds, 3 epochs; too little to judge by."""
         step = -(-len(self.settings) // 6)
         settings = [replace(s, recipe=replace(s.recipe, epochs=3)) for s in self.settings[::step]]
-        return replace(self, name=f"{self.name}-quick", settings=tuple(settings), rounds=2)
+        name = f"{self.name}-quick"
+        return replace(self, name=name, settings=tuple(settings), rounds=2, judged=False)
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """Something that a report trains its networks with and without.
+
+    Attributes:
+        name: such as "weight sharing"; reports share it.
+        pairs: names of the settings without it and with it, of any of the report's studies.
+        conclusion: what the report says of it, in a sentence; empty where it says nothing.
+        claim: what it does to the test error, so the report: "lowers", "raises", or empty.
+    """
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+    conclusion: str = ""
+    claim: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "pairs", tuple(self.pairs))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from importlib import import_module
 
 from kpairs.errors import unknown
-from kpairs.reports import FOLDERS
+from kpairs.recipes import Study
+from kpairs.reports import FOLDERS, REPORTS
 
-STUDIES = {
+STUDIES: dict[str, Study] = {
     study.name: study for folder in FOLDERS for study in import_module(f"{folder}.studies").STUDIES
 }
 
 
-def studies_of(name):
+def studies_of(name: str) -> list[Study]:
     """The studies that a name stands for: a study, a report's key (all of its), or "all".
 
     Raises:
@@ -21,3 +22,15 @@ def studies_of(name):
         reports = sorted({study.report for study in STUDIES.values()})
         raise unknown("study", name, ["all", *reports, *STUDIES])
     return found
+
+
+def declared(name: str) -> dict:
+    """What the reports' `studies.py` say under a name that they may leave out, by report.
+
+    Args:
+        name: INGREDIENTS (a tuple of `Ingredient`), ELSEWHERE (what becomes of numbers that no
+            study stands for, by metric or by table and metric), or EXPLAINED (why a number
+            differs, by table, architecture, setting and metric).
+    """
+    modules = {key: import_module(f"kpairs.reports.{key}.studies") for key in REPORTS}
+    return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

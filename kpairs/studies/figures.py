@@ -1,219 +1,205 @@
 """The reports' figures, redrawn from our trainings. Each function returns a matplotlib figure."""
 
-import statistics
-from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from kpairs.plots import GREEN, OURS, PALETTE, REPORTED, band, tidy
+from kpairs.studies.effects import Finding
 from kpairs.studies.rows import name_of
 
-_OURS, _THEIRS = "#0072b2", "#d55e00"  # told apart by every eye (Okabe and Ito)
-_COLOURS = (_OURS, _THEIRS, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MOST = 40  # rows of dots in one panel
 
 
-def bars(comparisons, label):
-    """Reported and our means as pairs of bars with their deviations.
+def dots(compared: pd.DataFrame, label: str) -> Figure:
+    """Reported and our means in one row each, with their deviations.
 
     Args:
-        comparisons: `Comparison`s of one metric.
-        label: of the metric, on the axis.
+        compared: of one metric, as `kpairs.studies.compare.beside` gives it; what was not run is
+            left out. More than 40 rows become a panel per architecture.
+        label: of the metric.
     """
-    shown = [c for c in comparisons if c.values]
-    figure = Figure(figsize=(8, 1.2 + 0.34 * len(shown)), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(len(shown))[::-1]
-    for shift, colour, name, pick in (
-        (0.19, _THEIRS, "reported", _reported),
-        (-0.19, _OURS, "kpairs", _mine),
-    ):
-        means, stds = _numbers(shown, pick)
-        axes.barh(places + shift, means, 0.36, xerr=stds, color=colour, label=name, capsize=2)
-    names = [f"{c.reported.arch} {c.reported.setting}".strip() for c in shown]
-    axes.set_yticks(places, names)
-    axes.set_xlabel(label)
-    axes.set_ylim(-0.6, len(shown) - 0.4)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    shown = compared[compared["ours_rounds"] > 0]
+    groups = [g for _, g in shown.groupby("arch", sort=False)] if len(shown) > _MOST else [shown]
+    lines = -(-len(groups) // 2)
+    most = max(len(g) for g in groups)
+    size = (8 if len(groups) == 1 else 10, 0.9 + lines * (0.5 + 0.22 * most))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, min(2, len(groups)), sharex=True, squeeze=False).ravel()
+    for axes in panels[len(groups) :]:
+        axes.axis("off")
+    for axes, rows in zip(panels, groups, strict=False):
+        places = np.arange(len(rows))[::-1]
+        for shift, colour, name, mean, std in (
+            (0.14, REPORTED, "reported", "mean", "std"),
+            (-0.14, OURS, "kpairs", "ours", "ours_std"),
+        ):
+            style = {"fmt": "o", "ms": 4, "color": colour, "elinewidth": 1.3, "label": name}
+            axes.errorbar(rows[mean], places + shift, xerr=rows[std].fillna(0), **style)
+        names = rows["variant"].where(rows["variant"] != "", rows["setting"])
+        if len(groups) == 1:
+            names = (rows["arch"] + " " + names).str.strip()
+        else:
+            axes.set_title(rows["arch"].iloc[0], fontsize=10)
+            names = names.str.split().str[-1]
+        axes.set_yticks(places, names, fontsize=8)
+        axes.set(ylim=(-0.6, len(rows) - 0.4))
+        axes.grid(axis="x", alpha=0.3)
+        tidy(axes)
+    figure.supxlabel(f"{label}: mean ± standard deviation", fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 
-def _reported(comparison):
-    return comparison.reported.mean, comparison.reported.std
-
-
-def _mine(comparison):
-    return comparison.mean, comparison.std
-
-
-def _numbers(comparisons, pick):
-    pairs = [pick(c) for c in comparisons]
-    return [mean for mean, _ in pairs], [std or 0 for _, std in pairs]
-
-
-def curves(rows, panels, metric, label):
-    """Mean over rounds per epoch, with the deviation shaded.
+def curves(
+    rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], column: str, label: str
+) -> Figure:
+    """Means over rounds per epoch, with their deviations shaded.
 
     Args:
         rows: of a study's curves.
         panels: title of each panel to the names of its settings.
-        metric: column of the rows.
-        label: of the metric, on the axis.
+        column: of the rows.
+        label: of the column, on the axis.
     """
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels) + 0.6, 3.8), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, names) in zip(all_axes, panels.items(), strict=True):
-        for colour, name in zip(_COLOURS, names, strict=False):
-            _band(axes, [r for r in rows if name_of(r) == name], metric, name, colour)
+        for colour, name in zip(PALETTE, names, strict=False):
+            _epochs(axes, rows[name_of(rows) == name], column, name, colour)
         axes.set(title=title, xlabel="epoch")
-        axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+        _legend_below(axes)
+        tidy(axes)
     all_axes[0].set_ylabel(label)
     return figure
 
 
-def losses(rows, name):
+def losses(rows: pd.DataFrame, name: str) -> Figure:
     """Comparison and digit loss per epoch, training and test, of one setting."""
-    rows = [r for r in rows if name_of(r) == name]
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    all_axes = figure.subplots(1, 2)
-    for axes, kind in zip(all_axes, ("comparison", "digit"), strict=True):
-        for colour, split in zip(_COLOURS, ("train", "test"), strict=False):
-            _band(axes, rows, f"{split}_{kind}_loss", split, colour)
+    rows = rows[name_of(rows) == name]
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, 2), ("comparison", "digit"), strict=True):
+        for colour, split in zip(PALETTE, ("train", "test"), strict=False):
+            _epochs(axes, rows, f"{split}_{kind}_loss", split, colour)
         axes.set(title=f"{kind} loss", xlabel="epoch", ylim=(0, None))
         axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     return figure
 
 
-def _band(axes, rows, metric, name, colour):
-    epochs = defaultdict(list)
-    for row in rows:
-        epochs[row["epoch"]].append(row[metric])
-    if not epochs:
-        return
-    numbers = sorted(epochs)
-    means = np.array([statistics.fmean(epochs[n]) for n in numbers])
-    stds = np.array([np.std(epochs[n], ddof=1) if len(epochs[n]) > 1 else 0 for n in numbers])
-    axes.plot(numbers, means, color=colour, label=f"{name} ({len(epochs[numbers[0]])})")
-    axes.fill_between(numbers, means - stds, means + stds, color=colour, alpha=0.2, lw=0)
+def _epochs(axes, rows, column, name, colour):
+    epochs = rows.groupby("epoch")[column].agg(["mean", "std", "count"])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(epochs):
+        label = f"{name} ({epochs['count'].max()})"
+        band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), label, colour)
 
 
-def scan(rows, values, label, axis, logarithmic=False):
-    """Test error over a number that is scanned.
+def _legend_below(axes):
+    """Where it covers no curve."""
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def scan(rows: pd.DataFrame, values: Mapping[str, float], label: str, axis: str) -> Figure:
+    """Test error over a number that is scanned, its axis logarithmic where it spans decades.
 
     Args:
         rows: of a study.
         values: name of a setting to its number.
         label: of the number, on the horizontal axis.
         axis: label of the vertical axis.
-        logarithmic: the horizontal axis.
     """
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    errors = defaultdict(list)
-    for row in rows:
-        if name_of(row) in values:
-            errors[values[name_of(row)]].append(row["test_error_pct"])
-    numbers = sorted(errors)
-    means = [statistics.fmean(errors[n]) for n in numbers]
-    stds = [statistics.stdev(errors[n]) if len(errors[n]) > 1 else 0 for n in numbers]
-    axes.errorbar(numbers, means, stds, color=_OURS, marker="o", capsize=3)
-    axes.set(xlabel=label, ylabel=axis, xscale="log" if logarithmic else "linear")
-    axes.spines[["top", "right"]].set_visible(False)
+    numbers = name_of(rows).map(values)
+    errors = rows.groupby(numbers)["test_error_pct"].agg(["mean", "std"])
+    axes.errorbar(errors.index, errors["mean"], errors["std"].fillna(0), color=OURS, fmt="o-")
+    least = min(values.values())
+    axes.set(xlabel=label, ylabel=axis)
+    if least > 0 and max(values.values()) >= 10 * least:
+        axes.set_xscale("log")
+    axes.set_xticks(sorted(values.values()), [f"{v:g}" for v in sorted(values.values())])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    tidy(axes)
     return figure
 
 
-def configurations(comparisons):
-    """Accuracy of every configuration, in the reported order of merit.
+def against_parameters(points: pd.DataFrame) -> Figure:
+    """Test error against parameters, by report.
 
     Args:
-        comparisons: of one metric, an accuracy in percent.
+        points: group, arch, parameters and error (%) of each architecture.
     """
-    shown = [c for c in comparisons if c.values]
-    archs = list(dict.fromkeys(c.reported.arch for c in shown))
-    figure = Figure(figsize=(9, 6.4), layout="constrained")
-    panels = figure.subplots(2, 2, sharey=True).ravel()
-    for axes, arch in zip(panels, archs, strict=False):
-        mine = sorted((c for c in shown if c.reported.arch == arch), key=lambda c: c.reported.mean)
-        places = np.arange(len(mine))
-        for shift, colour, name, means, stds in (
-            (
-                -0.15,
-                _THEIRS,
-                "reported",
-                *_numbers(mine, lambda c: (c.reported.mean, c.reported.std)),
-            ),
-            (0.15, _OURS, "kpairs", *_numbers(mine, lambda c: (c.mean, c.std))),
-        ):
-            axes.errorbar(
-                places + shift, means, stds, fmt="o", ms=3, lw=1, color=colour, label=name
-            )
-        axes.set_xticks(
-            places, [c.reported.setting.split()[-1] for c in mine], rotation=90, fontsize=6
-        )
-        axes.set_title(arch)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False)
-    figure.supylabel("best accuracy on the test pairs (%)")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for colour, (group, rows) in zip(PALETTE, points.groupby("group", sort=False), strict=False):
+        axes.scatter(rows["parameters"], rows["error"], s=22, color=colour, label=group)
+    axes.set(xscale="log", yscale="log", xlabel="trainable parameters", ylabel="test error (%)")
+    axes.set_xticks([20e3, 50e3, 100e3, 200e3], ["20k", "50k", "100k", "200k"])
+    axes.set_yticks([1, 2, 5, 10, 20], [1, 2, 5, 10, 20])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    for row in _apart(points):
+        style = {"fontsize": 6.5, "xytext": (4, -2), "textcoords": "offset points"}
+        axes.annotate(row.arch, (row.parameters, row.error), **style)
+    axes.legend(frameon=False, fontsize=8)
+    tidy(axes)
     return figure
 
 
-def by_parameters(points):
-    """Mean accuracy of every configuration against its parameters.
+def _apart(points, wide=1.35, high=1.05):
+    """The points whose names have room: none of a lesser error is near."""
+    chosen = []
+    for row in points.sort_values("error").itertuples():
+        near = [
+            c
+            for c in chosen
+            if max(c.parameters, row.parameters) < wide * min(c.parameters, row.parameters)
+            and row.error < high * c.error
+        ]
+        if not near:
+            chosen.append(row)
+    return chosen
 
-    Args:
-        points: `(parameters, accuracy)` by architecture.
-    """
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+
+def effects(findings: Iterable[Finding]) -> Figure:
+    """A row per ingredient: its effect with the interval, and each network's as a small dot."""
+    findings = list(findings)[::-1]
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(findings)), layout="constrained")
     axes = figure.add_subplot()
-    for colour, (arch, values) in zip(_COLOURS, points.items(), strict=False):
-        axes.scatter(*zip(*values, strict=True), s=18, color=colour, label=arch)
-    axes.set(xlabel="trainable parameters", ylabel="best accuracy on the test pairs (%)")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def against_parameters(points):
-    """Test error against parameters, every architecture of every report.
-
-    Args:
-        points: `(architecture, parameters, error)` by report.
-    """
-    figure = Figure(figsize=(8, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    for colour, (group, values) in zip(_COLOURS, points.items(), strict=False):
-        axes.scatter(
-            [p for _, p, _ in values], [e for *_, e in values], s=22, color=colour, label=group
-        )
-        for name, count, error in values:
-            axes.annotate(
-                name, (count, error), fontsize=6, xytext=(3, 3), textcoords="offset points"
-            )
-    axes.set(xscale="log", xlabel="trainable parameters", ylabel="test error (%)", ylim=(0, None))
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def effect_bars(effects):
-    """Differences of test error with their intervals, by ingredient; the widest are cut off."""
-    rows = [(name, e) for name, group in effects.items() for e in group]
-    figure = Figure(figsize=(8.4, 1 + 0.26 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    colours = dict(zip(effects, _COLOURS, strict=False))
-    for place, (name, e) in enumerate(reversed(rows)):
-        axes.plot([e.low, e.high], [place, place], color=colours[name], lw=2)
-        axes.plot(e.difference, place, "o", color=colours[name], ms=4)
-    labels = [f"{e.without}  →  {e.with_}" for _, e in reversed(rows)]
-    axes.set_yticks(range(len(rows)), labels, fontsize=7)
+    for place, found in enumerate(findings):
+        spread = found.networks["mean"]
+        axes.plot(spread, np.full(len(spread), place - 0.22), "|", ms=7, color="0.6")
+        for shift, colour, effect in ((0.1, OURS, found.overall), (-0.04, GREEN, found.sound)):
+            if effect:
+                axes.plot([effect.low, effect.high], [place + shift] * 2, color=colour, lw=2)
+                axes.plot(effect.mean, place + shift, "o", color=colour, ms=5)
     axes.axvline(0, color="0.4", lw=0.8)
-    reach = 1.3 * max(abs(e.difference) for _, e in rows)
-    axes.set_xlim(-reach, reach)
-    axes.set_xlabel("test error with minus without, points (95 % interval)")
-    for name, colour in colours.items():
-        axes.plot([], [], color=colour, lw=2, label=name)
+    reach = 1.15 * max(abs(f.networks["mean"]).max() for f in findings)
+    _cut(axes, findings, reach)
+    axes.set_yticks(range(len(findings)), [f"{f.name} ({f.overall.networks})" for f in findings])
+    axes.set_xlabel("test error with minus without, points (95 % interval); below 0 it helps")
+    for colour, marker, name in (
+        (OURS, "o-", "all trainings"),
+        (GREEN, "o-", "without collapsed ones"),
+        ("0.6", "|", "one network"),
+    ):
+        axes.plot([], [], marker, color=colour, label=name)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return figure
+
+
+def _cut(axes, findings, reach):
+    """End the axis at the networks; arrows where an interval goes on."""
+    axes.set_xlim(-reach, reach)
+    for place, found in enumerate(findings):
+        for shift, colour, effect in ((0.1, OURS, found.overall), (-0.04, GREEN, found.sound)):
+            for end, marker in ((effect and effect.low, "<"), (effect and effect.high, ">")):
+                if end is not None and abs(end) > reach:
+                    side = np.copysign(reach, end)
+                    axes.plot(side, place + shift, marker, color=colour, clip_on=False)

@@ -1,35 +1,120 @@
-"""What studies found, as rows, and as reports' numbers."""
+"""What studies found, as rows: from finished trainings to typed CSV files and back."""
 
-import csv
+import logging
 import math
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from scipy import stats
+import pandas as pd
 
 from kpairs.errors import InputError
-from kpairs.files import write_rows
-from kpairs.reports.reported import reported
+from kpairs.files import atomic_path
+from kpairs.recipes import Study, Trial
 from kpairs.studies.run import load_result
 
-# How a finished training gives what a report states.
-_METRICS = {
-    "test_error_pct": lambda row: row["test_error_pct"],
-    "test_accuracy_pct": lambda row: 100 - row["test_error_pct"],
-    "train_accuracy_pct": lambda row: 100 - row["train_error_pct"],
-    "validation_accuracy": lambda row: 1 - row["test_error_pct"] / 100,
-    "final_epoch_val_accuracy_pct": lambda row: 100 - row["test_error_pct"],
-    "best_epoch_val_accuracy_pct": lambda row: 100 - row["best_epoch_error_pct"],
-    "best_epoch_train_accuracy_pct": lambda row: 100 - row["best_epoch_train_error_pct"],
-}
+log = logging.getLogger(__name__)
+_TRIAL = ["arch", "setting", "round"]
 _TEXTS = (
     *("job", "arch", "setting", "activation", "engine", "left", "right"),
     *("kpairs", "backend", "keras", "python", "hardware"),
 )
+# Of a study's rows, in the order in which they are written.
+COLUMNS = (
+    *("job", *_TRIAL, "folds", "seed", "epochs"),
+    *(f"{what}_error_pct" for what in ("train", "test", "train_digit", "test_digit")),
+    *("best_epoch_error_pct", "best_epoch_train_error_pct", "best_epoch", "collapsed"),
+    *("engine", "seconds", "kpairs", "backend", "keras", "python", "hardware"),
+)
 
 
-def collect(study, folder, rounds=None):
+def read_rows(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read rows from CSV: texts as they are, everything else as numbers, NaN where empty.
+
+    Args:
+        path: the file.
+        columns: that must be there.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, or has a text for a number.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        if not isinstance(rows.index, pd.RangeIndex):
+            raise ValueError("it has lines of more cells than the first")
+        if missing := [name for name in columns if name not in rows]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        return rows.apply(lambda column: column if column.name in _TEXTS else _numbers(column))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a study's rows; {error}") from error
+
+
+def _numbers(texts):
+    whole = texts.str.fullmatch(r"-?\d+").all() and len(texts)
+    return texts.astype("int64") if whole else texts.replace("", "nan").astype(object).astype(float)
+
+
+def write_rows(path: str | Path, rows: pd.DataFrame) -> None:
+    """Write rows as CSV, atomically."""
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False, lineterminator="\r\n", encoding="utf-8")
+
+
+def records(rows: pd.DataFrame) -> list[dict]:
+    """Rows as dicts of Python's own numbers, None where a number is missing: as JSON has them."""
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
+
+
+def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
+    """Read a study's rows in a folder; none where there is no file.
+
+    Rows of other recipes than the study's, such as an earlier version's, are left out, and counted
+    in a warning.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    rows, others = _study_rows(folder, study)
+    if others:
+        log.warning(
+            "%s: %d of %d rows are of no training of %s as it is now; they are ignored",
+            *(Path(folder) / f"{study.name}.csv", others, others + len(rows), study.name),
+        )
+    return rows
+
+
+def _study_rows(folder, study):
+    """The rows of a study, and how many others its file has."""
+    file = Path(folder) / f"{study.name}.csv"
+    if not file.is_file():
+        types = {name: str if name in _TEXTS else float for name in COLUMNS} | {"round": "int64"}
+        return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in types.items()}), 0
+    rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"])
+    rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
+    settings = {(s.recipe.arch, s.setting): s for s in study.settings}
+
+    def is_trial(row):
+        setting = settings.get((row.arch, row.setting))
+        return setting and Trial(setting.recipe, row.round, setting.folds).id == row.job
+
+    mine = rows[[bool(is_trial(row)) for row in rows.itertuples()]]
+    return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
+
+
+def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
+    """Read what a study keeps beside its rows, of the trainings that have a row.
+
+    Args:
+        folder, study: as in `study_rows`.
+        kind: "curves" (a row per epoch) or "wrong" (a row per wrongly ordered test pair).
+    """
+    file = Path(folder) / f"{study.name}-{kind}.csv"
+    if not file.is_file():
+        return pd.DataFrame(columns=_TRIAL)
+    return read_rows(file, _TRIAL).merge(_study_rows(folder, study)[0][_TRIAL], on=_TRIAL)
+
+
+def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.DataFrame:
     """Gather a study's finished trainings and write them as CSV into the folder.
 
     `<study>.csv` has one row per training, `<study>-curves.csv` one per epoch of the settings
@@ -43,50 +128,77 @@ def collect(study, folder, rounds=None):
         rounds: as in `Study.jobs`.
 
     Returns:
-        The rows, in the order of settings and rounds; at most those of the rounds asked for.
+        The rows of the rounds asked for, in the order of settings and rounds.
+
+    Raises:
+        InputError: a file cannot be read.
     """
     folder = Path(folder)
-    files = [folder / f"{study.name}{part}.csv" for part in ("", "-curves", "-wrong")]
-    rows, curves, wrong = (read_csv(f) if f.is_file() else [] for f in files)
-    known = {row["job"] for row in rows}
+    known = set(_study_rows(folder, study)[0]["job"])
     jobs = study.jobs(rounds)
-    for job in jobs:
-        result = None if job.id in known else load_result(folder, job)
-        if result is not None and result["row"] is not None:
-            rows.append(job_row(job, result))
-            if f"{job.recipe.arch} {job.setting}".strip() in study.curves:
-                curves += _curve(job, result)
-            if name_of(rows[-1]) in study.curves[:1]:
-                wrong += _wrong(job, result)
-    order = {setting.name: i for i, setting in enumerate(study.settings)}
-    for kept, file in zip((rows, curves, wrong), files, strict=True):
-        kept.sort(key=lambda r: (order[name_of(r)], r["round"], r.get("epoch", 0)))
-        if kept:
-            write_rows(file, kept)
-    wanted = {job.id for job in jobs}
-    return [row for row in rows if row["job"] in wanted]
+    found = [(job, load_result(folder, job)) for job in jobs if job.id not in known]
+    found = [(job, result) for job, result in found if result is not None and result["row"]]
+    if found:
+        names = [f"{job.recipe.arch} {job.setting}".strip() for job, _ in found]
+        new = {
+            "": [job_row(job, result) for job, result in found],
+            "-curves": [
+                row
+                for name, (job, result) in zip(names, found, strict=True)
+                if name in study.curves
+                for row in _curve(job, result)
+            ],
+            "-wrong": [
+                _trial(job) | row
+                for name, (job, result) in zip(names, found, strict=True)
+                if name in study.curves[:1]
+                for row in result.get("wrong", ())
+            ],
+        }
+        for kind, rows in new.items():
+            if rows:
+                _add(study, folder / f"{study.name}{kind}.csv", pd.DataFrame(rows))
+    rows = study_rows(folder, study)
+    return rows[rows["job"].isin([job.id for job in jobs])].reset_index(drop=True)
 
 
-def finished(study, folder, rounds=None):
+def _add(study, file, rows):
+    """Write new rows among those of a file; of curves, new ones replace those of a stale round."""
+    if file.is_file():
+        kept = read_rows(file, _TRIAL)
+        if "job" not in kept:
+            trials = pd.MultiIndex.from_frame(rows[_TRIAL])
+            kept = kept[~pd.MultiIndex.from_frame(kept[_TRIAL]).isin(trials)]
+        rows = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
+    order = {setting.name: place for place, setting in enumerate(study.settings)}
+    place = name_of(rows).map(order).fillna(len(order))
+    keys = ["place", "round", *rows.columns.intersection(["epoch"])]
+    write_rows(
+        file, rows.assign(place=place).sort_values(keys, kind="stable").drop(columns="place")
+    )
+
+
+def finished(study: Study, folder: str | Path, rounds: int | None = None) -> list[Trial]:
     """The jobs of a study that have a result or a row."""
-    file = Path(folder) / f"{study.name}.csv"
-    known = {row["job"] for row in read_csv(file)} if file.is_file() else set()
+    known = set(_study_rows(folder, study)[0]["job"])
     jobs = study.jobs(rounds)
     return [job for job in jobs if job.id in known or load_result(folder, job) is not None]
 
 
-def name_of(row):
-    """The name of a row's setting."""
-    return f"{row['arch']} {row['setting']}".strip()
+def name_of(rows: pd.DataFrame) -> pd.Series:
+    """The names of rows' settings."""
+    return (rows["arch"] + " " + rows["setting"]).str.strip()
+
+
+def _trial(job):
+    return {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
 
 
 def _curve(job, result):
-    """The losses and the test error of each epoch, to five digits."""
+    """The losses and the test error of each evaluated epoch, to five digits."""
     return [
         {
-            "arch": job.recipe.arch,
-            "setting": job.setting,
-            "round": job.number,
+            **_trial(job),
             "epoch": int(epoch["epoch"]),
             "test_error_pct": round(100 * (1 - epoch["test_comparison_accuracy"]), 3),
             **{
@@ -100,11 +212,6 @@ def _curve(job, result):
     ]
 
 
-def _wrong(job, result):
-    known = {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
-    return [known | row for row in result.get("wrong", ())]
-
-
 def _losses(epoch, split):
     """Comparison loss, and the mean of both digit losses where there are some."""
     if f"{split}_comparison_loss" not in epoch:
@@ -116,14 +223,12 @@ def _losses(epoch, split):
     }
 
 
-def job_row(job, result):
-    """One finished training as a row of CSV."""
+def job_row(job: Trial, result: dict) -> dict:
+    """One finished training as a row of CSV, by the names of `COLUMNS`."""
     row, machine = result["row"], result["machine"]
     return {
         "job": job.id,
-        "arch": job.recipe.arch,
-        "setting": job.setting,
-        "round": job.number,
+        **_trial(job),
         "folds": job.folds,
         "seed": job.recipe.seed,
         "epochs": row["epochs"],
@@ -143,101 +248,3 @@ def job_row(job, result):
         "python": machine["python"],
         "hardware": f"{machine['device_name']}, {machine['cores']} cores",
     }
-
-
-def read_csv(path):
-    """Rows of a study's CSV, numbers as numbers, empty cells as None.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{k: _value(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a study's rows; {error}") from error
-
-
-def _value(name, text):
-    if name in _TEXTS or text == "":
-        return text if name in _TEXTS else None
-    return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A reported number beside ours.
-
-    Attributes:
-        reported: the `Reported`.
-        values: our rounds' values of the same metric; empty if it was not run.
-        low, high: 95 % interval of our mean minus the reported one (Welch's t, from means,
-            deviations and counts); None where either side gives no deviation.
-        verdict: "agrees" where the interval holds 0 and "differs" where it does not; "no
-            interval" where one side has a single number, and "not run".
-    """
-
-    reported: object
-    values: tuple
-    low: float | None
-    high: float | None
-    verdict: str
-
-    @property
-    def mean(self):
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self):
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-def compare(study, rows):
-    """Each reported number of a study beside the rows that stand for it."""
-    comparisons = []
-    numbers = reported(study.report) if study.tables else []
-    for number in numbers:
-        if number.table not in study.tables or number.metric not in study.metrics:
-            continue
-        value = _METRICS[number.metric]
-        mine = [r for r in rows if (r["arch"], r["setting"]) == (number.arch, number.setting)]
-        values = tuple(value(row) for row in mine)
-        comparisons.append(compared(number, values))
-    return comparisons
-
-
-def compared(number, values):
-    """One reported number beside our values of its metric: a `Comparison`."""
-    if not values:
-        return Comparison(number, values, None, None, "not run")
-    if number.std is None or not number.rounds or number.rounds < 2 or len(values) < 2:
-        return Comparison(number, values, None, None, "no interval")
-    low, high = difference_interval(
-        statistics.fmean(values),
-        statistics.stdev(values),
-        len(values),
-        number.mean,
-        number.std,
-        number.rounds,
-    )
-    return Comparison(number, values, low, high, "agrees" if low <= 0 <= high else "differs")
-
-
-def difference_interval(mean, std, count, other_mean, other_std, other_count, level=0.95):
-    """Confidence interval of a difference of means by Welch's t (unequal variances).
-
-    Args:
-        mean, std, count: of one sample; std with n - 1.
-        other_mean, other_std, other_count: of the other.
-        level: the confidence.
-
-    Returns:
-        `(low, high)` of mean - other_mean.
-    """
-    a, b = std**2 / count, other_std**2 / other_count
-    difference = mean - other_mean
-    if a + b == 0:
-        return difference, difference
-    freedom = (a + b) ** 2 / (a**2 / (count - 1) + b**2 / (other_count - 1))
-    half = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(a + b)
-    return difference - half, difference + half

@@ -1,41 +1,53 @@
-"""Running a study's jobs: on this machine's cores or on several machines, never one twice."""
+"""Running a study's trials: on this machine's cores or on several machines, never one twice."""
 
 import json
-import logging
-import os
 import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from kpairs import seeds
-from kpairs.data import draw_pairs, load_digits
-from kpairs.errors import DivergedError, InputError, KpairsError
+from kpairs.data import Digits, PairSet, draw_pairs
+from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_json
 from kpairs.ours.mistakes import are_kept, wrong_pairs
+from kpairs.recipes import Trial
 from kpairs.training.device import compute, describe
-from kpairs.training.round import Round, draw_round, train_round_in_worker
+from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits, settings_of
+from kpairs.training.round import Round, train_round
 from kpairs.training.run import read_history
+from kpairs.training.workers import log, run_tasks
 
-log = logging.getLogger(__name__)
 
+def run_jobs(
+    jobs: Collection[Trial],
+    folder: str | Path,
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+    data_root: str | Path | None = None,
+) -> Iterator[Trial]:
+    """Run the trials that have no result yet, and yield each as its result is saved.
 
-def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
-    """Run the jobs that have no result yet, and yield each job as its result is saved.
-
-    A job's folder is named by a hash of its configuration, and its result is one file that is
+    A trial's folder is named by a hash of its configuration, and its result is one file that is
     renamed into place, so that a study can be stopped, killed, resumed and extended, and the
-    folders of several machines can be copied together. A job that was under way goes on from
+    folders of several machines can be copied together. A trial that was under way goes on from
     its last epoch.
 
     Args:
-        jobs: `Trial`s.
-        folder: where the jobs' folders are.
+        jobs: what to run.
+        folder: where the trials' folders are.
         processes: how many to train side by side on this machine.
         scheduler: address of a dask scheduler, `tcp://host:port`, whose workers train instead.
         data_root: cache folder of the digit images.
+
+    Yields:
+        Each trial that was run.
 
     Raises:
         KpairsError: dask is not installed or does not answer; a training failed.
@@ -44,20 +56,22 @@ def run_jobs(jobs, folder, *, processes=1, scheduler=None, data_root=None):
     missing = {job.id: job for job in jobs if not (folder / job.id / "result.json").is_file()}
     if not missing:
         return
-    rounds = _Rounds(folder, data_root, keep=scheduler is None)
+    draw, shared = _Draw(folder, data_root), scheduler is None
     with compute("auto") as device:  # what this process says of the machine
         machine = describe(device, 1)
-    said = set()
-    for job_id, outcome in _outcomes(missing, rounds, processes, scheduler):
-        save_result(folder, missing[job_id], outcome, machine)
-        for text in set(outcome["said"]) - said:
-            said.add(text)
-            log.warning(text)
-        yield missing[job_id]
+    tasks = ((id_, draw(job), shared) for id_, job in missing.items())
+    with closing(
+        run_tasks(_train_trial, tasks, processes=processes, scheduler=scheduler)
+    ) as outcomes:
+        for id_, outcome in outcomes:
+            save_result(folder, missing[id_], outcome, machine)
+            yield missing[id_]
 
 
-def save_result(folder, job, outcome, machine):
-    """Write a job's `result.json`, and drop what only its training needed."""
+def save_result(
+    folder: Path, job: Trial, outcome: Mapping[str, Any], machine: Mapping[str, Any]
+) -> None:
+    """Write a trial's `result.json`, and drop what only its training needed."""
     path = folder / job.id
     path.mkdir(parents=True, exist_ok=True)
     recipe = asdict(job.recipe)
@@ -67,8 +81,8 @@ def save_result(folder, job, outcome, machine):
         (path / name).unlink(missing_ok=True)
 
 
-def load_result(folder, job):
-    """A finished job's result, or None. Its "row" is None where the training diverged.
+def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
+    """Read a finished trial's result; None without one. Its "row" is None where it diverged.
 
     Raises:
         InputError: a file that cannot be read.
@@ -88,19 +102,19 @@ def load_result(folder, job):
     return result
 
 
-class _Rounds:
-    """Makes each job's `Round` when its turn comes, the digits loaded once."""
+class _Draw:
+    """Draws each trial's `Round` when its turn comes, the digits loaded once."""
 
-    def __init__(self, folder, data_root, keep):
-        self.folder, self.data_root, self.keep, self.splits = folder, data_root, keep, {}
+    def __init__(self, folder: Path, data_root: str | Path | None) -> None:
+        self.folder, self.data_root = folder, data_root
+        self.splits: dict[tuple[Any, ...], list[Digits]] = {}
 
-    def __call__(self, job):
+    def __call__(self, job: Trial) -> Round:
         recipe = job.recipe
-        if recipe.data not in self.splits:
-            self.splits[recipe.data] = [
-                load_digits(recipe.data, split, self.data_root) for split in ("train", "test")
-            ]
-        splits = self.splits[recipe.data]
+        of = recipe.data, settings_of(recipe), recipe.classes
+        if of not in self.splits:
+            self.splits[of] = load_splits(recipe, self.data_root)
+        splits = self.splits[of]
         everything = None
         if job.folds:  # of the first round's training pairs; no test pairs are drawn
             rng = seeds.generator(recipe.seed, 1, "pairs")
@@ -108,14 +122,10 @@ class _Rounds:
             train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
         else:
             train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
-        folder = None
-        if self.keep:
-            folder = self.folder / job.id
-            folder.mkdir(parents=True, exist_ok=True)
         return Round(
             recipe=recipe,
             number=job.number,
-            folder=folder,
+            folder=self.folder / job.id,
             train_pairs=train_pairs,
             test_pairs=test_pairs,
             classes=len(splits[0].classes),
@@ -123,8 +133,8 @@ class _Rounds:
         )
 
 
-def fold_of(pairs, job, seed):
-    """Training and validation pairs of one fold.
+def fold_of(pairs: PairSet, job: Trial, seed: int) -> tuple[PairSet, PairSet]:
+    """Take the training and validation pairs of one fold.
 
     The pairs in a random order, cut into equal folds; fold `job.number` validates.
     """
@@ -134,54 +144,25 @@ def fold_of(pairs, job, seed):
     return pairs.take(rest), pairs.take(folds[job.number - 1])
 
 
-def _outcomes(jobs, rounds, processes, scheduler):
-    """Train jobs anywhere; yields (id, what `train_one` gives) in the order of finishing."""
-    if scheduler is None:
-        workers = Parallel(
-            n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
-        )
-        yield from workers(
-            delayed(train_one)(id_, rounds(job), os.getpid()) for id_, job in jobs.items()
-        )
-        return
-    try:
-        from dask.distributed import Client, as_completed
-    except ImportError as error:
-        raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
-    try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise KpairsError(f"no dask scheduler answers at {scheduler}: {error}") from error
-    with client:
-        futures = [
-            client.submit(train_one, id_, rounds(job), pure=False) for id_, job in jobs.items()
-        ]
-        for future in as_completed(futures):
-            yield future.result()
-
-
-def train_one(job_id, job, parent=None):
-    """Train one `Round`, where its folder is or in a temporary one.
-
-    Args:
-        job_id, job: which.
-        parent: see `train_round_in_worker`.
+def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any]]:
+    """Train one `Round` in its folder, or in a temporary one where that folder is not shared.
 
     Returns:
         The id, and a dict of the round's row, of its history per epoch and, for our own
         architecture, of the pairs that it gets wrong; the row is None where the loss did not stay
         finite, which a later attempt would only repeat.
     """
-    if job.folder is None:
+    if not shared:
         with tempfile.TemporaryDirectory() as folder:
-            return train_one(job_id, replace(job, folder=Path(folder)))
+            return _train_trial(id_, replace(job, folder=Path(folder)), shared=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
     try:
-        row, said = train_round_in_worker(job, parent)
+        row = train_round(job)
     except DivergedError as error:
-        said = [f"{job.recipe.arch}, round or fold {job.number}: {error}"]
-        return job_id, {"row": None, "said": said}
-    history = read_history(job.folder / "history.csv")
-    result = {"row": row, "history": history, "said": said}
+        text = f"{job.recipe.arch}, round or fold {job.number}: {error}"
+        log.warning(text)
+        return id_, {"row": None, "said": [text]}
+    result = {"row": row, "history": read_history(job.folder / "history.csv")}
     if are_kept(job.recipe):
         result["wrong"] = wrong_pairs(job, row["rescaling"])
-    return job_id, result
+    return id_, result

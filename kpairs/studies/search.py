@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from kpairs.data import load_digits
-from kpairs.data.sources import canonical
 from kpairs.errors import InputError, KpairsError, UsageError, unknown
 from kpairs.files import write_rows, write_text
 from kpairs.models.registry import trainable_parameters
@@ -30,10 +28,11 @@ from kpairs.recipes import (
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result, run_jobs
 from kpairs.training.compile import built, check_architecture
+from kpairs.training.images import load_splits, settled
 
 # Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
 # the recipe, every argument of the architectures can be searched.
-_FIXED = {"data", "pairs", "test_pairs", "rounds", "seed"}
+_FIXED = {"data", "classes", "image_size", "pairs", "test_pairs", "rounds", "seed"}
 SEARCHED = ("loss_weights", *(f.name for f in fields(Recipe) if "help" in f.metadata))
 SEARCHED = tuple(name for name in SEARCHED if name not in _FIXED)
 _MANY = 10_000
@@ -82,7 +81,7 @@ class Search:
     parameters: tuple[float, float] = (0, math.inf)
 
     def __post_init__(self):
-        recipes = tuple(replace(r, data=canonical(r.data)) for r in self.recipes)
+        recipes = tuple(settled(recipe) for recipe in self.recipes)
         object.__setattr__(self, "recipes", recipes)
         if len({(r.data, r.pairs, r.seed) for r in self.recipes}) != 1:
             raise UsageError("expected recipes of the same data, pairs and seed, to compare them")
@@ -144,7 +143,7 @@ class Search:
 
     def classes(self, data_root=None):
         """Number of ranks of the data."""
-        return len(load_digits(self.recipes[0].data, "train", data_root).classes)
+        return len(load_splits(self.recipes[0], data_root)[0].classes)
 
 
 def _changed(recipe, values):

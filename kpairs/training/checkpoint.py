@@ -5,7 +5,7 @@ import time
 import keras
 import numpy as np
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 
 NAME = "checkpoint.npz"
@@ -73,8 +73,9 @@ def load(path, model, further=()):
             arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
             epoch, seconds = int(file["epoch"]), float(file["seconds"])
     except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected a checkpoint, cannot read it: {first}") from error
+        raise InputError(
+            f"{path}: expected a checkpoint, cannot read it: {first_line(error)}"
+        ) from error
     if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
         raise InputError(f"{path}: expected the checkpoint of {model.name}, received another's")
     for variable, array in zip(variables, arrays, strict=True):

@@ -1,13 +1,14 @@
 """The model of one round: built, initialised, compiled, saved and loaded."""
 
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from kpairs import seeds
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, KpairsError, UsageError, unknown
+from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
@@ -43,9 +44,8 @@ def built(arch, classes, options):
     except KpairsError:
         raise
     except (ValueError, RuntimeError, MemoryError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         given = ", ".join(f"{name} {value}" for name, value in options.items())
-        raise UsageError(f"{arch} cannot be built with {given}: {first}") from error
+        raise UsageError(f"{arch} cannot be built with {given}: {first_line(error)}") from error
 
 
 def rescaling_of(normalization, pairs):
@@ -128,15 +128,14 @@ def compile_model(model, recipe, steps=1):
     model.optimizer.build(model.trainable_variables)
 
 
-def save_model(model, recipe, classes, rescaling, path):
+def save_model(model: keras.Model, path: Path) -> None:
     """Write a trained model as a .keras file, atomically.
 
     The file holds the network without its training configuration, so that
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
     `kpairs.models.heads` is imported.
     """
-    bare = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    bare.set_weights(model.get_weights())
+    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
     with atomic_path(path) as temporary:
         bare.save(temporary)
 
@@ -163,8 +162,7 @@ def load_weights(recipe, classes, rescaling, file):
     try:
         model.load_weights(file)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first}"
+            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first_line(error)}"
         ) from error
     return model

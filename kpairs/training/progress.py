@@ -1,20 +1,27 @@
-"""Live progress on the terminal: of one round's steps, or of rounds in several processes."""
+"""Live progress on the terminal: of one round's steps, or of trainings side by side.
 
-import sys
+Where there is no terminal, plain lines.
+"""
+
 import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+Logs = Mapping[str, float] | None
 
-def _bar(console, text):
+
+def _bar(console: Console, last: str) -> Progress:
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=8),
         TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
-        TextColumn(text),
+        TextColumn(last),
         console=console,
         transient=True,
     )
@@ -26,19 +33,22 @@ class LiveProgress(keras.callbacks.Callback):
     Where there is no terminal, one plain line per epoch.
 
     Args:
-        round_number, rounds: which round of how many.
+        round_number: which round.
+        rounds: of how many.
         outputs: names of the outputs whose losses are shown.
-        console: a `rich.console.Console`; default standard error.
+        console: where to.
     """
 
-    def __init__(self, round_number, rounds, outputs, console=None):
+    def __init__(
+        self, round_number: int, rounds: int, outputs: Iterable[str], console: Console
+    ) -> None:
         super().__init__()
         self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
-        self.outputs = outputs
-        self.console = console or Console(file=sys.stderr)
-        self.bar = None
+        self.outputs = tuple(outputs)
+        self.console = console
+        self.bar: Progress | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self.console.is_terminal:
             self.bar = _bar(self.console, "{task.fields[losses]}")
             self.steps = self.params["steps"] or 1
@@ -46,11 +56,11 @@ class LiveProgress(keras.callbacks.Callback):
             self.task = self.bar.add_task(self.label, total=total, losses="")
             self.bar.start()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch
         self.title = f"{self.label}epoch {epoch + 1}/{self.params['epochs']}"
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self.bar:
             self.bar.update(
                 self.task,
@@ -59,7 +69,7 @@ class LiveProgress(keras.callbacks.Callback):
                 losses=self._losses(logs),
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         line = f"{self.title}  {self._losses(logs)}"
         if "val_comparison_accuracy" in logs:
             line += f"  test error {100 * (1 - logs['val_comparison_accuracy']):.1f} %"
@@ -67,16 +77,16 @@ class LiveProgress(keras.callbacks.Callback):
         if not self.bar or last:  # on a terminal one line per round stays
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Take the bar off the screen; also after an interrupted training."""
         if self.bar:
             self.bar.stop()
             self.bar = None
 
-    def _losses(self, logs):
+    def _losses(self, logs: Mapping[str, float]) -> str:
         # Keras gives no loss per output where there is only one.
         parts = [f"loss {logs['loss']:.3f}"]
         for name in self.outputs:
@@ -85,52 +95,104 @@ class LiveProgress(keras.callbacks.Callback):
         return " ".join(parts)
 
 
-class RoundsProgress:
-    """A bar over the epochs of rounds that other processes train, read from their histories.
+class TrainingsProgress:
+    """A bar over trainings that end one by one.
 
-    Where there is no terminal, only the line that each round leaves.
+    Where there is no terminal, a line for each.
 
     Args:
-        histories: the `history.csv` of each round.
-        epochs: of each round.
-        console: a `rich.console.Console`.
+        console: where to.
+        total: how many trainings in all.
+        done: how many were finished before.
+        unit: what they are called.
+        completed: gives how much of all is done, in trainings; asked twice a second. Default what
+            is finished.
+        lines: leave the lines on a terminal too.
+
+    Attributes:
+        done: how many are finished.
     """
 
-    def __init__(self, histories, epochs, console):
-        self.histories, self.epochs, self.console = histories, epochs, console
-        self.bar = _bar(console, "{task.fields[running]}")
-        self.stop = threading.Event()
-        self.follower = threading.Thread(target=self._follow, daemon=True)
+    def __init__(
+        self,
+        console: Console,
+        total: int,
+        *,
+        done: int = 0,
+        unit: str = "trainings",
+        completed: Callable[[], float] | None = None,
+        lines: bool = False,
+    ) -> None:
+        self.console, self.total, self.done = console, total, done
+        self._completed = completed or (lambda: self.done)
+        self.lines = lines or not console.is_terminal
+        self._bar = _bar(console, "{task.fields[done]}/{task.total} {task.fields[unit]}")
+        self._task = self._bar.add_task("", total=total, completed=done, done=done, unit=unit)
+        self._stop = threading.Event()
+        self._follower = threading.Thread(target=self._follow, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> "TrainingsProgress":
         if self.console.is_terminal:
-            total = len(self.histories) * self.epochs
-            self.task = self.bar.add_task("rounds", total=total, running="")
-            self.bar.start()
-            self.follower.start()
+            self._bar.start()
+            self._follower.start()
         return self
 
-    def __exit__(self, *_):
-        self.stop.set()
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
         if self.console.is_terminal:
-            self.follower.join()
-            self.bar.stop()
+            self._follower.join()
+            self._bar.stop()
 
-    def finished(self, row, rounds):
-        """Print the line of a finished round."""
-        error = row["test"]["comparison_error_pct"]
-        self.console.print(f"round {row['round']}/{rounds}  test error {error:.1f} %")
+    def finished(self, name: str) -> None:
+        """Count one more, and print its line."""
+        self.done += 1
+        if self.lines:
+            count = f"{self.done}/{max(self.done, self.total)}"
+            self.console.print(f"{count} {name}", highlight=False, soft_wrap=True)
 
-    def _follow(self):
-        while not self.stop.wait(0.5):
-            epochs = [_epochs(history) for history in self.histories]
-            running = sum(0 < n < self.epochs for n in epochs)
-            done = sum(n == self.epochs for n in epochs)
-            text = f"{done} of {len(epochs)} done, {running} running"
-            self.bar.update(self.task, completed=sum(epochs), running=text)
+    def _follow(self) -> None:
+        while not self._stop.wait(0.5):
+            self._bar.update(self._task, completed=self._completed(), done=self.done)
 
 
-def _epochs(history):
+@contextmanager
+def preparing(console: Console) -> Generator[Callable[[int, int], None], None, None]:
+    """Show a bar while images are prepared, from the first one on, and a line when all are.
+
+    Args:
+        console: where to.
+
+    Yields:
+        What is to be called with how many of how many are prepared.
+    """
+    bar = _bar(console, "{task.completed}/{task.total}")
+    task = bar.add_task("images")
+
+    def prepared(done: int, total: int) -> None:
+        if done == 1 and console.is_terminal:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+            console.print(f"prepared {total:,} images", highlight=False, soft_wrap=True)
+
+    try:
+        yield prepared
+    finally:
+        bar.stop()
+
+
+def share_done(histories: Iterable[Path], epochs: int) -> float:
+    """How much of some trainings is done, in trainings.
+
+    Args:
+        histories: the `history.csv` of each, which need not be there.
+        epochs: of each training.
+    """
+    return sum(_epochs(history) / epochs for history in histories)
+
+
+def _epochs(history: Path) -> int:
     try:
         with open(history, encoding="utf-8") as file:
             return max(0, sum(1 for _ in file) - 1)

@@ -1,21 +1,15 @@
-"""One round: data drawn anew, a fresh model, one fit, and its error rates."""
+"""One round: the training of one network, from its last checkpoint if there is one."""
 
 import math
-import os
-import signal
-import threading
-import time
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
-from kpairs import seeds
-from kpairs.data import augment_pairs, draw_pairs
-from kpairs.data.pairs import PairSet
-from kpairs.errors import InputError
-from kpairs.models.outputs import decisions
+from kpairs.data import PairSet
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
@@ -28,32 +22,13 @@ from kpairs.training.batches import (
 )
 from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.compile import (
-    build_round,
-    check_architecture,
-    load_round,
-    rescaling_of,
-    save_model,
-)
+from kpairs.training.compile import build_round, rescaling_of, save_model
 from kpairs.training.device import compute
-from kpairs.training.images import load_splits
+from kpairs.training.draw import augmented
+from kpairs.training.evaluate import measure
 from kpairs.training.lock import locked
 from kpairs.training.run import read_history
-
-
-def draw_round(recipe, number, train_digits, test_digits, augment=True):
-    """The training pairs (augmented unless told otherwise) and test pairs of one round."""
-    rng = seeds.generator(recipe.seed, number, "pairs")
-    train_pairs = draw_pairs(train_digits, recipe.pairs, rng)
-    test_pairs = draw_pairs(test_digits, recipe.test_pairs, rng)
-    return (augmented(recipe, number, train_pairs) if augment else train_pairs), test_pairs
-
-
-def augmented(recipe, number, train_pairs):
-    """One round's training pairs with the recipe's augmentation."""
-    if recipe.augmentation == "none":
-        return train_pairs
-    return augment_pairs(train_pairs, seeds.generator(recipe.seed, number, "augmentation"))
+from kpairs.training.workers import log
 
 
 @dataclass(frozen=True)
@@ -61,18 +36,23 @@ class Round:
     """One round to train, complete: it can be sent to another process.
 
     Attributes:
-        recipe, number: which.
-        folder: where to, a `pathlib.Path`.
-        train_pairs, test_pairs: as drawn, not augmented.
+        recipe: what to train.
+        number: the round, from 1.
+        folder: where to write, a `pathlib.Path`.
+        train_pairs: training pairs as drawn, not augmented.
+        test_pairs: test pairs.
         classes: number of ranks.
-        device, threads, engine, keep_checkpoints: see `kpairs.train`.
+        device: see `kpairs.train`.
+        threads: see `kpairs.train`.
+        engine: see `kpairs.train`.
+        keep_checkpoints: see `kpairs.train`.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
     """
 
     recipe: Recipe
     number: int
-    folder: os.PathLike
+    folder: Path
     train_pairs: PairSet
     test_pairs: PairSet
     classes: int
@@ -83,13 +63,12 @@ class Round:
     normalized_by: PairSet | None = None
 
 
-def train_round(job, callbacks=(), say=lambda text: None):
+def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) -> dict[str, Any]:
     """Train one round, from its last checkpoint if there is one.
 
     Args:
-        job: a `Round`.
+        job: the round.
         callbacks: further Keras callbacks.
-        say: called with what the user should know.
 
     Returns:
         The round's row of `Run.metrics`.
@@ -111,11 +90,11 @@ def train_round(job, callbacks=(), say=lambda text: None):
         transform = partial(transformation, recipe, number)
         batches = Batches(train_pairs, outputs, recipe.batch_size, device, order, renew, transform)
         size = evaluation_batch(train_pairs)
-        test_batches = Batches(job.test_pairs, outputs, size, device)
-        engine = _lower(model, batches, say) if job.engine == "auto" else "keras"
+        engine = _lower(model, batches) if job.engine == "auto" else "keras"
         averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
-        further = [v for callback in averaging for v in callback.variables]
-        checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
+        checkpoint = Checkpoint(
+            folder, job.keep_checkpoints, [v for callback in averaging for v in callback.variables]
+        )
         done = checkpoint.restore(model)
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
@@ -126,7 +105,7 @@ def train_round(job, callbacks=(), say=lambda text: None):
             epochs=recipe.epochs,
             initial_epoch=done,
             shuffle=False,  # the batches are
-            validation_data=test_batches,
+            validation_data=Batches(job.test_pairs, outputs, size, device),
             validation_freq=_evaluated(recipe),
             callbacks=[
                 Randomness(recipe.seed, number, batches),
@@ -138,59 +117,19 @@ def train_round(job, callbacks=(), say=lambda text: None):
             ],
             verbose=0,
         )
-        save_model(model, recipe, job.classes, rescaling, folder / "model.keras")
-        decided = _decided(model, job.test_pairs, outputs)
+        save_model(model, folder / "model.keras")
         return {
             "round": number,
             "epochs": recipe.epochs,
             "rescaling": rescaling and list(rescaling),
-            "train": errors(model, train_pairs, outputs),
-            "test": _error_rates(decided, job.test_pairs),
-            "collapsed": len(np.unique(decided["comparison"])) == 1,
+            **measure(model, train_pairs, job.test_pairs, outputs),
             "best_epoch": _best_epoch(read_history(history.path)),
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
         }
 
 
-def train_round_in_worker(job, parent=None):
-    """`train_round` in another process.
-
-    Args:
-        job: a `Round`.
-        parent: the process that this one was started by, and ends with; it may be this one.
-            None where something else looks after this process.
-
-    Returns:
-        The row, and what the user should know.
-    """
-    work_for(parent)
-    said = []
-    row = train_round(job, say=said.append)
-    return row, said
-
-
-def work_for(parent):
-    """Leave Ctrl-C to another process, and end when it does; see `train_round_in_worker`."""
-    if parent not in (None, os.getpid()):
-        # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _end_with(parent)
-
-
-@cache
-def _end_with(parent):
-    """End this process within a second once its parent is another; once per process."""
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _lower(model, batches, say):
+def _lower(model: keras.Model, batches: Batches) -> str:
     """Lower a model's training where that is possible; the name of the engine that it has then."""
     if keras.backend.backend() != "torch":
         return "keras"
@@ -199,19 +138,19 @@ def _lower(model, batches, say):
     try:
         Engine(model, *batches.first())
     except NotLowerable as error:
-        say(f"{model.name} trains by Keras' own, slower steps: {error}")
+        log.warning("%s trains by Keras' own, slower steps: %s", model.name, error)
         return "keras"
     return "lowered"
 
 
-def _evaluated(recipe):
+def _evaluated(recipe: Recipe) -> list[int]:
     """Numbers of the epochs that an evaluation on the test pairs follows."""
     return sorted(
         {*range(recipe.validate_every, recipe.epochs, recipe.validate_every), recipe.epochs}
     )
 
 
-def _best_epoch(history):
+def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The epoch with the least test error: chosen on test pairs, as report 004 does."""
     evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
     best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
@@ -222,70 +161,3 @@ def _best_epoch(history):
         "epoch": int(best["epoch"]),
         **{name: round(100 * (1 - accuracy), 4) for name, accuracy in numbers.items()},
     }
-
-
-def errors(model, pairs, outputs):
-    """Error rates of a model in inference mode.
-
-    Args:
-        model: a Keras model with these outputs.
-        pairs: a `PairSet`.
-        outputs: kind of each named output, as the registry gives it.
-
-    Returns:
-        `comparison_error_pct`, and with digit or grade outputs `digit_error_pct` or
-        `grade_error_pct` over both images, in percent.
-    """
-    return _error_rates(_decided(model, pairs, outputs), pairs)
-
-
-def _decided(model, pairs, outputs):
-    """What a model decides, by output: `(n,)` class numbers."""
-    values = model.predict(Batches(pairs, (), evaluation_batch(pairs)), verbose=0)
-    return {name: decisions(values[name], kind) for name, kind in outputs.items()}
-
-
-def _error_rates(decided, pairs):
-    targets = pairs.targets(decided)
-    wrong = {name: chosen != targets[name] for name, chosen in decided.items()}
-    rates = {"comparison_error_pct": _percent(wrong["comparison"])}
-    for word in ("digit", "grade"):
-        if f"left_{word}" in wrong:
-            both = np.concatenate([wrong[f"left_{word}"], wrong[f"right_{word}"]])
-            rates[f"{word}_error_pct"] = _percent(both)
-    return rates
-
-
-def _percent(wrong):
-    return round(100 * float(np.mean(wrong)), 6)
-
-
-def evaluate(run, *, device="auto", threads=1, data_root=None, test_pairs=None):
-    """Evaluate each finished round of a run on pairs drawn again from its recipe.
-
-    Args:
-        run: a `Run`.
-        device, threads: see `train`.
-        data_root: cache folder of the digit images.
-        test_pairs: number of test pairs; default the recipe's, which are those of the training.
-
-    Returns:
-        A list of rows like those of `run.metrics["rounds"]`.
-
-    Raises:
-        InputError: no finished round, a model that cannot be read, or missing data.
-    """
-    recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
-    check_architecture(recipe)
-    if not run.rounds:
-        raise InputError(f"{run.path}: expected a finished round, received none")
-    splits = load_splits(recipe, data_root)
-    outputs = ARCHS[recipe.arch].named(recipe.word)
-    rows = []
-    with compute(device, threads):
-        for number in run.rounds:
-            model = load_round(run, number, len(splits[0].classes))
-            train_pairs, drawn_test_pairs = draw_round(recipe, number, *splits)
-            train, test = (errors(model, p, outputs) for p in (train_pairs, drawn_test_pairs))
-            rows.append({"round": number, "train": train, "test": test})
-    return rows

@@ -1,48 +1,56 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
-import os
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import keras
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 
-from kpairs.errors import KpairsError, UsageError
+from kpairs.data import Digits
+from kpairs.data.pairs import check_enough
+from kpairs.errors import UsageError, WorkerError
 from kpairs.networks import ARCHS
 from kpairs.plots import draw_curves
+from kpairs.recipes import Recipe
 from kpairs.training.compile import built, check_architecture
 from kpairs.training.device import compute, describe
+from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.progress import LiveProgress, RoundsProgress
-from kpairs.training.round import Round, draw_round, train_round, train_round_in_worker
+from kpairs.training.progress import LiveProgress, TrainingsProgress, preparing, share_done
+from kpairs.training.round import Round, train_round
 from kpairs.training.run import ENGINES, Run
+from kpairs.training.workers import log, run_tasks
 
 
 def train(
-    recipe,
-    out=None,
+    recipe: Recipe,
+    out: str | Path | None = None,
     *,
-    device="auto",
-    threads=1,
-    engine="auto",
-    jobs=1,
-    keep_checkpoints=False,
-    given=None,
-    data_root=None,
-    progress=None,
-):
+    device: str = "auto",
+    threads: int = 1,
+    engine: str = "auto",
+    jobs: int = 1,
+    keep_checkpoints: bool = False,
+    given: Collection[str] | None = None,
+    data_root: str | Path | None = None,
+    progress: Console | None = None,
+) -> Run:
     """Train a recipe's rounds into a new run folder.
 
     Round r draws its training pairs, test pairs, initial weights, order and dropout from
     (seed, r) and the epoch alone, so rounds can be repeated one by one or side by side, and on a
     CPU with the same number of threads the same recipe gives the same weights bit for bit. Seeds
-    Python's, NumPy's and the backend's global generators.
+    Python's, NumPy's and the backend's global generators. Logs a warning where the network of a
+    round ended by giving every pair the same answer.
 
     Args:
-        recipe: a `Recipe`.
+        recipe: what to train.
         out: the run folder; default `runs/<date>-<arch>`.
         device: "auto" (a GPU if there is one), "cpu" or "gpu".
         threads: CPU threads of each process.
@@ -53,13 +61,14 @@ def train(
         given: names of the recipe's fields that are chosen, where others may be fitted to images
             of one's own; default all are. See `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
-        progress: a `rich.console.Console` for live progress; None for silence.
+        progress: where to show live progress; None for silence.
 
     Returns:
         The finished `Run`.
 
     Raises:
-        UsageError, InputError: see `Recipe` and `load_digits`.
+        UsageError: a recipe that does not fit its architecture, or an unknown engine or device.
+        InputError: images that are missing, unreadable or too few.
         KpairsError: the folder exists or cannot be written, the loss became NaN or infinite, ...
         KeyboardInterrupt: interrupted; its message says what is saved.
     """
@@ -68,8 +77,12 @@ def train(
     check_architecture(recipe)
     recipe = settled(recipe, given)
     recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
-    splits = _load(recipe, data_root)
+    console = progress or Console(quiet=True)
     with compute(device, threads) as device_name:
+        # What its layers refuse is refused before images are prepared, and there is a folder.
+        if recipe.classes is not None:
+            built(recipe.arch, len(recipe.classes), recipe.build_options)
+        splits = _load(recipe, data_root, console)
         built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
@@ -79,10 +92,17 @@ def train(
         }
         run = Run.create(recipe, environment, out)
     with locked(run.path):
-        return _train_rounds(run, splits, environment, jobs, progress)
+        return _train_rounds(run, splits, environment, jobs, console)
 
 
-def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
+def resume(
+    path: str | Path,
+    *,
+    rounds: int | None = None,
+    jobs: int = 1,
+    data_root: str | Path | None = None,
+    progress: Console | None = None,
+) -> Run:
     """Go on with a run that was stopped, from the last epoch of each round that has begun.
 
     Device, threads and engine are the run's. On a CPU the result is that of a run that never
@@ -91,7 +111,9 @@ def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
     Args:
         path: the run folder.
         rounds: train this many rounds in all instead of the recipe's.
-        jobs, data_root, progress: see `train`.
+        jobs: see `train`.
+        data_root: see `train`.
+        progress: see `train`.
 
     Returns:
         The finished `Run`.
@@ -113,40 +135,55 @@ def resume(path, *, rounds=None, jobs=1, data_root=None, progress=None):
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
         check_architecture(run.recipe)
-        splits = _load(run.recipe, data_root)
+        console = progress or Console(quiet=True)
+        splits = _load(run.recipe, data_root, console)
         if rounds is not None:
             run.extend(rounds)
-        return _train_rounds(run, splits, environment, jobs, progress)
+        return _train_rounds(run, splits, environment, jobs, console)
 
 
-def _load(recipe, data_root):
+def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Digits]:
     """Both splits, after a check that they hold enough images for a round."""
-    splits = load_splits(recipe, data_root)
-    draw_round(recipe, 1, *splits, augment=False)
+    with preparing(console) as prepared:
+        splits = load_splits(recipe, data_root, prepared)
+    for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
+        check_enough(digits, count)
     return splits
 
 
-def _train_rounds(run, splits, environment, jobs, console):
-    recipe = run.recipe
+def _train_rounds(
+    run: Run,
+    splits: list[Digits],
+    environment: Mapping[str, Any],
+    jobs: int,
+    console: Console,
+) -> Run:
+    recipe, interruption = run.recipe, Interruption()
     missing = [n for n in range(1, recipe.rounds + 1) if n not in run.rounds]
-    todo = (_round(run, n, splits, environment) for n in missing)
-    train_all = _one_by_one if jobs == 1 else _side_by_side
-    interruption = Interruption()
+    rounds = (_round(run, number, splits, environment) for number in missing)
+    if jobs == 1:
+        rows = _one_by_one(recipe, rounds, interruption, console)
+    else:
+        histories = [run.folder(number) / "history.csv" for number in missing]
+        rows = _side_by_side(recipe, rounds, histories, jobs, console)
     try:
-        with interruption.noted():
-            train_all(run, todo, missing, jobs, interruption, console or Console(quiet=True))
+        with interruption.noted(), closing(rows):
+            for row in rows:
+                run.add_round(row)
+                interruption.check()
             interruption.check()
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"interrupted; {len(run.rounds)} of {recipe.rounds} rounds are finished, saved in "
-            f"{run.path}; go on with: kpairs train --resume {run.path}"
+    except (KeyboardInterrupt, WorkerError) as error:
+        reason = str(error) or "interrupted"
+        raise type(error)(
+            f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
+            f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    histories = [run.history(number) for number in run.rounds]
-    draw_curves(histories, run.path / "curves.png", recipe.arch)
+    draw_curves([run.history(n) for n in run.rounds], run.path / "curves.png", recipe.arch)
+    _warn_of_collapse(run)
     return run
 
 
-def _round(run, number, splits, environment):
+def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str, Any]) -> Round:
     train_pairs, test_pairs = draw_round(run.recipe, number, *splits, augment=False)
     return Round(
         recipe=run.recipe,
@@ -162,42 +199,51 @@ def _round(run, number, splits, environment):
     )
 
 
-def _one_by_one(run, todo, missing, jobs, interruption, console):
-    outputs = ARCHS[run.recipe.arch].named(run.recipe.word)
-    said = set()
+def _one_by_one(
+    recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
+) -> Generator[dict[str, Any], None, None]:
+    outputs = ARCHS[recipe.arch].named(recipe.word)
 
-    def say(text):
-        if text not in said:
-            said.add(text)
-            console.print(text)
-
-    for job in todo:
-        live = LiveProgress(job.number, run.recipe.rounds, outputs, console)
+    def train_one(job: Round) -> dict[str, Any]:
+        live = LiveProgress(job.number, recipe.rounds, outputs, console)
         try:
-            run.add_round(train_round(job, [interruption, live], say))
+            return train_round(job, [interruption, live])
         finally:
             live.close()
-        interruption.check()
+
+    yield from run_tasks(train_one, zip(rounds))
 
 
-def _side_by_side(run, todo, missing, jobs, interruption, console):
-    histories = [run.folder(number) / "history.csv" for number in missing]
-    said = set()
-    workers = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
-    with RoundsProgress(histories, run.recipe.epochs, console) as view:
-        try:
-            for row, texts in workers(
-                delayed(train_round_in_worker)(job, os.getpid()) for job in todo
-            ):
-                for text in set(texts) - said:
-                    said.add(text)
-                    console.print(text)
-                run.add_round(row)
-                view.finished(row, run.recipe.rounds)
-                interruption.check()
-        except TerminatedWorkerError as error:
-            raise KpairsError(
-                f"a worker process ended, perhaps for want of memory; {len(run.rounds)} of "
-                f"{run.recipe.rounds} rounds are finished; go on with: "
-                f"kpairs train --resume {run.path}"
-            ) from error
+def _side_by_side(
+    recipe: Recipe, rounds: Iterable[Round], histories: list[Path], jobs: int, console: Console
+) -> Generator[dict[str, Any], None, None]:
+    done = partial(share_done, histories, recipe.epochs)
+    with (
+        TrainingsProgress(
+            console, len(histories), unit="rounds", completed=done, lines=True
+        ) as progress,
+        closing(run_tasks(train_round, zip(rounds), processes=jobs)) as rows,
+    ):
+        for row in rows:
+            yield row
+            error = row["test"]["comparison_error_pct"]
+            progress.finished(f"round {row['round']}  test error {error:.1f} %")
+
+
+def _warn_of_collapse(run: Run) -> None:
+    """Say in one line which rounds learned nothing, and what to try."""
+    collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
+    if collapsed:
+        log.warning(
+            "%s collapsed in round%s %s of %d: the network gives every test pair the same answer. "
+            "Try another seed than %d, a learning rate below %g, more epochs than %d, or another "
+            "initialization than %s",
+            run.recipe.arch,
+            "s" * (len(collapsed) > 1),
+            ", ".join(collapsed),
+            len(run.rounds),
+            run.recipe.seed,
+            run.recipe.learning_rate,
+            run.recipe.epochs,
+            run.recipe.initialization,
+        )

@@ -176,7 +176,6 @@ REFUSALS = [
     (["train", "--arch", "ws", *TINY, "--out", ""], 1, "exists already"),
     (["predict", "missing.onnx", "a.png", "b.png"], 4, "missing.onnx: cannot read the model"),
     (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
-    (["predict", "text", "digit.png", "text"], 4, "text: expected an image"),
     (["archs", "auxsw"], 2, "did you mean auxws"),
     (["archs", "--plot", "x.png"], 2, "--plot expects the NAME"),
     (

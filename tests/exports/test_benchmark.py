@@ -74,7 +74,7 @@ def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, tmp_path, 
     for layer in model.layers:
         if layer.name.startswith("batch_normalization"):
             layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
-    pairs = random_pairs(2 * CHUNK + 3)
+    pairs = random_pairs(2 * CHUNK + 3, (14, 14, 1))
     classes = tuple("0123456789")
     (export,) = export_model(model, ARCHS[name], classes, pairs, tmp_path / "model")
     file = export.path

@@ -23,7 +23,9 @@ from kpairs.data import draw_pairs
 from kpairs.errors import InputError, UsageError
 from kpairs.networks import build
 from kpairs.reports.chassagne.disc import digits, disc, trainings
-from kpairs.reports.chassagne.disc.page import compare_rows, mini_page
+from kpairs.reports.chassagne.disc.page import MiniPage, compare_rows
+from kpairs.studies.compare import NOT_RUN
+from kpairs.studies.results import Results
 
 SOURCES = sorted(Path(mini.__file__).parent.glob("*.py"))
 few = settings(deadline=None, max_examples=20)
@@ -581,18 +583,21 @@ def test_studies_train_nothing_twice(tmp_path):
     assert run(10) == []
     rows = trainings.finished(short(10), tmp_path, trainings.DISC)
     assert len(rows) == 10
-    assert all(row in rows for row in before)
-    assert rows[0]["backend"].startswith("torch ")
-    assert [c.reported.table for c in compare_rows(rows) if c.verdict == "not run"] == []
-    text, drawn = mini_page(tmp_path)
-    assert set(drawn) == {"learning-rates-tanh", "learning-rates-relu"}
-    assert "10 trainings" in text
+    assert rows.merge(before).equals(before)
+    assert rows["backend"].str.startswith("torch ").all()
+    compared = compare_rows(rows)
+    assert len(compared) == 10
+    assert NOT_RUN not in set(compared["verdict"])
+    page = MiniPage(Results(tmp_path))
+    assert "10 trainings" in page.markdown()
+    assert set(page.drawn) == {"learning-rates-tanh", "learning-rates-relu"}
 
 
 def test_a_page_of_nothing(tmp_path):
-    text, drawn = mini_page(tmp_path)
-    assert "No training has been run yet." in text
-    assert drawn == {}
+    page = MiniPage(Results(tmp_path))
+    assert "No training has been run yet." in page.markdown()
+    assert page.drawn == {}
+    assert set(page.compared["verdict"]) == {NOT_RUN}
 
 
 def test_a_stopped_study_goes_on(workplace, monkeypatch):
@@ -611,7 +616,7 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
     rows = json.loads(kpairs("mini", "study", "--rounds", "1", "--json"))
     assert len(rows) == 8
     assert len(asked) == 9
-    assert all(row in rows for row in before)
+    assert all(row in rows for row in before.to_dict("records"))
     assert "framework" not in kpairs("mini", "study", "--rounds", "1")
     kpairs("report", "chassagne", "--out", "pages")
     figures = {f"mini-{name}.svg" for name in ("predictions", "epochs", "boundaries")}

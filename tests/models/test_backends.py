@@ -15,7 +15,7 @@ from backend_script import outputs_and_losses
 from kpairs.exports.export import export_run
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.training.round import evaluate
+from kpairs.training.evaluate import evaluate
 from kpairs.training.run import Run
 
 pytestmark = pytest.mark.backends

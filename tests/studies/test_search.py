@@ -18,10 +18,10 @@ from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.reports import RECIPES
 from kpairs.reports.altunina.studies import count_parameters
 from kpairs.reports.resolve import load_recipe
-from kpairs.studies.rows import read_csv
+from kpairs.studies.rows import read_rows
 from kpairs.studies.run import fold_of, load_result
 from kpairs.studies.search import Between, Search, _behind, grid, rank, run_grid, run_tpe
-from kpairs.training.round import draw_round
+from kpairs.training.draw import draw_round
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_ranking_and_what_it_writes(search, tmp_path):
     _, ranked = _run(search, tmp_path)
     assert ranked[0].mean == min(r.mean for r in ranked)
     assert ranked[0].behind is None
-    rows = read_csv(tmp_path / "search.csv")
+    rows = read_rows(tmp_path / "search.csv")
     for r in ranked:
-        mine = [row["test_error_pct"] for row in rows if row["setting"] == r.label]
+        mine = rows.loc[rows["setting"] == r.label, "test_error_pct"]
         jobs = search.jobs(r.recipe)
         measured = [load_result(tmp_path, job)["row"]["test"] for job in jobs]
         assert tuple(mine) == r.errors == tuple(m["comparison_error_pct"] for m in measured)
@@ -164,7 +164,7 @@ def test_a_diverging_candidate_stops_nothing(search, tmp_path, caplog):
     assert len(jobs) == 4
     assert [r.recipe.learning_rate for r in ranked] == [1e-3]
     assert "loss became nan" in caplog.text
-    assert {r["setting"] for r in read_csv(tmp_path / "grid/search.csv")} == {ranked[0].label}
+    assert set(read_rows(tmp_path / "grid/search.csv")["setting"]) == {ranked[0].label}
     only = replace(search, space={"learning_rate": (1e20,)})
     (recipe,) = run_tpe(only, tmp_path / "grid", 1)
     assert rank(only, tmp_path / "grid", [recipe]) == []

@@ -12,7 +12,7 @@ import kpairs
 from kpairs.data import load_digits
 from kpairs.reports import RECIPES
 from kpairs.training.compile import load_round
-from kpairs.training.round import draw_round
+from kpairs.training.draw import draw_round
 from kpairs.training.run import Run
 
 BEFORE = Path(__file__).parent / "before"
@@ -31,9 +31,11 @@ def test_its_recipe_is_todays(before):
 
 
 def test_its_model_gives_what_it_gave(before):
-    assert kpairs.evaluate(before) == [
-        {name: row[name] for name in ("round", "train", "test")} for row in before.metrics["rounds"]
-    ]
+    evaluated, then = (
+        [{name: row[name] for name in ("round", "train", "test")} for row in rows]
+        for rows in (kpairs.evaluate(before), before.metrics["rounds"])
+    )
+    assert evaluated == then
     splits = [load_digits("mnist", split) for split in ("train", "test")]
     _, pairs = draw_round(before.recipe, 1, *splits)
     saved = keras.saving.load_model(before.model_file(1))

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, shared or starved of disk, and what is left of them."""
 
+import io
 import json
 import os
 import random
@@ -10,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import resume_script
 from click.testing import CliRunner
 from resume_script import RECIPE, digest
+from rich.console import Console
 
 from kpairs.cli import main
 from kpairs.errors import InputError, KpairsError, UsageError
@@ -26,34 +27,25 @@ from kpairs.training.run import Run
 from kpairs.training.train import resume, train
 
 
-class StopAt(keras.callbacks.Callback):
-    """Ctrl-C at the end of one epoch of one round, before anything of that epoch is saved."""
+class CtrlC(io.StringIO):
+    """A screen in front of which somebody presses Ctrl-C when a text is shown."""
 
-    def __init__(self, number, epoch):
+    def __init__(self, text):
         super().__init__()
-        self.number, self.at = number, epoch
+        self.text = text
 
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.at and f"round-{self.number:02d}" in str(self.model.folder):
-            raise KeyboardInterrupt
+    def write(self, text):
+        if self.text in text:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
 
 
-def interrupted(monkeypatch, recipe, out, number, epoch, **named):
-    """Train until Ctrl-C at the end of an epoch."""
-    from kpairs.training import train as jobs
-
-    whole = jobs.train_round
-
-    def train_round(job, callbacks, say):
-        stop = StopAt(number, epoch)
-        set_model = stop.set_model
-        stop.set_model = lambda model: (setattr(model, "folder", job.folder), set_model(model))
-        return whole(job, [*callbacks, stop], say)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "train_round", train_round)
-        with pytest.raises(KeyboardInterrupt, match="go on with: kpairs train --resume"):
-            train(recipe, out, **named)
+def interrupted(recipe, out, number, epoch, **named):
+    """Train until Ctrl-C at the end of an epoch, before anything of that epoch is saved."""
+    label = f"round {number}/{recipe.rounds} " if recipe.rounds > 1 else ""
+    screen = Console(file=CtrlC(f"{label}epoch {epoch + 1}/"))
+    with pytest.raises(KeyboardInterrupt, match="go on with: kpairs train --resume"):
+        train(recipe, out, progress=screen, **named)
     return Run.open(out)
 
 
@@ -61,11 +53,11 @@ def interrupted(monkeypatch, recipe, out, number, epoch, **named):
     ("name", "engine", "rounds"),
     [("auxws", "auto", 2), ("wsal_bd", "keras", 1), ("posterior_s", "auto", 1)],
 )
-def test_a_resumed_run_ends_as_if_never_stopped(name, engine, rounds, tiny, workplace, monkeypatch):
+def test_a_resumed_run_ends_as_if_never_stopped(name, engine, rounds, tiny, workplace):
     """Dropout, batch norm, shuffling, distortion, weight averages: all bit for bit."""
     recipe = tiny(name, rounds=rounds, epochs=3, batch_size=15)
     whole = train(recipe, "whole", engine=engine)
-    run = interrupted(monkeypatch, recipe, "run", rounds, 1, engine=engine)
+    run = interrupted(recipe, "run", rounds, 1, engine=engine)
     assert run.rounds == [1, 2][: rounds - 1]
     run = resume("run")
     assert run.rounds == [1, 2][:rounds]
@@ -75,10 +67,10 @@ def test_a_resumed_run_ends_as_if_never_stopped(name, engine, rounds, tiny, work
     assert resume("run").metrics == run.metrics  # nothing is left to do
 
 
-def test_a_fixed_order_resumes_too(tiny, workplace, monkeypatch):
+def test_a_fixed_order_resumes_too(tiny, workplace):
     recipe = tiny("auxnet3", epochs=3, shuffle=False)
     whole = train(recipe, "whole")
-    interrupted(monkeypatch, recipe, "run", 1, 2)
+    interrupted(recipe, "run", 1, 2)
     assert digest(resume("run").path) == digest(whole.path)
 
 
@@ -214,8 +206,8 @@ def test_damaged_checkpoints(content, small, tmp_path):
         Checkpoint(tmp_path).restore(model)
 
 
-def test_a_history_that_does_not_fit_its_checkpoint(tiny, workplace, monkeypatch):
-    run = interrupted(monkeypatch, tiny("conv_1", epochs=3), "run", 1, 1)
+def test_a_history_that_does_not_fit_its_checkpoint(tiny, workplace):
+    run = interrupted(tiny("conv_1", epochs=3), "run", 1, 1)
     history = run.folder(1) / "history.csv"
     text = history.read_text()
     history.unlink()

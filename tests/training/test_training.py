@@ -1,6 +1,7 @@
 """Training, run folders and evaluation: small but real trainings on real digits."""
 
 import csv
+import io
 import json
 import multiprocessing
 import re
@@ -11,6 +12,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from command_line import kpairs as kpairs_command
+from rich.console import Console
 
 import kpairs
 from kpairs.data import draw_pairs
@@ -20,7 +23,8 @@ from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, shuffled
 from kpairs.training.compile import build_round, load_round
-from kpairs.training.round import draw_round, errors, evaluate
+from kpairs.training.draw import draw_round
+from kpairs.training.evaluate import errors, evaluate
 from kpairs.training.run import Run
 from kpairs.training.train import train
 
@@ -188,10 +192,6 @@ def test_initialization_and_threads_are_the_recipes(tiny):
 
 
 def test_the_progress_bar_of_a_terminal(tiny, workplace):
-    import io
-
-    from rich.console import Console
-
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=110)
     train(tiny("auxws", rounds=2, epochs=2), "run", progress=console)
@@ -268,18 +268,37 @@ def test_ten_epochs_learn_to_compare(workplace):
     assert test["digit_error_pct"] < 12
 
 
+def test_a_collapse_is_said_and_shown(tiny, workplace, caplog, mnist):
+    """Steps so long that no unit with a ReLU is ever above 0 again: one answer to every pair."""
+    recipe = tiny("simple", rounds=2, learning_rate=10.0, epochs=2)
+    run = train(recipe, "run")
+    (message,) = caplog.messages
+    assert message.startswith("simple collapsed in rounds 1, 2 of 2: ")
+    assert "a learning rate below 10," in message
+    pairs = draw_round(recipe, 1, *mnist.values())[1]
+    answers = load_round(run, 1, 10).predict(pairs.inputs(), verbose=0)["comparison"]
+    assert np.ptp(answers.argmax(-1)) == 0
+    assert kpairs_command("evaluate", "run").count("collapsed") == 2
+
+
+def test_a_training_that_learned_says_nothing(tiny, workplace, caplog):
+    train(tiny("auxws", pairs=200, epochs=5), "run")
+    assert not caplog.messages
+
+
 def test_own_images_train(image_folder, idx_folder, tiny, workplace):
     for number, data in enumerate((image_folder, idx_folder)):
         recipe = tiny("auxws", data=str(data), pairs=20, test_pairs=6)
         run = train(recipe, f"run{number}")
         classes = 3 if number == 0 else 10
         model = load_round(run, 1, classes)
-        assert model.output["left_digit"].shape == (None, classes)
+        word = "grade" if number == 0 else "digit"
+        assert model.output[f"left_{word}"].shape == (None, classes)
 
 
-def test_too_few_images_leave_no_folder(image_folder, tiny, workplace):
-    with pytest.raises(InputError, match="40 pairs need 80 different images, received 48"):
-        train(tiny("auxws", data=str(image_folder)), "run")
+def test_too_few_images_leave_no_folder(idx_folder, tiny, workplace):
+    with pytest.raises(InputError, match="101 pairs need 202 different images, received 200"):
+        train(tiny("auxws", data=str(idx_folder), pairs=101), "run")
     assert not (workplace / "run").exists()
 
 
@@ -291,37 +310,23 @@ def test_a_loss_that_explodes_stops_the_training(tiny, workplace):
     assert not (workplace / "run/metrics.json").exists()
 
 
-class WithPath(keras.callbacks.CallbackList):
-    """Callbacks in the place of a `HistoryFile`."""
+class CtrlC(io.StringIO):
+    """A screen in front of which somebody presses Ctrl-C when a text is shown."""
 
-    def __init__(self, callbacks, path):
-        super().__init__(callbacks)
-        self.path = path
-
-
-class InterruptAt(keras.callbacks.Callback):
-    """Ctrl-C in the middle of a given round."""
-
-    def __init__(self, path):
+    def __init__(self, text, press=lambda: signal.raise_signal(signal.SIGINT)):
         super().__init__()
-        self.path = path
+        self.text, self.press = text, press
 
-    def on_epoch_end(self, epoch, logs=None):
-        if "round-02" in str(self.path):
-            raise KeyboardInterrupt
+    def write(self, text):
+        if self.text in text:
+            self.press()
+        return super().write(text)
 
 
-def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
-    from kpairs.training import round as rounds
-
-    history = rounds.HistoryFile
-    monkeypatch.setattr(
-        rounds,
-        "HistoryFile",
-        lambda p, *rest: WithPath([history(p, *rest), InterruptAt(p)], p),
-    )
+def test_ctrl_c_keeps_finished_rounds(tiny, workplace):
+    screen = Console(file=CtrlC("round 2/3"))
     with pytest.raises(KeyboardInterrupt, match="1 of 3 rounds are finished, saved in"):
-        train(tiny("simple", rounds=3), "run")
+        train(tiny("simple", rounds=3), "run", progress=screen)
     run = Run.open("run")
     assert run.rounds == [1]
     assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"]
@@ -331,28 +336,16 @@ def test_ctrl_c_keeps_finished_rounds(tiny, workplace, monkeypatch):
 
 def test_ctrl_c_inside_a_destructor_still_stops(tiny, workplace, monkeypatch):
     """Python prints and forgets what a destructor raises; the signal is noted all the same."""
-    from kpairs.training import round as rounds
 
     class Dropped:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    class PressedInADestructor(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch == 1:
-                Dropped()
-
     forgotten = []
     monkeypatch.setattr(sys, "unraisablehook", lambda hook: forgotten.append(hook.exc_type))
-    history = rounds.HistoryFile
-    monkeypatch.setattr(
-        rounds,
-        "HistoryFile",
-        lambda p, *rest: WithPath([history(p, *rest), PressedInADestructor()], p),
-    )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="interrupted; 0 of 1 rounds are finished"):
-        train(tiny("simple", epochs=5), "run")
+        train(tiny("simple", epochs=5), "run", progress=Console(file=CtrlC("epoch 2/5", Dropped)))
     assert forgotten == [KeyboardInterrupt]
     assert len(Run.open("run").history(1)) == 2
     assert signal.getsignal(signal.SIGINT) is before

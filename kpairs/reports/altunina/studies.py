@@ -1,15 +1,16 @@
 """The studies of report 004: its tables and figures as settings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from kpairs.recipes import Setting, Study
+from kpairs.recipes import Ingredient, Setting, Study
 from kpairs.reports.altunina.recipes import RECIPES
 
 _WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
-def count_parameters(arch, widths):
+def count_parameters(arch: str, widths: Sequence[int]) -> int:
     """Trainable parameters of a report 004 network, by arithmetic: no model is built.
 
     Args:
@@ -29,7 +30,7 @@ def count_parameters(arch, widths):
     return two + digit + (2 * b + 1) * c + (c + 1) * d + (d + 1) * 2
 
 
-def sized(arch, least=65_000, most=75_000):
+def sized(arch: str, least: int = 65_000, most: int = 75_000) -> list[tuple[int, ...]]:
     """Every choice of widths from 16 to 512 with more than `least`, fewer than `most` parameters.
 
     Report 004's search space, in its order.
@@ -105,3 +106,18 @@ STUDIES = (
         [],
     ),
 )
+
+INGREDIENTS = (
+    Ingredient(
+        "both together",
+        [("basicnet1 net_params 32-128-64-16", "auxnet2 net_params 32-32-64-256")],
+        "They help where the decision is made on a few separate inputs. (The best size of each "
+        "network.)",
+        "lowers",
+    ),
+)
+# What becomes of numbers that no study stands for, by their metric or by table and metric.
+ELSEWHERE = {
+    ("text", "mean_val_accuracy_pct"): "a remark on Figure 1",
+    ("text", "gap_pct"): "a remark on Figure 1",
+}

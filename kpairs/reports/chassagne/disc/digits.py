@@ -5,11 +5,13 @@ the first weights and of dropout are others.
 """
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from kpairs import seeds
-from kpairs.data import draw_pairs, load_digits
+from kpairs.data import PairSet, draw_pairs, load_digits
 from kpairs.mini.activations import SELU
 from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
 from kpairs.mini.dropout import Dropout
@@ -22,7 +24,11 @@ from kpairs.reports import RECIPES
 from kpairs.reports.chassagne.disc.draws import generator, one_thread
 
 
-def simple_network(draws=None, dropout_draws=None, dropout=0.15):
+def simple_network(
+    draws: torch.Generator | None = None,
+    dropout_draws: torch.Generator | None = None,
+    dropout: float = 0.15,
+) -> Sequential:
     """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
     how = {"init": "uniform", "generator": draws}
     net = Sequential(
@@ -49,14 +55,20 @@ def simple_network(draws=None, dropout_draws=None, dropout=0.15):
     return net
 
 
-def as_tensors(pairs):
+def as_tensors(pairs: PairSet) -> tuple[torch.Tensor, torch.Tensor]:
     """A `PairSet` of n -> images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
     left, right = (torch.from_numpy(images[..., 0]) for images in (pairs.left, pairs.right))
     return torch.stack([left, right], 1), torch.from_numpy(pairs.comparison)
 
 
 @one_thread()
-def train_digits(number=1, seed=0, epochs=None, data_root=None, done=lambda row: None):
+def train_digits(
+    number: int = 1,
+    seed: int = 0,
+    epochs: int | None = None,
+    data_root: str | Path | None = None,
+    done: Callable[[dict], object] = lambda row: None,
+) -> list[dict]:
     """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
 
     Args:
@@ -105,7 +117,7 @@ def train_digits(number=1, seed=0, epochs=None, data_root=None, done=lambda row:
     return history
 
 
-def error_pct(net, x, target):
+def error_pct(net: Sequential, x: torch.Tensor, target: torch.Tensor) -> float:
     """Wrong answers of a network in percent: inputs (n, ...), classes (n,)."""
     wrong = net.predict(x).argmax(1) != target
     return 100 * wrong.sum().item() / len(target)

@@ -23,7 +23,7 @@ RADIUS = 1 / math.sqrt(2 * math.pi)  # pi RADIUS² = 1/2
 ACTIVATIONS = {"tanh": Tanh, "relu": ReLU}
 
 
-def draw_points(count, draws):
+def draw_points(count: int, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Points uniform in the unit square, and whether they are inside the disc.
 
     Args:
@@ -38,12 +38,12 @@ def draw_points(count, draws):
     return points, (distance <= RADIUS**2).long()
 
 
-def one_hot(classes):
+def one_hot(classes: torch.Tensor) -> torch.Tensor:
     """(n,) of 0 and 1 -> (n, 2) float32: a 1 in the column of each class, [outside, inside]."""
     return torch.stack([classes == 0, classes == 1], 1).float()
 
 
-def disc_network(activation, draws, init="normal"):
+def disc_network(activation: str, draws: torch.Generator, init: str = "normal") -> Sequential:
     """2-25-25-25-2 with an activation after every layer, the last included: 1,427 parameters."""
     sizes = (2, 25, 25, 25, 2)
     layers = []
@@ -74,15 +74,15 @@ class DiscRun:
     history: list[dict]
     seconds: float
 
-    def outputs(self, points):
+    def outputs(self, points: torch.Tensor) -> torch.Tensor:
         """Points of the unit square, (n, 2) -> (n, 2): how far outside, how far inside."""
         return self.net.predict((points - self.mean) / self.std)
 
-    def predictions(self):
+    def predictions(self) -> torch.Tensor:
         """The class of each test point, (n,)."""
         return self.outputs(self.points).argmax(1)
 
-    def margins(self, side):
+    def margins(self, side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """By how much "inside" exceeds "outside" over the square; 0 is the decision boundary.
 
         Returns:
@@ -97,16 +97,16 @@ class DiscRun:
 
 @one_thread()
 def train_disc(
-    activation="tanh",
-    learning_rate=0.1,
-    number=1,
-    seed=0,
-    epochs=100,
-    batch_size=100,
-    init="normal",
-    count=1000,
-    points=None,
-):
+    activation: str = "tanh",
+    learning_rate: float = 0.1,
+    number: int = 1,
+    seed: int = 0,
+    epochs: int = 100,
+    batch_size: int = 100,
+    init: str = "normal",
+    count: int = 1000,
+    points: int | None = None,
+) -> DiscRun:
     """Train the report's network on the disc by plain gradient descent.
 
     Batches come in the same order in every epoch, and the targets are 0 and 1 although tanh

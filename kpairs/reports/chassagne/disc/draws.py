@@ -1,5 +1,6 @@
 """What a round of training draws from, and what it runs on."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -7,13 +8,13 @@ import torch
 from kpairs import seeds
 
 
-def generator(seed, number, purpose):
+def generator(seed: int, number: int, purpose: str) -> torch.Generator:
     """A `torch.Generator` of one purpose ("points", "initialization", ...) in one round."""
     return torch.Generator().manual_seed(seeds.integer(seed, number, purpose))
 
 
 @contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Run on one CPU thread; a decorator as well.
 
     With two, tensors as small as these wait for each other: where anything else runs on the

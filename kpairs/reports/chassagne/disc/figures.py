@@ -1,17 +1,17 @@
 """The report's pictures of the disc. Each function returns a matplotlib figure."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from kpairs.reports.chassagne.disc.disc import RADIUS
+from kpairs.plots import BLACK, BLUE, ORANGE, SKY, VERMILION, tidy
+from kpairs.reports.chassagne.disc.disc import RADIUS, DiscRun
 
-# Okabe and Ito's colours, told apart by every eye; as in kpairs.studies.figures.
-_OURS, _THEIRS, _WRONG = "#0072b2", "#d55e00", "#000000"
-_INSIDE, _OUTSIDE = "#e69f00", "#56b4e9"
+_WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
-def draw_run(run, title):
+def draw_run(run: DiscRun, title: str) -> Figure:
     """One training: predictions with the decision boundary, error and loss per epoch.
 
     Args:
@@ -30,7 +30,9 @@ def draw_run(run, title):
     return figure
 
 
-def draw_predictions(axes, points, classes, predicted):
+def draw_predictions(
+    axes: Axes, points: np.ndarray, classes: np.ndarray, predicted: np.ndarray
+) -> None:
     """Test points by predicted class, with the true circle; wrong ones are crossed.
 
     Args:
@@ -48,13 +50,15 @@ def draw_predictions(axes, points, classes, predicted):
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=8)
 
 
-def draw_circle(axes):
+def draw_circle(axes: Axes) -> None:
     """The true circle in the unit square."""
     axes.add_patch(Circle((0.5, 0.5), RADIUS, fill=False, ec="0.35", ls="--"))
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
 
 
-def draw_boundary(axes, x, y, margins, colour=_THEIRS):
+def draw_boundary(
+    axes: Axes, x: np.ndarray, y: np.ndarray, margins: np.ndarray, colour: str = VERMILION
+) -> None:
     """Where a network's two outputs are equal.
 
     Args:
@@ -66,61 +70,27 @@ def draw_boundary(axes, x, y, margins, colour=_THEIRS):
         axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
 
 
-def draw_errors(axes, history):
+def draw_errors(axes: Axes, history: list[dict]) -> None:
     """Training and test error per epoch."""
     epochs = [row["epoch"] for row in history]
-    for split, colour in (("train", _OURS), ("test", _THEIRS)):
+    for split, colour in (("train", BLUE), ("test", VERMILION)):
         values = [row[f"{split}_error_pct"] for row in history]
         axes.plot(epochs, values, color=colour, label=f"{split}, {values[-1]:.2f} % at the end")
     axes.set(title="error", xlabel="epoch", ylabel="error (%)", ylim=(0, None))
-    _tidy(axes)
+    axes.legend(frameon=False)
+    tidy(axes)
 
 
-def draw_loss(axes, history):
+def draw_loss(axes: Axes, history: list[dict]) -> None:
     """Squared error per epoch, summed over the batches."""
     values = [row["train_loss"] for row in history]
-    axes.plot([row["epoch"] for row in history], values, color=_OURS, label="train")
+    axes.plot([row["epoch"] for row in history], values, color=BLUE, label="train")
     axes.set(title="loss", xlabel="epoch", ylabel="MSE, summed over the batches", ylim=(0, None))
-    _tidy(axes)
-
-
-def _tidy(axes):
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
-def rate_bars(comparisons, title):
-    """Test error per learning rate, reported and ours: means with their deviations.
-
-    Args:
-        comparisons: `kpairs.studies.rows.Comparison`s, one per learning rate.
-        title: heading.
-    """
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(len(comparisons))
-    reported = [(c.reported.mean, c.reported.std) for c in comparisons]
-    measured = [(c.mean, c.std or 0) for c in comparisons]
-    for shift, colour, name, numbers in (
-        (-0.19, _THEIRS, "reported", reported),
-        (0.19, _OURS, "kpairs", measured),
-    ):
-        means, stds = zip(*numbers, strict=True)
-        # Deviations larger than their means end at 0: there is no error below it.
-        down = np.minimum(means, stds)
-        bars = {"color": colour, "label": name, "capsize": 3, "ecolor": "0.3"}
-        axes.bar(places + shift, means, 0.36, yerr=[down, stds], **bars)
-        for place, mean in zip(places, means, strict=True):
-            style = {"ha": "center", "color": "white", "fontsize": 8, "textcoords": "offset points"}
-            axes.annotate(f"{mean:.2f}", (place + shift, 0), (0, 4), **style)
-    axes.set_xticks(places, [c.reported.setting.removeprefix("eta=") for c in comparisons])
-    axes.set(title=title, xlabel="learning rate", ylabel="test error (%)", ylim=(0, None))
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def boundaries(x, y, margins):
+def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> Figure:
     """The decision boundaries of several networks beside the true circle.
 
     Args:
@@ -130,7 +100,7 @@ def boundaries(x, y, margins):
     figure = Figure(figsize=(4.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
     draw_circle(axes)
-    for colour, (name, values) in zip((_OURS, _THEIRS), margins.items(), strict=False):
+    for colour, (name, values) in zip((BLUE, VERMILION), margins.items(), strict=False):
         draw_boundary(axes, x, y, values, colour)
         axes.plot([], [], color=colour, label=name)
     axes.plot([], [], color="0.35", ls="--", label="the disc")
@@ -138,14 +108,14 @@ def boundaries(x, y, margins):
     return figure
 
 
-def predictions(points, classes, predicted):
+def predictions(points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> Figure:
     """`draw_predictions` as a figure."""
     figure = Figure(figsize=(4.8, 5), layout="constrained")
     draw_predictions(figure.add_subplot(), points, classes, predicted)
     return figure
 
 
-def errors_and_loss(history):
+def errors_and_loss(history: list[dict]) -> Figure:
     """`draw_errors` and `draw_loss` side by side."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     errors, loss = figure.subplots(1, 2)

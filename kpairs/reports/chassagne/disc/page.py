@@ -1,15 +1,15 @@
-"""The page of the mini framework, from the rows of its trainings."""
+"""What the page of the mini framework shows: numbers for `page.md.j2`."""
 
 import math
-import statistics
-from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from markupsafe import Markup
 from scipy import stats
 
-from kpairs.reports import REPORTS
 from kpairs.reports.chassagne.disc import figures
-from kpairs.reports.chassagne.disc.text import COLLAPSES, INTRODUCTION
 from kpairs.reports.chassagne.disc.trainings import (
     CURVES,
     DIGITS,
@@ -20,252 +20,176 @@ from kpairs.reports.chassagne.disc.trainings import (
     SHOWN,
     rows_of,
 )
-from kpairs.reports.reported import reported
-from kpairs.studies.rows import compared, difference_interval
-from kpairs.studies.writer import RULE, number, table
+from kpairs.studies import compare
+from kpairs.studies.figures import dots
+from kpairs.studies.pages import Page, compared_table
+from kpairs.studies.results import Results
 
 _TESTED = 1000
+_TANH = "framework figure tanh"
 
 
-def compare_mini(folder):
+def pages(results: Results) -> list[Page]:
+    """The page of the mini framework."""
+    return [MiniPage(results)]
+
+
+def compared(folder: str | Path) -> pd.DataFrame:
     """Every number that the report states of its framework beside our rows in a folder."""
     return compare_rows(rows_of(folder, DISC))
 
 
-def compare_rows(rows):
-    """The same for rows of the disc study: `Comparison`s in the report's order.
+def compare_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Hold the rows of the disc study against the reported numbers.
 
     The report's single training, at eta 0.1, stands beside ours with tanh at 0.1.
+
+    Returns:
+        As `kpairs.studies.compare.beside`, in the report's order.
     """
-    comparisons = []
-    for stated in reported("chassagne"):
-        if stated.table.startswith("framework"):
-            activation = stated.table.split()[-1].replace("run", "tanh")
-            key = activation, float(_rate(stated))
-            mine = [r for r in rows if (r["activation"], r["learning_rate"]) == key]
-            comparisons.append(compared(stated, tuple(r[stated.metric] for r in mine)))
-    return comparisons
+    numbers = compare.numbers_of("chassagne")
+    numbers = numbers[numbers["table"].str.startswith("framework")]
+    activation = numbers["table"].str.split().str[-1].replace("run", "tanh")
+    numbers = numbers.assign(activation=activation, learning_rate=_rates(numbers))
+    keys = ["activation", "learning_rate"]
+    values = rows.reindex(columns=[*keys, "dead_outputs", "test_error_pct", "train_error_pct"])
+    values["activation"] = values["activation"].astype(str)
+    values = values.melt([*keys, "dead_outputs"], var_name="metric")
+    collapsed = values.pop("dead_outputs") == 2
+    values = values.assign(collapsed=collapsed, variant="", limit=np.inf)
+    return compare.beside(numbers, values, [*keys, "metric"])
 
 
-def framework_table(comparisons):
-    """The framework's numbers as a Markdown table."""
-    body = []
-    for c in comparisons:
-        stated = c.reported
-        body.append(
-            [
-                f"{stated.table.removeprefix('framework ')}, {stated.setting}",
-                stated.metric.removesuffix("_pct").replace("_", " ") + " (%)",
-                number(stated.mean, stated.std, stated.rounds, 2),
-                number(c.mean, c.std, len(c.values), 2) if c.values else "",
-                "" if c.low is None else f"{c.low:+.2f} to {c.high:+.2f}",
-                c.verdict,
-                stated.note,
-            ]
-        )
-    head = ["place", "number", "reported", "kpairs", "difference", "verdict", "note"]
-    return table(head, body)
+def _rates(numbers):
+    """The learning rates that settings such as "eta=0.1 bs=100" name."""
+    return numbers["setting"].str.extract(r"eta=([\d.]+)")[0].astype(float)
 
 
-def mini_page(folder):
-    """The page's Markdown, and its figures by key."""
-    rows = rows_of(folder, DISC)
-    comparisons = compare_rows(rows)
-    drawn = {}
-    report = REPORTS["chassagne"]
-    parts = [
-        "# A deep-learning framework from nothing but tensors\n",
-        f"*Part 2 of [report {report.number}](002-chassagne.md): {report.authors} "
-        f"({report.year})*\n",
-        INTRODUCTION,
-        _trainings(rows),
-    ]
-    if rows:
-        parts += [f"{_counted(comparisons)} {RULE}\n", *_bars(comparisons, drawn)]
-    parts.append(framework_table(comparisons))
-    parts += _single_trainings(folder, drawn)
-    parts += _judgement(comparisons, rows, rows_of(folder, DRAWS))
-    parts += _digits(folder)
-    return "\n".join(parts), drawn
+class MiniPage(Page):
+    """The page of the mini framework; its methods give tables and figures, empty of no rows."""
 
+    def __init__(self, results: Results):
+        super().__init__("mini", "reports/chassagne/disc/page.md.j2")
+        self.results = results
+        self.rows = rows_of(results.folder, DISC)
+        self.compared = compare_rows(self.rows)
+        self.tested = _TESTED
 
-def _link(key):
-    return f"![{key.replace('-', ' ')}]({{{key}}})\n"
+    def machines(self) -> list[str]:
+        """What the trainings ran on."""
+        known = zip(self.rows["backend"], self.rows["hardware"], strict=True)
+        return sorted({f"{backend}, {machine}" for backend, machine in known})
 
+    def agreement(self) -> dict[str, int]:
+        """How many numbers have each verdict."""
+        return self.results.agreement(self.compared)
 
-def _trainings(rows):
-    if not rows:
-        return "No training has been run yet.\n"
-    machines = sorted({f"{r['backend']}, {r['hardware']}" for r in rows})
-    return (
-        f"{len(rows)} trainings ({'; '.join(machines)}), seed 0: round r draws its points and "
-        "first weights from (0, r). Errors are those after the last epoch.\n"
-    )
+    def numbers(self) -> Markup:
+        """The table of the framework's numbers."""
+        place = self.compared["table"].str.removeprefix("framework ")
+        return compared_table(self.compared.assign(setting=place + ", " + self.compared["setting"]))
 
+    def dots(self, activation: str) -> Markup:
+        """The figure of the errors at each learning rate."""
+        rows = self.compared[self.compared["table"] == f"framework figure {activation}"]
+        figure = dots(rows, f"test error with {activation} (%)")
+        words = f"test error with {activation} at each learning rate"
+        return self.picture(f"learning-rates-{activation}", figure, words)
 
-def _counted(comparisons):
-    counts = Counter(c.verdict for c in comparisons)
-    judged = counts["agrees"] + counts["differs"]
-    return f"**{counts['agrees']} of {judged} reported means agree.**"
+    def single(self) -> Mapping[str, object]:
+        """The training that the figures show: its first and last epoch, and the reported ends."""
+        curves = rows_of(self.results.folder, CURVES)
+        if not len(curves):
+            return {}
+        curve = curves[curves["activation"] == "tanh"]
+        stated = self.compared[self.compared["table"] == "framework figure run"]
+        first, last = (curve.iloc[place].to_dict() for place in (0, -1))
+        ends = stated.set_index("metric")["mean"].to_dict()
+        return {"rate": SHOWN["tanh"], "first": first, "last": last, "stated": ends}
 
+    def predictions(self) -> Markup:
+        """The figure of the test points as the network calls them."""
+        rows = rows_of(self.results.folder, POINTS)
+        columns = rows[["x", "y"]], rows["inside"], rows["tanh"]
+        figure = figures.predictions(*(column.to_numpy() for column in columns))
+        return self.picture("predictions", figure, "test points by the class that was predicted")
 
-def _bars(comparisons, drawn):
-    for activation in ("tanh", "relu"):
-        place = f"framework figure {activation}"
-        chosen = [c for c in comparisons if c.reported.table == place and c.values]
-        if chosen:
-            key = f"learning-rates-{activation}"
-            drawn[key] = figures.rate_bars(chosen, f"{activation}, mean ± deviation")
-            yield _link(key)
+    def epochs(self) -> Markup:
+        """The figure of errors and loss over the epochs."""
+        rows = rows_of(self.results.folder, CURVES)
+        history = rows[rows["activation"] == "tanh"].to_dict("records")
+        return self.picture("epochs", figures.errors_and_loss(history), "error and loss per epoch")
 
+    def boundaries(self) -> Markup:
+        """The figure of the decision boundaries of both activations."""
+        rows = rows_of(self.results.folder, GRID)
+        side = math.isqrt(len(rows))
+        x, y, *margins = (rows[name].to_numpy().reshape(side, side) for name in rows)
+        names = [f"{activation}, {rate:g}" for activation, rate in SHOWN.items()]
+        figure = figures.boundaries(x, y, dict(zip(names, margins, strict=True)))
+        return self.picture("boundaries", figure, "decision boundaries of tanh and ReLU")
 
-def _single_trainings(folder, drawn):
-    curves, points, grid = (rows_of(folder, name) for name in (CURVES, POINTS, GRID))
-    if not (curves and points and grid):
-        return []
-    places, classes, called = (
-        np.array([[r[k] for k in keys] for r in points]).squeeze()
-        for keys in (("x", "y"), ("inside",), ("tanh",))
-    )
-    drawn["predictions"] = figures.predictions(places, classes, called)
-    history = [r for r in curves if r["activation"] == "tanh"]
-    drawn["epochs"] = figures.errors_and_loss(history)
-    side = math.isqrt(len(grid))
-    x, y, *margins = (np.array([r[k] for r in grid]).reshape(side, side) for k in grid[0])
-    names = [f"{activation}, {rate:g}" for activation, rate in SHOWN.items()]
-    drawn["boundaries"] = figures.boundaries(x, y, dict(zip(names, margins, strict=True)))
-    last = history[-1]
-    return [
-        "### One training\n",
-        f"Round 1 with tanh at learning rate {SHOWN['tanh']:g} ends with "
-        f"{last['train_error_pct']:.2f} % of the training points wrong and "
-        f"{last['test_error_pct']:.2f} % of the test points (the report's run: 1.90 and 3.10 %). "
-        f"The loss, summed over the batches, falls from {history[0]['train_loss']:.1f} to "
-        f"{last['train_loss']:.2f} (the report's from 6.4 to about 0.9).\n",
-        _link("predictions"),
-        _link("epochs"),
-        "Tanh bends smoothly and draws a round boundary, ReLU is linear in pieces and draws a "
-        "polygon:\n",
-        _link("boundaries"),
-    ]
+    def by_luck(self) -> pd.DataFrame:
+        """The reported deviations with tanh beside those that new test points alone would bring.
 
+        Returns:
+            A `DataFrame` of rate, least (deviation by the luck of the points, whatever the
+            network), std (reported), mean (reported) and chance (that as many runs would deviate
+            as little, or less).
+        """
+        stated = self.compared[self.compared["table"] == _TANH]
+        share = stated["mean"] / 100
+        least = 100 * (share * (1 - share) / _TESTED) ** 0.5
+        freedom = stated["rounds"] - 1
+        chance = stats.chi2.cdf(freedom * (stated["std"] / least) ** 2, freedom)
+        kept = stated[["mean", "std"]]
+        return kept.assign(rate=_rates(stated), least=least, chance=chance)
 
-def _judgement(comparisons, rows, draws):
-    if not rows:
-        return []
-    return ["### Why the numbers differ\n", *_points_drawn_once(comparisons, draws), *_dead(rows)]
+    def draws(self) -> pd.DataFrame:
+        """Networks that share a draw of points: by rate and draw, mean, std and count."""
+        rows = rows_of(self.results.folder, DRAWS)
+        if not len(rows):
+            return rows
+        groups = rows.groupby(["learning_rate", "points"])["test_error_pct"]
+        return groups.agg(["mean", "std", "count"]).reset_index()
 
-
-def _points_drawn_once(comparisons, draws):
-    """The reported deviations against those that test points alone bring."""
-    yield (
-        "**With tanh.** The report does not say whether its 50 runs share their points, and the "
-        "code published with it trains once. Its deviations tell. (The text gives 0.1 the least of "
-        "them, the figure 0.05.) Where each run is tested on "
-        f"{_TESTED:,} new points, their luck alone gives the errors a binomial deviation, "
-        "whatever the network. The last column is how often 50 runs would then deviate as little "
-        "as reported, or less:\n"
-    )
-    tanh = [c.reported for c in comparisons if c.reported.table == "framework figure tanh"]
-    body = []
-    for stated in tanh:
-        p = stated.mean / 100
-        least = 100 * math.sqrt(p * (1 - p) / _TESTED)
-        freedom = stated.rounds - 1
-        chance = stats.chi2.cdf(freedom * (stated.std / least) ** 2, freedom)
-        body.append([_rate(stated), f"{least:.2f}", f"{stated.std:.2f}", f"{chance:.2g}"])
-    yield table(["learning rate", "binomial deviation", "reported deviation", "chance"], body)
-    yield (
-        "At 0.05 that is out of the question. So the reported runs shared one draw of points, and "
-        "the reported means are those of that draw; ours draw points anew for each run.\n"
-    )
-    groups = {}
-    for row in draws:
-        key = row["learning_rate"], row["points"]
-        groups.setdefault(key, []).append(row["test_error_pct"])
-    body = []
-    for stated in tanh:
-        errors = [v for (rate, _), v in groups.items() if rate == float(_rate(stated))]
-        if len(errors) > 1 and min(map(len, errors)) > 1:
-            means, stds = map(statistics.fmean, errors), map(statistics.stdev, errors)
-            pairs = (sorted(means), stated.mean), (sorted(stds), stated.std)
-            cells = [c for v, own in pairs for c in (f"{v[0]:.2f} to {v[-1]:.2f}", f"{own:.2f}")]
-            body.append([_rate(stated), *cells])
-    if body:
-        count = len({row["points"] for row in draws})
-        yield (
-            f"We drew points {count} times and trained {len(draws) // len(groups)} networks on "
-            "each draw (`kpairs mini study --shared-points`). The draw alone moves the mean "
-            "by several percent, and the reported numbers are such as some draw gives:\n"
-        )
-        head = ["learning rate", "means of the draws", "reported mean"]
-        yield table([*head, "deviations within a draw", "reported deviation"], body)
-
-
-def _rate(stated):
-    return stated.setting.split()[0].removeprefix("eta=")
-
-
-def _dead(rows):
-    """ReLU's errors by how many outputs are dead."""
-    rates = sorted({r["learning_rate"] for r in rows})
-    body = []
-    for rate in rates:
-        cells = [f"{rate:g}"]
-        for dead in (0, 1, 2):
-            errors = [
-                r["test_error_pct"]
-                for r in rows
-                if (r["activation"], r["learning_rate"], r["dead_outputs"]) == ("relu", rate, dead)
-            ]
-            shown = f"{len(errors)}: {statistics.fmean(errors):.1f} %" if errors else "0"
-            cells.append(shown)
-        body.append(cells)
-    yield (
-        "**With ReLU** the intervals are wide, because a few trainings fail altogether. ReLU "
-        "passes no gradient where it is 0. A unit that is 0 for every point therefore never "
-        "changes again: it is dead. ReLU stands after the last layer too, so an output can die, "
-        "or a whole layer before it. Our trainings by how many outputs are the same for every "
-        "test point, with their mean error:\n"
-    )
-    yield table(["learning rate", "none", "one", "both"], body)
-    yield COLLAPSES
-
-
-def _digits(folder):
-    rows = rows_of(folder, DIGITS)
-    theirs = rows_of(folder, "haidinger-plain")
-    yield "## Real digits\n"
-    yield (
-        "`simple` of [report 001](001-haidinger.md), two convolutions and three linear layers with "
-        "58,380 parameters, trained by this framework on 1,000 pairs of MNIST digits without "
-        "augmentation (`kpairs mini digits`): the recipe, the pairs and their order are those of "
-        "`kpairs train --arch simple --no-augment`, which Keras computes. Only the first "
-        "weights and the dropout are other draws. A test copies weights from one to the other: "
-        "outputs, loss and gradients are the same.\n"
-    )
-    if not rows:
-        yield "No training has been run yet.\n"
-        return
-    body = []
-    for row in rows:
-        keras = [
-            r["test_error_pct"]
-            for r in theirs
-            if (r["arch"], r["round"], r["epochs"]) == ("simple", row["round"], row["epochs"])
+    def dead(self) -> list[dict]:
+        """ReLU's errors at each rate by how many outputs are dead, and those of tanh."""
+        return [
+            {
+                "rate": rate,
+                "tanh": list(rows.loc[rows["activation"] == "tanh", "test_error_pct"]),
+                "relu": [
+                    list(rows.loc[dead & (rows["activation"] == "relu"), "test_error_pct"])
+                    for dead in (rows["dead_outputs"] == count for count in range(3))
+                ],
+            }
+            for rate, rows in self.rows.groupby("learning_rate")
         ]
-        cells = [row["round"], row["epochs"], f"{row['train_error_pct']:.2f}"]
-        cells += [f"{row['test_error_pct']:.2f}", *(f"{e:.2f}" for e in keras or [math.nan])]
-        body.append([*cells, f"{row['seconds']:.0f}"])
-    head = ["round", "epochs", "training error (%)", "test error (%)", "Keras' test error (%)"]
-    yield table([*head, "seconds"], body)
-    samples = [[float(cells[k]) for cells in body] for k in (3, 4)]
-    if len(body) > 1 and not any(map(math.isnan, samples[1])):
-        low, high = difference_interval(
-            *(f(v) for v in samples for f in (statistics.fmean, statistics.stdev, len))
-        )
-        means = [statistics.fmean(v) for v in samples]
-        yield (
-            f"The mean is {means[0]:.2f} %, Keras' {means[1]:.2f} %; the difference lies between "
-            f"{low:+.2f} and {high:+.2f} (95 %, Welch).\n"
-        )
+
+    def mixtures(self) -> pd.DataFrame:
+        """Means and deviations if as many runs as fit ended at 50 % and the others near 3 %."""
+        stated = self.compared[self.compared["table"] == "framework figure relu"]
+        runs = stated["rounds"]
+        failed = ((stated["mean"] - 3) / 47 * runs).round()
+        std = 47 * (failed * (runs - failed) / runs / (runs - 1)) ** 0.5
+        return stated.assign(failed=failed, then_mean=3 + 47 * failed / runs, then_std=std)
+
+    def digits(self) -> pd.DataFrame:
+        """The trainings on digits, with the error of the same round by Keras."""
+        rows = rows_of(self.results.folder, DIGITS)
+        if not len(rows):
+            return rows
+        theirs = self.results.rows("haidinger-plain")
+        theirs = theirs[theirs["arch"] == "simple"][["round", "epochs", "test_error_pct"]]
+        return rows.merge(theirs, how="left", on=["round", "epochs"], suffixes=("", "_keras"))
+
+    def digits_compared(self) -> Mapping[str, object]:
+        """Both means, and the 95 % interval of their difference (Welch); empty of few rounds."""
+        rows = self.digits()
+        both = rows.dropna(subset="test_error_pct_keras") if len(rows) else rows
+        if len(both) < 2:
+            return {}
+        ours, keras = both["test_error_pct"], both["test_error_pct_keras"]
+        low, high = stats.ttest_ind(ours, keras, equal_var=False).confidence_interval()
+        return {"ours": list(ours), "keras": list(keras), "low": low, "high": high}

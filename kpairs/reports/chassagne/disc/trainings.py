@@ -1,18 +1,18 @@
 """The mini framework's trainings as rows: the disc at every learning rate, and digit pairs."""
 
-import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
-from joblib import Parallel, delayed
+import pandas as pd
 
-from kpairs.files import write_rows
 from kpairs.reports.chassagne.disc.digits import train_digits
 from kpairs.reports.chassagne.disc.disc import ACTIVATIONS, train_disc
-from kpairs.studies.rows import read_csv
+from kpairs.studies.rows import read_rows, write_rows
 from kpairs.training.device import compute, describe
 from kpairs.training.lock import locked
-from kpairs.training.round import work_for
+from kpairs.training.workers import run_tasks
 
 LEARNING_RATES = (0.01, 0.05, 0.1, 0.5)
 ROUNDS = 50
@@ -24,7 +24,7 @@ SHOWN = {"tanh": 0.1, "relu": 0.05}
 _GRID_SIDE = 41
 
 
-def disc_settings(rounds=ROUNDS):
+def disc_settings(rounds: int = ROUNDS) -> list[dict]:
     """Every training of the disc study: round 1 of all settings, then round 2, ..."""
     return [
         {"activation": activation, "learning_rate": rate, "round": number, "seed": 0, "epochs": 100}
@@ -34,7 +34,7 @@ def disc_settings(rounds=ROUNDS):
     ]
 
 
-def draw_settings(draws=10, networks=5):
+def draw_settings(draws: int = 10, networks: int = 5) -> list[dict]:
     """Trainings with tanh that share their points: networks on each of some draws of them."""
     return [
         {**s, "points": points}
@@ -44,12 +44,12 @@ def draw_settings(draws=10, networks=5):
     ]
 
 
-def digit_settings(rounds=1, epochs=40):
+def digit_settings(rounds: int = 1, epochs: int = 40) -> list[dict]:
     """The trainings of `simple` on digit pairs."""
     return [{"round": n, "seed": 0, "epochs": epochs} for n in range(1, rounds + 1)]
 
 
-def disc_row(setting):
+def disc_row(setting: dict) -> dict:
     """Train on the disc once: what the row of a setting says.
 
     Returns:
@@ -76,14 +76,20 @@ def disc_row(setting):
     }
 
 
-def digit_row(setting, data_root=None):
+def digit_row(setting: dict, data_root: str | Path | None = None) -> dict:
     """Train `simple` on digit pairs once: errors in percent, and seconds."""
     last = train_digits(setting["round"], setting["seed"], setting["epochs"], data_root)[-1]
     names = ("train_error_pct", "test_error_pct", "seconds")
     return {name: round(last[name], 3) for name in names}
 
 
-def train_missing(train, settings, folder, name, processes=1):
+def train_missing(
+    train: Callable[[dict], dict],
+    settings: list[dict],
+    folder: str | Path,
+    name: str,
+    processes: int = 1,
+) -> Iterator[dict]:
     """Train each setting that a file has no row of, and yield each row once it is saved.
 
     The file is written anew after every training, so that a study can be stopped, killed and
@@ -103,37 +109,38 @@ def train_missing(train, settings, folder, name, processes=1):
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         rows = rows_of(folder, name)
-        missing = [s for s in settings if not _among(s, rows)]
+        keys = list(settings[0])
+        known = finished(settings, folder, name).reindex(columns=keys)
+        known = set(known.itertuples(index=False, name=None))
+        missing = [setting for setting in settings if tuple(setting.values()) not in known]
         machine = _machine() if missing else {}
-        workers = Parallel(
-            n_jobs=processes, return_as="generator_unordered", pre_dispatch=processes
-        )
-        tasks = (delayed(_train_alone)(train, setting, os.getpid()) for setting in missing)
-        for row in workers(tasks):
-            row.update(machine)
-            rows.append(row)
-            rows.sort(key=lambda r: [r[k] for k in settings[0]])
-            write_rows(folder / f"{name}.csv", rows)
-            yield row
+        tasks = ((train, setting) for setting in missing)
+        with closing(run_tasks(_train_alone, tasks, processes=processes)) as trained:
+            for row in trained:
+                row |= machine
+                rows = pd.concat([rows, pd.DataFrame([row])]) if len(rows) else pd.DataFrame([row])
+                rows = rows.sort_values(keys)
+                write_rows(folder / f"{name}.csv", rows)
+                yield row
 
 
-def rows_of(folder, name):
-    """The rows of a file; none where there is no file."""
+def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
+    """The rows of a file; none where there is no file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     file = Path(folder) / f"{name}.csv"
-    return read_csv(file) if file.is_file() else []
+    return read_rows(file) if file.is_file() else pd.DataFrame()
 
 
-def finished(settings, folder, name):
+def finished(settings: list[dict], folder: str | Path, name: str) -> pd.DataFrame:
     """The rows of the settings that have one."""
-    return [row for row in rows_of(folder, name) if any(_among(s, [row]) for s in settings)]
+    rows, wanted = rows_of(folder, name), pd.DataFrame(settings)
+    return rows.merge(wanted, on=list(wanted)) if len(rows) else rows
 
 
-def _among(setting, rows):
-    return any(all(row.get(k) == v for k, v in setting.items()) for row in rows)
-
-
-def _train_alone(train, setting, parent):
-    work_for(parent)
+def _train_alone(train, setting):
     with compute("cpu"):  # one thread
         return {**setting, **train(setting)}
 
@@ -149,7 +156,7 @@ def _machine():
     }
 
 
-def write_shown(folder):
+def write_shown(folder: str | Path) -> None:
     """Write what the figures of single trainings show, where it is not written yet.
 
     Trains the runs of `SHOWN` again, a second each: their history per epoch, the test points with
@@ -160,28 +167,20 @@ def write_shown(folder):
         return
     with compute("cpu"):
         runs = {a: train_disc(a, rate) for a, rate in SHOWN.items()}
-    curves = [
-        {
-            "activation": activation,
-            "learning_rate": SHOWN[activation],
-            "round": 1,
-            **{k: float(f"{v:.5g}") if k != "epoch" else v for k, v in epoch.items()},
-        }
+    curves = pd.concat(
+        pd.DataFrame(run.history).assign(activation=activation, learning_rate=SHOWN[activation])
         for activation, run in runs.items()
-        for epoch in run.history
-    ]
-    first = runs["tanh"]  # all runs of one round have the same points
-    predicted = {a: run.predictions() for a, run in runs.items()}
-    points = _columns(*first.points.T, inside=first.classes, **predicted)
-    grids = {a: run.margins(_GRID_SIDE) for a, run in runs.items()}
-    x, y = (t.flatten() for t in grids["tanh"][:2])
-    grid = _columns(x, y, **{a: margins.flatten() for a, (_, _, margins) in grids.items()})
-    for name, rows in ((CURVES, curves), (POINTS, points), (GRID, grid)):
-        write_rows(files[name], rows)
-
-
-def _columns(x, y, **others):
-    """Tensors (n,) by name -> n rows, to four decimals."""
-    columns = {"x": x, "y": y, **others}
-    lists = [[round(v, 4) for v in column.tolist()] for column in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    ).assign(round=1)
+    for name in curves.columns.difference(["activation", "epoch", "round"]):
+        curves[name] = [float(f"{value:.5g}") for value in curves[name]]
+    first = ["activation", "learning_rate", "round"]
+    shared = runs["tanh"]  # all runs of one round have the same points
+    grids = {activation: run.margins(_GRID_SIDE) for activation, run in runs.items()}
+    x, y, _ = grids["tanh"]
+    predicted = {activation: run.predictions() for activation, run in runs.items()}
+    points = {"x": shared.points[:, 0], "y": shared.points[:, 1], "inside": shared.classes}
+    grid = {"x": x, "y": y, **{a: margins for a, (_, _, margins) in grids.items()}}
+    write_rows(files[CURVES], curves[[*first, *curves.columns.difference(first, sort=False)]])
+    for name, columns in ((POINTS, points | predicted), (GRID, grid)):
+        numbers = {key: column.flatten().tolist() for key, column in columns.items()}
+        write_rows(files[name], pd.DataFrame(numbers).round(4))

@@ -1,0 +1,107 @@
+"""Markdown made by templates, and HTML made of that Markdown.
+
+Whatever a template prints is escaped, so that a name in somebody's file is shown as it is and never
+read as Markdown or HTML; only what is `Markup` already passes. HTML in Markdown is off.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from kpairs.numbers import plus_minus, span, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Underscores within words are no emphasis.
+_SPECIAL = re.compile(r"[\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)")
+
+
+def escape(value: object) -> Markup:
+    """Any value as one line of Markdown that shows it as it is."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(_SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split())))
+
+
+def code(value: object) -> Markup:
+    """A name as code; as escaped text where code could not hold it."""
+    text = str(value)
+    if not text or re.search(r"[`|\s]", text):
+        return escape(text)
+    return Markup(f"`{text}`")
+
+
+def table(rows: "pd.DataFrame") -> Markup:
+    """A table of the columns that are not empty; their names are its head."""
+    cells = rows.astype(object).where(rows.notna(), "").map(escape)
+    cells = cells.loc[:, (cells != "").any()]
+    lines = [cells.columns.map(escape), ["---"] * cells.shape[1], *cells.to_numpy()]
+    return Markup("".join(f"| {' | '.join(line)} |\n" for line in lines if len(line)))
+
+
+def environment(package: str) -> Environment:
+    """Templates of Markdown in a package, whose every expression is escaped."""
+    made = Environment(
+        loader=PackageLoader(package, ""),
+        autoescape=True,  # so that what a macro or block gives is Markup
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"code": code, "table": table, "number": _number, "signed": _signed}
+    made.filters["rows"] = lambda frame: frame.to_dict("records")
+    made.globals |= {"plus_minus": plus_minus, "span": span, "summary": summary}
+    return made
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "" if value != value else f"{value:,.{digits}f}"
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return "" if value != value else f"{value:+.{digits}f}"
+
+
+def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
+    """A page of HTML that needs no other file.
+
+    Args:
+        markdown: the page.
+        pictures: SVG by the address under which the page shows it; put in place of it.
+
+    Returns:
+        The page, its links to other `.md` pages pointing to their `.html`.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def image(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+        address = tokens[index].attrs["src"]
+        if address not in pictures:
+            return self.image(tokens, index, options, env)
+        svg = pictures[address]
+        return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+
+    def link(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+        address = tokens[index].attrs["href"]
+        if address.endswith(".md") and "://" not in address:
+            tokens[index].attrSet("href", address.removesuffix(".md") + ".html")
+        return self.renderToken(tokens, index, options, env)
+
+    parser.add_render_rule("image", image)
+    parser.add_render_rule("link_open", link)
+    parser.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    heading = next((t.children for t in tokens if t.type == "inline"), [])
+    title = "".join(part.content for part in heading or ())
+    body = parser.renderer.render(tokens, parser.options, {})
+    html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
+    page = html.get_template("studies/page.html.j2")
+    return page.render(title=title, body=Markup(body))

@@ -1,0 +1,257 @@
+"""One rule that says whether a reported number and ours are the same.
+
+The 95 % interval is that of our mean minus the reported one (Welch's t, from means, standard
+deviations and counts; the counts are rounds). The margin is what a reader would call the same, set
+by the reported number alone before any training of ours: a tenth of its error, but at least one
+point and at most two. A verdict is one of
+
+- agrees: the whole interval lies inside the margin, as two one-sided tests would have it;
+- differs: the interval excludes 0 and is not inside the margin;
+- cannot tell, because our rounds are too few: more of them would tell, if they went on as now;
+- cannot tell, because the report's are: not even as many of ours as there can be would tell.
+
+Where a report gives one number without a deviation, its rounds (one, where none are stated) are
+taken to deviate as ours do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from kpairs.recipes import Study
+from kpairs.reports import REPORTS
+from kpairs.reports.reported import reported
+
+AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"
+OUR_ROUNDS = "cannot tell (our rounds)"
+THEIR_ROUNDS = "cannot tell (the report's rounds)"
+QUICK = "no verdict (a quick run)"
+VERDICTS = (AGREES, DIFFERS, OUR_ROUNDS, THEIR_ROUNDS, NOT_RUN)
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a report's metric follows from a training's row.
+
+    Attributes:
+        label: on pages and axes.
+        column: of the row: an error in percent.
+        accuracy: whether the metric is 100 minus the error.
+        unit: how much of the metric one point (of percent) is.
+        digits: after the point, when it is written.
+    """
+
+    label: str
+    column: str
+    accuracy: bool = False
+    unit: float = 1.0
+    digits: int = 2
+
+    def of(self, error: Any) -> Any:
+        """The metric of an error in percent; and the other way round, but for the unit."""
+        return self.unit * (100 - error if self.accuracy else error)
+
+    def error(self, value: Any) -> Any:
+        """The error in percent that a value of the metric means."""
+        return 100 - value / self.unit if self.accuracy else value / self.unit
+
+
+METRICS = {
+    "test_error_pct": Metric("test error (%)", "test_error_pct"),
+    "train_error_pct": Metric("training error (%)", "train_error_pct"),
+    "test_accuracy_pct": Metric("test accuracy (%)", "test_error_pct", True),
+    "train_accuracy_pct": Metric("training accuracy (%)", "train_error_pct", True),
+    "validation_accuracy": Metric("validation accuracy", "test_error_pct", True, 0.01, 4),
+    "final_epoch_val_accuracy_pct": Metric("accuracy, last epoch (%)", "test_error_pct", True),
+    "best_epoch_val_accuracy_pct": Metric("accuracy, best epoch (%)", "best_epoch_error_pct", True),
+    "best_epoch_train_accuracy_pct": Metric(
+        "training accuracy, best epoch (%)", "best_epoch_train_error_pct", True
+    ),
+}
+
+
+def margin_of(error: ArrayLike) -> np.ndarray:
+    """By how many points a number may be off and is still called the same.
+
+    Args:
+        error: in percent, that the reported number means; an array or a number.
+    """
+    return np.clip(np.asarray(error) / 10, 1, 2)
+
+
+def judge(
+    mean: ArrayLike,
+    std: ArrayLike,
+    count: ArrayLike,
+    their_mean: ArrayLike,
+    their_std: ArrayLike,
+    their_count: ArrayLike,
+    margin: ArrayLike,
+    limit: ArrayLike = np.inf,
+) -> pd.DataFrame:
+    """Apply the rule to many comparisons at once.
+
+    Args:
+        mean, std, count: of our rounds; std with n - 1, NaN of a single round; count 0 or NaN
+            where there are none. Arrays of one length, or numbers.
+        their_mean, their_std, their_count: as reported; std and count NaN where not stated.
+        margin: in the unit of the means.
+        limit: how many rounds of ours there can be; a cross-validation has its folds.
+
+    Returns:
+        A `DataFrame` of the difference, low, high (ends of the interval), p_value (of no
+        difference, Welch's t-test) and verdict.
+    """
+    ours = np.broadcast_arrays(mean, std, count, limit)
+    mean, std, count, limit = (np.asarray(a, float) for a in ours)
+    their_mean, their_std, their_count = (
+        np.asarray(a, float) for a in (their_mean, their_std, their_count)
+    )
+    their_count = np.nan_to_num(their_count, nan=1)
+    assumed = np.isnan(their_std) | (their_count < 2)
+    others = np.where(assumed, std, their_std), their_count, assumed
+    difference = mean - their_mean
+    error, freedom = _standard_error(std, count, *others)
+    half = _half(error, freedom)
+    most = _half(*_standard_error(std, limit, *others))
+    size = np.abs(difference)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p_value = np.where(error == 0, size == 0, 2 * stats.t.sf(size / error, freedom))
+    would_tell = (size + most <= margin) | (size > most)
+    verdict = np.select(
+        [~(count > 0), count < 2, size + half <= margin, size > half, would_tell],
+        [NOT_RUN, OUR_ROUNDS, AGREES, DIFFERS, OUR_ROUNDS],
+        THEIR_ROUNDS,
+    )
+    columns = {"low": difference - half, "high": difference + half, "p_value": p_value}
+    return pd.DataFrame(
+        {"difference": difference, **columns, "verdict": verdict}, index=np.arange(size.size)
+    )
+
+
+def _standard_error(std, count, their_std, their_count, assumed):
+    """Of a difference of means, and its degrees of freedom; a count may be infinite."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ours, theirs = std**2 / count, their_std**2 / their_count
+        welch = (ours + theirs) ** 2 / (
+            ours**2 / (count - 1) + theirs**2 / np.where(assumed, np.nan, their_count - 1)
+        )
+    return np.sqrt(ours + theirs), np.where(assumed, count - 1, welch)
+
+
+def _half(error, freedom):
+    """Half of an interval."""
+    with np.errstate(invalid="ignore"):
+        return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def adjusted(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values for the false discovery rate (Benjamini and Hochberg); NaN stays NaN."""
+    p_values = np.asarray(p_values, float)
+    known = ~np.isnan(p_values)
+    result = np.full(p_values.shape, np.nan)
+    if known.any():
+        result[known] = stats.false_discovery_control(p_values[known])
+    return result
+
+
+def numbers_of(report: str) -> pd.DataFrame:
+    """Every number of a report: a `DataFrame` of the `Reported`, their place in `number`."""
+    frame = pd.DataFrame(reported(report)).astype({"std": float, "rounds": float})
+    return frame.assign(number=np.arange(len(frame)))
+
+
+def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Hold each reported number of a study against the rows that stand for it.
+
+    Args:
+        study: whose tables and metrics are compared; none where it has no tables.
+        rows: as `kpairs.studies.rows.collect` gives them.
+
+    Returns:
+        As `beside`, in the report's order.
+    """
+    if study.report not in REPORTS:
+        return beside(pd.DataFrame(columns=_NUMBER), measured(study, rows))
+    numbers = numbers_of(study.report)
+    mine = numbers["table"].isin(study.tables) & numbers["metric"].isin(study.metrics)
+    frame = beside(numbers[mine], measured(study, rows))
+    return frame if study.judged else frame.assign(verdict=QUICK, p_value=np.nan)
+
+
+_NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]
+
+
+def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as values of the study's metrics.
+
+    Returns:
+        A `DataFrame` of arch, setting (the report's), variant (ours where it is another), metric,
+        value, collapsed, and limit (how many rounds there can be).
+    """
+    settings = pd.DataFrame(
+        [
+            (s.recipe.arch, s.setting, s.variant_of or s.setting, s.folds or np.inf)
+            for s in study.settings
+        ],
+        columns=["arch", "variant", "reported", "limit"],
+    )
+    rows = rows.rename(columns={"setting": "variant"}).merge(settings, on=["arch", "variant"])
+    rows["variant"] = rows["variant"].where(rows["variant"] != rows["reported"], "")
+    rows = rows.rename(columns={"reported": "setting"})
+    kept = rows[["arch", "setting", "variant", "collapsed", "limit"]]
+    parts = [
+        kept.assign(metric=name, value=METRICS[name].of(rows[METRICS[name].column]))
+        for name in study.metrics
+    ]
+    return pd.concat(parts) if parts else kept.assign(metric="", value=np.nan)[:0]
+
+
+def beside(
+    numbers: pd.DataFrame,
+    values: pd.DataFrame,
+    keys: Sequence[str] = ("arch", "setting", "metric"),
+) -> pd.DataFrame:
+    """Reported numbers beside the mean of our values, by the rule.
+
+    Args:
+        numbers: of `numbers_of`.
+        values: of `measured`.
+        keys: by which a value belongs to a number.
+
+    Returns:
+        A `DataFrame` with a row for every number and one more for every variant of it: the
+        columns of `numbers`, `variant`, `ours`, `ours_std`, `ours_median`, `ours_rounds`,
+        `collapsed`, `margin` and those of `judge`.
+    """
+    keys = list(keys)
+    groups = values.groupby([*keys, "variant"])
+    ours = groups.agg(
+        ours=("value", "mean"),
+        ours_std=("value", "std"),
+        ours_median=("value", "median"),
+        ours_rounds=("value", "count"),
+        collapsed=("collapsed", "sum"),
+        limit=("limit", "max"),
+    ).reset_index()
+    plain = ours["variant"] == ""
+    frame = pd.concat(
+        [
+            numbers.merge(ours[plain], how="left", on=keys),
+            numbers.merge(ours[~plain], how="inner", on=keys),
+        ]
+    ).sort_values("number", kind="stable", ignore_index=True)
+    frame["variant"] = frame["variant"].fillna("")
+    frame[["ours_rounds", "collapsed"]] = frame[["ours_rounds", "collapsed"]].fillna(0).astype(int)
+    metrics = [METRICS[name] for name in frame["metric"]]
+    error = [m.error(value) for m, value in zip(metrics, frame["mean"], strict=True)]
+    frame["margin"] = margin_of(error) * [m.unit for m in metrics]
+    theirs = frame["mean"], frame["std"], frame["rounds"], frame["margin"]
+    judged = judge(frame["ours"], frame["ours_std"], frame["ours_rounds"], *theirs, frame["limit"])
+    return frame.join(judged).drop(columns="limit")

@@ -1,0 +1,228 @@
+"""What the rows of a folder say, all of it: beside every reported number, and of ingredients."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+from kpairs.files import atomic_path
+from kpairs.models.registry import trainable_parameters
+from kpairs.networks import ARCHS, build
+from kpairs.recipes import Recipe, Study
+from kpairs.reports import RECIPES, REPORTS
+from kpairs.studies import effects
+from kpairs.studies.catalogue import STUDIES, declared
+from kpairs.studies.compare import AGREES, DIFFERS, NOT_RUN, VERDICTS, adjusted, compare, numbers_of
+from kpairs.studies.rows import name_of, rows_of, study_rows
+
+_ADDED = (
+    *("ours", "ours_std", "ours_median", "ours_rounds", "collapsed"),
+    *("difference", "low", "high", "margin", "p_value", "verdict"),
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a study was run.
+
+    Attributes:
+        least, most: rounds of a setting that was run.
+        missing: settings that were not.
+        trainings, collapsed: in all, and how many of them give every pair the same answer.
+    """
+
+    least: int
+    most: int
+    missing: int
+    trainings: int
+    collapsed: int
+
+
+class Results:
+    """The rows of a folder, read once, and what follows from them.
+
+    Args:
+        folder: of the CSVs that `kpairs study` and `kpairs mini` leave.
+        reports: whose numbers are looked at.
+
+    Raises:
+        InputError: by whatever is asked for, where a file cannot be read.
+    """
+
+    def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS):
+        self.folder, self.reports = Path(folder), tuple(reports)
+        self._kept: dict[tuple[str, str], pd.DataFrame] = {}
+
+    def rows(self, study: str, kind: str = "") -> pd.DataFrame:
+        """A study's rows, or its "curves" or "wrong" pairs."""
+        if (study, kind) not in self._kept:
+            read = rows_of(self.folder, STUDIES[study], kind) if kind else None
+            read = study_rows(self.folder, STUDIES[study]) if read is None else read
+            self._kept[study, kind] = read
+        return self._kept[study, kind]
+
+    @cached_property
+    def compared(self) -> dict[str, pd.DataFrame]:
+        """The reported numbers of each study beside ours: see `kpairs.studies.compare.compare`."""
+        studies = [study for study in STUDIES.values() if study.report in self.reports]
+        return {study.name: compare(study, self.rows(study.name)) for study in studies}
+
+    def progress(self, study: Study) -> Progress:
+        """How much of a study was run."""
+        rows = self.rows(study.name)
+        counts = name_of(rows).value_counts()
+        least, most = (counts.min(), counts.max()) if len(counts) else (0, 0)
+        missing = len(study.settings) - len(counts)
+        return Progress(least, most, missing, len(rows), int(rows["collapsed"].sum()))
+
+    @cached_property
+    def numbers(self) -> pd.DataFrame:
+        """Every number of the reports beside ours, with a verdict: one row each."""
+        frame = pd.concat([self._numbers(key) for key in self.reports], ignore_index=True)
+        frame["fdr_p_value"] = adjusted(frame["p_value"])
+        return frame
+
+    def _numbers(self, report):
+        parts = [self.compared[s.name] for s in STUDIES.values() if s.report == report]
+        module = page_module(f"kpairs.reports.{report}")
+        if hasattr(module, "compared"):
+            parts.append(module.compared(self.folder))
+        judged = pd.concat([part[part["variant"] == ""] for part in parts])
+        frame = numbers_of(report).merge(judged[["number", *_ADDED]], how="left", on="number")
+        counted = (frame["metric"] == "parameters") & frame["arch"].isin(list(ARCHS))
+        frame.loc[counted, "ours"] = [
+            parameters(RECIPES[arch]) for arch in frame.loc[counted, "arch"]
+        ]
+        frame.loc[counted, "difference"] = frame["ours"] - frame["mean"]
+        same = np.where(frame["difference"] == 0, AGREES, DIFFERS)
+        frame.loc[counted, "verdict"] = same[counted]
+        elsewhere, explained = (
+            declared(name).get(report, {}) for name in ("ELSEWHERE", "EXPLAINED")
+        )
+        places = zip(frame["table"], frame["metric"], strict=True)
+        others = [elsewhere.get(p) or elsewhere.get(p[1]) or NOT_RUN for p in places]
+        frame["verdict"] = frame["verdict"].where(frame["verdict"].notna(), others)
+        keys = zip(frame["table"], frame["arch"], frame["setting"], frame["metric"], strict=True)
+        reasons = pd.Series([explained.get(key, "") for key in keys])
+        frame["explanation"] = reasons.where(frame["verdict"] == DIFFERS, "")
+        return frame
+
+    def agreement(self, frame: pd.DataFrame) -> dict[str, int]:
+        """How many numbers that were compared by rounds have each verdict."""
+        counts = frame.loc[frame["margin"].notna(), "verdict"].value_counts()
+        return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
+
+    @cached_property
+    def paired(self) -> pd.DataFrame:
+        """The differences that ingredients make, round by round."""
+        ingredients = declared("INGREDIENTS")
+        return effects.differences(self._by_report(ingredients), ingredients)
+
+    @cached_property
+    def findings(self) -> list[effects.Finding]:
+        """What each ingredient brings."""
+        return effects.findings(self.paired)
+
+    def _by_report(self, reports):
+        return {
+            key: pd.concat([self.rows(s.name) for s in STUDIES.values() if s.report == key])
+            for key in reports
+        }
+
+    @cached_property
+    def conclusions(self) -> pd.DataFrame:
+        """What reports say of ingredients, their own numbers, and ours on the same networks.
+
+        Returns:
+            A `DataFrame` of report, ingredient, conclusion, claim, reported (difference of test
+            error in points, NaN where none is stated) and ours (an `Effect`, None if not run).
+        """
+        ingredients = declared("INGREDIENTS")
+        stated = effects.reported_differences(ingredients)
+        lines = []
+        for report, mine in ingredients.items():
+            for one in mine:
+                theirs = stated[(stated["report"] == report) & (stated["ingredient"] == one.name)]
+                ours = self.paired
+                ours = ours[(ours["report"] == report) & (ours["ingredient"] == one.name)]
+                if len(theirs):
+                    ours = ours.merge(theirs[["without", "with"]], on=["without", "with"])
+                networks = effects.of_networks(ours)
+                lines.append(
+                    {
+                        "report": report,
+                        "ingredient": one.name,
+                        "conclusion": one.conclusion,
+                        "claim": one.claim,
+                        "reported": theirs.groupby("network")["difference"].mean().mean(),
+                        "ours": effects.mean_of(networks) if len(networks) else None,
+                    }
+                )
+        return pd.DataFrame(lines)
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Test error beside parameters of each architecture, trained by its own recipe.
+
+        Returns:
+            A `DataFrame` of group (report), arch, parameters, error, std and rounds.
+        """
+        lines = {}
+        for study in STUDIES.values():
+            rows = self.rows(study.name)
+            for setting in study.settings:
+                recipe = setting.recipe
+                errors = rows.loc[name_of(rows) == setting.name, "test_error_pct"]
+                own = recipe.identity() == RECIPES[recipe.arch].identity() and not setting.folds
+                if own and len(errors) and recipe.arch not in lines:
+                    lines[recipe.arch] = {
+                        "group": report_name(study.report),
+                        "arch": recipe.arch,
+                        "parameters": parameters(recipe),
+                        "error": errors.mean(),
+                        "std": errors.std(),
+                        "rounds": len(errors),
+                    }
+        columns = ["group", "arch", "parameters", "error", "std", "rounds"]
+        return pd.DataFrame(list(lines.values()), columns=columns)
+
+
+def report_name(key: str) -> str:
+    """A report as pages call it: its number and first author; our own by our name."""
+    return f"{REPORTS[key].number} {key}" if key in REPORTS else key
+
+
+def parameters(recipe: Recipe) -> int:
+    """Trainable parameters of a recipe's network."""
+    return _count(recipe.arch, tuple(sorted(recipe.build_options.items())))
+
+
+@cache
+def _count(arch, options):
+    return trainable_parameters(build(arch, **dict(options)))
+
+
+def page_module(folder: str) -> ModuleType | None:
+    """The module `page` that a folder may have beside its studies.
+
+    It may give `compared(folder)`, reported numbers that no study stands for beside ours, as
+    `kpairs.studies.compare.beside` has them, and `pages(results)`, pages of its own.
+    """
+    return import_module(f"{folder}.page") if find_spec(f"{folder}.page") else None
+
+
+def write_results(results: Results, path: str | Path) -> None:
+    """Write every reported number beside ours, as CSV."""
+    names = {"mean": "reported", "std": "reported_std", "rounds": "reported_rounds"}
+    first = ["report", "table", "arch", "model", "setting", "metric", *names.values(), *_ADDED]
+    frame = results.numbers.rename(columns=names)[
+        [*first, "fdr_p_value", "explanation", "note", "source"]
+    ]
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")

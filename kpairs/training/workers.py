@@ -1,0 +1,173 @@
+"""The one pool of worker processes: on this machine's cores, or on a dask cluster's.
+
+joblib runs the processes of this machine and keeps them warm, so that Keras is imported once in
+each and not once in each training. A worker leaves Ctrl-C to the process that started it, ends
+with that process, and hands over what it logged.
+"""
+
+import logging
+import logging.handlers
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar
+
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from kpairs.errors import KpairsError, WorkerError
+
+Result = TypeVar("Result")
+Told = tuple[Result, list[logging.LogRecord]]
+
+log = logging.getLogger("kpairs.training")  # of all that trainings say
+
+
+def run_tasks(
+    function: Callable[..., Result],
+    tasks: Iterable[tuple[Any, ...]],
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+) -> Generator[Result, None, None]:
+    """Call a function for each task, in this process or in others.
+
+    Use it under `contextlib.closing`, so that an exception ends what is still running at once.
+    What the function logs to `log` is logged here, each text once however many tasks say it.
+
+    Args:
+        function: what to call. For other processes it stands in a module.
+        tasks: its arguments; each is asked for when somebody is free to work on it.
+        processes: how many work side by side on this machine; 1 is this process alone.
+        scheduler: address of a dask scheduler, `tcp://host:port`, whose workers work instead.
+
+    Yields:
+        What the function returns, in the order of finishing.
+
+    Raises:
+        WorkerError: a worker process ended before its task did.
+        KpairsError: dask is not installed, or no scheduler answers.
+    """
+    with _each_text_once():
+        if processes == 1 and scheduler is None:
+            for task in tasks:
+                yield function(*task)
+            return
+        if scheduler is None:
+            told = _on_this_machine(function, tasks, processes)
+        else:
+            told = _on_cluster(function, tasks, scheduler)
+        for result, records in told:
+            for record in records:
+                log.handle(record)
+            yield result
+
+
+def _on_this_machine(
+    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], processes: int
+) -> Iterator[Told[Result]]:
+    workers = Parallel(
+        n_jobs=processes,
+        return_as="generator_unordered",
+        pre_dispatch=processes,
+        batch_size=1,
+        max_nbytes=None,  # arrays go through the pipe: no files in shared memory to clean up
+    )
+    try:
+        yield from workers(delayed(_work)(function, task, os.getpid()) for task in tasks)
+    except TerminatedWorkerError as error:
+        raise WorkerError("a worker process ended, perhaps for want of memory") from error
+
+
+def _on_cluster(
+    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], scheduler: str
+) -> Iterator[Told[Result]]:
+    try:
+        from dask.distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise KpairsError(f"no dask scheduler answers at {scheduler}: {error}") from error
+    waiting, running = iter(tasks), as_completed()
+
+    def submit() -> None:
+        """Keep two tasks for each thread of a cluster that may grow: the next one is there."""
+        wanted = 2 * max(1, sum(client.nthreads().values())) - running.count()
+        for task in islice(waiting, max(0, wanted)):
+            running.add(client.submit(_work, function, task, None, pure=False))
+
+    with client:
+        submit()
+        for future in running:
+            try:
+                yield future.result()
+            except KilledWorker as error:
+                raise WorkerError(f"one worker after the other ended: {error}") from error
+            submit()
+
+
+def _work(
+    function: Callable[..., Result], task: tuple[Any, ...], parent: int | None
+) -> Told[Result]:
+    """Do one task in a worker; None for `parent` where something else looks after the process."""
+    if parent not in (None, os.getpid()):  # joblib may have found that it can start no process
+        _join(parent)
+    recorder = _Recorder()
+    log.addHandler(recorder)
+    try:
+        return function(*task), recorder.records
+    finally:
+        log.removeHandler(recorder)
+
+
+@cache
+def _join(parent: int) -> None:
+    """Make this process a worker of another one; once per process."""
+    # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # tqdm, which torch.fx asks for a lock, would make a semaphore that outlives a killed process.
+    tqdm.set_lock(threading.RLock())
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+class _Recorder(logging.handlers.QueueHandler):
+    """Keeps what is logged, made fit to be sent to another process."""
+
+    def __init__(self) -> None:
+        super().__init__(queue.SimpleQueue())
+        self.records: list[logging.LogRecord] = []
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def _each_text_once() -> Iterator[None]:
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        return new
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)

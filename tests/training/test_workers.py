@@ -1,0 +1,79 @@
+"""The pool of workers: what it gives back, and that nothing of it is left, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "pool_script.py"
+
+
+@contextmanager
+def pool(seconds):
+    """Tasks of so many seconds in a process group of their own, and its two workers' ids."""
+    command = [sys.executable, SCRIPT, str(seconds)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            yield process, [int(process.stdout.readline()) for _ in range(2)]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_the_end_of(group):
+    """Wait until no process of a group is left."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("processes are left")
+
+
+def test_results_and_messages_come_back():
+    with pool(0) as (process, _):
+        out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert out.splitlines()[-1] == "[0, 1, 2, 3]"
+    said = ["every task says this", *(f"task {n}" for n in range(4))]
+    assert sorted(errors.splitlines()) == said
+    wait_for_the_end_of(process.pid)
+
+
+def _press_ctrl_c(process, workers):
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def _kill_a_worker(process, workers):
+    os.kill(workers[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (_press_ctrl_c, "KeyboardInterrupt"),
+        (_kill_a_worker, "WorkerError: a worker process ended, perhaps for want of memory"),
+    ],
+)
+def test_nothing_is_left_of_a_pool_that_ends_early(end, message):
+    with pool(60) as (process, workers):
+        end(process, workers)
+        _, errors = process.communicate(timeout=30)  # long before the tasks would end
+        wait_for_the_end_of(process.pid)
+    assert errors.splitlines()[-1].endswith(message)
+    assert "resource_tracker" not in errors
+
+
+def test_workers_end_with_their_parent():
+    with pool(60) as (process, _):
+        process.kill()
+        process.wait()
+        wait_for_the_end_of(process.pid)
