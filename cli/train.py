@@ -6,6 +6,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, print_json, threads
+from kpairs.data.listed import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve
@@ -13,7 +14,7 @@ from kpairs.training.run import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
-_LISTS = {"image_size": parse_size, "classes": parse_classes}
+_LISTS = {"columns": parse_columns, "image_size": parse_size, "classes": parse_classes}
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the architecture's layers: 32,32,64,256.",

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.grades import ranked
+from kpairs.data.grades import GradedFiles, ranked
 from kpairs.data.table import Progress, read_table
-from kpairs.errors import InputError, unknown
+from kpairs.errors import InputError, UsageError, unknown
 
 COLUMNS = (
     *("left", "right", "label", "winner", "probability"),
@@ -34,6 +34,7 @@ COLUMNS = (
 )
 _JUDGEMENTS = ("label", "winner", "probability")
 _SPLITS = ("train", "test")
+_SIDES = ("left", "right")
 _TEST_SHARE = 0.2
 UNKNOWN = -1  # a grade that nobody gave
 # P(left ranks no higher) by who ranks higher.
@@ -72,6 +73,12 @@ class ListedPairs:
     def __len__(self) -> int:
         return len(self.left)
 
+    @property
+    def pictures(self) -> GradedFiles:
+        """The images, to be looked at and prepared."""
+        nobody = np.full(len(self.files), UNKNOWN)
+        return GradedFiles(self.files, nobody, self.classes, self.places, self.name, self.source)
+
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_], name: str) -> ListedPairs:
         """Return these rows, and of the files those that they need, in their order."""
         left, right = self.left[rows], self.right[rows]
@@ -97,14 +104,39 @@ class Division:
 
     Attributes:
         train, test: the pairs.
+        everything: the pairs of both, and those that are lost.
         lost: rows in neither, since one of their images is in each.
         shared: images on both sides, where the file itself says the split.
+        unjudged: rows without a judgement, which are left out.
     """
 
     train: ListedPairs
     test: ListedPairs
+    everything: ListedPairs
     lost: int
     shared: int
+    unjudged: int = 0
+
+    def __str__(self) -> str:
+        found = agreement(self.everything)
+        left, right, ties = (f"{100 * n / len(self.everything):.3g} %" for n in found.higher)
+        parts = [
+            f"{self.everything.source}: {len(self.everything):,} judgements of {found.images:,} "
+            f"images; left ranks higher in {left}, right in {right}, ties {ties}",
+            f"{len(self.train):,} to train, {len(self.test):,} to test",
+        ]
+        for count, text in (
+            (self.lost, "left out, since one image is for training and one for testing"),
+            (self.shared, "images on both sides, as the file says"),
+            (self.unjudged, "rows without a judgement left out"),
+            (found.contradicting, "pairs of images judged both ways"),
+            (found.cyclic, "pairs on cycles (a above b above c above a)"),
+        ):
+            if count:
+                parts.append(f"{count:,} {text}")
+        if grades := self.everything.classes:
+            parts.append(f"grades {' < '.join(grades)}")
+        return "; ".join(parts)
 
 
 def read_pairs(
@@ -139,6 +171,67 @@ def read_pairs(
     return reader.result(classes)
 
 
+def parse_columns(text: str) -> dict[str, str]:
+    """Read the headers of a file by the names in `COLUMNS`: "left=image_0,label=label_1".
+
+    Raises:
+        UsageError: text of another form, or a name that is not in `COLUMNS`.
+    """
+    columns = {}
+    for part in text.split(","):
+        name, equals, own = (piece.strip() for piece in part.partition("="))
+        if not (equals and own):
+            raise UsageError(
+                f"columns: expected headers such as left=image_0,right=image_1, received {text!r}"
+            )
+        if name not in COLUMNS:
+            raise unknown("column", name, COLUMNS)
+        columns[name] = own
+    return columns
+
+
+def are_pairs(path: str | Path, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a CSV file has the columns left and right; where others are named it is to.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return bool(columns) or set(_SIDES) <= set(next(read_table(path, "pairs or grades"))[1])
+
+
+_last: dict[object, Division] = {}  # a long file is not read once for each split
+
+
+def divided_pairs(
+    path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Division:
+    """Read a CSV file of compared pairs and divide it for training and testing.
+
+    Args:
+        path: the file.
+        columns: as `read_pairs` takes them.
+        classes: as `read_pairs` takes them.
+        progress: as `read_table` takes it.
+
+    Raises:
+        UsageError: see `read_pairs`.
+        InputError: see `read_pairs` and `divide`.
+    """
+    path = Path(path)
+    status = path.stat() if path.is_file() else None
+    stamp = status and (status.st_mtime_ns, status.st_size)
+    key = (str(path.absolute()), stamp, tuple((columns or {}).items()), classes and tuple(classes))
+    if key not in _last:
+        pairs, split, unjudged = read_pairs(path, columns, classes, progress)
+        division = replace(divide(pairs, split), unjudged=unjudged)
+        _last.clear()
+        _last[key] = division
+    return _last[key]
+
+
 class _Reader:
     """What the rows so far came to, in arrays of numbers."""
 
@@ -162,7 +255,7 @@ class _Reader:
         self.at = {name: header.index(own) for name, own in names.items() if own in header}
         self.judged_by = [name for name in _JUDGEMENTS if name in self.at]
         absent = [self.columns[name] for name in self.columns if name not in self.at]
-        if absent or not {"left", "right"} <= set(self.at) or len(self.judged_by) != 1:
+        if absent or not set(_SIDES) <= set(self.at) or len(self.judged_by) != 1:
             wanted = ", ".join(absent) if absent else "left, right and one of label, winner or "
             raise InputError(
                 f"{self.path}: expected the columns {wanted}{'' if absent else 'probability'}; "
@@ -176,7 +269,7 @@ class _Reader:
         if not judgement:
             self.unjudged += 1
             return
-        left, right = (self._file(cell[side], number) for side in ("left", "right"))
+        left, right = (self._file(cell[side], number) for side in _SIDES)
         if left == right:
             raise self._error(number, "two different images", f"{cell['left']} twice")
         self.left.append(left)
@@ -207,7 +300,7 @@ class _Reader:
     def _probability(self, cell: Mapping[str, str], judgement: str, number: int) -> float:
         kind = self.judged_by[0]
         if kind == "winner":
-            for side in ("left", "right"):
+            for side in _SIDES:
                 if judgement == cell[side]:
                     return _WORDS[side]
         if kind != "probability" and judgement.lower() in _WORDS:
@@ -274,7 +367,8 @@ def divide(pairs: ListedPairs, split: NDArray[np.int64] | None = None, seed: int
         InputError: a side without pairs, or with ties only.
     """
     if split is None:
-        groups = image_groups(pairs, (1 - _TEST_SHARE, _TEST_SHARE), seed)
+        shares, rng = (1 - _TEST_SHARE, _TEST_SHARE), np.random.default_rng(seed)
+        groups = image_groups(pairs.left, pairs.right, shares, rng)
         sides = groups[pairs.left], groups[pairs.right]
         split = np.where(sides[0] == sides[1], sides[0], -1)
     parts = []
@@ -286,6 +380,7 @@ def divide(pairs: ListedPairs, split: NDArray[np.int64] | None = None, seed: int
     return Division(
         train,
         test,
+        pairs,
         lost=int(np.count_nonzero(split < 0)),
         shared=len(set(train.files) & set(test.files)),
     )
@@ -304,7 +399,12 @@ def _check_side(pairs: ListedPairs, part: str) -> None:
         )
 
 
-def image_groups(pairs: ListedPairs, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
+def image_groups(
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    shares: Sequence[float],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
     """Put every image into one of several groups, pairs together where that is possible.
 
     Pairs are gone through in a random order; where neither image has a group yet, both go into the
@@ -312,16 +412,17 @@ def image_groups(pairs: ListedPairs, shares: Sequence[float], seed: int) -> NDAr
     by itself, and yet the groups are alike.
 
     Args:
-        pairs: the pairs.
+        left: `(n,)` numbers of images from 0.
+        right: the other image of each pair.
         shares: of the images, by group; they add up to 1.
-        seed: of the order.
+        rng: what the order is drawn from.
 
     Returns:
-        The group of each of `pairs.files`.
+        The group of each image, by its number.
     """
-    rng = np.random.default_rng(seed)
-    lacking = [share * len(pairs.files) for share in shares]
-    group = [UNKNOWN] * len(pairs.files)
+    count = int(max(left.max(), right.max())) + 1
+    lacking = [share * count for share in shares]
+    group = [UNKNOWN] * count
 
     def put(*images: int) -> None:
         number = lacking.index(max(lacking))
@@ -329,11 +430,11 @@ def image_groups(pairs: ListedPairs, shares: Sequence[float], seed: int) -> NDAr
         for image in images:
             group[image] = number
 
-    order = rng.permutation(len(pairs))
-    for left, right in zip(pairs.left[order].tolist(), pairs.right[order].tolist(), strict=True):
-        if group[left] == group[right] == UNKNOWN:
-            put(left, right)
-    for image in rng.permutation(len(group)).tolist():
+    order = rng.permutation(len(left))
+    for one, other in zip(left[order].tolist(), right[order].tolist(), strict=True):
+        if group[one] == group[other] == UNKNOWN:
+            put(one, other)
+    for image in rng.permutation(count).tolist():
         if group[image] == UNKNOWN:
             put(image)
     return np.array(group)

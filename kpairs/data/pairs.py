@@ -1,14 +1,17 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.splits import Digits
+from kpairs.data.listed import image_groups
+from kpairs.data.settings import PixelSettings
+from kpairs.data.splits import Compared, Digits
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, unknown
 
@@ -123,8 +126,75 @@ class PairSet:
             probability=None if self.probability is None else 1 - self.probability,
         )
 
+    def with_even_ties(self) -> "PairSet":
+        """Return the same pairs, compared by their digits, of which equal ones are a tie: 1/2."""
+        higher = np.sign(self.right_digit - self.left_digit)
+        return replace(self, probability=((1 + higher) / 2).astype(np.float32))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        split: str = "train",
+        *,
+        columns: Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+        settings: PixelSettings | None = None,
+        root: str | Path | None = None,
+    ) -> "PairSet":
+        """Read pairs that people compared, all of one split; see `kpairs.data.listed`.
+
+        Args:
+            path: a CSV file with the columns left, right and label, winner or probability.
+            split: "train" or "test"; where no column split says, a fifth of the images is for
+                testing, and pairs with an image in each are left out.
+            columns: the file's own headers by the usual names, where they differ.
+            classes: the grades, lowest first, where there are some that are no numbers.
+            settings: how an image becomes a network's input; default by a look at the training
+                images.
+            root: cache folder of prepared images.
+
+        Raises:
+            UsageError: an unknown split or column, or grades whose order is not known.
+            InputError: the file or an image cannot be read, or a row makes no sense.
+        """
+        from kpairs.data.sources import load_digits
+
+        compared = load_digits(
+            path, split, root, settings=settings, classes=classes, columns=columns or {}
+        )
+        if not isinstance(compared, Compared):
+            raise InputError(f"{path}: expected a CSV file with the columns left and right")
+        return compared_pairs(compared, np.arange(len(compared)))
+
     def _parts(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
+
+
+def image_sides(
+    pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Divide the images of pairs into groups; see `kpairs.data.listed.image_groups`.
+
+    Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
+    their number in the file.
+
+    Args:
+        pairs: the pairs.
+        shares: of the images, by group; they add up to 1.
+        rng: what the groups are drawn from.
+
+    Returns:
+        `(2, n)` groups of the left and of the right image.
+    """
+    count = len(pairs)
+    left, right = np.arange(count), np.arange(count, 2 * count)
+    if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
+        left, right = pairs.left.rows, pairs.right.rows
+    _, number = np.unique(np.concatenate([left, right]), return_inverse=True)
+    left, right = np.split(number, 2)
+    group = image_groups(left, right, shares, rng)
+    return group[np.stack([left, right])]
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:
@@ -137,12 +207,13 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
+def draw_pairs(digits: Digits | Compared, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs without replacement: no image occurs twice, unless graded images are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
     are the pairs. Where graded images are too few for that, one permutation follows the other, each
-    without the pairs that were drawn before, so that all images are in about as many pairs.
+    without the pairs that were drawn before, so that all images are in about as many pairs. Of
+    pairs that people compared some are drawn, each at most once.
 
     Args:
         digits: one split.
@@ -157,19 +228,40 @@ def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
             give so many pairs.
     """
     check_enough(digits, count)
+    if isinstance(digits, Compared):
+        return compared_pairs(digits, rng.permutation(len(digits))[:count])
     left, right = _drawn(len(digits), count, rng).T
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
 
 
-def check_enough(digits: Digits, count: int) -> None:
+def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
+    """Return these pairs of a split of compared ones; images are read when they are needed."""
+    listed, images = compared.listed, compared.images
+    return PairSet(
+        images[listed.left[rows]],
+        images[listed.right[rows]],
+        listed.left_grade[rows],
+        listed.right_grade[rows],
+        listed.probability[rows],
+        None if listed.weight is None else listed.weight[rows],
+    )
+
+
+def check_enough(digits: Digits | Compared, count: int) -> None:
     """Refuse a split that does not give so many pairs.
 
     Raises:
         InputError: it holds fewer than `2 * count` images; where images may be used again, fewer
             than give so many ordered pairs.
     """
+    if isinstance(digits, Compared):
+        if not 1 <= count <= len(digits):
+            raise InputError(
+                f"{digits.name}: expected 1 to {len(digits)} pairs to draw, received {count}"
+            )
+        return
     images = len(digits)
     most = images * (images - 1) if digits.reused else images // 2
     if not 1 <= count <= most:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.cache import prepared_images
-from kpairs.data.grades import read_grades
+from kpairs.data.grades import GradedFiles, read_grades
 from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.listed import are_pairs, divided_pairs
 from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, PixelSettings
-from kpairs.data.splits import Digits, Graded
+from kpairs.data.splits import Compared, Digits, Graded
 from kpairs.data.stored import Stored
 from kpairs.data.survey import ink_of, survey
 from kpairs.errors import InputError, unknown
@@ -171,22 +172,25 @@ def load_digits(
     *,
     settings: PixelSettings | None = None,
     classes: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Digits:
+) -> Digits | Compared:
     """Load one split of a named source, or of images of one's own.
 
     Args:
         data: "mnist", "fashionmnist", "kmnist", "qmnist"; a folder that holds MNIST-like IDX
-            files; a folder of class folders or a CSV file of graded images (see `read_grades`).
+            files; a folder of class folders or a CSV file of graded images (see `read_grades`); a
+            CSV file of compared pairs (see `kpairs.data.listed`).
         split: "train" or "test".
         root: the cache folder; default `cache_root()`.
         fetch: download a named source that is missing.
         settings: how an image becomes a network's input; default `settings_for(data)`.
         classes: the grades' names, lowest first, where they are no numbers.
+        columns: headers of a CSV file of pairs, by their usual names, where they differ.
         progress: called with how many graded images of how many are prepared.
 
     Returns:
-        The split as `Digits`; as `Graded` where images are graded.
+        The split as `Digits`; as `Graded` where images are graded, as `Compared` where pairs are.
 
     Raises:
         UsageError: `data` is neither a known name nor an existing folder or CSV file, or the order
@@ -194,15 +198,16 @@ def load_digits(
         InputError: files are missing, corrupt or inconsistent.
         KpairsError: the source is missing and cannot be fetched.
     """
+    if is_compared(data, columns):
+        division = divided_pairs(data, columns, classes)
+        pairs = {"train": division.train, "test": division.test}[split]
+        settings = settings or survey(division.train.pictures).settings()
+        return Compared(_stored(pairs.pictures, settings, root, progress), pairs, settings)
     if is_graded(data):
         settings = settings or settings_for(data, classes=classes)
         listed = read_grades(data, split, classes)
-        file, odd = prepared_images(listed, settings, Path(root or cache_root()), progress)
-        if odd:
-            said = contradiction(len(odd), len(listed), listed.places[odd[0]], settings)
-            log.warning("%s: %s", listed.name, said)
-        found = listed.grades, listed.classes, listed.name, Path(data)
-        return Graded(Stored(file), *found, settings)
+        images = _stored(listed, settings, root, progress)
+        return Graded(images, listed.grades, listed.classes, listed.name, Path(data), settings)
     key = source_key(data)
     if key is None:
         digits = _load_folder(Path(data), split)
@@ -210,6 +215,20 @@ def load_digits(
         folder = available(key, root, fetch)
         digits = _read_split(folder, SOURCES[key], split, f"{key} {split} split", named=True)
     return replace(digits, settings=settings or settings_for(data))
+
+
+def _stored(
+    pictures: GradedFiles,
+    settings: PixelSettings,
+    root: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> Stored:
+    """Pictures as a network sees them; says how many contradict the settings' ink."""
+    file, odd = prepared_images(pictures, settings, Path(root or cache_root()), progress)
+    if odd:
+        said = contradiction(len(odd), len(pictures), pictures.places[odd[0]], settings)
+        log.warning("%s: %s", pictures.name, said)
+    return Stored(file)
 
 
 def settings_for(
@@ -261,12 +280,26 @@ def source_key(data: str | Path) -> str | None:
 
 
 def is_graded(data: str | Path) -> bool:
-    """Whether a source is a CSV file or a folder without IDX files: graded images.
+    """Whether a source is a CSV file or a folder without IDX files: images of one's own.
 
     Raises:
         UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     return source_key(data) is None and (_is_table(data) or _find_source(Path(data)) is None)
+
+
+def is_compared(data: str | Path, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a source is a CSV file of pairs that people compared.
+
+    Args:
+        data: as `load_digits` takes it.
+        columns: its own headers; where there are some, it is.
+
+    Raises:
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+        InputError: a CSV file that cannot be read.
+    """
+    return source_key(data) is None and _is_table(data) and are_pairs(data, columns)
 
 
 def _is_table(data: str | Path) -> bool:

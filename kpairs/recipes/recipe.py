@@ -10,6 +10,7 @@ from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
 AUGMENTATIONS = ("none", "shifts_and_swap")
+TIES = ("no_higher", "half")
 PAIRINGS = ("drawn", "swapped", "renewed")
 DISTORTIONS = ("none", "affine", "elastic")
 SCHEDULES = ("constant", "one_cycle")
@@ -88,8 +89,21 @@ class Recipe:
     source: str
     loss_weights: Mapping[str, float]
     data: str = _field(
-        "mnist, fashionmnist, kmnist, qmnist, a folder of images, or a CSV file of image,grade",
+        "mnist, fashionmnist, kmnist, qmnist, a folder of images, a CSV file of image,grade, or "
+        "one of left,right,label",
         "mnist",
+    )
+    columns: Mapping[str, str] | None = _field(
+        "headers of a CSV file of pairs, where they are others: left=image_0,right=image_1,"
+        "label=label_1",
+        None,
+        later=True,
+    )
+    ties: str = _field(
+        "comparison of equal classes: as left <= right, or half, a tie of judged pairs",
+        "no_higher",
+        choices=TIES,
+        later=True,
     )
     classes: tuple[str, ...] | None = _field(
         "grades of one's own images, lowest first, where they are no numbers: mild,moderate,severe",
@@ -224,7 +238,7 @@ class Recipe:
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
     def __post_init__(self) -> None:
-        for name in ("arch_options", "classes", "image_size"):
+        for name in ("arch_options", "classes", "columns", "image_size"):
             object.__setattr__(self, name, _tuples(getattr(self, name)))
         for f in fields(self):
             _check(f, getattr(self, f.name))
@@ -361,6 +375,12 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     Mapping[str, float]: (
         "a mapping of names to finite numbers",
         lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
+    ),
+    Mapping[str, str] | None: (
+        "names by name or none",
+        lambda v: (
+            v is None or (isinstance(v, Mapping) and all(isinstance(n, str) for n in v.values()))
+        ),
     ),
     Mapping[str, Any]: ("a mapping of names", lambda v: isinstance(v, Mapping)),
 }

@@ -1,5 +1,7 @@
 """Pairs in batches, the same in every epoch's repetition whatever ran before."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import torch
@@ -129,7 +131,8 @@ def renewal(recipe, round_number, pairs):
         if transform is None or isinstance(new.left, Stored):
             return new
         both = transform(np.concatenate([new.left, new.right]))
-        return PairSet(*np.split(both, 2), new.left_digit, new.right_digit)
+        left, right = np.split(both, 2)
+        return replace(new, left=left, right=right)
 
     return renew
 
@@ -167,11 +170,10 @@ def paired_anew(pairs, pairing, rng):
     if pairing == "drawn":
         return pairs
     count = len(pairs)
-    if pairing == "renewed":
-        rows = rng.permutation(2 * count)
-    else:
-        first = np.arange(count) + count * rng.integers(0, 2, count)
-        rows = np.concatenate([first, (first + count) % (2 * count)])
     both = PairSet.concat(pairs, pairs.swapped())  # on its left all images, left ones first
+    if pairing == "swapped":
+        return both.take(np.arange(count) + count * rng.integers(0, 2, count))
+    rows = rng.permutation(2 * count)
     first, second = both.take(rows[:count]), both.take(rows[count:])
-    return PairSet(first.left, second.left, first.left_digit, second.left_digit)
+    new = PairSet(first.left, second.left, first.left_digit, second.left_digit)
+    return new if pairs.probability is None else new.with_even_ties()

@@ -10,7 +10,7 @@ import numpy as np
 
 from kpairs.data import PairSet
 from kpairs.errors import InputError
-from kpairs.models.outputs import decisions
+from kpairs.models.outputs import decisions, share_wrong
 from kpairs.networks import ARCHS
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import check_architecture, load_round
@@ -100,20 +100,22 @@ def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> di
 def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """What a model decides, by output: `(n,)` class numbers."""
+    """What a model decides, by output but scores: `(n,)` class numbers."""
     values = model.predict(Batches(pairs, (), evaluation_batch(pairs)), verbose=0)
-    return {name: decisions(values[name], kind) for name, kind in outputs.items()}
+    kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
+    return {name: decisions(values[name], kind) for name, kind in kinds.items()}
 
 
 def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
-    wrong = {name: decided[name] != target for name, target in pairs.targets(decided).items()}
-    rates = {"comparison_error_pct": _percent(wrong["comparison"])}
+    targets = pairs.targets(decided)
+    rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
-        if f"left_{word}" in wrong:
-            both = np.concatenate([wrong[f"left_{word}"], wrong[f"right_{word}"]])
-            rates[f"{word}_error_pct"] = _percent(both)
+        if f"left_{word}" in decided:
+            sides = (f"left_{word}", f"right_{word}")
+            both = (np.concatenate([part[side] for side in sides]) for part in (decided, targets))
+            rates[f"{word}_error_pct"] = _percent(*both)
     return rates
 
 
-def _percent(wrong: np.ndarray) -> float:
-    return round(100 * float(np.mean(wrong)), 6)
+def _percent(decided: np.ndarray, target: np.ndarray) -> float:
+    return round(100 * share_wrong(decided, target), 6)

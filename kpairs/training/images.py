@@ -10,10 +10,12 @@ from typing import Any
 
 from kpairs.data import load_digits
 from kpairs.data.grades import GradedFiles, read_grades
+from kpairs.data.listed import divided_pairs
 from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import canonical, is_graded, settings_for, source_key
-from kpairs.data.splits import Digits
+from kpairs.data.sources import canonical, is_compared, is_graded, settings_for, source_key
+from kpairs.data.splits import Compared, Digits
 from kpairs.data.survey import survey
+from kpairs.errors import UsageError
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe, in_words
@@ -45,11 +47,14 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         InputError: images that cannot be read, or too few.
     """
     graded = is_graded(recipe.data)
+    compared = is_compared(recipe.data, recipe.columns)
     recipe = replace(recipe, data=canonical(recipe.data))
     recipe = in_words(recipe, "grade" if graded else "digit")
     if recipe.image_size is not None:  # before any image is looked at
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
-    if graded:
+    if compared:
+        recipe = _settled_by_pairs(recipe, given)
+    elif graded:
         recipe = _settled_by_grades(recipe, given)
     elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
         recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
@@ -77,7 +82,7 @@ def load_splits(
     recipe: Recipe,
     root: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Digits]:
+) -> list[Digits | Compared]:
     """Load the training and the test images of a recipe.
 
     Args:
@@ -90,7 +95,12 @@ def load_splits(
         InputError: see `load_digits`.
         KpairsError: see `load_digits`.
     """
-    options = {"settings": settings_of(recipe), "classes": recipe.classes, "progress": progress}
+    options = {
+        "settings": settings_of(recipe),
+        "classes": recipe.classes,
+        "columns": recipe.columns,
+        "progress": progress,
+    }
     return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
 
 
@@ -128,14 +138,47 @@ def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
             *(recipe.data, f"{len(train):,}", f"{len(test):,}"),
             *(len(train.classes), " < ".join(train.classes)),
         )
-        look, wishes = survey(train), _wishes(recipe)
-        del wishes["classes"]
-        recipe = _with(replace(recipe, classes=train.classes), look.settings(**wishes))
-        log.info("they are %s; the network sees %s", look, settings_of(recipe))
-        if given is not None and look.are_photographs:
-            recipe = _for_photographs(recipe, given)
+        recipe = _settled_by_look(replace(recipe, classes=train.classes), train, given)
     for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
         recipe = _with_pairs(recipe, name, files, what)
+    return recipe
+
+
+def _settled_by_look(
+    recipe: Recipe, pictures: GradedFiles, given: Collection[str] | None
+) -> Recipe:
+    """Size, channels, fit and ink by the training images; says so."""
+    look, wishes = survey(pictures), _wishes(recipe)
+    del wishes["classes"]
+    recipe = _with(recipe, look.settings(**wishes))
+    log.info("they are %s; the network sees %s", look, settings_of(recipe))
+    if given is not None and look.are_photographs:
+        recipe = _for_photographs(recipe, given)
+    return recipe
+
+
+def _settled_by_pairs(recipe: Recipe, given: Collection[str] | None) -> Recipe:
+    """As `_settled_by_grades`, for pairs that people compared."""
+    division = divided_pairs(recipe.data, recipe.columns, recipe.classes)
+    train, test = division.train, division.test
+    of_class = [name for name in recipe.loss_weights if name != "comparison"]
+    if of_class and not train.classes:
+        raise UsageError(
+            f"{recipe.arch} learns {' and '.join(of_class)}, of which {recipe.data} says nothing; "
+            "expected the columns left_grade and right_grade, or an architecture that only "
+            "compares, such as ranker"
+        )
+    if _is_open(recipe):
+        log.info("%s", division)
+        recipe = replace(recipe, classes=train.classes or None)
+        recipe = _settled_by_look(recipe, train.pictures, given)
+    if recipe.pairing == "renewed":
+        log.info("as people compared these pairs, no others are made of their images")
+        recipe = replace(recipe, pairing="drawn")
+    for pairs, name in ((train, "pairs"), (test, "test_pairs")):
+        every = given is not None and name not in given
+        wanted = len(pairs) if every else min(getattr(recipe, name), len(pairs))
+        recipe = replace(recipe, **{name: wanted})
     return recipe
 
 

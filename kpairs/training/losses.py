@@ -98,8 +98,8 @@ class JudgedAccuracy(keras.metrics.Mean):
         super().update_state(keras.ops.cast(right, y_pred.dtype), decided)
 
 
-class GradedAccuracy(keras.metrics.Mean):
-    """Share of the images with a known grade whose most probable grade that is."""
+class KnownAccuracy(keras.metrics.Mean):
+    """Share of the images of known class whose most probable class that is."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true = keras.ops.reshape(keras.ops.cast(y_true, "int64"), (-1,))

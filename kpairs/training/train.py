@@ -202,7 +202,7 @@ def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str
 def _one_by_one(
     recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
 ) -> Generator[dict[str, Any], None, None]:
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+    outputs = ARCHS[recipe.arch].learned(recipe.word)
 
     def train_one(job: Round) -> dict[str, Any]:
         live = LiveProgress(job.number, recipe.rounds, outputs, console)

@@ -32,7 +32,7 @@ PARAMETERS = {
     **{"no_w_net": 235_777, "w_net": 142_657, "a_net": 248_843, "a_w_net": 155_723},
     **{"final_model": 155_723},
     **{"basicnet1": 71_506, "auxnet1": 72_460, "auxnet2": 70_572, "auxnet3": 68_844},
-    **{"posterior": 78_874, "posterior_s": 19_590},
+    **{"posterior": 78_874, "posterior_s": 19_590, "ranker": 77_856, "auxranker": 78_986},
 }
 # With the moving statistics of batch normalisation, which Keras counts too.
 KERAS_TOTALS = {
@@ -45,7 +45,7 @@ KERAS_TOTALS = {
     },
     **{"conv_1": 2_631, "conv_2": 49_151, "cnn_base": 106_337, "no_w_net": 236_673},
     **{"w_net": 143_105, "a_net": 249_739, "a_w_net": 156_171, "final_model": 156_171},
-    **{"posterior": 79_418, "posterior_s": 19_878},
+    **{"posterior": 79_418, "posterior_s": 19_878, "ranker": 78_400, "auxranker": 79_530},
 }
 
 everywhere = pytest.mark.parametrize("name", sorted(ARCHS))
@@ -74,9 +74,11 @@ def test_parameters_outputs_and_report(name):
     digits = {"left_digit": (None, 10), "right_digit": (None, 10)}
     units = 1 if architecture.outputs["comparison"] == "sigmoid" else 2
     expected = {"comparison": (None, units)} | (digits if "left_digit" in shapes else {})
+    expected |= {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
     assert shapes == expected
     assert model.count_params() == KERAS_TOTALS.get(name, PARAMETERS[name])
-    assert list(shapes) == list(architecture.outputs) == list(RECIPES[name].loss_weights)
+    assert list(shapes) == list(architecture.outputs)
+    assert list(architecture.learned()) == list(RECIPES[name].loss_weights)
     assert architecture.report in (*REPORTS, "kpairs")
     assert architecture.function.__doc__
 
@@ -168,9 +170,9 @@ def test_training_steps_equal_torch(name, rng):
         reference.zero_grad()
         outputs = reference(as_nchw(pairs.left), as_nchw(pairs.right))
         sum(
-            recipe.loss_weights[key]
-            * reference_loss(kinds[key], recipe, value, torch.as_tensor(getattr(pairs, key)))
-            for key, value in outputs.items()
+            weight
+            * reference_loss(kinds[key], recipe, outputs[key], torch.as_tensor(getattr(pairs, key)))
+            for key, weight in recipe.loss_weights.items()
         ).backward()
         optimizer.step()
     copy_weights(model, trained)
@@ -222,7 +224,7 @@ def test_swapping_the_images_swaps_the_digits(name, rng):
 @everywhere
 def test_other_numbers_of_classes(name):
     outputs = build(name, classes=3).output
-    assert all(tensor.shape[1] == 3 for key, tensor in outputs.items() if key != "comparison")
+    assert all(tensor.shape[1] == 3 for key, tensor in outputs.items() if "digit" in key)
 
 
 @everywhere
@@ -235,17 +237,17 @@ def test_torch_initialization_has_torchs_limits_and_spread(name):
     copy_weights(model, drawn)
     for part in ("weight", "bias"):
         ours, theirs = (
-            torch.cat(
-                [
-                    getattr(m, part).detach().flatten() * m.weight[0].numel() ** 0.5
-                    for m in reference.modules()
-                    if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))
-                    and getattr(m, part) is not None
-                ]
-            )
+            [
+                getattr(m, part).detach().flatten() * m.weight[0].numel() ** 0.5
+                for m in reference.modules()
+                if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))
+                and getattr(m, part) is not None
+            ]
             for reference in (drawn, torchs)
         )
-        for values in (ours, theirs):  # torch's own layers pass the same test
+        if not ours:  # ranker has no bias
+            continue
+        for values in map(torch.cat, (ours, theirs)):  # torch's own layers pass the same test
             assert values.abs().max().item() == pytest.approx(1, abs=max(0.01, 8 / len(values)))
             spread = 3**-0.5
             assert values.std().item() == pytest.approx(spread, abs=3 / len(values) ** 0.5)
