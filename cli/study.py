@@ -38,8 +38,6 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     """
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
-    from kpairs.studies.compare import compare
-    from kpairs.studies.rows import collect, records
 
     screen = console()
     if list_:
@@ -47,6 +45,9 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
         return
     if name is None:
         raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
+    from kpairs.studies.compare import compare
+    from kpairs.studies.rows import collect, records
+
     studies = [s.quick() if quick else s for s in studies_of(name)]
     _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}

@@ -36,6 +36,11 @@ def code(value: object) -> Markup:
     return Markup(f"`{text}`")
 
 
+def literal(value: object) -> Markup:
+    """A value as Python writes it, for a fenced block of code, which it cannot end."""
+    return Markup(repr(value).replace("`", "\\x60"))
+
+
 def table(rows: "pd.DataFrame") -> Markup:
     """A table of the columns that are not empty; their names are its head."""
     cells = rows.astype(object).where(rows.notna(), "").map(escape)
@@ -55,7 +60,8 @@ def environment(package: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"code": code, "table": table, "number": _number, "signed": _signed}
+    made.filters |= {"code": code, "literal": literal, "table": table}
+    made.filters |= {"number": _number, "signed": _signed}
     made.filters["rows"] = lambda frame: frame.to_dict("records")
     made.globals |= {"plus_minus": plus_minus, "span": span, "summary": summary}
     return made

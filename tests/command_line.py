@@ -4,6 +4,9 @@ from click.testing import CliRunner
 
 from kpairs.cli import main
 
+# What `kpairs train` takes to be done in a second.
+TINY = ("--pairs", "40", "--test-pairs", "30", "--epochs", "1", "--no-augment")
+
 
 def kpairs(*arguments, expect=0):
     """Run a command in this process; its output, or for a refusal its one line."""

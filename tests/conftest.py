@@ -1,24 +1,16 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from idx_writer import write_idx
-from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from kpairs.data import Digits, load_digits
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
-
-
-# Half of an export's time: torch builds its table of ONNX operators anew each time, and notes the
-# line of Python that made each node.
-ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
-torch.fx.config.do_not_emit_stack_traces = True
 
 
 @pytest.fixture(scope="session")

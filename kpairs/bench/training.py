@@ -21,7 +21,7 @@ from kpairs.training.callbacks import StopOnNonFinite
 from kpairs.training.compile import build_round, rescaling_of
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
-from kpairs.training.engine.step import Engine
+from kpairs.training.engine.lower import lower
 from kpairs.training.train import train
 
 # The reports' own batch sizes; 1,000 pairs without augmentation.
@@ -91,7 +91,7 @@ def _runner(
         return partial(model.fit, x, y, batch_size=recipe.batch_size, epochs=epochs, verbose=0)
     order = shuffled(recipe, 1, len(pairs))
     batches = Batches(pairs, outputs, recipe.batch_size, device, order)
-    Engine(model, *batches.first())
+    lower(model, *batches.first())
     callbacks = [Randomness(recipe.seed, 1, batches), StopOnNonFinite(recipe.learning_rate)]
     fit = partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
     return partial(fit, epochs=epochs)

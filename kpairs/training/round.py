@@ -134,10 +134,10 @@ def _lower(model: keras.Model, batches: Batches) -> str:
     """Lower a model's training where that is possible; the name of the engine that it has then."""
     if keras.backend.backend() != "torch":
         return "keras"
-    from kpairs.training.engine.step import Engine, NotLowerable
+    from kpairs.training.engine.lower import NotLowerable, lower
 
     try:
-        Engine(model, *batches.first())
+        lower(model, *batches.first())
     except NotLowerable as error:
         log.warning("%s trains by Keras' own, slower steps: %s", model.name, error)
         return "keras"

@@ -25,7 +25,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         begin, end = self.highest / 25, self.highest / 25e4
         last = max(self.steps - 1, 1)
         peak = max(0.3 * self.steps - 1, 1e-9)
-        step = ops.cast(step, "float32")
+        step = ops.cast(step, keras.config.floatx())
         up = _cosine(begin, self.highest, ops.minimum(step / peak, 1))
         down = _cosine(self.highest, end, ops.clip((step - peak) / max(last - peak, 1e-9), 0, 1))
         return ops.where(step <= peak, up, down)

@@ -173,6 +173,7 @@ def _train_rounds(
                 interruption.check()
             interruption.check()
     except (KeyboardInterrupt, WorkerError) as error:
+        run = Run.open(run.path)  # the signal may have come while a round was being added
         reason = str(error) or "interrupted"
         raise type(error)(
             f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "

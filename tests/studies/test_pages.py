@@ -10,7 +10,7 @@ import pytest
 from command_line import kpairs
 from markdown_it import MarkdownIt
 
-from kpairs.markdown import code, environment, escape, table, to_html
+from kpairs.markdown import code, environment, escape, literal, table, to_html
 from kpairs.numbers import plus_minus
 from kpairs.reports import REPORTS
 from kpairs.reports.reported import reported
@@ -189,6 +189,7 @@ def test_templates_escape_all_but_markup():
     assert text.startswith(r"*\<a\>\_b\_\|* \<a\>\_b\_\| ")
     assert text.endswith("| h\\| |\n| --- |\n| \\<i\\> |\n| x y |\n")
     assert code("c4l2_ws") == "`c4l2_ws`"
+    assert literal(["a*b", "```"]) == r"['a*b', '\x60\x60\x60']"
     assert escape("net_params 1-2") == "net_params 1-2"
     assert table(pd.DataFrame({"a": [None, 2.5]})) == "| a |\n| --- |\n|  |\n| 2.5 |\n"
     assert table(pd.DataFrame()) == ""

@@ -20,7 +20,7 @@ from kpairs.reports.altunina.studies import count_parameters
 from kpairs.reports.resolve import load_recipe
 from kpairs.studies.rows import read_rows
 from kpairs.studies.run import fold_of, load_result
-from kpairs.studies.search import Between, Search, _behind, grid, rank, run_grid, run_tpe
+from kpairs.studies.search import Between, Search, behind, grid, rank, run_grid, run_tpe
 from kpairs.training.draw import draw_round
 
 
@@ -114,14 +114,11 @@ def test_unfinished_candidates_are_not_ranked(search, tmp_path):
 
 @given(st.lists(st.tuples(*[st.floats(0, 100)] * 2), min_size=2, max_size=8))
 def test_interval_is_the_paired_t_test(pairs):
-    from kpairs.studies.search import Ranked
-
-    mine, best = zip(*pairs, strict=True)
-    one, first = (Ranked(None, "", 1, errors, None) for errors in (mine, best))
-    low, high = _behind(one, first)
-    differences = np.subtract(mine, best)
+    errors, best = zip(*pairs, strict=True)
+    low, high = behind(errors, best)
+    differences = np.subtract(errors, best)
     if np.ptp(differences) > 1e-6:
-        expected = stats.ttest_rel(mine, best).confidence_interval(0.95)
+        expected = stats.ttest_rel(errors, best).confidence_interval(0.95)
         assert (low, high) == pytest.approx(tuple(expected))
     assert low - 1e-9 <= differences.mean() <= high + 1e-9
 
@@ -132,7 +129,7 @@ def test_a_stopped_tpe_search_goes_on_as_if_it_was_not(search, tmp_path, monkeyp
     search = replace(search, space=space)
     import optuna
 
-    from kpairs.studies import search as module
+    from kpairs.studies.search import proposals as module
 
     # By default the first ten proposals are drawn at random, whatever was scored before.
     informed = partial(optuna.samplers.TPESampler, n_startup_trials=1)
@@ -235,6 +232,11 @@ def test_python_api_refuses(tiny):
         (["--arch", "auxws", "--try", "dropout=1.5"], "dropout: expected 0 to 0.999"),
         (["--arch", "auxws", "--try", "dropout=0..0.5"], "a grid takes values"),
         (["--arch", "auxws", "--try", "optimizer=adam..sgd"], "received the range"),
+        (["--arch", "auxws", "--try", "optimizer=sgd"], "unknown optimizer 'sgd': expected one of"),
+        (
+            ["--arch", "auxws", "--try", "optimizer=adam sgd", "--sampler", "tpe"],
+            "unknown optimizer 'sgd': expected one of",
+        ),
         (["--arch", "auxws", "--try", "shuffle=perhaps"], "expected true or false"),
         (["--arch", "auxws", "--try", "loss_weights=1"], "auxws expects 2"),
         (["--arch", "auxws", "--try", "epochs=1", "--try", "epochs=2"], "each name once"),

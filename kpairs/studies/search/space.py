@@ -1,0 +1,198 @@
+"""What is compared: recipes, the values to try, and how many parameters a candidate may have."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kpairs.errors import UsageError, unknown
+from kpairs.models.registry import trainable_parameters
+from kpairs.recipes import (
+    OPTIMIZERS,
+    Recipe,
+    Trial,
+    check_arguments,
+    format_argument,
+    format_loss_weights,
+)
+from kpairs.training.compile import built, check_architecture
+from kpairs.training.images import load_splits, settled
+
+# Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
+# the recipe, every argument of the architectures can be searched.
+_FIXED = {"data", "classes", "image_size", "pairs", "test_pairs", "rounds", "seed"}
+SEARCHED = (
+    "loss_weights",
+    *(f.name for f in fields(Recipe) if "help" in f.metadata and f.name not in _FIXED),
+)
+
+
+@dataclass(frozen=True)
+class Between:
+    """A range of a hyperparameter, ends included, for samplers that draw from ranges.
+
+    Drawn by its logarithm where the ends are above 0 and a factor of 10 or more apart; whole
+    numbers where both ends are.
+
+    Raises:
+        UsageError: ends that are not finite, or the wrong way round.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high and self.high - self.low < math.inf):
+            raise UsageError(f"expected a range of low..high, received {self.low}..{self.high}")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to compare, and how.
+
+    Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
+
+    Attributes:
+        recipes: a base `Recipe` for each architecture that is compared. Their data, pairs and
+            seed are the same, and give the training pairs: those of round 1 of a training.
+        space: values to try of each field in `SEARCHED` and each argument that all the
+            architectures take, each a sequence or a `Between`.
+        folds: of the cross-validation.
+        parameters: `(least, most)` trainable parameters of a candidate, ends included.
+
+    Raises:
+        UsageError: an unknown field, no values, folds that the pairs do not fill, two recipes of
+            one architecture or of different pairs.
+    """
+
+    recipes: tuple[Recipe, ...]
+    space: Mapping[str, Sequence[Any] | Between] = field(default_factory=dict)
+    folds: int = 5
+    parameters: tuple[float, float] = (0, math.inf)
+
+    def __post_init__(self) -> None:
+        recipes = tuple(settled(recipe) for recipe in self.recipes)
+        object.__setattr__(self, "recipes", recipes)
+        if len({(r.data, r.pairs, r.seed) for r in self.recipes}) != 1:
+            raise UsageError("expected recipes of the same data, pairs and seed, to compare them")
+        if len({r.arch for r in self.recipes}) < len(self.recipes):
+            raise UsageError("expected one recipe for each architecture, received two for one")
+        if not 2 <= self.folds <= self.recipes[0].pairs:
+            raise UsageError(
+                f"folds: expected 2 to the {self.recipes[0].pairs} training pairs, "
+                f"received {self.folds}"
+            )
+        for name, values in self.space.items():
+            if name not in SEARCHED:
+                self._check_argument(name)
+            if isinstance(values, Between):
+                for recipe in self.recipes:  # refused now, not when such a value is drawn
+                    for value in (values.low, values.high):
+                        _changed(recipe, {name: value})
+            elif not len(values):
+                raise UsageError(f"{name}: expected at least one value to try, received none")
+
+    def _check_argument(self, name: str) -> None:
+        taken = [set(recipe.arch_options) for recipe in self.recipes]
+        if not any(name in arguments for arguments in taken):
+            raise unknown("hyperparameter", name, [*SEARCHED, *set.union(*taken)])
+        for recipe in self.recipes:
+            check_arguments(recipe.arch, {name: None}, dict.fromkeys(recipe.arch_options))
+
+    @property
+    def archs(self) -> list[str]:
+        """The architectures' names."""
+        return [recipe.arch for recipe in self.recipes]
+
+    @property
+    def budget(self) -> str:
+        """How many parameters a candidate may have, in words."""
+        least, most = self.parameters
+        return f"{least:,.0f} to {most:,.0f} parameters"
+
+    def candidate(self, arch: str, values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Recipe:
+        """Give an architecture's recipe these values.
+
+        An optimizer other than the recipe's comes with its own default options.
+
+        Args:
+            arch: one of `archs`.
+            values: of fields and arguments in `space`, by name.
+
+        Raises:
+            UsageError: a value that the recipe or the architecture refuses.
+        """
+        recipe, values = self.recipes[self.archs.index(arch)], dict(values)
+        fixed: dict[str, Any] = {"rounds": 1, "reported_rounds": None}
+        if (optimizer := values.pop("optimizer", recipe.optimizer)) != recipe.optimizer:
+            if optimizer not in OPTIMIZERS:
+                raise unknown("optimizer", optimizer, OPTIMIZERS)
+            fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
+        recipe = _changed(replace(recipe, **fixed), values)
+        check_architecture(recipe)
+        return recipe
+
+    def jobs(self, recipe: Recipe) -> list[Trial]:
+        """List the trainings of a candidate: one per fold, the same folds for every candidate."""
+        recipe = replace(recipe, test_pairs=1)  # none are drawn
+        return [Trial(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
+
+    def label(self, recipe: Recipe) -> str:
+        """Name a candidate by what tells it from the others: "auxws batch_size=50 dropout=0.2"."""
+        values = [
+            f"{name}={_text(_value(recipe, name))}"
+            for name, values in self.space.items()
+            if isinstance(values, Between) or len(values) > 1
+        ]
+        return " ".join([recipe.arch, *values])
+
+    def classes(self, data_root: str | Path | None = None) -> int:
+        """Count the ranks of the data."""
+        return len(load_splits(self.recipes[0], data_root)[0].classes)
+
+    def allows(self, recipe: Recipe, classes: int) -> bool:
+        """Tell whether a candidate's parameters are as many as wanted.
+
+        Args:
+            recipe: the candidate.
+            classes: number of ranks.
+
+        Raises:
+            UsageError: its network cannot be built.
+        """
+        return self.parameters[0] <= parameters_of(recipe, classes) <= self.parameters[1]
+
+
+def parameters_of(recipe: Recipe, classes: int) -> int:
+    """Count the trainable parameters of the network that a recipe trains.
+
+    Args:
+        recipe: the recipe.
+        classes: number of ranks.
+
+    Raises:
+        UsageError: the network cannot be built.
+    """
+    return _count(recipe.arch, classes, tuple(sorted(recipe.build_options.items())))
+
+
+@cache
+def _count(arch: str, classes: int, options: tuple[tuple[str, Any], ...]) -> int:
+    return trainable_parameters(built(arch, classes, dict(options)))
+
+
+def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with these values of fields and of arguments of its architecture."""
+    fields_of_it = {name: value for name, value in values.items() if name in SEARCHED}
+    options = {name: value for name, value in values.items() if name not in SEARCHED}
+    return replace(recipe, **fields_of_it).with_options(**options)
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return getattr(recipe, name) if name in SEARCHED else recipe.arch_options[name]
+
+
+def _text(value: Any) -> str:
+    return format_loss_weights(value) if isinstance(value, Mapping) else format_argument(value)

@@ -1,0 +1,33 @@
+"""`kpairs archs`: the table of all networks, and one of them."""
+
+import json
+
+from command_line import kpairs
+
+from kpairs.networks import ARCHS
+
+
+def test_archs(workplace):
+    rows = json.loads(kpairs("archs", "--json"))
+    assert {row["name"]: row["parameters"] for row in rows}["auxws"] == 56_470
+    assert {"name", "report", "outputs", "parameters", "stated_parameters"} <= set(rows[0])
+    assert len(rows) == len(ARCHS) >= 35
+    disagree = {row["name"] for row in rows if row["agrees"] is False}
+    assert disagree == {"c4l2_ws", "wsal_bd", "w_net", "a_w_net", "final_model"}
+    assert all(row["reason"] for row in rows if row["name"] in disagree)
+    assert "56,470" in kpairs("archs")
+
+
+def test_one_architecture(workplace):
+    text = kpairs("archs", "c4l2_ws", "--plot", "graph.png")
+    assert "47,106 parameters" in text
+    assert "stated parameters: printed by an early version" in text
+    assert (workplace / "graph.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(kpairs("archs", "c4l2_ws", "--json"))
+    assert facts["stated_parameters"] == 34_146
+    assert "36 2x2 relu" in [row["details"] for row in facts["layers"]]
+    facts = json.loads(kpairs("archs", "a_w_net", "--json"))
+    (first,) = [row for row in facts["layers"] if row["details"].startswith("32 3x3")]
+    assert len(first["reads"]) == 2  # called on each image
+    assert facts["recipe"]["batch_size"] == 5
+    assert {r["metric"] for r in facts["reported"]} == {"parameters", "validation_accuracy"}

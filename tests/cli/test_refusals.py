@@ -1,0 +1,112 @@
+"""What the user got wrong: one line, the right exit code, and nothing written."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from command_line import TINY, kpairs
+
+REFUSALS = [
+    (["train"], 2, "expected --arch NAME or --recipe FILE"),
+    (["train", "--arch", "auxsw"], 2, "unknown architecture 'auxsw': did you mean auxws"),
+    (["train", "--recipe", "nope.json"], 2, "unknown recipe"),
+    (["train", "--recipe", "text"], 4, "text: expected a recipe in JSON"),
+    (["train", "--arch", "ws", "--loss-weights", "0.5,1"], 2, "ws expects 1 (comparison)"),
+    (["train", "--arch", "auxws", "--loss-weights", "1"], 2, "auxws expects 2"),
+    (["train", "--arch", "auxws", "--epochs", "0"], 2, "epochs: expected at least 1, received 0"),
+    (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
+    (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),
+    (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),
+    (["train", "--arch", "auxws", "--optimizer-option", "x"], 2, "expected NAME=VALUE"),
+    (["train", "--arch", "auxws", "--optimizer-option", "epsilon=x"], 2, "expected a number"),
+    (["train", "--arch", "auxws", "--arch-option", "depth=3"], 2, "takes dropout; received depth"),
+    (["train", "--arch", "auxws", "--arch-option", "dropout=x"], 2, "dropout: expected a number"),
+    (["train", "--arch", "auxws", "--arch-option", "dropout"], 2, "expected NAME=VALUE"),
+    (
+        ["train", "--arch", "fc_1", "--activation", "rleu"],
+        2,
+        "fc_1 cannot be built with activation",
+    ),
+    (["train", "--arch", "auxws", "--data", "minst"], 2, "did you mean mnist"),
+    (["train", "--arch", "auxws", "--data", "damaged"], 4, "received 156716"),
+    (["train", "--arch", "auxws", "--pairs", "30001"], 4, "at most 30000 pairs"),
+    (["train", "--arch", "ws", *TINY, "--out", "text"], 1, "text exists already"),
+    (["train", "--arch", "ws", *TINY, "--out", "text/run"], 1, "cannot make a run folder"),
+    (["train", "--arch", "ws", *TINY, "--learning-rate", "1e30"], 1, "loss became"),
+    (["evaluate"], 4, "runs: no finished run here"),
+    (["evaluate", "nowhere"], 4, "nowhere: expected a run folder"),
+    (["export", "nowhere"], 4, "nowhere: expected a run folder"),
+    (["data", "damaged"], 4, "received 156716"),
+    (["data", "--sheet", "nowhere/sheet.png"], 1, "No such file or directory"),
+    (["data", "kmnist", "--no-fetch", "--data-dir", "empty"], 4, "kmnist is not here"),
+    (["data", "--sheet", "sheet"], 2, "ends in .png, .pdf, .svg"),
+    (["data", "--sheet", "sheet.txt"], 2, "sheet.txt: expected a picture's name"),
+    (["data", ""], 2, "unknown data source"),
+    (["evaluate", ""], 4, "expected a run folder"),
+    (["train", "--arch", "ws", "--threads", "99999999999999"], 2, "1<=x<=1024"),
+    (["train", "--arch", "ws", *TINY, "--out", ""], 1, "exists already"),
+    (["predict", "missing.onnx", "a.png", "b.png"], 4, "missing.onnx: cannot read the model"),
+    (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
+    (["archs", "auxsw"], 2, "did you mean auxws"),
+    (["archs", "--plot", "x.png"], 2, "--plot expects the NAME"),
+    (
+        ["train", "--arch", "auxnet2", "--widths", "1,2"],
+        2,
+        "auxnet2 expects 4 such as 32,32,64,256",
+    ),
+    (["train", "--arch", "auxnet2", "--widths", "a"], 2, "expected widths such as"),
+    (["train", "--arch", "auxws", "--widths", "1,2"], 2, "auxws takes dropout; received widths"),
+    (["train", "--arch", "c1l2", "--dropout", "0.1"], 2, "c1l2 takes no arguments"),
+    (["train", "--arch", "wsal_d", "--dropout", "0.6"], 2, "expected less than 0.5"),
+    (["train", "--arch", "auxnet2", "--widths", "99999999999,1,1,1"], 2, "from 1 to 65536"),
+    (["train", "--arch", "auxnet2", "--widths", "65536,65536,65536,65536"], 2, "cannot be built"),
+    (["archs", "ws", "--plot", "nowhere/x.png"], 1, "nowhere/x.png"),
+    (["trian"], 2, "No such command 'trian'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSALS)
+def test_refusals(arguments, code, message, workplace, idx_folder):
+    from PIL import Image
+
+    (workplace / "text").write_text("hello\n")
+    Image.new("L", (28, 28)).save(workplace / "digit.png")
+    images = idx_folder / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-100])
+    shutil.move(idx_folder, workplace / "damaged")
+    stderr = kpairs(*arguments, expect=code)
+    error = next(line for line in stderr.splitlines() if line.startswith("Error: "))
+    # One line names the trouble; click folds nothing of it.
+    assert message in error
+    assert stderr.rstrip().endswith(error)
+    if code == 2:
+        assert not (workplace / "runs").exists()
+
+
+def test_predict_refuses_before_it_looks_further(run, workplace):
+    kpairs("export", run)
+    (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "bad.png" in kpairs("predict", run / "auxws.onnx", "bad.png", "bad.png", expect=4)
+
+
+def test_an_unwritable_export_keeps_the_run(run):
+    before = sorted(os.listdir(run))
+    message = kpairs("export", run, "--out", "nowhere/x.onnx", expect=1)
+    assert "nowhere" in message
+    assert sorted(os.listdir(run)) == before
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("foo", "KERAS_BACKEND: expected one of torch, jax, tensorflow, received 'foo'"),
+        ("", None),
+    ],
+)
+def test_backends_that_are_not_there(backend, message, workplace):
+    command = [sys.executable, "-m", "kpairs.cli", "archs", "--json"]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == ((2, f"Error: {message}\n") if message else (0, ""))

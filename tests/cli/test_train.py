@@ -1,0 +1,97 @@
+"""`kpairs train`: flags reach the recipe, recipes are files, and a stopped run goes on."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+from command_line import TINY, kpairs
+
+from kpairs.recipes import Recipe
+from kpairs.reports import RECIPES
+
+
+def test_every_hyperparameter_has_a_flag():
+    text = kpairs("train", "--help")
+    for field in fields(Recipe):
+        flag = "--" + field.name.replace("_", "-").replace("options", "option")
+        flag = {"--augmentation": "--augment"}.get(flag, flag)
+        assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
+
+
+def test_flags_reach_the_recipe(workplace):
+    kpairs(
+        *("train", "--arch", "auxws", "--loss-weights", "2,0.25", *TINY, "--out", "run"),
+        *("--batch-size", "7", "--learning-rate", "0.01", "--l2", "0", "--dropout", "0.3"),
+        *("--no-shuffle", "--initialization", "keras", "--seed", "5", "--augment"),
+        *("--optimizer-option", "epsilon=1e-6"),
+    )
+    recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
+    assert recipe.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
+    assert (recipe.batch_size, recipe.learning_rate, recipe.l2) == (7, 0.01, 0)
+    assert (recipe.shuffle, recipe.initialization) == (False, "keras")
+    assert recipe.arch_options == {"dropout": 0.3}
+    assert (recipe.seed, recipe.augmentation) == (5, "shifts_and_swap")
+    assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
+
+
+def test_widths_and_activation(workplace):
+    arguments = ("train", "--arch", "auxnet2", "--widths", "8,8,16,12", *TINY, "--out", "run")
+    kpairs(*arguments, "--normalization", "none", "--optimizer", "adadelta")
+    recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
+    assert recipe.arch_options["widths"] == (8, 8, 16, 12)
+    assert recipe.optimizer_options == {"rho": 0.9, "epsilon": 1e-6}
+    kpairs("train", "--arch", "fc_1", "--activation", "sigmoid", *TINY)
+
+
+def test_a_recipe_file_repeats_the_run(run, workplace):
+    kpairs("train", "--recipe", "run/recipe.json", "--out", "again")
+    histories = [(f / "round-01/history.csv").read_bytes() for f in (run, workplace / "again")]
+    assert histories[0] == histories[1]
+    result = kpairs("train", "--recipe", "run/recipe.json", "--epochs", "2", "--json")
+    assert json.loads(result)["rounds"][0]["epochs"] == 2
+    moved = kpairs("train", "--recipe", "run/recipe.json", "--arch", "simple", "--json")
+    assert "digit_error_pct" not in json.loads(moved)["rounds"][0]["test"]
+
+
+def test_resume_goes_on_by_the_runs_own_recipe(run):
+    assert json.loads(kpairs("train", "--resume", "run", "--json"))["run"] == "run"
+    text = kpairs("train", "--resume", "run", "--rounds", "2", "--jobs", "2")
+    assert "mean ± std" in text
+    message = kpairs("train", "--resume", "run", "--epochs", "9", "--threads", "2", expect=2)
+    assert "expected no --epochs, --threads" in message
+    assert "expected a run folder" in kpairs("train", "--resume", "nowhere", expect=4)
+
+
+def test_ctrl_c_is_one_line_and_loses_nothing(workplace):
+    arguments = ["train", "--arch", "simple", *TINY, "--rounds", "500", "--out", "run"]
+    command = [sys.executable, "-m", "kpairs.cli", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (workplace / "run/round-02/model.keras").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    (line,) = [text for text in stderr.splitlines() if not text.startswith(("round", "simple,"))]
+    match = re.fullmatch(
+        r"Error: interrupted; (\d+) of 500 rounds are finished, saved in run; "
+        r"go on with: kpairs train --resume run",
+        line,
+    )
+    assert match, line
+    rounds = json.loads(kpairs("evaluate", "run", "--json"))["rounds"]
+    assert len(rounds) == int(match[1]) >= 1
+
+
+def test_unknown_sources_of_recipes_name_every_architecture():
+    message = kpairs("train", "--arch", "zzz", expect=2)
+    assert all(name in message for name in RECIPES)
