@@ -6,6 +6,7 @@ compares is asked about sampled pairs, from whose answers scores are fitted by B
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.pixels import Prepared, prepare
+from kpairs.data.pixels import Prepared, contradiction, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
 _OPPONENTS = 16  # of each image, where a network only compares
@@ -60,6 +63,8 @@ def rank(
 ) -> Ranking:
     """Rank pictures by one model, or by the mean of several models of one network.
 
+    Logs a warning where pictures have another ink than the model learned from.
+
     Args:
         models: at least one.
         pictures: n of them, as `kpairs.data.pixels.prepare` takes several.
@@ -81,6 +86,11 @@ def rank(
         shown = progress and _share(progress, number, len(models))
         score, doubtful = _scored(model, methods[0], pictures, shown)
         scores.append(score)
+    if doubtful.any():
+        odd = int(doubtful.argmax())
+        first = f"image {odd}" if isinstance(pictures, np.ndarray) else str(pictures[odd])
+        count = int(np.count_nonzero(doubtful))
+        log.warning("%s", contradiction(count, len(doubtful), first, models[-1].pixels))
     mean = np.mean(scores, axis=0)
     centred = [score - score.mean() for score in scores] if len(mean) else scores
     return Ranking(

@@ -392,6 +392,10 @@ def _check_side(pairs: ListedPairs, part: str) -> None:
             f"{pairs.source}: expected pairs for the {part} split, received none; where no column "
             "split says, a fifth of the images is for testing"
         )
+    if pairs.weight is not None and not pairs.weight.any():
+        raise InputError(
+            f"{pairs.source}: expected weights above 0 in the {part} split, received only zeros"
+        )
     if (pairs.probability == 0.5).all():
         raise InputError(
             f"{pairs.source}: expected pairs of which one ranks higher in the {part} split, "

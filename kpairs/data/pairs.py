@@ -33,7 +33,8 @@ class PairSet:
             nobody said.
         probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie;
             None where the digits say it.
-        weight: `(n,)` float32, how much each pair counts in the loss; None for all alike.
+        weight: `(n,)` float32, how much each pair counts in the loss, 1 on average, as Keras'
+            `sample_weight`; None for all alike.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -101,10 +102,6 @@ class PairSet:
             if name not in known:
                 raise unknown("output", name, known)
         return {name: known[name] for name in outputs}
-
-    def weights(self) -> NDArray[np.float32] | None:
-        """Return how much each pair counts, as Keras' `sample_weight`: 1 on average, or None."""
-        return None if self.weight is None else self.weight / self.weight.mean()
 
     def take(self, rows: np.ndarray | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
@@ -239,13 +236,14 @@ def draw_pairs(digits: Digits | Compared, count: int, rng: np.random.Generator) 
 def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
     """Return these pairs of a split of compared ones; images are read when they are needed."""
     listed, images = compared.listed, compared.images
+    weight = None if listed.weight is None else listed.weight[rows]
     return PairSet(
         images[listed.left[rows]],
         images[listed.right[rows]],
         listed.left_grade[rows],
         listed.right_grade[rows],
         listed.probability[rows],
-        None if listed.weight is None else listed.weight[rows],
+        None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
     )
 
 

@@ -12,6 +12,7 @@ from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
 
+_WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
 
 
@@ -57,9 +58,12 @@ class Batches(torch.utils.data.DataLoader):
         inputs = pairs.inputs()
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
+        parts = [inputs, pairs.targets(self._outputs)]
+        if pairs.weight is not None:
+            parts.append({_WEIGHT: pairs.weight})
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
-            for part in (inputs, pairs.targets(self._outputs))
+            for part in parts
         ]
 
     def __iter__(self):
@@ -73,21 +77,27 @@ class Batches(torch.utils.data.DataLoader):
             order = torch.from_numpy(order)
             parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
         for rows in self._rows():
-            yield tuple({name: t[rows] for name, t in part.items()} for part in parts)
+            yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
 
     def _read(self, pairs, order):
         transform = self._transform and self._transform(self.epoch)
         for rows in self._rows():
             batch = pairs.take(rows if order is None else order[rows])
-            yield tuple(self._tensors(batch, transform))
+            yield _batch(self._tensors(batch, transform))
 
     def _rows(self):
         for start in range(0, len(self.dataset), self.batch_size):
             yield slice(start, start + self.batch_size)
 
     def first(self):
-        """The first batch of the order drawn: `(inputs, targets)`."""
-        return tuple(self._tensors(self._pairs.take(slice(0, self.batch_size))))
+        """The first batch of the order drawn: inputs, targets, and weights if there are some."""
+        return _batch(self._tensors(self._pairs.take(slice(0, self.batch_size))))
+
+
+def _batch(parts):
+    """As Keras takes a batch: weights, one for each pair, are no dict."""
+    inputs, targets, *weights = parts
+    return inputs, targets, *(part[_WEIGHT] for part in weights)
 
 
 class Randomness(keras.callbacks.Callback):

@@ -87,25 +87,34 @@ class KnownClasses(keras.losses.Loss):
         return ops.where(known, losses, 0) / ops.maximum(share, keras.config.epsilon())
 
 
-class JudgedAccuracy(keras.metrics.Mean):
-    """Share of pairs whose decision is that of the judgements' majority; ties count for nothing."""
+class PartialAccuracy(keras.metrics.Mean):
+    """Share of right decisions among the samples whose target says anything."""
+
+    def decided(self, y_true, y_pred):
+        """Which decisions are right, and which count: both `(batch,)` and true or false."""
+        raise NotImplementedError
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true = keras.ops.reshape(keras.ops.cast(y_true, y_pred.dtype), (-1,))
+        """Count a batch; weights of samples make no difference."""
+        ops = keras.ops
+        right, told = self.decided(ops.reshape(ops.cast(y_true, y_pred.dtype), (-1,)), y_pred)
+        super().update_state(ops.cast(right, y_pred.dtype), ops.cast(told, y_pred.dtype))
+
+
+class JudgedAccuracy(PartialAccuracy):
+    """Of comparisons: by the judgements' majority; ties say nothing."""
+
+    def decided(self, y_true, y_pred):
         higher = y_pred[:, 0] > 0.5 if y_pred.shape[-1] == 1 else y_pred[:, 1] > y_pred[:, 0]
-        right = keras.ops.equal(higher, y_true > 0.5)
-        decided = keras.ops.cast(keras.ops.not_equal(y_true, 0.5), y_pred.dtype)
-        super().update_state(keras.ops.cast(right, y_pred.dtype), decided)
+        return keras.ops.equal(higher, y_true > 0.5), keras.ops.not_equal(y_true, 0.5)
 
 
-class KnownAccuracy(keras.metrics.Mean):
-    """Share of the images of known class whose most probable class that is."""
+class KnownAccuracy(PartialAccuracy):
+    """Of classes: by the most probable one; an unknown class, -1, says nothing."""
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true = keras.ops.reshape(keras.ops.cast(y_true, "int64"), (-1,))
-        right = keras.ops.equal(keras.ops.cast(keras.ops.argmax(y_pred, -1), "int64"), y_true)
-        known = keras.ops.cast(y_true >= 0, y_pred.dtype)
-        super().update_state(keras.ops.cast(right, y_pred.dtype), known)
+    def decided(self, y_true, y_pred):
+        best = keras.ops.cast(keras.ops.argmax(y_pred, -1), y_true.dtype)
+        return keras.ops.equal(best, y_true), y_true >= 0
 
 
 def loss_of(kind, probabilities_as_logits, smoothing=0.0):

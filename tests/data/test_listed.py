@@ -59,7 +59,8 @@ def test_the_three_ways_to_judge(pictures):
 
 
 def test_other_headers_weights_and_grades(pictures):
-    text = "a,b,who,Weight,left_grade,right_grade\n0.png,1.png,right,2,low,high\n./1.png,2.png,tie,0.5,high,\n"
+    text = "a,b,who,Weight,left_grade,right_grade\n0.png,1.png,right,2,low,high\n"
+    text += "./1.png,2.png,tie,0.5,high,\n"
     columns = parse_columns("left=A,right=b, label=who")
     pairs = read(pictures, text, columns=columns, classes=("low", "high"))
     assert len(pairs.files) == 3  # ./1.png is 1.png
@@ -281,7 +282,7 @@ def test_a_pair_set_from_a_file(pictures, tmp_path):
     pairs = PairSet.from_csv(path, settings=look, root=tmp_path / "cache")
     assert pairs.comparison.tolist() == [1, 0.5]
     np.testing.assert_allclose(np.asarray(pairs.left)[:, 0, 0, 0], [0, 60 / 255])
-    assert pairs.weights().tolist() == [0.5, 1.5]
+    assert pairs.weight.tolist() == [0.5, 1.5]
     assert (pairs.left_digit.tolist(), pairs.right_digit.tolist()) == ([0, -1], [1, 2])
     turned = pairs.swapped()
     assert turned.comparison.tolist() == [0, 0.5]

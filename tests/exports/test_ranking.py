@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 from scipy.stats import kendalltau
 
 from kpairs.data import PairSet
+from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.export import export_model
@@ -23,22 +27,15 @@ from kpairs.exports.sources import find_images
 from kpairs.networks import ARCHS, build
 
 CLASSES = ("a", "b", "c", "d")
-LOOK = PixelSettings(14, 14, 1, ink="bright", rounded=True)
+LOOK = PixelSettings(14, 14, 1, ink="mixed", rounded=True)
 
 
 def exported(name, folder, seed=1):
-    """A network of random weights whose order of the pictures below is by their brightness.
-
-    Scores of random weights are about proportional to brightness; a sign makes it upwards.
-    """
-    import keras
-
+    """A network of random weights."""
     keras.utils.set_random_seed(seed)
     model = build(name, len(CLASSES))
     rng = np.random.default_rng(seed)
-    pairs = PairSet(
-        *rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20))
-    )
+    pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
     (export,) = export_model(
         model, ARCHS[name], CLASSES, pairs, folder / f"{name}-{seed}", pixels=LOOK
     )
@@ -48,7 +45,7 @@ def exported(name, folder, seed=1):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    names = ("ranker", "auxranker", "ws", "auxws")
+    names = ("ranker", "ws", "auxws")
     return {name: exported(name, folder) for name in names} | {
         "ranker-2": exported("ranker", folder, 2)
     }
@@ -80,8 +77,6 @@ def test_the_same_order_everywhere(models, pictures):
     assert [row["rank"] for row in rows] == ranking.rank[ranking.order()].tolist()
     arrays = np.stack([np.asarray(Image.open(file)) for file in files])
     np.testing.assert_array_equal(model.rank(arrays).score, ranking.score)
-    from kpairs.data.pixels import to_pixels
-
     pixels = to_pixels(arrays, model.pixels)
     session = onnxruntime.InferenceSession(models["ranker"])
     (scores,) = session.run(["left_score"], {"left": pixels, "right": pixels})
@@ -96,7 +91,7 @@ def test_the_same_order_everywhere(models, pictures):
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("auxranker", "score"), ("auxws", "grade"), ("ws", "comparison")],
+    [("ranker", "score"), ("auxws", "grade"), ("ws", "comparison")],
 )
 def test_what_scores_rest_on(name, method, models, pictures):
     files = find_images([pictures])
@@ -141,8 +136,8 @@ def test_bradley_terry_finds_the_scores_behind_comparisons(rng):
     assert np.bincount(pairs.ravel()).min() >= 8
     probability = 1 / (1 + np.exp(scores[left] - scores[right]))
     found = bradley_terry(pairs, probability, 60)
-    np.testing.assert_allclose(found, scores - scores.mean(), atol=0.02)
-    hard = bradley_terry(pairs, (probability > 0.5).astype(float), 60)  # who always wins stays finite
+    np.testing.assert_allclose(found, scores - scores.mean(), atol=0.05)
+    hard = bradley_terry(pairs, (probability > 0.5).astype(float), 60)  # as if all were sure
     assert np.isfinite(hard).all()
     assert kendalltau(hard, scores).statistic > 0.9
 
@@ -209,17 +204,17 @@ def test_the_next_pairs_to_ask_about(models, pictures, tmp_path):
 
     ask = tmp_path / "ask.csv"
     kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--out", ask)
-    rows = list(csv.DictReader(ask.open()))
+    rows = list(csv.DictReader(io.StringIO(ask.read_text())))
     assert [list(row) for row in rows] == [["left", "right", "label"]] * 4
     assert all(row["label"] == "" for row in rows)
     assert all((tmp_path / row[side]).is_file() for row in rows for side in ("left", "right"))
     more = json.loads(
         kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--known", ask, "--json")
     )
-    asked = {frozenset((tmp_path / row["left"]).resolve().name for _ in [0]) | {(tmp_path / row["right"]).resolve().name} for row in rows}
-    from pathlib import Path
-
-    again = {frozenset((Path(row["left"]).name, Path(row["right"]).name)) for row in more}
+    asked, again = (
+        {frozenset(Path(row[side]).name for side in ("left", "right")) for row in part}
+        for part in (rows, more)
+    )
     assert len(again) == 4
     assert not again & asked
 
@@ -246,13 +241,12 @@ def test_an_image_against_itself_is_a_tie(models, pictures):
 
 
 def test_ranking_needs_neither_keras_nor_torch(models, pictures):
-    import subprocess
-
     script = (
         "import sys\n"
         "from kpairs.exports.runtime import PairModel\n"
         f"PairModel.load({str(models['ranker'])!r}).rank([{str(pictures / '00.png')!r}])\n"
         "print(sorted({'keras', 'torch', 'matplotlib'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

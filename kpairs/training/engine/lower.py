@@ -9,7 +9,7 @@ class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y):
+def lower(model, x, y, sample_weight=None):
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,
@@ -22,6 +22,8 @@ def lower(model, x, y):
         model: a compiled functional `keras.Model` on torch, float32 or float64, with a dict of
             inputs and one of outputs, not trained since it was compiled.
         x, y: one batch of inputs and targets, dicts of tensors by name.
+        sample_weight: how much each sample of the batch counts in the losses, a tensor; None for
+            all alike.
 
     Raises:
         NotLowerable: a layer, loss, metric or optimizer does what a graph cannot hold, or this
@@ -34,7 +36,7 @@ def lower(model, x, y):
         # Here, not above: whatever these modules do not find must not end a training.
         from kpairs.training.engine.step import attach
 
-        attach(model, x, y)
+        attach(model, x, y, sample_weight)
     except NotLowerable:
         raise
     except Exception as error:
