@@ -94,6 +94,9 @@ def _arguments(command):
 )
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
+    "--tensorboard", is_flag=True, help="Write TensorBoard's event files into each round's folder."
+)
+@click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
@@ -116,7 +119,8 @@ def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options)
     kpairs train --arch posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
-    how = {name: options.pop(name) for name in ("device", "threads", "engine", "keep_checkpoints")}
+    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
+    how = {name: options.pop(name) for name in names}
     rounds = options["rounds"]
     if resumed is None:
         chosen = {name for name, value in options.items() if value is not None}

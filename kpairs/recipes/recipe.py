@@ -234,6 +234,21 @@ class Recipe:
         maximum=_MOST,
         later=True,
     )
+    validation: float = _field(
+        "share of the training images set aside: the result is the epoch that is best on their "
+        "pairs; 0 for the last epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        later=True,
+    )
+    patience: int = _field(
+        "stop after so many epochs without a better one on the validation pairs; 0 for never",
+        0,
+        minimum=0,
+        maximum=_MOST,
+        later=True,
+    )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
@@ -256,6 +271,10 @@ class Recipe:
                 raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
         for name, value in self.arch_options.items():
             _check_argument(name, value)
+        if self.patience and not self.validation:
+            raise UsageError(
+                "patience: expected a share of the images in validation, received none"
+            )
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
 
     @property

@@ -4,7 +4,9 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs
+from kpairs.data.pairs import image_sides
 from kpairs.data.splits import Compared
+from kpairs.errors import InputError
 from kpairs.recipes import Recipe
 
 
@@ -43,6 +45,35 @@ def draw_split(
     pairs = draw_pairs(split, count, rng)
     half = recipe.ties == "half" and not isinstance(split, Compared)
     return pairs.with_even_ties() if half else pairs
+
+
+def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, PairSet | None]:
+    """Divide one round's training pairs into those that train and those that validate.
+
+    Images are divided, so that none is on both sides; pairs with an image on each are left out.
+
+    Args:
+        recipe: says which share of the images validates.
+        number: the round, from 1.
+        pairs: its training pairs.
+
+    Returns:
+        `(training pairs, validation pairs)`; None for the second where the recipe has none.
+
+    Raises:
+        InputError: no pairs are left on one side, or only ties to validate by.
+    """
+    if not recipe.validation:
+        return pairs, None
+    rng = seeds.generator(recipe.seed, number, "validation")
+    sides = image_sides(pairs, (1 - recipe.validation, recipe.validation), rng)
+    train, validation = (pairs.take((sides == side).all(axis=0)) for side in (0, 1))
+    if not len(train) or not len(validation) or (validation.comparison == 0.5).all():
+        raise InputError(
+            f"validation: expected pairs on both sides of a share of {recipe.validation:g}, "
+            f"received {len(train)} to train and {len(validation)} to validate of {len(pairs)}"
+        )
+    return train, validation
 
 
 def augmented(recipe: Recipe, number: int, train_pairs: PairSet) -> PairSet:

@@ -112,8 +112,9 @@ def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str,
     for word in ("digit", "grade"):
         if f"left_{word}" in decided:
             sides = (f"left_{word}", f"right_{word}")
-            both = (np.concatenate([part[side] for side in sides]) for part in (decided, targets))
-            rates[f"{word}_error_pct"] = _percent(*both)
+            both = [np.concatenate([part[side] for side in sides]) for part in (decided, targets)]
+            if (both[1] >= 0).any():
+                rates[f"{word}_error_pct"] = _percent(*both)
     return rates
 
 

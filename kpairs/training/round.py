@@ -20,11 +20,17 @@ from kpairs.training.batches import (
     shuffled,
     transformation,
 )
-from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
+from kpairs.training.callbacks import (
+    Averaging,
+    BestEpoch,
+    EventFiles,
+    HistoryFile,
+    StopOnNonFinite,
+)
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import build_round, rescaling_of, save_model
 from kpairs.training.device import compute
-from kpairs.training.draw import augmented
+from kpairs.training.draw import augmented, set_aside
 from kpairs.training.evaluate import measure
 from kpairs.training.lock import locked
 from kpairs.training.run import read_history
@@ -46,6 +52,7 @@ class Round:
         threads: see `kpairs.train`.
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
+        tensorboard: see `kpairs.train`.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
     """
@@ -60,6 +67,7 @@ class Round:
     threads: int = 1
     engine: str = "auto"
     keep_checkpoints: bool = False
+    tensorboard: bool = False
     normalized_by: PairSet | None = None
 
 
@@ -71,7 +79,8 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         callbacks: further Keras callbacks.
 
     Returns:
-        The round's row of `Run.metrics`.
+        The round's row of `Run.metrics`. Its best epoch is chosen on the test pairs, as report 004
+        does; where there are validation pairs, on those, and then it is also the result.
 
     Raises:
         KpairsError: the loss became NaN or infinite; another process trains this round.
@@ -81,7 +90,8 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
     outputs = ARCHS[recipe.arch].named(recipe.word)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
-        train_pairs = augmented(recipe, number, job.train_pairs)
+        train_pairs, validation_pairs = set_aside(recipe, number, job.train_pairs)
+        train_pairs = augmented(recipe, number, train_pairs)
         rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
         steps = -(-len(train_pairs) // recipe.batch_size)
         judged = train_pairs.probability is not None
@@ -93,17 +103,23 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         size = evaluation_batch(train_pairs)
         engine = _lower(model, batches) if job.engine == "auto" else "keras"
         averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
-        checkpoint = Checkpoint(
-            folder, job.keep_checkpoints, [v for callback in averaging for v in callback.variables]
-        )
+        best = None
+        if validation_pairs is not None:
+            validated = Batches(validation_pairs, outputs, size, device)
+            best = BestEpoch(model, validated, recipe.patience, *averaging)
+        kept = [*averaging, *([] if best is None else [best])]
+        further = [v for callback in kept for v in callback.variables]
+        checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.restore(model)
+        events = [EventFiles(folder / "tensorboard", done, best)] if job.tensorboard else []
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
             evaluated = Batches(train_pairs, outputs, size, device)
-        history = HistoryFile(folder / "history.csv", done, evaluated)
+        history = HistoryFile(folder / "history.csv", done, evaluated, best)
+        over = best is not None and best.is_over(done)
         model.fit(
             batches,
-            epochs=recipe.epochs,
+            epochs=done if over else recipe.epochs,
             initial_epoch=done,
             shuffle=False,  # the batches are
             validation_data=Batches(job.test_pairs, outputs, size, device),
@@ -112,19 +128,23 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
                 Randomness(recipe.seed, number, batches),
                 StopOnNonFinite(recipe.learning_rate),
                 *callbacks,
-                *averaging,
+                *kept,
                 history,
+                *events,
                 checkpoint,
             ],
             verbose=0,
         )
         save_model(model, folder / "model.keras")
+        measured = measure(model, train_pairs, job.test_pairs, outputs)
         return {
             "round": number,
-            "epochs": recipe.epochs,
+            "epochs": len(history.rows),
             "rescaling": rescaling and list(rescaling),
-            **measure(model, train_pairs, job.test_pairs, outputs),
-            "best_epoch": _best_epoch(read_history(history.path)),
+            **measured,
+            "best_epoch": _best_epoch(read_history(history.path))
+            if best is None
+            else {"epoch": best.epoch, **measured["test"]},
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
         }
@@ -152,7 +172,7 @@ def _evaluated(recipe: Recipe) -> list[int]:
 
 
 def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The epoch with the least test error: chosen on test pairs, as report 004 does."""
+    """The epoch with the least test error."""
     evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
     best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
     numbers = {"comparison_error_pct": best["test_comparison_accuracy"]}

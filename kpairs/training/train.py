@@ -37,6 +37,7 @@ def train(
     engine: str = "auto",
     jobs: int = 1,
     keep_checkpoints: bool = False,
+    tensorboard: bool = False,
     given: Collection[str] | None = None,
     data_root: str | Path | None = None,
     progress: Console | None = None,
@@ -58,6 +59,7 @@ def train(
             runs Keras' own.
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
+        tensorboard: write TensorBoard's event files into each round's folder.
         given: names of the recipe's fields that are chosen, where others may be fitted to images
             of one's own; default all are. See `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
@@ -88,6 +90,7 @@ def train(
             **describe(device_name, threads),
             "engine": engine,
             "keep_checkpoints": keep_checkpoints,
+            "tensorboard": tensorboard,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         run = Run.create(recipe, environment, out)
@@ -197,6 +200,7 @@ def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str
         threads=environment["threads"],
         engine=environment["engine"],
         keep_checkpoints=environment["keep_checkpoints"],
+        tensorboard=environment.get("tensorboard", False),  # runs of before had none
     )
 
 

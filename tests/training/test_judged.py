@@ -13,7 +13,7 @@ from PIL import Image
 from kpairs import Run, train
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
-from kpairs.errors import UsageError
+from kpairs.errors import InputError, UsageError
 from kpairs.exports.export import FORMATS, export_run
 from kpairs.exports.runtime import PairModel
 from kpairs.networks import ARCHS
@@ -23,7 +23,7 @@ from kpairs.studies.run import fold_of
 from kpairs.studies.search import Search
 from kpairs.training.batches import Batches, paired_anew
 from kpairs.training.compile import build_round, load_round
-from kpairs.training.draw import draw_round
+from kpairs.training.draw import draw_round, set_aside
 from kpairs.training.engine.lower import lower
 from kpairs.training.evaluate import errors
 from kpairs.training.images import load_splits, settled
@@ -330,3 +330,64 @@ def test_what_is_refused_before_training(text, code, message, squares, workplace
 def test_columns_that_are_not_there(squares, workplace):
     said = kpairs("train", "--arch", "ranker", "--data", squares, "--columns", "label=x", expect=4)
     assert "expected the columns x; received left, right, label" in " ".join(said.split())
+
+
+def test_validation_pairs_choose_the_epoch_and_when_to_stop(small, workplace):
+    """No image is on two of the three sides, and a resumed training chooses the same epoch."""
+    recipe = small("ranker", epochs=9, validation=0.25, patience=2, averaging=0.5)
+    run = train(recipe, "run", keep_checkpoints=True, tensorboard=True)
+    history = run.history(1)
+    errors_ = [round(1 - row["validation_comparison_accuracy"], 6) for row in history]
+    losses = [row["validation_loss"] for row in history]
+    row = run.metrics["rounds"][0]
+    best = row["best_epoch"]["epoch"]
+    assert min(zip(errors_, losses, range(1, 10), strict=False))[2] == best
+    assert row["epochs"] == len(history) == min(9, best + 2)
+    assert row["best_epoch"]["comparison_error_pct"] == row["test"]["comparison_error_pct"]
+    # The saved model is that of the best epoch: its validation error is the one in the history.
+    splits = load_splits(run.recipe)
+    pairs, _ = draw_round(run.recipe, 1, *splits)
+    rest, validation = set_aside(run.recipe, 1, pairs)
+    model = load_round(run, 1, 2)
+    found = errors(model, validation, ARCHS["ranker"].outputs)["comparison_error_pct"]
+    assert found == pytest.approx(100 * errors_[best - 1], abs=1e-3)
+    sides = [set(p.left.rows) | set(p.right.rows) for p in (rest, validation)]
+    assert not sides[0] & sides[1]
+    files = [{s.listed.files[i] for i in s.images.rows} for s in splits]
+    assert not files[0] & files[1]
+    tags = event_values(workplace / "run/round-01/tensorboard/validation")
+    assert tags["epoch_loss"] == pytest.approx(dict(enumerate(losses, 1)), rel=1e-6)
+    assert set(event_values(workplace / "run/round-01/tensorboard/test")) == {
+        *("epoch_loss", "epoch_comparison_accuracy")
+    }
+    folder = workplace / "run/round-01"
+    written = (folder / "history.csv").read_bytes()
+    for done in (1, len(history)):  # killed in the middle, and after the last epoch
+        kept = (folder / f"checkpoint-{done:03d}.npz").read_bytes()
+        (folder / "checkpoint.npz").write_bytes(kept)
+        (workplace / "run/metrics.json").unlink()
+        again = resume("run").metrics["rounds"][0]
+        assert {**again, "seconds": 0} == {**row, "seconds": 0}
+        assert (folder / "history.csv").read_bytes() == written
+
+
+def event_values(folder):
+    """The scalars of an event file: tag -> {step: value}."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {t: {e.step: e.value for e in events.Scalars(t)} for t in events.Tags()["scalars"]}
+
+
+def test_validation_of_drawn_digits(tiny, noise_digits, workplace, idx_folder):
+    recipe = tiny("auxws", data=str(idx_folder), validation=0.2, epochs=2)
+    pairs, _ = draw_round(recipe, 1, noise_digits, noise_digits)
+    rest, validation = set_aside(recipe, 1, pairs)
+    assert (len(rest), len(validation)) == (32, 8)
+    row = train(recipe, "run").metrics["rounds"][0]
+    assert row["best_epoch"]["epoch"] in (1, 2)
+    with pytest.raises(UsageError, match="patience: expected a share of the images in validation"):
+        replace(recipe, validation=0.0, patience=3)
+    with pytest.raises(InputError, match="validation: expected pairs on both sides"):
+        set_aside(replace(recipe, validation=0.01), 1, pairs.take(slice(0, 3)))
