@@ -1,10 +1,11 @@
 PYTHON ?= python3
-VENV ?= .venv
+# Another Python has an environment of its own: make test PYTHON=python3.13
+VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 EXTRAS ?= dev
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-backends test-slow backends lint format docs pages reproduce clean
+.PHONY: train test test-all test-slow test-kills test-backends backends lint format docs pages reproduce clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -16,9 +17,16 @@ train: $(READY)
 test: lint
 	$(BIN)/python -m pytest
 
-# Whole recipes against the reports' figures: most of an hour.
+# All that is tested, hours of it.
+test-all: test test-slow test-kills test-backends
+
+# Tables over all networks, and whole recipes against the reports' figures: most of an hour.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Trainings that are killed at random moments end as one that never was.
+test-kills: $(READY)
+	$(BIN)/python tests/resume_script.py
 
 # Every architecture on jax and tensorflow, in an environment of its own.
 test-backends:
@@ -60,4 +68,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-backends build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .hypothesis

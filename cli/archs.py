@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, print_json
+from kpairs.cli.options import as_json, import_own, imports, print_json
 
 _MOST_REPORTED = 24
 
@@ -12,13 +12,15 @@ _MOST_REPORTED = 24
 @click.option(
     "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
 )
+@imports
 @as_json
-def archs(name, plot, as_json):
+def archs(name, plot, as_json, imports):
     """List the architectures, or show NAME: its layers, recipe and reported results.
 
     The table has each one's trainable parameters beside those that its report states; where they
     differ, the reason stands below.
     """
+    import_own(imports)
     if plot and not name:
         raise click.UsageError("--plot expects the NAME of an architecture")
     if name:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, print_json
+from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json
 
 
 @click.group()
@@ -57,8 +57,9 @@ def train(quick, jobs, data_dir, device, as_json):
 @click.option("--threads", metavar="N,N", help="Numbers of threads.  [default: 1 and all cores]")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
 @data_dir
+@imports
 @as_json
-def infer(models, quick, batches, threads, plot, data_dir, as_json):
+def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
     """Inference: exported files beside Keras, torch and Keras' own ONNX export.
 
     MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
@@ -68,6 +69,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json):
     kpairs bench infer --quick
     kpairs bench infer auxws wsal_bd --batches 1,512 --threads 1 --plot speed.png
     """
+    import_own(imports)
     from kpairs.cli.tables import console, inference_tables
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)

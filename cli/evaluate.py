@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, print_json, threads
+from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
 
 
 @click.command()
@@ -15,12 +15,14 @@ from kpairs.cli.options import as_json, data_dir, device, print_json, threads
 @data_dir
 @device
 @threads
+@imports
 @as_json
-def evaluate(run, test_pairs, data_dir, device, threads, as_json):
+def evaluate(run, test_pairs, data_dir, device, threads, as_json, imports):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
     Training and test pairs are drawn again from the run's seed.
     """
+    import_own(imports)
     from kpairs import Run
     from kpairs import evaluate as evaluate_run
     from kpairs.cli.tables import console, error_table

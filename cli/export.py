@@ -4,7 +4,7 @@ import os
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.cli.options import as_json, data_dir, import_own, imports, print_json
 
 _ENGINES = {"onnx": "onnxruntime", "torchscript": "torch.jit", "torch-export": "torch.export"}
 
@@ -36,8 +36,9 @@ _ENGINES = {"onnx": "onnxruntime", "torchscript": "torch.jit", "torch-export": "
     help="File to write; of several formats, each gets its own ending.  [default: RUN/<arch>.onnx]",
 )
 @data_dir
+@imports
 @as_json
-def export(run, number, out, opset, data_dir, as_json, **formats):
+def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     """Export a model of RUN, by default the latest in runs/, and check it against Keras.
 
     Files are written only if onnxruntime, or PyTorch, gives Keras' outputs and decisions on all
@@ -45,6 +46,7 @@ def export(run, number, out, opset, data_dir, as_json, **formats):
     the same name is replaced. Runs trained on jax or tensorflow are exported by torch too.
     """
     os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
+    import_own(imports)
     from kpairs import Run
     from kpairs.exports.export import export_run
     from kpairs.exports.onnx import OPSET

@@ -33,7 +33,22 @@ scheduler = click.option(
     metavar="ADDRESS",
     help="Train on the workers of this dask scheduler, such as tcp://host:8786.",
 )
+imports = click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="Python file or module with architectures of your own; runs its code; may be repeated.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def import_own(modules):
+    """Import the modules that `--import` names."""
+    if modules:
+        from kpairs.networks import import_modules
+
+        import_modules(modules)
 
 
 def print_json(value):

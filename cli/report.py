@@ -2,6 +2,8 @@
 
 import click
 
+from kpairs.cli.options import import_own, imports
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -19,7 +21,8 @@ import click
     show_default=True,
     help="Folder of the pages.",
 )
-def report(name, rows, out):
+@imports
+def report(name, rows, out, imports):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.
 
     NAME is a report's key, such as haidinger; without it all five, one across them and one of
@@ -30,6 +33,7 @@ def report(name, rows, out):
     kpairs report
     kpairs report haidinger --out pages
     """
+    import_own(imports)
     from kpairs.errors import unknown
     from kpairs.reports import REPORTS
 

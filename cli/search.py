@@ -7,7 +7,7 @@ from itertools import product
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
+from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import Recipe, parse_argument, parse_loss_weights
 from kpairs.reports.resolve import recipe_of
@@ -75,8 +75,11 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 )
 @scheduler
 @data_dir
+@imports
 @as_json
-def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_json, **options):
+def search(
+    archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_json, imports, **options
+):
     """Find hyperparameters by cross-validation on the training pairs; test pairs play no part.
 
     Fields that are not tried keep the value of the architecture's recipe. A search can be stopped
@@ -88,6 +91,7 @@ def search(archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_j
     kpairs search --arch final_model --arch wsal_bd --data photos --pairs 500
     kpairs search --arch final_model --try dropout=0..0.7 --sampler tpe --trials 30
     """
+    import_own(imports)
     common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
     common = {name: value for name, value in common.items() if value is not None}
     recipes = tuple(replace(recipe_of(arch), **common) for arch in archs)

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
+from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
 
 
 @click.command()
@@ -24,8 +24,9 @@ from kpairs.cli.options import as_json, data_dir, jobs, print_json, scheduler
 )
 @scheduler
 @data_dir
+@imports
 @as_json
-def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
+def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, imports):
     """Run a report's experiment again and show it beside the reported numbers.
 
     NAME is a study, a report (all of its studies) or "all". A study can be stopped at any moment;
@@ -36,6 +37,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json):
     kpairs study haidinger-figure-2 --rounds 3 --jobs 2
     kpairs study kong --quick
     """
+    import_own(imports)
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
 

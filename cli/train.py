@@ -5,7 +5,7 @@ from dataclasses import fields
 import click
 from click.core import ParameterSource
 
-from kpairs.cli.options import as_json, data_dir, device, print_json, threads
+from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
 from kpairs.data.listed import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
@@ -106,9 +106,10 @@ def _arguments(command):
 @data_dir
 @device
 @threads
+@imports
 @as_json
 @click.pass_context
-def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options):
+def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
     """Train an architecture by its report's recipe, every number of which can be overridden.
 
     \b
@@ -119,6 +120,7 @@ def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options)
     kpairs train --arch posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
+    import_own(imports)
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
     how = {name: options.pop(name) for name in names}
     rounds = options["rounds"]
@@ -151,7 +153,8 @@ def train(context, arch, base, out, resumed, jobs, data_dir, as_json, **options)
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
     title = f"{recipe.arch}, error after epoch {recipe.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
-    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}")
+    given = "".join(f" --import {module}" for module in imports)
+    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}{given}")
 
 
 def _refuse_other_options(context):
@@ -161,7 +164,8 @@ def _refuse_other_options(context):
         for option in context.command.params
         if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
-    if others := set(given) - {"--resume", "--rounds", "--jobs", "--data-dir", "--json"}:
+    kept = {"--resume", "--rounds", "--jobs", "--import", "--data-dir", "--json"}
+    if others := set(given) - kept:
         raise click.UsageError(
             f"--resume goes on by the run's own recipe; expected no {', '.join(sorted(others))}"
         )

@@ -22,7 +22,7 @@ from kpairs.exports.runtime import PairModel
 from kpairs.files import atomic_path
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import load_round
+from kpairs.training.compile import check_run, load_round
 from kpairs.training.device import compute
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits
@@ -69,6 +69,7 @@ def export_run(run, number=1, path=None, data_root=None, formats=("onnx",), opse
         InputError: no such round, or its model cannot be read.
         Others: see `export_model`.
     """
+    check_run(run)
     recipe = run.recipe
     stem = run.path / recipe.arch if path is None else _stem(Path(path), formats)
     splits = load_splits(recipe, data_root)

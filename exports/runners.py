@@ -20,7 +20,7 @@ from kpairs.exports.runtime import PairModel
 from kpairs.exports.torch_files import quiet
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import load_round
+from kpairs.training.compile import check_run, load_round
 from kpairs.training.images import load_splits
 from kpairs.training.run import Run
 
@@ -101,6 +101,7 @@ def subject(name, folder, data_root=None):
         initialize(model, "torch", np.random.default_rng(1))
     elif Path(name).is_dir():
         run = Run.open(name)
+        check_run(run)
         split, _ = load_splits(run.recipe, data_root)
         arch, classes = run.recipe.arch, split.classes
         model = load_round(run, 1, len(classes))

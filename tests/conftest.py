@@ -1,5 +1,6 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,11 @@ from kpairs.data import Digits, load_digits
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
+
+# What a shell starts in the background ignores Ctrl-C, and so would the programs that tests press
+# it on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

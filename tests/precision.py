@@ -38,12 +38,11 @@ def difference(received, expected):
     An array whose numbers are a millionth of the others' is taken for the rounding that it may be,
     such as the bias before a batch normalisation that begins with zeros.
     """
-    largest = [float(np.max(np.abs(b))) for b in expected]
+    received, expected = ([np.asarray(a) for a in arrays] for arrays in (received, expected))
+    largest = [np.abs(b).max() for b in expected]
     floor = max(largest) / 1e6
-    return max(
-        float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) / max(size, floor)
-        for a, b, size in zip(received, expected, largest, strict=True)
-    )
+    distances = [np.abs(a - b).max() for a, b in zip(received, expected, strict=True)]
+    return max(d / max(size, floor) for d, size in zip(distances, largest, strict=True))
 
 
 def moved(arrays, rng):

@@ -7,30 +7,80 @@ A folder's `__init__` states NUMBER, AUTHORS, YEAR and TITLE and imports nothing
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from kpairs.errors import UsageError
+from kpairs.recipes import Recipe
 
 
 @dataclass(frozen=True)
 class Report:
-    """One report; its key in `REPORTS` is its folder's name, that of its first author."""
+    """One report; its key in `REPORTS` is its folder's name, that of its first author.
+
+    Attributes:
+        number: as the course counts it.
+        authors: their names.
+        year: of the report.
+        title: of the report.
+        folder: its package.
+    """
 
     number: str
     authors: str
     year: int
     title: str
+    folder: str
 
 
-def _found():
-    for module in pkgutil.iter_modules(__path__):
-        if module.ispkg:
-            folder = import_module(f"{__name__}.{module.name}")
-            yield module.name, Report(folder.NUMBER, folder.AUTHORS, folder.YEAR, folder.TITLE)
+REPORTS: dict[str, Report] = {}
+# Where networks, recipes and studies stand: in each report, in our own folder, in users' packages.
+FOLDERS: list[str] = []
+RECIPES: dict[str, Recipe] = {}
 
 
-REPORTS = dict(sorted(_found(), key=lambda item: item[1].number))
-# Where networks, recipes and studies stand: in each report, and our own.
-FOLDERS = (*(f"{__name__}.{key}" for key in REPORTS), "kpairs.ours")
-RECIPES = {
-    name: recipe
-    for folder in FOLDERS
-    for name, recipe in import_module(f"{folder}.recipes").RECIPES.items()
-}
+def part(folder: str, name: str) -> ModuleType | None:
+    """Return the module of a folder that holds a part of it, such as its studies.
+
+    Args:
+        folder: name of a package, or of a module that holds all parts itself.
+        name: "networks", "recipes" or "studies".
+
+    Returns:
+        The module; None where the folder has no such part.
+    """
+    module = import_module(folder)
+    if not hasattr(module, "__path__"):
+        return module
+    return import_module(f"{folder}.{name}") if find_spec(f"{folder}.{name}") else None
+
+
+def add_folder(folder: str) -> None:
+    """Take in a folder: the report that it states, and its recipes.
+
+    Args:
+        folder: name of a package, or of a module.
+
+    Raises:
+        UsageError: a report or recipe of a name that there is.
+    """
+    module, key = import_module(folder), folder.rpartition(".")[2]
+    recipes = getattr(part(folder, "recipes"), "RECIPES", {})
+    is_report = hasattr(module, "TITLE")
+    twice = [name for name, recipe in recipes.items() if RECIPES.get(name, recipe) is not recipe]
+    if twice or (is_report and key in REPORTS):
+        raise UsageError(f"{folder}: {', '.join(twice) or key} is stated twice")
+    if is_report:
+        facts = module.NUMBER, module.AUTHORS, module.YEAR, module.TITLE
+        REPORTS[key] = Report(*facts, folder)
+    RECIPES.update(recipes)
+    FOLDERS.append(folder)
+
+
+def _number(folder: str) -> str:
+    return str(import_module(folder).NUMBER)
+
+
+_OWN = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if module.ispkg]
+for _folder in (*sorted(_OWN, key=_number), "kpairs.ours"):
+    add_folder(_folder)

@@ -37,15 +37,16 @@ class Reported:
     note: str
 
 
-def reported(report):
-    """Every number of one report, in its order: a list of `Reported`.
+def reported(report: str) -> list[Reported]:
+    """Return every number of one report, in its order.
 
     Raises:
         UsageError: an unknown report.
     """
     if report not in REPORTS:
         raise unknown("report", report, REPORTS)
-    text = files(f"kpairs.reports.{report}").joinpath("reported.csv").read_text(encoding="utf-8")
+    file = files(REPORTS[report].folder).joinpath("reported.csv")
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
     return [
         Reported(
             report=report,
@@ -60,7 +61,7 @@ def reported(report):
     ]
 
 
-def stated_parameters(report, arch):
-    """The parameter count that a report states of an architecture: a `Reported`, or None."""
+def stated_parameters(report: str, arch: str) -> Reported | None:
+    """Return the parameter count that a report states of an architecture, if it does."""
     rows = reported(report) if report in REPORTS else []
     return next((r for r in rows if r.arch == arch and r.metric == "parameters"), None)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,14 @@ def recipe_of(arch: str) -> Recipe:
     Raises:
         UsageError: an unknown architecture.
     """
+    return _recipe("architecture", arch)
+
+
+def _recipe(kind: str, arch: str) -> Recipe:
+    if arch not in RECIPES and entry_points(group="kpairs.architectures"):
+        import_module("kpairs.networks")  # with it come those of installed packages
     if arch not in RECIPES:
-        raise unknown("architecture", arch, RECIPES)
+        raise unknown(kind, arch, RECIPES)
     return RECIPES[arch]
 
 
@@ -36,15 +44,11 @@ def load_recipe(name: str) -> Recipe:
         UsageError: neither a known architecture nor a file.
         InputError: a file that is not a recipe.
     """
-    if name in RECIPES:
-        return RECIPES[name]
     path = Path(name)
     try:
         path = path / "recipe.json" if path.is_dir() else path
-        if not path.is_file():
-            raise unknown(
-                "recipe (an architecture's name, a run or its recipe.json)", name, RECIPES
-            )
+        if name in RECIPES or not path.is_file():
+            return _recipe("recipe (an architecture's name, a run or its recipe.json)", name)
         return Recipe.from_json(path.read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: cannot read the recipe: {error}") from error

@@ -1,13 +1,13 @@
 """Every study of the reports, and our own, found in their folders."""
 
-from importlib import import_module
-
 from kpairs.errors import unknown
 from kpairs.recipes import Study
-from kpairs.reports import FOLDERS, REPORTS
+from kpairs.reports import FOLDERS, REPORTS, part
 
 STUDIES: dict[str, Study] = {
-    study.name: study for folder in FOLDERS for study in import_module(f"{folder}.studies").STUDIES
+    study.name: study
+    for folder in FOLDERS
+    for study in getattr(part(folder, "studies"), "STUDIES", ())
 }
 
 
@@ -32,5 +32,5 @@ def declared(name: str) -> dict:
             study stands for, by metric or by table and metric), or EXPLAINED (why a number
             differs, by table, architecture, setting and metric).
     """
-    modules = {key: import_module(f"kpairs.reports.{key}.studies") for key in REPORTS}
+    modules = {key: part(report.folder, "studies") for key, report in REPORTS.items()}
     return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +13,7 @@ from kpairs.files import atomic_path
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe, Study
-from kpairs.reports import RECIPES, REPORTS
+from kpairs.reports import RECIPES, REPORTS, part
 from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import AGREES, DIFFERS, NOT_RUN, VERDICTS, adjusted, compare, numbers_of
@@ -90,7 +88,7 @@ class Results:
 
     def _numbers(self, report):
         parts = [self.compared[s.name] for s in STUDIES.values() if s.report == report]
-        module = page_module(f"kpairs.reports.{report}")
+        module = page_module(REPORTS[report].folder)
         if hasattr(module, "compared"):
             parts.append(module.compared(self.folder))
         judged = pd.concat([part[part["variant"] == ""] for part in parts])
@@ -214,7 +212,7 @@ def page_module(folder: str) -> ModuleType | None:
     It may give `compared(folder)`, reported numbers that no study stands for beside ours, as
     `kpairs.studies.compare.beside` has them, and `pages(results)`, pages of its own.
     """
-    return import_module(f"{folder}.page") if find_spec(f"{folder}.page") else None
+    return part(folder, "page")
 
 
 def write_results(results: Results, path: str | Path) -> None:

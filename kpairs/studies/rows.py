@@ -1,8 +1,6 @@
 """What studies found, as rows: from finished trainings to typed CSV files and back."""
 
 import logging
-import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,28 +134,20 @@ def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.D
     folder = Path(folder)
     known = set(_study_rows(folder, study)[0]["job"])
     jobs = study.jobs(rounds)
-    found = [(job, load_result(folder, job)) for job in jobs if job.id not in known]
-    found = [(job, result) for job, result in found if result is not None and result["row"]]
-    if found:
-        names = [f"{job.recipe.arch} {job.setting}".strip() for job, _ in found]
-        new = {
-            "": [job_row(job, result) for job, result in found],
-            "-curves": [
-                row
-                for name, (job, result) in zip(names, found, strict=True)
-                if name in study.curves
-                for row in _curve(job, result)
-            ],
-            "-wrong": [
-                _trial(job) | row
-                for name, (job, result) in zip(names, found, strict=True)
-                if name in study.curves[:1]
-                for row in result.get("wrong", ())
-            ],
-        }
-        for kind, rows in new.items():
-            if rows:
-                _add(study, folder / f"{study.name}{kind}.csv", pd.DataFrame(rows))
+    new: dict[str, list[pd.DataFrame]] = {"": [], "-curves": [], "-wrong": []}
+    for job in jobs:
+        result = None if job.id in known else load_result(folder, job)
+        if result is not None and result["row"] is not None:
+            name = f"{job.recipe.arch} {job.setting}".strip()
+            new[""].append(pd.DataFrame([job_row(job, result)]))
+            if name in study.curves:
+                new["-curves"].append(_curve(job, result))
+            if name in study.curves[:1]:
+                wrong = [_trial(job) | row for row in result.get("wrong", ())]
+                new["-wrong"].append(pd.DataFrame(wrong))
+    for kind, parts in new.items():
+        if parts and len(rows := pd.concat(parts)):
+            _add(study, folder / f"{study.name}{kind}.csv", rows)
     rows = study_rows(folder, study)
     return rows[rows["job"].isin([job.id for job in jobs])].reset_index(drop=True)
 
@@ -196,31 +186,17 @@ def _trial(job):
 
 def _curve(job, result):
     """The losses and the test error of each evaluated epoch, to five digits."""
-    return [
-        {
-            **_trial(job),
-            "epoch": int(epoch["epoch"]),
-            "test_error_pct": round(100 * (1 - epoch["test_comparison_accuracy"]), 3),
-            **{
-                f"{split}_{name}": float(f"{value:.5g}")
-                for split in ("train", "test")
-                for name, value in _losses(epoch, split).items()
-            },
-        }
-        for epoch in result["history"]
-        if not math.isnan(epoch["test_comparison_accuracy"])
-    ]
-
-
-def _losses(epoch, split):
-    """Comparison loss, and the mean of both digit losses where there are some."""
-    if f"{split}_comparison_loss" not in epoch:
-        return {"comparison_loss": epoch[f"{split}_loss"], "digit_loss": math.nan}
-    digits = [epoch[f"{split}_{side}_digit_loss"] for side in ("left", "right")]
-    return {
-        "comparison_loss": epoch[f"{split}_comparison_loss"],
-        "digit_loss": statistics.fmean(digits),
-    }
+    epochs = pd.DataFrame(result["history"]).dropna(subset="test_comparison_accuracy")
+    error = 100 * (1 - epochs["test_comparison_accuracy"])
+    rows = pd.DataFrame({"epoch": epochs["epoch"].astype(int), "test_error_pct": error.round(3)})
+    for split in ("train", "test"):
+        whole = epochs[f"{split}_loss"]  # the comparison's, where there is no other
+        digits = epochs.filter(regex=f"{split}_(left|right)_digit_loss").mean(axis="columns")
+        rows[f"{split}_comparison_loss"] = epochs.get(f"{split}_comparison_loss", whole)
+        rows[f"{split}_digit_loss"] = digits
+    losses = rows.columns[2:]
+    rows[losses] = rows[losses].map(lambda value: float(f"{value:.5g}"))
+    return pd.DataFrame(_trial(job), rows.index).join(rows)
 
 
 def job_row(job: Trial, result: dict) -> dict:

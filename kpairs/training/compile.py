@@ -40,6 +40,21 @@ def check_architecture(recipe):
     check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
+def check_run(run):
+    """Refuse a run whose network is not registered here, or does not fit its recipe.
+
+    Raises:
+        UsageError: see `check_architecture`. A module that the run was trained with is named, and
+            not imported: its code is not run unasked.
+    """
+    if run.recipe.arch not in ARCHS and (origin := run.environment.get("import")):
+        raise UsageError(
+            f"{run.path}: expected --import {origin!r}, which defines {run.recipe.arch} and whose "
+            "code is not run unasked; received none"
+        )
+    check_architecture(run.recipe)
+
+
 def built(arch, classes, options):
     """As `kpairs.build`, for options that a user gave.
 
@@ -170,8 +185,10 @@ def load_round(run, number, classes):
     Only arrays are read from the file, never a model's code or configuration.
 
     Raises:
+        UsageError: the network is not registered; see `check_run`.
         InputError: no such round, or a file that does not hold this architecture's weights.
     """
+    check_run(run)
     rescaling = run.row(number)["rescaling"]
     return load_weights(run.recipe, classes, rescaling, run.model_file(number))
 

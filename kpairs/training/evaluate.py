@@ -13,7 +13,7 @@ from kpairs.errors import InputError
 from kpairs.models.outputs import decisions, share_wrong
 from kpairs.networks import ARCHS
 from kpairs.training.batches import Batches, evaluation_batch
-from kpairs.training.compile import check_architecture, load_round
+from kpairs.training.compile import check_run, load_round
 from kpairs.training.device import compute
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits
@@ -45,7 +45,7 @@ def evaluate(
         InputError: no finished round, a model that cannot be read, or missing data.
     """
     recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
-    check_architecture(recipe)
+    check_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
     splits = load_splits(recipe, data_root)

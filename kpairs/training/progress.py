@@ -173,13 +173,17 @@ def preparing(console: Console) -> Generator[Callable[[int, int], None], None, N
             bar.start()
         bar.update(task, completed=done, total=total)
         if done == total:
-            bar.stop()
+            stop()
             console.print(f"prepared {total:,} images", highlight=False, soft_wrap=True)
+
+    def stop() -> None:
+        if bar.live.is_started:  # else rich would print an empty line
+            bar.stop()
 
     try:
         yield prepared
     finally:
-        bar.stop()
+        stop()
 
 
 def share_done(histories: Iterable[Path], epochs: int) -> float:

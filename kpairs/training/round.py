@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kpairs.data import PairSet
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, import_modules, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
     Batches,
@@ -55,6 +55,7 @@ class Round:
         tensorboard: see `kpairs.train`.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
+        imports: modules of the user's own architectures, which another process imports first.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Round:
     keep_checkpoints: bool = False
     tensorboard: bool = False
     normalized_by: PairSet | None = None
+    imports: tuple[str, ...] = field(default_factory=imported_modules)
 
 
 def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         KpairsError: the loss became NaN or infinite; another process trains this round.
         InputError: a checkpoint that cannot be read.
     """
+    import_modules(job.imports)
     recipe, number, folder = job.recipe, job.number, job.folder
     outputs = ARCHS[recipe.arch].named(recipe.word)
     folder.mkdir(exist_ok=True)

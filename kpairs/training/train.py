@@ -13,10 +13,10 @@ from rich.console import Console
 from kpairs.data import Digits
 from kpairs.data.pairs import check_enough
 from kpairs.errors import UsageError, WorkerError
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import Recipe
-from kpairs.training.compile import built, check_architecture
+from kpairs.training.compile import built, check_architecture, check_run
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
@@ -91,6 +91,7 @@ def train(
             "engine": engine,
             "keep_checkpoints": keep_checkpoints,
             "tensorboard": tensorboard,
+            **({"import": origin} if (origin := import_of(recipe.arch)) else {}),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         run = Run.create(recipe, environment, out)
@@ -137,7 +138,7 @@ def resume(
                 f"{path}: expected the {environment['backend']} backend, on which this run was "
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
-        check_architecture(run.recipe)
+        check_run(run)
         console = progress or Console(quiet=True)
         splits = _load(run.recipe, data_root, console)
         if rounds is not None:

@@ -61,7 +61,8 @@ def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
         work = 1e-9 * flops[row["model"]]
         assert row["gflops"] == pytest.approx(work * row["pairs_per_s"])
         assert min(row["share_of_peak"], row["cpu_us"]) > 0
-        assert (row["over_onnx"] == 1) == (row["runner"] == "onnx")
+        assert row["over_onnx"] > 0
+        assert row["over_onnx"] == 1 or row["runner"] != "onnx"
     text = kpairs(file, "--quick", "--batches", "1", "--threads", "2,1").stdout
     assert "1 thread: 1.07 MFLOP per pair" in text
     assert "2 threads: 1.07 MFLOP per pair" in text

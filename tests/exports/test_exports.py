@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from families import few, networks
 from onnx import TensorProto
 
 from kpairs.data import draw_pairs
@@ -57,7 +58,7 @@ def exported(tmp_path_factory, mnist):
     return make
 
 
-@pytest.mark.parametrize("name", sorted(ARCHS))
+@networks([*few(), "auxws"])
 def test_every_format_equals_keras(name, exported, mnist, rng):
     """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
     model, exports, checked = exported(name)

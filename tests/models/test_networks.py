@@ -1,11 +1,17 @@
-"""Every registered architecture, driven by one table and an independent torch transcription."""
+"""Every registered architecture against a transcription of its report in plain torch, in float64.
 
+The networks are built without dropout, whose place and rates are tests of their own below.
+"""
+
+import math
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import torch
+from families import families
+from precision import EXACT, difference, float64
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
 from kpairs import seeds
@@ -16,7 +22,9 @@ from kpairs.models.initialization import initialize
 from kpairs.models.registry import arch, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES, REPORTS
+from kpairs.training.batches import Batches
 from kpairs.training.compile import compile_model
+from kpairs.training.engine.lower import lower
 
 # Trainable parameters as computed from each report's layers.
 PARAMETERS = {
@@ -48,7 +56,48 @@ KERAS_TOTALS = {
     **{"posterior": 79_418, "posterior_s": 19_878, "ranker": 78_400, "auxranker": 79_530},
 }
 
-everywhere = pytest.mark.parametrize("name", sorted(ARCHS))
+DIGITS = [name for name, architecture in ARCHS.items() if "left_digit" in architecture.outputs]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_float64():
+    with float64():
+        yield
+
+
+class Network:
+    """A network as torch would begin it, and its transcription with the same weights."""
+
+    def __init__(self, name, **options):
+        self.name = name
+        if "dropout" in ARCHS[name].options:
+            options["dropout"] = 0.0
+        self.model = build(name, **options)
+        initialize(self.model, "torch", seeds.generator(0, 1, "initialization"))
+        self.reference, self.trained = (REFERENCES[name](**options).double() for _ in range(2))
+        copy_weights(self.model, self.reference)
+
+    def expected(self, inputs, training=False):
+        """What the transcription gives, by output name."""
+        left, right = (as_nchw(inputs[side]).double() for side in ("left", "right"))
+        return self.reference.train(training)(left, right)
+
+    def check_outputs(self, inputs):
+        received, expected = self.model(inputs, training=False), self.expected(inputs)
+        assert list(received) == list(expected)
+        values = ([v.detach() for v in each.values()] for each in (received, expected))
+        assert difference(*values) < EXACT
+
+    def check_weights(self):
+        copy_weights(self.model, self.trained)
+        states = (each.state_dict().values() for each in (self.trained, self.reference))
+        assert difference(*states) < EXACT
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHS))
+def network(request):
+    """Each network, built once for all tests that take it."""
+    return Network(request.param)
 
 
 def random_pairs(rng, count=8):
@@ -56,201 +105,136 @@ def random_pairs(rng, count=8):
     return PairSet(*images, *rng.integers(0, 10, (2, count)))
 
 
-def torch_initialized(name, rng, **options):
-    model = build(name, **options)
-    initialize(model, "torch", rng)
-    return model
-
-
 def test_the_tables_name_the_same_architectures():
     assert set(PARAMETERS) == set(ARCHS) == set(RECIPES) == set(REFERENCES)
 
 
-@everywhere
-def test_parameters_outputs_and_report(name):
-    model, architecture = build(name), ARCHS[name]
+def test_parameters_outputs_and_report(network):
+    name, model, architecture = network.name, network.model, ARCHS[network.name]
     assert trainable_parameters(model) == PARAMETERS[name]
-    shapes = {key: tensor.shape for key, tensor in model.output.items()}
-    digits = {"left_digit": (None, 10), "right_digit": (None, 10)}
-    units = 1 if architecture.outputs["comparison"] == "sigmoid" else 2
-    expected = {"comparison": (None, units)} | (digits if "left_digit" in shapes else {})
-    expected |= {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
-    assert shapes == expected
     assert model.count_params() == KERAS_TOTALS.get(name, PARAMETERS[name])
+    shapes = {key: tensor.shape for key, tensor in model.output.items()}
+    digits = {"left_digit": (None, 10), "right_digit": (None, 10)} if name in DIGITS else {}
+    units = 1 if architecture.outputs["comparison"] == "sigmoid" else 2
+    scores = {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
+    assert shapes == {"comparison": (None, units)} | digits | scores
     assert list(shapes) == list(architecture.outputs)
     assert list(architecture.learned()) == list(RECIPES[name].loss_weights)
     assert architecture.report in (*REPORTS, "kpairs")
     assert architecture.function.__doc__
 
 
-@everywhere
-def test_outputs_equal_the_torch_transcription(name, rng):
-    model, reference = torch_initialized(name, rng), REFERENCES[name]().eval()
-    copy_weights(model, reference)
-    pairs = random_pairs(rng)
-    received = model.predict(pairs.inputs(), verbose=0)
-    with torch.no_grad():
-        expected = reference(as_nchw(pairs.left), as_nchw(pairs.right))
-    assert list(received) == list(expected)
-    for key, value in expected.items():
-        np.testing.assert_allclose(received[key], value.numpy(), atol=1e-6, rtol=0)
+def test_outputs_equal_the_torch_transcription(network, rng):
+    network.check_outputs(random_pairs(rng).inputs())
 
 
-class KerasAdamW:
-    """AdamW as Keras computes it: epsilon is added before the bias correction, torch's after."""
-
-    def __init__(self, parameters, recipe, epsilon):
-        self.parameters, self.recipe, self.epsilon, self.steps = parameters, recipe, epsilon, 0
-        self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-
-    @torch.no_grad()
-    def step(self):
-        self.steps += 1
-        options = self.recipe.optimizer_options
-        beta_1, beta_2 = options["beta_1"], options["beta_2"]
-        correction = (1 - beta_2**self.steps) ** 0.5 / (1 - beta_1**self.steps)
-        rate = self.recipe.learning_rate
-        for parameter, (m, v) in zip(self.parameters, self.moments, strict=True):
-            m.mul_(beta_1).add_(parameter.grad, alpha=1 - beta_1)
-            v.mul_(beta_2).add_(parameter.grad.square(), alpha=1 - beta_2)
-            parameter -= rate * options["weight_decay"] * parameter
-            parameter -= rate * correction * m / (v.sqrt() + self.epsilon)
+def test_torch_initialization_has_torchs_limits_and_spread(network):
+    """Every convolution and dense layer, kernel and bias, times sqrt(fan_in): uniform in +-1."""
+    torch.manual_seed(0)
+    torchs = REFERENCES[network.name]()
+    for part in ("weight", "bias"):
+        for reference in (network.reference, torchs):  # torch's own layers pass the same test
+            kinds = torch.nn.Conv2d, torch.nn.Linear
+            layers = [m for m in reference.modules() if isinstance(m, kinds)]
+            parts = [(getattr(m, part), m.weight[0].numel()) for m in layers]
+            values = [(p.detach() * n**0.5).flatten() for p, n in parts if p is not None]
+            if not values:  # ranker has no bias
+                continue
+            values = torch.cat(values)
+            assert values.abs().max().item() == pytest.approx(1, abs=max(0.01, 8 / len(values)))
+            assert values.std().item() == pytest.approx(3**-0.5, abs=3 / len(values) ** 0.5)
 
 
-def reference_optimizer(recipe, parameters, epsilon):
-    rate, options = recipe.learning_rate, recipe.optimizer_options
+def reference_optimizer(recipe, parameters):
+    """torch's own; with a step's epsilon as Keras' AdamW has it, before the bias correction."""
+    rate, options = recipe.learning_rate, dict(recipe.optimizer_options)
     if recipe.optimizer == "adadelta":
-        return torch.optim.Adadelta(parameters, rate, rho=0.9, eps=1e-6)
-    if recipe.optimizer == "adamw":
-        return KerasAdamW(parameters, recipe, epsilon)
-    assert recipe.optimizer == "torch_adam"
-    betas = options["beta_1"], options["beta_2"]
-    return torch.optim.Adam(parameters, rate, betas, epsilon, weight_decay=recipe.l2)
+        return torch.optim.Adadelta(parameters, rate, options["rho"], options["epsilon"])
+    betas, epsilon = (options["beta_1"], options["beta_2"]), options["epsilon"]
+    if recipe.optimizer == "torch_adam":
+        return torch.optim.Adam(parameters, rate, betas, epsilon, weight_decay=recipe.l2)
+    assert recipe.optimizer == "adamw"
+    optimizer = torch.optim.AdamW(parameters, rate, betas, epsilon, options["weight_decay"])
+
+    def scale_epsilon(optimizer, *_):
+        step = 1 + max((int(s["step"]) for s in optimizer.state.values()), default=0)
+        optimizer.param_groups[0]["eps"] = epsilon / math.sqrt(1 - betas[1] ** step)
+
+    optimizer.register_step_pre_hook(scale_epsilon)
+    return optimizer
 
 
-def reference_loss(kind, recipe, value, target):
-    if kind == "sigmoid":
-        return torch.nn.functional.binary_cross_entropy(value[:, 0], target.float())
-    assert kind == "logits" or recipe.probabilities_as_logits
-    return torch.nn.functional.cross_entropy(value, target)
+def reference_loss(recipe, outputs, targets):
+    """The weighted sum of torch's own losses."""
+    total, cross_entropy = 0, torch.nn.functional.cross_entropy
+    for name, kind in ARCHS[recipe.arch].learned().items():
+        if kind == "sigmoid":
+            unit, target = outputs[name][:, 0], targets[name].double()
+            loss = torch.nn.functional.binary_cross_entropy(unit, target)
+        else:
+            assert kind == "logits" or recipe.probabilities_as_logits
+            loss = cross_entropy(outputs[name], targets[name].long())
+        total += recipe.loss_weights[name] * loss
+    return total
 
 
-def without_dropout(recipe):
-    return {"dropout": 0.0} if "dropout" in recipe.arch_options else {}
+def test_training_steps_equal_torch(network, rng):
+    """Two steps of the recipe but dropout and schedule: losses, L2, optimizer, batch norm.
 
-
-@everywhere
-def test_training_steps_equal_torch(name, rng):
-    """Steps of the whole recipe but dropout: losses, weights, coupled L2, optimizer, batch norm.
-
-    Adam's epsilon is made larger, because with 1e-8 it makes a full step of a gradient that is
-    nothing but rounding noise.
+    By the lowered step, which is how kpairs trains: stock Keras lays out a convolution with one
+    filter in a way for which torch has no float64 gradient.
     """
-    recipe, kinds = RECIPES[name], ARCHS[name].outputs
+    network = Network(network.name)
+    kinds, recipe = ARCHS[network.name].outputs, RECIPES[network.name]
     recipe = replace(recipe, schedule="constant")
-    if recipe.optimizer != "adadelta":
-        options = {**recipe.optimizer_options, "epsilon": 1e-3}
-        recipe = replace(recipe, optimizer_options=options)
-    model = torch_initialized(name, rng, **without_dropout(recipe))
-    compile_model(model, recipe)
-    reference, trained = (REFERENCES[name](**without_dropout(recipe)) for _ in range(2))
-    copy_weights(model, reference)
-    parameters = list(reference.parameters())
-    optimizer = reference_optimizer(recipe, parameters, epsilon=1e-3)
-    # Rounding differences grow from step to step, and fastest through resnet's 21 convolutions.
-    for step in range(1 if name == "resnet" else 2):
-        pairs = random_pairs(rng)
-        # In training mode a batch's own statistics normalise it; of 8 images, some deviations are
-        # so small that dividing by them lifts rounding above 1e-6.
-        if step == 0:
-            expected = reference(as_nchw(pairs.left), as_nchw(pairs.right))
-            for key, value in model(pairs.inputs(), training=True).items():
-                torch.testing.assert_close(value, expected[key], atol=5e-6, rtol=0)
-        model.train_on_batch(pairs.inputs(), pairs.targets(kinds))
-        reference.zero_grad()
-        outputs = reference(as_nchw(pairs.left), as_nchw(pairs.right))
-        sum(
-            weight
-            * reference_loss(kinds[key], recipe, outputs[key], torch.as_tensor(getattr(pairs, key)))
-            for key, weight in recipe.loss_weights.items()
-        ).backward()
+    compile_model(network.model, recipe)
+    optimizer = reference_optimizer(recipe, list(network.reference.parameters()))
+    batches = Batches(random_pairs(rng, 32), kinds, 16)
+    lower(network.model, *batches.first())
+    for x, y in batches:
+        network.model.train_function([(x, y)])
+        optimizer.zero_grad()
+        reference_loss(recipe, network.expected(x, training=True), y).backward()
+        gradients = [p.grad.abs().max() for p in network.reference.parameters()]
+        assert min(gradients) > 0, "a weight that nothing trains"
         optimizer.step()
-    copy_weights(model, trained)
-    states = trained.state_dict().values(), reference.state_dict().values()
-    for received, expected in zip(*states, strict=True):
-        torch.testing.assert_close(received, expected, atol=1e-5, rtol=1e-5)
+    network.check_weights()
 
 
-@everywhere
-def test_every_weight_receives_a_gradient(name, rng):
-    model = torch_initialized(name, rng)
-    pairs = random_pairs(rng, 64)
-    outputs = model(pairs.inputs(), training=True)
-    sum(value.square().sum() for value in outputs.values()).backward()
-    for variable in model.trainable_variables:
-        assert variable.value.grad is not None, variable.path
-        assert variable.value.grad.abs().sum() > 0, variable.path
+@pytest.mark.parametrize("name", DIGITS)
+def test_other_numbers_of_classes(name):
+    outputs = build(name, classes=3).output
+    assert [outputs[side].shape[1] for side in ("left_digit", "right_digit")] == [3, 3]
 
 
-@everywhere
+@pytest.mark.parametrize("name", [n for n, a in ARCHS.items() if "widths" in a.options])
+def test_widths_change_the_layers(name, rng):
+    widths = (8, 16, 12, 10, 14)[: len(ARCHS[name].options["widths"])]
+    Network(name, widths=widths).check_outputs(random_pairs(rng).inputs())
+
+
+def test_sizes_that_report_004_names():
+    assert trainable_parameters(build("auxnet3", widths=(16, 32, 64, 128))) == 29_260
+
+
+@pytest.mark.parametrize("name", ["fc_1", "fc_2", "fc_3"])
+def test_hidden_activations_of_report_003(name, rng):
+    Network(name, activation="sigmoid").check_outputs(random_pairs(rng).inputs())
+
+
+@pytest.mark.parametrize("name", families())
 def test_saved_and_rebuilt_models_agree(name, rng, tmp_path):
-    model, pairs = torch_initialized(name, rng), random_pairs(rng)
-    model.save(tmp_path / "model.keras")
+    network, pairs = Network(name), random_pairs(rng)
+    network.model.save(tmp_path / "model.keras")
     rebuilt = build(name)
     rebuilt.load_weights(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    expected = model.predict(pairs.inputs(), verbose=0)
+    expected = network.model.predict(pairs.inputs(), verbose=0)
     for other in (rebuilt, loaded):
         received = other.predict(pairs.inputs(), verbose=0)
         assert list(received) == list(expected)
         for key in expected:
             np.testing.assert_array_equal(received[key], expected[key])
-
-
-SEPARATE = {"c1l2", "c2l2", "c2l3", "c3l2", "c4l2", "a_net"}  # a tower for each image
-
-
-@pytest.mark.parametrize(
-    "name", sorted(n for n, a in ARCHS.items() if "left_digit" in a.outputs and n not in SEPARATE)
-)
-def test_swapping_the_images_swaps_the_digits(name, rng):
-    model, pairs = torch_initialized(name, rng), random_pairs(rng)
-    straight = model.predict(pairs.inputs(), verbose=0)
-    swapped = model.predict(pairs.swapped().inputs(), verbose=0)
-    np.testing.assert_allclose(straight["left_digit"], swapped["right_digit"], atol=1e-6)
-    np.testing.assert_allclose(straight["right_digit"], swapped["left_digit"], atol=1e-6)
-
-
-@everywhere
-def test_other_numbers_of_classes(name):
-    outputs = build(name, classes=3).output
-    assert all(tensor.shape[1] == 3 for key, tensor in outputs.items() if "digit" in key)
-
-
-@everywhere
-def test_torch_initialization_has_torchs_limits_and_spread(name):
-    """Every convolution and dense layer, kernel and bias, times sqrt(fan_in): uniform in +-1."""
-    model = build(name)
-    initialize(model, "torch", seeds.generator(0, 1, "initialization"))
-    torch.manual_seed(0)
-    drawn, torchs = REFERENCES[name](), REFERENCES[name]()
-    copy_weights(model, drawn)
-    for part in ("weight", "bias"):
-        ours, theirs = (
-            [
-                getattr(m, part).detach().flatten() * m.weight[0].numel() ** 0.5
-                for m in reference.modules()
-                if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))
-                and getattr(m, part) is not None
-            ]
-            for reference in (drawn, torchs)
-        )
-        if not ours:  # ranker has no bias
-            continue
-        for values in map(torch.cat, (ours, theirs)):  # torch's own layers pass the same test
-            assert values.abs().max().item() == pytest.approx(1, abs=max(0.01, 8 / len(values)))
-            spread = 3**-0.5
-            assert values.std().item() == pytest.approx(spread, abs=3 / len(values) ** 0.5)
 
 
 def test_keras_initialization_is_glorot_with_zero_bias(rng):
@@ -263,33 +247,6 @@ def test_keras_initialization_is_glorot_with_zero_bias(rng):
             assert abs(kernel).max() <= 1.1 * abs(expected).max()
             assert kernel.std() == pytest.approx(expected.std(), rel=0.2)
             assert not bias.any()
-
-
-@pytest.mark.parametrize("name", [n for n, a in ARCHS.items() if "widths" in a.options])
-def test_widths_change_the_layers(name, rng):
-    widths = (8, 16, 12, 10, 14)[: len(ARCHS[name].options["widths"])]
-    model, reference = torch_initialized(name, rng, widths=widths), REFERENCES[name](widths=widths)
-    copy_weights(model, reference)
-    pairs = random_pairs(rng)
-    received = model.predict(pairs.inputs(), verbose=0)
-    expected = reference.eval()(as_nchw(pairs.left), as_nchw(pairs.right))
-    for key, value in expected.items():
-        np.testing.assert_allclose(received[key], value.detach().numpy(), atol=1e-6)
-
-
-def test_sizes_that_report_004_names():
-    assert trainable_parameters(build("auxnet3", widths=(16, 32, 64, 128))) == 29_260
-
-
-@pytest.mark.parametrize("name", ["fc_1", "fc_2", "fc_3"])
-def test_hidden_activations_of_report_003(name, rng):
-    model = torch_initialized(name, rng, activation="sigmoid")
-    reference = REFERENCES[name](activation="sigmoid")
-    copy_weights(model, reference)
-    pairs = random_pairs(rng)
-    expected = reference(as_nchw(pairs.left), as_nchw(pairs.right))["comparison"]
-    received = model.predict(pairs.inputs(), verbose=0)["comparison"]
-    np.testing.assert_allclose(received, expected.detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n, a in ARCHS.items() if "dropout" in a.options])
@@ -356,12 +313,11 @@ def test_dropout_of_report_004_precedes_every_linear_layer(name):
 def test_rescaling_is_part_of_the_model(rng):
     model, plain = build("c4l2_ws", rescaling=(3.0, -0.5)), build("c4l2_ws")
     plain.set_weights(model.get_weights())
-    pairs = random_pairs(rng)
-    scaled = {key: 3 * images - 0.5 for key, images in pairs.inputs().items()}
-    received = model.predict(pairs.inputs(), verbose=0)
-    expected = plain.predict(scaled, verbose=0)
-    for key in expected:
-        np.testing.assert_allclose(received[key], expected[key], atol=1e-6)
+    # Pixels and their products that float32, in which a model takes its inputs, holds exactly.
+    inputs = {side: np.round(256 * x) / 256 for side, x in random_pairs(rng).inputs().items()}
+    scaled = {side: 3.0 * images - 0.5 for side, images in inputs.items()}
+    outputs = ([v.detach() for v in m(x).values()] for m, x in ((model, inputs), (plain, scaled)))
+    assert difference(*outputs) < EXACT
 
 
 def test_unknown_names_and_arguments_name_the_valid_ones():

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from families import families, networks
 from precision import EXACT, difference, float64, moved
 
 from kpairs.data import draw_pairs
@@ -30,19 +31,6 @@ from kpairs.training.schedule import OneCycle
 @pytest.fixture
 def pairs(mnist, rng):
     return draw_pairs(mnist["train"], 25, rng)
-
-
-def families():
-    """The first network of each kind: of the same operations, outputs and optimizer."""
-    first = {}
-    for name in sorted(ARCHS):
-        operations = {type(operation) for operation in build(name).operations}
-        kind = frozenset(operations), *ARCHS[name].outputs.values(), RECIPES[name].optimizer
-        first.setdefault(kind, name)
-    return list(first.values())
-
-
-FAMILIES = families()
 
 
 def without_dropout(name, **changes):
@@ -76,14 +64,14 @@ def has_float64_gradients(name):
     return not any(getattr(layer, "filters", 0) == 1 for layer in build(name).layers)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if has_float64_gradients(name)])
+@networks(families(), filter(has_float64_gradients, ARCHS))
 def test_trainings_are_stock_keras(name, pairs):
     """Whole recipes but dropout: losses and their weights, L2, schedule, optimizer, batch norm."""
     with float64():
         check_trainings(*both(without_dropout(name, epochs=2), pairs))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@networks(families())
 def test_float32_steps_are_as_near_as_rounding_allows(name, pairs, rng):
     """Kernels lay out memory by the type. Ten times what one rounding of all weights changes.
 

@@ -149,13 +149,8 @@ def train_disc(
             loss += batch_loss.item()
             wrong += (output.argmax(1) != batch_classes).sum().item()
         test_wrong = (net.predict(test_x).argmax(1) != classes).sum().item()
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": loss,
-                "train_error_pct": 100 * wrong / count,
-                "test_error_pct": 100 * test_wrong / count,
-            }
-        )
+        wrongs = {"train_error_pct": wrong, "test_error_pct": test_wrong}
+        errors = {name: 100 * number / count for name, number in wrongs.items()}
+        history.append({"epoch": epoch, "train_loss": loss, **errors})
     seconds = time.perf_counter() - began
     return DiscRun(net, mean, std, test_points, classes, history, seconds)

@@ -1,0 +1,51 @@
+"""Which networks a test of all networks runs on: all, one of each kind, or as few as will do."""
+
+from functools import cache
+
+import pytest
+
+from kpairs.networks import ARCHS, build
+from kpairs.reports import RECIPES
+
+
+@cache
+def _networks():
+    """Name, types of operations and kinds of outputs of every network, smallest first."""
+    models = sorted(map(build, ARCHS), key=lambda model: model.count_params())
+    return [
+        (
+            model.name,
+            frozenset(map(type, model.operations)),
+            tuple(ARCHS[model.name].outputs.items()),
+        )
+        for model in models
+    ]
+
+
+@cache
+def families():
+    """The smallest network of each kind: of the same operations, outputs and optimizer."""
+    kinds = {}
+    for name, operations, outputs in _networks():
+        kinds.setdefault((operations, outputs, RECIPES[name].optimizer), name)
+    return sorted(kinds.values())
+
+
+@cache
+def few():
+    """Small networks in which every operation and every kind of output of the others occurs."""
+    seen, chosen = set(), []
+    for name, operations, outputs in _networks():
+        parts = operations | set(outputs)
+        if not parts <= seen:
+            chosen.append(name)
+            seen |= parts
+    return sorted(chosen)
+
+
+def networks(always, among=ARCHS):
+    """Parametrize a test over networks; those that are not named run with the slow tests."""
+    return pytest.mark.parametrize(
+        "name",
+        [pytest.param(n, marks=[] if n in always else [pytest.mark.slow]) for n in sorted(among)],
+    )
