@@ -16,6 +16,20 @@ _METRICS = {
 }
 
 
+_MEASURES = (
+    ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
+    ("auc", "AUC of P(left <= right)", 4),
+    ("kendall_tau_b", "Kendall's tau-b of scores and grades", 4),
+    ("spearman", "Spearman's correlation of scores and grades", 4),
+    ("calibration_error", "expected calibration error", 4),
+    ("pairs", "pairs", 0),
+    ("ties", "ties among them", 0),
+    ("tie_margin", "mean |P - 1/2| of ties", 3),
+    ("margin", "mean |P - 1/2| of the others", 3),
+    ("images", "images of known grade", 0),
+)
+
+
 def console(stderr=False):
     """A console that keeps tables whole where the output is a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
@@ -50,7 +64,7 @@ def layer_table(rows):
 def error_table(rows, summary, title, best_epoch=False):
     """The errors of each round, on demand of the best epoch too; their mean and deviation."""
     splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
-    columns = [(s, m) for s in splits for m in _METRICS if m in rows[0][s]]
+    columns = [(s, m) for s in splits for m in _METRICS if m in rows[0].get(s, ())]
     table = Table(title=title, title_justify="left")
     table.add_column("round", justify="right")
     for split, metric in columns:
@@ -64,6 +78,21 @@ def error_table(rows, summary, title, best_epoch=False):
         table.add_section()
         cells = [summary[s][m] for s, m in columns]
         table.add_row("mean ± std", *(plus_minus(c["mean"], c["std"], digits=2) for c in cells))
+    return table
+
+
+def measures_table(rows, title):
+    """What `kpairs.training.measures` found of each round."""
+    found = [row["measures"] for row in rows]
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    table.add_column("mean ± std" if len(rows) > 1 else "value", justify="right")
+    for name, text, digits in _MEASURES:
+        values = [f[name] for f in found if name in f]
+        if values:
+            table.add_row(
+                text, summary(values, digits) if len(rows) > 1 else f"{values[0]:,.{digits}f}"
+            )
     return table
 
 

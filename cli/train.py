@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
-from kpairs.data.listed import parse_columns
+from kpairs.data.columns import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve

@@ -58,11 +58,15 @@ def propose_pairs(
         raise UsageError(f"count: expected at least 1 pair, received {count}")
     number = {os.path.abspath(file): i for i, file in enumerate(files)}
     asked = _asked(known, number)
-    compared = np.bincount(np.ravel(list(asked) or [[]]).astype(int), minlength=len(files))
+    ends = np.array([image for pair in asked for image in pair], np.int64)
+    compared = np.bincount(ends, minlength=len(files))
     candidates = _neighbours(rank(models, files).order(), _CANDIDATES * count, asked)
     probability = np.mean([_probability(model, files, candidates) for model in models], axis=0)
     chosen = _chosen(candidates, probability * (1 - probability), compared, count)
-    return [Proposal(*(files[i] for i in candidates[k]), float(probability[k])) for k in chosen]
+    return [
+        Proposal(files[candidates[k, 0]], files[candidates[k, 1]], float(probability[k]))
+        for k in chosen
+    ]
 
 
 def write_questions(path: Path, proposals: Sequence[Proposal]) -> None:
@@ -127,7 +131,8 @@ def _probability(
 def _chosen(
     pairs: NDArray[np.int64], open_: NDArray[np.float64], compared: NDArray[np.int64], count: int
 ) -> list[int]:
-    compared, chosen = compared.copy(), []
+    chosen: list[int] = []
+    compared = compared.copy()
     left, right = pairs.T
     for _ in range(min(count, len(pairs))):
         value = open_ / (1 + compared[left] + compared[right])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import Prepared, contradiction, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
+from kpairs.models.bradley_terry import bradley_terry
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
 _OPPONENTS = 16  # of each image, where a network only compares
-_PENALTY = 1e-3  # on squared scores: keeps those finite that win, or lose, every time
 METHODS = {
     "score": "the network's own scores",
     "grade": "expected ranks, from the probabilities of each image's class",
@@ -190,37 +190,3 @@ def sampled_pairs(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     circles = [rng.permutation(count) for _ in range(_OPPONENTS // 2)]
     pairs = np.concatenate([np.stack([c, np.roll(c, 1)], axis=1) for c in circles])
     return np.unique(np.sort(pairs, axis=1), axis=0)
-
-
-def bradley_terry(
-    pairs: NDArray[np.int64], probability: NDArray[np.float64], count: int
-) -> NDArray[np.float64]:
-    """Fit scores to comparisons: P(left ranks no higher) = 1 / (1 + exp(left - right)).
-
-    The most likely scores (Bradley and Terry, 1952), under a slight penalty on their squares.
-
-    Args:
-        pairs: `(m, 2)` numbers of items, left and right.
-        probability: `(m,)`, that left ranks no higher: 0, 1 or what judgements came to.
-        count: number of items.
-
-    Returns:
-        `(count,)` scores, whose mean is 0; a higher score ranks higher.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    left, right = pairs.T
-
-    def loss(scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        margin = scores[right] - scores[left]
-        losses = np.logaddexp(0, margin) - probability * margin
-        slope = expit(margin) - probability
-        gradient = np.bincount(right, slope, count) - np.bincount(left, slope, count)
-        return (
-            float(losses.sum() + _PENALTY / 2 * scores @ scores),
-            gradient + _PENALTY * scores,
-        )
-
-    scores: NDArray[np.float64] = minimize(loss, np.zeros(count), jac=True, method="L-BFGS-B").x
-    return scores - scores.mean() if count else scores

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.listed import image_groups
+from kpairs.data.divided import image_groups
 from kpairs.data.settings import PixelSettings
-from kpairs.data.splits import Compared, Digits
+from kpairs.data.splits import Compared, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, unknown
 
@@ -105,7 +105,8 @@ class PairSet:
 
     def take(self, rows: np.ndarray | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
-        return PairSet(*(None if part is None else part[rows] for part in self._parts()))
+        parts: Any = (None if part is None else part[rows] for part in self._parts())
+        return PairSet(*parts)
 
     @classmethod
     def concat(cls, *sets: "PairSet") -> "PairSet":
@@ -171,7 +172,7 @@ class PairSet:
 def image_sides(
     pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Divide the images of pairs into groups; see `kpairs.data.listed.image_groups`.
+    """Divide the images of pairs into groups; see `kpairs.data.divided.image_groups`.
 
     Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
     their number in the file.
@@ -204,7 +205,7 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Digits | Compared, count: int, rng: np.random.Generator) -> PairSet:
+def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs without replacement: no image occurs twice, unless graded images are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
@@ -247,21 +248,26 @@ def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
     )
 
 
-def check_enough(digits: Digits | Compared, count: int) -> None:
+def most_pairs(split: Split) -> int:
+    """Count the pairs that can be drawn from a split."""
+    images = len(split)
+    if isinstance(split, Compared):
+        return images
+    return images * (images - 1) if split.reused else images // 2
+
+
+def check_enough(digits: Split, count: int) -> None:
     """Refuse a split that does not give so many pairs.
 
     Raises:
         InputError: it holds fewer than `2 * count` images; where images may be used again, fewer
             than give so many ordered pairs.
     """
+    images, most = len(digits), most_pairs(digits)
     if isinstance(digits, Compared):
-        if not 1 <= count <= len(digits):
-            raise InputError(
-                f"{digits.name}: expected 1 to {len(digits)} pairs to draw, received {count}"
-            )
+        if not 1 <= count <= most:
+            raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
         return
-    images = len(digits)
-    most = images * (images - 1) if digits.reused else images // 2
     if not 1 <= count <= most:
         needed = "more" if digits.reused else f"{2 * count} different"
         raise InputError(

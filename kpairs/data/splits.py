@@ -100,3 +100,6 @@ class Compared:
     def folder(self) -> Path:
         """The CSV file."""
         return self.listed.source
+
+
+Split = Digits | Compared

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import Digits, PairSet
+from kpairs.data import PairSet
 from kpairs.data.pairs import image_sides
+from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_json
@@ -109,7 +110,7 @@ class _Draw:
 
     def __init__(self, folder: Path, data_root: str | Path | None) -> None:
         self.folder, self.data_root = folder, data_root
-        self.splits: dict[tuple[Any, ...], list[Digits]] = {}
+        self.splits: dict[tuple[Any, ...], list[Split]] = {}
 
     def __call__(self, job: Trial) -> Round:
         recipe = job.recipe

@@ -3,9 +3,9 @@
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs
+from kpairs.data import PairSet, augment_pairs, draw_pairs
 from kpairs.data.pairs import image_sides
-from kpairs.data.splits import Compared
+from kpairs.data.splits import Compared, Split
 from kpairs.errors import InputError
 from kpairs.recipes import Recipe
 
@@ -13,8 +13,8 @@ from kpairs.recipes import Recipe
 def draw_round(
     recipe: Recipe,
     number: int,
-    train_digits: Digits | Compared,
-    test_digits: Digits | Compared,
+    train_digits: Split,
+    test_digits: Split,
     *,
     augment: bool = True,
 ) -> tuple[PairSet, PairSet]:
@@ -38,9 +38,7 @@ def draw_round(
     return (augmented(recipe, number, train_pairs) if augment else train_pairs), test_pairs
 
 
-def draw_split(
-    recipe: Recipe, split: Digits | Compared, count: int, rng: np.random.Generator
-) -> PairSet:
+def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs of a split, as `draw_pairs` does, with the ties that the recipe wants."""
     pairs = draw_pairs(split, count, rng)
     half = recipe.ties == "half" and not isinstance(split, Compared)

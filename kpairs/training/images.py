@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kpairs.data import load_digits
+from kpairs.data.divided import divided_pairs
 from kpairs.data.grades import GradedFiles, read_grades
-from kpairs.data.listed import divided_pairs
+from kpairs.data.listed import read_pairs
 from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import canonical, is_compared, is_graded, settings_for, source_key
-from kpairs.data.splits import Compared, Digits
+from kpairs.data.sources import (
+    canonical,
+    compared_split,
+    is_compared,
+    is_graded,
+    settings_for,
+    source_key,
+)
+from kpairs.data.splits import Split
 from kpairs.data.survey import survey
-from kpairs.errors import UsageError
+from kpairs.errors import InputError, UsageError
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe, in_words
@@ -82,7 +90,7 @@ def load_splits(
     recipe: Recipe,
     root: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Digits | Compared]:
+) -> list[Split]:
     """Load the training and the test images of a recipe.
 
     Args:
@@ -102,6 +110,45 @@ def load_splits(
         "progress": progress,
     }
     return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+
+
+def load_other(
+    recipe: Recipe,
+    data: str | Path,
+    columns: Mapping[str, str] | None,
+    classes: Sequence[str],
+    root: str | Path | None = None,
+) -> Split:
+    """Load data to evaluate on, prepared as the images of a recipe are.
+
+    Args:
+        recipe: a settled `Recipe`.
+        data: as `kpairs.data.load_digits` takes it.
+        columns: headers of a CSV file of pairs, where they are others.
+        classes: those of the training, lowest first.
+        root: cache folder of the images.
+
+    Returns:
+        Of compared pairs all, or those that the file says are for testing; else the test split.
+
+    Raises:
+        UsageError: see `load_digits`.
+        InputError: see `load_digits`; other classes than those of the training.
+    """
+    settings = settings_of(recipe)
+    if is_compared(data, columns):
+        pairs, split, _ = read_pairs(data, columns, classes=recipe.classes)
+        pairs = pairs if split is None else pairs.take(split == 1, f"{data} test split")
+        found: Split = compared_split(pairs, settings, root)
+    else:
+        ordered = recipe.classes if is_graded(data) else None
+        found = load_digits(data, "test", root, settings=settings, classes=ordered)
+    if found.classes and tuple(found.classes) != tuple(classes):
+        raise InputError(
+            f"{data}: expected the classes of the training, {', '.join(classes) or 'none'}; "
+            f"received {', '.join(found.classes)}"
+        )
+    return found
 
 
 def _is_open(recipe: Recipe) -> bool:

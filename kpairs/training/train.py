@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from kpairs.data import Digits
 from kpairs.data.pairs import check_enough
+from kpairs.data.splits import Split
 from kpairs.errors import UsageError, WorkerError
 from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
@@ -146,7 +146,7 @@ def resume(
         return _train_rounds(run, splits, environment, jobs, console)
 
 
-def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Digits]:
+def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Split]:
     """Both splits, after a check that they hold enough images for a round."""
     with preparing(console) as prepared:
         splits = load_splits(recipe, data_root, prepared)
@@ -157,7 +157,7 @@ def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> lis
 
 def _train_rounds(
     run: Run,
-    splits: list[Digits],
+    splits: list[Split],
     environment: Mapping[str, Any],
     jobs: int,
     console: Console,
@@ -188,7 +188,7 @@ def _train_rounds(
     return run
 
 
-def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str, Any]) -> Round:
+def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str, Any]) -> Round:
     train_pairs, test_pairs = draw_round(run.recipe, number, *splits, augment=False)
     return Round(
         recipe=run.recipe,

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kpairs.data import PairSet
-from kpairs.data.listed import (
-    agreement,
-    divide,
-    divided_pairs,
-    image_groups,
-    parse_columns,
-    read_pairs,
-)
+from kpairs.data.columns import parse_columns
+from kpairs.data.divided import agreement, divide, divided_pairs, image_groups
+from kpairs.data.listed import read_pairs
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
 

@@ -21,9 +21,10 @@ from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.export import export_model
 from kpairs.exports.proposals import propose_pairs
-from kpairs.exports.ranking import bradley_terry, rank, sampled_pairs
+from kpairs.exports.ranking import rank, sampled_pairs
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.sources import find_images
+from kpairs.models.bradley_terry import bradley_terry
 from kpairs.networks import ARCHS, build
 
 CLASSES = ("a", "b", "c", "d")
