@@ -116,7 +116,8 @@ def test_evaluation_on_other_data(run, tmp_path):
     own = json.loads(kpairs("evaluate", "run", "--json"))
     assert [row["test"] for row in own["rounds"]] == [row["test"] for row in run.metrics["rounds"]]
     assert own["written"] == ["run/reliability.png"]
-    assert Image.open("run/reliability.png").size[0] > 100
+    with Image.open("run/reliability.png") as drawn:
+        assert drawn.size[0] > 100
     rows = [(0, 5, 1.0), (5, 9, 0.5), (9, 1, 0.25)]
     write(tmp_path / "others.csv", rows, ("a", "b", "p"))
     arguments = ("--data", "others.csv", "--columns", "left=a,right=b,probability=p")
@@ -129,12 +130,8 @@ def test_evaluation_on_other_data(run, tmp_path):
     split = [(*row, part) for row, part in zip(rows, ("train", "test", "test"), strict=True)]
     write(tmp_path / "split.csv", split, ("a", "b", "p", "split"))
     arguments = ("--data", "split.csv", *arguments[2:])
-    assert (
-        json.loads(kpairs("evaluate", "run", *arguments, "--json"))["rounds"][0]["measures"][
-            "pairs"
-        ]
-        == 2
-    )
+    other = json.loads(kpairs("evaluate", "run", *arguments, "--json"))
+    assert other["rounds"][0]["measures"]["pairs"] == 2
 
 
 def test_evaluation_refuses_other_grades(run, tmp_path):
