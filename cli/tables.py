@@ -81,6 +81,31 @@ def error_table(rows, summary, title, best_epoch=False):
     return table
 
 
+def comparison_table(rows):
+    """What `kpairs compare` says of runs."""
+    table = Table("run", "what differs")
+    for column in ("rounds", "test error (%)", "difference, 95 %"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        recipe = "\n".join(f"{name.replace('_', ' ')}: {v}" for name, v in row["recipe"].items())
+        error = row["test"]["comparison_error_pct"]
+        cells = [str(row["rounds"]), plus_minus(error["mean"], error["std"], digits=2)]
+        table.add_row(row["run"], recipe, *cells, _shown(row.get("difference")))
+        table.add_section()
+    return table
+
+
+def _shown(difference):
+    """A difference of two runs as text."""
+    if difference is None or difference["mean"] is None:
+        return "" if difference is None else "no common round"
+    interval = ""
+    if difference["low"] is not None:
+        interval = f" ({difference['low']:+.2f} to {difference['high']:+.2f})"
+    paired = "" if difference["paired"] else "\nof other pairs"
+    return f"{difference['mean']:+.2f}{interval}{paired}"
+
+
 def measures_table(rows, title):
     """What `kpairs.training.measures` found of each round."""
     found = [row["measures"] for row in rows]
