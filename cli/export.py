@@ -5,22 +5,25 @@ import os
 import click
 
 from kpairs.cli.options import as_json, data_dir, import_own, imports, print_json
+from kpairs.exports.formats import FORMATS, OPSET
 
-_ENGINES = {"onnx": "onnxruntime", "torchscript": "torch.jit", "torch-export": "torch.export"}
+
+def _formats(command):
+    """Add a flag for each format."""
+    for format_ in reversed(FORMATS.values()):
+        command = click.option(f"--{format_.name}", is_flag=True, help=format_.help)(command)
+    return command
 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--onnx", is_flag=True, help="Write ONNX (.onnx), the default.")
-@click.option("--torchscript", is_flag=True, help="Write TorchScript (.pt).")
-@click.option("--torch-export", is_flag=True, help="Write a torch.export program (.pt2).")
+@_formats
 @click.option(
-    "--int8",
-    is_flag=True,
-    help="Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs.",
-)
-@click.option(
-    "--opset", type=click.IntRange(1, 1000), help="Version of the ONNX operators.  [default: 20]"
+    "--opset",
+    type=click.IntRange(1, 1000),
+    default=OPSET,
+    show_default=True,
+    help="Version of the ONNX operators.",
 )
 @click.option(
     "--round",
@@ -49,11 +52,10 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     import_own(imports)
     from kpairs import Run
     from kpairs.exports.export import export_run
-    from kpairs.exports.onnx import OPSET
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
     run = Run.latest() if run is None else Run.open(run)
-    exports = export_run(run, number, out, data_dir, chosen, OPSET if opset is None else opset)
+    exports = export_run(run, number, out, data_dir, chosen, opset)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]
         print_json({"run": str(run.path), "round": number, "exports": rows})
@@ -73,7 +75,7 @@ def _lines(export, number):
     yield f"wrote {export.path} (round {number}, {d['bytes']:,} bytes{nodes})"
     if parity:
         batches = ", ".join(map(str, parity.batches))
-        engine = _ENGINES[export.format]
+        engine = FORMATS[export.format].engine
         yield f"{engine} agrees with Keras on {parity.pairs} test pairs at batch {batches}:"
         for name, difference in parity.max_difference.items():
             largest = parity.max_value[name]

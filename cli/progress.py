@@ -1,6 +1,6 @@
 """Trainings as they end, on the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from kpairs.cli.tables import console
@@ -9,7 +9,12 @@ from kpairs.training.progress import TrainingsProgress
 
 
 def follow(
-    names: Iterator[str], total: int, out: str, *, done: int = 0, unit: str = "trainings"
+    names: Generator[str, None, None],
+    total: int,
+    out: str,
+    *,
+    done: int = 0,
+    unit: str = "trainings",
 ) -> None:
     """Show trainings as they end: a bar on a terminal, a line for each elsewhere.
 

@@ -3,17 +3,20 @@
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import onnx
 import torch
 
+from kpairs.data import PairSet
 from kpairs.errors import UsageError
-from kpairs.exports.runners import RUNNERS, random_pairs, runners, subject
+from kpairs.exports.runners import RUNNERS, Runner, Subject, random_pairs, runners, subject
 from kpairs.training.device import compute, describe
 
 BATCHES = tuple(2**n for n in range(11))
@@ -35,15 +38,23 @@ class _Times:
     cpu: float
 
 
+@dataclass(frozen=True)
+class _Effort:
+    """How often every runner is timed, and for how many seconds each time."""
+
+    repeats: int
+    seconds: float
+
+
 def bench_inference(
-    models=("auxws",),
+    models: Sequence[str | Path] = ("auxws",),
     *,
-    quick=False,
-    batches=None,
-    threads=None,
-    data_root=None,
-    say=lambda text: None,
-):
+    quick: bool = False,
+    batches: Sequence[int] | None = None,
+    threads: Sequence[int] | None = None,
+    data_root: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """Measure how fast models run, by every runner, beside this machine's matrix product.
 
     Each repeat times every runner in turn and the product of two 1024 x 1024 float32 matrices by
@@ -72,7 +83,7 @@ def bench_inference(
 
     Raises:
         UsageError: another backend than torch, or a model that is none.
-        Others: see `kpairs.exports.runners.subject`.
+        InputError: a file or folder that cannot be read.
     """
     if keras.backend.backend() != "torch":
         raise UsageError(
@@ -80,43 +91,58 @@ def bench_inference(
         )
     batches = batches or (QUICK_BATCHES if quick else BATCHES)
     threads = threads or ((1,) if quick else tuple(sorted({1, os.cpu_count() or 1})))
-    repeats, seconds = (5, 0.02) if quick else (9, 0.05)
-    result = {"rows": [], "peak_gflops": None, "peaks": [], "models": [], "runners": RUNNERS}
-    speeds = {count: [] for count in threads}
+    effort = _Effort(5, 0.02) if quick else _Effort(9, 0.05)
+    rows: list[dict[str, Any]] = []
+    described = []
+    speeds: dict[int, list[float]] = {count: [] for count in threads}
     with tempfile.TemporaryDirectory() as folder:
         subjects = []
-        with compute("cpu"):
-            result["machine"] = describe("cpu", 1)
-            for number, name in enumerate(map(str, models)):
-                say(f"{name}: its exports")
-                place = Path(folder, str(number))
-                place.mkdir()
+        for number, name in enumerate(map(str, models)):
+            say(f"{name}: its exports")
+            place = Path(folder, str(number))
+            place.mkdir()
+            with compute("cpu"):
                 subjects.append(subject(name, place, data_root))
         for forms in subjects:
-            # Of the whole network: ours may compute less, what pooling leaves out.
+            # As a stranger's export has them; ours has none that it could leave out.
             flops = flops_per_pair(forms.files.get("stock", forms.files["onnx"]))
-            result["models"].append(
+            described.append(
                 {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
             )
-            pairs = random_pairs(max(batches), forms.shape)
             for count in threads:
-                with compute("cpu", count):
-                    functions = {_PRODUCT: _product(), **runners(forms, count)}
-                    for batch in batches:
-                        say(f"{forms.name}: batch {batch}, {count} thread{'s' * (count > 1)}")
-                        times = _times(functions, pairs, batch, repeats, seconds)
-                        speeds[count] += [_PRODUCT_GFLOP / min(t.wall) for t in times[_PRODUCT]]
-                        place = {"model": forms.name, "batch": batch, "threads": count}
-                        result["rows"] += _rows(place, times, 1e-9 * flops * batch)
-    result["peaks"] = [
-        {"threads": count, "gflops": float(np.median(speeds[count]))} for count in threads
-    ]
-    result["peak_gflops"] = result["peaks"][0]["gflops"]
-    return result
+                for batch, times in _measured(forms, batches, count, effort, say):
+                    speeds[count] += [_PRODUCT_GFLOP / min(t.wall) for t in times[_PRODUCT]]
+                    kind = {"model": forms.name, "batch": batch, "threads": count}
+                    rows += _rows(kind, times, 1e-9 * flops * batch)
+    peaks = [{"threads": count, "gflops": float(np.median(speeds[count]))} for count in threads]
+    return {
+        "rows": rows,
+        "peak_gflops": peaks[0]["gflops"],
+        "peaks": peaks,
+        "models": described,
+        "runners": RUNNERS,
+        "machine": describe("cpu", 1),
+    }
 
 
-def flops_per_pair(file):
-    """Floating-point operations of an ONNX file's convolutions and matrix products for one pair.
+def _measured(
+    forms: Subject,
+    batches: Sequence[int],
+    threads: int,
+    effort: _Effort,
+    say: Callable[[str], None],
+) -> Iterator[tuple[int, dict[str, list[_Times]]]]:
+    """Time every runner of a model at each batch size, and the matrix product beside them."""
+    pairs = random_pairs(max(batches), forms.shape)
+    with compute("cpu", threads):
+        functions = {_PRODUCT: _product(), **runners(forms, threads)}
+        for batch in batches:
+            say(f"{forms.name}: batch {batch}, {threads} thread{'s' * (threads > 1)}")
+            yield batch, _times(functions, pairs, batch, effort)
+
+
+def flops_per_pair(file: str | Path) -> int:
+    """Count the floating-point operations of an ONNX file for one pair: convolutions and products.
 
     A multiplication and an addition are two operations.
     """
@@ -137,28 +163,30 @@ def flops_per_pair(file):
     return total
 
 
-def _product():
+def _product() -> Runner:
     factor, result = torch.rand(_SIDE, _SIDE), torch.empty(_SIDE, _SIDE)
     return lambda left, right: torch.mm(factor, factor, out=result)
 
 
-def _times(functions, pairs, batch, repeats, seconds):
+def _times(
+    functions: Mapping[str, Runner], pairs: PairSet, batch: int, effort: _Effort
+) -> dict[str, list[_Times]]:
     """For each function a list of `_Times`, one per repeat."""
-    left, right = pairs.left[:batch], pairs.right[:batch]
+    left, right = (np.asarray(images[:batch]) for images in (pairs.left, pairs.right))
     calls = {}
     for name, function in functions.items():
         function(left, right)
         (once,) = _timed(function, left, right, 1).wall
-        calls[name] = int(np.clip(seconds / once, 3, 1000))
-    times = {name: [] for name in functions}
-    for repeat in range(repeats):
+        calls[name] = int(np.clip(effort.seconds / once, 3, 1000))
+    times: dict[str, list[_Times]] = {name: [] for name in functions}
+    for repeat in range(effort.repeats):
         for name in list(functions)[:: 1 if repeat % 2 else -1]:
             functions[name](left, right)  # brings its code and weights back into the caches
             times[name].append(_timed(functions[name], left, right, calls[name]))
     return times
 
 
-def _timed(function, left, right, calls):
+def _timed(function: Runner, left: np.ndarray, right: np.ndarray, calls: int) -> _Times:
     cpu, ends = time.process_time(), [time.perf_counter()]
     for _ in range(calls):
         function(left, right)
@@ -166,16 +194,18 @@ def _timed(function, left, right, calls):
     return _Times(np.diff(ends), (time.process_time() - cpu) / calls)
 
 
-def _rows(place, times, work):
+def _rows(
+    place: Mapping[str, Any], times: Mapping[str, list[_Times]], work: float
+) -> Iterator[dict[str, Any]]:
     """One row per runner; `work` is what a batch takes, in GFLOP."""
 
-    def per_repeat(name, measure):
+    def per_repeat(name: str, measure: Callable[[_Times], Any]) -> np.ndarray:
         return np.array([measure(part) for part in times[name]])
 
-    def fastest(part):
+    def fastest(part: _Times) -> float:
         return min(part.wall)
 
-    def median(part):
+    def median(part: _Times) -> float:
         return np.median(part.wall)
 
     peak = _PRODUCT_GFLOP / min(per_repeat(_PRODUCT, fastest))

@@ -2,28 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-from kpairs.markdown import environment
+from markupsafe import Markup
+
+from kpairs.exports.formats import FORMATS
+from kpairs.markdown import environment, literal
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.reports import REPORTS
 
 if TYPE_CHECKING:
     from kpairs.exports.export import Export
 
-_TITLES = {
-    "onnx": "ONNX",
-    "torchscript": "TorchScript",
-    "torch-export": "torch.export program",
-    "int8": "ONNX, quantised to int8",
-}
-
 
 def card(export: "Export") -> str:
     """Fill in `card.md.j2` for one exported file: Markdown."""
+    d, format_ = export.description, FORMATS[export.format]()
     template = environment("kpairs.exports").get_template("card.md.j2")
     text = template.render(
-        d=export.description,
-        title=_TITLES[export.description["format"]],
-        report=REPORTS.get(export.description["report"]),
+        d=d,
+        title=format_.title,
+        usage=Markup(format_.usage(literal(d["file"]), literal(list(d["outputs"])))),
+        report=REPORTS.get(d["report"]),
         kinds=OUTPUT_KINDS,
         parity=export.parity,
         quantization=export.quantization,

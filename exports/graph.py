@@ -1,9 +1,9 @@
 """The same numbers from a graph that onnxruntime runs faster.
 
 The exporter writes down what Keras on torch did: images with channels last and a transposition
-around every convolution, batch normalisation as three operations, SELU as one slow one, numbers
-that nothing reads. Each function here rewrites one such thing. onnxruntime's own optimisation at
-load does the rest.
+around every convolution, batch normalisation as three operations, SELU as one slow one. What a
+pattern of operations can say is a rewrite rule of onnxscript; what follows values through the graph
+is a function. onnxruntime's own optimisation at load does the rest.
 """
 
 import itertools
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
-    DeduplicateInitializersPass,
+    LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
     ShapeInferencePass,
 )
 from onnxscript.optimizer import optimize
+from onnxscript.rewriter.pattern import RewriteRuleClassBase, RewriteRuleSet
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 _ELEMENTWISE = ("Add", "Div", "Elu", "Mul", "Relu", "Selu", "Sigmoid", "Sub", "Tanh")
@@ -25,26 +26,153 @@ _ELEMENTWISE = ("Add", "Div", "Elu", "Mul", "Relu", "Selu", "Sigmoid", "Sub", "T
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def simplify(model):
-    """Rewrite an `onnxscript.ir.Model` in place; names of inputs and outputs stay."""
-    graph = model.graph
-    for rewrite in (
-        _channels_first,
-        _stack_without_new_axis,
-        _transpose_by_reshape,
-        _one_reshape,
-        _bias_into_convolution,
-        _batch_normalization,
-        _crop,
-        _selu_before_convolution,
-    ):
-        for node in graph:
-            if not any(value.is_graph_output() for value in node.outputs):
-                rewrite(graph, node)
-        RemoveUnusedNodesPass()(model)
+def simplify(model: ir.Model) -> None:
+    """Rewrite a model in place; names of inputs and outputs stay."""
+    _at_each_node(model, _channels_first)
+    _by_rules(model, _Stack.rule(), _Transpose.rule(), _BatchNormalization.rule(), _Bias.rule())
+    _at_each_node(model, _crop)
+    _by_rules(model, _Selu.rule(pooled=False), _Selu.rule(pooled=True))
+    optimize(model)  # onnxscript's own rules: reshapes and batch normalisations that come together
+
+
+def _at_each_node(model, rewrite):
+    for node in model.graph:
+        if not any(value.is_graph_output() for value in node.outputs):
+            rewrite(model.graph, node)
+    RemoveUnusedNodesPass()(model)
+    ShapeInferencePass()(model)
+
+
+def _by_rules(model, *rules):
+    while RewriteRuleSet(rules).apply_to_model(model):  # what one writes another may match
         ShapeInferencePass()(model)
-    DeduplicateInitializersPass()(model)
-    optimize(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+
+
+class _Stack(RewriteRuleClassBase):
+    """Before a reshape, to stack two tensors along an axis is to put them side by side there."""
+
+    def pattern(self, op, left, right, axes, axis, sizes):
+        stacked = op.Concat(op.Unsqueeze(left, axes), op.Unsqueeze(right, axes), axis=axis)
+        return op.Reshape(stacked, sizes)
+
+    def check(self, context, left, right, axes, axis, sizes):
+        place, shape = axis.as_int(), _constant(sizes)
+        return (
+            _equals(axes, [place])
+            and shape is not None
+            and 0 not in shape  # which would be a size of before
+            and all(t.shape is not None and 0 <= place < len(t.shape) for t in (left, right))
+        )
+
+    def rewrite(self, op, left, right, axes, axis, sizes):
+        return op.Reshape(op.Concat(left, right, axis=axis), sizes)
+
+
+class _Transpose(RewriteRuleClassBase):
+    """A transposition that only moves axes of length one leaves the memory as it is."""
+
+    def pattern(self, op, x, permutation):
+        return op.Transpose(x, perm=permutation)
+
+    def check(self, context, x, permutation):
+        if x.shape is None:
+            return False
+        first, *others = permutation.as_ints()
+        moved = [axis for axis in others if x.shape[axis] != 1]
+        known = all(isinstance(x.shape[axis], int) for axis in others)
+        return first == 0 and moved == sorted(moved) and known
+
+    def rewrite(self, op, x, permutation):
+        sizes = [x.shape[axis] for axis in permutation.as_ints()[1:]]
+        return op.Reshape(x, op.Constant(value_ints=[-1, *sizes]))
+
+
+class _Bias(RewriteRuleClassBase):
+    """The constant that is added to each channel as the convolution's own bias."""
+
+    def pattern(self, op, x, kernel, bias):
+        return op.Add(op.Conv(x, kernel, _outputs=["convolved"]), bias)
+
+    def check(self, context, x, kernel, bias, convolved):
+        return _has_shape(bias, (1, kernel.shape[0], 1, 1))
+
+    def rewrite(self, op, x, kernel, bias, convolved):
+        return op.Conv(x, kernel, _new(op, _constant(bias).ravel()), **_attributes(convolved))
+
+
+class _BatchNormalization(RewriteRuleClassBase):
+    """`(x - mean) * scale + offset` as one operation, which onnxruntime joins to a convolution."""
+
+    def pattern(self, op, x, mean, scale, offset):
+        return op.Add(op.Mul(op.Sub(x, mean), scale), offset)
+
+    def check(self, context, x, mean, scale, offset):
+        return x.shape is not None and all(
+            _has_shape(value, (1, x.shape[1], 1, 1)) for value in (mean, scale, offset)
+        )
+
+    def rewrite(self, op, x, mean, scale, offset):
+        numbers = [_constant(value).ravel() for value in (scale, offset, mean)]
+        parameters = [_new(op, array) for array in (*numbers, np.ones_like(numbers[0]))]
+        return op.BatchNormalization(x, *parameters, epsilon=0.0)
+
+
+class _Selu(RewriteRuleClassBase):
+    """SELU between two convolutions by a vectorised exponential instead of onnxruntime's own.
+
+    With a = alpha and l = log(a), selu(x) / scale = max(x + l, l) + exp(min(x + l, l)) - l - a.
+    The l inside goes to the bias of the convolution before, what is left to the one after.
+    """
+
+    def __init__(self, pooled):
+        super().__init__()
+        self.pooled = pooled  # a maximum, which the l inside may pass
+
+    def pattern(self, op, x, kernel, bias, kernel_after, bias_after):
+        y = op.Conv(x, kernel, bias, _outputs=["before"])
+        if self.pooled:
+            y = op.MaxPool(y, _outputs=["pool"])
+        return op.Conv(op.Selu(y, _outputs=["selu"]), kernel_after, bias_after, _outputs=["after"])
+
+    def check(
+        self, context, x, kernel, bias, kernel_after, bias_after, before, selu, after, pool=None
+    ):
+        attributes = after.producer().attributes
+        return (
+            not selu.producer().attributes
+            and all(_constant(value) is not None for value in (bias, kernel_after, bias_after))
+            # Around the image the shift would be missing.
+            and attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+            and not any(attributes.get_ints("pads", ()))
+        )
+
+    def rewrite(
+        self, op, x, kernel, bias, kernel_after, bias_after, before, selu, after, pool=None
+    ):
+        shift = math.log(_SELU_ALPHA)
+        y = op.Conv(x, kernel, _new(op, _constant(bias) + shift), **_attributes(before))
+        if self.pooled:
+            y = op.MaxPool(y, **_attributes(pool))
+        limit = _new(op, np.array(shift))
+        y = op.Add(op.Clip(y, limit), op.Exp(op.Clip(y, None, limit)))
+        scaled = _SELU_SCALE * _constant(kernel_after).astype(np.float64)
+        rest = _constant(bias_after) - (shift + _SELU_ALPHA) * scaled.sum(axis=(1, 2, 3))
+        return op.Conv(y, _new(op, scaled), _new(op, rest), **_attributes(after))
+
+
+def _new(op, array):
+    """A constant in the graph that a rule writes."""
+    return op.Constant(value=ir.tensor(np.ascontiguousarray(array, np.float32)))
+
+
+def _attributes(value):
+    return dict(value.producer().attributes)
+
+
+def _has_shape(value, shape):
+    constant = _constant(value)
+    return constant is not None and constant.shape == tuple(shape)
 
 
 def _channels_first(graph, node):
@@ -74,84 +202,12 @@ def _first(graph, value):
     return value if constant is not None and constant.size == 1 else None
 
 
-def _stack_without_new_axis(graph, node):
-    """Before a reshape, to stack two tensors along an axis is to put them side by side there."""
-    if not _is_absolute_reshape(node) or not _is(node.inputs[0].producer(), "Concat"):
-        return
-    concat = node.inputs[0].producer()
-    axis = concat.attributes["axis"].value
-    parts = [value.producer() for value in concat.inputs]
-    if not all(_is(p, "Unsqueeze") and _equals(p.inputs[1], [axis]) for p in parts):
-        return
-    tensors = [part.inputs[0] for part in parts]
-    if all(t.shape is not None and 0 <= axis < len(t.shape) for t in tensors):
-        node.replace_input_with(0, _insert(graph, node, "Concat", tensors, axis=axis))
-
-
-def _transpose_by_reshape(graph, node):
-    """A transposition that only moves axes of length one leaves the memory as it is."""
-    if node.op_type != "Transpose" or node.inputs[0].shape is None:
-        return
-    shape, (first, *others) = node.inputs[0].shape, node.attributes["perm"].value
-    moved = [axis for axis in others if shape[axis] != 1]
-    sizes = [shape[axis] for axis in others]
-    if first == 0 and moved == sorted(moved) and all(isinstance(size, int) for size in sizes):
-        sizes = _initializer(graph, np.array([-1, *sizes]))
-        reshaped = _insert(graph, node, "Reshape", [node.inputs[0], sizes])
-        node.outputs[0].replace_all_uses_with(reshaped)
-
-
-def _one_reshape(graph, node):
-    """Of two reshapes only the last matters."""
-    if _is_absolute_reshape(node) and _is(node.inputs[0].producer(), "Reshape"):
-        node.replace_input_with(0, node.inputs[0].producer().inputs[0])
-
-
-def _is_absolute_reshape(node):
-    """Whether it is a reshape to sizes that do not depend on those before, as a 0 would."""
-    sizes = _constant(node.inputs[1]) if node.op_type == "Reshape" else None
-    return sizes is not None and 0 not in sizes
-
-
-def _bias_into_convolution(graph, node):
-    """The added constant of each channel as the convolution's own bias."""
-    if node.op_type != "Add" or not _is(node.inputs[0].producer(), "Conv"):
-        return
-    convolution, bias = node.inputs[0].producer(), _constant(node.inputs[1])
-    if bias is None or len(convolution.inputs) > 2 or not _read_once(node.inputs[0]):
-        return
-    channels = convolution.inputs[1].shape[0]
-    if bias.shape == (1, channels, 1, 1):
-        inputs = [*convolution.inputs, _initializer(graph, bias.ravel())]
-        biased = _insert(graph, node, "Conv", inputs, **convolution.attributes)
-        node.outputs[0].replace_all_uses_with(biased)
-
-
-def _batch_normalization(graph, node):
-    """`(x - mean) * scale + offset` as one operation, which onnxruntime joins to a convolution."""
-    x, numbers = node.outputs[0], []
-    for kind in ("Add", "Mul", "Sub"):
-        step = x.producer()
-        if not _is(step, kind) or _constant(step.inputs[1]) is None:
-            return
-        if step is not node and not _read_once(x):
-            return
-        x = step.inputs[0]
-        numbers.append(_constant(step.inputs[1]))
-    if x.shape is None or any(n.shape != (1, x.shape[1], 1, 1) for n in numbers):
-        return
-    offset, scale, mean = numbers
-    parameters = (scale, offset, mean, np.ones_like(mean))
-    inputs = [x, *(_initializer(graph, p.ravel()) for p in parameters)]
-    normalized = _insert(graph, node, "BatchNormalization", inputs, epsilon=0.0)
-    node.outputs[0].replace_all_uses_with(normalized)
-
-
 def _crop(graph, node):
     """Compute no rows and columns that a pooling leaves out.
 
     A pooling by 2 leaves out the last of 5 rows. So the convolution before it may compute 4, and
-    what comes before that convolution fewer too.
+    what comes before that convolution fewer too, until less padding will do. (Where none does, to
+    cut an image costs more than it saves.)
     """
     window = _window(node)
     if window is None or node.inputs[0].shape is None or node.outputs[0].shape is None:
@@ -164,7 +220,7 @@ def _crop(graph, node):
 
 
 def _cropped(graph, value, size):
-    """The upper left of a value, from a convolution that computes no more; None if none does."""
+    """The upper left of a value, by convolutions that compute no more; None where none can."""
     node = value.producer()
     if node is None or not node.inputs or not _read_once(value):
         return None
@@ -178,9 +234,6 @@ def _cropped(graph, value, size):
         attributes["pads"] = (*window.begin, *padding)
         size = tuple(map(min, read, whole))
         smaller = x if size == whole else _cropped(graph, x, size)
-        if smaller is None and node.op_type == "Conv":
-            zeros, ends, axes = (_initializer(graph, np.array(n)) for n in ((0, 0), size, (2, 3)))
-            smaller = _insert(graph, node, "Slice", [x, zeros, ends, axes])
     elif node.op_type == "BatchNormalization" or (
         node.op_type in _ELEMENTWISE and all(_is_same_per_pixel(other) for other in others)
     ):
@@ -196,9 +249,9 @@ def _cropped(graph, value, size):
 class _Window:
     """What a convolution or pooling slides over an image: sizes of two axes."""
 
-    kernel: tuple
-    strides: tuple
-    begin: tuple
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    begin: tuple[int, int]
 
     def reads(self, size):
         """How many rows and columns an output of that size needs."""
@@ -230,42 +283,6 @@ def _size(value):
 def _is_same_per_pixel(value):
     constant = _constant(value)
     return constant is not None and (constant.size == 1 or constant.shape[2:] == (1, 1))
-
-
-def _selu_before_convolution(graph, node):
-    """SELU between two convolutions by a vectorised exponential instead of onnxruntime's own.
-
-    With a = alpha and l = log(a), selu(x) / scale = max(x + l, l) + exp(min(x + l, l)) - l - a.
-    The l inside goes to the bias of the convolution before, what is left to the one after.
-    """
-    if node.op_type != "Selu" or node.attributes:
-        return
-    x, (y,) = node.inputs[0], node.outputs
-    before = x.producer()
-    if _is(before, "MaxPool"):
-        x = before.inputs[0] if _read_once(x) else None
-        before = x and x.producer()
-    after = next((use.node for use in y.uses()), None)
-    if not (_is_biased(before) and _is_biased(after) and _read_once(x) and _read_once(y)):
-        return
-    padding = after.attributes.get_string("auto_pad", "NOTSET")
-    if padding != "NOTSET" or any(after.attributes.get_ints("pads", ())):
-        return  # around the image the shift would be missing
-    log_alpha = math.log(_SELU_ALPHA)
-    before.replace_input_with(2, _initializer(graph, _constant(before.inputs[2]) + log_alpha))
-    kernel, bias = (_constant(value).astype(np.float64) for value in after.inputs[1:])
-    kernel *= _SELU_SCALE
-    bias -= (log_alpha + _SELU_ALPHA) * kernel.sum(axis=(1, 2, 3))
-    for position, value in enumerate((kernel, bias), start=1):
-        after.replace_input_with(position, _initializer(graph, value))
-    limit = _initializer(graph, np.array(log_alpha))
-    low = _insert(graph, node, "Clip", [node.inputs[0], None, limit])
-    high = _insert(graph, node, "Clip", [node.inputs[0], limit])
-    y.replace_all_uses_with(_insert(graph, node, "Add", [high, _insert(graph, node, "Exp", [low])]))
-
-
-def _is_biased(node):
-    return _is(node, "Conv") and len(node.inputs) == 3
 
 
 def _is(node, kind, **attributes):

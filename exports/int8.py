@@ -5,24 +5,30 @@ every export.
 """
 
 import json
-import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
+from kpairs.data import PairSet
 from kpairs.exports.onnx import write_proto
 from kpairs.exports.parity import errors_pct
+from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
 from kpairs.models.outputs import decisions
 
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)
 _REPEATS = 30
+# What quantize_static says to the root logger: that graphs could be prepared, which these are, and
+# that a bias has no channels.
+_ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class Quantization:
     time_ratio: dict[str, float]
 
 
-def write_int8(path, description, calibration, pairs):
+def write_int8(
+    path: Path, description: Mapping[str, Any], calibration: PairSet, pairs: PairSet
+) -> tuple[dict[str, Any], Quantization]:
     """Replace a float32 ONNX file by its int8 version, and compare the two.
 
     Weights and values between nodes become int8, with one scale per channel of a weight
@@ -54,54 +62,56 @@ def write_int8(path, description, calibration, pairs):
     Args:
         path: an .onnx file of our own.
         description: its metadata; the int8 file's has its own test errors.
-        calibration: a `PairSet` of training pairs, from whose values the ranges are taken.
-        pairs: the test `PairSet`.
+        calibration: training pairs, from whose values the ranges are taken.
+        pairs: test pairs.
 
     Returns:
-        `(description, quantization)`: the int8 file's metadata, and the `Quantization`.
+        The int8 file's metadata, and what 8 bits cost and bring.
     """
+    size, model = path.stat().st_size, PairModel.load(path)
+    proto = _quantized(path, calibration)
+    method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
+    description = {**description, "quantized": method}
+    write_proto(proto, json.dumps(description), path)
+    quantized = PairModel.load(path)
+    before, after = (m.run(**pairs.inputs()) for m in (model, quantized))
+    wrong_before, wrong_after = (errors_pct(v, model.outputs, pairs) for v in (before, after))
+    same = {
+        name: 100 * float(np.mean(decisions(after[name], kind) == decisions(before[name], kind)))
+        for name, kind in model.outputs.items()
+        if kind != "score"
+    }
+    times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
+    description["test_error_pct"] = wrong_after
+    write_proto(proto, json.dumps(description), path)
+    quantization = Quantization(size, path.stat().st_size, wrong_before, wrong_after, same, times)
+    return description, quantization
+
+
+def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     class Batches(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             inputs, n = calibration.inputs(), _CALIBRATION_BATCH
             self._batches = iter(
                 {side: images[i : i + n] for side, images in inputs.items()}
                 for i in range(0, len(calibration), n)
             )
 
-        def get_next(self):
+        def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._batches, None)
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
-        logging.disable(logging.WARNING)  # advice to pre-process, which these graphs do not need
-        try:
+        with quiet("", about=_ADVICE):
             quantize_static(path, target, Batches(), quant_format=QuantFormat.QDQ, per_channel=True)
-        finally:
-            logging.disable(logging.NOTSET)
-        proto = onnx.load(target)
-    model, size = PairModel.load(path), path.stat().st_size
-    method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
-    description = {**description, "quantized": method}
-    write_proto(proto, json.dumps(description), path)
-    quantized = PairModel.load(path)
-    before, after = (m.run(**pairs.inputs()) for m in (model, quantized))
-    errors = [errors_pct(values, model.outputs, pairs) for values in (before, after)]
-    same = {
-        name: 100 * float(np.mean(decisions(after[name], kind) == decisions(values, kind)))
-        for (name, values), kind in zip(before.items(), model.outputs.values(), strict=True)
-        if kind != "score"
-    }
-    times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
-    description |= {"test_error_pct": errors[1]}
-    write_proto(proto, json.dumps(description), path)
-    return description, Quantization(size, path.stat().st_size, *errors, same, times)
+        return onnx.load(target)
 
 
-def _time_ratio(model, quantized, pairs, batch):
+def _time_ratio(model: PairModel, quantized: PairModel, pairs: PairSet, batch: int) -> float:
     few = pairs.take(slice(0, batch)).inputs()
-    times = {model: [], quantized: []}
+    times: dict[PairModel, list[float]] = {model: [], quantized: []}
     for _ in range(_REPEATS):
         for one in times:  # in turns: whatever else the machine does meets both
             start = time.perf_counter()

@@ -20,14 +20,14 @@ _DOMAINS = ("", "ai.onnx")
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
-def sidecar_path(path):
-    """The JSON file beside an exported file: `auxws.onnx` -> `auxws.onnx.json`."""
+def sidecar_path(path: str | Path) -> Path:
+    """Name the JSON file beside an exported file: `auxws.onnx` -> `auxws.onnx.json`."""
     path = Path(path)
     return path.with_name(f"{path.name}.json")
 
 
-def read_onnx(path):
-    """The bytes of an .onnx file that `kpairs export` wrote, safe to give to onnxruntime.
+def read_onnx(path: str | Path) -> bytes:
+    """Read an .onnx file that `kpairs export` wrote: bytes that are safe to give to onnxruntime.
 
     Raises:
         InputError: missing, larger than 256 MiB, damaged, another file than the JSON beside it
@@ -53,7 +53,7 @@ def read_onnx(path):
     return data
 
 
-def _read(path, limit, what):
+def _read(path: Path, limit: int, what: str) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: cannot read the {what}: no such file")
     try:
@@ -69,7 +69,7 @@ def _read(path, limit, what):
     return data
 
 
-def _check_sidecar(path, data):
+def _check_sidecar(path: Path, data: bytes) -> None:
     sidecar = sidecar_path(path)
     if not sidecar.exists():
         return
@@ -88,7 +88,7 @@ def _check_sidecar(path, data):
         )
 
 
-def _check_structure(model):
+def _check_structure(model: onnx.ModelProto) -> None:
     """Refuse what no exported pair model has. Nothing here recurses: graphs in nodes are refused.
 
     onnxruntime ends the process on a chain of thousands of functions that call each other.

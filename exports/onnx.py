@@ -1,21 +1,26 @@
 """From a traced program to an ONNX file that a stranger can run."""
 
-import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import onnx
 import torch
 
 from kpairs.errors import UsageError, first_line
+from kpairs.exports.formats import OPSET
 from kpairs.exports.graph import simplify
+from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import METADATA_KEY
 from kpairs.exports.sealing import seal
-from kpairs.exports.torch_files import quiet
 
-OPSET = 20
+# Who tells of attempts at other opsets; what comes of them is raised.
+_TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._compat")
 
 
-def to_proto(program, names, opset=OPSET):
-    """An ONNX model of a traced program.
+def to_proto(
+    program: torch.export.ExportedProgram, names: Sequence[str], opset: int = OPSET
+) -> onnx.ModelProto:
+    """Write a traced program down in ONNX.
 
     Args:
         program: as `kpairs.exports.torch_files.to_program` gives it.
@@ -38,17 +43,18 @@ def to_proto(program, names, opset=OPSET):
     return proto
 
 
-def write_proto(proto, metadata, path):
+def write_proto(proto: onnx.ModelProto, metadata: str, path: Path) -> None:
     """Write a model with `metadata` under "kpairs", sealed. It replaces all metadata it had."""
     del proto.metadata_props[:]
     proto.metadata_props.add(key=METADATA_KEY, value=metadata)
     path.write_bytes(seal(proto.SerializeToString()))
 
 
-def _to_proto(program, names, opset):
-    logging.disable(logging.ERROR)  # the exporter's progress and attempts; failures are raised
+def _to_proto(
+    program: torch.export.ExportedProgram, names: Sequence[str], opset: int
+) -> onnx.ModelProto:
     try:
-        with quiet():
+        with quiet(*_TALKERS):
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -57,6 +63,8 @@ def _to_proto(program, names, opset):
                 opset_version=opset,
                 verbose=False,
             )
+            if exported is None:
+                raise RuntimeError("the exporter gave nothing")
             exported.optimize()
             simplify(exported.model)
             proto = exported.model_proto
@@ -65,12 +73,10 @@ def _to_proto(program, names, opset):
             f"torch {torch.__version__} cannot write this network as ONNX of opset {opset}: "
             f"{first_line(error)}"
         ) from error
-    finally:
-        logging.disable(logging.NOTSET)
     return _tidied(proto)
 
 
-def _tidied(proto):
+def _tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Name the batch, and drop the exporter's notes: source lines and paths of this machine."""
     graph = proto.graph
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param

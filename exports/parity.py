@@ -1,11 +1,27 @@
 """Whether an exported file computes what its Keras model computes."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
 import numpy as np
 
+from kpairs.data import PairSet
 from kpairs.errors import ParityError
 from kpairs.models.outputs import decisions, share_wrong
+
+
+class Runnable(Protocol):
+    """A loaded file: the names and kinds of its outputs, and their values for some pairs."""
+
+    outputs: Mapping[str, str]
+
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int) -> dict[str, np.ndarray]:
+        """As `kpairs.exports.runtime.PairModel.run`."""
+
 
 BATCHES = (1, 2, 7, 128)
 TOLERANCE = 1e-5
@@ -30,16 +46,16 @@ class Parity:
     max_value: dict[str, float]
 
 
-def check_parity(model, exported, pairs):
+def check_parity(model: keras.Model, exported: Runnable, pairs: PairSet) -> Parity:
     """Compare every output by name, at batches of 1, 2, 7 and 128.
 
     Args:
         model: the Keras model.
         exported: the `PairModel` or `TorchModel` loaded from the exported file.
-        pairs: a `PairSet`.
+        pairs: what both are asked.
 
     Returns:
-        A `Parity`.
+        How far they differ.
 
     Raises:
         ParityError: names differ, an output differs by more than 1e-5 (relative to the
@@ -82,7 +98,7 @@ def check_parity(model, exported, pairs):
     return Parity(len(pairs), tuple(batches), largest, scale)
 
 
-def _differing(received, expected, kind, limit):
+def _differing(received: np.ndarray, expected: np.ndarray, kind: str, limit: float) -> np.ndarray:
     """Which decisions differ, but for those that the permitted difference leaves open."""
     if kind == "score":
         return np.zeros(len(expected), bool)
@@ -91,8 +107,16 @@ def _differing(received, expected, kind, limit):
     return clear & (decisions(received, kind) != decisions(expected, kind))
 
 
-def errors_pct(outputs, kinds, pairs):
-    """The share of wrong decisions of each output but scores, in percent."""
+def errors_pct(
+    outputs: Mapping[str, np.ndarray], kinds: Mapping[str, str], pairs: PairSet
+) -> dict[str, float]:
+    """Count the wrong decisions of each output but scores, in percent.
+
+    Args:
+        outputs: `(n, width)` values by name.
+        kinds: the outputs' kinds by name.
+        pairs: the n pairs, with their targets.
+    """
     kinds = {name: kind for name, kind in kinds.items() if kind != "score"}
     return {
         name: 100 * share_wrong(decisions(outputs[name], kinds[name]), target)

@@ -2,9 +2,11 @@
 
 import csv
 import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from kpairs.exports.runtime import PairModel
 
 log = logging.getLogger(__name__)
 
+Pair = tuple[str | Path, str | Path]
 _SIDES = ("left", "right")
 _WORDS = ("digit", "grade")
 _AT_ONCE = 1024  # pairs whose pictures are in memory together
@@ -30,12 +33,13 @@ COLUMNS = (
 )
 
 
-def find_pairs(left, right=None):
-    """The pairs of image files that two arguments, or one CSV file, stand for.
+def find_pairs(left: str | Path, right: str | Path | None = None) -> tuple[list[Pair], bool]:
+    """Find the pairs of image files that two arguments, or one CSV file, stand for.
 
     Args:
-        left, right: two images; a folder and an image; two folders with images of the same names
-            (endings aside); or `left` alone, a CSV file with the columns left and right.
+        left: an image, a folder of images, or a CSV file with the columns left and right.
+        right: an image, or a folder of images; those of two folders are paired by their names,
+            endings aside. None beside a CSV file.
 
     Returns:
         `(pairs, single)`: a list of `(left, right)` paths, and whether it was two images.
@@ -59,16 +63,16 @@ def find_pairs(left, right=None):
             [s] * count if i is None else i for s, i in zip(sides, images, strict=True)
         )
         return list(zip(lefts, rights, strict=True)), False
-    lefts, rights = ({image.stem: image for image in _images(side)} for side in sides)
-    if odd := sorted(set(lefts) ^ set(rights)):
+    left_named, right_named = ({i.stem: i for i in _images(side)} for side in sides)
+    if odd := sorted(set(left_named) ^ set(right_named)):
         raise InputError(
             f"expected images of the same names in {left} and {right}; {len(odd)} are in one only, "
             f"such as {odd[0]}"
         )
-    return [(lefts[name], rights[name]) for name in lefts], False
+    return [(image, right_named[name]) for name, image in left_named.items()], False
 
 
-def _images(folder):
+def _images(folder: Path) -> list[Path]:
     found = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
     found = [f for f in found if not f.name.startswith(".")]
     if not found:
@@ -78,11 +82,11 @@ def _images(folder):
     return found
 
 
-def _read_pairs(path):
+def _read_pairs(path: Path) -> list[Pair]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames
+            rows, columns = list(reader), reader.fieldnames or ()
     except OSError as error:
         raise InputError(f"{path}: cannot read the pairs: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -97,10 +101,12 @@ def _read_pairs(path):
     for number, pair in enumerate(pairs, start=1):
         if not all(pair):
             raise InputError(f"{path}: expected two paths in pair {number}, received an empty one")
-    return [tuple(path.parent / name for name in pair) for pair in pairs]
+    return [(path.parent / left, path.parent / right) for left, right in pairs]
 
 
-def predict_pairs(model, pairs, ink=None):
+def predict_pairs(
+    model: str | Path, pairs: Sequence[Pair], ink: str | None = None
+) -> list[dict[str, Any]]:
     """Compare pairs of image files.
 
     What happens to their pixels is what happened in training: the model's own `PixelSettings`.
@@ -131,7 +137,9 @@ def predict_pairs(model, pairs, ink=None):
         )
     if ink is not None:
         settings = replace(settings, ink=ink)
-    rows, doubtful, seen = [], {}, set()
+    rows: list[dict[str, Any]] = []
+    doubtful: dict[str | Path, None] = {}
+    seen: set[str | Path] = set()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pairs), _AT_ONCE):
             block = pairs[start : start + _AT_ONCE]
@@ -148,7 +156,9 @@ def predict_pairs(model, pairs, ink=None):
     return rows
 
 
-def _compare(loaded, pairs, pictures):
+def _compare(
+    loaded: PairModel, pairs: Sequence[Pair], pictures: Mapping[str | Path, Any]
+) -> list[dict[str, Any]]:
     sides = zip(*pairs, strict=True)
     images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
     values = loaded.compare(*images)
@@ -157,8 +167,15 @@ def _compare(loaded, pairs, pictures):
     return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
 
 
-def _row(loaded, pair, pictures, values, i, same):
-    row = dict(zip(_SIDES, map(str, pair), strict=True))
+def _row(
+    loaded: PairModel,
+    pair: Pair,
+    pictures: Mapping[str | Path, Any],
+    values: Mapping[str, np.ndarray],
+    i: int,
+    same: bool,
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(_SIDES, map(str, pair), strict=True))
     if same:  # whatever the model says: a picture ranks no higher than itself
         row |= {"left_not_higher": True, "probability": 0.5 if "left_score" in values else 1.0}
     else:  # a tie goes to class 0, as everywhere

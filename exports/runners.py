@@ -3,8 +3,10 @@
 import contextlib
 import io
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,12 +17,14 @@ from kpairs.bench.handwritten import NETWORKS
 from kpairs.data import PairSet
 from kpairs.errors import first_line, unknown
 from kpairs.exports.export import export_model
+from kpairs.exports.formats import Int8, Onnx, TorchScript
 from kpairs.exports.int8 import write_int8
+from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.torch_files import quiet
+from kpairs.exports.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import check_run, load_round
+from kpairs.training.compile import check_run
 from kpairs.training.images import load_splits
 from kpairs.training.run import Run
 
@@ -35,6 +39,7 @@ RUNNERS = {
     "handwritten": "the same network written by hand in PyTorch, where there is one",
     "keras": "model.predict",
 }
+Runner = Callable[[np.ndarray, np.ndarray], Any]
 _DIGITS = tuple("0123456789")
 
 
@@ -53,22 +58,22 @@ class Subject:
     """
 
     name: str
-    files: dict
+    files: dict[str, Path]
     model: keras.Model | None
-    outputs: tuple
+    outputs: tuple[str, ...]
     arch: str
-    skipped: dict
-    shape: tuple
+    skipped: dict[str, str]
+    shape: tuple[int, ...]
 
 
-def random_pairs(count, shape):
-    """Noise as a `PairSet`: what the pixels show makes no difference to the time."""
+def random_pairs(count: int, shape: tuple[int, ...]) -> PairSet:
+    """Make pairs of noise: what the pixels show makes no difference to the time."""
     rng = np.random.default_rng(1)
     images = [rng.random((count, *shape), dtype=np.float32) for _ in range(2)]
     return PairSet(*images, *(rng.integers(0, 10, count) for _ in range(2)))
 
 
-def subject(name, folder, data_root=None):
+def subject(name: str, folder: str | Path, data_root: str | Path | None = None) -> Subject:
     """Bring a model into every form.
 
     Args:
@@ -94,45 +99,46 @@ def subject(name, folder, data_root=None):
             pairs = random_pairs(64, shape)
             write_int8(files["int8"], loaded.metadata, pairs, pairs)
         return Subject(name, files, None, tuple(loaded.outputs), loaded.arch, skipped, shape)
-    built = {}
-    if name in ARCHS:
-        arch, classes = name, _DIGITS
-        model = build(name)
-        initialize(model, "torch", np.random.default_rng(1))
-    elif Path(name).is_dir():
-        run = Run.open(name)
-        check_run(run)
-        split, _ = load_splits(run.recipe, data_root)
-        arch, classes = run.recipe.arch, split.classes
-        model = load_round(run, 1, len(classes))
-        built = {"rescaling": run.row(1)["rescaling"], "options": run.recipe.build_options}
-        built["pixels"] = split.settings
-    else:
-        raise unknown("architecture, run folder or .onnx file", name, ARCHS)
+    trained = _trained(name, data_root)
+    model = trained.model
     shape = tuple(model.inputs[0].shape[1:])
-    formats, pairs = ("onnx", "int8", "torchscript"), random_pairs(64, shape)
-    exports = export_model(
-        model, ARCHS[arch], classes, pairs, folder / "kpairs", formats, calibration=pairs, **built
-    )
+    pairs = random_pairs(64, shape)
+    formats = (Onnx(), Int8(calibration=pairs), TorchScript())
+    exports = export_model(trained, pairs, folder / "kpairs", formats)
     files = {export.format: export.path for export in exports}
     skipped = {}
     try:
         files["stock"] = _stock_file(model, folder / "stock.onnx")
     except Exception as error:  # Keras' exporter is what is measured; it may fail as it likes
         skipped["stock"] = first_line(error)
+    arch = trained.architecture.name
     return Subject(name, files, model, tuple(model.output), arch, skipped, shape)
 
 
-def runners(subject, threads):
-    """Functions of `(left, right)`, `(batch, *shape)` float32 each, by the names in `RUNNERS`.
+def _trained(name: str, data_root: str | Path | None) -> Trained:
+    """An architecture with fresh weights, or the first round of a run."""
+    if name in ARCHS:
+        model = build(name)
+        initialize(model, "torch", np.random.default_rng(1))
+        return Trained(model, ARCHS[name], _DIGITS)
+    if Path(name).is_dir():
+        run = Run.open(name)
+        check_run(run)
+        split, _ = load_splits(run.recipe, data_root)
+        return Trained.from_run(run, 1, split.classes, split.settings)
+    raise unknown("architecture, run folder or .onnx file", name, ARCHS)
+
+
+def runners(subject: Subject, threads: int) -> dict[str, Runner]:
+    """Make functions of `(left, right)`, `(batch, *shape)` float32 each, by the names in `RUNNERS`.
 
     Args:
-        subject: a `Subject`.
+        subject: the model.
         threads: CPU threads of onnxruntime; torch's are set by the caller.
     """
     files = subject.files
     exported = PairModel.load(files["onnx"], threads)
-    made = {
+    made: dict[str, Runner] = {
         "onnx": exported.run,
         "onnx_checked": exported.predict,
         "onnx_whole": _whole(files["onnx"], threads),
@@ -157,7 +163,7 @@ def runners(subject, threads):
     return made
 
 
-def _stock_file(model, path):
+def _stock_file(model: keras.Model, path: Path) -> Path:
     blank = np.zeros((1, *model.inputs[0].shape[1:]), np.float32)
     model.predict(_by_name(blank, blank), verbose=0)  # the exporter wants a model that was called
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
@@ -165,7 +171,7 @@ def _stock_file(model, path):
     return path
 
 
-def _whole(file, threads):
+def _whole(file: Path, threads: int) -> Runner:
     """A session as a stranger would make one; it takes the inputs in the file's order."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -175,13 +181,13 @@ def _whole(file, threads):
     return lambda *pair: session.run(None, dict(zip(names, pair, strict=True)))
 
 
-def _on_tensors(function):
+def _on_tensors(function: Callable[..., Any]) -> Runner:
     @torch.inference_mode()
-    def run(left, right):
+    def run(left: np.ndarray, right: np.ndarray) -> Any:
         return function(torch.from_numpy(left), torch.from_numpy(right))
 
     return run
 
 
-def _by_name(left, right):
+def _by_name(left: Any, right: Any) -> dict[str, Any]:
     return {"left": left, "right": right}

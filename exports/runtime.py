@@ -7,7 +7,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnxruntime
@@ -18,6 +21,10 @@ from kpairs.errors import InputError, first_line
 from kpairs.exports.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
+if TYPE_CHECKING:
+    from kpairs.exports.ranking import Ranking
+
+Outputs = dict[str, np.ndarray]
 METADATA_KEY = "kpairs"
 # Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
 # core's cache, so that a larger batch runs faster in such pieces than whole.
@@ -37,16 +44,16 @@ class PairModel:
         metadata: all that the file says of itself, as a dict.
     """
 
-    def __init__(self, session, metadata):
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: dict[str, Any]) -> None:
         self._session = session
         self.metadata = metadata
-        self.outputs = metadata["outputs"]
-        self.classes = tuple(metadata["classes"])
-        self.arch = metadata["arch"]
+        self.outputs: dict[str, str] = metadata["outputs"]
+        self.classes: tuple[str, ...] = tuple(metadata["classes"])
+        self.arch: str = metadata["arch"]
         self.pixels = _pixels_of(metadata)
 
     @classmethod
-    def load(cls, path, threads=1):
+    def load(cls, path: str | Path, threads: int = 1) -> Self:
         """Load an .onnx file that `kpairs export` wrote.
 
         Args:
@@ -71,20 +78,21 @@ class PairModel:
         return cls(session, _read_metadata(session, path))
 
     @property
-    def of_class(self):
+    def of_class(self) -> list[str]:
         """Names of the outputs that tell an image's digit or grade."""
         return [n for n, kind in self.outputs.items() if kind != "score" and n != "comparison"]
 
-    def predict(self, left, right):
-        """Compute every output.
+    def predict(self, left: Any, right: Any) -> Outputs:
+        """Compute every output for pairs of pictures.
 
         onnxruntime gets 32 pairs at a time, which is faster than all at once. More than 512 pairs
         are cut into blocks of 512, which run side by side on the machine's cores.
 
         Args:
-            left, right: n pictures each, of any size, as the training's were: paths, Pillow images
-                or arrays, as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the
-                network's input already belongs into `compare`.
+            left: n pictures of any size, as the training's were: paths, Pillow images or arrays,
+                as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the network's
+                input already belongs into `compare`.
+            right: as many others.
 
         Returns:
             `{output name: (n, width) float32}`, of the kinds in `outputs`.
@@ -99,11 +107,18 @@ class PairModel:
         left, right = to_pixels(left, self.pixels, "left"), to_pixels(right, self.pixels, "right")
         return self.compare(left, right)
 
-    def compare(self, left, right):
-        """As `predict`, of what is the network's input already.
+    def compare(self, left: np.ndarray, right: np.ndarray) -> Outputs:
+        """Compute every output for what is the network's input already.
 
         Args:
-            left, right: `(n, height, width, channels)` float32 pixels in [0, 1].
+            left: `(n, height, width, channels)` float32 pixels in [0, 1].
+            right: as many others.
+
+        Returns:
+            As `predict`.
+
+        Raises:
+            InputError: batches that differ, or a file that onnxruntime cannot run.
         """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
@@ -112,19 +127,20 @@ class PairModel:
             if len(starts) <= 1:
                 return self.run(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
-                parts = pool.map(
+                blocks = pool.map(
                     lambda i: self.run(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
                 )
-                parts = list(parts)
+                parts = list(blocks)
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
-    def run(self, left, right, chunk=CHUNK):
-        """As `compare`, without its checks, on one core.
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int = CHUNK) -> Outputs:
+        """Compute every output as `compare` does, without its checks, on one core.
 
         Args:
-            left, right: as `compare` takes them.
+            left: as `compare` takes it.
+            right: as `compare` takes it.
             chunk: pairs per call of onnxruntime.
         """
         names = list(self.outputs)
@@ -135,14 +151,19 @@ class PairModel:
         parts = [self.run(left[i : i + chunk], right[i : i + chunk], chunk) for i in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
-    def predict_probabilities(self, left, right):
-        """As `predict`, turned into probabilities: `{output name: (batch, n) float64}`.
+    def predict_probabilities(self, left: Any, right: Any) -> Outputs:
+        """Compute the probabilities of every output for pairs of pictures.
 
-        Column 1 of `comparison` is P(left <= right).
+        Args:
+            left: as `predict` takes it.
+            right: as `predict` takes it.
+
+        Returns:
+            `{output name: (n, classes) float64}`; column 1 of `comparison` is P(left <= right).
         """
         return self.as_probabilities(self.predict(left, right))
 
-    def as_probabilities(self, values):
+    def as_probabilities(self, values: Mapping[str, np.ndarray]) -> Outputs:
         """Turn what `predict`, `compare` or `run` gave into probabilities; scores are left out."""
         return {
             name: probabilities(values[name], kind)
@@ -150,7 +171,7 @@ class PairModel:
             if kind != "score"
         }
 
-    def rank(self, pictures):
+    def rank(self, pictures: Any) -> "Ranking":
         """Rank pictures: each is seen once where the network scores images or tells their class.
 
         Args:
@@ -168,12 +189,12 @@ class PairModel:
         return rank([self], pictures)
 
 
-def _pixels_of(metadata):
+def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
     """The settings in a file's metadata; files of before had none, and were of digits."""
     return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
 
 
-def _read_metadata(session, path):
+def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
     try:
         # Text that is no UTF-8 is found here.
         metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
@@ -188,7 +209,7 @@ def _read_metadata(session, path):
     return metadata
 
 
-def _describes(metadata, session):
+def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
     """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}

@@ -13,17 +13,17 @@ import onnx
 SEAL_KEY = "kpairs_sha256"
 
 
-def seal(body):
-    """Append the seal to a serialised ONNX model: bytes -> bytes."""
+def seal(body: bytes) -> bytes:
+    """Append the seal to a serialised ONNX model."""
     return body + _seal_of(body)
 
 
-def is_sealed(data):
-    """Whether bytes end with the seal of all that stands before it."""
+def is_sealed(data: bytes) -> bool:
+    """Tell whether bytes end with the seal of all that stands before it."""
     size = len(_seal_of(b""))
     return len(data) > size and data[-size:] == _seal_of(data[:-size])
 
 
-def _seal_of(body):
+def _seal_of(body: bytes) -> bytes:
     entry = onnx.StringStringEntryProto(key=SEAL_KEY, value=hashlib.sha256(body).hexdigest())
     return onnx.ModelProto(metadata_props=[entry]).SerializeToString()

@@ -6,11 +6,15 @@ that it has just written, to check them.
 
 import io
 import json
-import warnings
 import zipfile
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import keras
+import numpy as np
 import torch
+
+from kpairs.exports.quiet import quiet
 
 METADATA_FILE = "kpairs.json"
 
@@ -21,16 +25,17 @@ class Named(torch.nn.Module):
     `model.export` is no substitute: it loses the outputs' names and sorts them.
     """
 
-    def __init__(self, model, names):
+    def __init__(self, model: keras.Model, names: Sequence[str]) -> None:
         super().__init__()
         self.model, self.names = model, names
 
-    def sample(self):
-        """Two images such as it takes."""
+    def sample(self) -> tuple[torch.Tensor, ...]:
+        """Make two images such as it takes."""
         # A batch of 1 would be specialised to; the two images must not be one tensor either.
         return tuple(torch.rand(2, *value.shape[1:]) for value in self.model.inputs)
 
-    def forward(self, left, right):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Compute the outputs in their order."""
         outputs = self.model({"left": left, "right": right}, training=False)
         return tuple(outputs[name] for name in self.names)
 
@@ -38,13 +43,13 @@ class Named(torch.nn.Module):
 class TorchModel:
     """A loaded file, with the two things that `check_parity` asks of one."""
 
-    def __init__(self, module, metadata):
+    def __init__(self, module: torch.nn.Module, metadata: str) -> None:
         self._module = module
-        self.outputs = json.loads(metadata)["outputs"]
+        self.outputs: Mapping[str, str] = json.loads(metadata)["outputs"]
 
     @torch.no_grad()
-    def run(self, left, right, chunk):
-        """As `kpairs.exports.runtime.PairModel.run`."""
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int) -> dict[str, np.ndarray]:
+        """Compute the outputs, as `kpairs.exports.runtime.PairModel.run` does."""
         parts = [
             self._module(*(torch.from_numpy(side[i : i + chunk].copy()) for side in (left, right)))
             for i in range(0, len(left), chunk)
@@ -53,8 +58,8 @@ class TorchModel:
         return dict(zip(self.outputs, values, strict=True))
 
 
-def to_program(module):
-    """A `Named` module as a `torch.export.ExportedProgram` of any batch."""
+def to_program(module: Named) -> torch.export.ExportedProgram:
+    """Trace a module as a program of any batch."""
     batch = torch.export.Dim("batch")
     shapes = {"left": {0: batch}, "right": {0: batch}}
     with quiet():
@@ -64,7 +69,7 @@ def to_program(module):
     return program
 
 
-def write_program(program, metadata, path):
+def write_program(program: torch.export.ExportedProgram, metadata: str, path: Path) -> None:
     """Write a .pt2 file; `metadata`, a JSON text, goes in as an extra file."""
     with quiet():
         buffer = io.BytesIO()  # given a path, torch names the archive by it
@@ -72,15 +77,15 @@ def write_program(program, metadata, path):
     path.write_bytes(buffer.getvalue())
 
 
-def load_program(path):
-    """A .pt2 file of our own as a `TorchModel`."""
+def load_program(path: Path) -> TorchModel:
+    """Load a .pt2 file of our own."""
     extra = {METADATA_FILE: ""}
     with quiet():
         module = torch.export.load(path, extra_files=extra).module()
     return TorchModel(module, extra[METADATA_FILE])
 
 
-def write_torchscript(module, metadata, path):
+def write_torchscript(module: Named, metadata: str, path: Path) -> None:
     """Write a TorchScript file: a trace, because `torch.jit.script` fails on Keras' forward."""
     buffer = io.BytesIO()
     with quiet(), torch.no_grad():
@@ -92,17 +97,9 @@ def write_torchscript(module, metadata, path):
                 bare.writestr(zipfile.ZipInfo(name), full.read(name))
 
 
-def load_torchscript(path):
-    """A TorchScript file of our own as a `TorchModel`."""
+def load_torchscript(path: Path) -> TorchModel:
+    """Load a TorchScript file of our own."""
     extra = {METADATA_FILE: ""}
     with quiet():
         module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
     return TorchModel(module, extra[METADATA_FILE])
-
-
-@contextmanager
-def quiet():
-    """Hide deprecations inside torch, nothing that a user can mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

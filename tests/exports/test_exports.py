@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import logging
+import re
 import shutil
+import warnings
 from collections import Counter
 
 import keras
@@ -17,11 +20,11 @@ from onnx import TensorProto
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
 from kpairs.exports.benchmark import bench_inference
-from kpairs.exports.export import FORMATS, export_model, export_run
-from kpairs.exports.onnx import OPSET
+from kpairs.exports.export import export_model, export_run
+from kpairs.exports.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
 from kpairs.exports.parity import check_parity
+from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
-from kpairs.models.initialization import initialize
 from kpairs.models.outputs import decisions, probabilities
 from kpairs.networks import ARCHS, build
 from kpairs.training.run import Run
@@ -30,38 +33,10 @@ from kpairs.training.train import train
 CLASSES = tuple("0123456789")
 
 
-FLOAT = ("onnx", "torchscript", "torch-export")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, mnist):
-    """`exported(name)` -> (Keras model, exports, pairs): all three formats, made once."""
-    made = {}
-    folder = tmp_path_factory.mktemp("exports")
-
-    def make(name):
-        if name not in made:
-            rng = np.random.default_rng(7)
-            model = build(name)
-            initialize(model, "torch", rng)
-            # Report 001's at every batch size that an export is checked at; of the others few pairs
-            # tell as much, and the torch formats take a call per batch.
-            count = 130 if ARCHS[name].report == "haidinger" else 20
-            pairs = draw_pairs(mnist["test"], count, rng)
-            # Our own files drop the source lines that torch notes, where it does.
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(torch.fx.config, "do_not_emit_stack_traces", name != "auxws")
-                exports = export_model(model, ARCHS[name], CLASSES, pairs, folder / name, FLOAT)
-            made[name] = model, exports, pairs
-        return made[name]
-
-    return make
-
-
 @networks([*few(), "auxws"])
 def test_every_format_equals_keras(name, exported, mnist, rng):
     """With onnxruntime directly, as a stranger would; on 1,000 test pairs for report 001."""
-    model, exports, checked = exported(name)
+    trained, exports, checked = exported(name)
     count = 1000 if ARCHS[name].report == "haidinger" else 130
     pairs = draw_pairs(mnist["test"], count, rng)
     file = exports[0].path
@@ -69,7 +44,7 @@ def test_every_format_equals_keras(name, exported, mnist, rng):
     names = [output.name for output in session.get_outputs()]
     assert names == list(ARCHS[name].outputs)
     assert [value.name for value in session.get_inputs()] == ["left", "right"]
-    expected = model.predict(pairs.inputs(), batch_size=1000, verbose=0)
+    expected = trained.model.predict(pairs.inputs(), batch_size=1000, verbose=0)
     for batch in (1, 2, 7, 128):
         parts = [
             session.run(names, {k: v[i : i + batch] for k, v in pairs.inputs().items()})
@@ -126,12 +101,12 @@ def _assert_no_leftovers(name, graph):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:FutureWarning")
-@pytest.mark.parametrize("name", ["simple", "auxws", "final_model"])
+@networks([*few(), "auxws"], [*few(), "auxws"])
 def test_a_stranger_finds_the_names_in_torch_files(name, exported, rng):
     """With torch alone: the outputs' order stands in an extra file."""
-    model, (_, script, program), _ = exported(name)
+    trained, (_, script, program), _ = exported(name)
     left, right = (rng.random((9, 14, 14, 1), dtype=np.float32) for _ in range(2))
-    expected = model.predict({"left": left, "right": right}, verbose=0)
+    expected = trained.model.predict({"left": left, "right": right}, verbose=0)
     extras = [{"kpairs.json": ""}, {"kpairs.json": ""}]
     loaded = torch.jit.load(script.path, _extra_files=extras[0])
     again = torch.export.load(program.path, extra_files=extras[1]).module()
@@ -183,7 +158,7 @@ def test_a_run_exports_into_its_folder(run):
         export_run(run, 3)
 
 
-def test_int8_and_opset(run, workplace):
+def test_int8_and_opset(run, workplace, caplog):
     """Quantised from the float file; its own errors and metadata; another opset on request."""
     float32, int8 = export_run(run, 1, "x.onnx", formats=("onnx", "int8"), opset=18)
     assert [e.path.name for e in (float32, int8)] == ["x.onnx", "x.int8.onnx"]
@@ -197,7 +172,12 @@ def test_int8_and_opset(run, workplace):
     assert q.error_pct_before == float32.description["test_error_pct"]
     assert q.error_pct_after == PairModel.load(int8.path).metadata["test_error_pct"]
     assert set(q.time_ratio) == {"1", "128"}
-    assert "Before quantisation" in (workplace / "x.int8.onnx.md").read_text()
+    assert re.search(
+        r"Before quantisation: comparison [\d.]+ %, left_digit [\d.]+ %, right_digit [\d.]+ %, "
+        r"[\d,]+ bytes.*: [\d.]+ at batch 1 and [\d.]+ at batch 128; above 1 is slower\.",
+        (workplace / "x.int8.onnx.md").read_text(),
+    )
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 def test_a_quantised_file_can_be_measured(run, workplace):
@@ -209,22 +189,49 @@ def test_a_quantised_file_can_be_measured(run, workplace):
 
 
 def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
-    export_run(run, 1, "x.onnx")
-    (workplace / "x.pt").mkdir()
-    before = {f: f.read_bytes() for f in workplace.glob("x.onnx*")}
-    with pytest.raises(KpairsError, match=r"x.pt: expected a file to write, received a folder"):
-        export_run(run, 2, "x.onnx", formats=("onnx", "torchscript"))
-    assert {f: f.read_bytes() for f in workplace.glob("x.onnx*")} == before
+    export_run(run, 1, "x.pt", formats=("torchscript",))
+    (workplace / "x.pt2").mkdir()
+    before = {f: f.read_bytes() for f in workplace.glob("x.pt*") if f.is_file()}
+    assert len(before) == 3
+    with pytest.raises(KpairsError, match=r"x.pt2: expected a file to write, received a folder"):
+        export_run(run, 2, "x.pt", formats=("torchscript", "torch-export"))
+    assert {f: f.read_bytes() for f in before} == before
     with pytest.raises(KpairsError, match="nowhere: expected a folder to write to"):
         export_run(run, 1, "nowhere/x.onnx")
 
 
-def test_opsets_that_cannot_be_had(run, workplace):
+def test_opsets_that_cannot_be_had(exported, tmp_path, caplog):
     """Asked for 9, torch's exporter writes 18; 27 is written, and onnxruntime refuses it."""
+    trained, _, pairs = exported("auxws")
     for opset, message in ((9, "asked for 9 it gave"), (27, "onnxruntime .* received 27")):
         with pytest.raises(UsageError, match=f"opset: expected .*{message}"):
-            export_run(run, 1, "x.onnx", opset=opset)
-    assert [f.name for f in workplace.iterdir()] == ["run"]
+            export_model(trained, pairs, tmp_path / "x", [Onnx(opset)])
+    assert not list(tmp_path.iterdir())
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]  # of its attempts
+
+
+def test_formats_that_cannot_be_had(run, exported, tmp_path):
+    with pytest.raises(UsageError, match="unknown format 'onxn': did you mean onnx"):
+        export_run(run, 1, "x.onnx", formats=("onxn",))
+    trained, _, pairs = exported("auxws")
+    with pytest.raises(UsageError, match="int8: expected pairs to calibrate on"):
+        export_model(trained, pairs, tmp_path / "x", [Int8()])
+
+
+def test_silence_ends_with_its_block(caplog):
+    """What others say, and how the user has set their logging, stays."""
+    with quiet("talker", "", about=["nobody asks"]):
+        for name in ("talker", "", "talker.child", "other"):
+            logging.getLogger(name).warning("what nobody asks, %s", name or "root")
+        logging.getLogger("talker").warning("what somebody asks")
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+    logging.getLogger("talker").warning("what nobody asks, afterwards")
+    assert caplog.messages == [
+        "what nobody asks, talker.child",
+        "what nobody asks, other",
+        "what somebody asks",
+        "what nobody asks, afterwards",
+    ]
 
 
 def test_names_of_several_files(run, workplace):
@@ -236,44 +243,44 @@ def test_names_of_several_files(run, workplace):
         export_run(run, 1, "x.onnx", formats=("torch-export",))
 
 
-@pytest.mark.parametrize("name", FLOAT)
-def test_a_file_that_disagrees_is_not_written(name, exported, tmp_path, monkeypatch):
-    """The check compares with another model's answers: nothing may be left behind."""
-    model, _, pairs = exported("auxws")
-    other = build("auxws")
-    initialize(other, "torch", np.random.default_rng(8))
-    monkeypatch.setattr(
-        "kpairs.exports.export.check_parity", lambda m, e, p: check_parity(other, e, p)
-    )
-    target = tmp_path / f"auxws{FORMATS[name]}"
+def writing(format_, other):
+    """A format whose files hold another model than the one that is exported."""
+
+    class Wrong(format_):
+        def write(self, trained, description, path):
+            super().write(other, description, path)
+
+    return Wrong()
+
+
+@pytest.mark.parametrize("format_", [Onnx, TorchScript, TorchExport])
+def test_a_file_that_disagrees_is_not_written(format_, exported, another, tmp_path):
+    trained, _, pairs = exported("auxws")
+    target = tmp_path / f"auxws{format_.ending}"
     target.write_bytes(b"an earlier export")
     with pytest.raises(ParityError, match="comparison at batch 1: expected differences up to"):
-        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "auxws", (name,))
+        export_model(trained, pairs, tmp_path / "auxws", [writing(format_, another)])
     assert target.read_bytes() == b"an earlier export"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_one_file_that_disagrees_stops_all(exported, tmp_path, monkeypatch):
-    model, _, pairs = exported("auxws")
-    monkeypatch.setattr(
-        "kpairs.exports.torch_files.TorchModel.run",
-        lambda self, left, right, chunk: {n: np.full((len(left), 2), np.nan) for n in self.outputs},
-    )
+def test_one_file_that_disagrees_stops_all(exported, another, tmp_path):
+    trained, _, pairs = exported("auxws")
     with pytest.raises(ParityError):
-        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x", ("onnx", "torchscript"))
+        export_model(trained, pairs, tmp_path / "x", [Onnx(), writing(TorchScript, another)])
     assert not list(tmp_path.iterdir())
 
 
 def test_parity_wants_every_output_by_name(exported):
-    model, *_ = exported("auxws")
+    trained, *_ = exported("auxws")
     _, exports, pairs = exported("simple")
     simple = PairModel.load(exports[0].path)
     with pytest.raises(ParityError, match=r"the exported file has \['comparison'\]"):
-        check_parity(model, simple, pairs)
+        check_parity(trained.model, simple, pairs)
 
 
 def test_parity_catches_a_small_difference_and_nan(exported):
-    model, exports, pairs = exported("auxws")
+    trained, exports, pairs = exported("auxws")
 
     class Shifted(PairModel):
         shift = 0.0
@@ -284,17 +291,17 @@ def test_parity_catches_a_small_difference_and_nan(exported):
             return outputs
 
     shifted = Shifted.load(exports[0].path)
-    check_parity(model, shifted, pairs)
+    check_parity(trained.model, shifted, pairs)
     for Shifted.shift in (2e-5, np.nan):
         with pytest.raises(ParityError, match="right_digit at batch 1"):
-            check_parity(model, shifted, pairs)
+            check_parity(trained.model, shifted, pairs)
 
 
 def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    model, _, pairs = exported("auxws")
+    trained, _, pairs = exported("auxws")
     with pytest.raises(UsageError, match="expected KERAS_BACKEND=torch, received jax"):
-        export_model(model, ARCHS["auxws"], CLASSES, pairs, tmp_path / "x")
+        export_model(trained, pairs, tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

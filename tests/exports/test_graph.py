@@ -65,14 +65,21 @@ CASES = {
         {"Transpose": 0, "BatchNormalization": 0, "Sub": 1, "Mul": 1, "Add": 1},
     ),
     "rows that pooling leaves out": (
-        f"{BEFORE} d = Relu(c) e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) "
-        "g = Relu(f) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(g)",
-        {"Slice": 1, "Conv": 2, "computed": [(5, 5), (2, 2)]},
+        "a = Conv<pads = [0, 0, 1, 1]>(x, w) c = Add(a, bw) d = Relu(c) "
+        "e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) g = Relu(f) "
+        "y = MaxPool<kernel_shape = [3, 3], strides = [4, 4]>(g)",
+        {"Slice": 0, "Conv": 2, "computed": [(6, 6), (3, 3)]},
     ),
     "rows left out behind batch normalisation": (
-        f"a = Conv(x, w) b = Transpose<{LAST}>(a) c = Sub(b, row) d = Mul(c, row) e = Add(d, row) "
-        f"f = Transpose<{FIRST}>(e) y = MaxPool<kernel_shape = [1, 2], strides = [4, 3]>(f)",
-        {"Slice": 1, "computed": [(5, 5)]},
+        f"a = Conv<pads = [0, 0, 1, 1]>(x, w) b = Transpose<{LAST}>(a) c = Sub(b, row) "
+        f"d = Mul(c, row) e = Add(d, row) f = Transpose<{FIRST}>(e) "
+        "y = MaxPool<kernel_shape = [2, 2], strides = [4, 4]>(f)",
+        {"Slice": 0, "computed": [(6, 6)]},
+    ),
+    "rows left out where the image would have to be cut": (
+        f"{BEFORE} d = Relu(c) e = MaxPool<kernel_shape = [2, 2]>(d) f = Conv(e, v) "
+        "g = Relu(f) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(g)",
+        {"Slice": 0, "Conv": 2, "computed": [(6, 6), (3, 3)]},
     ),
     "padding that pooling leaves out": (
         "a = Conv<pads = [1, 1, 2, 1]>(x, w) b = Mul(a, bw) "

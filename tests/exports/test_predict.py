@@ -13,26 +13,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 from kpairs.cli import main
-from kpairs.data import draw_pairs
 from kpairs.data.examples import write_samples
-from kpairs.exports.export import export_model
 from kpairs.exports.runtime import PairModel
-from kpairs.models.initialization import initialize
-from kpairs.networks import ARCHS, build
 
 DIGITS = ("left_digit", "right_digit")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, mnist):
-    """An exported auxws with initial weights."""
-    rng = np.random.default_rng(7)
-    keras_model = build("auxws")
-    initialize(keras_model, "torch", rng)
-    pairs = draw_pairs(mnist["test"], 20, rng)
-    stem = tmp_path_factory.mktemp("exports") / "auxws"
-    (export,) = export_model(keras_model, ARCHS["auxws"], tuple("0123456789"), pairs, stem)
-    return export.path
+@pytest.fixture
+def model(exported):
+    """An exported auxws with first weights."""
+    return exported("auxws")[1][0].path
 
 
 @pytest.fixture

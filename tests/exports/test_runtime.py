@@ -15,38 +15,31 @@ from onnx import TensorProto, helper
 from kpairs.cli import main
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError
-from kpairs.exports.export import export_model
 from kpairs.exports.onnx import OPSET, write_proto
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.sealing import is_sealed, seal
-from kpairs.models.initialization import initialize
-from kpairs.networks import ARCHS, build
 
 CLASSES = tuple("0123456789")
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, mnist):
-    """`(Keras model, file, pairs)` of auxws."""
-    rng = np.random.default_rng(7)
-    model = build("auxws")
-    initialize(model, "torch", rng)
-    pairs = draw_pairs(mnist["test"], 200, rng)
-    stem = tmp_path_factory.mktemp("exports") / "auxws"
-    (export,) = export_model(model, ARCHS["auxws"], CLASSES, pairs, stem)
-    return model, export.path, pairs
+@pytest.fixture
+def file(exported):
+    """The ONNX file of auxws with first weights."""
+    return exported("auxws")[1][0].path
 
 
 @pytest.fixture
-def copy(exported, tmp_path):
+def copy(file, tmp_path):
     """A copy of the file, without the JSON beside it."""
     path = tmp_path / "copy.onnx"
-    path.write_bytes(exported[1].read_bytes())
+    path.write_bytes(file.read_bytes())
     return path
 
 
 def test_images_of_any_size_and_number(exported, mnist):
-    model, file, pairs = exported
+    trained, (export, *_), _ = exported("auxws")
+    model, file = trained.model, export.path
+    pairs = draw_pairs(mnist["test"], 200, np.random.default_rng(7))
     loaded = PairModel.load(file)
     raw = mnist["test"].images[:6]
     received = loaded.predict(raw[:3], raw[3:])  # 28x28 uint8
@@ -73,9 +66,9 @@ def test_images_of_any_size_and_number(exported, mnist):
     assert [len(v) for v in loaded.predict(pairs.left[:0], pairs.right[:0]).values()] == [0, 0, 0]
 
 
-def test_images_that_are_refused(exported):
-    _, file, pairs = exported
-    loaded, one = PairModel.load(file), exported[2].right[:1]
+def test_images_that_are_refused(file, exported):
+    pairs = exported("auxws")[2]
+    loaded, one = PairModel.load(file), pairs.right[:1]
     with pytest.raises(InputError, match="1 != 2"):
         loaded.predict(pairs.left[:1], pairs.right[:2])
     for image, message in (
@@ -250,7 +243,7 @@ def test_metadata_that_does_not_fit_the_file(change, copy):
             PairModel.load(copy)
 
 
-def test_prediction_needs_neither_keras_nor_torch(exported, tmp_path):
+def test_prediction_needs_neither_keras_nor_torch(file, tmp_path):
     script = (
         "import sys\n"
         "from kpairs.cli import main\n"
@@ -258,7 +251,7 @@ def test_prediction_needs_neither_keras_nor_torch(exported, tmp_path):
         "heavy = ('keras', 'torch', 'torchvision', 'matplotlib', 'scipy', 'rich', 'onnxscript')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
-    command = [sys.executable, "-c", script, "predict", exported[1], *_images(tmp_path)]
+    command = [sys.executable, "-c", script, "predict", file, *_images(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2].startswith("left ")
     assert done.stdout.splitlines()[-1] == "[]"
