@@ -85,7 +85,7 @@ def comparison_table(rows):
     """What `kpairs compare` says of runs."""
     table = Table("run", "what differs")
     for column in ("rounds", "test error (%)", "difference, 95 %"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         recipe = "\n".join(f"{name.replace('_', ' ')}: {v}" for name, v in row["recipe"].items())
         error = row["test"]["comparison_error_pct"]

@@ -24,6 +24,7 @@ from kpairs.exports.proposals import propose_pairs
 from kpairs.exports.ranking import rank, sampled_pairs
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.sources import find_images
+from kpairs.exports.trained import Trained
 from kpairs.models.bradley_terry import bradley_terry
 from kpairs.networks import ARCHS, build
 
@@ -37,9 +38,8 @@ def exported(name, folder, seed=1):
     model = build(name, len(CLASSES))
     rng = np.random.default_rng(seed)
     pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
-    (export,) = export_model(
-        model, ARCHS[name], CLASSES, pairs, folder / f"{name}-{seed}", pixels=LOOK
-    )
+    trained = Trained(model, ARCHS[name], CLASSES, pixels=LOOK)
+    (export,) = export_model(trained, pairs, folder / f"{name}-{seed}")
     return export.path
 
 

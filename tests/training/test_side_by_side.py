@@ -39,7 +39,7 @@ def test_differences_on_common_rounds(workplace):
     assert [found["low"], found["high"]] == pytest.approx([-1 - half, -1 + half])
     text = kpairs("compare", "a", "b")
     assert "-1.00 (-2.24 to +0.24)" in text
-    assert "loss weights.comparison: 0.1" in text
+    assert "epochs: 9" in text
 
 
 def test_rounds_of_other_pairs_are_not_paired(workplace):
