@@ -34,7 +34,11 @@ _SPLITS = {"train": "training", "test": "test"}
 _OPEN = ("image_size", "channels", "fit", "ink")
 
 
-def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
+def settled(
+    recipe: Recipe,
+    given: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Recipe:
     """Fill in what a recipe leaves open: by its architecture and, for graded images, by a look.
 
     Says what was decided. A settled recipe comes back as it is, without another look.
@@ -43,6 +47,7 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         recipe: the `Recipe`.
         given: names of the fields that the user chose, where others may be fitted to the images;
             default all are as they are to be, and what is None is filled in alone.
+        progress: called while a file of pairs is read, with how many bytes of how many are.
 
     Returns:
         The recipe with its source as seen from anywhere; where images are one's own with size,
@@ -61,7 +66,7 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
     if recipe.image_size is not None:  # before any image is looked at
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
     if compared:
-        recipe = _settled_by_pairs(recipe, given)
+        recipe = _settled_by_pairs(recipe, given, progress)
     elif graded:
         recipe = _settled_by_grades(recipe, given)
     elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
@@ -204,9 +209,13 @@ def _settled_by_look(
     return recipe
 
 
-def _settled_by_pairs(recipe: Recipe, given: Collection[str] | None) -> Recipe:
+def _settled_by_pairs(
+    recipe: Recipe,
+    given: Collection[str] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Recipe:
     """As `_settled_by_grades`, for pairs that people compared."""
-    division = divided_pairs(recipe.data, recipe.columns, recipe.classes)
+    division = divided_pairs(recipe.data, recipe.columns, recipe.classes, progress)
     train, test = division.train, division.test
     of_class = [name for name in recipe.loss_weights if name != "comparison"]
     if of_class and not train.classes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,20 +17,27 @@ from kpairs.errors import UsageError, WorkerError
 from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import Recipe
+from kpairs.reports.resolve import recipe_of
 from kpairs.training.compile import built, check_architecture, check_run
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.progress import LiveProgress, TrainingsProgress, preparing, share_done
+from kpairs.training.progress import (
+    LiveProgress,
+    TrainingsProgress,
+    preparing,
+    reading,
+    share_done,
+)
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import ENGINES, Run
 from kpairs.training.workers import log, run_tasks
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str,
     out: str | Path | None = None,
     *,
     device: str = "auto",
@@ -38,6 +46,7 @@ def train(
     jobs: int = 1,
     keep_checkpoints: bool = False,
     tensorboard: bool = False,
+    data: str | Path | None = None,
     given: Collection[str] | None = None,
     data_root: str | Path | None = None,
     progress: Console | None = None,
@@ -51,7 +60,7 @@ def train(
     round ended by giving every pair the same answer.
 
     Args:
-        recipe: what to train.
+        recipe: what to train; the name of an architecture stands for its recipe.
         out: the run folder; default `runs/<date>-<arch>`.
         device: "auto" (a GPU if there is one), "cpu" or "gpu".
         threads: CPU threads of each process.
@@ -60,8 +69,11 @@ def train(
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
         tensorboard: write TensorBoard's event files into each round's folder.
+        data: another source than the recipe's, as `kpairs.data.load_digits` takes it; what the
+            recipe says that depends on images (such as how many pairs) is then fitted to these.
         given: names of the recipe's fields that are chosen, where others may be fitted to images
-            of one's own; default all are. See `kpairs.training.images.settled`.
+            of one's own; default all are, with `data` only that. See
+            `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
         progress: where to show live progress; None for silence.
 
@@ -76,10 +88,15 @@ def train(
     """
     if engine not in ENGINES:
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
+    if isinstance(recipe, str):
+        recipe = recipe_of(recipe)
+    if data is not None:
+        recipe, given = replace(recipe, data=str(data), classes=None, ink=None), given or {"data"}
     check_architecture(recipe)
-    recipe = settled(recipe, given)
-    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     console = progress or Console(quiet=True)
+    with reading(console) as read:
+        recipe = settled(recipe, given, read)
+    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     with compute(device, threads) as device_name:
         # What its layers refuse is refused before images are prepared, and there is a folder.
         if recipe.classes is not None:

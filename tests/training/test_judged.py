@@ -391,3 +391,13 @@ def test_validation_of_drawn_digits(tiny, noise_digits, workplace, idx_folder):
         replace(recipe, validation=0.0, patience=3)
     with pytest.raises(InputError, match="validation: expected pairs on both sides"):
         set_aside(replace(recipe, validation=0.01), 1, pairs.take(slice(0, 3)))
+
+
+def test_a_file_beside_a_recipe(squares, workplace):
+    """`train(recipe, data=...)`: all pairs of the file, and the images' own size."""
+    small = replace(RECIPES["ranker"], epochs=1).with_options(widths=(4, 4, 4, 4, 8))
+    run = train(small, "run", data=squares, engine="keras")
+    count = len(load_splits(run.recipe)[0])
+    assert (run.recipe.image_size, run.recipe.pairs) == ((20, 20), count)
+    with pytest.raises(UsageError, match="unknown architecture 'rankr': did you mean ranker"):
+        train("rankr", "other", data=squares)
