@@ -17,8 +17,8 @@ import kpairs
 from kpairs.errors import KpairsError, UsageError
 
 _COMMANDS = (
-    *("archs", "bench", "data", "evaluate", "export", "mini"),
-    *("predict", "report", "search", "study", "train"),
+    *("archs", "bench", "compare", "data", "evaluate", "export", "mini", "next-pairs"),
+    *("predict", "rank", "report", "search", "study", "train"),
 )
 _INTERRUPTED = 130
 _BACKENDS = ("torch", "jax", "tensorflow")
@@ -63,6 +63,7 @@ class _Group(click.Group):
     def get_command(self, ctx, name):
         if name not in _COMMANDS:
             return None
+        name = name.replace("-", "_")
         return getattr(import_module(f"kpairs.cli.{name}"), name)
 
     def invoke(self, ctx):

@@ -1,8 +1,9 @@
-"""`kpairs evaluate`: a run's models on pairs drawn again."""
+"""`kpairs evaluate`: a run's models on pairs drawn again, or on other data."""
 
 import click
 
 from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
+from kpairs.data.columns import parse_columns
 
 
 @click.command()
@@ -12,30 +13,67 @@ from kpairs.cli.options import as_json, data_dir, device, import_own, imports, p
     type=click.IntRange(min=1),
     help="Draw this many test pairs.  [default: the run's own]",
 )
+@click.option(
+    "--data",
+    help="Evaluate on this instead: a source as 'kpairs train' takes it, of whose pairs all are "
+    "taken unless the file says the split.",
+)
+@click.option("--columns", help="Headers of --data, as 'kpairs train' takes them.")
 @data_dir
 @device
 @threads
 @imports
 @as_json
-def evaluate(run, test_pairs, data_dir, device, threads, as_json, imports):
+def evaluate(run, test_pairs, data, columns, data_dir, device, threads, imports, as_json):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
-    Training and test pairs are drawn again from the run's seed.
+    Training and test pairs are drawn again from the run's seed. Beside the errors: the share of
+    pairs in the right order, AUC, rank correlations with the grades where there are some, ties and
+    calibration. A reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     import_own(imports)
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
     from kpairs import evaluate as evaluate_run
-    from kpairs.cli.tables import console, error_table
+    from kpairs.cli.tables import console, error_table, measures_table
     from kpairs.training.run import summarize
 
     rows = evaluate_run(
-        run, device=device, threads=threads, data_root=data_dir, test_pairs=test_pairs
+        run,
+        device=device,
+        threads=threads,
+        data_root=data_dir,
+        test_pairs=test_pairs,
+        data=data,
+        columns=None if columns is None else parse_columns(columns),
     )
+    files = _draw(run, rows, data or run.recipe.data)
     summary = summarize(rows)
     if as_json:
-        print_json({"run": str(run.path), "rounds": rows, "summary": summary})
+        print_json({"run": str(run.path), "rounds": rows, "summary": summary, "written": files})
         return
-    count = test_pairs or run.recipe.test_pairs
-    console().print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
+    screen = console()
+    count = rows[0]["measures"]["pairs"]
+    screen.print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
+    screen.print(measures_table(rows, f"{data or run.recipe.data}, test pairs"))
+    for file in files:
+        screen.print(f"wrote {file}", soft_wrap=True)
+
+
+def _draw(run, rows, data):
+    """Draw pictures of what was measured into the run folder; returns their paths."""
+    from pathlib import Path
+
+    from kpairs.plots import draw_confusion, draw_reliability
+
+    found = [row["measures"] for row in rows]
+    files, title = [run.path / "reliability.png"], f"{run.recipe.arch}, {Path(data).name}"
+    draw_reliability([f["reliability"] for f in found], files[0], title)
+    tables = [f["confusion"] for f in found if "confusion" in f]
+    if tables:
+        counts = [[sum(cells) for cells in zip(*r, strict=True)] for r in zip(*tables, strict=True)]
+        files.append(run.path / "confusion.png")
+        names = run.recipe.classes or [str(i) for i in range(len(counts))]
+        draw_confusion(counts, names, files[1], title)
+    return list(map(str, files))

@@ -16,6 +16,20 @@ _METRICS = {
 }
 
 
+_MEASURES = (
+    ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
+    ("auc", "AUC of P(left <= right)", 4),
+    ("kendall_tau_b", "Kendall's tau-b of scores and grades", 4),
+    ("spearman", "Spearman's correlation of scores and grades", 4),
+    ("calibration_error", "expected calibration error", 4),
+    ("pairs", "pairs", 0),
+    ("ties", "ties among them", 0),
+    ("tie_margin", "mean |P - 1/2| of ties", 3),
+    ("margin", "mean |P - 1/2| of the others", 3),
+    ("images", "images of known grade", 0),
+)
+
+
 def console(stderr=False):
     """A console that keeps tables whole where the output is a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
@@ -50,7 +64,7 @@ def layer_table(rows):
 def error_table(rows, summary, title, best_epoch=False):
     """The errors of each round, on demand of the best epoch too; their mean and deviation."""
     splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
-    columns = [(s, m) for s in splits for m in _METRICS if m in rows[0][s]]
+    columns = [(s, m) for s in splits for m in _METRICS if m in rows[0].get(s, ())]
     table = Table(title=title, title_justify="left")
     table.add_column("round", justify="right")
     for split, metric in columns:
@@ -64,6 +78,46 @@ def error_table(rows, summary, title, best_epoch=False):
         table.add_section()
         cells = [summary[s][m] for s, m in columns]
         table.add_row("mean ± std", *(plus_minus(c["mean"], c["std"], digits=2) for c in cells))
+    return table
+
+
+def comparison_table(rows):
+    """What `kpairs compare` says of runs."""
+    table = Table("run", "what differs")
+    for column in ("rounds", "test error (%)", "difference, 95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        recipe = "\n".join(f"{name.replace('_', ' ')}: {v}" for name, v in row["recipe"].items())
+        error = row["test"]["comparison_error_pct"]
+        cells = [str(row["rounds"]), plus_minus(error["mean"], error["std"], digits=2)]
+        table.add_row(row["run"], recipe, *cells, _shown(row.get("difference")))
+        table.add_section()
+    return table
+
+
+def _shown(difference):
+    """A difference of two runs as text."""
+    if difference is None or difference["mean"] is None:
+        return "" if difference is None else "no common round"
+    interval = ""
+    if difference["low"] is not None:
+        interval = f" ({difference['low']:+.2f} to {difference['high']:+.2f})"
+    paired = "" if difference["paired"] else "\nof other pairs"
+    return f"{difference['mean']:+.2f}{interval}{paired}"
+
+
+def measures_table(rows, title):
+    """What `kpairs.training.measures` found of each round."""
+    found = [row["measures"] for row in rows]
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    table.add_column("mean ± std" if len(rows) > 1 else "value", justify="right")
+    for name, text, digits in _MEASURES:
+        values = [f[name] for f in found if name in f]
+        if values:
+            table.add_row(
+                text, summary(values, digits) if len(rows) > 1 else f"{values[0]:,.{digits}f}"
+            )
     return table
 
 
@@ -190,6 +244,28 @@ def search_table(ranked, folds, count):
     for r in ranked:
         behind = "" if r.behind is None else f"{r.behind[0]:+.2f} to {r.behind[1]:+.2f}"
         table.add_row(r.label, f"{r.parameters:,}", summary(r.errors), behind)
+    return table
+
+
+def ranking_table(rows, title):
+    """What `kpairs rank` says of images, highest first."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("file", overflow="fold")
+    table.add_column("score", justify="right", no_wrap=True)
+    for row in rows:
+        spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
+        score = f"{row['score']:.4g}{spread}"
+        table.add_row(str(row["rank"]), row["file"], score)
+    return table
+
+
+def proposals_table(rows):
+    """What `kpairs next-pairs` proposes."""
+    table = Table("left", "right")
+    table.add_column("P(left <= right)", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["left"], row["right"], f"{row['probability']:.1%}")
     return table
 
 

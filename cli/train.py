@@ -6,6 +6,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
+from kpairs.data.columns import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve
@@ -13,7 +14,7 @@ from kpairs.training.run import ENGINES, Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
-_LISTS = {"image_size": parse_size, "classes": parse_classes}
+_LISTS = {"columns": parse_columns, "image_size": parse_size, "classes": parse_classes}
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the architecture's layers: 32,32,64,256.",
@@ -93,6 +94,9 @@ def _arguments(command):
 )
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
+    "--tensorboard", is_flag=True, help="Write TensorBoard's event files into each round's folder."
+)
+@click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
@@ -117,7 +121,8 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     kpairs train --resume runs/2026-11-21-auxws
     """
     import_own(imports)
-    how = {name: options.pop(name) for name in ("device", "threads", "engine", "keep_checkpoints")}
+    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
+    how = {name: options.pop(name) for name in names}
     rounds = options["rounds"]
     if resumed is None:
         chosen = {name for name, value in options.items() if value is not None}

@@ -79,6 +79,7 @@ def write_int8(
     same = {
         name: 100 * float(np.mean(decisions(after[name], kind) == decisions(before[name], kind)))
         for name, kind in model.outputs.items()
+        if kind != "score"
     }
     times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
     description["test_error_pct"] = wrong_after

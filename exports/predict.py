@@ -27,6 +27,7 @@ COLUMNS = (
     "probability",
     "same",
     *(f"{s}_{word}{end}" for s in _SIDES for word in _WORDS for end in ("", "_probability")),
+    *(f"{s}_score" for s in _SIDES),
     *(f"{s}_inverted" for s in _SIDES),
     *(f"{s}_doubtful" for s in _SIDES),
 )
@@ -118,9 +119,10 @@ def predict_pairs(
 
     Returns:
         A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `same` (whether both
-        are one picture, so that left <= right is certain), where there are digit or grade outputs
-        each side's `_digit` or `_grade` and its `_probability`, and for each side whether it was
-        `_inverted` and whether its ink is `_doubtful`.
+        are one picture, so that left <= right is certain; of scores it is a tie, 1/2), where there
+        are digit or grade outputs each side's `_digit` or `_grade` and its `_probability`, where
+        images are scored each side's `_score`, and for each side whether it was `_inverted` and
+        whether its ink is `_doubtful`.
 
     Raises:
         UsageError: `ink` for a model of pictures of either ink.
@@ -159,7 +161,8 @@ def _compare(
 ) -> list[dict[str, Any]]:
     sides = zip(*pairs, strict=True)
     images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
-    values = loaded.as_probabilities(loaded.compare(*images))
+    values = loaded.compare(*images)
+    values |= loaded.as_probabilities(values)
     same = (images[0] == images[1]).all(axis=(1, 2, 3))
     return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
 
@@ -174,12 +177,14 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(_SIDES, map(str, pair), strict=True))
     if same:  # whatever the model says: a picture ranks no higher than itself
-        row |= {"left_not_higher": True, "probability": 1.0}
+        row |= {"left_not_higher": True, "probability": 0.5 if "left_score" in values else 1.0}
     else:  # a tie goes to class 0, as everywhere
         holds = values["comparison"][i]
         row |= {"left_not_higher": bool(holds.argmax()), "probability": float(holds[1])}
     row["same"] = same
-    for name in list(values)[1:]:
+    for name in (name for name, kind in loaded.outputs.items() if kind == "score"):
+        row[name] = float(values[name][i, 0])
+    for name in loaded.of_class:
         best = int(values[name][i].argmax())
         row[name] = loaded.classes[best]
         row[f"{name}_probability"] = float(values[name][i, best])

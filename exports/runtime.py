@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnxruntime
@@ -21,6 +21,9 @@ from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
 from kpairs.exports.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
+
+if TYPE_CHECKING:
+    from kpairs.exports.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
 METADATA_KEY = "kpairs"
@@ -76,6 +79,11 @@ class PairModel:
                 f"{path}: expected an ONNX model, received: {first_line(error)}"
             ) from error
         return cls(session, _read_metadata(session, path))
+
+    @property
+    def of_class(self) -> list[str]:
+        """Names of the outputs that tell an image's digit or grade."""
+        return [n for n, kind in self.outputs.items() if kind != "score" and n != "comparison"]
 
     def predict(self, left: Any, right: Any) -> Outputs:
         """Compute every output for pairs of pictures.
@@ -159,8 +167,29 @@ class PairModel:
         return self.as_probabilities(self.predict(left, right))
 
     def as_probabilities(self, values: Mapping[str, np.ndarray]) -> Outputs:
-        """Turn what `predict`, `compare` or `run` gave into probabilities."""
-        return {name: probabilities(values[name], kind) for name, kind in self.outputs.items()}
+        """Turn what `predict`, `compare` or `run` gave into probabilities; scores are left out."""
+        return {
+            name: probabilities(values[name], kind)
+            for name, kind in self.outputs.items()
+            if kind != "score"
+        }
+
+    def rank(self, pictures: Any) -> "Ranking":
+        """Rank pictures: each is seen once where the network scores images or tells their class.
+
+        Args:
+            pictures: n of them, of any size: a sequence of paths or Pillow images, or an array.
+
+        Returns:
+            A `kpairs.exports.ranking.Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the
+            highest score, and equal scores share a rank.
+
+        Raises:
+            InputError: pictures that `kpairs.data.pixels.prepare` refuses.
+        """
+        from kpairs.exports.ranking import rank
+
+        return rank([self], pictures)
 
 
 def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
@@ -187,13 +216,15 @@ def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSessio
     """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}
+    widths |= {name: 1 for name, kind in outputs.items() if kind == "score"}
     widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
+    of_class = [name for name, kind in outputs.items() if kind != "score"][1:]
     given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
     shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
     shapes |= {name: [width] for name, width in widths.items()}
     return (
         isinstance(metadata["arch"], str)
-        and len(classes) > 1
+        and len(classes) > (1 if of_class else -1)
         and all(isinstance(name, str) for name in classes)
         and all(kind in OUTPUT_KINDS for kind in outputs.values())
         and [value.name for value in session.get_inputs()] == ["left", "right"]

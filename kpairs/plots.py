@@ -1,6 +1,7 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def draw_curves(histories: Sequence[list[dict]], path: str | Path, title: str) -
     rounds = len(histories)
     figure.suptitle(title if rounds == 1 else f"{title}, mean ± std of {rounds} rounds")
     loss_axis, error_axis = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in histories[0]]
+    epochs = [row["epoch"] for row in max(histories, key=len)]
     names = [n.removeprefix("train_") for n in histories[0][0] if n.startswith("train_")]
     losses = [n for n in names if n.endswith("_loss")] or ["loss"]
     for number, name in enumerate(losses):
@@ -115,6 +116,61 @@ def draw_curves(histories: Sequence[list[dict]], path: str | Path, title: str) -
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def draw_reliability(
+    rounds: Sequence[Sequence[dict[str, float]]], path: str | Path, title: str
+) -> None:
+    """Draw how often left ranks no higher over the probability that was predicted.
+
+    Args:
+        rounds: bins of each round, as `kpairs.training.measures` gives them.
+        path: the image file to write.
+        title: heading.
+    """
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often as predicted")
+    most = max(b["pairs"] for bins in rounds for b in bins)
+    for bins in rounds:
+        x, y = ([b[name] for b in bins] for name in ("predicted", "judged"))
+        axes.plot(x, y, color=OURS, alpha=0.6, linewidth=1)
+        axes.scatter(x, y, [120 * b["pairs"] / most for b in bins], color=OURS, alpha=0.6)
+    axes.set(xlabel="predicted P(left <= right)", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=8)
+    tidy(axes)
+    save_figure(figure, path)
+
+
+def draw_confusion(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path, title: str
+) -> None:
+    """Draw which classes images were taken for, in percent of their own.
+
+    Args:
+        counts: by true class (rows) and the one decided on.
+        classes: class names in rank order.
+        path: the image file to write.
+        title: heading.
+    """
+    table = np.array(counts)
+    share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.5 * len(classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(share):
+        color = "white" if value > 50 else "black"
+        if table[row, column]:
+            text = f"{value:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    numbers = range(len(classes))
+    axes.set_xticks(numbers, classes, rotation=90, parse_math=False)
+    axes.set_yticks(numbers, classes, parse_math=False)
+    axes.set(xlabel="decided (percent of the row)", ylabel="true")
     save_figure(figure, path)
 
 
@@ -168,8 +224,9 @@ def tidy(axes: Axes) -> None:
 
 
 def _stack(histories, column):
-    """(rounds, epochs) values of one history column."""
-    return np.array([[row[column] for row in history] for history in histories])
+    """(rounds, epochs) values of one history column; NaN after a round has stopped."""
+    columns = ([row[column] for row in history] for history in histories)
+    return np.array(list(zip_longest(*columns, fillvalue=np.nan))).T
 
 
 def band(

@@ -482,43 +482,73 @@ class AuxNet3(nn.Module):
 # Our own
 
 
+def five_convolutions(widths, dropout):
+    """docs/posterior.md: from 14x14 to the last width."""
+    first, second, third, fourth, last = widths
+    return nn.Sequential(
+        nn.Conv2d(1, first, 3, bias=False),  # 12x12
+        BatchNorm(first),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),  # 6x6
+        BatchNorm(second),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(second, third, 3, bias=False),  # 4x4
+        BatchNorm(third),
+        nn.ReLU(),
+        nn.Conv2d(third, fourth, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),  # 2x2
+        BatchNorm(fourth),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(fourth, last, 2, bias=False),  # 1x1
+        BatchNorm(last),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(2 * dropout),
+    )
+
+
+def features_of_both(tower, left, right):
+    """(batch, 2, n), by one pass: joint statistics of both images' batches."""
+    return tower(torch.stack([left, right], 1).flatten(0, 1)).unflatten(0, (-1, 2))
+
+
 class Posterior(nn.Module):
     """docs/posterior.md: five convolutions, and the comparison from the digits' probabilities."""
 
     def __init__(self, widths, dropout):
         super().__init__()
-        first, second, third, fourth, last = widths
-        self.tower = nn.Sequential(
-            nn.Conv2d(1, first, 3, bias=False),  # 12x12
-            BatchNorm(first),
-            nn.ReLU(),
-            nn.Conv2d(first, second, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),  # 6x6
-            BatchNorm(second),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Conv2d(second, third, 3, bias=False),  # 4x4
-            BatchNorm(third),
-            nn.ReLU(),
-            nn.Conv2d(third, fourth, 3, padding=1, bias=False),
-            nn.MaxPool2d(2),  # 2x2
-            BatchNorm(fourth),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Conv2d(fourth, last, 2, bias=False),  # 1x1
-            BatchNorm(last),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Dropout(2 * dropout),
-            nn.Linear(last, 10),
-        )
+        self.tower = five_convolutions(widths, dropout)
+        self.digit = nn.Linear(widths[-1], 10)
 
     def forward(self, left, right):
-        both = self.tower(torch.stack([left, right], 1).flatten(0, 1)).unflatten(0, (-1, 2))
+        both = self.digit(features_of_both(self.tower, left, right))
         p, q = both.softmax(-1).unbind(1)
         ordered = (p * q.flip(-1).cumsum(-1).flip(-1)).sum(-1)  # sum over i of p_i * Q(j >= i)
         reverse = (p[:, 1:] * q.cumsum(-1)[:, :-1]).sum(-1)
         return named(torch.stack([reverse, ordered], -1).log(), both.unbind(1))
+
+
+class Ranker(nn.Module):
+    """docs/own-data.md: the odds that right ranks higher are exp(right score - left score)."""
+
+    def __init__(self, digits, widths=(16, 16, 64, 64, 112), dropout=0.08):
+        super().__init__()
+        self.tower = five_convolutions(widths, dropout)
+        self.score = nn.Linear(widths[-1], 1, bias=False)
+        self.digit = nn.Linear(widths[-1], 10) if digits else None
+
+    def forward(self, left, right):
+        features = features_of_both(self.tower, left, right)
+        left, right = self.score(features).unbind(1)
+        outputs = {"comparison": torch.cat([left, right], 1)}
+        if self.digit is not None:
+            outputs |= dict(
+                zip(("left_digit", "right_digit"), self.digit(features).unbind(1), strict=True)
+            )
+        return dict(sorted({**outputs, "left_score": left, "right_score": right}.items()))
 
 
 REFERENCES = {
@@ -569,6 +599,8 @@ REFERENCES = {
     # Our own
     "posterior": lambda widths=(16, 16, 64, 64, 112), dropout=0.08: Posterior(widths, dropout),
     "posterior_s": lambda widths=(12, 12, 28, 28, 64), dropout=0.03: Posterior(widths, dropout),
+    "ranker": lambda **options: Ranker(False, **options),
+    "auxranker": lambda **options: Ranker(True, **options),
 }
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kpairs.bench.handwritten import Training
-from kpairs.data import Digits, load_digits
+from kpairs.data import load_digits
+from kpairs.data.splits import Split
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -77,7 +78,7 @@ def _recipe(case: str) -> Recipe:
 
 
 def _runner(
-    kind: str, recipe: Recipe, splits: Sequence[Digits], device: str, epochs: int
+    kind: str, recipe: Recipe, splits: Sequence[Split], device: str, epochs: int
 ) -> Callable[[], Any]:
     """Make a function that trains some epochs."""
     pairs, _ = draw_round(recipe, 1, *splits)
@@ -98,7 +99,7 @@ def _runner(
 
 
 def _case(
-    case: str, splits: Sequence[Digits], device: str, repeats: int, least_steps: int
+    case: str, splits: Sequence[Split], device: str, repeats: int, least_steps: int
 ) -> dict[str, Any]:
     recipe = _recipe(case)
     steps = -(-recipe.pairs // recipe.batch_size)
@@ -126,7 +127,7 @@ def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 def _rounds(
-    splits: Sequence[Digits],
+    splits: Sequence[Split],
     device: str,
     device_name: str,
     jobs: int,

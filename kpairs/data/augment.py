@@ -1,5 +1,7 @@
 """The augmentation of report 001: nine shifts, then both orders; 1,000 pairs become 18,000."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,12 +24,8 @@ def augment_pairs(pairs: PairSet, rng: np.random.Generator) -> PairSet:
         18 n pairs; pair i's nine versions are rows 9 i to 9 i + 8, and row r + 9 n
         is row r swapped.
     """
-    shifted = PairSet(
-        _shuffled_shifts(pairs.left, rng),
-        _shuffled_shifts(pairs.right, rng),
-        np.repeat(pairs.left_digit, 9),
-        np.repeat(pairs.right_digit, 9),
-    )
+    left, right = _shuffled_shifts(pairs.left, rng), _shuffled_shifts(pairs.right, rng)
+    shifted = replace(pairs.take(np.repeat(np.arange(len(pairs)), 9)), left=left, right=right)
     return PairSet.concat(shifted, shifted.swapped())
 
 

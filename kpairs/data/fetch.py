@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from kpairs.data.idx import read_idx
-from kpairs.data.sources import Source, SourceFile, Wheel
+from kpairs.data.named import Source, SourceFile, Wheel
 from kpairs.errors import KpairsError
 
 log = logging.getLogger(__name__)

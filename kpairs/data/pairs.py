@@ -1,20 +1,24 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.splits import Digits
+from kpairs.data.divided import image_groups
+from kpairs.data.settings import PixelSettings
+from kpairs.data.splits import Compared, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, unknown
 
 # What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
 # grades the last two are called left_grade and right_grade.
 TARGETS = ("comparison", "left_digit", "right_digit")
+SCORES = ("left_score", "right_score")
 Images = NDArray[np.float32] | Stored
 
 
@@ -25,7 +29,12 @@ class PairSet:
     Attributes:
         left, right: `(n, height, width, channels)` float32 pixels in [0, 1]; a `Stored` reads them
             from a file when they are needed.
-        left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher.
+        left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher. -1 where
+            nobody said.
+        probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie;
+            None where the digits say it.
+        weight: `(n,)` float32, how much each pair counts in the loss, 1 on average, as Keras'
+            `sample_weight`; None for all alike.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -35,6 +44,8 @@ class PairSet:
     right: Images
     left_digit: np.ndarray
     right_digit: np.ndarray
+    probability: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -48,18 +59,24 @@ class PairSet:
                 raise InputError(
                     f"{name} images: expected shape {expected}, received {images.shape}"
                 )
-        if self.left_digit.shape != self.right_digit.shape:
-            raise InputError(
-                f"right_digit: expected {len(self.left_digit)} labels, "
-                f"received {len(self.right_digit)}"
-            )
+        for name in ("right_digit", "probability", "weight"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.left_digit.shape:
+                raise InputError(
+                    f"{name}: expected {len(self.left_digit)} labels, received {len(values)}"
+                )
 
     def __len__(self) -> int:
         return len(self.left_digit)
 
     @property
     def comparison(self) -> np.ndarray:
-        """`(n,)` int64: 1 where left <= right (equal digits included), else 0."""
+        """`(n,)`: the judged probability where there is one.
+
+        Else int64: 1 where left <= right (equal digits included), else 0.
+        """
+        if self.probability is not None:
+            return self.probability
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -67,10 +84,11 @@ class PairSet:
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
     def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, np.ndarray]:
-        """Return the targets of outputs by name, each `(n,)` int64.
+        """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
 
         Args:
-            outputs: names in `TARGETS`, or with "grade" for "digit".
+            outputs: names in `TARGETS`, or with "grade" for "digit"; of scores the targets are
+                zeros, which no loss reads.
 
         Raises:
             UsageError: another name.
@@ -78,6 +96,8 @@ class PairSet:
         known = {"comparison": self.comparison}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
+        # A score learns from the comparison; Keras wants something beside every output.
+        known |= dict.fromkeys(SCORES, np.zeros(len(self), np.float32))
         for name in outputs:
             if name not in known:
                 raise unknown("output", name, known)
@@ -85,7 +105,8 @@ class PairSet:
 
     def take(self, rows: np.ndarray | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
-        return PairSet(*(part[rows] for part in self._parts()))
+        parts: Any = (None if part is None else part[rows] for part in self._parts())
+        return PairSet(*parts)
 
     @classmethod
     def concat(cls, *sets: "PairSet") -> "PairSet":
@@ -94,24 +115,103 @@ class PairSet:
 
     def swapped(self) -> "PairSet":
         """Return the same pairs with left and right exchanged."""
-        return PairSet(self.right, self.left, self.right_digit, self.left_digit)
+        return replace(
+            self,
+            left=self.right,
+            right=self.left,
+            left_digit=self.right_digit,
+            right_digit=self.left_digit,
+            probability=None if self.probability is None else 1 - self.probability,
+        )
+
+    def with_even_ties(self) -> "PairSet":
+        """Return the same pairs, compared by their digits, of which equal ones are a tie: 1/2."""
+        higher = np.sign(self.right_digit - self.left_digit)
+        return replace(self, probability=((1 + higher) / 2).astype(np.float32))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        split: str = "train",
+        *,
+        columns: Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+        settings: PixelSettings | None = None,
+        root: str | Path | None = None,
+    ) -> "PairSet":
+        """Read pairs that people compared, all of one split; see `kpairs.data.listed`.
+
+        Args:
+            path: a CSV file with the columns left, right and label, winner or probability.
+            split: "train" or "test"; where no column split says, a fifth of the images is for
+                testing, and pairs with an image in each are left out.
+            columns: the file's own headers by the usual names, where they differ.
+            classes: the grades, lowest first, where there are some that are no numbers.
+            settings: how an image becomes a network's input; default by a look at the training
+                images.
+            root: cache folder of prepared images.
+
+        Raises:
+            UsageError: an unknown split or column, or grades whose order is not known.
+            InputError: the file or an image cannot be read, or a row makes no sense.
+        """
+        from kpairs.data.sources import load_digits
+
+        compared = load_digits(
+            path, split, root, settings=settings, classes=classes, columns=columns or {}
+        )
+        if not isinstance(compared, Compared):
+            raise InputError(f"{path}: expected a CSV file with the columns left and right")
+        return compared_pairs(compared, np.arange(len(compared)))
 
     def _parts(self) -> tuple[Any, ...]:
-        return self.left, self.right, self.left_digit, self.right_digit
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+def image_sides(
+    pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Divide the images of pairs into groups; see `kpairs.data.divided.image_groups`.
+
+    Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
+    their number in the file.
+
+    Args:
+        pairs: the pairs.
+        shares: of the images, by group; they add up to 1.
+        rng: what the groups are drawn from.
+
+    Returns:
+        `(2, n)` groups of the left and of the right image.
+    """
+    count = len(pairs)
+    left, right = np.arange(count), np.arange(count, 2 * count)
+    if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
+        left, right = pairs.left.rows, pairs.right.rows
+    _, number = np.unique(np.concatenate([left, right]), return_inverse=True)
+    left, right = np.split(number, 2)
+    group = image_groups(left, right, shares, rng)
+    return group[np.stack([left, right])]
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:
+    if any(part is None for part in parts):
+        if all(part is None for part in parts):
+            return None
+        raise InputError("expected pair sets that are all judged or weighted alike, received both")
     if all(isinstance(part, Stored) for part in parts):
         return reduce(Stored.joined, parts)
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
+def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs without replacement: no image occurs twice, unless graded images are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
     are the pairs. Where graded images are too few for that, one permutation follows the other, each
-    without the pairs that were drawn before, so that all images are in about as many pairs.
+    without the pairs that were drawn before, so that all images are in about as many pairs. Of
+    pairs that people compared some are drawn, each at most once.
 
     Args:
         digits: one split.
@@ -126,21 +226,48 @@ def draw_pairs(digits: Digits, count: int, rng: np.random.Generator) -> PairSet:
             give so many pairs.
     """
     check_enough(digits, count)
+    if isinstance(digits, Compared):
+        return compared_pairs(digits, rng.permutation(len(digits))[:count])
     left, right = _drawn(len(digits), count, rng).T
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
 
 
-def check_enough(digits: Digits, count: int) -> None:
+def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
+    """Return these pairs of a split of compared ones; images are read when they are needed."""
+    listed, images = compared.listed, compared.images
+    weight = None if listed.weight is None else listed.weight[rows]
+    return PairSet(
+        images[listed.left[rows]],
+        images[listed.right[rows]],
+        listed.left_grade[rows],
+        listed.right_grade[rows],
+        listed.probability[rows],
+        None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
+    )
+
+
+def most_pairs(split: Split) -> int:
+    """Count the pairs that can be drawn from a split."""
+    images = len(split)
+    if isinstance(split, Compared):
+        return images
+    return images * (images - 1) if split.reused else images // 2
+
+
+def check_enough(digits: Split, count: int) -> None:
     """Refuse a split that does not give so many pairs.
 
     Raises:
         InputError: it holds fewer than `2 * count` images; where images may be used again, fewer
             than give so many ordered pairs.
     """
-    images = len(digits)
-    most = images * (images - 1) if digits.reused else images // 2
+    images, most = len(digits), most_pairs(digits)
+    if isinstance(digits, Compared):
+        if not 1 <= count <= most:
+            raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
+        return
     if not 1 <= count <= most:
         needed = "more" if digits.reused else f"{2 * count} different"
         raise InputError(

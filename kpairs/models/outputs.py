@@ -1,5 +1,7 @@
 """What the numbers of an output mean, and how they become probabilities. NumPy only."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,6 +11,7 @@ OUTPUT_KINDS = {
     "logits": "unnormalised log-probabilities; their softmax is the probabilities",
     "probabilities": "probabilities, the softmax is in the model",
     "sigmoid": "one unit, the probability of class 1",
+    "score": "one unbounded number of one image; the higher score ranks higher",
 }
 
 
@@ -17,16 +20,16 @@ def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
 
     Args:
         values: `(batch, n)` float32 output of a model.
-        kind: a key of `OUTPUT_KINDS`.
+        kind: a key of `OUTPUT_KINDS`; a score is none.
 
     Returns:
         `(batch, n)` float64, n = 2 for one sigmoid unit; each row sums to 1. For `comparison`,
         column 1 is P(left <= right).
 
     Raises:
-        KeyError: an unknown kind.
+        KeyError: an unknown kind, or scores, which no probabilities follow from.
     """
-    if kind not in OUTPUT_KINDS:
+    if kind not in OUTPUT_KINDS or kind == "score":
         raise KeyError(kind)
     numbers = np.asarray(values, np.float64)
     if kind == "sigmoid":
@@ -35,6 +38,23 @@ def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
         return numbers / numbers.sum(axis=-1, keepdims=True)
     exponentials = np.exp(numbers - numbers.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def share_wrong(decided: NDArray[np.int64], target: NDArray[Any]) -> float:
+    """The share of decisions that are not the target's, of those whose target says something.
+
+    Args:
+        decided: `(n,)` class numbers.
+        target: `(n,)` class numbers, -1 where unknown; or, in floats, the probability of class 1,
+            of which 1/2 is a tie, where no decision is wrong.
+
+    Returns:
+        0 to 1; NaN where no target says anything.
+    """
+    told = (target >= 0) & (target != 0.5)
+    if np.issubdtype(target.dtype, np.floating):
+        target = target > 0.5
+    return float(np.mean((decided != target)[told])) if told.any() else float("nan")
 
 
 def decisions(values: ArrayLike, kind: str) -> NDArray[np.int64]:

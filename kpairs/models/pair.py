@@ -85,6 +85,6 @@ def joined(features: KerasTensor) -> KerasTensor:
     return ops.reshape(features, (-1, 2 * features.shape[-1]))
 
 
-def by_side(features: KerasTensor) -> Outputs:
-    """Return the digit outputs of (batch, 2, n) scores: n for each image."""
-    return {"left_digit": features[:, 0], "right_digit": features[:, 1]}
+def by_side(features: KerasTensor, word: str = "digit") -> Outputs:
+    """Split (batch, 2, n) into the outputs `left_<word>` and `right_<word>`, each (batch, n)."""
+    return {f"left_{word}": features[:, 0], f"right_{word}": features[:, 1]}

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 
 import keras
 
-from kpairs.data.pairs import TARGETS
+from kpairs.data.pairs import SCORES, TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
@@ -45,6 +45,10 @@ class Architecture:
         """Kinds by output name where a class is called "digit", as registered, or "grade"."""
         return {name.replace("digit", word): kind for name, kind in self.outputs.items()}
 
+    def learned(self, word: str = "digit") -> dict[str, str]:
+        """As `named`, for the outputs that learn from a target: all but scores."""
+        return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of its own that the function takes, with their defaults."""
@@ -67,10 +71,10 @@ class Architecture:
         return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
-def outputs(comparison: str, digits: str | None = None) -> dict[str, str]:
-    """Kinds by output name: of the comparison, and of both digits where there are digit heads."""
+def outputs(comparison: str, digits: str | None = None, *, scores: bool = False) -> dict[str, str]:
+    """Kinds by output name: of the comparison, of scores, and of digits where there are heads."""
     sides = {} if digits is None else {"left_digit": digits, "right_digit": digits}
-    return {"comparison": comparison, **sides}
+    return {"comparison": comparison, **(dict.fromkeys(SCORES, "score") if scores else {}), **sides}
 
 
 def arch(
@@ -85,7 +89,8 @@ def arch(
     Args:
         report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
         source: where it is described.
-        outputs: kind of each named output, in order; `comparison` comes first.
+        outputs: kind of each named output, in order; `comparison` comes first. Names are those of
+            `TARGETS`, and of `SCORES` for scores.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
 
     Raises:
@@ -109,8 +114,8 @@ def arch(
 def _check(new: Architecture) -> None:
     """Refuse what could not be trained, or not be built with its own arguments."""
     for output, kind in new.outputs.items():
-        if output not in TARGETS:
-            raise unknown(f"output of {new.name}", output, TARGETS)
+        if output not in (SCORES if kind == "score" else TARGETS):
+            raise unknown(f"output of {new.name}", output, (*TARGETS, *SCORES))
         if kind not in OUTPUT_KINDS:
             raise unknown(f"kind of {new.name}'s output {output}", kind, OUTPUT_KINDS)
     if next(iter(new.outputs), None) != "comparison":
@@ -161,8 +166,9 @@ def build(
     Returns:
         A functional `keras.Model` from `{"left", "right"}`, each `(batch, *input_shape)` float32
         pixels in [0, 1], to its named outputs in the registered order: `comparison` (batch, 2), or
-        (batch, 1) for a sigmoid unit, and, where there are digit heads, `left_digit` and
-        `right_digit` (batch, classes).
+        (batch, 1) for a sigmoid unit; where there are digit heads, `left_digit` and
+        `right_digit` (batch, classes); where images are scored, `left_score` and `right_score`
+        (batch, 1).
 
     Raises:
         UsageError: an unknown architecture, head or argument, an architecture without digit

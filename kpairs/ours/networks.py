@@ -1,10 +1,11 @@
-"""Our own: a shared convolutional tower that says which digit, and an exact comparison.
+"""Our own: a shared convolutional tower, and a comparison that has nothing to learn.
 
-Nothing about the order of digits is learned: P(left <= right) follows from the two posteriors (see
-`kpairs.models.heads.PosteriorComparison`), so every pair trains the tower alone.
+`posterior` says which digit each image is, and P(left <= right) follows from the two posteriors
+(see `kpairs.models.heads.PosteriorComparison`). `ranker` gives each image a score, for pairs of
+which nothing else is known than which ranks higher. Every pair trains the tower alone.
 """
 
-from keras import layers
+from keras import layers, ops
 
 from kpairs.errors import UsageError
 from kpairs.models.backbone import application
@@ -35,16 +36,17 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _tower(height, width, classes, widths, dropout):
-    """From an image to its scores: 14 -> 12 -> 6 -> 4 -> 2 -> 1 and one dense layer.
+def _tower(pair, widths, dropout):
+    """From an image to its features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
 
     Larger images are first halved, by stages of the first two widths, until the longer side is
     below 28, or the shorter could not be halved again; the last convolution takes in what the
     others leave, of a square 1 to 5 pixels a side.
     """
+    height, width = pair.left.shape[1:3]
     if min(height, width) < _LEAST:
         raise UsageError(
-            f"posterior takes images of at least {_LEAST}x{_LEAST} pixels, "
+            f"this network takes images of at least {_LEAST}x{_LEAST} pixels, "
             f"received {width}x{height} (width x height)"
         )
     first, second, third, fourth, last = widths
@@ -63,14 +65,13 @@ def _tower(height, width, classes, widths, dropout):
         *_stage(last, left_over),
         layers.Flatten(),
         layers.Dropout(2 * dropout),
-        layers.Dense(classes),
     ]
 
 
 def _posterior(pair, classes, widths, dropout, backbone):
     height, width, channels = pair.left.shape[1:]
     if backbone is None:
-        tower = _tower(height, width, classes, widths, dropout)
+        tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
     else:
         features = application(backbone, height, width, channels)
         tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
@@ -102,3 +103,44 @@ def posterior_s(
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
     return _posterior(pair, classes, widths, dropout, backbone)
+
+
+def _ranked(features):
+    """One score of each image's features, (batch, 2, n), and the comparison that follows.
+
+    By Bradley and Terry (1952) the odds that right ranks higher are exp(right - left): the scores
+    are the comparison's logits. Equal scores give exactly 1/2, and swapping the images swaps the
+    answer. A bias would add the same to both scores.
+    """
+    scores = layers.Dense(1, use_bias=False)(features)
+    return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}
+
+
+@arch(report="kpairs", source="docs/own-data.md", outputs=outputs("logits", scores=True))
+def ranker(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: Widths = WIDTHS["ranker"],
+    dropout: float = DROPOUT["ranker"],
+) -> Outputs:
+    """`posterior`'s tower to one score, and the comparison of two scores. 77,856 parameters."""
+    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    return _ranked(features)
+
+
+@arch(
+    report="kpairs",
+    source="docs/own-data.md",
+    outputs=outputs("logits", digits="logits", scores=True),
+)
+def auxranker(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    widths: Widths = WIDTHS["auxranker"],
+    dropout: float = DROPOUT["auxranker"],
+) -> Outputs:
+    """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
+    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    return {**_ranked(features), **by_side(layers.Dense(classes)(features))}

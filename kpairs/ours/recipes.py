@@ -3,11 +3,16 @@
 docs/posterior.md says what cross-validation on training pairs chose, and what it did not.
 """
 
+from dataclasses import replace
+
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
-WIDTHS = {"posterior": (16, 16, 64, 64, 112), "posterior_s": (12, 12, 28, 28, 64)}
-DROPOUT = {"posterior": 0.08, "posterior_s": 0.03}
+WIDTHS = {
+    **dict.fromkeys(("posterior", "ranker", "auxranker"), (16, 16, 64, 64, 112)),
+    "posterior_s": (12, 12, 28, 28, 64),
+}
+DROPOUT = {**dict.fromkeys(("posterior", "ranker", "auxranker"), 0.08), "posterior_s": 0.03}
 
 _POSTERIOR = Recipe(
     arch="posterior",
@@ -25,6 +30,19 @@ _POSTERIOR = Recipe(
     averaging=0.9,
     validate_every=10,
 )
-for _name in WIDTHS:
+_RANKER = replace(
+    _POSTERIOR,
+    arch="ranker",
+    source="kpairs, docs/own-data.md",
+    loss_weights=weights(1.0),
+    pairing="drawn",
+    distortion="none",
+)
+for _base, _name in (
+    (_POSTERIOR, "posterior"),
+    (_POSTERIOR, "posterior_s"),
+    (_RANKER, "ranker"),
+    (replace(_RANKER, loss_weights=weights(1.0, 1.0)), "auxranker"),
+):
     _options = {"widths": WIDTHS[_name], "dropout": DROPOUT[_name]}
-    register(RECIPES, _POSTERIOR, _name, arch_options=_options)
+    register(RECIPES, _base, _name, arch_options=_options)

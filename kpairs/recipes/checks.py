@@ -52,6 +52,12 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
         "a mapping of names to finite numbers",
         lambda v: isinstance(v, Mapping) and all(map(_is_number, v.values())),
     ),
+    Mapping[str, str] | None: (
+        "names by name or none",
+        lambda v: (
+            v is None or (isinstance(v, Mapping) and all(isinstance(n, str) for n in v.values()))
+        ),
+    ),
     Mapping[str, Any]: ("a mapping of names", lambda v: isinstance(v, Mapping)),
 }
 

@@ -11,6 +11,7 @@ from kpairs.recipes.checks import MOST, check_argument, check_backbone, check_fi
 from kpairs.recipes.loss_weights import check_loss_weights
 
 AUGMENTATIONS = ("none", "shifts_and_swap")
+TIES = ("no_higher", "half")
 PAIRINGS = ("drawn", "swapped", "renewed")
 DISTORTIONS = ("none", "affine", "elastic")
 SCHEDULES = ("constant", "one_cycle")
@@ -86,8 +87,21 @@ class Recipe:
     source: str
     loss_weights: Mapping[str, float]
     data: str = _field(
-        "mnist, fashionmnist, kmnist, qmnist, a folder of images, or a CSV file of image,grade",
+        "mnist, fashionmnist, kmnist, qmnist, a folder of images, a CSV file of image,grade, or "
+        "one of left,right,label",
         "mnist",
+    )
+    columns: Mapping[str, str] | None = _field(
+        "headers of a CSV file of pairs, where they are others: left=image_0,right=image_1,"
+        "label=label_1",
+        None,
+        later=True,
+    )
+    ties: str = _field(
+        "comparison of equal classes: as left <= right, or half, a tie of judged pairs",
+        "no_higher",
+        choices=TIES,
+        later=True,
     )
     classes: tuple[str, ...] | None = _field(
         "grades of one's own images, lowest first, where they are no numbers: mild,moderate,severe",
@@ -236,11 +250,26 @@ class Recipe:
         maximum=MOST,
         later=True,
     )
+    validation: float = _field(
+        "share of the training images set aside: the result is the epoch that is best on their "
+        "pairs; 0 for the last epoch",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        later=True,
+    )
+    patience: int = _field(
+        "stop after so many epochs without a better one on the validation pairs; 0 for never",
+        0,
+        minimum=0,
+        maximum=MOST,
+        later=True,
+    )
     reported_rounds: int | None = None
     reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
 
     def __post_init__(self) -> None:
-        for name in ("arch_options", "classes", "image_size"):
+        for name in ("arch_options", "classes", "columns", "image_size"):
             object.__setattr__(self, name, _tuples(getattr(self, name)))
         for f in fields(self):
             check_field(f, getattr(self, f.name))
@@ -258,6 +287,10 @@ class Recipe:
                 raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
         for name, value in self.arch_options.items():
             check_argument(name, value)
+        if self.patience and not self.validation:
+            raise UsageError(
+                "patience: expected a share of the images in validation, received none"
+            )
         check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
         check_backbone(self)
 

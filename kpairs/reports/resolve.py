@@ -96,7 +96,7 @@ def resolve(
     if arch != recipe.arch:
         recipe = for_arch(recipe, arch)
     if changes.get("data", recipe.data) != recipe.data:  # what its own images decided
-        recipe = replace(recipe, classes=None, ink=None)
+        recipe = replace(recipe, classes=None, columns=None, ink=None)
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
         changes["optimizer_options"] = {**OPTIMIZERS[optimizer], **(optimizer_options or {})}

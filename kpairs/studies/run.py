@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import Digits, PairSet, draw_pairs
+from kpairs.data import PairSet
+from kpairs.data.pairs import image_sides
+from kpairs.data.splits import Split
+from kpairs.data.stored import Stored
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import write_json
 from kpairs.recipes import Trial
 from kpairs.studies.mistakes import are_kept, wrong_pairs
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round
+from kpairs.training.draw import draw_round, draw_split
 from kpairs.training.images import load_splits, settings_of
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import read_history
@@ -107,18 +110,19 @@ class _Draw:
 
     def __init__(self, folder: Path, data_root: str | Path | None) -> None:
         self.folder, self.data_root = folder, data_root
-        self.splits: dict[tuple[Any, ...], list[Digits]] = {}
+        self.splits: dict[tuple[Any, ...], list[Split]] = {}
 
     def __call__(self, job: Trial) -> Round:
         recipe = job.recipe
-        of = recipe.data, settings_of(recipe), recipe.classes
+        columns = tuple((recipe.columns or {}).items())
+        of = recipe.data, settings_of(recipe), recipe.classes, columns
         if of not in self.splits:
             self.splits[of] = load_splits(recipe, self.data_root)
         splits = self.splits[of]
         everything = None
         if job.folds:  # of the first round's training pairs; no test pairs are drawn
             rng = seeds.generator(recipe.seed, 1, "pairs")
-            everything = draw_pairs(splits[0], recipe.pairs, rng)
+            everything = draw_split(recipe, splits[0], recipe.pairs, rng)
             train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
         else:
             train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
@@ -136,9 +140,15 @@ class _Draw:
 def fold_of(pairs: PairSet, job: Trial, seed: int) -> tuple[PairSet, PairSet]:
     """Take the training and validation pairs of one fold.
 
-    The pairs in a random order, cut into equal folds; fold `job.number` validates.
+    The pairs in a random order, cut into equal folds; fold `job.number` validates. Images of a file
+    may be in several pairs: they are divided, and pairs with an image in another fold left out.
     """
-    order = seeds.generator(seed, 1, "folds").permutation(len(pairs))
+    rng = seeds.generator(seed, 1, "folds")
+    if isinstance(pairs.left, Stored):
+        sides = image_sides(pairs, [1 / job.folds] * job.folds, rng)
+        validates = sides == job.number - 1
+        return pairs.take(~validates.any(axis=0)), pairs.take(validates.all(axis=0))
+    order = rng.permutation(len(pairs))
     folds = np.array_split(order, job.folds)
     rest = np.concatenate([f for k, f in enumerate(folds, 1) if k != job.number])
     return pairs.take(rest), pairs.take(folds[job.number - 1])

@@ -1,5 +1,7 @@
 """Pairs in batches, the same in every epoch's repetition whatever ran before."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
 
+_WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
 
 
@@ -55,9 +58,12 @@ class Batches(torch.utils.data.DataLoader):
         inputs = pairs.inputs()
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
+        parts = [inputs, pairs.targets(self._outputs)]
+        if pairs.weight is not None:
+            parts.append({_WEIGHT: pairs.weight})
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
-            for part in (inputs, pairs.targets(self._outputs))
+            for part in parts
         ]
 
     def __iter__(self):
@@ -71,21 +77,27 @@ class Batches(torch.utils.data.DataLoader):
             order = torch.from_numpy(order)
             parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
         for rows in self._rows():
-            yield tuple({name: t[rows] for name, t in part.items()} for part in parts)
+            yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
 
     def _read(self, pairs, order):
         transform = self._transform and self._transform(self.epoch)
         for rows in self._rows():
             batch = pairs.take(rows if order is None else order[rows])
-            yield tuple(self._tensors(batch, transform))
+            yield _batch(self._tensors(batch, transform))
 
     def _rows(self):
         for start in range(0, len(self.dataset), self.batch_size):
             yield slice(start, start + self.batch_size)
 
     def first(self):
-        """The first batch of the order drawn: `(inputs, targets)`."""
-        return tuple(self._tensors(self._pairs.take(slice(0, self.batch_size))))
+        """The first batch of the order drawn: inputs, targets, and weights if there are some."""
+        return _batch(self._tensors(self._pairs.take(slice(0, self.batch_size))))
+
+
+def _batch(parts):
+    """As Keras takes a batch: weights, one for each pair, are no dict."""
+    inputs, targets, *weights = parts
+    return inputs, targets, *(part[_WEIGHT] for part in weights)
 
 
 class Randomness(keras.callbacks.Callback):
@@ -129,7 +141,8 @@ def renewal(recipe, round_number, pairs):
         if transform is None or isinstance(new.left, Stored):
             return new
         both = transform(np.concatenate([new.left, new.right]))
-        return PairSet(*np.split(both, 2), new.left_digit, new.right_digit)
+        left, right = np.split(both, 2)
+        return replace(new, left=left, right=right)
 
     return renew
 
@@ -167,11 +180,10 @@ def paired_anew(pairs, pairing, rng):
     if pairing == "drawn":
         return pairs
     count = len(pairs)
-    if pairing == "renewed":
-        rows = rng.permutation(2 * count)
-    else:
-        first = np.arange(count) + count * rng.integers(0, 2, count)
-        rows = np.concatenate([first, (first + count) % (2 * count)])
     both = PairSet.concat(pairs, pairs.swapped())  # on its left all images, left ones first
+    if pairing == "swapped":
+        return both.take(np.arange(count) + count * rng.integers(0, 2, count))
+    rows = rng.permutation(2 * count)
     first, second = both.take(rows[:count]), both.take(rows[count:])
-    return PairSet(first.left, second.left, first.left_digit, second.left_digit)
+    new = PairSet(first.left, second.left, first.left_digit, second.left_digit)
+    return new if pairs.probability is None else new.with_even_ties()

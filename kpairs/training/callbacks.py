@@ -1,12 +1,14 @@
-"""Keras callbacks: the history file and what stops a training."""
+"""Keras callbacks: what is kept of each epoch, and what stops a training."""
 
 import csv
 import math
 
 import keras
+import numpy as np
 
-from kpairs.errors import DivergedError, InputError
+from kpairs.errors import DivergedError, InputError, UsageError
 from kpairs.files import write_rows
+from kpairs.training.interrupt import InMainThread
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -15,21 +17,23 @@ class HistoryFile(keras.callbacks.Callback):
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
     epoch with dropout on, test values NaN after an epoch that was not followed by an evaluation.
-    With `evaluated` a column `evaluated_comparison_accuracy` follows.
+    With `evaluated` a column `evaluated_comparison_accuracy` follows, with `best` those of
+    `BestEpoch.row`.
 
     Args:
         path: the file.
         epochs: how many of its rows to keep as they are.
         evaluated: batches of the training pairs, evaluated after each epoch as the test pairs are:
             with that epoch's weights and without dropout. None for no such evaluation.
+        best: the `BestEpoch` of this training, if there is one; it comes first.
 
     Raises:
         InputError: the file has fewer rows, or other columns.
     """
 
-    def __init__(self, path, epochs=0, evaluated=None):
+    def __init__(self, path, epochs=0, evaluated=None, best=None):
         super().__init__()
-        self.path, self.rows, self.evaluated = path, [], evaluated
+        self.path, self.rows, self.evaluated, self.best = path, [], evaluated, best
         if epochs:
             self.rows = _read_rows(path, epochs)
 
@@ -39,8 +43,10 @@ class HistoryFile(keras.callbacks.Callback):
         test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
         row = {"epoch": epoch + 1, **train, **test}
         if self.evaluated is not None:
-            result = self.model.evaluate(self.evaluated, verbose=0, return_dict=True)
+            result = _evaluate(self.model, self.evaluated)
             row["evaluated_comparison_accuracy"] = result["comparison_accuracy"]
+        if self.best is not None:
+            row |= self.best.row
         if self.rows and set(row) != set(self.rows[0]):
             raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
         self.rows.append(row)
@@ -97,15 +103,15 @@ class Averaging(keras.callbacks.Callback):
     Args:
         model: a built Keras model.
         decay: share of the past, 0 to 1.
-        epochs: of the whole training, after which the model is given the average.
 
     Attributes:
         variables: the averages, in the order of `model.variables`.
+        last: whether no other phase of the training follows: only then the model is given them.
     """
 
-    def __init__(self, model, decay, epochs=1):
+    def __init__(self, model, decay):
         super().__init__()
-        self.decay, self.epochs = decay, epochs
+        self.decay, self.last = decay, True
         # Copies: a variable made from another may share its memory.
         values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
         self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
@@ -119,7 +125,119 @@ class Averaging(keras.callbacks.Callback):
                 average.assign(variable)
 
     def on_train_end(self, logs=None):
-        if self.params["epochs"] < self.epochs:  # another phase follows
-            return
-        for average, variable in zip(self.variables, self.model.variables, strict=True):
-            variable.assign(average)
+        if self.last:
+            _assign(self.model.variables, self.variables)
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Ends a training with its best epoch on validation pairs, and when no better one comes.
+
+    Keras' `EarlyStopping` forgets its best epoch when a training is stopped and goes on; this one's
+    state is variables, which the checkpoint holds. Better is a smaller share of wrong comparisons,
+    or the same share and a smaller loss. What is evaluated is what would be the result: with
+    averaging the averages.
+
+    Args:
+        model: a built and compiled Keras model.
+        batches: batches of validation pairs, none of which is a test pair.
+        patience: stop after so many epochs without a better one; 0 for never.
+        averaging: the training's `Averaging`, if there is one; it comes first.
+
+    Attributes:
+        variables: of the best epoch so far, in the order of `model.variables`, then its number,
+            error and loss.
+        row: of the last epoch: `validation_loss`, `validation_comparison_accuracy`, ...
+        last: whether no other phase of the training follows; patience ends them all.
+    """
+
+    def __init__(self, model, batches, patience=0, averaging=None):
+        super().__init__()
+        self.batches, self.patience, self.averaging, self.row = batches, patience, averaging, {}
+        self.last = True
+        state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
+        values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        self.variables = [
+            keras.Variable(value, dtype=value.dtype.name, trainable=False)
+            for value in (*values, *state)
+        ]
+
+    @property
+    def epoch(self):
+        """Number of the best epoch so far, from 1; 0 before the first."""
+        return int(self.variables[-3])
+
+    def is_over(self, epoch):
+        """Whether a training that has done so many epochs has run out of patience."""
+        return bool(self.patience) and epoch - self.epoch >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        model, averages = self.model, self.averaging and self.averaging.variables
+        plain = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        if averages:
+            _assign(model.variables, averages)
+        found = _evaluate(model, self.batches)
+        self.row = {f"validation_{name}": value for name, value in found.items()}
+        score = [np.float32(1 - found["comparison_accuracy"]), np.float32(found["loss"])]
+        if score < [np.float32(float(v)) for v in self.variables[-2:]]:
+            _assign(self.variables, [*model.variables, np.float32(epoch + 1), *score])
+        if averages:
+            _assign(model.variables, plain)
+        if self.is_over(epoch + 1):
+            model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.epoch and (self.last or self.model.stop_training):
+            _assign(self.model.variables, self.variables[:-3])
+
+
+def _evaluate(model, batches):
+    return model.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class EventFiles(keras.callbacks.Callback):
+    """Writes TensorBoard's event files, with the names that Keras' own callback uses.
+
+    Keras' needs tensorflow; torch's writer needs the package tensorboard alone.
+
+    Args:
+        folder: where `train/`, `test/` and `validation/` go.
+        done: epochs that were trained before; what was written beyond them is hidden.
+        best: the `BestEpoch` of this training, if there is one; it comes first.
+
+    Raises:
+        UsageError: the package is missing.
+    """
+
+    def __init__(self, folder, done=0, best=None):
+        super().__init__()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError(
+                "tensorboard: expected the package of that name, received none; install it with: "
+                "pip install tensorboard"
+            ) from error
+        parts = ("train", "test", *(() if best is None else ("validation",)))
+        self.writers = {p: SummaryWriter(folder / p, purge_step=done + 1) for p in parts}
+        self.best = best
+
+    def on_epoch_end(self, epoch, logs=None):
+        test = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
+        values = {"train": {n: v for n, v in logs.items() if not n.startswith("val_")}}
+        values["test"] = test
+        if self.best is not None:
+            row = self.best.row
+            values["validation"] = {n.removeprefix("validation_"): v for n, v in row.items()}
+        for part, writer in self.writers.items():
+            for name, value in values[part].items():
+                writer.add_scalar(f"epoch_{name}", value, epoch + 1)
+            writer.flush()
+
+    def on_train_end(self, logs=None):
+        for writer in self.writers.values():
+            writer.close()

@@ -16,7 +16,14 @@ from kpairs.models.backbone import NO_WEIGHTS, load_backbone
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import check_arguments, check_loss_weights
-from kpairs.training.losses import accuracy_of, loss_of
+from kpairs.training.losses import (
+    JudgedAccuracy,
+    JudgedCrossentropy,
+    KnownAccuracy,
+    KnownClasses,
+    accuracy_of,
+    loss_of,
+)
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.schedule import OneCycle
 
@@ -33,7 +40,7 @@ def check_architecture(recipe):
     if recipe.arch not in ARCHS:
         raise unknown("architecture", recipe.arch, ARCHS)
     architecture = ARCHS[recipe.arch]
-    outputs = tuple(architecture.named(recipe.word))
+    outputs = tuple(architecture.learned(recipe.word))
     check_loss_weights(recipe.loss_weights, outputs, recipe.arch)
     check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
@@ -99,7 +106,7 @@ def _mean_and_deviation(pairs):
     return float(pixels.mean()), float(pixels.std(ddof=1))
 
 
-def build_round(recipe, number, classes, rescaling, steps=1):
+def build_round(recipe, number, classes, rescaling, steps=1, judged=False):
     """The model of one round, with its initial weights, compiled for the first phase.
 
     Args:
@@ -108,6 +115,7 @@ def build_round(recipe, number, classes, rescaling, steps=1):
         classes: number of ranks.
         rescaling: as `rescaling_of` gives it.
         steps: of the optimizer in each epoch; a schedule needs them.
+        judged: as `compile_model` takes it.
 
     Raises:
         InputError: a file of a backbone's weights that cannot be read.
@@ -118,7 +126,7 @@ def build_round(recipe, number, classes, rescaling, steps=1):
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
     if recipe.backbone_weights != NO_WEIGHTS:
         load_backbone(model, recipe.backbone, recipe.backbone_weights)
-    compile_model(model, recipe, steps, phases(recipe)[0])
+    compile_model(model, recipe, steps, phases(recipe)[0], judged)
     return model
 
 
@@ -151,17 +159,18 @@ def phases(recipe):
     return [part for part in parts if part.begin < part.end]
 
 
-def compile_model(model, recipe, steps=1, phase=None):
+def compile_model(model, recipe, steps=1, phase=None, judged=False):
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
     Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
-    anything else by position (see `check_loss_weights`).
+    anything else by position (see `check_loss_weights`). Scores have none of them.
 
     Args:
         model: a built model.
         recipe: the `Recipe`.
         steps: of the optimizer in each epoch; a schedule needs them.
         phase: of the training; default its only one.
+        judged: whether targets of the comparison are probabilities, and classes may be unknown.
     """
     phase = phase or Phase(0, recipe.epochs)
     if recipe.backbone is not None:
@@ -169,27 +178,37 @@ def compile_model(model, recipe, steps=1, phase=None):
     if recipe.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+    outputs = ARCHS[recipe.arch].learned(recipe.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
-    accuracy = "accuracy" if len(outputs) > 1 else "comparison_accuracy"
+    accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
     rate = phase.rate * recipe.learning_rate
     if recipe.schedule == "one_cycle":
         rate = OneCycle(rate, (phase.end - phase.begin) * steps)
     settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
         optimizer=OPTIMIZERS[recipe.optimizer](**settings),
-        loss={
-            n: loss_of(
-                kind,
-                recipe.probabilities_as_logits,
-                recipe.label_smoothing if n != "comparison" else 0.0,
-            )
+        loss={n: _loss(recipe, n, kind, judged) for n, kind in outputs.items()},
+        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
+        metrics={
+            n: [_judged_accuracy(n)(accuracy) if judged else accuracy_of(kind, accuracy)]
             for n, kind in outputs.items()
         },
-        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
-        metrics={n: [accuracy_of(kind, accuracy)] for n, kind in outputs.items()},
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def _loss(recipe, name, kind, judged):
+    as_logits = recipe.probabilities_as_logits
+    if name != "comparison":
+        loss = loss_of(kind, as_logits, recipe.label_smoothing)
+        return KnownClasses(loss) if judged else loss
+    if judged:
+        return JudgedCrossentropy(kind, kind == "logits" or (kind == "probabilities" and as_logits))
+    return loss_of(kind, as_logits)
+
+
+def _judged_accuracy(name):
+    return JudgedAccuracy if name == "comparison" else KnownAccuracy
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -8,15 +8,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.pairs import most_pairs
+from kpairs.data.splits import Compared
 from kpairs.errors import InputError
-from kpairs.models.outputs import decisions
+from kpairs.models.outputs import decisions, share_wrong
 from kpairs.networks import ARCHS
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import check_run, load_round
 from kpairs.training.device import compute
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits
+from kpairs.training.draw import draw_round, draw_split
+from kpairs.training.images import load_other, load_splits
+from kpairs.training.interrupt import InMainThread
+from kpairs.training.measures import measures
 from kpairs.training.run import Run
 
 
@@ -27,8 +32,10 @@ def evaluate(
     threads: int = 1,
     data_root: str | Path | None = None,
     test_pairs: int | None = None,
+    data: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluate each finished round of a run on pairs drawn again from its recipe.
+    """Evaluate each finished round of a run, on pairs drawn again from its recipe or on other data.
 
     Args:
         run: a `Run`.
@@ -36,26 +43,47 @@ def evaluate(
         threads: see `train`.
         data_root: cache folder of the digit images.
         test_pairs: number of test pairs; default the recipe's, which are those of the training.
+        data: another source than the recipe's, as `kpairs.data.load_digits` takes it. Of compared
+            pairs all are taken, unless the file says which are for testing; else test pairs are
+            drawn from its test split. Its images are prepared as those of the training were.
+        columns: headers of `data`, where it is a CSV file of pairs with others.
 
     Returns:
-        A row per round with `round`, `train`, `test` and `collapsed` as in
-        `run.metrics["rounds"]`.
+        A row per round with `round`, `train` (without `data`), `test` and `collapsed` as in
+        `run.metrics["rounds"]`, and `measures`, which `kpairs.training.measures` describes, of the
+        test pairs.
 
     Raises:
-        InputError: no finished round, a model that cannot be read, or missing data.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+        InputError: no finished round, a model that cannot be read, or missing data; `data` of other
+            grades.
     """
     recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
     check_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
     splits = load_splits(recipe, data_root)
+    classes, other = splits[0].classes, None
+    if data is not None:
+        other = load_other(recipe, data, columns, classes, data_root)
+        if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
+            most = most_pairs(other)
+            count = most if isinstance(other, Compared) else min(recipe.test_pairs, most)
+            recipe = replace(recipe, test_pairs=count)
     outputs = ARCHS[recipe.arch].named(recipe.word)
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model = load_round(run, number, len(splits[0].classes))
-            pairs = draw_round(recipe, number, *splits)
-            rows.append({"round": number, **measure(model, *pairs, outputs)})
+            model = load_round(run, number, len(classes))
+            if other is None:
+                train_pairs, pairs = draw_round(recipe, number, *splits)
+                row = measure(model, train_pairs, pairs, outputs)
+            else:
+                rng = seeds.generator(recipe.seed, number, "pairs")
+                pairs = draw_split(recipe, other, recipe.test_pairs, rng)
+                row = {"test": errors(model, pairs, outputs)}
+            found = measures(predict(model, pairs), outputs, pairs, len(classes))
+            rows.append({"round": number, **row, "measures": found})
     return rows
 
 
@@ -100,20 +128,29 @@ def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> di
 def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """What a model decides, by output: `(n,)` class numbers."""
-    values = model.predict(Batches(pairs, (), evaluation_batch(pairs)), verbose=0)
-    return {name: decisions(values[name], kind) for name, kind in outputs.items()}
+    """What a model decides, by output but scores: `(n,)` class numbers."""
+    values = predict(model, pairs)
+    kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
+    return {name: decisions(values[name], kind) for name, kind in kinds.items()}
+
+
+def predict(model: keras.Model, pairs: PairSet) -> dict[str, np.ndarray]:
+    """Compute a model's outputs for pairs, in inference mode, by name."""
+    batches = Batches(pairs, (), evaluation_batch(pairs))
+    return model.predict(batches, callbacks=[InMainThread()], verbose=0)
 
 
 def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
-    wrong = {name: decided[name] != target for name, target in pairs.targets(decided).items()}
-    rates = {"comparison_error_pct": _percent(wrong["comparison"])}
+    targets = pairs.targets(decided)
+    rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
-        if f"left_{word}" in wrong:
-            both = np.concatenate([wrong[f"left_{word}"], wrong[f"right_{word}"]])
-            rates[f"{word}_error_pct"] = _percent(both)
+        if f"left_{word}" in decided:
+            sides = (f"left_{word}", f"right_{word}")
+            both = [np.concatenate([part[side] for side in sides]) for part in (decided, targets)]
+            if (both[1] >= 0).any():
+                rates[f"{word}_error_pct"] = _percent(*both)
     return rates
 
 
-def _percent(wrong: np.ndarray) -> float:
-    return round(100 * float(np.mean(wrong)), 6)
+def _percent(decided: np.ndarray, target: np.ndarray) -> float:
+    return round(100 * share_wrong(decided, target), 6)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kpairs.data import load_digits
+from kpairs.data.divided import divided_pairs
 from kpairs.data.grades import GradedFiles, read_grades
+from kpairs.data.listed import read_pairs
 from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import canonical, is_graded, settings_for, source_key
-from kpairs.data.splits import Digits
+from kpairs.data.sources import (
+    canonical,
+    compared_split,
+    is_compared,
+    is_graded,
+    settings_for,
+    source_key,
+)
+from kpairs.data.splits import Split
 from kpairs.data.survey import survey
+from kpairs.errors import InputError, UsageError
 from kpairs.models.registry import DIGIT_SHAPE, check_shape
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe, in_words
@@ -24,7 +34,11 @@ _SPLITS = {"train": "training", "test": "test"}
 _OPEN = ("image_size", "channels", "fit", "ink")
 
 
-def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
+def settled(
+    recipe: Recipe,
+    given: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Recipe:
     """Fill in what a recipe leaves open: by its architecture and, for graded images, by a look.
 
     Says what was decided. A settled recipe comes back as it is, without another look.
@@ -33,6 +47,7 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         recipe: the `Recipe`.
         given: names of the fields that the user chose, where others may be fitted to the images;
             default all are as they are to be, and what is None is filled in alone.
+        progress: called while a file of pairs is read, with how many bytes of how many are.
 
     Returns:
         The recipe with its source as seen from anywhere; where images are one's own with size,
@@ -45,13 +60,16 @@ def settled(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         InputError: images that cannot be read, or too few.
     """
     graded = is_graded(recipe.data)
+    compared = is_compared(recipe.data, recipe.columns)
     recipe = replace(recipe, data=canonical(recipe.data))
     recipe = in_words(recipe, "grade" if graded else "digit")
     if recipe.backbone_weights not in ("none", "imagenet"):
         recipe = replace(recipe, backbone_weights=str(Path(recipe.backbone_weights).absolute()))
     if recipe.image_size is not None:  # before any image is looked at
         check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
-    if graded:
+    if compared:
+        recipe = _settled_by_pairs(recipe, given, progress)
+    elif graded:
         recipe = _settled_by_grades(recipe, given)
     elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
         recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
@@ -79,7 +97,7 @@ def load_splits(
     recipe: Recipe,
     root: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Digits]:
+) -> list[Split]:
     """Load the training and the test images of a recipe.
 
     Args:
@@ -92,13 +110,52 @@ def load_splits(
         InputError: see `load_digits`.
         KpairsError: see `load_digits`.
     """
+    options = {
+        "settings": settings_of(recipe),
+        "classes": recipe.classes,
+        "columns": recipe.columns,
+        "progress": progress,
+    }
+    return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+
+
+def load_other(
+    recipe: Recipe,
+    data: str | Path,
+    columns: Mapping[str, str] | None,
+    classes: Sequence[str],
+    root: str | Path | None = None,
+) -> Split:
+    """Load data to evaluate on, prepared as the images of a recipe are.
+
+    Args:
+        recipe: a settled `Recipe`.
+        data: as `kpairs.data.load_digits` takes it.
+        columns: headers of a CSV file of pairs, where they are others.
+        classes: those of the training, lowest first.
+        root: cache folder of the images.
+
+    Returns:
+        Of compared pairs all, or those that the file says are for testing; else the test split.
+
+    Raises:
+        UsageError: see `load_digits`.
+        InputError: see `load_digits`; other classes than those of the training.
+    """
     settings = settings_of(recipe)
-    return [
-        load_digits(
-            recipe.data, split, root, settings=settings, classes=recipe.classes, progress=progress
+    if is_compared(data, columns):
+        pairs, split, _ = read_pairs(data, columns, classes=recipe.classes)
+        pairs = pairs if split is None else pairs.take(split == 1, f"{data} test split")
+        found: Split = compared_split(pairs, settings, root)
+    else:
+        ordered = recipe.classes if is_graded(data) else None
+        found = load_digits(data, "test", root, settings=settings, classes=ordered)
+    if found.classes and tuple(found.classes) != tuple(classes):
+        raise InputError(
+            f"{data}: expected the classes of the training, {', '.join(classes) or 'none'}; "
+            f"received {', '.join(found.classes)}"
         )
-        for split in _SPLITS
-    ]
+    return found
 
 
 def _is_open(recipe: Recipe) -> bool:
@@ -135,14 +192,51 @@ def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
             *(recipe.data, f"{len(train):,}", f"{len(test):,}"),
             *(len(train.classes), " < ".join(train.classes)),
         )
-        look, wishes = survey(train), _wishes(recipe)
-        del wishes["classes"]
-        recipe = _with(replace(recipe, classes=train.classes), look.settings(**wishes))
-        log.info("they are %s; the network sees %s", look, settings_of(recipe))
-        if given is not None and look.are_photographs:
-            recipe = _for_photographs(recipe, given)
+        recipe = _settled_by_look(replace(recipe, classes=train.classes), train, given)
     for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
         recipe = _with_pairs(recipe, name, files, what)
+    return recipe
+
+
+def _settled_by_look(
+    recipe: Recipe, pictures: GradedFiles, given: Collection[str] | None
+) -> Recipe:
+    """Size, channels, fit and ink by the training images; says so."""
+    look, wishes = survey(pictures), _wishes(recipe)
+    del wishes["classes"]
+    recipe = _with(recipe, look.settings(**wishes))
+    log.info("they are %s; the network sees %s", look, settings_of(recipe))
+    if given is not None and look.are_photographs:
+        recipe = _for_photographs(recipe, given)
+    return recipe
+
+
+def _settled_by_pairs(
+    recipe: Recipe,
+    given: Collection[str] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Recipe:
+    """As `_settled_by_grades`, for pairs that people compared."""
+    division = divided_pairs(recipe.data, recipe.columns, recipe.classes, progress)
+    train, test = division.train, division.test
+    of_class = [name for name in recipe.loss_weights if name != "comparison"]
+    if of_class and not train.classes:
+        raise UsageError(
+            f"{recipe.arch} learns {' and '.join(of_class)}, of which {recipe.data} says nothing; "
+            "expected the columns left_grade and right_grade, or an architecture that only "
+            "compares, such as ranker"
+        )
+    if _is_open(recipe):
+        log.info("%s", division)
+        recipe = replace(recipe, classes=train.classes or None)
+        recipe = _settled_by_look(recipe, train.pictures, given)
+    if recipe.pairing == "renewed":
+        log.info("as people compared these pairs, no others are made of their images")
+        recipe = replace(recipe, pairing="drawn")
+    for pairs, name in ((train, "pairs"), (test, "test_pairs")):
+        every = given is not None and name not in given
+        wanted = len(pairs) if every else min(getattr(recipe, name), len(pairs))
+        recipe = replace(recipe, **{name: wanted})
     return recipe
 
 

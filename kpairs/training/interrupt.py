@@ -6,6 +6,23 @@ from contextlib import contextmanager
 import keras
 
 
+class InMainThread(keras.callbacks.Callback):
+    """Keeps Keras from calling callbacks in threads of their own, in `fit`, `evaluate`, `predict`.
+
+    Keras does that where no callback looks at batches. A Ctrl-C while Python starts such a thread
+    leaves one that is never told to end, and the program waits for it for good.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Do nothing, which is not Keras' default."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Do nothing, which is not Keras' default."""
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Do nothing, which is not Keras' default."""
+
+
 class Interruption(keras.callbacks.Callback):
     """Raises `KeyboardInterrupt` at the next step once `requested` is true.
 

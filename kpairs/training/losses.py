@@ -44,6 +44,79 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return (1 - self.smoothing) * sharp - self.smoothing * keras.ops.mean(logs, axis=-1)
 
 
+class JudgedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of a comparison with the probability that people's judgements came to.
+
+    Of Bradley and Terry's model that is the log-likelihood of the judgements; a tie, 1/2, pulls the
+    two scores together.
+
+    Args:
+        kind: of the comparison, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        from_logits: whether it is logits, or probabilities taken as logits.
+    """
+
+    def __init__(self, kind, from_logits):
+        super().__init__(name="judged_crossentropy")
+        self.kind, self.from_logits = kind, from_logits
+
+    def call(self, y_true, y_pred):
+        y_true = keras.ops.reshape(y_true, (-1, 1))
+        if self.from_logits:  # a softmax over two is a sigmoid of their difference
+            y_pred = y_pred[:, 1:] - y_pred[:, :1]
+        elif self.kind == "probabilities":
+            y_pred = y_pred[:, 1:]
+        return keras.losses.binary_crossentropy(y_true, y_pred, self.from_logits)
+
+
+class KnownClasses(keras.losses.Loss):
+    """A loss of class numbers, averaged over the images whose class is known; -1 is an unknown one.
+
+    Args:
+        loss: of `(y_true, y_pred)`: a Keras loss, or a function that gives `(batch,)`.
+    """
+
+    def __init__(self, loss):
+        super().__init__(name="known_classes")
+        self.loss = loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+    def call(self, y_true, y_pred):
+        ops = keras.ops
+        known = y_true >= 0
+        losses = self.loss(ops.where(known, y_true, 0), y_pred)
+        share = ops.mean(ops.cast(known, losses.dtype))
+        return ops.where(known, losses, 0) / ops.maximum(share, keras.config.epsilon())
+
+
+class PartialAccuracy(keras.metrics.Mean):
+    """Share of right decisions among the samples whose target says anything."""
+
+    def decided(self, y_true, y_pred):
+        """Which decisions are right, and which count: both `(batch,)` and true or false."""
+        raise NotImplementedError
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Count a batch; weights of samples make no difference."""
+        ops = keras.ops
+        right, told = self.decided(ops.reshape(ops.cast(y_true, y_pred.dtype), (-1,)), y_pred)
+        super().update_state(ops.cast(right, y_pred.dtype), ops.cast(told, y_pred.dtype))
+
+
+class JudgedAccuracy(PartialAccuracy):
+    """Of comparisons: by the judgements' majority; ties say nothing."""
+
+    def decided(self, y_true, y_pred):
+        higher = y_pred[:, 0] > 0.5 if y_pred.shape[-1] == 1 else y_pred[:, 1] > y_pred[:, 0]
+        return keras.ops.equal(higher, y_true > 0.5), keras.ops.not_equal(y_true, 0.5)
+
+
+class KnownAccuracy(PartialAccuracy):
+    """Of classes: by the most probable one; an unknown class, -1, says nothing."""
+
+    def decided(self, y_true, y_pred):
+        best = keras.ops.cast(keras.ops.argmax(y_pred, -1), y_true.dtype)
+        return keras.ops.equal(best, y_true), y_true >= 0
+
+
 def loss_of(kind, probabilities_as_logits, smoothing=0.0):
     """The loss of an output of this kind, averaged over the batch.
 

@@ -202,3 +202,28 @@ def _epochs(history: Path) -> int:
             return max(0, sum(1 for _ in file) - 1)
     except OSError:
         return 0
+
+
+@contextmanager
+def reading(console: Console) -> Generator[Callable[[int, int], None], None, None]:
+    """Show a bar while a long file of pairs is read.
+
+    Args:
+        console: where to.
+
+    Yields:
+        What is to be called with how many bytes of how many are read.
+    """
+    bar = _bar(console, "{task.percentage:.0f} %")
+    task = bar.add_task("reading pairs")
+
+    def read(done: int, total: int) -> None:
+        if console.is_terminal and not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield read
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -20,7 +20,13 @@ from kpairs.training.batches import (
     shuffled,
     transformation,
 )
-from kpairs.training.callbacks import Averaging, HistoryFile, StopOnNonFinite
+from kpairs.training.callbacks import (
+    Averaging,
+    BestEpoch,
+    EventFiles,
+    HistoryFile,
+    StopOnNonFinite,
+)
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import (
     build_round,
@@ -30,8 +36,9 @@ from kpairs.training.compile import (
     save_model,
 )
 from kpairs.training.device import compute
-from kpairs.training.draw import augmented
+from kpairs.training.draw import augmented, set_aside
 from kpairs.training.evaluate import measure
+from kpairs.training.interrupt import InMainThread
 from kpairs.training.lock import locked
 from kpairs.training.run import read_history
 from kpairs.training.workers import log
@@ -52,6 +59,7 @@ class Round:
         threads: see `kpairs.train`.
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
+        tensorboard: see `kpairs.train`.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
         imports: modules of the user's own architectures, which another process imports first.
@@ -67,6 +75,7 @@ class Round:
     threads: int = 1
     engine: str = "auto"
     keep_checkpoints: bool = False
+    tensorboard: bool = False
     normalized_by: PairSet | None = None
     imports: tuple[str, ...] = field(default_factory=imported_modules)
 
@@ -79,7 +88,8 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         callbacks: further Keras callbacks.
 
     Returns:
-        The round's row of `Run.metrics`.
+        The round's row of `Run.metrics`. Its best epoch is chosen on the test pairs, as report 004
+        does; where there are validation pairs, on those, and then it is also the result.
 
     Raises:
         KpairsError: the loss became NaN or infinite; another process trains this round.
@@ -90,58 +100,93 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
     outputs = ARCHS[recipe.arch].named(recipe.word)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
-        train_pairs = augmented(recipe, number, job.train_pairs)
+        train_pairs, validation_pairs = set_aside(recipe, number, job.train_pairs)
+        train_pairs = augmented(recipe, number, train_pairs)
         rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
         steps = -(-len(train_pairs) // recipe.batch_size)
-        model = build_round(recipe, number, job.classes, rescaling, steps)
+        judged = train_pairs.probability is not None
+        model = build_round(recipe, number, job.classes, rescaling, steps, judged)
         batches = _batches(recipe, number, train_pairs, device)
-        test_batches = Batches(job.test_pairs, outputs, evaluation_batch(train_pairs), device)
-        averaging = []
-        if recipe.averaging:
-            averaging = [Averaging(model, recipe.averaging, recipe.epochs)]
-        checkpoint = Checkpoint(
-            folder, job.keep_checkpoints, [v for callback in averaging for v in callback.variables]
-        )
+        size = evaluation_batch(train_pairs)
+        averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
+        best = None
+        if validation_pairs is not None:
+            validated = Batches(validation_pairs, outputs, size, device)
+            best = BestEpoch(model, validated, recipe.patience, *averaging)
+        kept = [*averaging, *([] if best is None else [best])]
+        further = [v for callback in kept for v in callback.variables]
+        checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.epochs
+        events = [EventFiles(folder / "tensorboard", done, best)] if job.tensorboard else []
         evaluated = None
         if recipe.reported_epoch == "best":  # what the report states of that epoch
-            evaluated = Batches(train_pairs, outputs, evaluation_batch(train_pairs), device)
-        history = HistoryFile(folder / "history.csv", done, evaluated)
-        for phase in phases(recipe):
-            if phase.begin:
-                compile_model(model, recipe, steps, phase)
-            engine = _lower(model, batches) if job.engine == "auto" else "keras"
-            if phase.begin < done <= phase.end:
-                checkpoint.restore(model)
-            if phase.end <= done < recipe.epochs:
-                continue
-            model.fit(
-                batches,
-                epochs=phase.end,
-                initial_epoch=max(phase.begin, done),
-                shuffle=False,  # the batches are
-                validation_data=test_batches,
-                validation_freq=_evaluated(recipe),
-                callbacks=[
-                    Randomness(recipe.seed, number, batches),
-                    StopOnNonFinite(phase.rate * recipe.learning_rate),
-                    *callbacks,
-                    *averaging,
-                    history,
-                    checkpoint,
-                ],
-                verbose=0,
-            )
+            evaluated = Batches(train_pairs, outputs, size, device)
+        history = HistoryFile(folder / "history.csv", done, evaluated, best)
+        always = [Randomness(recipe.seed, number, batches), InMainThread(), *callbacks]
+        engine = _fit(
+            job,
+            model,
+            batches,
+            Batches(job.test_pairs, outputs, size, device),
+            checkpoint,
+            kept,
+            [*always, *kept, history, *events, checkpoint],
+        )
         save_model(model, folder / "model.keras")
+        measured = measure(model, train_pairs, job.test_pairs, outputs)
         return {
             "round": number,
-            "epochs": recipe.epochs,
+            "epochs": len(history.rows),
             "rescaling": rescaling and list(rescaling),
-            **measure(model, train_pairs, job.test_pairs, outputs),
-            "best_epoch": _best_epoch(read_history(history.path)),
+            **measured,
+            "best_epoch": _best_epoch(read_history(history.path))
+            if best is None
+            else {"epoch": best.epoch, **measured["test"]},
             "engine": engine,
             "seconds": round(checkpoint.seconds, 2),
         }
+
+
+def _fit(
+    job: Round,
+    model: keras.Model,
+    batches: Batches,
+    test_batches: Batches,
+    checkpoint: Checkpoint,
+    kept: list[Averaging | BestEpoch],
+    callbacks: list[keras.callbacks.Callback],
+) -> str:
+    """Train a model's phases from where its checkpoint is; the name of the engine that did."""
+    recipe, done, engine = job.recipe, checkpoint.epochs, "keras"
+    for phase in phases(recipe):
+        start = max(phase.begin, done)
+        if start > phase.end:
+            continue
+        if phase.begin:
+            judged = job.train_pairs.probability is not None
+            compile_model(model, recipe, len(batches), phase, judged)
+        engine = _lower(model, batches) if job.engine == "auto" else "keras"
+        if phase.begin < done:
+            checkpoint.restore(model)
+        over = any(isinstance(c, BestEpoch) and c.is_over(start) for c in kept)
+        last = over or phase.end == recipe.epochs
+        if start == phase.end and not last:
+            continue
+        for callback in kept:
+            callback.last = last
+        model.fit(
+            batches,
+            epochs=start if over else phase.end,
+            initial_epoch=start,
+            shuffle=False,  # the batches are
+            validation_data=test_batches,
+            validation_freq=_evaluated(recipe),
+            callbacks=[StopOnNonFinite(phase.rate * recipe.learning_rate), *callbacks],
+            verbose=0,
+        )
+        if last or model.stop_training:
+            break
+    return engine
 
 
 def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batches:
@@ -179,7 +224,7 @@ def _evaluated(recipe: Recipe) -> list[int]:
 
 
 def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The epoch with the least test error: chosen on test pairs, as report 004 does."""
+    """The epoch with the least test error."""
     evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
     best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
     numbers = {"comparison_error_pct": best["test_comparison_accuracy"]}

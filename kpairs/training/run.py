@@ -191,6 +191,7 @@ def summarize(rounds):
             if name != "epoch"
         }
         for part in parts
+        if part in rounds[0]
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,26 +11,33 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from kpairs.data import Digits
 from kpairs.data.pairs import check_enough
+from kpairs.data.splits import Split
 from kpairs.errors import UsageError, WorkerError
 from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import Recipe
+from kpairs.reports.resolve import recipe_of
 from kpairs.training.compile import built, check_architecture, check_run
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.progress import LiveProgress, TrainingsProgress, preparing, share_done
+from kpairs.training.progress import (
+    LiveProgress,
+    TrainingsProgress,
+    preparing,
+    reading,
+    share_done,
+)
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import ENGINES, Run
 from kpairs.training.workers import log, run_tasks
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str,
     out: str | Path | None = None,
     *,
     device: str = "auto",
@@ -37,6 +45,8 @@ def train(
     engine: str = "auto",
     jobs: int = 1,
     keep_checkpoints: bool = False,
+    tensorboard: bool = False,
+    data: str | Path | None = None,
     given: Collection[str] | None = None,
     data_root: str | Path | None = None,
     progress: Console | None = None,
@@ -50,7 +60,7 @@ def train(
     round ended by giving every pair the same answer.
 
     Args:
-        recipe: what to train.
+        recipe: what to train; the name of an architecture stands for its recipe.
         out: the run folder; default `runs/<date>-<arch>`.
         device: "auto" (a GPU if there is one), "cpu" or "gpu".
         threads: CPU threads of each process.
@@ -58,8 +68,12 @@ def train(
             runs Keras' own.
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
+        tensorboard: write TensorBoard's event files into each round's folder.
+        data: another source than the recipe's, as `kpairs.data.load_digits` takes it; what the
+            recipe says that depends on images (such as how many pairs) is then fitted to these.
         given: names of the recipe's fields that are chosen, where others may be fitted to images
-            of one's own; default all are. See `kpairs.training.images.settled`.
+            of one's own; default all are, with `data` only that. See
+            `kpairs.training.images.settled`.
         data_root: cache folder of the digit images.
         progress: where to show live progress; None for silence.
 
@@ -74,10 +88,15 @@ def train(
     """
     if engine not in ENGINES:
         raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
+    if isinstance(recipe, str):
+        recipe = recipe_of(recipe)
+    if data is not None:
+        recipe, given = replace(recipe, data=str(data), classes=None, ink=None), given or {"data"}
     check_architecture(recipe)
-    recipe = settled(recipe, given)
-    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     console = progress or Console(quiet=True)
+    with reading(console) as read:
+        recipe = settled(recipe, given, read)
+    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
     with compute(device, threads) as device_name:
         # What its layers refuse is refused before images are prepared, and there is a folder.
         if recipe.classes is not None:
@@ -88,6 +107,7 @@ def train(
             **describe(device_name, threads),
             "engine": engine,
             "keep_checkpoints": keep_checkpoints,
+            "tensorboard": tensorboard,
             **({"import": origin} if (origin := import_of(recipe.arch)) else {}),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -143,7 +163,7 @@ def resume(
         return _train_rounds(run, splits, environment, jobs, console)
 
 
-def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Digits]:
+def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Split]:
     """Both splits, after a check that they hold enough images for a round."""
     with preparing(console) as prepared:
         splits = load_splits(recipe, data_root, prepared)
@@ -154,7 +174,7 @@ def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> lis
 
 def _train_rounds(
     run: Run,
-    splits: list[Digits],
+    splits: list[Split],
     environment: Mapping[str, Any],
     jobs: int,
     console: Console,
@@ -185,7 +205,7 @@ def _train_rounds(
     return run
 
 
-def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str, Any]) -> Round:
+def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str, Any]) -> Round:
     train_pairs, test_pairs = draw_round(run.recipe, number, *splits, augment=False)
     return Round(
         recipe=run.recipe,
@@ -198,13 +218,14 @@ def _round(run: Run, number: int, splits: list[Digits], environment: Mapping[str
         threads=environment["threads"],
         engine=environment["engine"],
         keep_checkpoints=environment["keep_checkpoints"],
+        tensorboard=environment.get("tensorboard", False),  # runs of before had none
     )
 
 
 def _one_by_one(
     recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
 ) -> Generator[dict[str, Any], None, None]:
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+    outputs = ARCHS[recipe.arch].learned(recipe.word)
 
     def train_one(job: Round) -> dict[str, Any]:
         live = LiveProgress(job.number, recipe.rounds, outputs, console)

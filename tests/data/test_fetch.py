@@ -12,7 +12,7 @@ from idx_writer import write_idx
 from kpairs.data import load_digits
 from kpairs.data.fetch import fetch_source
 from kpairs.data.idx import read_idx
-from kpairs.data.sources import Source, SourceFile, Wheel
+from kpairs.data.named import Source, SourceFile, Wheel
 from kpairs.errors import KpairsError
 
 

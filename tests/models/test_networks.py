@@ -40,7 +40,7 @@ PARAMETERS = {
     **{"no_w_net": 235_777, "w_net": 142_657, "a_net": 248_843, "a_w_net": 155_723},
     **{"final_model": 155_723},
     **{"basicnet1": 71_506, "auxnet1": 72_460, "auxnet2": 70_572, "auxnet3": 68_844},
-    **{"posterior": 78_874, "posterior_s": 19_590},
+    **{"posterior": 78_874, "posterior_s": 19_590, "ranker": 77_856, "auxranker": 78_986},
 }
 # With the moving statistics of batch normalisation, which Keras counts too.
 KERAS_TOTALS = {
@@ -53,7 +53,7 @@ KERAS_TOTALS = {
     },
     **{"conv_1": 2_631, "conv_2": 49_151, "cnn_base": 106_337, "no_w_net": 236_673},
     **{"w_net": 143_105, "a_net": 249_739, "a_w_net": 156_171, "final_model": 156_171},
-    **{"posterior": 79_418, "posterior_s": 19_878},
+    **{"posterior": 79_418, "posterior_s": 19_878, "ranker": 78_400, "auxranker": 79_530},
 }
 
 DIGITS = [name for name, architecture in ARCHS.items() if "left_digit" in architecture.outputs]
@@ -116,8 +116,10 @@ def test_parameters_outputs_and_report(network):
     shapes = {key: tensor.shape for key, tensor in model.output.items()}
     digits = {"left_digit": (None, 10), "right_digit": (None, 10)} if name in DIGITS else {}
     units = 1 if architecture.outputs["comparison"] == "sigmoid" else 2
-    assert shapes == {"comparison": (None, units)} | digits
-    assert list(shapes) == list(architecture.outputs) == list(RECIPES[name].loss_weights)
+    scores = {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
+    assert shapes == {"comparison": (None, units)} | digits | scores
+    assert list(shapes) == list(architecture.outputs)
+    assert list(architecture.learned()) == list(RECIPES[name].loss_weights)
     assert architecture.report in (*REPORTS, "kpairs")
     assert architecture.function.__doc__
 
@@ -136,6 +138,8 @@ def test_torch_initialization_has_torchs_limits_and_spread(network):
             layers = [m for m in reference.modules() if isinstance(m, kinds)]
             parts = [(getattr(m, part), m.weight[0].numel()) for m in layers]
             values = [(p.detach() * n**0.5).flatten() for p, n in parts if p is not None]
+            if not values:  # ranker has no bias
+                continue
             values = torch.cat(values)
             assert values.abs().max().item() == pytest.approx(1, abs=max(0.01, 8 / len(values)))
             assert values.std().item() == pytest.approx(3**-0.5, abs=3 / len(values) ** 0.5)
@@ -163,7 +167,7 @@ def reference_optimizer(recipe, parameters):
 def reference_loss(recipe, outputs, targets):
     """The weighted sum of torch's own losses."""
     total, cross_entropy = 0, torch.nn.functional.cross_entropy
-    for name, kind in ARCHS[recipe.arch].outputs.items():
+    for name, kind in ARCHS[recipe.arch].learned().items():
         if kind == "sigmoid":
             unit, target = outputs[name][:, 0], targets[name].double()
             loss = torch.nn.functional.binary_cross_entropy(unit, target)

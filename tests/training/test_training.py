@@ -166,7 +166,7 @@ def test_the_order_of_batches(shuffle, tiny, mnist):
 def test_batches_of_arrays_that_are_read_only(tiny, mnist):
     """As joblib hands large ones to its workers."""
     pairs, _ = draw_round(tiny("auxws"), 1, *mnist.values())
-    for array in vars(pairs).values():
+    for array in pairs.inputs().values():
         array.flags.writeable = False
     before = pairs.left.copy()
     for x, _ in Batches(pairs, ARCHS["auxws"].outputs, 15):

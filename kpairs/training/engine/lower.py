@@ -9,7 +9,7 @@ class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y):
+def lower(model, x, y, sample_weight=None):
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,
@@ -23,6 +23,8 @@ def lower(model, x, y):
             inputs and one of outputs, not trained since it was compiled.
         x: one batch of inputs, a dict of tensors by name.
         y: its targets, the same.
+        sample_weight: how much each sample of the batch counts in the losses, a tensor; None for
+            all alike.
 
     Raises:
         NotLowerable: a layer, loss, metric or optimizer does what a graph cannot hold, or this
@@ -35,7 +37,7 @@ def lower(model, x, y):
         # Here, not above: whatever these modules do not find must not end a training.
         from kpairs.training.engine.step import attach
 
-        attach(model, x, y)
+        attach(model, x, y, sample_weight)
     except NotLowerable:
         raise
     except Exception as error:

@@ -11,19 +11,20 @@ from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import compile_loss, foreach_copy, use_weight_decay
+from kpairs.training.losses import PartialAccuracy
 from kpairs.training.optimizers import TorchAdam
 
 # Optimizers that treat every parameter alone, so that one vector of all of them can be stepped.
 _ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
 
 
-def attach(model, x, y):
+def attach(model, x, y, sample_weight=None):
     """What `kpairs.training.engine.lower.lower` does; it may raise anything."""
     optimizer = _same_optimizer(model)
-    model.test_on_batch(x, y)  # builds Keras' losses and metrics
+    model.test_on_batch(x, y, sample_weight)  # builds Keras' losses and metrics
     _check(model)
     steps = Steps(model, optimizer, list(x), list(y))
-    steps.graph(x, y, training=True)
+    steps.graph(x, y, sample_weight, training=True)
     model.optimizer = optimizer
     model.train_function = steps.train
     model.test_function = steps.test
@@ -50,7 +51,11 @@ class Steps:
         self.graphs = {}
 
     def train(self, batches):
-        """Train on one batch, as Keras calls it: [(x, y)] -> the means of the epoch so far."""
+        """Train on one batch, as Keras calls it, to the means of the epoch so far.
+
+        Args:
+            batches: `[(x, y)]`, or `[(x, y, sample_weight)]` with the weight of each pair.
+        """
         return self._run(*batches[0], training=True)
 
     def test(self, batches):
@@ -58,60 +63,59 @@ class Steps:
         return self._run(*batches[0], training=False)
 
     def _run(self, x, y, sample_weight=None, *, training):
-        if sample_weight is not None:
-            raise ValueError("a lowered model takes no sample weights; compile it anew for those")
-        graph, state, changing = self.graph(x, y, training)
+        graph, state, changing = self.graph(x, y, sample_weight, training=training)
         with torch.inference_mode():
-            means, *changed = graph(*state, *self._in_order(x, y))
+            means, *changed = graph(*state, *self._in_order(x, y, sample_weight))
             if changed:
                 foreach_copy(changing, changed)
             return self.means.add(means)
 
-    def _in_order(self, x, y):
-        return [*(x[name] for name in self.inputs), *(y[name] for name in self.targets)]
+    def _in_order(self, x, y, weight):
+        parts = [*(x[name] for name in self.inputs), *(y[name] for name in self.targets)]
+        return parts if weight is None else [*parts, weight]
 
-    def graph(self, x, y, training):
+    def graph(self, x, y, weight=None, *, training):
         """The step for batches of this size.
 
         Returns:
             The graph, from the tensors of a state and of a batch to what the batch adds to the
             means and to new values; the state, and those tensors of it that the values are for.
         """
-        key = training, len(next(iter(x.values())))
+        key = training, len(next(iter(x.values()))), weight is None
         if key not in self.graphs:
             with torch.inference_mode(False), torch.enable_grad():
-                self.graphs[key] = self._trace(x, y, training)
+                self.graphs[key] = self._trace(x, y, weight, training)
         return self.graphs[key]
 
-    def _trace(self, x, y, training):
+    def _trace(self, x, y, weight, training):
         count, changing = len(self.parameters), []
         read = [*self.parameters, self.vector, *self.model.non_trainable_variables]
         if training:
             read += self.optimizer.variables
 
         def step(*tensors):
-            lengths = len(read), len(self.inputs), len(self.targets)
-            state, inputs, targets = _split(tensors, *lengths)
+            lengths = len(read), len(self.inputs), len(self.targets), weight is not None
+            state, inputs, targets, weights = _split(tensors, *lengths)
             if training:
                 state[:count] = [p.detach().requires_grad_() for p in state[:count]]
             x = dict(zip(self.inputs, inputs, strict=True))
             y = dict(zip(self.targets, targets, strict=True))
             known = [*zip(read, state, strict=True), *self.means.zeros()]
             with keras.StatelessScope(known) as scope:
-                self._step(state[:count], x, y, training)
+                self._step(state[:count], x, y, *(weights or [None]), training)
             after = [scope.get_current_value(v) for v in read]
             changing[:] = [i for i, value in enumerate(after) if value is not state[i]]
             means = [scope.get_current_value(v).detach() for v in self.means.variables]
             return [torch.stack(means), *(after[i] for i in changing)]
 
         state = [v.value.data for v in read]
-        graph = trace(step, *state, *self._in_order(x, y))
+        graph = trace(step, *state, *self._in_order(x, y, weight))
         return graph, state, [state[i] for i in changing]
 
-    def _step(self, parameters, x, y, training):
+    def _step(self, parameters, x, y, weight, training):
         """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters."""
         outputs = self.network(x, training=training)
-        loss = compile_loss(self.model)(y, outputs)
+        loss = compile_loss(self.model)(y, outputs, weight)
         if training:
             gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
@@ -119,7 +123,7 @@ class Steps:
                 penalty = self.decay * self.vector.value
                 loss = loss + torch.dot(penalty, self.vector.value)
             self.means.loss.update_state(loss, sample_weight=len(next(iter(x.values()))))
-            self.model.compute_metrics(x, y, outputs)
+            self.model.compute_metrics(x, y, outputs, weight)
             if training:
                 gradient = torch.cat([g.reshape(-1) for g in gradients])
                 self._update(gradient if self.decay is None else gradient + 2 * penalty)
@@ -187,9 +191,10 @@ class Means:
 
 def _is_mean(metric):
     mean, of_function = keras.metrics.Mean, keras.metrics.MeanMetricWrapper
+    adds = type(metric).update_state in (mean.update_state, of_function.update_state)
     return (
         isinstance(metric, mean)
-        and type(metric).update_state in (mean.update_state, of_function.update_state)
+        and (adds or isinstance(metric, PartialAccuracy))
         and type(metric).result is mean.result
     )
 

@@ -1,0 +1,88 @@
+"""`kpairs rank`: images in the order of an exported model."""
+
+import sys
+
+import click
+
+from kpairs.cli.options import as_json, print_json
+from kpairs.errors import UsageError
+
+
+def split_models(arguments):
+    """The .onnx files among the arguments, loaded, and the images that the others stand for."""
+    from kpairs.exports.runtime import PairModel
+    from kpairs.exports.sources import find_images
+
+    models = [name for name in arguments if name.lower().endswith(".onnx")]
+    if not models:
+        raise UsageError("expected MODEL.onnx first, as 'kpairs export' writes it; received none")
+    images = find_images([name for name in arguments if name not in models])
+    return [PairModel.load(name) for name in models], images
+
+
+@click.command()
+@click.argument("models_and_images", metavar="MODEL.onnx... IMAGES...", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False),
+    help="Draw them, the highest first, to this PNG, JPEG or WebP.",
+)
+@as_json
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+def rank(models_and_images, top, sheet, as_json, as_csv):
+    """Rank images by an exported model; by the mean of several, such as a run's rounds.
+
+    IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
+    highest score, and equal scores share a rank. Scores are those of the network where it has them
+    ('ranker'), expected ranks where it tells digits or grades, and else fitted to comparisons of
+    sampled pairs. Several models give the scores' deviation too.
+
+    \b
+    kpairs rank runs/scores/ranker.onnx photographs --top 20 --sheet best.png
+    kpairs rank round-1.onnx round-2.onnx round-3.onnx photographs --csv > ranked.csv
+    """
+    if as_json and as_csv:
+        raise click.UsageError("expected --json or --csv, received both")
+    from pathlib import Path
+
+    from kpairs.exports.ranking import METHODS, rank
+    from kpairs.exports.sheet import MOST, check_sheet_name, draw_ranked_sheet
+
+    if sheet:
+        check_sheet_name(sheet)
+    models, files = split_models(models_and_images)
+    ranking = rank(models, files)
+    rows = _rows(files, ranking)[:top]
+    if sheet:
+        shown = rows[:MOST]
+        captions = [f"{row['rank']}  {row['score']:.3g}" for row in shown]
+        draw_ranked_sheet([Path(row["file"]) for row in shown], captions, Path(sheet))
+    if as_csv:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif as_json:
+        print_json({"scores": METHODS[ranking.method], "images": rows})
+    else:
+        from kpairs.cli.tables import console, ranking_table
+
+        title = f"{len(files):,} images by {METHODS[ranking.method]}"
+        console().print(ranking_table(rows, title))
+
+
+def _rows(files, ranking):
+    """The images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+    rows = []
+    for i in ranking.order().tolist():
+        row = {
+            "file": str(files[i]),
+            "score": float(ranking.score[i]),
+            "rank": int(ranking.rank[i]),
+        }
+        if ranking.deviation is not None:
+            row["deviation"] = float(ranking.deviation[i])
+        rows.append(row)
+    return rows

@@ -1,0 +1,79 @@
+"""A contact sheet: ranked images side by side, the highest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kpairs.data.decode import decode
+from kpairs.errors import UsageError
+from kpairs.files import atomic_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+_SIDE, _CAPTION, _GAP = 96, 14, 6  # pixels
+_WIDEST = 20  # images in a row
+MOST = 2000
+_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def check_sheet_name(path: str | Path) -> None:
+    """Refuse a picture's name of another format.
+
+    Raises:
+        UsageError: another suffix than .png, .jpg, .jpeg or .webp.
+    """
+    if Path(path).suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path}: expected a picture's name that ends in {', '.join(_FORMATS)}")
+
+
+def draw_ranked_sheet(
+    files: Sequence[Path], captions: Sequence[str], path: Path, columns: int | None = None
+) -> None:
+    """Draw images with captions, row by row, to a picture file.
+
+    Args:
+        files: the images, at most `MOST`.
+        captions: a short text for each.
+        path: the PNG, JPEG or WebP file to write.
+        columns: images in a row; default about as many as there are rows, at most 20.
+
+    Raises:
+        InputError: an image that cannot be read.
+        OSError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw
+
+    columns = columns or min(_WIDEST, max(1, round(len(files) ** 0.5)))
+    rows = -(-len(files) // columns)
+    step = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
+    sheet = Image.new("RGB", (columns * step[0] + _GAP, rows * step[1] + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    with ThreadPoolExecutor() as pool:
+        for number, small in enumerate(pool.map(_thumbnail, files)):
+            row, column = divmod(number, columns)
+            left, top = column * step[0] + _GAP, row * step[1] + _GAP
+            spare = [(_SIDE - side) // 2 for side in small.size]
+            sheet.paste(small, (left + spare[0], top + spare[1]))
+            draw.text((left, top + _SIDE + 1), captions[number], fill="black")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+
+
+def _thumbnail(file: Path) -> PillowImage:
+    from PIL import Image, ImageOps
+
+    pixels = decode(file)
+    if pixels.dtype != np.uint8:
+        top = 1.0 if np.issubdtype(pixels.dtype, np.floating) else 65535.0
+        pixels = np.rint(pixels * (255 / top)).astype(np.uint8)
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[-1]]
+    image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels, mode)
+    if mode in ("LA", "RGBA"):
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return ImageOps.contain(image.convert("RGB"), (_SIDE, _SIDE))

@@ -1,0 +1,86 @@
+"""Runs side by side: what differs in their recipes, their errors, and by how much these differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from scipy import stats
+
+from kpairs.errors import InputError
+from kpairs.recipes import Recipe
+from kpairs.training.run import Run
+
+CONFIDENCE = 0.95
+# Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
+_DRAWN_BY = ("data", "columns", "pairs", "test_pairs", "seed", "ties")
+_NAMES = ("source", "rounds", "reported_rounds", "reported_epoch", "validate_every")
+
+
+def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Compare runs with the first of them.
+
+    Args:
+        runs: at least two, each with a finished round.
+
+    Returns:
+        A JSON-ready dict for each run: `run` (its folder), `rounds` (how many are finished),
+        `recipe` (the fields that differ among the runs, by name), `test` (mean and deviation of
+        each error over rounds, in percent), and for all but the first `difference`: of the test
+        error of the comparison, its `mean` and 95 % interval `low` to `high` (None for one round)
+        over the `rounds` that both have. Where both drew the same pairs in them, `paired`, it is
+        that of the differences round by round; else Welch's.
+
+    Raises:
+        InputError: fewer than two runs, or one without a finished round.
+    """
+    if len(runs) < 2:
+        raise InputError(f"expected at least two runs, received {len(runs)}")
+    for run in runs:
+        if not run.rounds:
+            raise InputError(f"{run.path}: expected a finished round, received none")
+    recipes = [_flat(run.recipe) for run in runs]
+    names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
+    different = [n for n in names if any(r.get(n) != recipes[0].get(n) for r in recipes)]
+    rows = []
+    for run, recipe in zip(runs, recipes, strict=True):
+        row = {
+            "run": str(run.path),
+            "rounds": len(run.rounds),
+            "recipe": {name: recipe.get(name) for name in different},
+            "test": run.metrics["summary"]["test"],
+        }
+        if run is not runs[0]:
+            row["difference"] = _difference(runs[0], run)
+        rows.append(row)
+    return rows
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe, those that hold names themselves as `field.name`."""
+    flat = {}
+    for name, value in asdict(recipe).items():
+        if name not in _NAMES:
+            parts = value if isinstance(value, dict) else {None: value}
+            flat |= {f"{name}.{part}" if part else name: v for part, v in parts.items()}
+    return flat
+
+
+def _difference(first: Run, other: Run) -> dict[str, Any]:
+    paired = all(getattr(first.recipe, n) == getattr(other.recipe, n) for n in _DRAWN_BY)
+    common = [number for number in first.rounds if number in other.rounds]
+    found: dict[str, Any] = {"paired": paired, "rounds": len(common), "low": None, "high": None}
+    errors = [
+        [run.row(number)["test"]["comparison_error_pct"] for number in common]
+        for run in (other, first)
+    ]
+    if not common:
+        return {**found, "mean": None}
+    found["mean"] = (sum(errors[0]) - sum(errors[1])) / len(common)
+    if len(common) > 1:
+        test = stats.ttest_rel if paired else stats.ttest_ind
+        options = {} if paired else {"equal_var": False}
+        interval = test(*errors, **options).confidence_interval(CONFIDENCE)
+        found |= {"low": float(interval.low), "high": float(interval.high)}
+    return found

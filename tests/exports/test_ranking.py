@@ -1,0 +1,253 @@
+"""Images in the order of a model: by scores, by classes, by comparisons; and what to ask next."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+from command_line import kpairs
+from PIL import Image
+from scipy.stats import kendalltau
+
+from kpairs.data import PairSet
+from kpairs.data.pixels import to_pixels
+from kpairs.data.settings import PixelSettings
+from kpairs.errors import InputError, UsageError
+from kpairs.exports.export import export_model
+from kpairs.exports.proposals import propose_pairs
+from kpairs.exports.ranking import rank, sampled_pairs
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.sources import find_images
+from kpairs.exports.trained import Trained
+from kpairs.models.bradley_terry import bradley_terry
+from kpairs.networks import ARCHS, build
+
+CLASSES = ("a", "b", "c", "d")
+LOOK = PixelSettings(14, 14, 1, ink="mixed", rounded=True)
+
+
+def exported(name, folder, seed=1):
+    """A network of random weights."""
+    keras.utils.set_random_seed(seed)
+    model = build(name, len(CLASSES))
+    rng = np.random.default_rng(seed)
+    pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
+    trained = Trained(model, ARCHS[name], CLASSES, pixels=LOOK)
+    (export,) = export_model(trained, pairs, folder / f"{name}-{seed}")
+    return export.path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    names = ("ranker", "ws", "auxws")
+    return {name: exported(name, folder) for name in names} | {
+        "ranker-2": exported("ranker", folder, 2)
+    }
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """41 PNGs of noise, two of them alike, in a folder and one inside it."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    (folder / "inside").mkdir()
+    for i in range(40):
+        place = folder / "inside" if i % 2 else folder
+        noise = rng.integers(0, 6 * i + 20, (20, 14), dtype=np.uint8)
+        Image.fromarray(noise).save(place / f"{i:02d}.png")
+    Image.open(folder / "00.png").save(folder / "again.png")
+    (folder / ".hidden.png").write_text("")
+    (folder / "notes.txt").write_text("")
+    return folder
+
+
+def test_the_same_order_everywhere(models, pictures):
+    """By the command line, from Python with files and with arrays, and by onnxruntime alone."""
+    files = find_images([pictures])
+    assert len(files) == 41
+    rows = json.loads(kpairs("rank", models["ranker"], pictures, "--json"))["images"]
+    model = PairModel.load(models["ranker"])
+    ranking = model.rank(files)
+    assert [row["file"] for row in rows] == [str(files[i]) for i in ranking.order()]
+    assert [row["rank"] for row in rows] == ranking.rank[ranking.order()].tolist()
+    arrays = np.stack([np.asarray(Image.open(file)) for file in files])
+    np.testing.assert_array_equal(model.rank(arrays).score, ranking.score)
+    pixels = to_pixels(arrays, model.pixels)
+    session = onnxruntime.InferenceSession(models["ranker"])
+    (scores,) = session.run(["left_score"], {"left": pixels, "right": pixels})
+    np.testing.assert_allclose(scores[:, 0], ranking.score, atol=1e-6)
+    # The two pictures that are alike share a rank, and the next one is as far down as it is.
+    alike = [i for i, file in enumerate(files) if file.stem in ("00", "again")]
+    assert ranking.score[alike[0]] == ranking.score[alike[1]]
+    assert ranking.rank[alike[0]] == ranking.rank[alike[1]]
+    assert sorted(ranking.rank)[-1] in (40, 41)
+    assert len(set(ranking.rank)) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("ranker", "score"), ("auxws", "grade"), ("ws", "comparison")],
+)
+def test_what_scores_rest_on(name, method, models, pictures):
+    files = find_images([pictures])
+    model = PairModel.load(models[name])
+    ranking = model.rank(files)
+    assert ranking.method == method
+    if method == "grade":  # each image's expected rank, by both of its sides
+        seen = model.predict_probabilities(files, files)
+        expected = (seen["left_digit"] + seen["right_digit"]) / 2 @ np.arange(4)
+        np.testing.assert_allclose(ranking.score, expected, atol=1e-9)
+    if method == "comparison":  # the order of all comparisons, of which a part was made
+        left, right = np.triu_indices(len(files), 1)
+        wins = np.zeros(len(files))
+        for a, b, sign in ((left, right, 1), (right, left, -1)):
+            held = model.predict_probabilities([files[i] for i in a], [files[i] for i in b])
+            margin = sign * (held["comparison"][:, 1] - 0.5)
+            wins += np.bincount(right, margin, len(files)) - np.bincount(left, margin, len(files))
+        assert kendalltau(wins, ranking.score).statistic > 0.8
+
+
+def test_several_models_give_a_deviation(models, pictures):
+    files = find_images([pictures])
+    both = [PairModel.load(models[name]) for name in ("ranker", "ranker-2")]
+    scores = [model.rank(files).score for model in both]
+    ranking = rank(both, files)
+    np.testing.assert_allclose(ranking.score, np.mean(scores, axis=0))
+    centred = [s - s.mean() for s in scores]
+    np.testing.assert_allclose(ranking.deviation, np.std(centred, axis=0, ddof=1))
+    text = kpairs("rank", models["ranker"], models["ranker-2"], pictures, "--csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0]) == ["file", "score", "rank", "deviation"]
+    with pytest.raises(UsageError, match="expected models that rank alike, received grade, score"):
+        rank([both[0], PairModel.load(models["auxws"])], files)
+
+
+def test_bradley_terry_finds_the_scores_behind_comparisons(rng):
+    scores = rng.normal(0, 2, 60)
+    pairs = sampled_pairs(60, rng)
+    left, right = pairs.T
+    assert (left < right).all()
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    assert np.bincount(pairs.ravel()).min() >= 8
+    probability = 1 / (1 + np.exp(scores[left] - scores[right]))
+    found = bradley_terry(pairs, probability, 60)
+    np.testing.assert_allclose(found, scores - scores.mean(), atol=0.05)
+    hard = bradley_terry(pairs, (probability > 0.5).astype(float), 60)  # as if all were sure
+    assert np.isfinite(hard).all()
+    assert kendalltau(hard, scores).statistic > 0.9
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 17])
+def test_few_images_are_all_compared(count, rng):
+    pairs = sampled_pairs(count, rng)
+    assert len(pairs) == count * (count - 1) // 2
+    assert bradley_terry(pairs, np.full(len(pairs), 0.5), count).shape == (count,)
+
+
+def test_images_from_csv_files_and_top(models, pictures, tmp_path):
+    (tmp_path / "some.csv").write_text(
+        f"note,file\nx,{pictures}/00.png\ny,{pictures}/02.png\nz,{pictures}/00.png\n"
+    )
+    rows = json.loads(kpairs("rank", models["ranker"], tmp_path / "some.csv", "--json"))["images"]
+    assert len(rows) == 2
+    out = kpairs("rank", models["ranker"], pictures, "--top", 3)
+    assert sum(".png" in line for line in out.splitlines()) == 3
+
+
+def test_a_contact_sheet(models, pictures, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    kpairs("rank", models["ranker"], pictures, "--top", 9, "--sheet", sheet)
+    image = np.asarray(Image.open(sheet))
+    assert image.shape[1] > 3 * 96
+    cells = [image[6 + 116 * row : 102 + 116 * row, 6:102] for row in range(3)]
+    assert all(cell.std() > 1 for cell in cells)  # a picture in each
+    assert "ends in .png, .jpg" in kpairs(
+        "rank", models["ranker"], pictures, "--sheet", tmp_path / "sheet.pdf", expect=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{pictures}"], 2, "expected MODEL.onnx first"),
+        (["{model}"], 4, "expected images, a folder of them or a .csv file; received none"),
+        (["{model}", "{empty}"], 4, "expected images (.png"),
+        (["{model}", "{empty}/none.png"], 4, "no such image file"),
+        (["{model}", "{empty}/none.csv"], 4, "expected a CSV file of images, received none"),
+        (["{model}", "{pictures}", "--json", "--csv"], 2, "received both"),
+    ],
+)
+def test_what_is_refused(arguments, code, message, models, pictures, tmp_path):
+    places = {"model": models["ranker"], "pictures": pictures, "empty": tmp_path}
+    said = kpairs("rank", *(a.format(**places) for a in arguments), expect=code)
+    assert message in " ".join(said.split())
+
+
+def test_the_next_pairs_to_ask_about(models, pictures, tmp_path):
+    files = find_images([pictures])
+    model = PairModel.load(models["ranker"])
+    proposals = propose_pairs([model], files, 10)
+    pairs = [frozenset((p.left, p.right)) for p in proposals]
+    assert len(set(pairs)) == 10
+    assert len(set().union(*pairs)) == 20  # none is asked about twice while others were not at all
+    score = dict(zip(files, model.rank(files).score, strict=True))
+    order = sorted(files, key=score.get)
+    for p in proposals:
+        expected = 1 / (1 + np.exp(score[p.left] - score[p.right]))
+        assert p.probability == pytest.approx(expected, abs=1e-6)
+        assert abs(order.index(p.left) - order.index(p.right)) < 8
+
+    ask = tmp_path / "ask.csv"
+    kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--out", ask)
+    rows = list(csv.DictReader(io.StringIO(ask.read_text())))
+    assert [list(row) for row in rows] == [["left", "right", "label"]] * 4
+    assert all(row["label"] == "" for row in rows)
+    assert all((tmp_path / row[side]).is_file() for row in rows for side in ("left", "right"))
+    more = json.loads(
+        kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--known", ask, "--json")
+    )
+    asked, again = (
+        {frozenset(Path(row[side]).name for side in ("left", "right")) for row in part}
+        for part in (rows, more)
+    )
+    assert len(again) == 4
+    assert not again & asked
+
+
+def test_no_more_pairs_than_there_are(models, pictures):
+    files = find_images([pictures])[:3]
+    model = PairModel.load(models["ws"])
+    assert len(propose_pairs([model], files, 10)) == 3
+    with pytest.raises(InputError, match="expected at least two images, received 1"):
+        propose_pairs([model], files[:1], 1)
+
+
+def test_an_image_against_itself_is_a_tie(models, pictures):
+    row = json.loads(
+        kpairs("predict", models["ranker"], pictures / "00.png", pictures / "again.png", "--json")
+    )
+    assert (row["same"], row["probability"], row["left_not_higher"]) == (True, 0.5, True)
+    assert row["left_score"] == row["right_score"]
+    other = json.loads(
+        kpairs("predict", models["ranker"], pictures / "00.png", pictures / "02.png", "--json")
+    )
+    odds = np.exp(other["right_score"] - other["left_score"])
+    assert other["probability"] == pytest.approx(odds / (1 + odds), abs=1e-6)
+
+
+def test_ranking_needs_neither_keras_nor_torch(models, pictures):
+    script = (
+        "import sys\n"
+        "from kpairs.exports.runtime import PairModel\n"
+        f"PairModel.load({str(models['ranker'])!r}).rank([{str(pictures / '00.png')!r}])\n"
+        "print(sorted({'keras', 'torch', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,403 @@
+"""Training on pairs that people compared: losses, weights, unknown grades, splits, a whole run."""
+
+import csv
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from command_line import kpairs
+from PIL import Image
+
+from kpairs import Run, train
+from kpairs.data import PairSet
+from kpairs.data.stored import Stored
+from kpairs.errors import InputError, UsageError
+from kpairs.exports.export import FORMATS, export_run
+from kpairs.exports.runtime import PairModel
+from kpairs.networks import ARCHS
+from kpairs.recipes import Recipe
+from kpairs.reports import RECIPES
+from kpairs.studies.run import fold_of
+from kpairs.studies.search import Search
+from kpairs.training.batches import Batches, paired_anew
+from kpairs.training.compile import build_round, load_round
+from kpairs.training.draw import draw_round, set_aside
+from kpairs.training.engine.lower import lower
+from kpairs.training.evaluate import errors
+from kpairs.training.images import load_splits, settled
+from kpairs.training.losses import JudgedAccuracy, JudgedCrossentropy, KnownAccuracy, KnownClasses
+from kpairs.training.train import resume
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Prepared images go into a folder of the test's own."""
+    monkeypatch.setenv("KPAIRS_DATA", str(tmp_path / "cache"))
+
+
+def judged(rng, count, weighted=False):
+    """Noise with judgements, ties among them, and grades of which some are unknown."""
+    return PairSet(
+        *rng.random((2, count, 14, 14, 1), dtype=np.float32),
+        *rng.integers(-1, 10, (2, count)),
+        rng.choice(np.float32([0, 1, 0.5, 0.3]), count),
+        rng.random(count, dtype=np.float32) if weighted else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "from_logits", "columns"),
+    [
+        *(("logits", True, 2), ("probabilities", True, 2), ("probabilities", False, 2)),
+        ("sigmoid", False, 1),
+    ],
+)
+def test_the_loss_is_the_cross_entropy_of_a_probability(kind, from_logits, columns, rng):
+    target, values = rng.random(9), rng.uniform(0.1, 0.9, (9, columns))
+    if kind == "probabilities":
+        values /= values.sum(axis=1, keepdims=True)
+    held = values[:, -1]
+    if from_logits:
+        held = 1 / (1 + np.exp(values[:, 0] - values[:, 1]))
+    expected = -(target * np.log(held) + (1 - target) * np.log(1 - held))
+    loss = JudgedCrossentropy(kind, from_logits)
+    assert float(loss(target, values)) == pytest.approx(expected.mean(), rel=1e-5)
+    weights = rng.random(9)
+    weighted = float(loss(target, values, weights))
+    assert weighted == pytest.approx((weights * expected).mean(), rel=1e-5)
+
+
+def test_unknown_classes_train_nothing(rng):
+    inner = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    values, target = rng.normal(size=(6, 4)), np.array([2, -1, 0, 3, -1, 1])
+    known = target >= 0
+    loss = float(KnownClasses(inner)(target, values))
+    assert loss == pytest.approx(float(inner(target[known], values[known])), rel=1e-5)
+    assert float(KnownClasses(inner)(np.full(6, -1), values)) == 0
+    metric = KnownAccuracy("accuracy")
+    metric.update_state(target, values)
+    metric.update_state(np.array([-1]), np.zeros((1, 4)))
+    right = values.argmax(axis=1)[known] == target[known]
+    assert float(metric.result()) == pytest.approx(right.mean())
+
+
+def test_ties_are_neither_right_nor_wrong():
+    metric = JudgedAccuracy("accuracy")
+    metric.update_state(
+        np.array([0.0, 1.0, 0.5, 0.3]), np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
+    )
+    assert float(metric.result()) == pytest.approx(1 / 3)
+    metric = JudgedAccuracy("accuracy")
+    metric.update_state(np.array([0.0, 1.0, 0.5]), np.array([[0.2], [0.8], [0.9]]))
+    assert float(metric.result()) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["ranker", "auxranker", "auxws", "wsal_bd"])
+def test_lowered_steps_equal_keras(name, weighted, rng):
+    pairs, outputs = judged(rng, 50, weighted), ARCHS[name].outputs
+    recipe = replace(RECIPES[name].with_options(dropout=0.0), batch_size=20)
+    if recipe.optimizer != "adadelta":  # makes no full step of a gradient that is rounding alone
+        recipe = replace(recipe, optimizer_options={**recipe.optimizer_options, "epsilon": 1e-3})
+    models = [build_round(recipe, 1, 10, None, 3, judged=True) for _ in range(2)]
+    histories = []
+    for model, is_lowered in zip(models, (False, True), strict=True):
+        batches = Batches(pairs, outputs, 20)
+        if is_lowered:
+            lower(model, *batches.first())
+        validation = Batches(pairs, outputs, 30)
+        fit = model.fit(batches, epochs=1, verbose=0, shuffle=False, validation_data=validation)
+        histories.append(fit.history)
+    assert histories[0].keys() == histories[1].keys()
+    for key, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][key], values, rtol=1e-3, atol=1e-4)
+    for expected, received in zip(*(m.get_weights() for m in models), strict=True):
+        np.testing.assert_allclose(received, expected, atol=2e-4)
+
+
+def test_a_stock_fit_takes_a_pair_set(rng):
+    """As docs/own-data.md shows: a model, `compile` and `fit` of Keras, and a `PairSet`."""
+    pairs = judged(rng, 40, weighted=True)
+    model = build_round(RECIPES["ranker"], 1, 10, None)
+    model.compile("adam", loss={"comparison": JudgedCrossentropy("logits", True)})
+    history = model.fit(
+        pairs.inputs(),
+        pairs.targets(model.output),
+        sample_weight=pairs.weight,
+        epochs=1,
+        verbose=0,
+    )
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_swapped_and_renewed_pairs_keep_what_was_judged(rng):
+    number = np.arange(30.0).reshape(30, 1, 1, 1)
+    pairs = replace(judged(rng, 30, weighted=True), left=number, right=number + 100)
+    swapped = paired_anew(pairs, "swapped", rng)
+    turned = swapped.left[:, 0, 0, 0] >= 100
+    assert 0 < turned.sum() < 30
+    expected = np.where(turned, 1 - pairs.probability, pairs.probability)
+    np.testing.assert_array_equal(swapped.probability, expected)
+    np.testing.assert_array_equal(swapped.weight, pairs.weight)
+    graded = replace(pairs, weight=None).with_even_ties()
+    renewed = paired_anew(graded, "renewed", rng)
+    order = np.sign(renewed.right_digit - renewed.left_digit)
+    np.testing.assert_array_equal(renewed.probability, (1 + order) / 2)
+
+
+def test_errors_leave_out_ties_and_unknown_grades(rng):
+    pairs = judged(rng, 40)
+
+    class Oracle:
+        def predict(self, batches, verbose):
+            sure = (
+                np.eye(10)[np.maximum(pairs.left_digit, 0)],
+                np.eye(10)[(pairs.right_digit + 1) % 10],
+            )
+            comparison = np.stack([1 - pairs.probability, pairs.probability], axis=1)
+            return dict(zip(ARCHS["auxws"].outputs, (comparison, *sure), strict=True))
+
+    rates = errors(Oracle(), pairs, ARCHS["auxws"].outputs)
+    known = [(pairs.left_digit >= 0).sum(), (pairs.right_digit >= 0).sum()]
+    assert rates["comparison_error_pct"] == 0
+    assert rates["digit_error_pct"] == pytest.approx(100 * known[1] / sum(known), abs=1e-5)
+
+
+@pytest.fixture
+def squares(tmp_path, rng):
+    """60 pictures of squares, and a CSV file that says which square of a pair is the larger."""
+    sides = np.repeat(np.arange(3, 13), 6)
+    for i, side in enumerate(sides):
+        picture = np.zeros((20, 20), np.uint8)
+        top, left = rng.integers(0, 20 - side, 2)
+        picture[top : top + side, left : left + side] = 230
+        Image.fromarray(picture).save(tmp_path / f"{i:02d}.png")
+    rows = []
+    while len(rows) < 260:
+        a, b = rng.choice(60, 2, replace=False)
+        higher = np.sign(sides[b] - sides[a])
+        row = {"left": f"{a:02d}.png", "right": f"{b:02d}.png"}
+        row |= {"label": {-1: "left", 0: "tie", 1: "right"}[higher], "weight": rng.integers(1, 3)}
+        some = len(rows) % 2 == 0
+        row |= {
+            f"{s}_grade": int(sides[i] > 7) if some else "" for s, i in (("left", a), ("right", b))
+        }
+        rows.append(row)
+    with open(tmp_path / "pairs.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path / "pairs.csv"
+
+
+@pytest.fixture
+def small(tiny, squares):
+    """`ranker` or `auxranker` on the squares, for a few seconds."""
+
+    def make(arch, **changes):
+        usual = {"data": str(squares), "image_size": (14, 14), "batch_size": 10}
+        recipe = tiny(arch, **{**usual, "pairs": 1000, "test_pairs": 1000, **changes})
+        return recipe.with_options(widths=(8, 8, 16, 16, 24))
+
+    return make
+
+
+def test_a_run_on_compared_pairs(small, workplace):
+    """From the file to a ranking: grades on some rows, weights, every export, and evaluation."""
+    run = train(small("auxranker", epochs=12), "run")
+    row = run.metrics["rounds"][0]
+    assert row["engine"] == "lowered"
+    assert row["test"]["comparison_error_pct"] < 20
+    assert set(row["test"]) == {"comparison_error_pct", "grade_error_pct"}
+    assert run.recipe.pairs < 200  # as many as are for training
+    again = json.loads(kpairs("evaluate", "run", "--json"))
+    assert again["rounds"][0]["test"] == row["test"]
+    exports = export_run(run, formats=tuple(FORMATS))
+    assert [e.parity is None for e in exports] == [name == "int8" for name in FORMATS]
+    model = PairModel.load(exports[0].path)
+    assert list(model.outputs) == [
+        "comparison",
+        "left_score",
+        "right_score",
+        "left_grade",
+        "right_grade",
+    ]
+    ranking = model.rank(sorted(workplace.glob("*.png")))
+    sides = np.repeat(np.arange(3, 13), 6)
+    assert np.corrcoef(ranking.score, sides)[0, 1] > 0.8
+    # The same probabilities as the Keras model's on the test pairs.
+    splits = load_splits(run.recipe)
+    _, test = draw_round(run.recipe, 1, *splits)
+    expected = load_round(run, 1, 2).predict(test.inputs(), verbose=0)
+    received = model.compare(**test.inputs())
+    for name, values in expected.items():
+        np.testing.assert_allclose(received[name], values, atol=1e-5)
+
+
+def test_without_grades_and_with_other_headers(small, squares, workplace):
+    text = squares.read_text().replace("left,right,label", "a,b,who", 1)
+    squares.with_name("other.csv").write_text(
+        "\n".join(",".join(line.split(",")[:3]) for line in text.splitlines())
+    )
+    columns = {"left": "a", "right": "b", "label": "who"}
+    run = train(small("ranker", data="other.csv", columns=columns), "run", engine="keras")
+    assert run.recipe.classes is None
+    assert Recipe.from_json((run.path / "recipe.json").read_text()) == run.recipe
+    (export,) = export_run(Run.open("run"))
+    model = PairModel.load(export.path)
+    assert (model.classes, list(model.outputs)) == ((), ["comparison", "left_score", "right_score"])
+    assert (
+        "classes, lowest rank first | none |" in export.path.with_name("ranker.onnx.md").read_text()
+    )
+    with pytest.raises(UsageError, match="auxranker learns left_grade and right_grade, of which"):
+        train(small("auxranker", data="other.csv", columns=columns), "other")
+
+
+def test_a_resumed_run_ends_as_if_never_stopped(small, workplace):
+    whole = train(small("ranker", epochs=3), "whole")
+    train(small("ranker", epochs=3, rounds=1), "part", keep_checkpoints=True)
+    checkpoint = workplace / "part/round-01/checkpoint-001.npz"
+    checkpoint.replace(workplace / "part/round-01/checkpoint.npz")
+    (workplace / "part/metrics.json").unlink()
+    part = resume("part")
+    expected, received = (r.metrics["rounds"][0] for r in (whole, part))
+    assert received["test"] == expected["test"]
+    with (
+        np.load("whole/round-01/checkpoint.npz") as a,
+        np.load("part/round-01/checkpoint.npz") as b,
+    ):
+        for name in set(a.files) - {"seconds"}:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_rounds_draw_some_of_the_pairs(small, workplace):
+    recipe = settled(small("ranker", pairs=50))
+    splits = load_splits(recipe)
+    first, second = (draw_round(recipe, number, *splits)[0] for number in (1, 2))
+    assert len(first) == len(second) == 50
+    rows = [np.stack([p.left.rows, p.right.rows]) for p in (first, second)]
+    assert (rows[0] != rows[1]).any()
+    assert first.weight.mean() == pytest.approx(1)
+    taken = settled(small("ranker"), given={"data"})
+    assert taken.pairs == len(splits[0])  # all of them, where the user says nothing
+    assert settled(taken) == taken
+
+
+def test_folds_share_no_image(small):
+    recipe = settled(small("ranker"))
+    search = Search((recipe,), {"dropout": (0.1,)}, folds=3)
+    train_split, _ = load_splits(recipe)
+    pairs, _ = draw_round(recipe, 1, train_split, train_split)
+    assert isinstance(pairs.left, Stored)
+    for trial in search.jobs(recipe):
+        some, others = fold_of(pairs, trial, recipe.seed)
+        images = [set(p.left.rows) | set(p.right.rows) for p in (some, others)]
+        assert not images[0] & images[1]
+        assert len(some) > len(others) > 0
+
+
+def test_ties_of_graded_pairs_are_half_where_a_recipe_says_so(noise_digits, tiny, rng):
+    recipe = tiny("ranker", ties="half")
+    pairs, _ = draw_round(recipe, 1, noise_digits, noise_digits)
+    order = np.sign(pairs.right_digit - pairs.left_digit)
+    np.testing.assert_array_equal(pairs.probability, (1 + order) / 2)
+    plain, _ = draw_round(replace(recipe, ties="no_higher"), 1, noise_digits, noise_digits)
+    assert plain.probability is None
+    np.testing.assert_array_equal(plain.left, pairs.left)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("left,right,label\n00.png,none.png,left\n", 4, "row 2: expected an image file"),
+        ("left,right,label\n00.png,01.png,up\n", 4, "row 2: expected left, right or tie"),
+        ("left,right,label\n00.png,00.png,tie\n", 4, "row 2: expected two different images"),
+        ("left,right,label\n00.png,01.png,tie\n02.png,03.png,tie\n", 4, "expected pairs"),
+        ("left,right,label\n00.png,01.png,left\n", 4, "for the test split, received none"),
+        ("left,right,who\n00.png,01.png,left\n", 4, "and one of label, winner or probability"),
+        ("one,two,label\n00.png,01.png,left\n", 4, "expected the columns image and grade"),
+    ],
+)
+def test_what_is_refused_before_training(text, code, message, squares, workplace):
+    squares.write_text(text)
+    said = kpairs("train", "--arch", "ranker", "--data", squares, expect=code)
+    assert message in " ".join(said.split())
+    assert not (workplace / "runs").exists()
+
+
+def test_columns_that_are_not_there(squares, workplace):
+    said = kpairs("train", "--arch", "ranker", "--data", squares, "--columns", "label=x", expect=4)
+    assert "expected the columns x; received left, right, label" in " ".join(said.split())
+
+
+def test_validation_pairs_choose_the_epoch_and_when_to_stop(small, workplace):
+    """No image is on two of the three sides, and a resumed training chooses the same epoch."""
+    recipe = small("ranker", epochs=9, validation=0.25, patience=2, averaging=0.5)
+    run = train(recipe, "run", keep_checkpoints=True, tensorboard=True)
+    history = run.history(1)
+    errors_ = [round(1 - row["validation_comparison_accuracy"], 6) for row in history]
+    losses = [row["validation_loss"] for row in history]
+    row = run.metrics["rounds"][0]
+    best = row["best_epoch"]["epoch"]
+    assert min(zip(errors_, losses, range(1, 10), strict=False))[2] == best
+    assert row["epochs"] == len(history) == min(9, best + 2)
+    assert row["best_epoch"]["comparison_error_pct"] == row["test"]["comparison_error_pct"]
+    # The saved model is that of the best epoch: its validation error is the one in the history.
+    splits = load_splits(run.recipe)
+    pairs, _ = draw_round(run.recipe, 1, *splits)
+    rest, validation = set_aside(run.recipe, 1, pairs)
+    model = load_round(run, 1, 2)
+    found = errors(model, validation, ARCHS["ranker"].outputs)["comparison_error_pct"]
+    assert found == pytest.approx(100 * errors_[best - 1], abs=1e-3)
+    sides = [set(p.left.rows) | set(p.right.rows) for p in (rest, validation)]
+    assert not sides[0] & sides[1]
+    files = [{s.listed.files[i] for i in s.images.rows} for s in splits]
+    assert not files[0] & files[1]
+    tags = event_values(workplace / "run/round-01/tensorboard/validation")
+    assert tags["epoch_loss"] == pytest.approx(dict(enumerate(losses, 1)), rel=1e-6)
+    assert set(event_values(workplace / "run/round-01/tensorboard/test")) == {
+        *("epoch_loss", "epoch_comparison_accuracy")
+    }
+    folder = workplace / "run/round-01"
+    written = (folder / "history.csv").read_bytes()
+    for done in (1, len(history)):  # killed in the middle, and after the last epoch
+        kept = (folder / f"checkpoint-{done:03d}.npz").read_bytes()
+        (folder / "checkpoint.npz").write_bytes(kept)
+        (workplace / "run/metrics.json").unlink()
+        again = resume("run").metrics["rounds"][0]
+        assert {**again, "seconds": 0} == {**row, "seconds": 0}
+        assert (folder / "history.csv").read_bytes() == written
+
+
+def event_values(folder):
+    """The scalars of an event file: tag -> {step: value}."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {t: {e.step: e.value for e in events.Scalars(t)} for t in events.Tags()["scalars"]}
+
+
+def test_validation_of_drawn_digits(tiny, noise_digits, workplace, idx_folder):
+    recipe = tiny("auxws", data=str(idx_folder), validation=0.2, epochs=2)
+    pairs, _ = draw_round(recipe, 1, noise_digits, noise_digits)
+    rest, validation = set_aside(recipe, 1, pairs)
+    assert (len(rest), len(validation)) == (32, 8)
+    row = train(recipe, "run").metrics["rounds"][0]
+    assert row["best_epoch"]["epoch"] in (1, 2)
+    with pytest.raises(UsageError, match="patience: expected a share of the images in validation"):
+        replace(recipe, validation=0.0, patience=3)
+    with pytest.raises(InputError, match="validation: expected pairs on both sides"):
+        set_aside(replace(recipe, validation=0.01), 1, pairs.take(slice(0, 3)))
+
+
+def test_a_file_beside_a_recipe(squares, workplace):
+    """`train(recipe, data=...)`: all pairs of the file, and the images' own size."""
+    small = replace(RECIPES["ranker"], epochs=1).with_options(widths=(4, 4, 4, 4, 8))
+    run = train(small, "run", data=squares, engine="keras")
+    count = len(load_splits(run.recipe)[0])
+    assert (run.recipe.image_size, run.recipe.pairs) == ((20, 20), count)
+    with pytest.raises(UsageError, match="unknown architecture 'rankr': did you mean ranker"):
+        train("rankr", "other", data=squares)

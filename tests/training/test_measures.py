@@ -1,0 +1,143 @@
+"""What people measure, held against scikit-learn and scipy; and `kpairs evaluate` on other data."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from command_line import kpairs
+from PIL import Image
+from scipy.stats import kendalltau, spearmanr
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from kpairs import train
+from kpairs.data import PairSet
+from kpairs.networks import ARCHS
+from kpairs.training.measures import measures
+
+OUTPUTS = ARCHS["auxranker"].outputs
+
+
+def softmax(values):
+    exponentials = np.exp(values)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def said(rng):
+    """200 pairs of 5 grades with ties, and what a middling network says of them."""
+    left, right = rng.integers(0, 5, (2, 200))
+    images = np.zeros((200, 14, 14, 1), np.float32)
+    pairs = PairSet(images, images, left, right).with_even_ties()
+    scores = np.stack([left, right], axis=1) + rng.normal(0, 1.5, (200, 2))
+    values = {"comparison": scores, "left_score": scores[:, :1], "right_score": scores[:, 1:]}
+    for side, grades in (("left", left), ("right", right)):
+        values[f"{side}_digit"] = rng.normal(0, 1, (200, 5)) + 2 * np.eye(5)[grades]
+    return pairs, values
+
+
+def test_measures_of_pairs_equal_scikit_learns(said):
+    pairs, values = said
+    found = measures(values, OUTPUTS, pairs, 5)
+    held, judged = softmax(values["comparison"])[:, 1], pairs.probability
+    decided = judged != 0.5
+    assert (found["pairs"], found["ties"]) == (200, (~decided).sum())
+    assert found["auc"] == pytest.approx(roc_auc_score(judged[decided] > 0.5, held[decided]))
+    right = (held > 0.5) == (judged > 0.5)
+    assert found["accuracy_pct"] == pytest.approx(100 * right[decided].mean())
+    assert found["tie_margin"] == pytest.approx(np.abs(held - 0.5)[~decided].mean())
+
+    sure = measures({n: v[decided] for n, v in values.items()}, OUTPUTS, pairs.take(decided), 5)
+    shares, predicted = calibration_curve(judged[decided] > 0.5, held[decided], n_bins=10)
+    bins = sure["reliability"]
+    np.testing.assert_allclose([b["judged"] for b in bins], shares)
+    np.testing.assert_allclose([b["predicted"] for b in bins], predicted)
+    weights = [b["pairs"] / decided.sum() for b in bins]
+    assert sure["calibration_error"] == pytest.approx(weights @ np.abs(shares - predicted))
+
+
+def test_measures_of_images_equal_scipys(said):
+    pairs, values = said
+    found = measures(values, OUTPUTS, pairs, 5)
+    grades = np.concatenate([pairs.left_digit, pairs.right_digit])
+    scores = values["comparison"].T.ravel()
+    assert found["images"] == 400
+    assert found["kendall_tau_b"] == pytest.approx(kendalltau(scores, grades).statistic)
+    assert found["spearman"] == pytest.approx(spearmanr(scores, grades).statistic)
+    both = np.concatenate([values["left_digit"], values["right_digit"]])
+    np.testing.assert_array_equal(found["confusion"], confusion_matrix(grades, both.argmax(axis=1)))
+    # Without scores the expected grade takes their place; without either there is nothing to rank.
+    plain = {name: v for name, v in values.items() if "score" not in name}
+    kinds = {name: kind for name, kind in OUTPUTS.items() if name in plain}
+    expected = softmax(both) @ np.arange(5)
+    tau = measures(plain, kinds, pairs, 5)["kendall_tau_b"]
+    assert tau == pytest.approx(kendalltau(expected, grades).statistic)
+    bare = measures({"comparison": plain["comparison"]}, {"comparison": "logits"}, pairs, 5)
+    assert not {"images", "kendall_tau_b", "spearman", "confusion"} & set(bare)
+
+
+def test_what_cannot_be_told_is_left_out(said):
+    pairs, values = said
+    nobody = np.full(200, -1)
+    unknown = replace(pairs, left_digit=nobody, right_digit=nobody)
+    found = measures(values, OUTPUTS, unknown, 5)
+    assert not {"images", "kendall_tau_b", "confusion"} & set(found)
+    ties = replace(pairs, probability=np.full(200, 0.5, np.float32))
+    found = measures(values, OUTPUTS, ties, 5)
+    assert found["ties"] == 200
+    assert not {"auc", "accuracy_pct", "margin"} & set(found)
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.fixture
+def run(tmp_path, tiny, monkeypatch, rng):
+    """An untrained ranker of grey pictures, and its folder of pictures by brightness."""
+    monkeypatch.setenv("KPAIRS_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for i in range(20):
+        noise = rng.integers(8 * i, 8 * i + 40, (14, 14), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i:02d}.png")
+    rows = [(a, b, "left" if a > b else "right") for a in range(20) for b in range(20) if a != b]
+    write(tmp_path / "pairs.csv", rows)
+    recipe = tiny("ranker", data="pairs.csv", rounds=2).with_options(widths=(4, 4, 4, 4, 8))
+    return train(recipe, "run", engine="keras")
+
+
+def write(path, rows, header=("left", "right", "label")):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([f"{a:02d}.png", f"{b:02d}.png", *rest] for a, b, *rest in rows)
+
+
+def test_evaluation_on_other_data(run, tmp_path):
+    own = json.loads(kpairs("evaluate", "run", "--json"))
+    assert [row["test"] for row in own["rounds"]] == [row["test"] for row in run.metrics["rounds"]]
+    assert own["written"] == ["run/reliability.png"]
+    with Image.open("run/reliability.png") as drawn:
+        assert drawn.size[0] > 100
+    rows = [(0, 5, 1.0), (5, 9, 0.5), (9, 1, 0.25)]
+    write(tmp_path / "others.csv", rows, ("a", "b", "p"))
+    arguments = ("--data", "others.csv", "--columns", "left=a,right=b,probability=p")
+    other = json.loads(kpairs("evaluate", "run", *arguments, "--json"))
+    found = other["rounds"][0]["measures"]
+    assert (found["pairs"], found["ties"]) == (3, 1)
+    assert "train" not in other["rounds"][0]
+    text = kpairs("evaluate", "run", *arguments)
+    assert "AUC of P(left <= right)" in text
+    split = [(*row, part) for row, part in zip(rows, ("train", "test", "test"), strict=True)]
+    write(tmp_path / "split.csv", split, ("a", "b", "p", "split"))
+    arguments = ("--data", "split.csv", *arguments[2:])
+    other = json.loads(kpairs("evaluate", "run", *arguments, "--json"))
+    assert other["rounds"][0]["measures"]["pairs"] == 2
+
+
+def test_evaluation_refuses_other_grades(run, tmp_path):
+    graded = [(a, b, "right", int(a > 3), 1) for a, b in ((0, 5), (5, 9), (2, 1))]
+    header = ("left", "right", "label", "left_grade", "right_grade")
+    write(tmp_path / "graded.csv", graded, header)
+    said = kpairs("evaluate", "run", "--data", "graded.csv", expect=4)
+    assert "expected the classes of the training, none; received 0, 1" in " ".join(said.split())
+    assert "unknown data source" in kpairs("evaluate", "run", "--data", "nowhere", expect=2)
