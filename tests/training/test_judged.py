@@ -151,7 +151,7 @@ def test_errors_leave_out_ties_and_unknown_grades(rng):
     pairs = judged(rng, 40)
 
     class Oracle:
-        def predict(self, batches, verbose):
+        def predict(self, batches, **_):
             sure = (
                 np.eye(10)[np.maximum(pairs.left_digit, 0)],
                 np.eye(10)[(pairs.right_digit + 1) % 10],
