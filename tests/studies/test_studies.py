@@ -309,9 +309,9 @@ def test_killed_dask_workers_and_schedulers_lose_nothing(study, tmp_path):
             done.append(job.id)
             kill.kill()
 
-    with Cluster(tmp_path) as cluster:
-        with pytest.raises(WorkerError, match="the same command goes on once a scheduler is back"):
-            run(cluster, cluster.scheduler)
+    gone = pytest.raises(WorkerError, match="the same command goes on once a scheduler is back")
+    with Cluster(tmp_path) as cluster, gone:
+        run(cluster, cluster.scheduler)
     assert 1 <= len(done) < len(jobs)
     with Cluster(tmp_path) as cluster:
         run(cluster, cluster.workers[0])

@@ -95,8 +95,10 @@ def test_ties_are_neither_right_nor_wrong():
     assert float(metric.result()) == 1
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", ["ranker", "auxranker", "auxws", "wsal_bd"])
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [("ranker", True), ("auxranker", False), ("auxws", True), ("wsal_bd", False)],
+)
 def test_lowered_steps_equal_keras(name, weighted, rng):
     pairs, outputs = judged(rng, 50, weighted), ARCHS[name].outputs
     recipe = replace(RECIPES[name].with_options(dropout=0.0), batch_size=20)
