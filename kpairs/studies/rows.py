@@ -93,7 +93,7 @@ def _study_rows(folder, study):
 
     def is_trial(row):
         setting = settings.get((row.arch, row.setting))
-        return setting and Trial(setting.recipe, row.round, setting.folds).id == row.job
+        return setting and setting.trial(row.round).id == row.job
 
     mine = rows[[bool(is_trial(row)) for row in rows.itertuples()]]
     return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
@@ -224,4 +224,17 @@ def job_row(job: Trial, result: dict) -> dict:
         "keras": machine["packages"]["keras"],
         "python": machine["python"],
         "hardware": f"{machine['device_name']}, {machine['cores']} cores",
+        **_of_all_pairs(row),
+    }
+
+
+def _of_all_pairs(row):
+    """Errors over all ordered pairs, where they were measured: of the network, and without shifts.
+
+    Columns that only such studies have.
+    """
+    return {
+        f"{part}_{name}": round(value, 5)
+        for part in ("all_pairs", "unshifted")
+        for name, value in row.get(part, {}).items()
     }

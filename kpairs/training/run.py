@@ -183,7 +183,7 @@ def read_history(path):
 
 def summarize(rounds):
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
-    parts = [*_SPLITS, *(["best_epoch"] if "best_epoch" in rounds[0] else [])]
+    parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
     return {
         part: {
             name: _mean_and_std([row[part][name] for row in rounds])
