@@ -109,8 +109,8 @@ def wrong_by_class(
     pairs = np.outer(images, images) - np.diag(images)
     wrong = np.where(np.tri(classes, k=-1, dtype=bool), no_higher, pairs - no_higher)
     if ties:
-        for counts in (wrong, pairs):
-            np.fill_diagonal(counts, 0)
+        for table in (wrong, pairs):
+            np.fill_diagonal(table, 0)
     return wrong, int(pairs.sum())
 
 
