@@ -34,7 +34,7 @@ _SPLITS = ("train", "test")
     "--example",
     type=click.Choice(["photographs", "digits"]),
     help="Write graded folders to try one's own images by, into the folder SOURCE: photographs, "
-    "degraded by five grades, or MNIST's digits as PNGs.",
+    "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
 @as_json
@@ -152,5 +152,7 @@ def _write(example, folder, data_dir):
     else:
         digits = {name: load_digits("mnist", name, data_dir) for name in _SPLITS}
         counts = write_digits(digits, folder)
-    listed = " and ".join(f"{count:,} {name}" for name, count in counts.items())
-    return {"folder": folder, **counts, "said": f"wrote {listed} images into {folder}"}
+    said = f"wrote {counts['train']:,} train and {counts['test']:,} test images into {folder}"
+    if "pairs" in counts:
+        said += f", and {counts['pairs']:,} comparisons of them into its pairs.csv"
+    return {"folder": folder, **counts, "said": said}

@@ -68,13 +68,15 @@ def _tower(pair, widths, dropout):
     ]
 
 
-def _posterior(pair, classes, widths, dropout, backbone):
-    height, width, channels = pair.left.shape[1:]
+def _features(pair, widths, dropout, backbone):
+    """From an image to its features, by `_tower` or by somebody else's network."""
     if backbone is None:
-        tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
-    else:
-        features = application(backbone, height, width, channels)
-        tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
+        return _tower(pair, widths, dropout)
+    return [*application(backbone, *pair.left.shape[1:]), layers.Dropout(2 * dropout)]
+
+
+def _posterior(pair, classes, widths, dropout, backbone):
+    tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
     digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
@@ -123,9 +125,11 @@ def ranker(
     classes: int = 10,
     widths: Widths = WIDTHS["ranker"],
     dropout: float = DROPOUT["ranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`posterior`'s tower to one score, and the comparison of two scores. 77,856 parameters."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return _ranked(features)
 
 
@@ -140,7 +144,9 @@ def auxranker(
     classes: int = 10,
     widths: Widths = WIDTHS["auxranker"],
     dropout: float = DROPOUT["auxranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return {**_ranked(features), **by_side(layers.Dense(classes)(features))}
