@@ -1,12 +1,17 @@
 """The state of a training after each epoch, from which it goes on exactly."""
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
+from kpairs.training.interrupt import Logs
 
 NAME = "checkpoint.npz"
 
@@ -28,16 +33,18 @@ class Checkpoint(keras.callbacks.Callback):
         seconds: what the epochs so far have taken, in all processes that worked on them.
     """
 
-    def __init__(self, folder, keep=False, further=()):
+    def __init__(
+        self, folder: Path, keep: bool = False, further: Iterable[keras.Variable] = ()
+    ) -> None:
         super().__init__()
         self.path, self.keep, self.seconds = folder / NAME, keep, 0.0
         self.further = tuple(further)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._since = time.perf_counter()
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """How many epochs the file's training has done; 0 without a file.
 
         Raises:
@@ -45,7 +52,7 @@ class Checkpoint(keras.callbacks.Callback):
         """
         return read(self.path)[0] if self.path.is_file() else 0
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> int:
         """Put the file's state, if there is one, into a built model; the epochs that it has done.
 
         Raises:
@@ -56,7 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
         epoch, self.seconds = load(self.path, model, self.further)
         return epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values = map(keras.ops.convert_to_numpy, _variables(self.model, self.further))
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()
@@ -67,7 +74,9 @@ class Checkpoint(keras.callbacks.Callback):
                 np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
 
 
-def load(path, model, further=()):
+def load(
+    path: Path, model: keras.Model, further: Iterable[keras.Variable] = ()
+) -> tuple[int, float]:
     """Read a checkpoint into a built and compiled model, and into further variables.
 
     Returns:
@@ -85,7 +94,7 @@ def load(path, model, further=()):
     return epoch, seconds
 
 
-def read(path):
+def read(path: Path) -> tuple[int, float, list[NDArray[Any]]]:
     """Read a checkpoint's number of epochs, their seconds, and its arrays.
 
     Raises:
@@ -101,5 +110,5 @@ def read(path):
         ) from error
 
 
-def _variables(model, further):
+def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables, *further]

@@ -110,13 +110,19 @@ def load_splits(
         InputError: see `load_digits`.
         KpairsError: see `load_digits`.
     """
-    options = {
-        "settings": settings_of(recipe),
-        "classes": recipe.classes,
-        "columns": recipe.columns,
-        "progress": progress,
-    }
-    return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+    settings = settings_of(recipe)
+    return [
+        load_digits(
+            recipe.data,
+            split,
+            root,
+            settings=settings,
+            classes=recipe.classes,
+            columns=recipe.columns,
+            progress=progress,
+        )
+        for split in _SPLITS
+    ]
 
 
 def load_other(
@@ -240,7 +246,8 @@ def _settled_by_pairs(
             wanted = len(pairs)
         elif wanted > len(pairs):
             log.info("%s: all %s (%s were wanted)", pairs.name, f"{len(pairs):,}", f"{wanted:,}")
-        recipe = replace(recipe, **{name: min(wanted, len(pairs))})
+        changes: dict[str, Any] = {name: min(wanted, len(pairs))}
+        recipe = replace(recipe, **changes)
     return recipe
 
 

@@ -16,10 +16,12 @@ Nothing here imports Keras, so that a folder that cannot be made is reported at 
 import csv
 import json
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
@@ -40,11 +42,13 @@ class Run:
         metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
     """
 
-    def __init__(self, path, recipe, metrics):
+    def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
         self.path, self.recipe, self.metrics = Path(path), recipe, metrics
 
     @classmethod
-    def create(cls, recipe, environment, out=None):
+    def create(
+        cls, recipe: Recipe, environment: Mapping[str, Any], out: str | Path | None = None
+    ) -> "Run":
         """Make a new run folder with the recipe and what it is trained on.
 
         Args:
@@ -64,7 +68,7 @@ class Run:
         return cls(path, recipe, {"rounds": [], "summary": {}})
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: str | Path) -> "Run":
         """Read an existing run folder.
 
         Raises:
@@ -86,7 +90,7 @@ class Run:
         return cls(path, recipe, metrics)
 
     @classmethod
-    def latest(cls, root=RUNS):
+    def latest(cls, root: str | Path = RUNS) -> "Run":
         """The run in `root` that finished a round last.
 
         Raises:
@@ -103,11 +107,11 @@ class Run:
         return cls.open(files[-1].parent)
 
     @property
-    def rounds(self):
+    def rounds(self) -> list[int]:
         """Numbers of the finished rounds."""
         return [row["round"] for row in self.metrics["rounds"]]
 
-    def row(self, number):
+    def row(self, number: int) -> dict[str, Any]:
         """The metrics of one finished round.
 
         Raises:
@@ -118,11 +122,11 @@ class Run:
                 return row
         raise self._no_model(number)
 
-    def folder(self, number):
+    def folder(self, number: int) -> Path:
         """The folder of one round, numbered from 1."""
         return self.path / f"round-{number:02d}"
 
-    def model_file(self, number):
+    def model_file(self, number: int) -> Path:
         """The model of one finished round.
 
         Raises:
@@ -133,16 +137,16 @@ class Run:
             raise self._no_model(number)
         return file
 
-    def _no_model(self, number):
+    def _no_model(self, number: int) -> InputError:
         done = ", ".join(map(str, self.rounds)) or "none"
         return InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
 
-    def history(self, number):
+    def history(self, number: int) -> list[dict[str, float]]:
         """One round's history: a list of dicts, one per epoch, with float values."""
         return read_history(self.folder(number) / "history.csv")
 
     @property
-    def environment(self):
+    def environment(self) -> dict[str, Any]:
         """What `environment.json` holds.
 
         Raises:
@@ -157,7 +161,7 @@ class Run:
             raise InputError(f"{file}: expected what the run was begun on; {error}") from error
         return environment
 
-    def extend(self, rounds):
+    def extend(self, rounds: int) -> None:
         """Set the number of rounds in all.
 
         Raises:
@@ -168,20 +172,20 @@ class Run:
         self.recipe = replace(self.recipe, rounds=rounds)
         write_text(self.path / "recipe.json", self.recipe.to_json())
 
-    def add_round(self, row):
+    def add_round(self, row: Mapping[str, Any]) -> None:
         """Record a finished round's metrics, in the order of rounds, and renew the summary."""
         self.metrics["rounds"] = sorted([*self.metrics["rounds"], row], key=itemgetter("round"))
         self.metrics["summary"] = summarize(self.metrics["rounds"])
         write_json(self.path / "metrics.json", self.metrics)
 
 
-def read_history(path):
+def read_history(path: Path) -> list[dict[str, float]]:
     """A `history.csv` as a list of dicts, one per epoch, with float values."""
     with open(path, newline="", encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-def summarize(rounds):
+def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     parts = [*_SPLITS, *(["best_epoch"] if "best_epoch" in rounds[0] else [])]
     return {
@@ -195,7 +199,7 @@ def summarize(rounds):
     }
 
 
-def _mean_and_std(values):
+def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
     return {
         "mean": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
@@ -203,14 +207,14 @@ def _mean_and_std(values):
     }
 
 
-def _are_metrics(value):
+def _are_metrics(value: object) -> bool:
     """Whether a value has the shape of `metrics.json`."""
     rows = value.get("rounds") if isinstance(value, dict) else None
     return isinstance(rows, list) and all(map(_is_row, rows))
 
 
-def _is_row(row):
-    def numbers(values):
+def _is_row(row: object) -> bool:
+    def numbers(values: Iterable[object]) -> bool:
         return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
     return (
@@ -223,7 +227,7 @@ def _is_row(row):
     )
 
 
-def check_free(path):
+def check_free(path: str | Path) -> None:
     """Refuse a run folder that holds something.
 
     Raises:
@@ -236,14 +240,14 @@ def check_free(path):
         )
 
 
-def _claim(path):
+def _claim(path: Path) -> Path:
     """Make the folder `path`, or take it if it is empty."""
     check_free(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _claim_next(recipe):
+def _claim_next(recipe: Recipe) -> Path:
     base = f"{date.today().isoformat()}-{recipe.arch}"
     RUNS.mkdir(exist_ok=True)
     number = 1
