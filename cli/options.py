@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+from collections.abc import Iterable
+
 import click
 
 data_dir = click.option(
@@ -43,7 +45,7 @@ imports = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def import_own(modules):
+def import_own(modules: Iterable[str]) -> None:
     """Import the modules that `--import` names."""
     if modules:
         from kpairs.networks import import_modules
@@ -51,7 +53,7 @@ def import_own(modules):
         import_modules(modules)
 
 
-def print_json(value):
+def print_json(value: object) -> None:
     """Print a value as JSON on standard output."""
     import json
 

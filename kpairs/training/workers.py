@@ -92,7 +92,7 @@ def _on_cluster(
 ) -> Iterator[Told[Result]]:
     try:
         from dask.distributed import Client, KilledWorker, as_completed
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
     try:
