@@ -12,6 +12,7 @@ from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -82,10 +83,15 @@ def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) 
 
 
 def _posterior(
-    pair: Pair, classes: int, widths: Widths, dropout: float, backbone: str | None
+    pair: Pair,
+    classes: int,
+    widths: Widths,
+    dropout: float,
+    backbone: str | None,
+    test_shifts: int,
 ) -> Outputs:
     tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
-    digits = by_side(pair.shared(tower, joint_statistics=True))
+    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
@@ -97,9 +103,10 @@ def posterior(
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -110,9 +117,10 @@ def posterior_s(
     widths: Widths = WIDTHS["posterior_s"],
     dropout: float = DROPOUT["posterior_s"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 def _ranked(features: KerasTensor) -> Outputs:
