@@ -72,9 +72,11 @@ def draw_pair_sheet(
         lefts, rights = sides["left"][i], sides["right"][i]
         both = np.hstack([lefts, np.ones_like(lefts[:, :1]), rights])
         axis.imshow(both, cmap="gray", vmin=0, vmax=1)  # colours have no map
-        left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
-        holds = pairs.comparison[i] == 1
-        relation, color = ("≤", GREEN) if holds else (">", VERMILION)
+        digits = {"left": pairs.left_digit[i], "right": pairs.right_digit[i]}
+        left, right = (side if digit < 0 else classes[digit] for side, digit in digits.items())
+        holds = pairs.comparison[i]  # 1/2 of a tie that people judged
+        relation, color = ("≤", GREEN) if holds > 0.5 else (">", VERMILION)
+        relation, color = ("=", BLACK) if holds == 0.5 else (relation, color)
         axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color, parse_math=False)
     save_figure(figure, path)
 
