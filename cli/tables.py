@@ -20,7 +20,12 @@ if TYPE_CHECKING:  # these import pandas or more, which not every table needs
 
 Row = Mapping[str, Any]  # JSON-ready, as commands print it with --json
 
-_SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
+_SPLITS = {
+    "train": "train",
+    "test": "test",
+    "best_epoch": "best epoch's test",
+    "all_pairs": "all test pairs'",
+}
 _METRICS = {
     "comparison_error_pct": "comparison",
     "digit_error_pct": "digit",
@@ -113,6 +118,19 @@ def _shown(difference: Row | None) -> str:
     interval = "" if low is None else f" ({span(low, high)})"
     paired = "" if difference["paired"] else "\nof other pairs"
     return f"{difference['mean']:+.2f}{interval}{paired}"
+
+
+def all_pairs_line(rows: Sequence[Row]) -> str:
+    """What the errors of all pairs are of: of all, or of how many, and how sure that makes them."""
+    found = [row["measures"]["all_pairs"] for row in rows]
+    count = f"{found[0]['pairs']:,}"
+    if all(f["exact"] for f in found):
+        return f"all {count} ordered pairs of the test images, exactly"
+    largest = max(f.get("standard_error", 0.0) for f in found)
+    return (
+        f"{count} of all ordered pairs of the test images, drawn at random: the network looks at "
+        f"both images at once (standard error {largest:.2f} points)"
+    )
 
 
 def measures_table(rows: Sequence[Row], title: str) -> Table:

@@ -10,8 +10,9 @@ from keras import KerasTensor, Layer, layers, ops
 from kpairs.errors import UsageError
 from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
-from kpairs.models.pair import Outputs, Pair, by_side
+from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -73,16 +74,24 @@ def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
     ]
 
 
-def _posterior(
-    pair: Pair, classes: int, widths: Widths, dropout: float, backbone: str | None
-) -> Outputs:
-    height, width, channels = pair.left.shape[1:]
+def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) -> Layers:
+    """From an image to its features, by `_tower` or by somebody else's network."""
     if backbone is None:
-        tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
-    else:
-        features = application(backbone, height, width, channels)
-        tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
-    digits = by_side(pair.shared(tower, joint_statistics=True))
+        return _tower(pair, widths, dropout)
+    height, width, channels = pair.left.shape[1:]
+    return [*application(backbone, height, width, channels), layers.Dropout(2 * dropout)]
+
+
+def _posterior(
+    pair: Pair,
+    classes: int,
+    widths: Widths,
+    dropout: float,
+    backbone: str | None,
+    test_shifts: int,
+) -> Outputs:
+    tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
+    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
@@ -94,9 +103,10 @@ def posterior(
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -107,9 +117,10 @@ def posterior_s(
     widths: Widths = WIDTHS["posterior_s"],
     dropout: float = DROPOUT["posterior_s"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 def _ranked(features: KerasTensor) -> Outputs:
@@ -130,9 +141,11 @@ def ranker(
     classes: int = 10,
     widths: Widths = WIDTHS["ranker"],
     dropout: float = DROPOUT["ranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`posterior`'s tower to one score, and the comparison of two scores. 77,856 parameters."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return _ranked(features)
 
 
@@ -147,7 +160,9 @@ def auxranker(
     classes: int = 10,
     widths: Widths = WIDTHS["auxranker"],
     dropout: float = DROPOUT["auxranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return {**_ranked(features), **by_side(layers.Dense(classes)(features))}

@@ -187,7 +187,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
-    parts = [*_SPLITS, *(["best_epoch"] if "best_epoch" in rounds[0] else [])]
+    parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
     return {
         part: {
             name: _mean_and_std([row[part][name] for row in rounds])
