@@ -109,10 +109,13 @@ def draw_graph(
         x, y = place[name]
         for above in box.reads:
             start = place[above][1] + boxes[above].height / 2
-            ends = {"xy": (x, y - box.height / 2), "xytext": (place[above][0], start)}
+            ends: dict[str, Any] = {
+                "xy": (x, y - box.height / 2),
+                "xytext": (place[above][0], start),
+            }
             axes.annotate("", **ends, arrowprops={"arrowstyle": "-|>", "color": "0.4"})
             middle = (x + place[above][0]) / 2, (y - box.height / 2 + start) / 2
-            label = {"fontsize": 8, "color": "0.25", "ha": "center", "va": "center"}
+            label: dict[str, Any] = {"fontsize": 8, "color": "0.25", "ha": "center", "va": "center"}
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             axes.text(*middle, boxes[above].shape, **label, bbox=paper)
         _draw_box(axes, box, x, y)
@@ -127,7 +130,7 @@ def _draw_box(axes: Any, box: Box, x: float, y: float) -> None:
     axes.add_patch(
         FancyBboxPatch(corner, box.width, box.height, style, facecolor=fill, edgecolor=edge)
     )
-    text = {"ha": "center", "va": "center", "fontsize": 9, "linespacing": 1.45}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "linespacing": 1.45}
     weight, colour = ("bold", "white") if box.kind == "image" else ("normal", "black")
     axes.text(x, y, "\n".join(box.lines), color=colour, weight=weight, **text)
 
@@ -183,10 +186,11 @@ def boxes_of(model: keras.Model, loss_weights: Mapping[str, float]) -> dict[str,
         if row["output"]
     }
     followers = Counter(n for above in [*drawn.values(), *outputs.values()] for n in above)
-    boxes, home = {}, {}
+    boxes: dict[str, Box] = {}
+    home: dict[str, str] = {}
     for name, above in drawn.items():
-        row, first = rows[name], above[0] if above else None
-        joins = len(above) == 1 and followers[first] == 1 and shared[first] == shared[name]
+        row, first = rows[name], above[0] if above else ""
+        joins = len(above) == 1 == followers[first] and shared[first] == shared[name]
         if joins and rows[first]["type"] != "InputLayer":
             home[name] = home[first]
         else:
@@ -208,7 +212,7 @@ def boxes_of(model: keras.Model, loss_weights: Mapping[str, float]) -> dict[str,
 
 def _sides(model: keras.Model) -> dict[str, int]:
     """Which of two stacked images a layer takes, 0 or 1, of those that take one: `x[:, 0]`."""
-    taken = {}
+    taken: dict[str, int] = {}
     for layer in model.get_config()["layers"]:
         if layer["class_name"] == "GetItem":
             _, key = layer["inbound_nodes"][0]["args"]
@@ -255,7 +259,7 @@ def _shared(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
     folded: dict[str, bool] = {}  # into the batch
     for name, row in rows.items():
         above = [n for call in row["reads"] for n, _ in call]
-        last = above[0] if above else None
+        last = above[0] if above else ""
         both, in_batch = shared.get(last, False), folded.get(last, False)
         if len(row["reads"]) > 1 or row["type"] == "Stack":
             both, in_batch = True, False

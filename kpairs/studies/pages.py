@@ -82,8 +82,8 @@ def _svg(figure: Figure) -> str:
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
-        options = {"metadata": {"Date": None, "Creator": None}, "transparent": True}
-        figure.savefig(buffer, format="svg", **options)
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
     for number, colour in enumerate(PALETTE):
         name = "--ink" if colour == BLACK else f"--curve-{number}"
