@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 
@@ -101,10 +100,3 @@ def test_closed_pipes_odd_columns_and_ascii(workplace):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), line
         assert done.stdout
-
-
-def test_the_reference_is_up_to_date():
-    from kpairs.cli.reference import reference
-
-    written = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    assert written == reference(), "run 'make docs'"
