@@ -6,6 +6,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from kpairs.errors import printable
 from kpairs.numbers import plus_minus, span, summary
 
 _SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
@@ -256,7 +257,7 @@ def ranking_table(rows, title):
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
         score = f"{row['score']:.4g}{spread}"
-        table.add_row(str(row["rank"]), row["file"], score)
+        table.add_row(str(row["rank"]), printable(row["file"]), score)
     return table
 
 
@@ -265,7 +266,7 @@ def proposals_table(rows):
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["left"], row["right"], f"{row['probability']:.1%}")
+        table.add_row(printable(row["left"]), printable(row["right"]), f"{row['probability']:.1%}")
     return table
 
 
@@ -284,7 +285,7 @@ def prediction_table(rows):
         cells = []
         for side in ("left", "right"):
             inverted = " (inverted)" if row[f"{side}_inverted"] else ""
-            cells.append(row[side] + inverted)
+            cells.append(printable(row[side]) + inverted)
             if side in sides:
                 name = f"{side}_{word}"
                 cells.append(f"{row[name]} ({row[f'{name}_probability']:.1%})")

@@ -10,7 +10,8 @@ from kpairs.data.columns import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve
-from kpairs.training.run import ENGINES, Run, check_free
+from kpairs.training.records import ENGINES
+from kpairs.training.run import Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.

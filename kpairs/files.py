@@ -1,4 +1,7 @@
-"""Writing files so that a crash, a full disk or Ctrl-C never damages what was there before."""
+"""Reading files of unknown origin in bounded memory, and writing so that nothing is ever damaged.
+
+A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
+"""
 
 import csv
 import errno
@@ -8,6 +11,54 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from kpairs.errors import InputError, first_line
+
+MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
+
+
+def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
+    """Read a regular file: a pipe would be waited for, and a device may never end.
+
+    Args:
+        path: the file.
+        what: what it should hold ("model"), for messages.
+        limit: the most bytes that it may have.
+
+    Raises:
+        InputError: no regular file, not readable, or larger than `limit`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "no regular file" if path.exists() else "no such file"
+        raise InputError(f"{path}: cannot read the {what}: {kind}")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)  # not by its stated size: the file may be growing
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the {what}: {error.strerror}") from error
+    if len(data) > limit:
+        raise InputError(
+            f"{path}: expected a {what} of at most {limit:,} bytes, "
+            f"received {path.stat().st_size:,}"
+        )
+    return data
+
+
+def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file; what the value must look like is the caller's to check.
+
+    Raises:
+        InputError: as `read_bytes`; not JSON, or nested deeper than Python reads.
+    """
+    data = read_bytes(path, what, limit)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the {what} in JSON, received: {first_line(error)}"
+        ) from error
 
 
 @contextmanager

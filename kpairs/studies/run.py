@@ -22,8 +22,8 @@ from kpairs.studies.mistakes import are_kept, wrong_pairs
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round, draw_split
 from kpairs.training.images import load_splits, settings_of
+from kpairs.training.records import read_history
 from kpairs.training.round import Round, train_round
-from kpairs.training.run import read_history
 from kpairs.training.workers import log, run_tasks
 
 

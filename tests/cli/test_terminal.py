@@ -96,6 +96,8 @@ def test_closed_pipes_odd_columns_and_ascii(workplace):
     command = f"{sys.executable} -m kpairs.cli"
     for line in (
         f"COLUMNS= {command} study --list | head -1",
+        f"COLUMNS=0 {command} study --list | grep haidinger-figure-2",
+        f"COLUMNS=² {command} study --list",
         f"COLUMNS=abc PYTHONIOENCODING=ascii {command} study --list",
     ):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
