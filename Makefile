@@ -5,7 +5,7 @@ EXTRAS ?= dev
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-all test-slow test-kills test-backends backends lint format docs pages reproduce clean
+.PHONY: train test test-all test-slow test-kills test-rounding test-mutations test-backends backends lint format docs pages reproduce clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -18,7 +18,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 # All that is tested, hours of it.
-test-all: test test-slow test-kills test-backends
+test-all: test test-slow test-kills test-rounding test-mutations test-backends
 
 # Tables over all networks, and whole recipes against the reports' figures: most of an hour.
 test-slow: $(READY)
@@ -27,6 +27,20 @@ test-slow: $(READY)
 # Trainings that are killed at random moments end as one that never was.
 test-kills: $(READY)
 	$(BIN)/python tests/resume_script.py
+
+# Whatever computes, as processors without AVX-512 and without AVX round. torch, oneDNN, MKL and
+# OpenBLAS can be told to; onnxruntime has no such switch.
+NUMERIC = tests/exports tests/mini tests/models tests/ours tests/training
+AVX2 = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
+SSE = ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
+test-rounding: $(READY)
+	$(BIN)/python -m pytest $(NUMERIC)
+	$(AVX2) $(BIN)/python -m pytest $(NUMERIC)
+	$(SSE) $(BIN)/python -m pytest $(NUMERIC)
+
+# Mistakes made on purpose in networks and training: each has to fail a test.
+test-mutations: $(READY)
+	$(BIN)/python tests/mutations_script.py
 
 # Every architecture on jax and tensorflow, in an environment of its own.
 test-backends:
