@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -103,5 +104,6 @@ def main():
     Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
     input, 130 interrupted.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of files that are read or refused anyway
     logging.basicConfig(format="%(message)s", handlers=[_Messages()])
     logging.getLogger("kpairs").setLevel(logging.INFO)

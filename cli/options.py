@@ -1,5 +1,8 @@
 """Options that several commands share."""
 
+import os
+import shlex
+
 import click
 
 data_dir = click.option(
@@ -49,6 +52,12 @@ def import_own(modules):
         from kpairs.networks import import_modules
 
         import_modules(modules)
+
+
+def as_argument(path):
+    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    text = str(path)
+    return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
 
 
 def print_json(value):

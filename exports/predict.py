@@ -90,7 +90,7 @@ def _read_pairs(path: Path) -> list[Pair]:
             f"{path}: expected the columns left and right; received {', '.join(columns)}"
         )
     places = [columns.index(side) for side in _SIDES]
-    pairs = []
+    pairs: list[Pair] = []
     for number, cells in table:
         left, right = (cells[i] if i < len(cells) else "" for i in places)
         if not (left and right) or "\0" in left + right:

@@ -5,9 +5,15 @@ from difflib import get_close_matches
 
 
 class KpairsError(ValueError):
-    """Something failed for a reason that the message explains. Exit code 1."""
+    """Something failed for a reason that the message explains. Exit code 1.
+
+    The message is one line, whatever texts of files it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(" ".join(str(message).splitlines())))
 
 
 class DivergedError(KpairsError):

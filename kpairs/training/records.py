@@ -129,7 +129,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
     header = next(table)[1]
     trained = {name.removeprefix("train_") for name in header if name.startswith("train_")}
     there = len(set(header)) == len(header) and set(header) >= {f"test_{name}" for name in trained}
-    if header[0] != "epoch" or not there or not trained >= _MEASURED:
+    if header[:1] != ["epoch"] or not there or not trained >= _MEASURED:
         raise InputError(
             f"{path}: expected the columns epoch, train_loss, test_loss and so on; received "
             f"{','.join(header)!r:.60}"

@@ -1,5 +1,6 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
+import errno
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from kpairs.data.pairs import check_enough
 from kpairs.data.splits import Split
-from kpairs.errors import InputError, UsageError, WorkerError
+from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.files import write_json
 from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
@@ -218,10 +219,12 @@ def _train_rounds(
                 run.add_round(row)
                 interruption.check()
             interruption.check()
-    except (KeyboardInterrupt, WorkerError) as error:
+    except (KeyboardInterrupt, WorkerError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:  # of the terminal's pipe
+            raise
         run = Run.open(run.path)  # the signal may have come while a round was being added
         reason = str(error) or "interrupted"
-        raise type(error)(
+        raise (KpairsError if isinstance(error, OSError) else type(error))(
             f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
