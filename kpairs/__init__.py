@@ -9,6 +9,7 @@ The public names load on first use, because importing Keras and torch takes seco
 
 import os
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -35,11 +36,11 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

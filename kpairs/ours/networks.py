@@ -5,7 +5,7 @@
 which nothing else is known than which ranks higher. Every pair trains the tower alone.
 """
 
-from keras import layers, ops
+from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
 from kpairs.models.backbone import application
@@ -20,7 +20,12 @@ _OUTPUTS = outputs("logits", digits="logits")
 _HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and what a tower needs
 
 
-def _stage(filters, size=3, padding="valid", dropout=None):
+def _stage(
+    filters: int,
+    size: int | list[int] = 3,
+    padding: str = "valid",
+    dropout: float | None = None,
+) -> list[Layer]:
     """Convolution, pooling where a dropout rate is given, batch normalisation, ReLU, dropout.
 
     Normalising after the pooling costs a quarter of the time. The convolution has no bias: batch
@@ -36,7 +41,7 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _tower(pair, widths, dropout):
+def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
     """From an image to its features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
 
     Larger images are first halved, by stages of the first two widths, until the longer side is
@@ -50,7 +55,7 @@ def _tower(pair, widths, dropout):
             f"received {width}x{height} (width x height)"
         )
     first, second, third, fourth, last = widths
-    tower = []
+    tower: list[Layer] = []
     while max(height, width) >= _HALVED and min(height, width) >= 2 * _LEAST:
         tower += _stage(first, padding="same")
         tower += _stage(second, padding="same", dropout=dropout)
@@ -68,7 +73,9 @@ def _tower(pair, widths, dropout):
     ]
 
 
-def _posterior(pair, classes, widths, dropout, backbone):
+def _posterior(
+    pair: Pair, classes: int, widths: Widths, dropout: float, backbone: str | None
+) -> Outputs:
     height, width, channels = pair.left.shape[1:]
     if backbone is None:
         tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
@@ -105,7 +112,7 @@ def posterior_s(
     return _posterior(pair, classes, widths, dropout, backbone)
 
 
-def _ranked(features):
+def _ranked(features: KerasTensor) -> Outputs:
     """One score of each image's features, (batch, 2, n), and the comparison that follows.
 
     By Bradley and Terry (1952) the odds that right ranks higher are exp(right - left): the scores

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kpairs.recipes.recipe import Recipe
@@ -51,12 +52,12 @@ class Study:
 
     name: str
     report: str
-    tables: tuple[str, ...]
+    tables: Sequence[str]
     title: str
-    settings: tuple[Setting, ...]
+    settings: Sequence[Setting]
     rounds: int
-    metrics: tuple[str, ...]
-    curves: tuple[str, ...] = ()
+    metrics: Sequence[str]
+    curves: Sequence[str] = ()
     note: str = ""
     judged: bool = True
 
@@ -99,7 +100,7 @@ class Ingredient:
     """
 
     name: str
-    pairs: tuple[tuple[str, str], ...]
+    pairs: Sequence[tuple[str, str]]
     conclusion: str = ""
     claim: str = ""
 

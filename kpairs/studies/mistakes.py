@@ -1,22 +1,26 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
+from kpairs.training.round import Round
 
 
 def are_kept(recipe: Recipe) -> bool:
-    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own alone."""
-    return ARCHS[recipe.arch].report == "kpairs"
+    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own, and of digits."""
+    architecture = ARCHS[recipe.arch]
+    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.word)
 
 
-def wrong_pairs(job, rescaling):
+def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
     """The test pairs that a finished `Round`'s model orders wrongly, the surest first.
 
     Returns:
@@ -26,10 +30,10 @@ def wrong_pairs(job, rescaling):
     """
     recipe, pairs = job.recipe, job.test_pairs
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
-    values = model.predict(pairs.inputs(), batch_size=evaluation_batch(pairs), verbose=0)
-    found = {
-        name: probabilities(values[name], kind) for name, kind in ARCHS[recipe.arch].outputs.items()
-    }
+    images = pairs.inputs()
+    values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
+    kinds = ARCHS[recipe.arch].learned()
+    found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
     wrong = np.flatnonzero(comparison.argmax(-1) != pairs.comparison)
     rows = [
@@ -40,20 +44,20 @@ def wrong_pairs(job, rescaling):
             "left_seen": int(found["left_digit"][i].argmax()),
             "right_seen": int(found["right_digit"][i].argmax()),
             "probability": round(float(comparison[i].max()), 4),
-            "left": to_text(pairs.left[i]),
-            "right": to_text(pairs.right[i]),
+            "left": to_text(images["left"][i]),
+            "right": to_text(images["right"][i]),
         }
         for i in wrong
     ]
     return sorted(rows, key=lambda row: -row["probability"])
 
 
-def to_text(image: np.ndarray) -> str:
+def to_text(image: NDArray[np.float32]) -> str:
     """A (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
-def to_image(text: str) -> np.ndarray:
+def to_image(text: str) -> NDArray[np.float64]:
     """The square image of 0..1 of such a text, of one byte a pixel."""
     levels = np.frombuffer(bytes.fromhex(text), np.uint8)
     side = math.isqrt(len(levels))

@@ -6,9 +6,10 @@ report has none. What a page shows is said there, by the methods of `ReportPage`
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from kpairs.files import write_text
 from kpairs.markdown import code, environment, escape, table, to_html
-from kpairs.numbers import plus_minus
+from kpairs.numbers import plus_minus, span
 from kpairs.reports import FOLDERS, REPORTS
 from kpairs.studies import compare, figures
 from kpairs.studies.catalogue import STUDIES
@@ -38,7 +39,7 @@ class Page:
 
     name: str
     template: str
-    context: dict = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
     drawn: dict[str, Figure] = field(default_factory=dict)
 
     def picture(self, key: str, figure: Figure, words: str) -> Markup:
@@ -66,7 +67,7 @@ class Page:
         return [out / name for name in contents]
 
 
-def _svg(figure):
+def _svg(figure: Figure) -> str:
     """The same bytes for the same data, whenever it is drawn."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
@@ -97,8 +98,8 @@ def write_pages(
         key = folder.rpartition(".")[2]
         if reports is None or key in wanted:
             pages += [ReportPage(key, results)] if key in REPORTS else []
-            module = page_module(folder)
-            pages += module.pages(results) if hasattr(module, "pages") else []
+            if further := getattr(page_module(folder), "pages", None):
+                pages += further(results)
     if reports is None:
         pages.append(AcrossPage(results))
     files = [file for page in pages for file in page.write(out)]
@@ -113,7 +114,7 @@ class ReportPage(Page):
         report, studies: of the report, for its template.
     """
 
-    def __init__(self, key: str, results: Results):
+    def __init__(self, key: str, results: Results) -> None:
         report = REPORTS[key]
         own = f"reports/{key}/page.md.j2"
         known = own in environment("kpairs").list_templates()
@@ -157,7 +158,7 @@ class ReportPage(Page):
             shown.append(self.picture(key, figure, f"{label}, reported and by kpairs"))
         return Markup("\n").join(shown)
 
-    def curves(self, study: str, panels: dict, key: str) -> Markup:
+    def curves(self, study: str, panels: Mapping[str, Sequence[str]], key: str) -> Markup:
         """A figure of the test error per epoch: panels' titles to the names of their settings."""
         rows = self.results.rows(study, "curves")
         if not len(rows):
@@ -172,7 +173,7 @@ class ReportPage(Page):
             return Markup()
         return self.picture(key, figures.losses(rows, setting), "losses per epoch")
 
-    def scan(self, study: str, values: dict, label: str, key: str) -> Markup:
+    def scan(self, study: str, values: Mapping[str, float], label: str, key: str) -> Markup:
         """A figure of the error over a number: names of settings to the number."""
         rows = self.results.rows(study)
         if not len(rows[name_of(rows).isin(list(values))]):
@@ -193,7 +194,7 @@ class ReportPage(Page):
 class AcrossPage(Page):
     """The page across all reports; it begins with the answer."""
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         super().__init__("reports", "reports/page.md.j2", {"results": results})
         self.results = results
 
@@ -223,7 +224,7 @@ def compared_table(frame: pd.DataFrame) -> Markup:
     metrics = [compare.METRICS[name] for name in frame["metric"]]
     digits = [metric.digits for metric in metrics]
 
-    def means(mean, std, count):
+    def means(mean: str, std: str, count: str) -> list[str]:
         numbers = zip(frame[mean], frame[std], frame[count], digits, strict=True)
         return ["" if pd.isna(n[0]) else plus_minus(*n) for n in numbers]
 
@@ -238,10 +239,7 @@ def compared_table(frame: pd.DataFrame) -> Markup:
                 "verdict": frame["verdict"],
                 "reported": means("mean", "std", "rounds"),
                 "kpairs": means("ours", "ours_std", "ours_rounds"),
-                "difference, 95 %": [
-                    "" if pd.isna(low) else f"{low:+.{n}f} to {high:+.{n}f}"
-                    for low, high, n in ends
-                ],
+                "difference, 95 %": [span(*each) for each in ends],
                 "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
                 "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
                 "note": frame["note"],
@@ -250,7 +248,9 @@ def compared_table(frame: pd.DataFrame) -> Markup:
     )
 
 
-def _collapsed(counts, medians, digits):
+def _collapsed(
+    counts: Iterable[float], medians: Iterable[float], digits: Iterable[int]
+) -> list[str]:
     """How many trainings gave one answer to every pair, and the median that they hardly move."""
     numbers = zip(counts, medians, digits, strict=True)
     return [f"{c:.0f}; median {m:.{n}f}" if c else "" for c, m, n in numbers]

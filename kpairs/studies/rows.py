@@ -1,8 +1,9 @@
 """What studies found, as rows: from finished trainings to typed CSV files and back."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -74,7 +75,7 @@ def read_rows(
         raise InputError(f"{path}: expected a study's rows; {error}") from error
 
 
-def _typed(texts, required):
+def _typed(texts: pd.Series, required: bool) -> pd.Series:
     """A column as it is, or as numbers, each of which is checked."""
     name = texts.name
     if name in _TEXTS:
@@ -101,7 +102,7 @@ def write_rows(path: str | Path, rows: pd.DataFrame) -> None:
         rows.to_csv(temporary, index=False, lineterminator="\r\n", encoding="utf-8")
 
 
-def records(rows: pd.DataFrame) -> list[dict]:
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts of Python's own numbers, None where a number is missing: as JSON has them."""
     return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
@@ -124,7 +125,7 @@ def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
     return rows
 
 
-def _study_rows(folder, study):
+def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     """The rows of a study, and how many others its file has."""
     file = Path(folder) / f"{study.name}.csv"
     if not file.exists():
@@ -134,11 +135,13 @@ def _study_rows(folder, study):
     rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
     settings = {(s.recipe.arch, s.setting): s for s in study.settings}
 
-    def is_trial(row):
+    def is_trial(row: Any) -> bool:
         setting = settings.get((row.arch, row.setting))
-        return setting and Trial(setting.recipe, row.round, setting.folds).id == row.job
+        if setting is None:
+            return False
+        return Trial(setting.recipe, row.round, setting.folds).id == row.job
 
-    mine = rows[[bool(is_trial(row)) for row in rows.itertuples()]]
+    mine = rows[[is_trial(row) for row in rows.itertuples()]]
     return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
 
 
@@ -203,7 +206,7 @@ def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.D
     return rows[rows["job"].isin([job.id for job in jobs])].reset_index(drop=True)
 
 
-def _add(study, file, rows):
+def _add(study: Study, file: Path, rows: pd.DataFrame) -> None:
     """Write new rows among those of a file; of curves, new ones replace those of a stale round."""
     if file.is_file():
         kept = read_rows(file, _TRIAL)
@@ -231,11 +234,11 @@ def name_of(rows: pd.DataFrame) -> pd.Series:
     return (rows["arch"] + " " + rows["setting"]).str.strip()
 
 
-def _trial(job):
+def _trial(job: Trial) -> dict[str, Any]:
     return {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
 
 
-def _curve(job, result):
+def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
     """The losses and the test error of each evaluated epoch, to five digits."""
     epochs = pd.DataFrame(result["history"]).dropna(subset="test_comparison_accuracy")
     error = 100 * (1 - epochs["test_comparison_accuracy"])
@@ -250,7 +253,7 @@ def _curve(job, result):
     return pd.DataFrame(_trial(job), rows.index).join(rows)
 
 
-def job_row(job: Trial, result: dict) -> dict:
+def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
     """One finished training as a row of CSV, by the names of `COLUMNS`."""
     row, machine = result["row"], result["machine"]
     return {

@@ -1,13 +1,17 @@
 """Keras callbacks: what is kept of each epoch, and what stops a training."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from kpairs.errors import DivergedError, InputError, UsageError
 from kpairs.files import write_rows
-from kpairs.training.interrupt import InMainThread
+from kpairs.training.batches import Batches
+from kpairs.training.interrupt import InMainThread, Logs
 from kpairs.training.records import read_curve
 
 
@@ -31,13 +35,18 @@ class HistoryFile(keras.callbacks.Callback):
         InputError: the file has fewer rows, other columns, or cannot be read.
     """
 
-    def __init__(self, path, epochs=0, evaluated=None, best=None):
+    def __init__(
+        self,
+        path: Path,
+        epochs: int = 0,
+        evaluated: Batches | None = None,
+        best: "BestEpoch | None" = None,
+    ) -> None:
         super().__init__()
-        self.path, self.rows, self.evaluated, self.best = path, [], evaluated, best
-        if epochs:
-            self.rows = _read_rows(path, epochs)
+        self.path, self.evaluated, self.best = path, evaluated, best
+        self.rows: list[dict[str, Any]] = _read_rows(path, epochs) if epochs else []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
         names = [name.removeprefix("train_") for name in train]
         test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
@@ -53,7 +62,7 @@ class HistoryFile(keras.callbacks.Callback):
         write_rows(self.path, self.rows)
 
 
-def _read_rows(path, epochs):
+def _read_rows(path: Path, epochs: int) -> list[dict[str, str]]:
     rows = read_curve(path) if path.exists() else []
     if len(rows) < epochs:
         raise InputError(
@@ -66,21 +75,21 @@ def _read_rows(path, epochs):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises `DivergedError` once the training loss, or an epoch's test loss, is not finite."""
 
-    def __init__(self, learning_rate):
+    def __init__(self, learning_rate: float) -> None:
         super().__init__()
         self.learning_rate, self.epoch = learning_rate, 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         self._check("loss", logs["loss"], f", step {batch + 1}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if "val_loss" in logs:
             self._check("test loss", logs["val_loss"])
 
-    def _check(self, name, loss, step=""):
+    def _check(self, name: str, loss: float, step: str = "") -> None:
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the {name} became {loss} in epoch {self.epoch + 1}{step}; expected a finite "
@@ -105,14 +114,14 @@ class Averaging(keras.callbacks.Callback):
         last: whether no other phase of the training follows: only then the model is given them.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, model: keras.Model, decay: float) -> None:
         super().__init__()
         self.decay, self.last = decay, True
         # Copies: a variable made from another may share its memory.
         values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
         self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         share = (1 - self.decay) / (1 - self.decay ** (epoch + 1))
         for average, variable in zip(self.variables, self.model.variables, strict=True):
             if keras.backend.is_float_dtype(variable.dtype):
@@ -120,7 +129,7 @@ class Averaging(keras.callbacks.Callback):
             else:  # seed states
                 average.assign(variable)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self.last:
             _assign(self.model.variables, self.variables)
 
@@ -146,9 +155,16 @@ class BestEpoch(keras.callbacks.Callback):
         last: whether no other phase of the training follows; patience ends them all.
     """
 
-    def __init__(self, model, batches, patience=0, averaging=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: Batches,
+        patience: int = 0,
+        averaging: Averaging | None = None,
+    ) -> None:
         super().__init__()
-        self.batches, self.patience, self.averaging, self.row = batches, patience, averaging, {}
+        self.batches, self.patience, self.averaging = batches, patience, averaging
+        self.row: dict[str, float] = {}
         self.last = True
         state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
         values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
@@ -158,15 +174,15 @@ class BestEpoch(keras.callbacks.Callback):
         ]
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Number of the best epoch so far, from 1; 0 before the first."""
         return int(self.variables[-3])
 
-    def is_over(self, epoch):
+    def is_over(self, epoch: int) -> bool:
         """Whether a training that has done so many epochs has run out of patience."""
         return bool(self.patience) and epoch - self.epoch >= self.patience
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         model, averages = self.model, self.averaging and self.averaging.variables
         plain = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
         if averages:
@@ -181,16 +197,16 @@ class BestEpoch(keras.callbacks.Callback):
         if self.is_over(epoch + 1):
             model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self.epoch and (self.last or self.model.stop_training):
             _assign(self.model.variables, self.variables[:-3])
 
 
-def _evaluate(model, batches):
+def _evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:
     return model.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
 
 
-def _assign(variables, values):
+def _assign(variables: Iterable[keras.Variable], values: Iterable[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -209,7 +225,7 @@ class EventFiles(keras.callbacks.Callback):
         UsageError: the package is missing.
     """
 
-    def __init__(self, folder, done=0, best=None):
+    def __init__(self, folder: Path, done: int = 0, best: BestEpoch | None = None) -> None:
         super().__init__()
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -222,7 +238,7 @@ class EventFiles(keras.callbacks.Callback):
         self.writers = {p: SummaryWriter(folder / p, purge_step=done + 1) for p in parts}
         self.best = best
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         test = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
         values = {"train": {n: v for n, v in logs.items() if not n.startswith("val_")}}
         values["test"] = test
@@ -234,6 +250,6 @@ class EventFiles(keras.callbacks.Callback):
                 writer.add_scalar(f"epoch_{name}", value, epoch + 1)
             writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         for writer in self.writers.values():
             writer.close()

@@ -3,14 +3,19 @@
 import math
 import time
 import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 from kpairs.recipes.checks import MOST
+from kpairs.training.interrupt import Logs
 
 NAME = "checkpoint.npz"
 
@@ -32,16 +37,18 @@ class Checkpoint(keras.callbacks.Callback):
         seconds: what the epochs so far have taken, in all processes that worked on them.
     """
 
-    def __init__(self, folder, keep=False, further=()):
+    def __init__(
+        self, folder: Path, keep: bool = False, further: Iterable[keras.Variable] = ()
+    ) -> None:
         super().__init__()
         self.path, self.keep, self.seconds = folder / NAME, keep, 0.0
         self.further = tuple(further)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._since = time.perf_counter()
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """How many epochs the file's training has done; 0 without a file.
 
         Raises:
@@ -49,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         """
         return epochs_in(self.path) if self.path.exists() else 0
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> int:
         """Put the file's state, if there is one, into a built model; the epochs that it has done.
 
         Raises:
@@ -60,7 +67,7 @@ class Checkpoint(keras.callbacks.Callback):
         epoch, self.seconds = load(self.path, model, self.further)
         return epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values = map(keras.ops.convert_to_numpy, _variables(self.model, self.further))
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()
@@ -71,7 +78,9 @@ class Checkpoint(keras.callbacks.Callback):
                 np.savez(temporary, epoch=epoch + 1, seconds=self.seconds, **arrays)
 
 
-def load(path, model, further=()):
+def load(
+    path: Path, model: keras.Model, further: Iterable[keras.Variable] = ()
+) -> tuple[int, float]:
     """Read a checkpoint into a built and compiled model, and into further variables.
 
     Returns:
@@ -94,7 +103,7 @@ def load(path, model, further=()):
     return epoch, seconds
 
 
-def epochs_in(path):
+def epochs_in(path: Path) -> int:
     """Read how many epochs a checkpoint's training has done.
 
     Raises:
@@ -105,7 +114,7 @@ def epochs_in(path):
 
 
 @contextmanager
-def _opened(path):
+def _opened(path: Path) -> Iterator["_Arrays"]:
     """A checkpoint's arrays by name; whatever is wrong with it becomes an `InputError`."""
     try:
         if not path.is_file():
@@ -126,11 +135,11 @@ class _Arrays:
     A small file can be unpacked, or say of itself that it is unpacked, to any size.
     """
 
-    def __init__(self, archive, path):
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.archive, self.path = archive, path
         self.names = {name.removesuffix(".npy") for name in archive.namelist()}
 
-    def check(self, name, shape, of):
+    def check(self, name: str, shape: tuple[int, ...], of: str) -> None:
         """Refuse an array that is not of numbers and of this shape."""
         with self.archive.open(f"{name}.npy") as member:
             version = np.lib.format.read_magic(member)
@@ -143,13 +152,13 @@ class _Arrays:
                 f"{dtype} of shape {found}, not numbers of shape {shape}"
             )
 
-    def read(self, name):
+    def read(self, name: str) -> NDArray[Any]:
         """An array that was checked."""
         with self.archive.open(f"{name}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """How many epochs are done."""
         self.check("epoch", (), "a training")
         epoch = self.read("epoch")
@@ -158,7 +167,7 @@ class _Arrays:
         return int(epoch)
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """How long they took."""
         self.check("seconds", (), "a training")
         seconds = float(self.read("seconds"))
@@ -167,5 +176,5 @@ class _Arrays:
         return seconds
 
 
-def _variables(model, further):
+def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables, *further]

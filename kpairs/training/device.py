@@ -2,8 +2,10 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 import keras
 
@@ -16,7 +18,7 @@ _PACKAGES = ("keras", "numpy", "onnx", "onnxruntime", "onnxscript")
 
 
 @contextmanager
-def compute(device="auto", threads=1):
+def compute(device: str = "auto", threads: int = 1) -> Iterator[str]:
     """Run a block on one device with a number of CPU threads; yields the device's Keras name.
 
     Small networks get one thread by default: PyTorch's own choice collapses as soon as anything
@@ -45,7 +47,7 @@ def compute(device="auto", threads=1):
         yield name
 
 
-def _gpu():
+def _gpu() -> str | None:
     """Keras' name of the first GPU that the backend sees, or None."""
     if keras.backend.backend() != "torch":
         # jax raises when asked for a kind of device that it has none of.
@@ -59,7 +61,7 @@ def _gpu():
 
 
 @contextmanager
-def _threads(threads):
+def _threads(threads: int) -> Iterator[None]:
     if keras.backend.backend() != "torch":
         yield
         return
@@ -77,7 +79,7 @@ def _threads(threads):
         torch.set_flush_denormal(before[1])
 
 
-def describe(device, threads):
+def describe(device: str, threads: int) -> dict[str, Any]:
     """Versions and hardware as a JSON-ready dict; `device` as `compute` yields it."""
     backend = keras.backend.backend()
     return {
@@ -94,7 +96,7 @@ def describe(device, threads):
     }
 
 
-def _instructions():
+def _instructions() -> dict[str, str]:
     """What of a CPU's instructions the libraries use, on which rounding depends."""
     if keras.backend.backend() != "torch":
         return {}
@@ -107,7 +109,7 @@ def _instructions():
     }
 
 
-def _processor():
+def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [
@@ -118,7 +120,7 @@ def _processor():
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _device_name(device):
+def _device_name(device: str) -> str:
     if device.startswith("cpu"):
         return _processor()
     if device.startswith("cuda"):

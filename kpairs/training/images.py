@@ -110,13 +110,19 @@ def load_splits(
         InputError: see `load_digits`.
         KpairsError: see `load_digits`.
     """
-    options = {
-        "settings": settings_of(recipe),
-        "classes": recipe.classes,
-        "columns": recipe.columns,
-        "progress": progress,
-    }
-    return [load_digits(recipe.data, split, root, **options) for split in _SPLITS]
+    settings = settings_of(recipe)
+    return [
+        load_digits(
+            recipe.data,
+            split,
+            root,
+            settings=settings,
+            classes=recipe.classes,
+            columns=recipe.columns,
+            progress=progress,
+        )
+        for split in _SPLITS
+    ]
 
 
 def load_other(
@@ -236,7 +242,8 @@ def _settled_by_pairs(
     for pairs, name in ((train, "pairs"), (test, "test_pairs")):
         every = given is not None and name not in given
         wanted = len(pairs) if every else min(getattr(recipe, name), len(pairs))
-        recipe = replace(recipe, **{name: wanted})
+        changes: dict[str, Any] = {name: wanted}
+        recipe = replace(recipe, **changes)
     return recipe
 
 

@@ -1,9 +1,13 @@
 """Ctrl-C that always stops a training."""
 
 import signal
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 
 import keras
+
+Logs = Mapping[str, float]  # what Keras tells callbacks: losses and metrics by name
 
 
 class InMainThread(keras.callbacks.Callback):
@@ -13,13 +17,13 @@ class InMainThread(keras.callbacks.Callback):
     leaves one that is never told to end, and the program waits for it for good.
     """
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Do nothing, which is not Keras' default."""
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Do nothing, which is not Keras' default."""
 
-    def on_predict_batch_end(self, batch, logs=None):
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Do nothing, which is not Keras' default."""
 
 
@@ -31,20 +35,20 @@ class Interruption(keras.callbacks.Callback):
     signal is therefore noted as well, and looked at after every step.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.requested = False
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """Raise `KeyboardInterrupt` if Ctrl-C was pressed."""
         if self.requested:
             raise KeyboardInterrupt
 
     @contextmanager
-    def noted(self):
+    def noted(self) -> Iterator[None]:
         """Run a block during which Ctrl-C is noted; it raises `KeyboardInterrupt` as before.
 
         Does nothing where Ctrl-C is ignored or handled already, or outside the main thread.
@@ -54,7 +58,7 @@ class Interruption(keras.callbacks.Callback):
             yield
             return
 
-        def note(number, frame):
+        def note(number: int, frame: FrameType | None) -> None:
             self.requested = True
             default(number, frame)
 

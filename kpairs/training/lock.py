@@ -3,8 +3,10 @@
 import json
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -13,7 +15,7 @@ from kpairs.files import write_json
 
 
 @contextmanager
-def locked(folder):
+def locked(folder: Path) -> Iterator[None]:
     """Hold a folder's lock during a block; the system frees it when the process ends, however.
 
     Raises:
@@ -36,7 +38,7 @@ def locked(folder):
         lock.release()
 
 
-def _describe(holder):
+def _describe(holder: Path) -> str:
     try:
         known = json.loads(holder.read_text())
         return f"process {known['pid']} on {known['host']} since {known['since']}"

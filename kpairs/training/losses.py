@@ -1,9 +1,17 @@
 """The loss and the accuracy metric that fit each kind of output."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import keras
+from keras import KerasTensor
+
+Loss: TypeAlias = keras.losses.Loss | Callable[[KerasTensor, KerasTensor], KerasTensor]
 
 
-def crossentropy_of_logits_from_probabilities(y_true, y_pred):
+def crossentropy_of_logits_from_probabilities(
+    y_true: KerasTensor, y_pred: KerasTensor
+) -> KerasTensor:
     """Cross-entropy whose softmax is applied to probabilities, as if they were logits.
 
     What torch's `CrossEntropyLoss` computes on the output of a softmax layer: the "double softmax"
@@ -29,11 +37,11 @@ class SmoothedCrossentropy(keras.losses.Loss):
         from_logits: whether outputs are logits, or probabilities taken as logits.
     """
 
-    def __init__(self, smoothing, from_logits):
+    def __init__(self, smoothing: float, from_logits: bool) -> None:
         super().__init__(name="smoothed_crossentropy")
         self.smoothing, self.from_logits = smoothing, from_logits
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         y_pred = y_pred + 0.0  # as above
         # Not of one-hot targets: making those looks at values, which a lowered step cannot.
         sharp = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
@@ -55,11 +63,11 @@ class JudgedCrossentropy(keras.losses.Loss):
         from_logits: whether it is logits, or probabilities taken as logits.
     """
 
-    def __init__(self, kind, from_logits):
+    def __init__(self, kind: str, from_logits: bool) -> None:
         super().__init__(name="judged_crossentropy")
         self.kind, self.from_logits = kind, from_logits
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         y_true = keras.ops.reshape(y_true, (-1, 1))
         if self.from_logits:  # a softmax over two is a sigmoid of their difference
             y_pred = y_pred[:, 1:] - y_pred[:, :1]
@@ -75,11 +83,11 @@ class KnownClasses(keras.losses.Loss):
         loss: of `(y_true, y_pred)`: a Keras loss, or a function that gives `(batch,)`.
     """
 
-    def __init__(self, loss):
+    def __init__(self, loss: Loss) -> None:
         super().__init__(name="known_classes")
         self.loss = loss.call if isinstance(loss, keras.losses.Loss) else loss
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         ops = keras.ops
         known = y_true >= 0
         losses = self.loss(ops.where(known, y_true, 0), y_pred)
@@ -90,11 +98,13 @@ class KnownClasses(keras.losses.Loss):
 class PartialAccuracy(keras.metrics.Mean):
     """Share of right decisions among the samples whose target says anything."""
 
-    def decided(self, y_true, y_pred):
+    def decided(self, y_true: KerasTensor, y_pred: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         """Which decisions are right, and which count: both `(batch,)` and true or false."""
         raise NotImplementedError
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor | None = None
+    ) -> None:
         """Count a batch; weights of samples make no difference."""
         ops = keras.ops
         right, told = self.decided(ops.reshape(ops.cast(y_true, y_pred.dtype), (-1,)), y_pred)
@@ -104,7 +114,7 @@ class PartialAccuracy(keras.metrics.Mean):
 class JudgedAccuracy(PartialAccuracy):
     """Of comparisons: by the judgements' majority; ties say nothing."""
 
-    def decided(self, y_true, y_pred):
+    def decided(self, y_true: KerasTensor, y_pred: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         higher = y_pred[:, 0] > 0.5 if y_pred.shape[-1] == 1 else y_pred[:, 1] > y_pred[:, 0]
         return keras.ops.equal(higher, y_true > 0.5), keras.ops.not_equal(y_true, 0.5)
 
@@ -112,12 +122,12 @@ class JudgedAccuracy(PartialAccuracy):
 class KnownAccuracy(PartialAccuracy):
     """Of classes: by the most probable one; an unknown class, -1, says nothing."""
 
-    def decided(self, y_true, y_pred):
+    def decided(self, y_true: KerasTensor, y_pred: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         best = keras.ops.cast(keras.ops.argmax(y_pred, -1), y_true.dtype)
         return keras.ops.equal(best, y_true), y_true >= 0
 
 
-def loss_of(kind, probabilities_as_logits, smoothing=0.0):
+def loss_of(kind: str, probabilities_as_logits: bool, smoothing: float = 0.0) -> Loss:
     """The loss of an output of this kind, averaged over the batch.
 
     Args:
@@ -134,7 +144,7 @@ def loss_of(kind, probabilities_as_logits, smoothing=0.0):
     return keras.losses.SparseCategoricalCrossentropy(from_logits=kind == "logits")
 
 
-def accuracy_of(kind, name):
+def accuracy_of(kind: str, name: str) -> keras.metrics.Metric:
     """The accuracy metric of an output of this kind."""
     if kind == "sigmoid":
         return keras.metrics.BinaryAccuracy(name, threshold=0.5)

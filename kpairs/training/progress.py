@@ -4,7 +4,7 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from kpairs.errors import InputError
+from kpairs.training.interrupt import Logs
 from kpairs.training.records import read_curve
-
-Logs = Mapping[str, float] | None
 
 
 def _bar(console: Console, last: str) -> Progress:
@@ -51,7 +50,7 @@ class LiveProgress(keras.callbacks.Callback):
         self.console = console
         self.bar: Progress | None = None
 
-    def on_train_begin(self, logs: Logs = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.console.is_terminal:
             self.bar = _bar(self.console, "{task.fields[losses]}")
             self.steps = self.params["steps"] or 1
@@ -59,11 +58,11 @@ class LiveProgress(keras.callbacks.Callback):
             self.task = self.bar.add_task(self.label, total=total, losses="")
             self.bar.start()
 
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch
         self.title = f"{self.label}epoch {epoch + 1}/{self.params['epochs']}"
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         if self.bar:
             self.bar.update(
                 self.task,
@@ -72,7 +71,7 @@ class LiveProgress(keras.callbacks.Callback):
                 losses=self._losses(logs),
             )
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         line = f"{self.title}  {self._losses(logs)}"
         if "val_comparison_accuracy" in logs:
             line += f"  test error {100 * (1 - logs['val_comparison_accuracy']):.1f} %"
@@ -80,7 +79,7 @@ class LiveProgress(keras.callbacks.Callback):
         if not self.bar or last:  # on a terminal one line per round stays
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def on_train_end(self, logs: Logs = None) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -89,7 +88,7 @@ class LiveProgress(keras.callbacks.Callback):
             self.bar.stop()
             self.bar = None
 
-    def _losses(self, logs: Mapping[str, float]) -> str:
+    def _losses(self, logs: Logs) -> str:
         # Keras gives no loss per output where there is only one.
         parts = [f"loss {logs['loss']:.3f}"]
         for name in self.outputs:

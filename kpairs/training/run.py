@@ -14,13 +14,16 @@ Nothing here imports Keras, so that a folder that cannot be made is reported at 
 """
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
+from kpairs.recipes import Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
 
@@ -37,11 +40,13 @@ class Run:
         metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
     """
 
-    def __init__(self, path, recipe, metrics):
+    def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
         self.path, self.recipe, self.metrics = Path(path), recipe, metrics
 
     @classmethod
-    def create(cls, recipe, environment, out=None):
+    def create(
+        cls, recipe: Recipe, environment: Mapping[str, Any], out: str | Path | None = None
+    ) -> "Run":
         """Make a new run folder with the recipe and what it is trained on.
 
         Args:
@@ -61,7 +66,7 @@ class Run:
         return cls(path, recipe, {"rounds": [], "summary": {}})
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: str | Path) -> "Run":
         """Read an existing run folder.
 
         Raises:
@@ -75,7 +80,7 @@ class Run:
         return cls(path, recipe, {"rounds": rounds, "summary": summarize(rounds)})
 
     @classmethod
-    def latest(cls, root=RUNS):
+    def latest(cls, root: str | Path = RUNS) -> "Run":
         """The run in `root` that finished a round last.
 
         Raises:
@@ -92,11 +97,11 @@ class Run:
         return cls.open(files[-1].parent)
 
     @property
-    def rounds(self):
+    def rounds(self) -> list[int]:
         """Numbers of the finished rounds."""
         return [row["round"] for row in self.metrics["rounds"]]
 
-    def row(self, number):
+    def row(self, number: int) -> dict[str, Any]:
         """The metrics of one finished round.
 
         Raises:
@@ -107,11 +112,11 @@ class Run:
                 return row
         raise self._no_model(number)
 
-    def folder(self, number):
+    def folder(self, number: int) -> Path:
         """The folder of one round, numbered from 1."""
         return self.path / f"round-{number:02d}"
 
-    def model_file(self, number):
+    def model_file(self, number: int) -> Path:
         """The model of one finished round.
 
         Raises:
@@ -122,11 +127,11 @@ class Run:
             raise self._no_model(number)
         return file
 
-    def _no_model(self, number):
+    def _no_model(self, number: int) -> InputError:
         done = ", ".join(map(str, self.rounds)) or "none"
         return InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
 
-    def history(self, number):
+    def history(self, number: int) -> list[dict[str, float]]:
         """One round's history: a list of dicts, one per epoch, with float values.
 
         Raises:
@@ -135,7 +140,7 @@ class Run:
         return read_history(self.folder(number) / "history.csv")
 
     @property
-    def environment(self):
+    def environment(self) -> dict[str, Any]:
         """What `environment.json` holds.
 
         Raises:
@@ -143,7 +148,7 @@ class Run:
         """
         return read_environment(self.path / "environment.json")
 
-    def extend(self, rounds):
+    def extend(self, rounds: int) -> None:
         """Set the number of rounds in all.
 
         Raises:
@@ -154,14 +159,14 @@ class Run:
         self.recipe = replace(self.recipe, rounds=rounds)
         write_text(self.path / "recipe.json", self.recipe.to_json())
 
-    def add_round(self, row):
+    def add_round(self, row: Mapping[str, Any]) -> None:
         """Record a finished round's metrics, in the order of rounds, and renew the summary."""
         self.metrics["rounds"] = sorted([*self.metrics["rounds"], row], key=itemgetter("round"))
         self.metrics["summary"] = summarize(self.metrics["rounds"])
         write_json(self.path / "metrics.json", self.metrics)
 
 
-def summarize(rounds):
+def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     if not rounds:
         return {}
@@ -177,7 +182,7 @@ def summarize(rounds):
     }
 
 
-def _mean_and_std(values):
+def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
     return {
         "mean": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
@@ -185,7 +190,7 @@ def _mean_and_std(values):
     }
 
 
-def check_free(path):
+def check_free(path: str | Path) -> None:
     """Refuse a run folder that holds something.
 
     Raises:
@@ -198,14 +203,14 @@ def check_free(path):
         )
 
 
-def _claim(path):
+def _claim(path: Path) -> Path:
     """Make the folder `path`, or take it if it is empty."""
     check_free(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _claim_next(recipe):
+def _claim_next(recipe: Recipe) -> Path:
     base = f"{date.today().isoformat()}-{recipe.arch}"
     RUNS.mkdir(exist_ok=True)
     number = 1

@@ -98,7 +98,7 @@ def _compare(saved: Any, built: Any, file: Path) -> None:
                 f"{file}: expected the layers that recipe.json and metrics.json describe, here "
                 f"{now[0] if now else 'no more'}; the saved model has {then[0] if then else 'none'}"
             )
-        kind, before, settings = *then, now[1]
+        (kind, before), settings = then, now[1]
         for name in sorted(before.keys() & settings.keys()):
             if before[name] != settings[name]:
                 raise InputError(

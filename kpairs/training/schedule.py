@@ -3,7 +3,7 @@
 import math
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 
 @keras.saving.register_keras_serializable("kpairs")
@@ -18,10 +18,10 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         steps: of the optimizer in the whole training.
     """
 
-    def __init__(self, highest, steps):
+    def __init__(self, highest: float, steps: int) -> None:
         self.highest, self.steps = highest, steps
 
-    def __call__(self, step):
+    def __call__(self, step: KerasTensor | int) -> KerasTensor:
         begin, end = self.highest / 25, self.highest / 25e4
         last = max(self.steps - 1, 1)
         peak = max(0.3 * self.steps - 1, 1e-9)
@@ -30,9 +30,9 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         down = _cosine(self.highest, end, ops.clip((step - peak) / max(last - peak, 1e-9), 0, 1))
         return ops.where(step <= peak, up, down)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         return {"highest": self.highest, "steps": self.steps}
 
 
-def _cosine(start, end, share):
+def _cosine(start: float, end: float, share: KerasTensor) -> KerasTensor:
     return end + (start - end) / 2 * (1 + ops.cos(math.pi * share))

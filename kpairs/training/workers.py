@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
@@ -52,7 +53,7 @@ def run_tasks(
         What the function returns, in the order of finishing.
 
     Raises:
-        WorkerError: a worker process ended before its task did.
+        WorkerError: a worker process, or the scheduler, ended before its task did.
         KpairsError: dask is not installed, or no scheduler answers.
     """
     with _each_text_once():
@@ -91,6 +92,7 @@ def _on_cluster(
 ) -> Iterator[Told[Result]]:
     try:
         from dask.distributed import Client, KilledWorker, as_completed
+        from distributed.comm.core import CommClosedError
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
     try:
@@ -105,14 +107,25 @@ def _on_cluster(
         for task in islice(waiting, max(0, wanted)):
             running.add(client.submit(_work, function, task, None, pure=False))
 
+    # Its own tracebacks of a lost connection, which is said below in one line.
+    dask_log = logging.getLogger("distributed")
+    level = dask_log.level
     with client:
-        submit()
-        for future in running:
-            try:
-                yield future.result()
-            except KilledWorker as error:
-                raise WorkerError(f"one worker after the other ended: {error}") from error
+        try:
+            dask_log.setLevel(logging.CRITICAL)
             submit()
+            for future in running:
+                yield future.result()
+                submit()
+        except KilledWorker as error:
+            raise WorkerError(f"one worker after the other ended: {error}") from error
+        except (CommClosedError, CancelledError) as error:
+            raise WorkerError(
+                f"the dask scheduler at {scheduler} went away; what was finished is saved, and the "
+                "same command goes on once a scheduler is back"
+            ) from error
+        finally:
+            dask_log.setLevel(level)
 
 
 def _work(

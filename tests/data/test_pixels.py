@@ -385,7 +385,7 @@ def test_a_png_that_lacks_rows_is_refused(interlaced, tmp_path):
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    # Of 8x8 pixels Adam7's seven passes have 1, 1, 2, 4, 8, 16 and 32 in rows of 1, 1, 2, 2, 4, 4, 8.
+    # The rows of Adam7's seven passes.
     widths = [1, 1, 2, 2, 2, 4, 4, 4, 4, 4, 4, *[8] * 4] if interlaced else [8] * 8
     data = b"".join(b"\0" + bytes([200] * width) for width in widths)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, interlaced))

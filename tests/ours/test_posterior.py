@@ -16,14 +16,15 @@ from kpairs.errors import UsageError
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build
-from kpairs.recipes.study import Setting, Study
+from kpairs.recipes import Setting, Study, Trial
 from kpairs.reports import RECIPES
 from kpairs.studies.mistakes import to_image
 from kpairs.studies.rows import collect, read_rows
-from kpairs.studies.run import run_jobs
+from kpairs.studies.run import load_result, run_jobs
 from kpairs.training.batches import Batches, paired_anew, renewal
 from kpairs.training.callbacks import Averaging
 from kpairs.training.compile import load_round
+from kpairs.training.images import settled
 from kpairs.training.losses import loss_of
 from kpairs.training.schedule import OneCycle
 from kpairs.training.train import train
@@ -263,3 +264,20 @@ def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
         assert to_image(text).shape == (14, 14)
         assert to_image(text).max() > 0.2
     assert list(read_rows(tmp_path / "own-curves.csv")["epoch"]) == [2, 3]
+
+
+def test_a_study_of_scores_or_grades_keeps_no_wrong_pairs(tiny, image_folder, tmp_path):
+    graded = settled(tiny("posterior_s", data=str(image_folder), pairs=20, test_pairs=10))
+    jobs = [Trial(recipe, 1) for recipe in (tiny("ranker"), graded)]
+    list(run_jobs(jobs, tmp_path))
+    assert ["wrong" in load_result(tmp_path, job) for job in jobs] == [False, False]
+
+
+def test_a_study_keeps_the_wrong_pairs_of_digits_with_scores(tiny, tmp_path):
+    job = Trial(tiny("auxranker"), 1)
+    list(run_jobs([job], tmp_path))
+    result = load_result(tmp_path, job)
+    assert result["wrong"]
+    assert 100 * len(result["wrong"]) / 30 == pytest.approx(
+        result["row"]["test"]["comparison_error_pct"]
+    )

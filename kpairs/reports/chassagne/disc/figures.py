@@ -1,5 +1,7 @@
 """The report's pictures of the disc. Each function returns a matplotlib figure."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +25,8 @@ def draw_run(run: DiscRun, title: str) -> Figure:
     square, errors, loss = figure.subplots(1, 3)
     points, classes, predicted = (t.numpy() for t in (run.points, run.classes, run.predictions()))
     draw_predictions(square, points, classes, predicted)
-    draw_boundary(square, *(t.numpy() for t in run.margins(201)))
+    x, y, margins = (t.numpy() for t in run.margins(201))
+    draw_boundary(square, x, y, margins)
     square.set_title(f"{len(points):,} test points")
     draw_errors(errors, run.history)
     draw_loss(loss, run.history)
@@ -73,7 +76,7 @@ def draw_boundary(
         axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
 
 
-def draw_errors(axes: Axes, history: list[dict]) -> None:
+def draw_errors(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Training and test error per epoch."""
     epochs = [row["epoch"] for row in history]
     for split, colour in (("train", BLUE), ("test", VERMILION)):
@@ -84,7 +87,7 @@ def draw_errors(axes: Axes, history: list[dict]) -> None:
     tidy(axes)
 
 
-def draw_loss(axes: Axes, history: list[dict]) -> None:
+def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Squared error per epoch, summed over the batches."""
     values = [row["train_loss"] for row in history]
     axes.plot([row["epoch"] for row in history], values, color=BLUE, label="train")
@@ -119,7 +122,7 @@ def predictions(points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) 
     return figure
 
 
-def errors_and_loss(history: list[dict]) -> Figure:
+def errors_and_loss(history: Sequence[Mapping[str, float]]) -> Figure:
     """`draw_errors` and `draw_loss` side by side."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     errors, loss = figure.subplots(1, 2)
