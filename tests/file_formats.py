@@ -15,7 +15,7 @@ from fuzz_script import damaged
 from idx_writer import write_idx
 from PIL import Image
 
-from kpairs.data import load_digits
+from kpairs.data import draw_pairs, load_digits
 from kpairs.data.decode import decode
 from kpairs.data.divided import divided_pairs
 from kpairs.data.grades import read_grades
@@ -56,12 +56,17 @@ class FileFormat:
         make: writes a good file into a folder, with what belongs to it; the file.
         change: damages its bytes.
         read: reads the file as kpairs does, whatever it is; may raise `KpairsError`.
+        exported: whether it needs an exported model, which takes some seconds to make.
     """
 
     name: str
     make: Callable[[Path], Path]
     change: Callable[[bytes, object], bytes]
     read: Callable[[Path], object]
+
+    @property
+    def exported(self) -> bool:
+        return self.read is _predict
 
 
 def _run(name: str, folder: Path) -> Path:
@@ -204,7 +209,7 @@ PAIRS = (
 
 @cache
 def _export():
-    """An exported file of a small network with first weights, and its metadata."""
+    """An exported file of a small network with first weights."""
     import tempfile
 
     from kpairs.exports.formats import FORMATS
@@ -212,13 +217,9 @@ def _export():
     from kpairs.networks import ARCHS
 
     trained = Trained(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
-    pairs = Run.open(BEFORE).recipe
     with tempfile.TemporaryDirectory() as folder:
-        from kpairs.data import draw_pairs
-
         _idx(Path(folder))
-        digits = load_digits(folder, "train")
-        drawn = draw_pairs(digits, 5, np.random.default_rng(pairs.seed))
+        drawn = draw_pairs(load_digits(folder, "train"), 5, np.random.default_rng(0))
         file = Path(folder) / "conv_1.onnx"
         FORMATS["onnx"]().write(trained, trained.description(drawn), file)
         return file.read_bytes()

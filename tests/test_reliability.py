@@ -1,22 +1,18 @@
-"""The short form of `make test-reliability`: the same damage, fewer cases."""
+"""The short form of `make test-reliability`: the same damage, fewer cases.
+
+Those of exported files are in exports/test_runtime.py, where there is one.
+"""
 
 import file_formats
 import pytest
 import reliability_script
 
 SEED = 20261124
-EXPORTED = [name for name in file_formats.FORMATS if name.startswith(("ONNX", "description"))]
-OTHERS = [name for name in file_formats.FORMATS if name not in EXPORTED]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [n for n, f in file_formats.FORMATS.items() if not f.exported])
 def test_damaged_files_are_read_or_refused_in_one_line(name):
     assert reliability_script.damaged_files(name, 15, SEED) == []
-
-
-def test_damaged_exports_are_run_or_refused_in_one_line():
-    """All of them in one process, which makes the good one."""
-    assert [reliability_script.damaged_files(name, 15, SEED) for name in EXPORTED] == [[]] * 4
 
 
 def test_odd_options_are_refused_in_one_line():

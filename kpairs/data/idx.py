@@ -57,7 +57,7 @@ def read_idx(path: Path, md5: str | None = None, archive_md5: str | None = None)
     header, dtype, shape = _parse(data, path)
     expected = header + prod(shape) * dtype.itemsize
     if len(data) != expected:
-        more = "more" if len(data) > expected else len(data)
+        more = "more" if packed and len(data) > expected else len(data)
         raise InputError(f"{path}: expected {expected} bytes for shape {shape}, received {more}")
     return np.frombuffer(data, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
 

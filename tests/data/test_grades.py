@@ -183,8 +183,8 @@ def test_csv_files_that_cannot_be_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
         ("latin.csv", "expected a CSV file of grades"),
-        ("pipe.csv", "no such file"),
-        ("none.csv", "no such file"),
+        ("pipe.csv", "received none"),
+        ("none.csv", "received none"),
     ):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
             read_grades(tmp_path / name, "train")

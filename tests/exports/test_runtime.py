@@ -7,9 +7,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import file_formats
 import numpy as np
 import onnx
 import pytest
+import reliability_script
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
@@ -92,6 +94,13 @@ def test_damaged_copies_are_all_refused_and_none_ends_the_process(copy):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("0 accepted")
+
+
+def test_damaged_exports_are_run_or_refused_in_one_line(file, monkeypatch):
+    """What else is wrong with a file than some bytes: its metadata, or the JSON beside it."""
+    monkeypatch.setattr(file_formats, "_export", file.read_bytes)
+    names = [name for name, form in file_formats.FORMATS.items() if form.exported]
+    assert [reliability_script.damaged_files(name, 15, 20261124) for name in names] == [[]] * 4
 
 
 def test_the_seal():
