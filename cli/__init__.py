@@ -20,7 +20,7 @@ import kpairs
 from kpairs.errors import KpairsError, UsageError, first_line, printable
 
 _COMMANDS = (
-    *("archs", "bench", "compare", "data", "evaluate", "export", "mini", "next-pairs"),
+    *("archs", "bench", "compare", "data", "demo", "evaluate", "export", "mini", "next-pairs"),
     *("predict", "rank", "report", "search", "study", "train"),
 )
 _INTERRUPTED = 130

@@ -78,12 +78,14 @@ def _lines(export, number):
     yield f"wrote {export.path} (round {number}, {d['bytes']:,} bytes{nodes})"
     if parity:
         batches = ", ".join(map(str, parity.batches))
-        engine = FORMATS[export.format].engine
+        engine = d.get("checked_by") or FORMATS[export.format].engine
         yield f"{engine} agrees with Keras on {parity.pairs} test pairs at batch {batches}:"
         for name, difference in parity.max_difference.items():
             largest = parity.max_value[name]
             yield f"  {name}: largest difference {difference:.1e} (values up to {largest:.3g})"
         yield "  every decision is the same (100 %)"
+    elif "checked_by" in d:
+        yield "not checked: found no Chromium, Chrome, Edge or node; opened, the page checks itself"
     if q:
         share = q.bytes_after / q.bytes_before
         yield f"  {share:.2f} of the float32 file's {q.bytes_before:,} bytes"

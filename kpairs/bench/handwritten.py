@@ -88,7 +88,7 @@ class Training:
         device: a torch device.
     """
 
-    def __init__(self, recipe: Recipe, pairs: PairSet, device: str = "cpu"):
+    def __init__(self, recipe: Recipe, pairs: PairSet, device: str = "cpu") -> None:
         self.model = NETWORKS[recipe.arch]().to(device)
         parameters, rate = self.model.parameters(), recipe.learning_rate
         kind = {"torch_adam": torch.optim.Adam, "adadelta": torch.optim.Adadelta}[recipe.optimizer]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,17 @@ def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArra
         return _guarded(image, name, picture)
 
 
-def _opened(path: str | Path, name: str) -> PillowImage:
+def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
+    """Decode a picture as `decode` does, from what a file of it holds.
+
+    Raises:
+        InputError: as `decode`.
+    """
+    with _opened(BytesIO(data), name) as image:
+        return _guarded(image, name)
+
+
+def _opened(path: str | Path | BytesIO, name: str) -> PillowImage:
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -14,10 +14,11 @@ from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.pair import Outputs, Pair
+from kpairs.models.shifts import PLACES
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
-_BUILDS = ("classes", "backbone")  # arguments of an architecture that `build` passes on
+_BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -58,6 +59,11 @@ class Architecture:
     def takes_backbone(self) -> bool:
         """Whether another network can stand in its tower's place."""
         return any(p.name == "backbone" for p in self._keywords())
+
+    @property
+    def takes_shifts(self) -> bool:
+        """Whether it can see an image at several places in inference."""
+        return any(p.name == "test_shifts" for p in self._keywords())
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -144,6 +150,7 @@ def build(
     input_shape: Shape = DIGIT_SHAPE,
     word: str = "digit",
     backbone: str | None = None,
+    test_shifts: int = 1,
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -160,6 +167,8 @@ def build(
         word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
             architecture's tower, with fresh weights.
+        test_shifts: 5 for the mean of what is said of an image at five places, in inference; see
+            `kpairs.models.shifts`.
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -180,6 +189,9 @@ def build(
     if backbone is not None:
         _check_backbone(ARCHS[name], rescaling)
         options["backbone"] = backbone
+    if test_shifts != 1:
+        _check_shifts(ARCHS[name], test_shifts)
+        options["test_shifts"] = test_shifts
     with conventions():
         return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
 
@@ -214,6 +226,15 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
         )
 
 
+def _check_shifts(architecture: Architecture, count: int) -> None:
+    """Refuse shifts where nothing averages over them, and other counts than there are."""
+    if not architecture.takes_shifts:
+        able = sorted(name for name, a in ARCHS.items() if a.takes_shifts)
+        raise UsageError(f"{architecture.name} takes no test_shifts; {' or '.join(able)} does")
+    if count not in PLACES:
+        raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
+
+
 def _said(shape: Shape) -> str:
     height, width, channels = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
@@ -243,7 +264,7 @@ def _build(
     options: dict[str, Any],
 ) -> keras.Model:
     name = architecture.name
-    if excess := set(options) - {*architecture.options, "backbone"}:
+    if excess := set(options) - {*architecture.options, *_BUILDS}:
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))

@@ -12,6 +12,7 @@ from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -74,7 +75,12 @@ def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
 
 
 def _posterior(
-    pair: Pair, classes: int, widths: Widths, dropout: float, backbone: str | None
+    pair: Pair,
+    classes: int,
+    widths: Widths,
+    dropout: float,
+    backbone: str | None,
+    test_shifts: int,
 ) -> Outputs:
     height, width, channels = pair.left.shape[1:]
     if backbone is None:
@@ -82,7 +88,7 @@ def _posterior(
     else:
         features = application(backbone, height, width, channels)
         tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
-    digits = by_side(pair.shared(tower, joint_statistics=True))
+    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
@@ -94,9 +100,10 @@ def posterior(
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -107,9 +114,10 @@ def posterior_s(
     widths: Widths = WIDTHS["posterior_s"],
     dropout: float = DROPOUT["posterior_s"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 def _ranked(features: KerasTensor) -> Outputs:

@@ -42,7 +42,7 @@ def pages(results: Results) -> list[Page]:
 class OwnPage(Page):
     """The page of our own architecture; its methods give tables and figures, empty of no rows."""
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         super().__init__("posterior", "ours/page.md.j2")
         self.results, self.studies = results, STUDIES
         self.pass_counts = [

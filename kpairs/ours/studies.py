@@ -94,6 +94,30 @@ HEAD = _study(
     ],
     10,
 )
+# Chosen on other training images than those trained on: 10,000 of them in all ordered pairs.
+_HELD_OUT = 5000
+_LONG = replace(_POSTERIOR, seed=_SELECTION_SEED, test_shifts=5)
+
+
+def _longer(setting: str, epochs: int = 160, decay: float = 0.01, **changes: Any) -> Setting:
+    options = {**_LONG.optimizer_options, "weight_decay": decay}
+    recipe = replace(
+        _LONG, epochs=epochs, validate_every=epochs, optimizer_options=options, **changes
+    )
+    return Setting(recipe, setting, held_out=_HELD_OUT)
+
+
+LONG_SELECTION = _study(
+    "posterior-long-selection",
+    "Longer training and shifts: chosen on other training images",
+    [
+        _longer("80 epochs", 80),
+        _longer("160 epochs"),
+        _longer("160 epochs, weight decay 0.3", decay=0.3),
+    ],
+    4,
+    note="rounds of seed 1, each tested on 10,000 training images that it was not trained on",
+)
 # Passes over the pairs: as many steps as memory of more pairs needs, fewer than in proportion.
 _PASSES = {100: 400, 300: 200, 1000: 80, 3000: 40, 10_000: 20, 30_000: 10}
 _OTHERS = (replace(RECIPES["auxws"], augmentation="none"), RECIPES["wsal_bd"])
@@ -110,4 +134,4 @@ SCALING = _study(
     ],
     10,
 )
-STUDIES = (SELECTION, FINAL, ABLATION, HEAD, SCALING)
+STUDIES = (SELECTION, LONG_SELECTION, FINAL, ABLATION, HEAD, SCALING)

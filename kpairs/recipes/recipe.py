@@ -227,6 +227,14 @@ class Recipe:
         maximum=MOST,
         later=True,
     )
+    test_shifts: int = _field(
+        "places at which posterior sees each image once it is trained: 1, or 5 for the mean of its "
+        "log-posteriors there, as it is and moved by half a pixel to each side",
+        1,
+        minimum=1,
+        maximum=5,
+        later=True,
+    )
     normalization: str = _field(
         "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
         "pairs' mean and deviation",
@@ -307,6 +315,8 @@ class Recipe:
             options["head"] = self.head
         if self.backbone is not None:
             options["backbone"] = self.backbone
+        if self.test_shifts != 1:
+            options["test_shifts"] = self.test_shifts
         if self.image_size is not None:
             options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
         if self.word != "digit":

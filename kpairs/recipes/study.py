@@ -18,6 +18,8 @@ class Setting:
             the reported numbers.
         folds: 0 trains rounds, each with its own pairs; k trains the k folds of a
             cross-validation of the first round's pairs, one round per fold.
+        held_out: so many pairs of other training images are what each round is tested on, and no
+            test image is seen; 0 for test pairs.
         variant_of: the setting whose reported numbers this one is held against beside that
             setting itself; empty where it is no variant.
     """
@@ -25,12 +27,17 @@ class Setting:
     recipe: Recipe
     setting: str = ""
     folds: int = 0
+    held_out: int = 0
     variant_of: str = ""
 
     @property
     def name(self) -> str:
         """As tables and files call it."""
         return f"{self.recipe.arch} {self.setting}".strip()
+
+    def trial(self, number: int) -> "Trial":
+        """Return its training of a round or fold, from 1."""
+        return Trial(self.recipe, number, self.folds, self.setting, self.held_out)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Study:
         """
         count = self.rounds if rounds is None else rounds
         return [
-            Trial(setting.recipe, number, setting.folds, setting.setting)
+            setting.trial(number)
             for number in range(1, count + 1)
             for setting in self.settings
             if not setting.folds or number <= setting.folds
@@ -113,7 +120,7 @@ class Trial:
     """One training: a round of a recipe, or a fold of its cross-validation.
 
     Attributes:
-        recipe, folds, setting: of the `Setting`.
+        recipe, folds, setting, held_out: of the `Setting`.
         number: the round or fold, from 1.
     """
 
@@ -121,6 +128,7 @@ class Trial:
     number: int
     folds: int = 0
     setting: str = ""
+    held_out: int = 0
 
     @property
     def id(self) -> str:
@@ -130,4 +138,6 @@ class Trial:
         """
         known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
         known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
+        if self.held_out:  # which earlier trainings did not know
+            known["held_out"] = self.held_out
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,16 +1,22 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs import seeds
+from kpairs.data import PairSet
+from kpairs.data.splits import Compared
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
+from kpairs.training.all_pairs import all_pairs
 from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
+from kpairs.training.evaluate import known_images
 from kpairs.training.round import Round
 
 
@@ -50,6 +56,40 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
         for i in wrong
     ]
     return sorted(rows, key=lambda row: -row["probability"])
+
+
+def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> dict[str, Any]:
+    """Measure a finished `Round`'s model on all ordered pairs of its test images.
+
+    Returns:
+        `all_pairs`: `error_pct` of comparisons and `digit_error_pct` (or of grades) of images; with
+        shifts also `unshifted`, the same without them. Nothing where classes are not known, or
+        errors not exact.
+    """
+    recipe, file = job.recipe, job.folder / "model.keras"
+    if isinstance(job.judged, Compared) or (job.test_pairs.left_digit < 0).any():
+        return {}
+    if job.judged is None:
+        both = PairSet.concat(job.test_pairs, job.test_pairs.swapped())
+        images, labels = both.left, both.left_digit
+    else:
+        images, labels = known_images(job.judged)
+    variants = {"all_pairs": recipe}
+    if recipe.test_shifts != 1:
+        variants["unshifted"] = replace(recipe, test_shifts=1)
+    found = {}
+    for name, variant in variants.items():
+        model = load_weights(variant, job.classes, rescaling, file)
+        rng = seeds.generator(recipe.seed, job.number, "all pairs")
+        outputs, ties = ARCHS[recipe.arch].named(recipe.word), recipe.ties == "half"
+        errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
+        if errors["exact"]:
+            found[name] = {
+                n.removeprefix("comparison_"): e
+                for n, e in errors.items()
+                if n.endswith("error_pct")
+            }
+    return found
 
 
 def to_text(image: NDArray[np.float32]) -> str:

@@ -137,9 +137,7 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
 
     def is_trial(row: Any) -> bool:
         setting = settings.get((row.arch, row.setting))
-        if setting is None:
-            return False
-        return Trial(setting.recipe, row.round, setting.folds).id == row.job
+        return setting is not None and setting.trial(row.round).id == row.job
 
     mine = rows[[is_trial(row) for row in rows.itertuples()]]
     return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
@@ -277,4 +275,17 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
         "keras": machine["packages"]["keras"],
         "python": machine["python"],
         "hardware": f"{machine['device_name']}, {machine['cores']} cores",
+        **_of_all_pairs(row),
+    }
+
+
+def _of_all_pairs(row: Mapping[str, Any]) -> dict[str, float]:
+    """Errors over all ordered pairs, where they were measured: of the network, and without shifts.
+
+    Columns that only such studies have.
+    """
+    return {
+        f"{part}_{name}": round(value, 5)
+        for part in ("all_pairs", "unshifted")
+        for name, value in row.get(part, {}).items()
     }

@@ -17,7 +17,7 @@ from kpairs.data.stored import Stored
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import read_json, write_json
 from kpairs.recipes import Trial
-from kpairs.studies.mistakes import are_kept, wrong_pairs
+from kpairs.studies.mistakes import are_kept, errors_of_all_pairs, wrong_pairs
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round, draw_split
 from kpairs.training.images import load_splits, settings_of
@@ -153,6 +153,11 @@ class _Draw:
             rng = seeds.generator(recipe.seed, 1, "pairs")
             everything = draw_split(recipe, splits[0], recipe.pairs, rng)
             train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
+        elif job.held_out:
+            rng = seeds.generator(recipe.seed, job.number, "pairs")
+            drawn = draw_split(recipe, splits[0], recipe.pairs + job.held_out, rng)
+            parts = slice(recipe.pairs), slice(recipe.pairs, None)
+            train_pairs, test_pairs = map(drawn.take, parts)
         else:
             train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
         return Round(
@@ -162,6 +167,7 @@ class _Draw:
             train_pairs=train_pairs,
             test_pairs=test_pairs,
             classes=len(splits[0].classes),
+            judged=None if job.folds or job.held_out else splits[1],
             normalized_by=everything,
         )
 
@@ -188,8 +194,8 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
 
     Returns:
         The id, and a dict of the round's row, of its history per epoch and, for our own
-        architecture, of the pairs that it gets wrong; the row is None where the loss did not stay
-        finite, which a later attempt would only repeat.
+        architecture, of the pairs that it gets wrong; the row, which has the errors of all pairs
+        then, is None where the loss did not stay finite, which a later attempt would only repeat.
     """
     if not shared:
         with tempfile.TemporaryDirectory() as folder:
@@ -204,4 +210,5 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
     result = {"row": row, "history": read_history(job.folder / "history.csv")}
     if are_kept(job.recipe):
         result["wrong"] = wrong_pairs(job, row["rescaling"])
+        row |= errors_of_all_pairs(job, row["rescaling"])
     return id_, result

@@ -11,6 +11,7 @@ from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
+from kpairs.training.interrupt import InMainThread
 
 _WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
@@ -98,6 +99,12 @@ def _batch(parts):
     """As Keras takes a batch: weights, one for each pair, are no dict."""
     inputs, targets, *weights = parts
     return inputs, targets, *(part[_WEIGHT] for part in weights)
+
+
+def predict(model, pairs):
+    """Compute a model's outputs for pairs, in inference mode, by name."""
+    batches = Batches(pairs, (), evaluation_batch(pairs))
+    return model.predict(batches, callbacks=[InMainThread()], verbose=0)
 
 
 class Randomness(keras.callbacks.Callback):

@@ -18,6 +18,7 @@ ENGINES = ("auto", "keras")  # how training steps run; here, where the command l
 BACKENDS = ("torch", "jax", "tensorflow")
 MOST_THREADS = 1024
 _SPLITS = ("train", "test")
+_MORE = ("all_pairs", "unshifted")  # errors of other pairs, where they were measured
 _MEASURED = {"loss", "comparison_accuracy"}  # in every history, of both splits
 _LARGEST = 1e30
 _MOST_ROUNDS = 10**6
@@ -52,7 +53,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     numbers = [row["round"] for row in rows]
     if len(set(numbers)) < len(numbers):
         raise InputError(f"{path}: expected each round once, received {numbers}")
-    for part in (*_SPLITS, "best_epoch"):
+    for part in (*_SPLITS, "best_epoch", *_MORE):
         if len({frozenset(row.get(part, ())) for row in rows}) > 1:
             raise InputError(f"{path}: expected the same measures of {part} in every round")
     return rows
@@ -65,10 +66,15 @@ def is_row(row: object) -> bool:
         and _is_whole(row.get("round"), 1, _MOST_ROUNDS)
         and all(are_errors(row.get(split)) for split in _SPLITS)
         and ("best_epoch" not in row or are_errors(row["best_epoch"]))
+        and all(_are_numbers(row.get(part, {})) for part in _MORE)
         and isinstance(row.get("collapsed", False), bool)
         and "rescaling" in row
         and _is_rescaling(row["rescaling"])
     )
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_number, value.values()))
 
 
 def _is_rescaling(value: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kpairs.data import PairSet
+from kpairs.data.splits import Split
 from kpairs.networks import ARCHS, import_modules, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
@@ -60,6 +61,8 @@ class Round:
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
         tensorboard: see `kpairs.train`.
+        judged: images of which all ordered pairs are judged too, where a study asks for that;
+            default those of the test pairs.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
         imports: modules of the user's own architectures, which another process imports first.
@@ -76,6 +79,7 @@ class Round:
     engine: str = "auto"
     keep_checkpoints: bool = False
     tensorboard: bool = False
+    judged: Split | None = None
     normalized_by: PairSet | None = None
     imports: tuple[str, ...] = field(default_factory=imported_modules)
 

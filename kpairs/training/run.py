@@ -170,7 +170,7 @@ def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[s
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     if not rounds:
         return {}
-    parts = [*_SPLITS, *(["best_epoch"] if "best_epoch" in rounds[0] else [])]
+    parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
     return {
         part: {
             name: _mean_and_std([row[part][name] for row in rounds])
