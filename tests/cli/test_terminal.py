@@ -110,3 +110,29 @@ def test_the_reference_is_up_to_date():
 
     written = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     assert written == reference(), "run 'make docs'"
+
+
+def test_paths_in_proposed_commands_are_arguments():
+    from kpairs.cli.options import as_argument
+
+    assert as_argument(Path("runs/a")) == "runs/a"
+    assert as_argument("-dash") == "./-dash"
+    assert as_argument("two words") == "'two words'"
+
+
+def test_a_source_is_named_as_train_names_it(workplace, idx_folder):
+    shown = kpairs("data", "--data", idx_folder)
+    assert shown == kpairs("data", idx_folder)
+    assert "received both" in kpairs("data", "mnist", "--data", idx_folder, expect=2)
+
+
+def test_a_full_screen_does_not_hide_that_a_run_is_saved(workplace, idx_folder):
+    line = (
+        f"{sys.executable} -m kpairs.cli train --arch simple --pairs 40 --test-pairs 30 --epochs 1"
+    )
+    line += f" --no-augment --data {idx_folder} --out run --json > /dev/full"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: the results cannot be printed (No space left on device); all is saved in run"
+    )

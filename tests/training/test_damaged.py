@@ -195,5 +195,7 @@ def test_another_kind_of_processor_is_said_and_kept(run, caplog):
     (here,) = kept["resumed"]
     assert set(here["instructions"]) == {"torch", "onednn", "mkl"}
     caplog.clear()
-    kpairs("train", "--resume", "run")  # nothing is left to do, and nothing to say
+    assert "nothing to do: all rounds of run are finished; next: " in kpairs(
+        "train", "--resume", "run"
+    )
     assert not caplog.records
