@@ -33,7 +33,6 @@ CHUNK = 32
 _BLOCK = 512
 _AT_ONCE = 2**27  # numbers in one value of a call
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
-Values = dict[str, NDArray[np.float32]]  # by output, each (n, width)
 
 
 class PairModel:

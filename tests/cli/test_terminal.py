@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import click
+import pytest
+from command_line import TINY, kpairs
 
 from kpairs.cli import main
 
@@ -126,11 +128,10 @@ def test_a_source_is_named_as_train_names_it(workplace, idx_folder):
     assert "received both" in kpairs("data", "mnist", "--data", idx_folder, expect=2)
 
 
+@pytest.mark.slow
 def test_a_full_screen_does_not_hide_that_a_run_is_saved(workplace, idx_folder):
-    line = (
-        f"{sys.executable} -m kpairs.cli train --arch simple --pairs 40 --test-pairs 30 --epochs 1"
-    )
-    line += f" --no-augment --data {idx_folder} --out run --json > /dev/full"
+    command = f"{sys.executable} -m kpairs.cli train --arch simple {' '.join(TINY)}"
+    line = f"{command} --data {idx_folder} --out run --json > /dev/full"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
