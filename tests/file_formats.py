@@ -41,7 +41,7 @@ from kpairs.training.checkpoint import Checkpoint, load
 from kpairs.training.compile import build_round
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
-from kpairs.training.train import _histories  # what a resumed run's curves are drawn from
+from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
 BEFORE = Path(__file__).parent / "training" / "before"
 ROWS = Path(__file__).parents[1] / "docs" / "rows"
@@ -273,7 +273,7 @@ def _formats():
         "history.csv",
         partial(_run, "round-01/history.csv"),
         damage.in_csv,
-        lambda file: _histories(Run.open(file.parents[1])),
+        lambda file: _curves(Run.open(file.parents[1])),
     )
     yield (
         "checkpoint.npz",

@@ -228,15 +228,15 @@ def _train_rounds(
             f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    if histories := _histories(run):
-        draw_curves(histories, run.path / "curves.png", recipe.arch)
+    if curves := _curves(run):
+        draw_curves(curves, run.path / "curves.png", recipe.arch)
     _warn_of_collapse(run)
     return run
 
 
-def _histories(run: Run) -> list[list[dict[str, float]]]:
+def _curves(run: Run) -> list[list[dict[str, float]]]:
     """The curves of the finished rounds; one that is damaged is left out, with a word."""
-    found = []
+    found: list[list[dict[str, float]]] = []
     for number in run.rounds:
         try:
             history = run.history(number)
