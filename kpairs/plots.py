@@ -33,8 +33,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     suffix = check_picture_name(path)
     undated = {"Date": None} if suffix == ".svg" else None  # the same bytes for the same figure
-    settings = {"svg.hashsalt": "kpairs", "svg.fonttype": "none"}  # text stays text
-    with atomic_path(path) as temporary, matplotlib.rc_context(settings):
+    with (
+        atomic_path(path) as temporary,
+        matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}),  # text is text
+    ):
         figure.savefig(temporary, dpi=120, format=suffix[1:], metadata=undated)
 
 
