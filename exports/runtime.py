@@ -32,7 +32,6 @@ METADATA_KEY = "kpairs"
 CHUNK = 32
 _BLOCK = 512
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
-Values = dict[str, NDArray[np.float32]]  # by output, each (n, width)
 
 
 class PairModel:

@@ -6,6 +6,7 @@ read as Markdown or HTML; only what is `Markup` already passes. HTML in Markdown
 
 import re
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -91,8 +92,8 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
         address = tokens[index].attrs["src"]
         if address not in pictures:
             return self.image(tokens, index, options, env)
-        svg = pictures[address]
-        return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+        alt = Environment(autoescape=True).from_string("{{ x }}").render(x=tokens[index].content)
+        return f'<figure role="img" aria-label="{alt}">{inlined(pictures[address])}</figure>'
 
     def link(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["href"]
@@ -109,5 +110,12 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
     html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
+    own = files("kpairs.studies")
+    parts = {name: Markup((own / f"tables.{name}").read_text("utf-8")) for name in ("css", "js")}
     page = html.get_template("studies/page.html.j2")
-    return page.render(title=title, body=Markup(body))
+    return page.render(title=title, body=Markup(body), **parts)
+
+
+def inlined(svg: str) -> str:
+    """A picture as part of a page, whose colours it then has."""
+    return re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])

@@ -44,7 +44,7 @@ class Digits:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pixels(self, rows: NDArray[np.int64]) -> Any:
+    def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
 
         Raises:

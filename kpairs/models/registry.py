@@ -18,6 +18,7 @@ from kpairs.models.shifts import PLACES
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
+_CLASSES = 10  # the digits
 _BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
@@ -143,7 +144,7 @@ def _check(new: Architecture) -> None:
 
 def build(
     name: str,
-    classes: int = 10,
+    classes: int = _CLASSES,
     rescaling: tuple[float, float] | None = None,
     head: str = "own",
     *,
@@ -158,7 +159,8 @@ def build(
 
     Args:
         name: a key of `ARCHS`.
-        classes: number of ranks, the width of each digit output.
+        classes: number of ranks, the width of each digit output; 0, of pairs that nobody graded,
+            leaves the default, after which some networks size their layers.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
         head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
@@ -219,7 +221,7 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
     """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
     if not architecture.takes_backbone:
         able = sorted(name for name, a in ARCHS.items() if a.takes_backbone)
-        raise UsageError(f"{architecture.name} takes no backbone; {' or '.join(able)} does")
+        raise UsageError(f"{architecture.name} takes no backbone; {', '.join(able)} do")
     if rescaling is not None:
         raise UsageError(
             "a backbone prepares pixels in its own way: expected the normalization none"
@@ -273,7 +275,7 @@ def _build(
         scale, offset = rescaling
         layer = keras.layers.Rescaling(scale, offset)
         seen = (layer(left), layer(right))
-    results = architecture.function(Pair(*seen, fold=fold), classes=classes, **options)
+    results = architecture.function(Pair(*seen, fold=fold), classes=classes or _CLASSES, **options)
     if list(results) != list(architecture.outputs):
         raise KpairsError(
             f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"

@@ -10,7 +10,7 @@ from keras import KerasTensor, Layer, layers, ops
 from kpairs.errors import UsageError
 from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
-from kpairs.models.pair import Outputs, Pair, by_side
+from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
 from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
@@ -74,6 +74,14 @@ def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
     ]
 
 
+def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) -> Layers:
+    """From an image to its features, by `_tower` or by somebody else's network."""
+    if backbone is None:
+        return _tower(pair, widths, dropout)
+    height, width, channels = pair.left.shape[1:]
+    return [*application(backbone, height, width, channels), layers.Dropout(2 * dropout)]
+
+
 def _posterior(
     pair: Pair,
     classes: int,
@@ -82,12 +90,7 @@ def _posterior(
     backbone: str | None,
     test_shifts: int,
 ) -> Outputs:
-    height, width, channels = pair.left.shape[1:]
-    if backbone is None:
-        tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
-    else:
-        features = application(backbone, height, width, channels)
-        tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
+    tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
     digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
@@ -138,9 +141,11 @@ def ranker(
     classes: int = 10,
     widths: Widths = WIDTHS["ranker"],
     dropout: float = DROPOUT["ranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`posterior`'s tower to one score, and the comparison of two scores. 77,856 parameters."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return _ranked(features)
 
 
@@ -155,7 +160,9 @@ def auxranker(
     classes: int = 10,
     widths: Widths = WIDTHS["auxranker"],
     dropout: float = DROPOUT["auxranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return {**_ranked(features), **by_side(layers.Dense(classes)(features))}

@@ -210,7 +210,7 @@ class Recipe:
         later=True,
     )
     backbone: str | None = _field(
-        "network of keras.applications in place of posterior's tower, such as MobileNetV2",
+        "network of keras.applications in place of our networks' tower, such as MobileNetV2",
         None,
         later=True,
     )

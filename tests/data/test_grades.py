@@ -12,6 +12,7 @@ from PIL import Image
 
 from kpairs.data import PairSet, draw_pairs, load_digits
 from kpairs.data.cache import clean, prepared_images
+from kpairs.data.divided import divided_pairs
 from kpairs.data.examples import write_digits, write_photographs, write_samples
 from kpairs.data.grades import ranked, read_grades
 from kpairs.data.pixels import prepare
@@ -293,13 +294,20 @@ def test_a_cache_that_cannot_be_written(graded, tmp_path):
 
 def test_photographs_as_graded_folders(tmp_path):
     folder = tmp_path / "photographs"
-    assert write_photographs(folder, 60, 15) == {"train": 60, "test": 15}
+    assert write_photographs(folder, 60, 15) == {"train": 60, "test": 15, "pairs": 180}
     train, test = (read_grades(folder, split) for split in ("train", "test"))
     assert train.classes == tuple("01234")
     assert np.bincount(train.grades).tolist() == [12] * 5
     assert np.bincount(test.grades).tolist() == [3] * 5
     looks = survey(train)
     assert (looks.size, looks.channels) == ((64, 64), 3)
+    division = divided_pairs(folder / "pairs.csv")
+    assert [len(part) for part in (division.train, division.test)] == [150, 30]
+    assert (division.shared, division.train.classes) == (0, train.classes)
+    grade, pairs = dict(zip(train.files, train.grades, strict=True)), division.train
+    left, right = ([grade[pairs.files[i]] for i in side] for side in (pairs.left, pairs.right))
+    higher = np.sign(np.subtract(right, left))
+    np.testing.assert_array_equal(pairs.probability, (1 + higher) / 2)
     with pytest.raises(KpairsError, match="exists already"):
         write_photographs(folder)
     write_photographs(tmp_path / "again", 60, 15)

@@ -17,7 +17,7 @@ from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.export import FORMATS, export_run
 from kpairs.exports.runtime import PairModel
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.studies.run import fold_of
@@ -255,6 +255,12 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
         train(small("auxranker", data="other.csv", columns=columns), "other")
 
 
+def test_a_network_that_is_sized_by_the_classes_needs_none():
+    """Report 001's `ws` has layers as wide as there are digits; pairs may have no grades."""
+    assert build("ws", 0).output["comparison"].shape == (None, 2)
+    assert build("ws", 0).count_params() == build("ws").count_params()
+
+
 def test_a_resumed_run_ends_as_if_never_stopped(small, workplace):
     whole = train(small("ranker", epochs=3), "whole")
     train(small("ranker", epochs=3, rounds=1), "part", keep_checkpoints=True)
@@ -272,8 +278,10 @@ def test_a_resumed_run_ends_as_if_never_stopped(small, workplace):
             np.testing.assert_array_equal(a[name], b[name])
 
 
-def test_rounds_draw_some_of_the_pairs(small, workplace):
+def test_rounds_draw_some_of_the_pairs(small, workplace, caplog):
+    caplog.set_level("INFO")
     recipe = settled(small("ranker", pairs=50))
+    assert "test split: all" in caplog.text  # 1,000 are wanted
     splits = load_splits(recipe)
     first, second = (draw_round(recipe, number, *splits)[0] for number in (1, 2))
     assert len(first) == len(second) == 50

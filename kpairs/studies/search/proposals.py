@@ -3,13 +3,16 @@
 optuna is imported where it is asked for: it is an extra.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.recipes import Recipe
@@ -17,6 +20,10 @@ from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
 from kpairs.studies.search.ranking import fold_errors
 from kpairs.studies.search.space import Search
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import BaseTrial, FrozenTrial
 
 _REFUSED = 100
 
@@ -61,8 +68,8 @@ def run_tpe(
     classes = search.classes(data_root)
     states = optuna.trial.TrialState
     scored = study.get_trials(states=[states.COMPLETE])
-    for trial in scored:
-        yield _proposed(search, trial)
+    for one in scored:
+        yield _proposed(search, one)
     begun, done, refused = _begun(optuna, study, search), len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
@@ -90,7 +97,7 @@ def run_tpe(
         yield recipe
 
 
-def _optuna() -> Any:
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
@@ -99,7 +106,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _journal(optuna: Any, search: Search, folder: Path) -> Any:
+def _journal(optuna: ModuleType, search: Search, folder: Path) -> Study:
     """The optuna study of a search, as far as its journal knows it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "optuna.log"
@@ -122,7 +129,7 @@ def _name_of(search: Search) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _begun(optuna: Any, study: Any, search: Search) -> list[Any]:
+def _begun(optuna: ModuleType, study: Study, search: Search) -> list[FrozenTrial]:
     """What an earlier run had begun; a proposal that it did not even write down is given up."""
     states = optuna.trial.TrialState
     begun = []
@@ -134,16 +141,16 @@ def _begun(optuna: Any, study: Any, search: Search) -> list[Any]:
     return begun
 
 
-def _is_whole(search: Search, trial: Any) -> bool:
+def _is_whole(search: Search, trial: BaseTrial) -> bool:
     return set(trial.params) == {"arch", *search.space}
 
 
-def _proposed(search: Search, trial: Any) -> Recipe:
+def _proposed(search: Search, trial: BaseTrial) -> Recipe:
     arch = trial.suggest_categorical("arch", search.archs)
     return search.candidate(arch, {n: _suggested(trial, n, v) for n, v in search.space.items()})
 
 
-def _suggested(trial: Any, name: str, values: Sequence[Any] | Between) -> Any:
+def _suggested(trial: BaseTrial, name: str, values: Sequence[Any] | Between) -> Any:
     if not isinstance(values, Between):
         # optuna's categories are plain scalars; ours may be widths or loss weights.
         by_text = {json.dumps(value, default=dict): value for value in values}
