@@ -117,7 +117,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         if validation_pairs is not None:
             validated = Batches(validation_pairs, outputs, size, device)
             best = BestEpoch(model, validated, recipe.patience, *averaging)
-        kept = [*averaging, *([] if best is None else [best])]
+        kept: list[Averaging | BestEpoch] = [*averaging, *([] if best is None else [best])]
         further = [v for callback in kept for v in callback.variables]
         checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.epochs

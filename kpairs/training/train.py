@@ -96,7 +96,7 @@ def train(
     console = progress or Console(quiet=True)
     with reading(console) as read:
         recipe = settled(recipe, given, read)
-    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
+    recipe = recipe.with_options(**{**ARCHS[recipe.arch].options, **recipe.arch_options})  # in full
     with compute(device, threads) as device_name:
         # What its layers refuse is refused before images are prepared, and there is a folder.
         if recipe.classes is not None:
