@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from kpairs.errors import printable
 from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:  # these import pandas or more, which not every table needs
@@ -283,7 +284,7 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
         score = f"{row['score']:.4g}{spread}"
-        table.add_row(str(row["rank"]), row["file"], score)
+        table.add_row(str(row["rank"]), printable(row["file"]), score)
     return table
 
 
@@ -292,7 +293,7 @@ def proposals_table(rows: Iterable[Row]) -> Table:
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["left"], row["right"], f"{row['probability']:.1%}")
+        table.add_row(printable(row["left"]), printable(row["right"]), f"{row['probability']:.1%}")
     return table
 
 
@@ -311,7 +312,7 @@ def prediction_table(rows: Sequence[Row]) -> Table:
         cells = []
         for side in ("left", "right"):
             inverted = " (inverted)" if row[f"{side}_inverted"] else ""
-            cells.append(row[side] + inverted)
+            cells.append(printable(row[side]) + inverted)
             if side in sides:
                 name = f"{side}_{word}"
                 cells.append(f"{row[name]} ({row[f'{name}_probability']:.1%})")

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from kpairs.errors import printable
 from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ def escape(value: object) -> Markup:
     """Any value as one line of Markdown that shows it as it is."""
     if isinstance(value, Markup):
         return value
-    return Markup(_SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split())))
+    return Markup(_SPECIAL.sub(r"\\\g<0>", printable(" ".join(str(value).split()))))
 
 
 def code(value: object) -> Markup:
     """A name as code; as escaped text where code could not hold it."""
     text = str(value)
-    if not text or re.search(r"[`|\s]", text):
+    if not text.isprintable() or not text or re.search(r"[`|\s]", text):
         return escape(text)
     return Markup(f"`{text}`")
 

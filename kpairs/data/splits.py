@@ -50,7 +50,10 @@ class Digits:
         Raises:
             InputError: pixels that are no grey levels.
         """
-        return prepare(self.images[rows], self.settings, self.name).pixels
+        images = self.images[rows]
+        if images.ndim == 3:  # which `prepare` could take for one picture, where they are narrow
+            images = images[..., None]
+        return prepare(images, self.settings, self.name).pixels
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from kpairs.training.losses import (
 )
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.run import Run
+from kpairs.training.saved import load_saved
 from kpairs.training.schedule import OneCycle
 
 Rescaling = tuple[float, float]  # scale and offset
@@ -263,13 +264,9 @@ def load_weights(
     """A recipe's model with the weights of a .keras file.
 
     Raises:
-        InputError: a file that does not hold this architecture's weights.
+        InputError: a file that does not hold this architecture's weights, or whose layers have
+            other settings: see `load_saved`.
     """
     model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    try:
-        model.load_weights(file)
-    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        raise InputError(
-            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first_line(error)}"
-        ) from error
+    load_saved(model, Path(file))
     return model

@@ -41,7 +41,7 @@ from kpairs.training.draw import augmented, set_aside
 from kpairs.training.evaluate import measure
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.lock import locked
-from kpairs.training.run import read_history
+from kpairs.training.records import read_history
 from kpairs.training.workers import log
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, first_line
 from kpairs.recipes import Recipe
 from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
@@ -64,13 +64,11 @@ def run_tpe(
             for arch in search.archs:
                 search.candidate(arch, {name: value})
     optuna = _optuna()
-    study = _journal(optuna, search, Path(folder))
-    classes = search.classes(data_root)
     states = optuna.trial.TrialState
-    scored = study.get_trials(states=[states.COMPLETE])
-    for one in scored:
-        yield _proposed(search, one)
-    begun, done, refused = _begun(optuna, study, search), len(scored), 0
+    study, scored, begun = known_proposals(optuna, search, Path(folder))
+    classes = search.classes(data_root)
+    yield from scored
+    done, refused = len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
         proposed = sum(_is_whole(search, t) for t in study.get_trials(deepcopy=False))
@@ -106,19 +104,42 @@ def _optuna() -> ModuleType:
     return optuna
 
 
-def _journal(optuna: ModuleType, search: Search, folder: Path) -> Study:
-    """The optuna study of a search, as far as its journal knows it."""
+def known_proposals(
+    optuna: ModuleType, search: Search, folder: Path
+) -> tuple[Study, list[Recipe], list[FrozenTrial]]:
+    """Read what a search's journal knows of it.
+
+    Args:
+        optuna: the module.
+        search: what is compared.
+        folder: of the journal; it is made.
+
+    Returns:
+        The optuna study, the recipes of scored proposals, and the optuna trials under way.
+
+    Raises:
+        InputError: a journal that cannot be read.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "optuna.log"
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: expected optuna's journal, received no regular file")
     try:
         storage = optuna.storages.JournalStorage(
             optuna.storages.journal.JournalFileBackend(str(file))
         )
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, study_name=_name_of(search), load_if_exists=True
         )
-    except (ValueError, LookupError, TypeError) as error:  # what reading other text raises
-        raise InputError(f"{file}: expected optuna's journal, cannot read it: {error}") from error
+        scored = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+        recipes = [_proposed(search, trial) for trial in scored]
+        return study, recipes, _begun(optuna, study, search)
+    except (KpairsError, OSError):
+        raise
+    except Exception as error:  # what optuna raises where it reads other text
+        raise InputError(
+            f"{file}: expected optuna's journal, cannot read it: {first_line(error)}"
+        ) from error
 
 
 def _name_of(search: Search) -> str:
