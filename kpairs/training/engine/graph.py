@@ -155,7 +155,7 @@ def _is_constant(node, values):
 
 
 def _is_zero(value):
-    return value is not None and not value.any()
+    return value is not None and not value.is_meta and not value.any()
 
 
 def _replace_by_equal(node, other):

@@ -28,13 +28,21 @@ def _graphs(alike):
 def attach(model, x, y, sample_weight=None, alike=None):
     """What `kpairs.training.engine.lower.lower` does; it may raise anything."""
     optimizer = _same_optimizer(model)
-    model.test_on_batch(x, y, sample_weight)  # builds Keras' losses and metrics
+    build_losses(model, x, y, sample_weight)
     _check(model)
     steps = Steps(model, optimizer, list(x), list(y), {} if alike is None else _graphs(alike))
     steps.graph(x, y, sample_weight, training=True)
     model.optimizer = optimizer
     model.train_function = steps.train
     model.test_function = steps.test
+
+
+def build_losses(model, x, y, sample_weight=None):
+    """Build Keras' losses and metrics by a batch, none of whose values is read."""
+    with torch.no_grad():
+        outputs = model(x, training=False)
+        model.compute_loss(x, y, outputs, sample_weight)
+        model.compute_metrics(x, y, outputs, sample_weight)
 
 
 class Steps:
