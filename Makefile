@@ -5,7 +5,7 @@ EXTRAS ?= dev
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-all test-slow test-kills test-rounding test-mutations test-backends backends lint format docs pages reproduce clean
+.PHONY: train test test-all test-slow test-reliability test-browser test-rounding test-mutations test-backends backends lint format docs pages reproduce clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -18,15 +18,24 @@ test: lint
 	$(BIN)/python -m pytest
 
 # All that is tested, hours of it.
-test-all: test test-slow test-kills test-rounding test-mutations test-backends
+test-all: test test-slow test-reliability test-browser test-rounding test-mutations test-backends
 
 # Tables over all networks, and whole recipes against the reports' figures: most of an hour.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-# Trainings that are killed at random moments end as one that never was.
-test-kills: $(READY)
-	$(BIN)/python tests/resume_script.py
+# Damaged files of every format, kills, full disks, odd options: a table of what was tried, and how
+# often it went wrong. Hours; RELIABILITY="--scale 0.1 --seed 1" is a tenth of it with another seed.
+test-reliability: $(READY)
+	$(BIN)/python tests/reliability_script.py $(RELIABILITY)
+
+# The pages, in a real browser that is installed already.
+test-browser: $(READY)
+	@for name in chromium chromium-browser google-chrome microsoft-edge "$$KPAIRS_BROWSER"; do \
+	  command -v "$$name" > /dev/null && exit 0; done; \
+	echo "expected Chromium, Chrome or Edge; on Debian: apt-get install chromium"; exit 1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest -n 0 -m browser
 
 # Whatever computes, as processors without AVX-512 and without AVX round. torch, oneDNN, MKL and
 # OpenBLAS can be told to; onnxruntime has no such switch.

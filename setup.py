@@ -2,4 +2,11 @@
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["kpairs*"]), "kpairs.cli", "kpairs.exports"])
+setup(
+    packages=[
+        *find_packages(include=["kpairs*"]),
+        "kpairs.cli",
+        "kpairs.exports",
+        "kpairs.exports.web",
+    ]
+)

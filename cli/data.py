@@ -3,15 +3,19 @@
 import click
 
 from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.data.columns import parse_columns
+from kpairs.errors import UsageError
 
 _SPLITS = ("train", "test")
 
 
 @click.command()
-@click.argument("source", default="mnist")
+@click.argument("source", required=False)
+@click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
 @click.option("--classes", help="Grades of SOURCE, lowest first, where they are no numbers.")
+@click.option("--columns", help="Headers of a CSV file of pairs, as 'kpairs train' takes them.")
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -34,16 +38,17 @@ _SPLITS = ("train", "test")
     "--example",
     type=click.Choice(["photographs", "digits"]),
     help="Write graded folders to try one's own images by, into the folder SOURCE: photographs, "
-    "degraded by five grades, or MNIST's digits as PNGs.",
+    "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
 @as_json
-def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example, clean, as_json):
+def data(source, named, data_dir, fetch, classes, columns, example, clean, as_json, **pictures):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
     SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or your own: a folder with IDX
-    files, a folder with one folder of images per class, as they are or under train/ and test/, or
-    a CSV file with the columns image, grade and, if it likes, split.
+    files, a folder with one folder of images per class, as they are or under train/ and test/, a
+    CSV file with the columns image, grade and, if it likes, split, or one of compared pairs with
+    the columns left, right and label.
 
     \b
     kpairs data --sheet pairs.png
@@ -51,6 +56,9 @@ def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example,
     kpairs data photos --example photographs
     kpairs data --clean
     """
+    if source is not None and named is not None:
+        raise click.UsageError("expected SOURCE or --data SOURCE, received both")
+    source = next((name for name in (source, named) if name is not None), "mnist")
     if clean or example:
         told = _clean(data_dir) if clean else _write(example, source, data_dir)
         if as_json:
@@ -60,8 +68,9 @@ def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example,
         return
     from kpairs.data.settings import parse_classes
 
-    splits, facts = _look(source, data_dir, fetch, classes and parse_classes(classes))
-    written = _written(source, data_dir, splits, facts, sheet, split, seed, samples)
+    columns = None if columns is None else parse_columns(columns)
+    splits, facts = _look(source, data_dir, fetch, classes and parse_classes(classes), columns)
+    written = _written(source, data_dir, splits, facts, columns, **pictures)
     if as_json:
         print_json({"source": source, **facts, "written": written})
         return
@@ -69,13 +78,17 @@ def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example,
 
     from kpairs.cli.tables import console
 
-    table = Table("split", "images", "pixels", "classes in rank order")
+    table = Table("split", *(["pairs"] if "judged" in facts else []), "images", "pixels")
+    table.add_column("classes in rank order")
     for name in _SPLITS:
         row = facts["splits"][name]
+        counts = (f"{row[what]:,}" for what in ("pairs", "images") if what in row)
         size = " x ".join(map(str, row["pixels"]))
-        table.add_row(name, f"{row['images']:,}", size, ", ".join(row["classes"]))
+        table.add_row(name, *counts, size, ", ".join(row["classes"]))
     out = console()
     out.print(table)
+    if "judged" in facts:
+        out.print(facts["judged"], soft_wrap=True)
     if "pictures" in facts:
         out.print(f"{facts['pictures']}; a network sees {facts['network']}", soft_wrap=True)
     out.print(f"in {facts['folder']}", soft_wrap=True)
@@ -83,46 +96,60 @@ def data(source, data_dir, fetch, classes, sheet, split, seed, samples, example,
         out.print(f"wrote {file}", soft_wrap=True)
 
 
-def _look(source, data_dir, fetch, classes):
+def _look(source, data_dir, fetch, classes, columns):
     """Both splits, and what there is to say of them."""
     from pathlib import Path
 
     from kpairs import load_digits
-    from kpairs.data.sources import is_graded
+    from kpairs.data.sources import is_compared, is_graded
 
     if not is_graded(source):
         splits = {name: load_digits(source, name, data_dir, fetch) for name in _SPLITS}
         facts = {"folder": str(splits["train"].folder.absolute())}
         pixels = list(splits["train"].images.shape[1:])
     else:
-        from kpairs.data.grades import read_grades
         from kpairs.data.survey import survey
 
-        splits = {name: read_grades(source, name, classes) for name in _SPLITS}
-        look = survey(splits["train"])
+        facts = {"folder": str(Path(source).absolute())}
+        if is_compared(source, columns):
+            from kpairs.data.divided import divided_pairs
+
+            division = divided_pairs(source, columns, classes)
+            splits = {name: getattr(division, name) for name in _SPLITS}
+            facts["judged"], pictures = str(division), division.train.pictures
+        else:
+            from kpairs.data.grades import read_grades
+
+            splits = {name: read_grades(source, name, classes) for name in _SPLITS}
+            pictures = splits["train"]
+        look = survey(pictures)
         settings = look.settings()
-        facts = {"folder": str(Path(source).absolute()), "pictures": str(look)}
-        facts |= {"network": str(settings), "settings": settings.to_dict()}
+        facts |= {"pictures": str(look), "network": str(settings), "settings": settings.to_dict()}
         pixels = list(settings.shape)
-    rows = {
-        name: {"images": len(part), "pixels": pixels, "classes": list(part.classes)}
-        for name, part in splits.items()
-    }
+    rows = {}
+    for name, part in splits.items():
+        counts = {"images": len(part)}
+        if "judged" in facts:
+            counts = {"pairs": len(part), "images": len(part.files)}
+        rows[name] = {**counts, "pixels": pixels, "classes": list(part.classes)}
     return splits, {**facts, "splits": rows}
 
 
-def _written(source, data_dir, splits, facts, sheet, split, seed, samples):
+def _written(source, data_dir, splits, facts, columns, *, sheet, split, seed, samples):
     """Draw the sheet and write the samples that are asked for; the files' names."""
     files = []
+    if samples and "judged" in facts:
+        raise UsageError("samples: expected images with grades, received compared pairs")
     if sheet:
         from kpairs import draw_pairs, load_digits, seeds
         from kpairs.plots import draw_pair_sheet
 
         images = splits[split]
         if "settings" in facts:
-            images = load_digits(source, split, data_dir, classes=images.classes)
-        rng = seeds.generator(seed, 1, "pairs")
-        pairs = draw_pairs(images, min(32, len(images) // 2), rng)
+            order = images.classes or None
+            images = load_digits(source, split, data_dir, classes=order, columns=columns)
+        count = len(images) if "judged" in facts else len(images) // 2
+        pairs = draw_pairs(images, min(32, count), seeds.generator(seed, 1, "pairs"))
         draw_pair_sheet(pairs, images.classes, sheet, f"{images.name}, seed {seed}")
         files.append(sheet)
     if samples:
@@ -152,5 +179,7 @@ def _write(example, folder, data_dir):
     else:
         digits = {name: load_digits("mnist", name, data_dir) for name in _SPLITS}
         counts = write_digits(digits, folder)
-    listed = " and ".join(f"{count:,} {name}" for name, count in counts.items())
-    return {"folder": folder, **counts, "said": f"wrote {listed} images into {folder}"}
+    said = f"wrote {counts['train']:,} train and {counts['test']:,} test images into {folder}"
+    if "pairs" in counts:
+        said += f", and {counts['pairs']:,} comparisons of them into its pairs.csv"
+    return {"folder": folder, **counts, "said": said}

@@ -19,12 +19,37 @@ from kpairs.data.columns import parse_columns
     "taken unless the file says the split.",
 )
 @click.option("--columns", help="Headers of --data, as 'kpairs train' takes them.")
+@click.option(
+    "--all-pairs",
+    is_flag=True,
+    help="Measure on all ordered pairs of the test images too: exactly where the comparison "
+    "follows from what the network says of each image, else on --sampled of them.",
+)
+@click.option(
+    "--sampled",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Pairs to draw of all, for networks that look at both images at once.",
+)
 @data_dir
 @device
 @threads
 @imports
 @as_json
-def evaluate(run, test_pairs, data, columns, data_dir, device, threads, imports, as_json):
+def evaluate(
+    run,
+    test_pairs,
+    data,
+    columns,
+    all_pairs,
+    sampled,
+    data_dir,
+    device,
+    threads,
+    imports,
+    as_json,
+):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
     Training and test pairs are drawn again from the run's seed. Beside the errors: the share of
@@ -36,7 +61,7 @@ def evaluate(run, test_pairs, data, columns, data_dir, device, threads, imports,
 
     run = Run.latest() if run is None else Run.open(run)
     from kpairs import evaluate as evaluate_run
-    from kpairs.cli.tables import console, error_table, measures_table
+    from kpairs.cli.tables import all_pairs_line, console, error_table, measures_table
     from kpairs.training.run import summarize
 
     rows = evaluate_run(
@@ -47,6 +72,8 @@ def evaluate(run, test_pairs, data, columns, data_dir, device, threads, imports,
         test_pairs=test_pairs,
         data=data,
         columns=None if columns is None else parse_columns(columns),
+        every_pair=all_pairs,
+        sampled=sampled,
     )
     files = _draw(run, rows, data or run.recipe.data)
     summary = summarize(rows)
@@ -56,6 +83,8 @@ def evaluate(run, test_pairs, data, columns, data_dir, device, threads, imports,
     screen = console()
     count = rows[0]["measures"]["pairs"]
     screen.print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
+    if all_pairs:
+        screen.print(all_pairs_line(rows))
     screen.print(measures_table(rows, f"{data or run.recipe.data}, test pairs"))
     for file in files:
         screen.print(f"wrote {file}", soft_wrap=True)

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, import_own, imports, print_json
+from kpairs.cli.options import as_argument, as_json, data_dir, import_own, imports, print_json
 from kpairs.exports.formats import FORMATS, OPSET
 
 
@@ -67,7 +67,9 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)
     if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
-        screen.print(f"next: kpairs predict {runnable[0]} LEFT.png RIGHT.png", soft_wrap=True)
+        screen.print(
+            f"next: kpairs predict {as_argument(runnable[0])} LEFT.png RIGHT.png", soft_wrap=True
+        )
 
 
 def _lines(export, number):
@@ -76,12 +78,14 @@ def _lines(export, number):
     yield f"wrote {export.path} (round {number}, {d['bytes']:,} bytes{nodes})"
     if parity:
         batches = ", ".join(map(str, parity.batches))
-        engine = FORMATS[export.format].engine
+        engine = d.get("checked_by") or FORMATS[export.format].engine
         yield f"{engine} agrees with Keras on {parity.pairs} test pairs at batch {batches}:"
         for name, difference in parity.max_difference.items():
             largest = parity.max_value[name]
             yield f"  {name}: largest difference {difference:.1e} (values up to {largest:.3g})"
         yield "  every decision is the same (100 %)"
+    elif "checked_by" in d:
+        yield "not checked: found no Chromium, Chrome, Edge or node; opened, the page checks itself"
     if q:
         share = q.bytes_after / q.bytes_before
         yield f"  {share:.2f} of the float32 file's {q.bytes_before:,} bytes"

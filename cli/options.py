@@ -1,5 +1,10 @@
 """Options that several commands share."""
 
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
 import click
 
 data_dir = click.option(
@@ -43,7 +48,7 @@ imports = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def import_own(modules):
+def import_own(modules: Iterable[str]) -> None:
     """Import the modules that `--import` names."""
     if modules:
         from kpairs.networks import import_modules
@@ -51,7 +56,13 @@ def import_own(modules):
         import_modules(modules)
 
 
-def print_json(value):
+def as_argument(path: str | Path) -> str:
+    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    text = str(path)
+    return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
+
+
+def print_json(value: object) -> None:
     """Print a value as JSON on standard output."""
     import json
 

@@ -1,21 +1,37 @@
 """Tables on the terminal. Imports rich, so commands import this inside their bodies."""
 
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from kpairs.errors import printable
 from kpairs.numbers import plus_minus, span, summary
 
-_SPLITS = {"train": "train", "test": "test", "best_epoch": "best epoch's test"}
+if TYPE_CHECKING:  # these import pandas or more, which not every table needs
+    import pandas as pd
+
+    from kpairs.recipes import Study
+    from kpairs.studies.search import Ranked
+
+Row = Mapping[str, Any]  # JSON-ready, as commands print it with --json
+
+_SPLITS = {
+    "train": "train",
+    "test": "test",
+    "best_epoch": "best epoch's test",
+    "all_pairs": "all test pairs'",
+}
 _METRICS = {
     "comparison_error_pct": "comparison",
     "digit_error_pct": "digit",
     "grade_error_pct": "grade",
 }
-
-
 _MEASURES = (
     ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
     ("auc", "AUC of P(left <= right)", 4),
@@ -30,7 +46,7 @@ _MEASURES = (
 )
 
 
-def console(stderr=False):
+def console(stderr: bool = False) -> Console:
     """A console that keeps tables whole where the output is a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
@@ -38,14 +54,14 @@ def console(stderr=False):
     return Console(stderr=stderr, width=None if known else 120, markup=False, highlight=False)
 
 
-def report_title(report):
+def report_title(report: str) -> str:
     """A report as "000 piguet"; our own and users' architectures by their name alone."""
     from kpairs.reports import REPORTS
 
     return f"{REPORTS[report].number} {report}" if report in REPORTS else report
 
 
-def layer_table(rows):
+def layer_table(rows: Iterable[Row]) -> Table:
     """The layers of a network, as `kpairs.models.diagram.layer_rows` gives them."""
     table = Table("layer", "what", "output shape")
     table.add_column("parameters", justify="right")
@@ -61,7 +77,7 @@ def layer_table(rows):
     return table
 
 
-def error_table(rows, summary, title, best_epoch=False):
+def error_table(rows: Sequence[Row], summary: Row, title: str, best_epoch: bool = False) -> Table:
     """The errors of each round, on demand of the best epoch too; their mean and deviation."""
     splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
     columns = [(s, m) for s in splits for m in _METRICS if m in rows[0].get(s, ())]
@@ -81,7 +97,7 @@ def error_table(rows, summary, title, best_epoch=False):
     return table
 
 
-def comparison_table(rows):
+def comparison_table(rows: Iterable[Row]) -> Table:
     """What `kpairs compare` says of runs."""
     table = Table("run", "what differs")
     for column in ("rounds", "test error (%)", "difference, 95 %"):
@@ -95,18 +111,30 @@ def comparison_table(rows):
     return table
 
 
-def _shown(difference):
+def _shown(difference: Row | None) -> str:
     """A difference of two runs as text."""
     if difference is None or difference["mean"] is None:
         return "" if difference is None else "no common round"
-    interval = ""
-    if difference["low"] is not None:
-        interval = f" ({difference['low']:+.2f} to {difference['high']:+.2f})"
+    low, high = difference["low"], difference["high"]
+    interval = "" if low is None else f" ({span(low, high)})"
     paired = "" if difference["paired"] else "\nof other pairs"
     return f"{difference['mean']:+.2f}{interval}{paired}"
 
 
-def measures_table(rows, title):
+def all_pairs_line(rows: Sequence[Row]) -> str:
+    """What the errors of all pairs are of: of all, or of how many, and how sure that makes them."""
+    found = [row["measures"]["all_pairs"] for row in rows]
+    count = f"{found[0]['pairs']:,}"
+    if all(f["exact"] for f in found):
+        return f"all {count} ordered pairs of the test images, exactly"
+    largest = max(f.get("standard_error", 0.0) for f in found)
+    return (
+        f"{count} of all ordered pairs of the test images, drawn at random: the network looks at "
+        f"both images at once (standard error {largest:.2f} points)"
+    )
+
+
+def measures_table(rows: Sequence[Row], title: str) -> Table:
     """What `kpairs.training.measures` found of each round."""
     found = [row["measures"] for row in rows]
     table = Table(title=title, title_justify="left")
@@ -125,7 +153,7 @@ _RUNNERS = {"engine": "kpairs", "tuned": "tuned PyTorch", "torch": "PyTorch", "k
 _SHOWN = 12  # operations of a profile
 
 
-def bench_tables(result):
+def bench_tables(result: Row) -> tuple[Table, ...]:
     """The tables of `kpairs bench train`."""
     others = [kind for kind in _RUNNERS if kind != "engine"]
     steps = Table(title="milliseconds per training step", title_justify="left")
@@ -152,7 +180,7 @@ def bench_tables(result):
     return steps, rounds, *profiles
 
 
-def _profile_table(case):
+def _profile_table(case: Row) -> Table:
     table = Table(title=f"where a step goes: {case['case']}, profiled", title_justify="left")
     for column in ("operation", "ms", "calls"):
         table.add_column(column, justify="left" if column == "operation" else "right")
@@ -164,7 +192,7 @@ def _profile_table(case):
     return table
 
 
-def inference_tables(result):
+def inference_tables(result: Row) -> Iterator[Table | str]:
     """The tables of `kpairs bench infer`: one per model and number of threads."""
     peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
     for model in result["models"]:
@@ -190,7 +218,7 @@ def inference_tables(result):
     )
 
 
-def _inference_table(rows, title):
+def _inference_table(rows: Sequence[Row], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("batch", justify="right")
     table.add_column("runner")
@@ -207,7 +235,7 @@ def _inference_table(rows, title):
     return table
 
 
-def studies_table(studies):
+def studies_table(studies: Iterable[Study]) -> Table:
     """The studies that there are."""
     table = Table("study", "report")
     for column in ("settings", "rounds"):
@@ -219,7 +247,7 @@ def studies_table(studies):
     return table
 
 
-def study_table(study, compared, rows):
+def study_table(study: Study, compared: pd.DataFrame, rows: pd.DataFrame) -> Table:
     """A study's numbers beside the reported ones; where there are none, our errors alone."""
     if len(compared):
         return compared_table(compared, study.title)
@@ -231,7 +259,7 @@ def study_table(study, compared, rows):
     return table
 
 
-def compared_table(compared, title):
+def compared_table(compared: pd.DataFrame, title: str) -> Table:
     """Reported numbers beside ours, as `kpairs.studies.compare.beside` gives them."""
     from kpairs.studies.compare import METRICS
 
@@ -254,19 +282,19 @@ def compared_table(compared, title):
     return table
 
 
-def search_table(ranked, folds, count):
+def search_table(ranked: Sequence[Ranked], folds: int, count: int) -> Table:
     """The best candidates of a search."""
     title = f"validation error over {folds} folds: {len(ranked)} best of {count}"
     table = Table("candidate", title=title, title_justify="left")
     for column in ("parameters", "error (%)", "behind the best, 95 %"):
         table.add_column(column, justify="right")
     for r in ranked:
-        behind = "" if r.behind is None else f"{r.behind[0]:+.2f} to {r.behind[1]:+.2f}"
+        behind = "" if r.behind is None else span(*r.behind)
         table.add_row(r.label, f"{r.parameters:,}", summary(r.errors), behind)
     return table
 
 
-def ranking_table(rows, title):
+def ranking_table(rows: Iterable[Row], title: str) -> Table:
     """What `kpairs rank` says of images, highest first."""
     table = Table(title=title, title_justify="left")
     table.add_column("rank", justify="right")
@@ -275,20 +303,20 @@ def ranking_table(rows, title):
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
         score = f"{row['score']:.4g}{spread}"
-        table.add_row(str(row["rank"]), row["file"], score)
+        table.add_row(str(row["rank"]), printable(row["file"]), score)
     return table
 
 
-def proposals_table(rows):
+def proposals_table(rows: Iterable[Row]) -> Table:
     """What `kpairs next-pairs` proposes."""
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["left"], row["right"], f"{row['probability']:.1%}")
+        table.add_row(printable(row["left"]), printable(row["right"]), f"{row['probability']:.1%}")
     return table
 
 
-def prediction_table(rows):
+def prediction_table(rows: Sequence[Row]) -> Table:
     """What `kpairs predict` says of many pairs."""
     word = "digit" if "left_digit" in rows[0] else "grade"
     sides = [side for side in ("left", "right") if f"{side}_{word}" in rows[0]]
@@ -303,7 +331,7 @@ def prediction_table(rows):
         cells = []
         for side in ("left", "right"):
             inverted = " (inverted)" if row[f"{side}_inverted"] else ""
-            cells.append(row[side] + inverted)
+            cells.append(printable(row[side]) + inverted)
             if side in sides:
                 name = f"{side}_{word}"
                 cells.append(f"{row[name]} ({row[f'{name}_probability']:.1%})")

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kpairs.errors import InputError, UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kpairs.exports.trained import Trained
 
 OPSET = 20
+_PAGE_PAIRS = 1000  # on which a page is checked
 
 
 @dataclass(frozen=True)
@@ -246,10 +248,46 @@ class Int8(Onnx):
         return Written(description, {"opset": self.opset}, quantization=quantization)
 
 
+class Html(Onnx):
+    """One page of HTML that runs the network itself, in any browser."""
+
+    name = "html"
+    ending = ".html"
+    title = "HTML, with the network inside"
+    engine = "the page"
+    help = "Write one HTML page to draw on, with the network inside (.html); needs no network."
+
+    def export(
+        self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
+    ) -> Written:
+        """Check the ONNX file, make the page of it, and check that where it can be run."""
+        from kpairs.exports.parity import check_parity
+        from kpairs.exports.runtime import PairModel
+        from kpairs.exports.web.browser import NothingRunsIt, PageModel
+        from kpairs.exports.web.standalone import standalone
+
+        with TemporaryDirectory(prefix="kpairs-") as folder:
+            file = Path(folder) / "model.onnx"
+            super().export(trained, pairs, description, file)
+            model = PairModel.load(file)
+            path.write_text(standalone(trained.proto(self.opset), model, pairs), encoding="utf-8")
+        page = PageModel(path)
+        asked = pairs.take(slice(_PAGE_PAIRS)) if len(pairs) > _PAGE_PAIRS else pairs
+        try:
+            parity = check_parity(trained.model, page, asked, batches=(1,))
+        except NothingRunsIt:
+            parity = None
+        return Written(description, {"checked_by": page.engine}, parity)
+
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how to open it."""
+        return f"import webbrowser\n\nwebbrowser.open({file})"
+
+
 def _call(outputs: str) -> str:
     return f"values = model(left, right)  # {outputs}"
 
 
 FORMATS: dict[str, type[Format]] = {
-    format_.name: format_ for format_ in (Onnx, TorchScript, TorchExport, Int8)
+    format_.name: format_ for format_ in (Onnx, TorchScript, TorchExport, Int8, Html)
 }

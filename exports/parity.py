@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,13 +46,16 @@ class Parity:
     max_value: dict[str, float]
 
 
-def check_parity(model: keras.Model, exported: Runnable, pairs: PairSet) -> Parity:
-    """Compare every output by name, at batches of 1, 2, 7 and 128.
+def check_parity(
+    model: keras.Model, exported: Runnable, pairs: PairSet, batches: Sequence[int] = BATCHES
+) -> Parity:
+    """Compare every output by name.
 
     Args:
         model: the Keras model.
         exported: the `PairModel` or `TorchModel` loaded from the exported file.
         pairs: what both are asked.
+        batches: pairs per call.
 
     Returns:
         How far they differ.
@@ -72,8 +75,8 @@ def check_parity(model: keras.Model, exported: Runnable, pairs: PairSet) -> Pari
             raise ParityError(f"{name}: expected numbers from the Keras model, received NaN or inf")
     largest = dict.fromkeys(expected, 0.0)
     scale = {name: float(np.abs(values).max()) for name, values in expected.items()}
-    batches = sorted({min(batch, len(pairs)) for batch in BATCHES})
-    for batch in batches:
+    sizes = sorted({min(batch, len(pairs)) for batch in batches})
+    for batch in sizes:
         received = exported.run(inputs["left"], inputs["right"], batch)
         for name, kind in exported.outputs.items():
             if received[name].shape != expected[name].shape:
@@ -95,7 +98,7 @@ def check_parity(model: keras.Model, exported: Runnable, pairs: PairSet) -> Pari
                     f"{differing.sum()} of {len(pairs)} differ"
                 )
             largest[name] = max(largest[name], difference)
-    return Parity(len(pairs), tuple(batches), largest, scale)
+    return Parity(len(pairs), tuple(sizes), largest, scale)
 
 
 def _differing(received: np.ndarray, expected: np.ndarray, kind: str, limit: float) -> np.ndarray:

@@ -9,7 +9,16 @@ The public names load on first use, because importing Keras and torch takes seco
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
+    from kpairs.networks import ARCHS, build
+    from kpairs.recipes import Recipe
+    from kpairs.reports import RECIPES
+    from kpairs.training.evaluate import evaluate
+    from kpairs.training.run import Run
+    from kpairs.training.train import resume, train
 
 __version__ = "0.1.0"
 
@@ -33,7 +42,22 @@ _HOMES = {
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
 }
-__all__ = sorted([*_HOMES, "__version__"])
+__all__ = [
+    "ARCHS",
+    "RECIPES",
+    "Digits",
+    "PairSet",
+    "Recipe",
+    "Run",
+    "__version__",
+    "augment_pairs",
+    "build",
+    "draw_pairs",
+    "evaluate",
+    "load_digits",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
@@ -18,6 +19,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK, YELLOW = PALETTE
 OURS, REPORTED = BLUE, VERMILION
 FORMATS = (".png", ".pdf", ".svg")
+Histories = Sequence[Sequence[Mapping[str, float]]]  # by round, then by epoch
 _COLUMNS = 8
 
 
@@ -70,14 +72,16 @@ def draw_pair_sheet(
         lefts, rights = sides["left"][i], sides["right"][i]
         both = np.hstack([lefts, np.ones_like(lefts[:, :1]), rights])
         axis.imshow(both, cmap="gray", vmin=0, vmax=1)  # colours have no map
-        left, right = classes[pairs.left_digit[i]], classes[pairs.right_digit[i]]
-        holds = pairs.comparison[i] == 1
-        relation, color = ("≤", GREEN) if holds else (">", VERMILION)
+        digits = {"left": pairs.left_digit[i], "right": pairs.right_digit[i]}
+        left, right = (side if digit < 0 else classes[digit] for side, digit in digits.items())
+        holds = pairs.comparison[i]  # 1/2 of a tie that people judged
+        relation, color = ("≤", GREEN) if holds > 0.5 else (">", VERMILION)
+        relation, color = ("=", BLACK) if holds == 0.5 else (relation, color)
         axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color, parse_math=False)
     save_figure(figure, path)
 
 
-def draw_curves(histories: Sequence[list[dict]], path: str | Path, title: str) -> None:
+def draw_curves(histories: Histories, path: str | Path, title: str) -> None:
     """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std.
 
     Args:
@@ -174,7 +178,7 @@ def draw_confusion(
     save_figure(figure, path)
 
 
-def draw_inference(result: dict, path: str | Path) -> None:
+def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
     """Draw latency and throughput over the batch size, one row of axes per model and threads.
 
     Args:
@@ -223,7 +227,7 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _stack(histories, column):
+def _stack(histories: Histories, column: str) -> NDArray[np.float64]:
     """(rounds, epochs) values of one history column; NaN after a round has stopped."""
     columns = ([row[column] for row in history] for history in histories)
     return np.array(list(zip_longest(*columns, fillvalue=np.nan))).T
@@ -248,9 +252,16 @@ def band(
     axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
 
 
-def _band(axes, epochs, values, label, colour, style):
+def _band(
+    axes: Axes,
+    epochs: Sequence[float],
+    values: NDArray[np.float64],
+    label: str,
+    colour: str,
+    style: str,
+) -> None:
     """Mean over rounds and deviation of the epochs at which all rounds were evaluated."""
     evaluated = ~np.isnan(values).any(axis=0)
-    epochs, values = np.array(epochs)[evaluated], values[:, evaluated]
+    shown, values = np.array(epochs)[evaluated], values[:, evaluated]
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0
-    band(axes, epochs, values.mean(axis=0), spread, label, colour, style)
+    band(axes, shown, values.mean(axis=0), spread, label, colour, style)

@@ -8,9 +8,8 @@ training that stopped goes on as if it had not.
 import numpy as np
 
 _NAMES = ("pairs", "augmentation", "initialization", "fit", "order", "folds", "pairing")
-_PURPOSES = {
-    name: number for number, name in enumerate((*_NAMES, "distortion", "variation", "validation"))
-}
+_LATER = ("distortion", "variation", "validation", "all pairs")
+_PURPOSES = {name: number for number, name in enumerate((*_NAMES, *_LATER))}
 _PURPOSES["points"] = _PURPOSES["pairing"]  # of the mini framework's disc, which pairs no images
 
 

@@ -32,11 +32,11 @@ def families():
 
 
 @cache
-def few():
-    """Small networks in which every operation and every kind of output of the others occurs."""
+def few(operations=True):
+    """Small networks in which every kind of output, and every operation, of the others occurs."""
     seen, chosen = set(), []
-    for name, operations, outputs in _networks():
-        parts = operations | set(outputs)
+    for name, kinds, outputs in _networks():
+        parts = set(outputs) | (kinds if operations else set())
         if not parts <= seen:
             chosen.append(name)
             seen |= parts

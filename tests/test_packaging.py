@@ -37,7 +37,7 @@ FREE = {
     "kpairs.recipes": {"keras", "torch"},
     # What `kpairs predict` runs.
     **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("loading", "predict", "runtime")},
-    "kpairs.exports.sealing": {"keras", "torch"},
+    **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("sealing", "web")},
 }
 
 
@@ -129,8 +129,9 @@ def test_what_is_free_of_other_libraries():
 
 
 def test_what_runs_exported_files_knows_no_training():
-    for name in ("loading", "predict", "runtime", "sealing"):
-        for module in imported_modules(MODULES[f"kpairs.exports.{name}"]):
+    runtime = [f"kpairs.exports.{name}" for name in ("loading", "predict", "runtime", "sealing")]
+    for name in [*runtime, *(m for m in MODULES if is_in(m, "kpairs.exports.web"))]:
+        for module in imported_modules(MODULES[name]):
             for part in ("kpairs.training", "kpairs.networks", "kpairs.models.registry"):
                 assert not is_in(module, part)
 

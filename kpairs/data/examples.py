@@ -1,4 +1,4 @@
-"""Folders of graded images to try one's own images by: degraded photographs, and digits as PNGs.
+"""Images to try one's own images by: degraded photographs, graded and compared, and digits as PNGs.
 
 Photographs are those that scikit-learn and scikit-image carry, so that nothing is fetched.
 """
@@ -6,6 +6,7 @@ Photographs are those that scikit-learn and scikit-image carry, so that nothing 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.grades import GradedFiles
 from kpairs.errors import KpairsError, UsageError
-from kpairs.files import atomic_path
+from kpairs.files import atomic_path, write_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -37,6 +38,7 @@ _JPEG = (None, 40, 18, 9, 4)
 _NOISE = (0.0, 8.0, 18.0, 36.0, 70.0)
 KINDS = ("blur", "jpeg", "noise")
 _TEST_SHARE = 0.3  # of each photograph's width, on its right
+_COMPARISONS = {"train": 2.5, "test": 2.0}  # times as many as images
 # What is flat shows neither blur nor compression: crops need this deviation of luminance.
 _TEXTURE = 12.0
 
@@ -48,7 +50,9 @@ def write_photographs(
 
     `<folder>/train/0` to `4` and `test/0` to `4`, each 64x64 in colour; grade 0 is as it was. Each
     crop is degraded in one of the three ways. Test crops come from the right part of the
-    photographs, which no training crop touches.
+    photographs, which no training crop touches. `<folder>/pairs.csv` says of pairs of them which is
+    more degraded, as if someone had compared them: columns left, right, label (left, right, or tie
+    for equal grades), split, left_grade and right_grade.
 
     Args:
         folder: a new folder.
@@ -57,7 +61,7 @@ def write_photographs(
         seed: of places, ways and noise.
 
     Returns:
-        How many were written, by split.
+        How many images were written by split, and how many `pairs`.
 
     Raises:
         KpairsError: the folder exists.
@@ -74,7 +78,29 @@ def write_photographs(
             place = folder / split / str(grade)
             place.mkdir(parents=True, exist_ok=True)
             crop.save(place / f"{number:05d}-{name}-{kind}.png")
-    return {"train": train, "test": test}
+    rows = list(_judged(folder, np.random.default_rng(seed + 1)))
+    write_rows(folder / "pairs.csv", rows)
+    return {"train": train, "test": test, "pairs": len(rows)}
+
+
+def _judged(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, str | int]]:
+    """Which of two crops is more degraded, of random pairs, as rows of compared pairs."""
+    for split, each in _COMPARISONS.items():
+        files = sorted((folder / split).glob("*/*.png"))
+        pairs: dict[tuple[int, int], None] = {}  # each once, in the order drawn
+        while len(pairs) < each * len(files):
+            left, right = rng.choice(len(files), 2, replace=False).tolist()
+            pairs[left, right] = None
+        for pair in pairs:
+            left, right = (int(files[i].parent.name) for i in pair)
+            names = (files[i].relative_to(folder).as_posix() for i in pair)
+            yield {
+                **dict(zip(("left", "right"), names, strict=True)),
+                "label": "tie" if left == right else "left" if left > right else "right",
+                "split": split,
+                "left_grade": left,
+                "right_grade": right,
+            }
 
 
 def write_digits(

@@ -36,7 +36,7 @@ class Conv2d(Weighted):
         sigma: float = 1.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
-    ):
+    ) -> None:
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
         shape = outputs, inputs, kernel, kernel
         super().__init__(shape, inputs * kernel**2, init, mean, sigma, generator, dtype)
@@ -90,7 +90,7 @@ class MaxPool2d(Module):
         UsageError: a size p below 1.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int) -> None:
         if size < 1:
             raise UsageError(f"MaxPool2d: expected a size of at least 1, received {size}")
         self.size = size

@@ -21,7 +21,7 @@ class Dropout(Module):
 
     only_in_training = True
 
-    def __init__(self, rate: float, generator: torch.Generator | None = None):
+    def __init__(self, rate: float, generator: torch.Generator | None = None) -> None:
         if not 0 <= rate < 1:
             raise UsageError(f"Dropout: expected a rate of at least 0 and below 1, received {rate}")
         self.rate, self.generator = rate, generator

@@ -30,7 +30,7 @@ class Linear(Weighted):
         sigma: float = 1.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
-    ):
+    ) -> None:
         self.inputs, self.outputs = inputs, outputs
         super().__init__((outputs, inputs), inputs, init, mean, sigma, generator, dtype)
 

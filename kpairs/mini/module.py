@@ -138,7 +138,7 @@ class Weighted(Module):
         sigma: float,
         generator: torch.Generator | None,
         dtype: torch.dtype,
-    ):
+    ) -> None:
         if min(shape) < 1:
             raise UsageError(
                 f"{type(self).__name__}: expected sizes of at least 1, received {shape}"

@@ -17,7 +17,7 @@ class SGD:
         momentum: in [0, 1); 0 is the report's plain step.
     """
 
-    def __init__(self, net: Module, eta: float, momentum: float = 0.0):
+    def __init__(self, net: Module, eta: float, momentum: float = 0.0) -> None:
         self.net, self.eta, self.momentum = net, eta, momentum
         self.v = [torch.zeros_like(p) for p, _ in net.param()]
 
@@ -54,7 +54,7 @@ class Adam:
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         l2: float = 0.0,
-    ):
+    ) -> None:
         self.net, self.eta, self.betas, self.epsilon, self.l2 = net, eta, betas, epsilon, l2
         self.t = 0
         self.m = [torch.zeros_like(p) for p, _ in net.param()]

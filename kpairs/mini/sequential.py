@@ -16,7 +16,7 @@ class Sequential(Module):
         TypeError: no loss, no layers, a loss among the layers, or something else than a module.
     """
 
-    def __init__(self, loss: Loss, *layers: Module):
+    def __init__(self, loss: Loss, *layers: Module) -> None:
         if not isinstance(loss, Loss):
             raise TypeError(f"Sequential: expected a loss first, received {loss!r}")
         if not layers:

@@ -14,10 +14,12 @@ from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.models.heads import PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.pair import Outputs, Pair
+from kpairs.models.shifts import PLACES
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
-_BUILDS = ("classes", "backbone")  # arguments of an architecture that `build` passes on
+_CLASSES = 10  # the digits
+_BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -58,6 +60,11 @@ class Architecture:
     def takes_backbone(self) -> bool:
         """Whether another network can stand in its tower's place."""
         return any(p.name == "backbone" for p in self._keywords())
+
+    @property
+    def takes_shifts(self) -> bool:
+        """Whether it can see an image at several places in inference."""
+        return any(p.name == "test_shifts" for p in self._keywords())
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -137,13 +144,14 @@ def _check(new: Architecture) -> None:
 
 def build(
     name: str,
-    classes: int = 10,
+    classes: int = _CLASSES,
     rescaling: tuple[float, float] | None = None,
     head: str = "own",
     *,
     input_shape: Shape = DIGIT_SHAPE,
     word: str = "digit",
     backbone: str | None = None,
+    test_shifts: int = 1,
     fold: bool = False,
     **options: Any,
 ) -> keras.Model:
@@ -151,7 +159,8 @@ def build(
 
     Args:
         name: a key of `ARCHS`.
-        classes: number of ranks, the width of each digit output.
+        classes: number of ranks, the width of each digit output; 0, of pairs that nobody graded,
+            leaves the default, after which some networks size their layers.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
         head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
@@ -160,6 +169,8 @@ def build(
         word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
             architecture's tower, with fresh weights.
+        test_shifts: 5 for the mean of what is said of an image at five places, in inference; see
+            `kpairs.models.shifts`.
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -180,6 +191,9 @@ def build(
     if backbone is not None:
         _check_backbone(ARCHS[name], rescaling)
         options["backbone"] = backbone
+    if test_shifts != 1:
+        _check_shifts(ARCHS[name], test_shifts)
+        options["test_shifts"] = test_shifts
     with conventions():
         return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
 
@@ -207,11 +221,20 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
     """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
     if not architecture.takes_backbone:
         able = sorted(name for name, a in ARCHS.items() if a.takes_backbone)
-        raise UsageError(f"{architecture.name} takes no backbone; {' or '.join(able)} does")
+        raise UsageError(f"{architecture.name} takes no backbone; {', '.join(able)} do")
     if rescaling is not None:
         raise UsageError(
             "a backbone prepares pixels in its own way: expected the normalization none"
         )
+
+
+def _check_shifts(architecture: Architecture, count: int) -> None:
+    """Refuse shifts where nothing averages over them, and other counts than there are."""
+    if not architecture.takes_shifts:
+        able = sorted(name for name, a in ARCHS.items() if a.takes_shifts)
+        raise UsageError(f"{architecture.name} takes no test_shifts; {' or '.join(able)} does")
+    if count not in PLACES:
+        raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
 
 
 def _said(shape: Shape) -> str:
@@ -243,7 +266,7 @@ def _build(
     options: dict[str, Any],
 ) -> keras.Model:
     name = architecture.name
-    if excess := set(options) - {*architecture.options, "backbone"}:
+    if excess := set(options) - {*architecture.options, *_BUILDS}:
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
@@ -252,7 +275,7 @@ def _build(
         scale, offset = rescaling
         layer = keras.layers.Rescaling(scale, offset)
         seen = (layer(left), layer(right))
-    results = architecture.function(Pair(*seen, fold=fold), classes=classes, **options)
+    results = architecture.function(Pair(*seen, fold=fold), classes=classes or _CLASSES, **options)
     if list(results) != list(architecture.outputs):
         raise KpairsError(
             f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"

@@ -43,7 +43,8 @@ def scaling_lines(rows: pd.DataFrame) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel="training pairs", ylabel="test error (%)")
     counts = sorted(rows["pairs"].unique())
     axes.set_xticks(counts, [f"{n:,}" for n in counts])
-    axes.set_yticks([0.5, 1, 2, 5, 10, 20], [0.5, 1, 2, 5, 10, 20])
+    errors = [0.5, 1, 2, 5, 10, 20]
+    axes.set_yticks(errors, [f"{error:g}" for error in errors])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -5,13 +5,14 @@
 which nothing else is known than which ranks higher. Every pair trains the tower alone.
 """
 
-from keras import layers, ops
+from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
 from kpairs.models.backbone import application
 from kpairs.models.heads import PosteriorComparison
-from kpairs.models.pair import Outputs, Pair, by_side
+from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
+from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -20,7 +21,12 @@ _OUTPUTS = outputs("logits", digits="logits")
 _HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and what a tower needs
 
 
-def _stage(filters, size=3, padding="valid", dropout=None):
+def _stage(
+    filters: int,
+    size: int | list[int] = 3,
+    padding: str = "valid",
+    dropout: float | None = None,
+) -> list[Layer]:
     """Convolution, pooling where a dropout rate is given, batch normalisation, ReLU, dropout.
 
     Normalising after the pooling costs a quarter of the time. The convolution has no bias: batch
@@ -36,7 +42,7 @@ def _stage(filters, size=3, padding="valid", dropout=None):
     ]
 
 
-def _tower(pair, widths, dropout):
+def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
     """From an image to its features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
 
     Larger images are first halved, by stages of the first two widths, until the longer side is
@@ -50,7 +56,7 @@ def _tower(pair, widths, dropout):
             f"received {width}x{height} (width x height)"
         )
     first, second, third, fourth, last = widths
-    tower = []
+    tower: list[Layer] = []
     while max(height, width) >= _HALVED and min(height, width) >= 2 * _LEAST:
         tower += _stage(first, padding="same")
         tower += _stage(second, padding="same", dropout=dropout)
@@ -68,14 +74,24 @@ def _tower(pair, widths, dropout):
     ]
 
 
-def _posterior(pair, classes, widths, dropout, backbone):
-    height, width, channels = pair.left.shape[1:]
+def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) -> Layers:
+    """From an image to its features, by `_tower` or by somebody else's network."""
     if backbone is None:
-        tower = [*_tower(pair, widths, dropout), layers.Dense(classes)]
-    else:
-        features = application(backbone, height, width, channels)
-        tower = [*features, layers.Dropout(2 * dropout), layers.Dense(classes)]
-    digits = by_side(pair.shared(tower, joint_statistics=True))
+        return _tower(pair, widths, dropout)
+    height, width, channels = pair.left.shape[1:]
+    return [*application(backbone, height, width, channels), layers.Dropout(2 * dropout)]
+
+
+def _posterior(
+    pair: Pair,
+    classes: int,
+    widths: Widths,
+    dropout: float,
+    backbone: str | None,
+    test_shifts: int,
+) -> Outputs:
+    tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
+    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
@@ -87,9 +103,10 @@ def posterior(
     widths: Widths = WIDTHS["posterior"],
     dropout: float = DROPOUT["posterior"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -100,12 +117,13 @@ def posterior_s(
     widths: Widths = WIDTHS["posterior_s"],
     dropout: float = DROPOUT["posterior_s"],
     backbone: str | None = None,
+    test_shifts: int = 1,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
 
 
-def _ranked(features):
+def _ranked(features: KerasTensor) -> Outputs:
     """One score of each image's features, (batch, 2, n), and the comparison that follows.
 
     By Bradley and Terry (1952) the odds that right ranks higher are exp(right - left): the scores
@@ -123,9 +141,11 @@ def ranker(
     classes: int = 10,
     widths: Widths = WIDTHS["ranker"],
     dropout: float = DROPOUT["ranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`posterior`'s tower to one score, and the comparison of two scores. 77,856 parameters."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return _ranked(features)
 
 
@@ -140,7 +160,9 @@ def auxranker(
     classes: int = 10,
     widths: Widths = WIDTHS["auxranker"],
     dropout: float = DROPOUT["auxranker"],
+    backbone: str | None = None,
 ) -> Outputs:
     """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
-    features = pair.shared(_tower(pair, widths, dropout), joint_statistics=True)
+    tower = _features(pair, widths, dropout, backbone)
+    features = pair.shared(tower, joint_statistics=True)
     return {**_ranked(features), **by_side(layers.Dense(classes)(features))}

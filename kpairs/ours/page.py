@@ -1,8 +1,12 @@
 """What the page of our own architecture shows: numbers for `page.md.j2`."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from pandas.api.typing import DataFrameGroupBy
 from scipy import stats
 
 from kpairs.markdown import code, table
@@ -38,7 +42,7 @@ def pages(results: Results) -> list[Page]:
 class OwnPage(Page):
     """The page of our own architecture; its methods give tables and figures, empty of no rows."""
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         super().__init__("posterior", "ours/page.md.j2")
         self.results, self.studies = results, STUDIES
         self.pass_counts = [
@@ -47,11 +51,11 @@ class OwnPage(Page):
             if s.recipe.arch == "posterior"
         ]
 
-    def layers(self) -> list[dict]:
+    def layers(self) -> list[dict[str, Any]]:
         """The network's layers, as `kpairs.models.diagram.layer_rows` has them."""
         return layer_rows(build("posterior"))
 
-    def result(self) -> list[dict]:
+    def result(self) -> list[dict[str, Any]]:
         """The final rounds of each architecture."""
         lines = []
         for name, rows in self._groups(FINAL.name):
@@ -81,7 +85,7 @@ class OwnPage(Page):
         figure = against_parameters(points)
         return self.picture("parameters", figure, "test error against parameters")
 
-    def selection(self) -> list[dict]:
+    def selection(self) -> list[dict[str, Any]]:
         """What was tried in cross-validation: errors and last losses of each."""
         recipes = {setting.name: setting.recipe for setting in SELECTION.settings}
         last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
@@ -142,7 +146,10 @@ class OwnPage(Page):
         frame = groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
         figure = figures.scaling_lines(frame.sort_values("pairs"))
         picture = self.picture("scaling", figure, "test error over the number of training pairs")
-        frame["text"] = [plus_minus(*n, 2) for n in frame[["mean", "std", "count"]].to_numpy()]
+        frame["text"] = [
+            plus_minus(mean, std, count, 2)
+            for mean, std, count in frame[["mean", "std", "count"]].to_numpy()
+        ]
         wide = frame.pivot(index="arch", columns="pairs", values="text").fillna("not run")
         wide.columns = [f"{count:,}" for count in wide.columns]
         wide.insert(0, "architecture", wide.index.map(code))
@@ -164,23 +171,23 @@ class OwnPage(Page):
         figure = figures.wrong_sheet(self.wrong()[:_SHOWN])
         return self.picture("wrong-pairs", figure, "pairs that are ordered wrongly")
 
-    def _groups(self, study):
+    def _groups(self, study: str) -> DataFrameGroupBy:
         rows = self.results.rows(study)
         return rows.groupby(name_of(rows), sort=False)
 
 
-def _verdict(mean, high, target):
+def _verdict(mean: float, high: float, target: float) -> str:
     if mean > target:
         return "not reached"
     return "reached" if high <= target else "reached by the mean, not by the whole interval"
 
 
-def _last_epochs(curves):
+def _last_epochs(curves: pd.DataFrame) -> pd.DataFrame:
     """The last row of each round's curve."""
     return curves.groupby(["arch", "setting", "round"], as_index=False, sort=False).last()
 
 
-def _paired(parts, pairs):
+def _paired(parts: Sequence[pd.DataFrame], pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     """Differences on the same rounds.
 
     Args:

@@ -1,6 +1,7 @@
 """The recipes of our own networks.
 
-docs/posterior.md says what cross-validation on training pairs chose, and what it did not.
+docs/posterior.md says what cross-validation on training pairs chose, and what it did not;
+docs/own-data.md what `ranker` and `auxranker` reach.
 """
 
 from dataclasses import replace
@@ -35,8 +36,10 @@ _RANKER = replace(
     arch="ranker",
     source="kpairs, docs/own-data.md",
     loss_weights=weights(1.0),
+    ties="half",
     pairing="drawn",
-    distortion="none",
+    distortion="none",  # what images are ranked by may be their shape
+    averaging=0.0,  # where many pairs need few epochs, an average holds too much of the first
 )
 for _base, _name in (
     (_POSTERIOR, "posterior"),

@@ -1,8 +1,10 @@
 """The studies of our own architecture: how it was chosen, what each part brings, how it scales."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from kpairs.recipes import Setting, Study
+from kpairs.recipes import Recipe, Setting, Study, weights
 from kpairs.reports import RECIPES
 
 REPORT = "kpairs"
@@ -11,7 +13,14 @@ _POSTERIOR, _SMALL = RECIPES["posterior"], RECIPES["posterior_s"]
 _SELECTION_SEED = 1
 
 
-def _study(name, title, settings, rounds, curves=False, note=""):
+def _study(
+    name: str,
+    title: str,
+    settings: Sequence[Setting],
+    rounds: int,
+    curves: bool = False,
+    note: str = "",
+) -> Study:
     kept = tuple(setting.name for setting in settings) if curves else ()
     return Study(name, REPORT, (), title, tuple(settings), rounds, (), kept, note)
 
@@ -24,16 +33,12 @@ _WIDE = (16, 16, 64, 64, 112)
 _CHOSEN = _FIRST.with_options(widths=_WIDE, dropout=0.08)
 
 
-def _tried(setting, recipe=_FIRST, **changes):
+def _tried(setting: str, recipe: Recipe = _FIRST, **changes: Any) -> Setting:
     return Setting(replace(recipe, **changes), setting, folds=4)
 
 
-def _without(setting, **changes):
+def _without(setting: str, **changes: Any) -> Setting:
     return Setting(replace(_POSTERIOR, **changes), setting)
-
-
-def _weights(comparison, digit):
-    return {"comparison": comparison, "left_digit": digit, "right_digit": digit}
 
 
 SELECTION = _study(
@@ -49,7 +54,7 @@ SELECTION = _study(
         _tried("the same, weights averaged by 0.9", _CHOSEN, averaging=0.9),
         _tried("the same, labels smoothed by 0.1", _CHOSEN, label_smoothing=0.1),
         _tried("the same, 120 epochs", _CHOSEN, epochs=120),
-        _tried("the same, digit losses times three", _CHOSEN, loss_weights=_weights(0.5, 3.0)),
+        _tried("the same, digit losses times three", _CHOSEN, loss_weights=weights(0.5, 3.0)),
     ],
     4,
     curves=True,
@@ -70,8 +75,8 @@ ABLATION = _study(
         _without("affine distortion alone", distortion="affine"),
         _without("pairs as drawn", pairing="drawn"),
         _without("sides swapped alone", pairing="swapped"),
-        _without("no digit losses", loss_weights=_weights(0.5, 0.0)),
-        _without("no comparison loss", loss_weights=_weights(0.0, 1.0)),
+        _without("no digit losses", loss_weights=weights(0.5, 0.0)),
+        _without("no comparison loss", loss_weights=weights(0.0, 1.0)),
         Setting(_POSTERIOR.with_options(dropout=0.0), "no dropout"),
         _without("constant learning rate 0.001", schedule="constant", learning_rate=1e-3),
     ],
@@ -89,6 +94,30 @@ HEAD = _study(
     ],
     10,
 )
+# Chosen on other training images than those trained on: 10,000 of them in all ordered pairs.
+_HELD_OUT = 5000
+_LONG = replace(_POSTERIOR, seed=_SELECTION_SEED, test_shifts=5)
+
+
+def _longer(setting: str, epochs: int = 160, decay: float = 0.01, **changes: Any) -> Setting:
+    options = {**_LONG.optimizer_options, "weight_decay": decay}
+    recipe = replace(
+        _LONG, epochs=epochs, validate_every=epochs, optimizer_options=options, **changes
+    )
+    return Setting(recipe, setting, held_out=_HELD_OUT)
+
+
+LONG_SELECTION = _study(
+    "posterior-long-selection",
+    "Longer training and shifts: chosen on other training images",
+    [
+        _longer("80 epochs", 80),
+        _longer("160 epochs"),
+        _longer("160 epochs, weight decay 0.3", decay=0.3),
+    ],
+    4,
+    note="rounds of seed 1, each tested on 10,000 training images that it was not trained on",
+)
 # Passes over the pairs: as many steps as memory of more pairs needs, fewer than in proportion.
 _PASSES = {100: 400, 300: 200, 1000: 80, 3000: 40, 10_000: 20, 30_000: 10}
 _OTHERS = (replace(RECIPES["auxws"], augmentation="none"), RECIPES["wsal_bd"])
@@ -105,4 +134,4 @@ SCALING = _study(
     ],
     10,
 )
-STUDIES = (SELECTION, FINAL, ABLATION, HEAD, SCALING)
+STUDIES = (SELECTION, LONG_SELECTION, FINAL, ABLATION, HEAD, SCALING)

@@ -210,7 +210,7 @@ class Recipe:
         later=True,
     )
     backbone: str | None = _field(
-        "network of keras.applications in place of posterior's tower, such as MobileNetV2",
+        "network of keras.applications in place of our networks' tower, such as MobileNetV2",
         None,
         later=True,
     )
@@ -225,6 +225,14 @@ class Recipe:
         0,
         minimum=0,
         maximum=MOST,
+        later=True,
+    )
+    test_shifts: int = _field(
+        "places at which posterior sees each image once it is trained: 1, or 5 for the mean of its "
+        "log-posteriors there, as it is and moved by half a pixel to each side",
+        1,
+        minimum=1,
+        maximum=5,
         later=True,
     )
     normalization: str = _field(
@@ -307,6 +315,8 @@ class Recipe:
             options["head"] = self.head
         if self.backbone is not None:
             options["backbone"] = self.backbone
+        if self.test_shifts != 1:
+            options["test_shifts"] = self.test_shifts
         if self.image_size is not None:
             options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
         if self.word != "digit":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kpairs.recipes.recipe import Recipe
@@ -17,6 +18,8 @@ class Setting:
             the reported numbers.
         folds: 0 trains rounds, each with its own pairs; k trains the k folds of a
             cross-validation of the first round's pairs, one round per fold.
+        held_out: so many pairs of other training images are what each round is tested on, and no
+            test image is seen; 0 for test pairs.
         variant_of: the setting whose reported numbers this one is held against beside that
             setting itself; empty where it is no variant.
     """
@@ -24,12 +27,17 @@ class Setting:
     recipe: Recipe
     setting: str = ""
     folds: int = 0
+    held_out: int = 0
     variant_of: str = ""
 
     @property
     def name(self) -> str:
         """As tables and files call it."""
         return f"{self.recipe.arch} {self.setting}".strip()
+
+    def trial(self, number: int) -> "Trial":
+        """Return its training of a round or fold, from 1."""
+        return Trial(self.recipe, number, self.folds, self.setting, self.held_out)
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,12 @@ class Study:
 
     name: str
     report: str
-    tables: tuple[str, ...]
+    tables: Sequence[str]
     title: str
-    settings: tuple[Setting, ...]
+    settings: Sequence[Setting]
     rounds: int
-    metrics: tuple[str, ...]
-    curves: tuple[str, ...] = ()
+    metrics: Sequence[str]
+    curves: Sequence[str] = ()
     note: str = ""
     judged: bool = True
 
@@ -73,7 +81,7 @@ class Study:
         """
         count = self.rounds if rounds is None else rounds
         return [
-            Trial(setting.recipe, number, setting.folds, setting.setting)
+            setting.trial(number)
             for number in range(1, count + 1)
             for setting in self.settings
             if not setting.folds or number <= setting.folds
@@ -99,7 +107,7 @@ class Ingredient:
     """
 
     name: str
-    pairs: tuple[tuple[str, str], ...]
+    pairs: Sequence[tuple[str, str]]
     conclusion: str = ""
     claim: str = ""
 
@@ -112,7 +120,7 @@ class Trial:
     """One training: a round of a recipe, or a fold of its cross-validation.
 
     Attributes:
-        recipe, folds, setting: of the `Setting`.
+        recipe, folds, setting, held_out: of the `Setting`.
         number: the round or fold, from 1.
     """
 
@@ -120,6 +128,7 @@ class Trial:
     number: int
     folds: int = 0
     setting: str = ""
+    held_out: int = 0
 
     @property
     def id(self) -> str:
@@ -129,4 +138,6 @@ class Trial:
         """
         known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
         known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
+        if self.held_out:  # which earlier trainings did not know
+            known["held_out"] = self.held_out
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,5 +1,7 @@
 """Every study of the reports, and our own, found in their folders."""
 
+from typing import Any
+
 from kpairs.errors import unknown
 from kpairs.recipes import Study
 from kpairs.reports import FOLDERS, REPORTS, part
@@ -24,7 +26,7 @@ def studies_of(name: str) -> list[Study]:
     return found
 
 
-def declared(name: str) -> dict:
+def declared(name: str) -> dict[str, Any]:
     """What the reports' `studies.py` say under a name that they may leave out, by report.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from kpairs.recipes import Study
@@ -76,7 +76,7 @@ METRICS = {
 }
 
 
-def margin_of(error: ArrayLike) -> np.ndarray:
+def margin_of(error: ArrayLike) -> NDArray[np.float64]:
     """By how many points a number may be off and is still called the same.
 
     Args:
@@ -112,23 +112,22 @@ def judge(
         difference, Welch's t-test) and verdict.
     """
     ours = np.broadcast_arrays(mean, std, count, limit)
-    mean, std, count, limit = (np.asarray(a, float) for a in ours)
-    their_mean, their_std, their_count = (
-        np.asarray(a, float) for a in (their_mean, their_std, their_count)
-    )
-    their_count = np.nan_to_num(their_count, nan=1)
-    assumed = np.isnan(their_std) | (their_count < 2)
-    others = np.where(assumed, std, their_std), their_count, assumed
-    difference = mean - their_mean
-    error, freedom = _standard_error(std, count, *others)
+    means, stds, counts, limits = (np.asarray(a, float) for a in ours)
+    theirs = their_mean, their_std, their_count
+    their_means, their_stds, their_counts = (np.asarray(a, float) for a in theirs)
+    their_counts = np.nan_to_num(their_counts, nan=1)
+    assumed = np.isnan(their_stds) | (their_counts < 2)
+    others = np.where(assumed, stds, their_stds), their_counts, assumed
+    difference = means - their_means
+    error, freedom = _standard_error(stds, counts, *others)
     half = _half(error, freedom)
-    most = _half(*_standard_error(std, limit, *others))
+    most = _half(*_standard_error(stds, limits, *others))
     size = np.abs(difference)
     with np.errstate(invalid="ignore", divide="ignore"):
         p_value = np.where(error == 0, size == 0, 2 * stats.t.sf(size / error, freedom))
     would_tell = (size + most <= margin) | (size > most)
     verdict = np.select(
-        [~(count > 0), count < 2, size + half <= margin, size > half, would_tell],
+        [~(counts > 0), counts < 2, size + half <= margin, size > half, would_tell],
         [NOT_RUN, OUR_ROUNDS, AGREES, DIFFERS, OUR_ROUNDS],
         THEIR_ROUNDS,
     )
@@ -138,7 +137,13 @@ def judge(
     )
 
 
-def _standard_error(std, count, their_std, their_count, assumed):
+def _standard_error(
+    std: NDArray[np.float64],
+    count: NDArray[np.float64],
+    their_std: NDArray[np.float64],
+    their_count: NDArray[np.float64],
+    assumed: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of a difference of means, and its degrees of freedom; a count may be infinite."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ours, theirs = std**2 / count, their_std**2 / their_count
@@ -148,13 +153,13 @@ def _standard_error(std, count, their_std, their_count, assumed):
     return np.sqrt(ours + theirs), np.where(assumed, count - 1, welch)
 
 
-def _half(error, freedom):
+def _half(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half of an interval."""
     with np.errstate(invalid="ignore"):
         return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-def adjusted(p_values: ArrayLike) -> np.ndarray:
+def adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values for the false discovery rate (Benjamini and Hochberg); NaN stays NaN."""
     p_values = np.asarray(p_values, float)
     known = ~np.isnan(p_values)

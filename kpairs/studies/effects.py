@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from kpairs.recipes import Ingredient
@@ -68,7 +69,7 @@ def pool(networks: pd.DataFrame) -> Effect:
     return Effect(len(y), mean, mean - half, mean + half, np.sqrt(tau2), i2, y.min(), y.max())
 
 
-def _dispersion(y, v):
+def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
     """The weighted sum of squares about the weighted mean (Cochran's Q), and that mean."""
     mean = np.average(y, weights=1 / v)
     return ((y - mean) ** 2 / v).sum(), mean
@@ -199,7 +200,7 @@ def findings(paired: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def _overall(networks):
+def _overall(networks: pd.DataFrame) -> Effect:
     return (pool if len(networks) > 1 else mean_of)(networks)
 
 
@@ -213,7 +214,7 @@ def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.
         A `DataFrame` of ingredient, report, network, without, with and difference, of the pairs
         of which the report states both.
     """
-    errors = {}
+    errors: dict[tuple[str, str], float] = {}
     for report in ingredients:
         for number in reported(report):
             metric = METRICS.get(number.metric)

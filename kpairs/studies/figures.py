@@ -1,9 +1,11 @@
 """The reports' figures, redrawn from our trainings. Each function returns a matplotlib figure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -50,7 +52,8 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
         axes.grid(axis="x", alpha=0.3)
         tidy(axes)
     figure.supxlabel(f"{label}: mean ± standard deviation", fontsize=9)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 
@@ -90,7 +93,7 @@ def losses(rows: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def _epochs(axes, rows, column, name, colour):
+def _epochs(axes: Axes, rows: pd.DataFrame, column: str, name: str, colour: str) -> None:
     epochs = rows.groupby("epoch")[column].agg(["mean", "std", "count"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(epochs):
@@ -98,7 +101,7 @@ def _epochs(axes, rows, column, name, colour):
         band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), label, colour)
 
 
-def _legend_below(axes):
+def _legend_below(axes: Axes) -> None:
     """Where it covers no curve."""
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
@@ -140,20 +143,20 @@ def against_parameters(points: pd.DataFrame) -> Figure:
         axes.scatter(rows["parameters"], rows["error"], s=22, color=colour, label=group)
     axes.set(xscale="log", yscale="log", xlabel="trainable parameters", ylabel="test error (%)")
     axes.set_xticks([20e3, 50e3, 100e3, 200e3], ["20k", "50k", "100k", "200k"])
-    axes.set_yticks([1, 2, 5, 10, 20], [1, 2, 5, 10, 20])
+    axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     for row in _apart(points):
-        style = {"fontsize": 6.5, "xytext": (4, -2), "textcoords": "offset points"}
-        axes.annotate(row.arch, (row.parameters, row.error), **style)
+        style: dict[str, Any] = {"xytext": (4, -2), "textcoords": "offset points"}
+        axes.annotate(row.arch, (row.parameters, row.error), fontsize=6.5, **style)
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
     return figure
 
 
-def _apart(points, wide=1.35, high=1.05):
+def _apart(points: pd.DataFrame, wide: float = 1.35, high: float = 1.05) -> list[Any]:
     """The points whose names have room: none of a lesser error is near."""
-    chosen = []
+    chosen: list[Any] = []
     for row in points.sort_values("error").itertuples():
         near = [
             c
@@ -194,12 +197,13 @@ def effects(findings: Iterable[Finding]) -> Figure:
     return figure
 
 
-def _cut(axes, findings, reach):
+def _cut(axes: Axes, findings: Sequence[Finding], reach: float) -> None:
     """End the axis at the networks; arrows where an interval goes on."""
     axes.set_xlim(-reach, reach)
     for place, found in enumerate(findings):
         for shift, colour, effect in ((0.1, OURS, found.overall), (-0.04, GREEN, found.sound)):
-            for end, marker in ((effect and effect.low, "<"), (effect and effect.high, ">")):
-                if end is not None and abs(end) > reach:
+            ends = () if effect is None else ((effect.low, "<"), (effect.high, ">"))
+            for end, marker in ends:
+                if abs(end) > reach:
                     side = np.copysign(reach, end)
                     axes.plot(side, place + shift, marker, color=colour, clip_on=False)

@@ -1,22 +1,32 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kpairs import seeds
+from kpairs.data import PairSet
+from kpairs.data.splits import Compared
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
+from kpairs.training.all_pairs import all_pairs
 from kpairs.training.batches import evaluation_batch
 from kpairs.training.compile import load_weights
+from kpairs.training.evaluate import known_images
+from kpairs.training.round import Round
 
 
 def are_kept(recipe: Recipe) -> bool:
-    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own alone."""
-    return ARCHS[recipe.arch].report == "kpairs"
+    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own, and of digits."""
+    architecture = ARCHS[recipe.arch]
+    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.word)
 
 
-def wrong_pairs(job, rescaling):
+def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
     """The test pairs that a finished `Round`'s model orders wrongly, the surest first.
 
     Returns:
@@ -26,12 +36,13 @@ def wrong_pairs(job, rescaling):
     """
     recipe, pairs = job.recipe, job.test_pairs
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
-    values = model.predict(pairs.inputs(), batch_size=evaluation_batch(pairs), verbose=0)
-    found = {
-        name: probabilities(values[name], kind) for name, kind in ARCHS[recipe.arch].outputs.items()
-    }
+    images = pairs.inputs()
+    values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
+    kinds = ARCHS[recipe.arch].learned()
+    found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
-    wrong = np.flatnonzero(comparison.argmax(-1) != pairs.comparison)
+    told = pairs.comparison != 0.5  # no order of a tie is wrong
+    wrong = np.flatnonzero(told & (comparison.argmax(-1) != (pairs.comparison > 0.5)))
     rows = [
         {
             "pair": int(i),
@@ -40,20 +51,54 @@ def wrong_pairs(job, rescaling):
             "left_seen": int(found["left_digit"][i].argmax()),
             "right_seen": int(found["right_digit"][i].argmax()),
             "probability": round(float(comparison[i].max()), 4),
-            "left": to_text(pairs.left[i]),
-            "right": to_text(pairs.right[i]),
+            "left": to_text(images["left"][i]),
+            "right": to_text(images["right"][i]),
         }
         for i in wrong
     ]
     return sorted(rows, key=lambda row: -row["probability"])
 
 
-def to_text(image: np.ndarray) -> str:
+def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> dict[str, Any]:
+    """Measure a finished `Round`'s model on all ordered pairs of its test images.
+
+    Returns:
+        `all_pairs`: `error_pct` of comparisons and `digit_error_pct` (or of grades) of images; with
+        shifts also `unshifted`, the same without them. Nothing where classes are not known, or
+        errors not exact.
+    """
+    recipe, file = job.recipe, job.folder / "model.keras"
+    if isinstance(job.judged, Compared) or (job.test_pairs.left_digit < 0).any():
+        return {}
+    if job.judged is None:
+        both = PairSet.concat(job.test_pairs, job.test_pairs.swapped())
+        images, labels = both.left, both.left_digit
+    else:
+        images, labels = known_images(job.judged)
+    variants = {"all_pairs": recipe}
+    if recipe.test_shifts != 1:
+        variants["unshifted"] = replace(recipe, test_shifts=1)
+    found = {}
+    for name, variant in variants.items():
+        model = load_weights(variant, job.classes, rescaling, file)
+        rng = seeds.generator(recipe.seed, job.number, "all pairs")
+        outputs, ties = ARCHS[recipe.arch].named(recipe.word), recipe.ties == "half"
+        errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
+        if errors["exact"]:
+            found[name] = {
+                n.removeprefix("comparison_"): e
+                for n, e in errors.items()
+                if n.endswith("error_pct")
+            }
+    return found
+
+
+def to_text(image: NDArray[np.float32]) -> str:
     """A (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
-def to_image(text: str) -> np.ndarray:
+def to_image(text: str) -> NDArray[np.float64]:
     """The square image of 0..1 of such a text, of one byte a pixel."""
     levels = np.frombuffer(bytes.fromhex(text), np.uint8)
     side = math.isqrt(len(levels))

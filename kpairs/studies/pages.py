@@ -6,9 +6,10 @@ report has none. What a page shows is said there, by the methods of `ReportPage`
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -17,12 +18,19 @@ from matplotlib.figure import Figure
 
 from kpairs.files import write_text
 from kpairs.markdown import code, environment, escape, table, to_html
-from kpairs.numbers import plus_minus
+from kpairs.numbers import plus_minus, span
+from kpairs.plots import BLACK, PALETTE
 from kpairs.reports import FOLDERS, REPORTS
 from kpairs.studies import compare, figures
 from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.results import Results, page_module, report_name, write_results
 from kpairs.studies.rows import name_of
+
+# Of a picture that stands alone; pages that take it in leave it out.
+_ALONE = (
+    "<style>@media (prefers-color-scheme: dark) "
+    "{ :root { --ink: #d8dee6; --curve-0: #56b4e9; --curve-1: #f08b3e } }</style>"
+)
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Page:
 
     name: str
     template: str
-    context: dict = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
     drawn: dict[str, Figure] = field(default_factory=dict)
 
     def picture(self, key: str, figure: Figure, words: str) -> Markup:
@@ -66,12 +74,22 @@ class Page:
         return [out / name for name in contents]
 
 
-def _svg(figure):
-    """The same bytes for the same data, whenever it is drawn."""
+def _svg(figure: Figure) -> str:
+    """The same bytes for the same data, whenever it is drawn; its ink follows the page's colours.
+
+    Text and lines have the variable `--ink`, curves the palette's `--curve-0` and so on. A page
+    sets them (tables.css); alone, the picture looks at the reader's colour scheme itself.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+    for number, colour in enumerate(PALETTE):
+        name = "--ink" if colour == BLACK else f"--curve-{number}"
+        text = re.sub(rf"(stroke|fill): {colour}", rf"\1: var({name}, {colour})", text)
+    text = re.sub(r'<text style="', '<text style="fill: var(--ink, #000); ', text)
+    return text.replace("<defs>", f"{_ALONE}\n <defs>", 1)
 
 
 def write_pages(
@@ -97,8 +115,8 @@ def write_pages(
         key = folder.rpartition(".")[2]
         if reports is None or key in wanted:
             pages += [ReportPage(key, results)] if key in REPORTS else []
-            module = page_module(folder)
-            pages += module.pages(results) if hasattr(module, "pages") else []
+            if further := getattr(page_module(folder), "pages", None):
+                pages += further(results)
     if reports is None:
         pages.append(AcrossPage(results))
     files = [file for page in pages for file in page.write(out)]
@@ -113,7 +131,7 @@ class ReportPage(Page):
         report, studies: of the report, for its template.
     """
 
-    def __init__(self, key: str, results: Results):
+    def __init__(self, key: str, results: Results) -> None:
         report = REPORTS[key]
         own = f"reports/{key}/page.md.j2"
         known = own in environment("kpairs").list_templates()
@@ -157,7 +175,7 @@ class ReportPage(Page):
             shown.append(self.picture(key, figure, f"{label}, reported and by kpairs"))
         return Markup("\n").join(shown)
 
-    def curves(self, study: str, panels: dict, key: str) -> Markup:
+    def curves(self, study: str, panels: Mapping[str, Sequence[str]], key: str) -> Markup:
         """A figure of the test error per epoch: panels' titles to the names of their settings."""
         rows = self.results.rows(study, "curves")
         if not len(rows):
@@ -172,7 +190,7 @@ class ReportPage(Page):
             return Markup()
         return self.picture(key, figures.losses(rows, setting), "losses per epoch")
 
-    def scan(self, study: str, values: dict, label: str, key: str) -> Markup:
+    def scan(self, study: str, values: Mapping[str, float], label: str, key: str) -> Markup:
         """A figure of the error over a number: names of settings to the number."""
         rows = self.results.rows(study)
         if not len(rows[name_of(rows).isin(list(values))]):
@@ -193,7 +211,7 @@ class ReportPage(Page):
 class AcrossPage(Page):
     """The page across all reports; it begins with the answer."""
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         super().__init__("reports", "reports/page.md.j2", {"results": results})
         self.results = results
 
@@ -223,34 +241,38 @@ def compared_table(frame: pd.DataFrame) -> Markup:
     metrics = [compare.METRICS[name] for name in frame["metric"]]
     digits = [metric.digits for metric in metrics]
 
-    def means(mean, std, count):
+    def means(mean: str, std: str, count: str) -> list[str]:
         numbers = zip(frame[mean], frame[std], frame[count], digits, strict=True)
         return ["" if pd.isna(n[0]) else plus_minus(*n) for n in numbers]
 
     ends = zip(frame["low"], frame["high"], digits, strict=True)
     labels = [metric.label for metric in metrics]
-    return table(
-        pd.DataFrame(
-            {
-                "architecture": frame["arch"].map(code),
-                "setting": frame["variant"].where(frame["variant"] != "", frame["setting"]),
-                "metric": labels if len(set(labels)) > 1 else "",
-                "verdict": frame["verdict"],
-                "reported": means("mean", "std", "rounds"),
-                "kpairs": means("ours", "ours_std", "ours_rounds"),
-                "difference, 95 %": [
-                    "" if pd.isna(low) else f"{low:+.{n}f} to {high:+.{n}f}"
-                    for low, high, n in ends
-                ],
-                "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
-                "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
-                "note": frame["note"],
-            }
-        )
+    settings = frame["variant"].where(frame["variant"] != "", frame["setting"])
+    names = [f"{code(a)} {escape(s)}".strip() for a, s in zip(frame["arch"], settings, strict=True)]
+    cells = pd.DataFrame(
+        {
+            "network": [Markup(name) for name in names],
+            "verdict": frame["verdict"],
+            "metric": labels,
+            "reported": means("mean", "std", "rounds"),
+            "kpairs": means("ours", "ours_std", "ours_rounds"),
+            "difference, 95 %": [span(*each) for each in ends],
+            "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
+            "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
+            "note": frame["note"],
+        }
     )
+    alike = [
+        n for n in ("metric", "margin", "note") if cells[n].nunique() == 1 and cells[n].iloc[0]
+    ]
+    said = "; ".join(f"{name} {escape(cells[name].iloc[0])}" for name in alike)
+    more = Markup(f"\nIn every row: {said}.\n") if alike else Markup()
+    return table(cells.drop(columns=alike)) + more
 
 
-def _collapsed(counts, medians, digits):
+def _collapsed(
+    counts: Iterable[float], medians: Iterable[float], digits: Iterable[int]
+) -> list[str]:
     """How many trainings gave one answer to every pair, and the median that they hardly move."""
     numbers = zip(counts, medians, digits, strict=True)
     return [f"{c:.0f}; median {m:.{n}f}" if c else "" for c, m, n in numbers]

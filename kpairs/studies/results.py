@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ class Results:
         InputError: by whatever is asked for, where a file cannot be read.
     """
 
-    def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS):
+    def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS) -> None:
         self.folder, self.reports = Path(folder), tuple(reports)
         self._kept: dict[tuple[str, str], pd.DataFrame] = {}
 
@@ -86,11 +87,10 @@ class Results:
         frame["fdr_p_value"] = adjusted(frame["p_value"])
         return frame
 
-    def _numbers(self, report):
+    def _numbers(self, report: str) -> pd.DataFrame:
         parts = [self.compared[s.name] for s in STUDIES.values() if s.report == report]
-        module = page_module(REPORTS[report].folder)
-        if hasattr(module, "compared"):
-            parts.append(module.compared(self.folder))
+        if further := getattr(page_module(REPORTS[report].folder), "compared", None):
+            parts.append(further(self.folder))
         judged = pd.concat([part[part["variant"] == ""] for part in parts])
         frame = numbers_of(report).merge(judged[["number", *_ADDED]], how="left", on="number")
         counted = (frame["metric"] == "parameters") & frame["arch"].isin(list(ARCHS))
@@ -127,7 +127,7 @@ class Results:
         """What each ingredient brings."""
         return effects.findings(self.paired)
 
-    def _by_report(self, reports):
+    def _by_report(self, reports: Iterable[str]) -> dict[str, pd.DataFrame]:
         return {
             key: pd.concat([self.rows(s.name) for s in STUDIES.values() if s.report == key])
             for key in reports
@@ -171,7 +171,7 @@ class Results:
         Returns:
             A `DataFrame` of group (report), arch, parameters, error, std and rounds.
         """
-        lines = {}
+        lines: dict[str, dict[str, Any]] = {}
         for study in STUDIES.values():
             rows = self.rows(study.name)
             for setting in study.settings:
@@ -202,7 +202,7 @@ def parameters(recipe: Recipe) -> int:
 
 
 @cache
-def _count(arch, options):
+def _count(arch: str, options: tuple[tuple[str, Any], ...]) -> int:
     return trainable_parameters(build(arch, **dict(options)))
 
 

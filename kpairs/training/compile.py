@@ -1,13 +1,16 @@
 """The model of one round: built, initialised, compiled, saved and loaded."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from kpairs import seeds
+from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
@@ -15,22 +18,27 @@ from kpairs.models.backbone import NAME as BACKBONE
 from kpairs.models.backbone import NO_WEIGHTS, load_backbone
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import check_arguments, check_loss_weights
+from kpairs.recipes import Recipe, check_arguments, check_loss_weights
 from kpairs.training.losses import (
     JudgedAccuracy,
     JudgedCrossentropy,
     KnownAccuracy,
     KnownClasses,
+    Loss,
+    PartialAccuracy,
     accuracy_of,
     loss_of,
 )
 from kpairs.training.optimizers import OPTIMIZERS
+from kpairs.training.run import Run
+from kpairs.training.saved import load_saved
 from kpairs.training.schedule import OneCycle
 
+Rescaling = tuple[float, float]  # scale and offset
 _FINE_TUNING = 0.1  # of the learning rate
 
 
-def check_architecture(recipe):
+def check_architecture(recipe: Recipe) -> None:
     """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
 
     Raises:
@@ -45,7 +53,7 @@ def check_architecture(recipe):
     check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
 
 
-def check_run(run):
+def check_run(run: Run) -> None:
     """Refuse a run whose network is not registered here, or does not fit its recipe.
 
     Raises:
@@ -60,7 +68,7 @@ def check_run(run):
     check_architecture(run.recipe)
 
 
-def built(arch, classes, options):
+def built(arch: str, classes: int, options: Mapping[str, Any]) -> keras.Model:
     """As `kpairs.build`, for options that a user gave.
 
     Raises:
@@ -75,7 +83,7 @@ def built(arch, classes, options):
         raise UsageError(f"{arch} cannot be built with {given}: {first_line(error)}") from error
 
 
-def rescaling_of(normalization, pairs):
+def rescaling_of(normalization: str, pairs: PairSet) -> Rescaling | None:
     """What turns pixels in [0, 1] into what the network sees: `(scale, offset)` or None.
 
     "standardize" subtracts the mean and divides by the standard deviation (n - 1) of all pixels of
@@ -95,9 +103,9 @@ def rescaling_of(normalization, pairs):
     return 1 / deviation, -mean / deviation
 
 
-def _mean_and_deviation(pairs):
+def _mean_and_deviation(pairs: PairSet) -> tuple[float, float]:
     """Of all pixels of a pair set; of stored images by how often there is each of 256 levels."""
-    if isinstance(pairs.left, Stored):
+    if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
         counts = pairs.left.histogram() + pairs.right.histogram()
         levels, number = np.arange(256) / 255, counts.sum()
         mean = (counts @ levels) / number
@@ -106,7 +114,14 @@ def _mean_and_deviation(pairs):
     return float(pixels.mean()), float(pixels.std(ddof=1))
 
 
-def build_round(recipe, number, classes, rescaling, steps=1, judged=False):
+def build_round(
+    recipe: Recipe,
+    number: int,
+    classes: int,
+    rescaling: Rescaling | None,
+    steps: int = 1,
+    judged: bool = False,
+) -> keras.Model:
     """The model of one round, with its initial weights, compiled for the first phase.
 
     Args:
@@ -124,7 +139,7 @@ def build_round(recipe, number, classes, rescaling, steps=1, judged=False):
     keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
     model = build(recipe.arch, classes, rescaling, **recipe.build_options)
     initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    if recipe.backbone_weights != NO_WEIGHTS:
+    if recipe.backbone is not None and recipe.backbone_weights != NO_WEIGHTS:
         load_backbone(model, recipe.backbone, recipe.backbone_weights)
     compile_model(model, recipe, steps, phases(recipe)[0], judged)
     return model
@@ -146,7 +161,7 @@ class Phase:
     frozen: bool = False
 
 
-def phases(recipe):
+def phases(recipe: Recipe) -> list[Phase]:
     """The parts of a training: one; of a backbone with loaded weights first all but it, then all.
 
     Args:
@@ -159,7 +174,13 @@ def phases(recipe):
     return [part for part in parts if part.begin < part.end]
 
 
-def compile_model(model, recipe, steps=1, phase=None, judged=False):
+def compile_model(
+    model: keras.Model,
+    recipe: Recipe,
+    steps: int = 1,
+    phase: Phase | None = None,
+    judged: bool = False,
+) -> None:
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
     Losses, weights and metrics go to Keras as dicts with the same, checked keys: it matches
@@ -181,9 +202,9 @@ def compile_model(model, recipe, steps=1, phase=None, judged=False):
     outputs = ARCHS[recipe.arch].learned(recipe.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
-    rate = phase.rate * recipe.learning_rate
+    rate: float | OneCycle = phase.rate * recipe.learning_rate
     if recipe.schedule == "one_cycle":
-        rate = OneCycle(rate, (phase.end - phase.begin) * steps)
+        rate = OneCycle(phase.rate * recipe.learning_rate, (phase.end - phase.begin) * steps)
     settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
         optimizer=OPTIMIZERS[recipe.optimizer](**settings),
@@ -197,7 +218,7 @@ def compile_model(model, recipe, steps=1, phase=None, judged=False):
     model.optimizer.build(model.trainable_variables)
 
 
-def _loss(recipe, name, kind, judged):
+def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> Loss:
     as_logits = recipe.probabilities_as_logits
     if name != "comparison":
         loss = loss_of(kind, as_logits, recipe.label_smoothing)
@@ -207,7 +228,7 @@ def _loss(recipe, name, kind, judged):
     return loss_of(kind, as_logits)
 
 
-def _judged_accuracy(name):
+def _judged_accuracy(name: str) -> type[PartialAccuracy]:
     return JudgedAccuracy if name == "comparison" else KnownAccuracy
 
 
@@ -223,7 +244,7 @@ def save_model(model: keras.Model, path: Path) -> None:
         bare.save(temporary)
 
 
-def load_round(run, number, classes):
+def load_round(run: Run, number: int, classes: int) -> keras.Model:
     """The trained model of one round: rebuilt from the registry, weights read from its file.
 
     Only arrays are read from the file, never a model's code or configuration.
@@ -237,17 +258,15 @@ def load_round(run, number, classes):
     return load_weights(run.recipe, classes, rescaling, run.model_file(number))
 
 
-def load_weights(recipe, classes, rescaling, file):
+def load_weights(
+    recipe: Recipe, classes: int, rescaling: Rescaling | None, file: Path
+) -> keras.Model:
     """A recipe's model with the weights of a .keras file.
 
     Raises:
-        InputError: a file that does not hold this architecture's weights.
+        InputError: a file that does not hold this architecture's weights, or whose layers have
+            other settings: see `load_saved`.
     """
     model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    try:
-        model.load_weights(file)
-    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        raise InputError(
-            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first_line(error)}"
-        ) from error
+    load_saved(model, Path(file))
     return model

@@ -7,20 +7,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data import PairSet
-from kpairs.data.pairs import most_pairs
-from kpairs.data.splits import Compared
-from kpairs.errors import InputError
+from kpairs.data.pairs import Images, most_pairs
+from kpairs.data.splits import Compared, Digits, Split
+from kpairs.errors import InputError, UsageError
 from kpairs.models.outputs import decisions, share_wrong
 from kpairs.networks import ARCHS
-from kpairs.training.batches import Batches, evaluation_batch
+from kpairs.training.all_pairs import SAMPLED, all_pairs
+from kpairs.training.batches import predict
 from kpairs.training.compile import check_run, load_round
 from kpairs.training.device import compute
 from kpairs.training.draw import draw_round, draw_split
 from kpairs.training.images import load_other, load_splits
-from kpairs.training.interrupt import InMainThread
 from kpairs.training.measures import measures
 from kpairs.training.run import Run
 
@@ -34,6 +35,8 @@ def evaluate(
     test_pairs: int | None = None,
     data: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    every_pair: bool = False,
+    sampled: int = SAMPLED,
 ) -> list[dict[str, Any]]:
     """Evaluate each finished round of a run, on pairs drawn again from its recipe or on other data.
 
@@ -47,14 +50,19 @@ def evaluate(
             pairs all are taken, unless the file says which are for testing; else test pairs are
             drawn from its test split. Its images are prepared as those of the training were.
         columns: headers of `data`, where it is a CSV file of pairs with others.
+        every_pair: measure on all ordered pairs of the test images too, whichever were drawn.
+        sampled: how many of those are drawn for networks whose comparison does not follow from
+            what they say of each image.
 
     Returns:
         A row per round with `round`, `train` (without `data`), `test` and `collapsed` as in
         `run.metrics["rounds"]`, and `measures`, which `kpairs.training.measures` describes, of the
-        test pairs.
+        test pairs. With `every_pair` also `all_pairs`, the errors of all pairs, and in `measures`
+        the rest of what `kpairs.training.all_pairs` gives.
 
     Raises:
-        UsageError: `data` is neither a known name nor an existing folder or CSV file.
+        UsageError: `data` is neither a known name nor an existing folder or CSV file; `every_pair`
+            of pairs that people compared.
         InputError: no finished round, a model that cannot be read, or missing data; `data` of other
             grades.
     """
@@ -83,8 +91,34 @@ def evaluate(
                 pairs = draw_split(recipe, other, recipe.test_pairs, rng)
                 row = {"test": errors(model, pairs, outputs)}
             found = measures(predict(model, pairs), outputs, pairs, len(classes))
+            if every_pair:
+                rng = seeds.generator(recipe.seed, number, "all pairs")
+                each = all_pairs(
+                    model,
+                    *known_images(splits[1] if other is None else other),
+                    len(classes),
+                    outputs,
+                    rng,
+                    ties=recipe.ties == "half",
+                    sampled=sampled,
+                )
+                row["all_pairs"] = {n: each.pop(n) for n in list(each) if n.endswith("error_pct")}
+                found["all_pairs"] = each
             rows.append({"round": number, **row, "measures": found})
     return rows
+
+
+def known_images(split: Split) -> tuple[Images, NDArray[np.int64]]:
+    """Return all images of a split, and their classes.
+
+    Raises:
+        UsageError: of pairs that people compared, most have no answer to be held against.
+    """
+    if not isinstance(split, Digits):
+        raise UsageError(
+            f"all pairs: expected images of known class, received compared pairs ({split.name})"
+        )
+    return split.pixels(np.arange(len(split))), split.labels
 
 
 def measure(
@@ -127,20 +161,14 @@ def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> di
 
 def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """What a model decides, by output but scores: `(n,)` class numbers."""
     values = predict(model, pairs)
     kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
     return {name: decisions(values[name], kind) for name, kind in kinds.items()}
 
 
-def predict(model: keras.Model, pairs: PairSet) -> dict[str, np.ndarray]:
-    """Compute a model's outputs for pairs, in inference mode, by name."""
-    batches = Batches(pairs, (), evaluation_batch(pairs))
-    return model.predict(batches, callbacks=[InMainThread()], verbose=0)
-
-
-def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
+def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[str, float]:
     targets = pairs.targets(decided)
     rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
@@ -152,5 +180,5 @@ def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str,
     return rates
 
 
-def _percent(decided: np.ndarray, target: np.ndarray) -> float:
+def _percent(decided: NDArray[Any], target: NDArray[Any]) -> float:
     return round(100 * share_wrong(decided, target), 6)

@@ -146,7 +146,7 @@ def load_other(
 
     Raises:
         UsageError: see `load_digits`.
-        InputError: see `load_digits`; other classes than those of the training.
+        InputError: see `load_digits`; other classes than those that the network tells.
     """
     settings = settings_of(recipe)
     if is_compared(data, columns):
@@ -156,7 +156,8 @@ def load_other(
     else:
         ordered = recipe.classes if is_graded(data) else None
         found = load_digits(data, "test", root, settings=settings, classes=ordered)
-    if found.classes and tuple(found.classes) != tuple(classes):
+    tells_class = len(recipe.loss_weights) > 1  # a network that scores can be held to any grades
+    if tells_class and found.classes and tuple(found.classes) != tuple(classes):
         raise InputError(
             f"{data}: expected the classes of the training, {', '.join(classes) or 'none'}; "
             f"received {', '.join(found.classes)}"
@@ -240,9 +241,12 @@ def _settled_by_pairs(
         log.info("as people compared these pairs, no others are made of their images")
         recipe = replace(recipe, pairing="drawn")
     for pairs, name in ((train, "pairs"), (test, "test_pairs")):
-        every = given is not None and name not in given
-        wanted = len(pairs) if every else min(getattr(recipe, name), len(pairs))
-        changes: dict[str, Any] = {name: wanted}
+        wanted = getattr(recipe, name)
+        if given is not None and name not in given:
+            wanted = len(pairs)
+        elif wanted > len(pairs):
+            log.info("%s: all %s (%s were wanted)", pairs.name, f"{len(pairs):,}", f"{wanted:,}")
+        changes: dict[str, Any] = {name: min(wanted, len(pairs))}
         recipe = replace(recipe, **changes)
     return recipe
 

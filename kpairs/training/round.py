@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kpairs.data import PairSet
+from kpairs.data.splits import Split
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
@@ -41,7 +42,7 @@ from kpairs.training.draw import augmented, set_aside
 from kpairs.training.evaluate import measure
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.lock import locked
-from kpairs.training.run import read_history
+from kpairs.training.records import read_history
 from kpairs.training.workers import log
 
 
@@ -61,6 +62,8 @@ class Round:
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
         tensorboard: see `kpairs.train`.
+        judged: images of which all ordered pairs are judged too, where a study asks for that;
+            default those of the test pairs.
         normalized_by: the pairs whose mean and deviation standardise images; default the
             training pairs.
         imports: modules of the user's own architectures, which another process imports first.
@@ -77,6 +80,7 @@ class Round:
     engine: str = "auto"
     keep_checkpoints: bool = False
     tensorboard: bool = False
+    judged: Split | None = None
     normalized_by: PairSet | None = None
     imports: tuple[str, ...] = field(default_factory=imported_modules)
 
@@ -114,7 +118,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         if validation_pairs is not None:
             validated = Batches(validation_pairs, outputs, size, device)
             best = BestEpoch(model, validated, recipe.patience, *averaging)
-        kept = [*averaging, *([] if best is None else [best])]
+        kept: list[Averaging | BestEpoch] = [*averaging, *([] if best is None else [best])]
         further = [v for callback in kept for v in callback.variables]
         checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
         done = checkpoint.epochs

@@ -10,9 +10,11 @@ import logging.handlers
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
@@ -27,6 +29,8 @@ from kpairs.errors import KpairsError, WorkerError
 Result = TypeVar("Result")
 Told = tuple[Result, list[logging.LogRecord]]
 
+# What joblib's tracker says of semaphores that a killed worker left, when it has cleared them.
+_CLEARED = "ignore:resource_tracker:UserWarning"
 log = logging.getLogger("kpairs.training")  # of all that trainings say
 
 
@@ -52,7 +56,7 @@ def run_tasks(
         What the function returns, in the order of finishing.
 
     Raises:
-        WorkerError: a worker process ended before its task did.
+        WorkerError: a worker process, or the scheduler, ended before its task did.
         KpairsError: dask is not installed, or no scheduler answers.
     """
     with _each_text_once():
@@ -73,6 +77,8 @@ def run_tasks(
 def _on_this_machine(
     function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], processes: int
 ) -> Iterator[Told[Result]]:
+    if _CLEARED not in sys.warnoptions:  # which joblib hands to the process that clears
+        sys.warnoptions.append(_CLEARED)
     workers = Parallel(
         n_jobs=processes,
         return_as="generator_unordered",
@@ -91,6 +97,7 @@ def _on_cluster(
 ) -> Iterator[Told[Result]]:
     try:
         from dask.distributed import Client, KilledWorker, as_completed
+        from distributed.comm.core import CommClosedError
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
     try:
@@ -105,14 +112,25 @@ def _on_cluster(
         for task in islice(waiting, max(0, wanted)):
             running.add(client.submit(_work, function, task, None, pure=False))
 
+    # Its own tracebacks of a lost connection, which is said below in one line.
+    dask_log = logging.getLogger("distributed")
+    level = dask_log.level
     with client:
-        submit()
-        for future in running:
-            try:
-                yield future.result()
-            except KilledWorker as error:
-                raise WorkerError(f"one worker after the other ended: {error}") from error
+        try:
+            dask_log.setLevel(logging.CRITICAL)
             submit()
+            for future in running:
+                yield future.result()
+                submit()
+        except KilledWorker as error:
+            raise WorkerError(f"one worker after the other ended: {error}") from error
+        except (CommClosedError, CancelledError) as error:
+            raise WorkerError(
+                f"the dask scheduler at {scheduler} went away; what was finished is saved, and the "
+                "same command goes on once a scheduler is back"
+            ) from error
+        finally:
+            dask_log.setLevel(level)
 
 
 def _work(

@@ -13,10 +13,24 @@ def test_data_as_json(workplace, image_folder):
     assert (workplace / "own.png").exists()
 
 
+def test_compared_pairs_are_shown(workplace, image_folder):
+    names = [f"images/{name}/{i}.png" for i in range(4) for name in ("1", "2")]
+    rows = [f"{a},{b},{label}" for a, b, label in zip(names[::2], names[1::2], "rttr", strict=True)]
+    text = "a,b,who\n" + "\n".join(rows).replace(",t", ",tie").replace(",r", ",right")
+    (workplace / "pairs.csv").write_text(text)
+    arguments = ("data", "pairs.csv", "--columns", "left=a,right=b,label=who")
+    facts = json.loads(kpairs(*arguments, "--sheet", "pairs.png", "--json"))
+    assert facts["written"] == ["pairs.png"]
+    assert [facts["splits"][part]["pairs"] for part in ("train", "test")] == [3, 1]
+    assert "4 judgements of 8 images; left ranks higher in 0 %" in facts["judged"]
+    assert "ties 50 %; 3 to train, 1 to test" in " ".join(kpairs(*arguments).split())
+    assert "received compared pairs" in kpairs(*arguments, "--samples", "some", expect=2)
+
+
 def test_names_are_shown_as_they_are(workplace, image_folder):
     (image_folder / "2").rename(image_folder / "b[bold]")
     (image_folder / "10").rename(image_folder / "c$\\frac{")
     order = ("--classes", "1,b[bold],c$\\frac{")
     assert "b[bold]" in kpairs("data", image_folder, *order, "--sheet", "own.png")
     text = kpairs("train", "--arch", "simple", *TINY, "--rounds", "2", "--out", "zz[x]")
-    assert "saved in zz[x]; next: kpairs export --onnx zz[x]" in text
+    assert "saved in zz[x]; next: kpairs export --onnx 'zz[x]'" in text

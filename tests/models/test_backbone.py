@@ -63,6 +63,14 @@ def test_a_backbone_stands_in_the_towers_place(rng):
     )
 
 
+def test_a_backbone_gives_one_score_of_an_image(rng):
+    model = build("auxranker", 3, input_shape=(32, 32, 3), backbone="MobileNet")
+    images = rng.random((2, 32, 32, 3), dtype=np.float32)
+    said = model.predict({"left": images, "right": images[::-1]}, verbose=0)
+    np.testing.assert_allclose(said["left_score"], said["right_score"][::-1], atol=1e-5)
+    assert said["left_digit"].shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from kpairs.cli import main
 from kpairs.data import draw_pairs
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Setting, Study, Trial
@@ -241,10 +241,18 @@ def test_rows_of_another_recipe_are_ignored_with_a_word(study, tmp_path, caplog)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "No columns"),
+        ("", "received an empty file"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1\n", "expected 5 cells, received 4"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,nan\n", "a finite number, received 'nan'"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,\n", "a finite number, received ''"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,1e308\n", "received '1e308'"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,101\n", "expected 0 to 100"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1.5,1\n", "round: expected whole numbers"),
+        ("job,job,arch,setting,round,test_error_pct\n", "received 'job' twice"),
+        ('job,arch,setting,round,test_error_pct\na,b,c,1,"1\n', "expected a CSV file"),
         ("job,arch\na,b\n", "it lacks setting, round, test_error_pct"),
         ("job,arch,setting,round,test_error_pct\na,b,c,1,many\n", "'many'"),
-        ("job,arch,setting,round,test_error_pct\na,b,c,1,2,3,4\n", "more cells"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,2,3,4\n", "expected 5 cells, received 7"),
     ],
 )
 def test_files_that_are_no_rows(text, message, study, tmp_path):
@@ -272,38 +280,58 @@ def _free_port():
         return found.getsockname()[1]
 
 
-def test_a_killed_dask_worker_loses_nothing(study, tmp_path):
-    """Two worker processes on the loopback, one killed after the first result."""
-    pytest.importorskip("distributed")
-    address = f"tcp://127.0.0.1:{_free_port()}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    scheduler = ["dask_scheduler", "--host", "127.0.0.1", "--port", address.split(":")[-1]]
-    worker = ["dask_worker", address, "--nthreads", "1", "--no-nanny"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:], "--no-dashboard"],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            **quiet,
-        )
-        for command in (scheduler, worker, worker)
-    ]
-    try:
-        done = []
-        for job in run_jobs(study.jobs(), tmp_path / "studies", scheduler=address):
-            done.append(job.id)
-            processes[1].kill()
-        assert sorted(done) == sorted(job.id for job in study.jobs())
-    finally:
-        for process in processes:
+class Cluster:
+    """A scheduler and two workers, processes of their own on the loopback."""
+
+    def __init__(self, folder):
+        self.folder, self.address = folder, f"tcp://127.0.0.1:{_free_port()}"
+        port = self.address.rpartition(":")[2]
+        self.scheduler = self.start("dask_scheduler", "--host", "127.0.0.1", "--port", port)
+        self.workers = [
+            self.start("dask_worker", self.address, "--nthreads", "1", "--no-nanny")
+            for _ in range(2)
+        ]
+
+    def start(self, program, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *arguments, "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self.folder}
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **quiet)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.scheduler, *self.workers):
             process.kill()
             process.wait()
-    list(run_jobs(study.jobs(), tmp_path / "local"))
+
+
+@pytest.mark.slow
+def test_killed_dask_workers_and_schedulers_lose_nothing(study, tmp_path):
+    """One scheduler is killed after the first result, of the next one's workers one."""
+    pytest.importorskip("distributed")
+    done, jobs, studies = [], study.jobs(), tmp_path / "studies"
+
+    def run(cluster, kill):
+        for job in run_jobs(jobs, studies, scheduler=cluster.address):
+            done.append(job.id)
+            kill.kill()
+
+    gone = pytest.raises(WorkerError, match="the same command goes on once a scheduler is back")
+    with Cluster(tmp_path) as cluster, gone:
+        run(cluster, cluster.scheduler)
+    assert 1 <= len(done) < len(jobs)
+    with Cluster(tmp_path) as cluster:
+        run(cluster, cluster.workers[0])
+    assert sorted(done) == sorted(job.id for job in jobs)
+    list(run_jobs(jobs, tmp_path / "local"))
     there, here = (
         collect(study, tmp_path / name).drop(columns="seconds") for name in ("studies", "local")
     )
     assert there.equals(here)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer(study, tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(KpairsError, match=r"no dask scheduler answers at tcp://"):

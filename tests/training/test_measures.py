@@ -14,7 +14,11 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from kpairs import train
 from kpairs.data import PairSet
+from kpairs.errors import InputError
 from kpairs.networks import ARCHS
+from kpairs.recipes import in_words
+from kpairs.reports import RECIPES
+from kpairs.training.images import load_other
 from kpairs.training.measures import measures
 
 OUTPUTS = ARCHS["auxranker"].outputs
@@ -134,10 +138,14 @@ def test_evaluation_on_other_data(run, tmp_path):
     assert other["rounds"][0]["measures"]["pairs"] == 2
 
 
-def test_evaluation_refuses_other_grades(run, tmp_path):
+def test_evaluation_on_grades(run, tmp_path):
+    """A network that scores is held to any grades; one that tells grades to its own alone."""
     graded = [(a, b, "right", int(a > 3), 1) for a, b in ((0, 5), (5, 9), (2, 1))]
     header = ("left", "right", "label", "left_grade", "right_grade")
     write(tmp_path / "graded.csv", graded, header)
-    said = kpairs("evaluate", "run", "--data", "graded.csv", expect=4)
-    assert "expected the classes of the training, none; received 0, 1" in " ".join(said.split())
+    found = json.loads(kpairs("evaluate", "run", "--data", "graded.csv", "--json"))
+    assert {"kendall_tau_b", "spearman"} < set(found["rounds"][0]["measures"])
+    grading = replace(run.recipe, loss_weights=in_words(RECIPES["auxranker"], "grade").loss_weights)
+    with pytest.raises(InputError, match="of the training, low, high; received 0, 1"):
+        load_other(grading, "graded.csv", None, ("low", "high"))
     assert "unknown data source" in kpairs("evaluate", "run", "--data", "nowhere", expect=2)

@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import re
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -39,7 +40,7 @@ def assert_same_weights(first, second):
         np.testing.assert_array_equal(a, b)
 
 
-@networks(few())
+@networks(few(operations=False))
 def test_a_run_folder_holds_the_training(name, tiny, workplace):
     recipe = tiny(name, rounds=2, epochs=2)
     run = train(recipe, "run")
@@ -226,6 +227,12 @@ def test_a_run_on_a_folder_repeats_from_anywhere(image_folder, tiny, workplace, 
     assert train(Run.open("../run").recipe, "again").rounds == [1]
 
 
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    """The folder of a run."""
+    return train(tiny("simple"), tmp_path_factory.mktemp("finished") / "run").path
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -233,8 +240,8 @@ def test_a_run_on_a_folder_repeats_from_anywhere(image_folder, tiny, workplace, 
         '{"rounds": [{"round": "1", "train": {}, "test": {}, "rescaling": null}]}',
     ],
 )
-def test_damaged_metrics(text, tiny, workplace):
-    train(tiny("simple"), "runs/one")
+def test_damaged_metrics(text, finished, workplace):
+    shutil.copytree(finished, "runs/one")
     (workplace / "runs/junk").mkdir()
     (workplace / "runs/junk/metrics.json").write_text("junk")  # not a run: no recipe beside it
     assert Run.latest().path.name == "one"

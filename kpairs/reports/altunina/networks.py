@@ -4,9 +4,10 @@
 classifiers. Dropout comes before every linear layer, the first included. All outputs are logits.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
-from keras import layers
+from keras import KerasTensor, Layer, layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
@@ -19,7 +20,7 @@ _COMPARISON = outputs("logits")
 _WITH_DIGITS = outputs("logits", digits="logits")
 
 
-def _features3(c1, c2, c3):
+def _features3(c1: int, c2: int, c3: int) -> list[Layer]:
     """Three convolutions, each pooled: c3 features."""
     return [
         layers.Conv2D(c1, 3, activation="relu"),  # 12x12
@@ -33,7 +34,7 @@ def _features3(c1, c2, c3):
     ]
 
 
-def _features2(c1, c2):
+def _features2(c1: int, c2: int) -> list[Layer]:
     """Two convolutions: c2 features."""
     return [
         layers.Conv2D(c1, 3, activation="relu"),  # 12x12
@@ -44,8 +45,8 @@ def _features2(c1, c2):
     ]
 
 
-def _classifier(hidden, units, dropout):
-    stack = []
+def _classifier(hidden: Sequence[int], units: int, dropout: float) -> list[Layer]:
+    stack: list[Layer] = []
     for n in hidden:
         stack += [layers.Dropout(dropout), layers.Dense(n, activation="relu")]
     return [*stack, layers.Dropout(dropout), layers.Dense(units)]
@@ -109,7 +110,9 @@ def auxnet3(
     return _two_classifiers(features, hidden, classes, dropout)
 
 
-def _two_classifiers(features, hidden, classes, dropout):
+def _two_classifiers(
+    features: KerasTensor, hidden: Sequence[int], classes: int, dropout: float
+) -> Outputs:
     digits = by_side(chain(_classifier(hidden, classes, dropout), features))
     comparison = chain(_classifier(hidden, 2, dropout), joined(features))
     return {"comparison": comparison, **digits}

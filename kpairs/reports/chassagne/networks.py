@@ -9,7 +9,7 @@ gives; they have 77,020.
 
 from functools import partial
 
-from keras import layers
+from keras import KerasTensor, Layer, layers
 
 from kpairs.errors import UsageError
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
@@ -21,19 +21,21 @@ _BASIC = outputs("logits")
 _COMPLEX = outputs("logits", digits="probabilities")
 
 
-def _norm():
+def _norm() -> Layer:
     """Batch normalisation with torch's constants: momentum 0.1 there is 0.9 here."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
-def _stage(filters, batchnorm, dropout):
+def _stage(filters: int, batchnorm: bool, dropout: float) -> list[Layer]:
     """Convolution 3x3, pooling, ReLU, then what is switched on."""
     stage = [layers.Conv2D(filters, 3), layers.MaxPooling2D(2), layers.Activation("relu")]
     stage += [_norm()] if batchnorm else []
     return stage + ([layers.Dropout(dropout)] if dropout else [])
 
 
-def _complex(pair, classes, *, batchnorm=False, dropout=0.0, method=2):
+def _complex(
+    pair: Pair, classes: int, *, batchnorm: bool = False, dropout: float = 0.0, method: int = 2
+) -> Outputs:
     """The network with its switches; the second dropout rate is twice the first (0.1 and 0.2)."""
     if dropout >= 0.5:
         raise UsageError(
@@ -109,7 +111,7 @@ def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Ou
     return _complex(pair, classes, batchnorm=True, dropout=dropout, method=1)
 
 
-def _residual(x):
+def _residual(x: KerasTensor) -> KerasTensor:
     """x + two 3x3 convolutions of 32 channels, each normalised; ReLU between and after."""
     y = x
     for activate in (True, False):

@@ -6,6 +6,8 @@ Method 1 has no row of its own and takes its network's recipe.
 Where the report leaves a number out, it is that of its authors' code.
 """
 
+from typing import Any
+
 from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
@@ -27,7 +29,7 @@ _CHASSAGNE = Recipe(
     reported_rounds=10,
 )
 _DROPPED = {"dropout": DROPOUT}
-_PLAIN = {"loss_weights": weights(1.0), "probabilities_as_logits": False}
+_PLAIN: dict[str, Any] = {"loss_weights": weights(1.0), "probabilities_as_logits": False}
 register(RECIPES, _CHASSAGNE, "basic resnet", **_PLAIN)
 register(RECIPES, _CHASSAGNE, "wsal wsal_m1", learning_rate=0.1)
 register(RECIPES, _CHASSAGNE, "wsal_d wsal_d_m1", learning_rate=0.2, arch_options=_DROPPED)

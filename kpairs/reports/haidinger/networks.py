@@ -8,7 +8,7 @@ SELU.
 
 from functools import partial
 
-from keras import layers
+from keras import Layer, layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
@@ -19,7 +19,7 @@ _COMPARISON = outputs("logits")
 _WITH_DIGITS = outputs("logits", digits="logits")
 
 
-def _convolutions():
+def _convolutions() -> list[Layer]:
     """14x14xC -> 64 features."""
     return [
         layers.Conv2D(32, 5),  # 10x10
@@ -32,11 +32,11 @@ def _convolutions():
     ]
 
 
-def _hidden(units, dropout):
+def _hidden(units: int, dropout: float) -> list[Layer]:
     return [layers.Dense(units, activation="selu"), layers.Dropout(dropout)]
 
 
-def _comparator(dropout):
+def _comparator(dropout: float) -> list[Layer]:
     """The last three linear layers, from any number of features to two logits."""
     return [*_hidden(230, dropout), *_hidden(100, dropout), layers.Dense(2)]
 

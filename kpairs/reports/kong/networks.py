@@ -10,7 +10,7 @@ everywhere: `activation` chooses.
 
 from functools import partial
 
-from keras import layers
+from keras import KerasTensor, Layer, layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
@@ -21,20 +21,20 @@ _COMPARISON = outputs("sigmoid")
 _WITH_DIGITS = outputs("sigmoid", digits="logits")
 
 
-def _norm():
+def _norm() -> Layer:
     """Batch normalisation with torch's constants: momentum 0.1 there is 0.9 here."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
-def _dense(*units, activation="relu"):
+def _dense(*units: int, activation: str = "relu") -> list[Layer]:
     return [layers.Dense(n, activation=activation) for n in units]
 
 
-def _answer():
+def _answer() -> Layer:
     return layers.Dense(1, activation="sigmoid")
 
 
-def _linear(pair, units, activation):
+def _linear(pair: Pair, units: tuple[int, ...], activation: str) -> Outputs:
     """Fully connected layers on the 392 pixels of both images."""
     stack = [layers.Flatten(), *_dense(*units, activation=activation), _answer()]
     return {"comparison": chain(stack, pair.stacked())}
@@ -58,11 +58,11 @@ def fc_3(pair: Pair, *, classes: int = 10, activation: str = ACTIVATION) -> Outp
     return _linear(pair, (784, 784), activation)
 
 
-def _conv_norm(filters, size, padding="valid"):
+def _conv_norm(filters: int, size: int, padding: str = "valid") -> list[Layer]:
     return [layers.Conv2D(filters, size, padding=padding, activation="relu"), _norm()]
 
 
-def _two_stage(pair, first, second):
+def _two_stage(pair: Pair, first: int, second: int) -> Outputs:
     """5x5 and 3x3 convolutions, then a 3x3 one to a single unit."""
     stack = [*_conv_norm(first, 5), layers.MaxPooling2D(2), *_conv_norm(second, 3)]  # 10 -> 5, 3
     last = [layers.Conv2D(1, 3, activation="sigmoid"), layers.Flatten()]  # 1x1
@@ -90,21 +90,21 @@ def conv_3(pair: Pair, *, classes: int = 10) -> Outputs:
     return {"comparison": chain(stack + last, pair.stacked())}
 
 
-def _block(dropout=0.0):
+def _block(dropout: float = 0.0) -> list[Layer]:
     """Three padded convolutions, each halving the image: 7x7, 3x3, 1x1; 128 features."""
-    block = []
+    block: list[Layer] = []
     for filters in (32, 64, 128):
         block += [*_conv_norm(filters, 3, padding="same"), layers.MaxPooling2D(2)]
     # The report drops whole channels, which is the same here: the maps are 1x1.
     return [*block, layers.Flatten(), *([layers.Dropout(dropout)] if dropout else [])]
 
 
-def _digits(features, classes):
+def _digits(features: KerasTensor, classes: int) -> Outputs:
     """One head for both images, also where the blocks are separate."""
     return by_side(chain([*_dense(64, 64), layers.Dense(classes)], features))
 
 
-def _comparison(features):
+def _comparison(features: KerasTensor) -> KerasTensor:
     return chain([*_dense(128, 128), _answer()], joined(features))
 
 
@@ -147,7 +147,7 @@ def final_model(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> O
     return _shared_with_digits(pair, classes, dropout)
 
 
-def _shared_with_digits(pair, classes, dropout=0.0):
+def _shared_with_digits(pair: Pair, classes: int, dropout: float = 0.0) -> Outputs:
     features = pair.shared(_block(dropout))
     digits = _digits(features, classes)
     return {"comparison": _comparison(features), **digits}

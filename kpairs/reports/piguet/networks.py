@@ -8,9 +8,10 @@ cross-entropy that takes logits (see `Recipe.probabilities_as_logits`). Both ima
 concatenated, in C4L2-WS too: Table 1's 34,146 for it is of a version that could not have run.
 """
 
+from collections.abc import Callable
 from functools import partial
 
-from keras import layers
+from keras import KerasTensor, Layer, layers
 
 from kpairs.models.pair import Outputs, Pair, by_side, chain, joined
 from kpairs.models.registry import DIGIT_SHAPE, arch, outputs
@@ -19,42 +20,44 @@ _arch = partial(arch, report="piguet", input_shape=DIGIT_SHAPE)
 _OUTPUTS = outputs("probabilities", digits="probabilities")
 
 
-def _conv(filters, size):
+def _conv(filters: int, size: int) -> Layer:
     return layers.Conv2D(filters, size, activation="relu")
 
 
-def _conv_pool(filters, pool):
+def _conv_pool(filters: int, pool: int) -> list[Layer]:
     """A convolution of size 3 whose ReLU follows the pooling."""
     return [layers.Conv2D(filters, 3), layers.MaxPooling2D(pool), layers.Activation("relu")]
 
 
-def _c1():
+def _c1() -> list[Layer]:
     return [*_conv_pool(72, 3), layers.Flatten()]  # 12x12 -> 4x4, 1152 features
 
 
-def _c2(first, second):
+def _c2(first: int, second: int) -> list[Layer]:
     return [*_conv_pool(first, 2), *_conv_pool(second, 2), layers.Flatten()]  # 6x6, 2x2
 
 
-def _c3():
+def _c3() -> list[Layer]:
     return [_conv(12, 3), _conv(24, 3), *_conv_pool(48, 2), layers.Flatten()]  # 12, 10, 8 -> 4
 
 
-def _c4():
+def _c4() -> list[Layer]:
     stack = [_conv(9, 3), *_conv_pool(18, 2)]  # 12x12, 10x10 -> 5x5
     return [*stack, _conv(36, 2), _conv(72, 2), layers.Flatten()]  # 4x4, 3x3, 648 features
 
 
-def _digit_head(classes):
+def _digit_head(classes: int) -> list[Layer]:
     return [layers.Dense(classes, activation="softmax")]
 
 
-def _comparison(features, hidden):
+def _comparison(features: KerasTensor, hidden: tuple[int, ...]) -> KerasTensor:
     head = [layers.Dense(units, activation="relu") for units in hidden]
     return chain([*head, layers.Dense(2, activation="softmax")], joined(features))
 
 
-def _baseline(pair, stack, hidden, classes):
+def _baseline(
+    pair: Pair, stack: Callable[[], list[Layer]], hidden: tuple[int, ...], classes: int
+) -> Outputs:
     """Two towers and two digit heads; `stack` makes one tower's layers."""
     features = pair.separate(stack(), stack())
     digits = {
@@ -64,7 +67,9 @@ def _baseline(pair, stack, hidden, classes):
     return {"comparison": _comparison(features, hidden), **digits}
 
 
-def _weight_sharing(pair, stack, hidden, classes):
+def _weight_sharing(
+    pair: Pair, stack: Callable[[], list[Layer]], hidden: tuple[int, ...], classes: int
+) -> Outputs:
     """One tower and one digit head, used on both images."""
     features = pair.shared(stack())
     digits = chain(_digit_head(classes), features)

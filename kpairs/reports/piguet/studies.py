@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from kpairs.recipes import Ingredient, Setting, Study, weights
+from kpairs.recipes import Ingredient, Recipe, Setting, Study, weights
 from kpairs.reports.piguet.recipes import RECIPES
 
 
-def _weighed(arch, comparison, digit):
+def _weighed(arch: str, comparison: float, digit: float) -> Recipe:
     return replace(RECIPES[arch], loss_weights=weights(comparison, digit))
 
 

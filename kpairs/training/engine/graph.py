@@ -6,10 +6,12 @@ torch's tracer, which records the operations that reach torch, those of the back
 The graph is for the shapes it was traced with.
 """
 
+from collections.abc import Callable, Mapping
 from threading import Lock
+from typing import Any
 
 import torch
-from torch.fx import map_arg
+from torch.fx import Graph, GraphModule, Node, map_arg
 
 from kpairs.training.engine.private import (
     FakeTensorMode,
@@ -24,7 +26,9 @@ _aten = torch.ops.aten
 _ONE_AT_A_TIME = Lock()  # while torch traces, it has replaced methods of all modules
 
 
-def trace(function, *tensors):
+def trace(
+    function: Callable[..., list[torch.Tensor]], *tensors: torch.Tensor
+) -> Callable[..., list[torch.Tensor]]:
     """Trace a function of tensors, which returns a list of tensors, into a callable graph.
 
     The function runs, on copies of the tensors.
@@ -33,18 +37,18 @@ def trace(function, *tensors):
         Exception: whatever the tracer meets that it cannot write down, such as a choice that
             depends on a tensor's value.
     """
-    tensors = [t.clone() for t in tensors]
+    copies = [t.clone() for t in tensors]
     # Without a mode of its own the tracer makes one for each value, at half of its time.
     values = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
     with _ONE_AT_A_TIME, torch.random.fork_rng():
         with tracing(values):
-            module = make_fx(function)(*tensors)
-        ShapeProp(module).propagate(*tensors)
+            module = make_fx(function)(*copies)
+        ShapeProp(module).propagate(*copies)
     graph = module.graph
     writing = any(map(_writes, graph.nodes))
     _skip_what_changes_nothing(graph, writing)
     if not writing:
-        _compute_constants(module, tensors[0].device)
+        _compute_constants(module, copies[0].device)
     _avoid_roots_of_zero(graph)
     graph.eliminate_dead_code()
     for node in graph.nodes:
@@ -82,7 +86,7 @@ _FRESH = {_aten.empty.memory_format}
 _FILLED = {_aten.ones_like.default: 1, _aten.zeros_like.default: 0, _aten.new_zeros.default: 0}
 
 
-def _skip_what_changes_nothing(graph, writing):
+def _skip_what_changes_nothing(graph: Graph, writing: bool) -> None:
     """Let the users of an operation that returns its argument read that instead.
 
     Args:
@@ -106,21 +110,21 @@ def _skip_what_changes_nothing(graph, writing):
                 node.replace_all_uses_with(inner)
 
 
-def _writes(node):
+def _writes(node: Node) -> bool:
     """Whether an operation changes a tensor that is neither an input nor made empty for it."""
     if node.op != "call_function" or not node.is_impure(impure_random=False):
         return False
-    written = node.args[0] if isinstance(node.args[0], (list, tuple)) else [node.args[0]]
+    written: Any = node.args[0] if isinstance(node.args[0], (list, tuple)) else [node.args[0]]
     return any(n.op != "placeholder" and n.target not in _FRESH for n in written)
 
 
-def _compute_constants(module, device):
+def _compute_constants(module: GraphModule, device: torch.device) -> None:
     """Compute now whatever depends on shapes and constants alone, such as the loss' own gradient.
 
     Only for a graph that writes to no tensor: a constant would keep what was written. A variable
     that the function reads from elsewhere is a Parameter, and no constant.
     """
-    values = {}
+    values: dict[Node, Any] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr":
             value = getattr(module, node.target)
@@ -145,7 +149,7 @@ def _compute_constants(module, device):
                 node.replace_all_uses_with(module.graph.get_attr(name))
 
 
-def _is_constant(node, values):
+def _is_constant(node: Node, values: Mapping[Node, Any]) -> bool:
     return (
         node.op == "call_function"
         and node.target not in _FRESH
@@ -154,18 +158,18 @@ def _is_constant(node, values):
     )
 
 
-def _is_zero(value):
-    return value is not None and not value.is_meta and not value.any()
+def _is_zero(value: torch.Tensor | None) -> bool:
+    return value is not None and not value.is_meta and not bool(value.any())
 
 
-def _replace_by_equal(node, other):
+def _replace_by_equal(node: Node, other: Node) -> None:
     """Read another node of the same values in place of this one, if shape and type are the same."""
     mine, others = node.meta["tensor_meta"], other.meta["tensor_meta"]
     if not node.kwargs and (mine.shape, mine.dtype) == (others.shape, others.dtype):
         node.replace_all_uses_with(other)
 
 
-def _avoid_roots_of_zero(graph):
+def _avoid_roots_of_zero(graph: Graph) -> None:
     """Add the smallest float to what a large root is drawn from.
 
     torch's square root of zeros and of subnormal numbers takes twenty times as long, and Adam draws

@@ -9,7 +9,7 @@ class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y, sample_weight=None, alike=None):
+def lower(model, x, y, sample_weight=None, *, alike=None):
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,

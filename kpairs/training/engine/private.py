@@ -6,6 +6,7 @@ name that is gone means slower steps by Keras itself, never a training that ends
 
 from operator import attrgetter
 from pkgutil import resolve_name
+from typing import Any
 
 # Functions and classes, by where they are defined.
 DEFINED = {
@@ -26,7 +27,7 @@ ATTRIBUTES = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in ATTRIBUTES:
         return attrgetter(ATTRIBUTES[name])
     if name not in DEFINED:

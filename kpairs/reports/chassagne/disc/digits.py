@@ -6,6 +6,7 @@ the first weights and of dropout are others.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,23 +31,24 @@ def simple_network(
     dropout: float = 0.15,
 ) -> Sequential:
     """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
-    how = {"init": "uniform", "generator": draws}
+    convolution = partial(Conv2d, init="uniform", generator=draws)
+    linear = partial(Linear, init="uniform", generator=draws)
     net = Sequential(
         LossCrossEntropy(),
-        Conv2d(2, 32, 5, **how),  # 10x10
+        convolution(2, 32, 5),  # 10x10
         MaxPool2d(2),  # 5x5
         SELU(),
-        Conv2d(32, 64, 3, **how),  # 3x3
+        convolution(32, 64, 3),  # 3x3
         MaxPool2d(3),  # 1x1
         SELU(),
         Flatten(),
-        Linear(64, 230, **how),
+        linear(64, 230),
         SELU(),
         Dropout(dropout, dropout_draws),
-        Linear(230, 100, **how),
+        linear(230, 100),
         SELU(),
         Dropout(dropout, dropout_draws),
-        Linear(100, 2, **how),
+        linear(100, 2),
     )
     for layer in net.layers:
         if isinstance(layer, Weighted):  # report 001 draws biases as its weights
@@ -67,8 +69,8 @@ def train_digits(
     seed: int = 0,
     epochs: int | None = None,
     data_root: str | Path | None = None,
-    done: Callable[[dict], object] = lambda row: None,
-) -> list[dict]:
+    done: Callable[[dict[str, float]], object] = lambda row: None,
+) -> list[dict[str, float]]:
     """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
 
     Args:
@@ -101,7 +103,8 @@ def train_digits(
     options = recipe.optimizer_options
     betas = options["beta_1"], options["beta_2"]
     adam = Adam(net, recipe.learning_rate, betas, options["epsilon"], recipe.l2)
-    history, began = [], time.perf_counter()
+    history: list[dict[str, float]] = []
+    began = time.perf_counter()
     for epoch in range(epochs or recipe.epochs):
         order = seeds.generator(seed, number, "order", epoch).permutation(len(x))
         losses = []

@@ -16,6 +16,7 @@ from kpairs.errors import UsageError, unknown
 from kpairs.mini.activations import ReLU, Tanh
 from kpairs.mini.linear import Linear
 from kpairs.mini.losses import LossMSE
+from kpairs.mini.module import Module
 from kpairs.mini.sequential import Sequential
 from kpairs.reports.chassagne.disc.draws import generator, one_thread
 
@@ -46,7 +47,7 @@ def one_hot(classes: torch.Tensor) -> torch.Tensor:
 def disc_network(activation: str, draws: torch.Generator, init: str = "normal") -> Sequential:
     """2-25-25-25-2 with an activation after every layer, the last included: 1,427 parameters."""
     sizes = (2, 25, 25, 25, 2)
-    layers = []
+    layers: list[Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [Linear(inputs, outputs, init, generator=draws), ACTIVATIONS[activation]()]
     return Sequential(LossMSE(), *layers)
@@ -71,7 +72,7 @@ class DiscRun:
     std: float
     points: torch.Tensor
     classes: torch.Tensor
-    history: list[dict]
+    history: list[dict[str, float]]
     seconds: float
 
     def outputs(self, points: torch.Tensor) -> torch.Tensor:
@@ -143,7 +144,7 @@ def train_disc(
     target = one_hot(train_classes)
     net = disc_network(activation, generator(seed, number, "initialization"), init)
     batches = [part.split(batch_size) for part in (x, target, train_classes)]
-    history = []
+    history: list[dict[str, float]] = []
     for epoch in range(1, epochs + 1):
         loss, wrong = 0.0, 0
         for batch_x, batch_target, batch_classes in zip(*batches, strict=True):

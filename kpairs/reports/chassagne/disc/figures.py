@@ -1,13 +1,19 @@
 """The report's pictures of the disc. Each function returns a matplotlib figure."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from numpy.typing import NDArray
 
 from kpairs.plots import BLACK, BLUE, ORANGE, SKY, VERMILION, tidy
 from kpairs.reports.chassagne.disc.disc import RADIUS, DiscRun
 
+Floats = NDArray[np.floating[Any]]
+Classes = NDArray[np.int64]
 _WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
@@ -23,16 +29,15 @@ def draw_run(run: DiscRun, title: str) -> Figure:
     square, errors, loss = figure.subplots(1, 3)
     points, classes, predicted = (t.numpy() for t in (run.points, run.classes, run.predictions()))
     draw_predictions(square, points, classes, predicted)
-    draw_boundary(square, *(t.numpy() for t in run.margins(201)))
+    x, y, margins = (t.numpy() for t in run.margins(201))
+    draw_boundary(square, x, y, margins)
     square.set_title(f"{len(points):,} test points")
     draw_errors(errors, run.history)
     draw_loss(loss, run.history)
     return figure
 
 
-def draw_predictions(
-    axes: Axes, points: np.ndarray, classes: np.ndarray, predicted: np.ndarray
-) -> None:
+def draw_predictions(axes: Axes, points: Floats, classes: Classes, predicted: Classes) -> None:
     """Test points by predicted class, with the true circle; wrong ones are crossed.
 
     Args:
@@ -58,7 +63,7 @@ def draw_circle(axes: Axes) -> None:
 
 
 def draw_boundary(
-    axes: Axes, x: np.ndarray, y: np.ndarray, margins: np.ndarray, colour: str = VERMILION
+    axes: Axes, x: Floats, y: Floats, margins: Floats, colour: str = VERMILION
 ) -> None:
     """Where a network's two outputs are equal.
 
@@ -73,7 +78,7 @@ def draw_boundary(
         axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
 
 
-def draw_errors(axes: Axes, history: list[dict]) -> None:
+def draw_errors(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Training and test error per epoch."""
     epochs = [row["epoch"] for row in history]
     for split, colour in (("train", BLUE), ("test", VERMILION)):
@@ -84,7 +89,7 @@ def draw_errors(axes: Axes, history: list[dict]) -> None:
     tidy(axes)
 
 
-def draw_loss(axes: Axes, history: list[dict]) -> None:
+def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Squared error per epoch, summed over the batches."""
     values = [row["train_loss"] for row in history]
     axes.plot([row["epoch"] for row in history], values, color=BLUE, label="train")
@@ -93,7 +98,7 @@ def draw_loss(axes: Axes, history: list[dict]) -> None:
     tidy(axes)
 
 
-def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> Figure:
+def boundaries(x: Floats, y: Floats, margins: Mapping[str, Floats]) -> Figure:
     """The decision boundaries of several networks beside the true circle.
 
     Args:
@@ -112,14 +117,14 @@ def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> 
     return figure
 
 
-def predictions(points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> Figure:
+def predictions(points: Floats, classes: Classes, predicted: Classes) -> Figure:
     """`draw_predictions` as a figure."""
     figure = Figure(figsize=(4.8, 5), layout="constrained")
     draw_predictions(figure.add_subplot(), points, classes, predicted)
     return figure
 
 
-def errors_and_loss(history: list[dict]) -> Figure:
+def errors_and_loss(history: Sequence[Mapping[str, float]]) -> Figure:
     """`draw_errors` and `draw_loss` side by side."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     errors, loss = figure.subplots(1, 2)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def compare_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return compare.beside(numbers, values, [*keys, "metric"])
 
 
-def _rates(numbers):
+def _rates(numbers: pd.DataFrame) -> pd.Series:
     """The learning rates that settings such as "eta=0.1 bs=100" name."""
     return numbers["setting"].str.extract(r"eta=([\d.]+)")[0].astype(float)
 
@@ -68,7 +69,7 @@ def _rates(numbers):
 class MiniPage(Page):
     """The page of the mini framework; its methods give tables and figures, empty of no rows."""
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         super().__init__("mini", "reports/chassagne/disc/page.md.j2")
         self.results = results
         self.rows = rows_of(results.folder, DISC)
@@ -153,7 +154,7 @@ class MiniPage(Page):
         groups = rows.groupby(["learning_rate", "points"])["test_error_pct"]
         return groups.agg(["mean", "std", "count"]).reset_index()
 
-    def dead(self) -> list[dict]:
+    def dead(self) -> list[dict[str, Any]]:
         """ReLU's errors at each rate by how many outputs are dead, and those of tanh."""
         return [
             {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,10 +22,26 @@ DISC, DRAWS, DIGITS = "mini-disc", "mini-disc-draws", "mini-digits"
 CURVES, POINTS, GRID = "mini-disc-curves", "mini-disc-points", "mini-disc-grid"
 # What the figures of single trainings show: round 1 at each activation's best reported rate.
 SHOWN = {"tanh": 0.1, "relu": 0.05}
+_RAN = ("kpairs", "backend", "python", "hardware")
+_TRAINED = (*("round", "seed", "epochs", "train_error_pct", "test_error_pct", "seconds"), *_RAN)
+_SETTING = ("activation", "learning_rate")
+_DISC = (*_SETTING, *_TRAINED, "train_loss", "dead_outputs")
+# Of each file: columns that are never empty, and those that may be.
+_COLUMNS = {
+    DISC: (_DISC, ("test_inside_pct",)),
+    DRAWS: ((*_DISC, "points"), ("test_inside_pct",)),
+    DIGITS: (_TRAINED, ()),
+    CURVES: ((*_SETTING, "round", "epoch", "train_error_pct", "test_error_pct"), ("train_loss",)),
+    POINTS: (("x", "y", "inside", *SHOWN), ()),
+    GRID: (("x", "y", *SHOWN), ()),
+}
 _GRID_SIDE = 41
 
+Setting = dict[str, Any]  # the beginning of a row: what is trained
+Row = dict[str, Any]  # of CSV: a setting and what came of it
 
-def disc_settings(rounds: int = ROUNDS) -> list[dict]:
+
+def disc_settings(rounds: int = ROUNDS) -> list[Setting]:
     """Every training of the disc study: round 1 of all settings, then round 2, ..."""
     return [
         {"activation": activation, "learning_rate": rate, "round": number, "seed": 0, "epochs": 100}
@@ -34,7 +51,7 @@ def disc_settings(rounds: int = ROUNDS) -> list[dict]:
     ]
 
 
-def draw_settings(draws: int = 10, networks: int = 5) -> list[dict]:
+def draw_settings(draws: int = 10, networks: int = 5) -> list[Setting]:
     """Trainings with tanh that share their points: networks on each of some draws of them."""
     return [
         {**s, "points": points}
@@ -44,12 +61,12 @@ def draw_settings(draws: int = 10, networks: int = 5) -> list[dict]:
     ]
 
 
-def digit_settings(rounds: int = 1, epochs: int = 40) -> list[dict]:
+def digit_settings(rounds: int = 1, epochs: int = 40) -> list[Setting]:
     """The trainings of `simple` on digit pairs."""
     return [{"round": n, "seed": 0, "epochs": epochs} for n in range(1, rounds + 1)]
 
 
-def disc_row(setting: dict) -> dict:
+def disc_row(setting: Setting) -> Row:
     """Train on the disc once: what the row of a setting says.
 
     Returns:
@@ -76,7 +93,7 @@ def disc_row(setting: dict) -> dict:
     }
 
 
-def digit_row(setting: dict, data_root: str | Path | None = None) -> dict:
+def digit_row(setting: Setting, data_root: str | Path | None = None) -> Row:
     """Train `simple` on digit pairs once: errors in percent, and seconds."""
     last = train_digits(setting["round"], setting["seed"], setting["epochs"], data_root)[-1]
     names = ("train_error_pct", "test_error_pct", "seconds")
@@ -84,12 +101,12 @@ def digit_row(setting: dict, data_root: str | Path | None = None) -> dict:
 
 
 def train_missing(
-    train: Callable[[dict], dict],
-    settings: list[dict],
+    train: Callable[[Setting], Row],
+    settings: list[Setting],
     folder: str | Path,
     name: str,
     processes: int = 1,
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """Train each setting that a file has no row of, and yield each row once it is saved.
 
     The file is written anew after every training, so that a study can be stopped, killed and
@@ -132,21 +149,21 @@ def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
         InputError: it cannot be read.
     """
     file = Path(folder) / f"{name}.csv"
-    return read_rows(file) if file.is_file() else pd.DataFrame()
+    return read_rows(file, *_COLUMNS[name]) if file.exists() else pd.DataFrame()
 
 
-def finished(settings: list[dict], folder: str | Path, name: str) -> pd.DataFrame:
+def finished(settings: list[Setting], folder: str | Path, name: str) -> pd.DataFrame:
     """The rows of the settings that have one."""
     rows, wanted = rows_of(folder, name), pd.DataFrame(settings)
     return rows.merge(wanted, on=list(wanted)) if len(rows) else rows
 
 
-def _train_alone(train, setting):
+def _train_alone(train: Callable[[Setting], Row], setting: Setting) -> Row:
     with compute("cpu"):  # one thread
         return {**setting, **train(setting)}
 
 
-def _machine():
+def _machine() -> dict[str, str]:
     with compute("cpu") as device:
         known = describe(device, 1)
     return {

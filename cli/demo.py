@@ -1,0 +1,92 @@
+"""`kpairs demo`: draw two digits in the browser, and see what exported models say of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from kpairs.cli.options import data_dir
+from kpairs.errors import KpairsError
+
+_OWN = "posterior_s"  # small, good, and trained in about a minute
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL.onnx]...", nargs=-1)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="a free one",
+    help="Port on 127.0.0.1.",
+)
+@click.option("--no-browser", is_flag=True, help="Only say where the page is.")
+@data_dir
+def demo(models, port, no_browser, data_dir):
+    """Open a page to draw two digits on, or drop two images, and see what models say of them.
+
+    Several MODEL.onnx answer side by side. Without one it takes what 'kpairs export' wrote last in
+    runs/, or trains posterior_s once, in about a minute. Only this machine may ask; Ctrl-C ends it.
+
+    \b
+    kpairs demo
+    kpairs demo runs/simple/simple.onnx runs/auxws/auxws.onnx
+    """
+    import webbrowser
+
+    from kpairs.exports.runtime import PairModel
+    from kpairs.exports.web.server import ADDRESS, DemoServer, offered_digits
+
+    files = [Path(name) for name in models] or [_latest() or _trained(data_dir)]
+    loaded = dict(zip(_names(files), map(PairModel.load, files), strict=True))
+    try:
+        server = DemoServer(loaded, port, offered_digits(list(loaded.values()), data_dir))
+    except OSError as error:
+        raise KpairsError(f"{ADDRESS}:{port}: cannot listen here: {error.strerror}") from error
+    with server:
+        click.echo(f"{', '.join(loaded)}: {server.url} (Ctrl-C ends it)")
+        if not no_browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("ended")
+
+
+def _names(files):
+    """A name for each file, with its folder's where several share one."""
+    stems = [file.stem for file in files]
+    if len(set(stems)) == len(stems):
+        return stems
+    names = [f"{file.absolute().parent.name}/{file.stem}" for file in files]
+    return names if len(set(names)) == len(names) else [str(file) for file in files]
+
+
+def _latest():
+    """The model that was exported last in runs/, if any."""
+    found = sorted(Path("runs").glob("*/*.onnx"), key=lambda file: file.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def _trained(data_dir):
+    """The demo's own model, trained and exported by other processes: this one stays small."""
+    from kpairs.data.sources import cache_root
+
+    run = Path(data_dir or cache_root()) / "demo" / _OWN
+    file = run / f"{_OWN}.onnx"
+    if not file.is_file():
+        options = ["--data-dir", data_dir] if data_dir else []
+        click.echo(f"no model here yet: training {_OWN}, once, in about a minute")
+        run.parent.mkdir(parents=True, exist_ok=True)
+        start = ["--resume", run] if (run / "recipe.json").is_file() else ["--arch", _OWN]
+        out = [] if start[0] == "--resume" else ["--out", run]
+        _kpairs("train", *start, *out, *options)
+        _kpairs("export", "--onnx", run, *options)
+    return file
+
+
+def _kpairs(*arguments):
+    done = subprocess.run([sys.executable, "-m", "kpairs.cli", *map(str, arguments)])
+    if done.returncode:
+        raise click.exceptions.Exit(done.returncode)

@@ -1,0 +1,196 @@
+"""The error over all ordered pairs of a split's images, exactly where each image is read by itself.
+
+Which test pairs a round draws is luck, and most of what its error varies by. A network that gives
+each image a score, or whose comparison follows from two posteriors, needs to see each image once:
+then all pairs are a product of matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data import PairSet
+from kpairs.data.pairs import Images
+from kpairs.models.outputs import decisions, probabilities, share_wrong
+from kpairs.training.batches import predict
+
+SAMPLED = 100_000  # pairs, of networks that look at both images at once
+_ENTRIES = 4_000_000  # of the matrix of answers that are in memory at a time
+_AT_ONCE = 5000  # pairs that are drawn at a time
+_TRIED = 500  # pairs by which is told whether a comparison follows from its images
+_TOLERANCE = 1e-4  # of a probability
+Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def all_pairs(
+    model: keras.Model,
+    images: Images,
+    labels: NDArray[np.int64],
+    classes: int,
+    outputs: Mapping[str, str],
+    rng: np.random.Generator,
+    *,
+    ties: bool = False,
+    sampled: int = SAMPLED,
+) -> dict[str, Any]:
+    """Measure a model on all ordered pairs of two different images.
+
+    Whether its comparison follows from what it says of each image is tried on pairs, not taken on
+    trust; where it does not, pairs are drawn, with replacement.
+
+    Args:
+        model: with these outputs; in inference mode.
+        images: `(n, height, width, channels)`, n >= 2, as `PairSet` holds them.
+        labels: `(n,)` class numbers.
+        classes: how many there are.
+        outputs: kind of each named output.
+        rng: what pairs are drawn from.
+        ties: whether equal classes are ties, which no decision gets wrong; else left is then no
+            higher.
+        sampled: how many pairs are drawn where not all can be judged.
+
+    Returns:
+        `comparison_error_pct`; `pairs` that it is of; `exact`, whether those are all; else
+        `standard_error`, in points. Where exact, `wrong`: `(classes, classes)` counts of wrong
+        pairs by class of the left (rows) and of the right image, and with digit or grade outputs
+        `digit_error_pct` or `grade_error_pct` of each image on either side.
+    """
+    itself = PairSet(images, images, labels, labels)
+    values = predict(model, itself)
+    sides = _sides(values, outputs)
+    if sides is None or not _follows(model, itself, outputs, sides, rng):
+        return _sampled(model, itself, outputs, rng, ties, sampled)
+    wrong, pairs = wrong_by_class(*sides, labels, classes, ties=ties)
+    return {
+        "comparison_error_pct": 100 * float(wrong.sum()) / pairs,
+        **_class_errors(values, outputs, itself),
+        "pairs": pairs,
+        "exact": True,
+        "wrong": wrong.tolist(),
+    }
+
+
+def wrong_by_class(
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    classes: int,
+    *,
+    ties: bool = False,
+) -> tuple[NDArray[np.int64], int]:
+    """Count the wrong ones of all ordered pairs: left[i] @ right[j] > 0 says i ranks no higher.
+
+    Args:
+        left: `(n, k)`, of each image as the left one.
+        right: `(n, k)`, of each image as the right one.
+        labels: `(n,)` class numbers.
+        classes: how many there are.
+        ties: as in `all_pairs`.
+
+    Returns:
+        `(classes, classes)` counts by class of the left (rows) and right image, and the number of
+        pairs.
+    """
+    of_class = np.eye(classes, dtype=np.float32)[labels]
+    no_higher = np.zeros((classes, classes), np.int64)
+    step = max(1, _ENTRIES // len(labels))
+    for start in range(0, len(labels), step):
+        rows = np.arange(start, min(start + step, len(labels)))
+        answers = left[rows] @ right.T > 0
+        answers[np.arange(len(rows)), rows] = False  # no image is compared with itself
+        counts = answers.astype(np.float32) @ of_class  # whole numbers, far below 2 ** 24
+        np.add.at(no_higher, labels[rows], counts.astype(np.int64))
+    images = np.bincount(labels, minlength=classes)
+    pairs = np.outer(images, images) - np.diag(images)
+    wrong = np.where(np.tri(classes, k=-1, dtype=bool), no_higher, pairs - no_higher)
+    if ties:
+        for table in (wrong, pairs):
+            np.fill_diagonal(table, 0)
+    return wrong, int(pairs.sum())
+
+
+def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> Sides | None:
+    """What of each image decides a comparison, if its outputs do, as `wrong_by_class` takes it."""
+    if "left_score" in outputs:
+        left, right = (values[f"{side}_score"].astype(np.float64) for side in ("left", "right"))
+        one = np.ones_like(left)
+        return np.hstack([-left, one]), np.hstack([one, right])
+    for word in ("digit", "grade"):
+        if f"left_{word}" in outputs:
+            p, q = (
+                probabilities(values[name], outputs[name])
+                for name in (f"left_{word}", f"right_{word}")
+            )
+            no_higher = np.triu(np.ones((p.shape[1], p.shape[1])))
+            return p @ (2 * no_higher - 1), q  # P(left <= right) - P(left > right)
+    return None
+
+
+def _follows(
+    model: keras.Model,
+    itself: PairSet,
+    outputs: Mapping[str, str],
+    sides: Sides,
+    rng: np.random.Generator,
+) -> bool:
+    """Whether the comparison of other pairs is what these say of their images."""
+    left, right = _drawn(len(itself), _TRIED, rng)
+    held = predict(model, _paired(itself, left, right))["comparison"]
+    received = probabilities(held, outputs["comparison"])[:, 1]
+    margin = (sides[0][left] * sides[1][right]).sum(axis=1)
+    expected = 1 / (1 + np.exp(-margin)) if "left_score" in outputs else (1 + margin) / 2
+    return bool(np.abs(received - expected).max() < _TOLERANCE)
+
+
+def _sampled(
+    model: keras.Model,
+    itself: PairSet,
+    outputs: Mapping[str, str],
+    rng: np.random.Generator,
+    ties: bool,
+    count: int,
+) -> dict[str, Any]:
+    wrong, told = 0.0, 0
+    for start in range(0, count, _AT_ONCE):
+        pairs = _paired(itself, *_drawn(len(itself), min(_AT_ONCE, count - start), rng))
+        pairs = pairs.with_even_ties() if ties else pairs
+        decided = decisions(predict(model, pairs)["comparison"], outputs["comparison"])
+        if judged := int((pairs.comparison != 0.5).sum()):
+            wrong, told = wrong + judged * share_wrong(decided, pairs.comparison), told + judged
+    share = wrong / told if told else float("nan")
+    return {
+        "comparison_error_pct": 100 * share,
+        "pairs": told,
+        "exact": False,
+        "standard_error": 100 * float(np.sqrt(share * (1 - share) / max(told, 1))),
+    }
+
+
+def _drawn(
+    images: int, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ordered pairs of two different images, with replacement."""
+    left = rng.integers(images, size=count)
+    return left, (left + rng.integers(1, images, size=count)) % images
+
+
+def _paired(itself: PairSet, left: NDArray[np.int64], right: NDArray[np.int64]) -> PairSet:
+    """Pairs by number of images that are each paired with itself."""
+    one, other = itself.take(left), itself.take(right)
+    return PairSet(one.left, other.left, one.left_digit, other.left_digit)
+
+
+def _class_errors(
+    values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str], images: PairSet
+) -> dict[str, float]:
+    """The error of each class output over all images, both sides together."""
+    kinds = {n: kind for n, kind in outputs.items() if n.endswith(("_digit", "_grade"))}
+    targets = images.targets(kinds)
+    wrong = [share_wrong(decisions(values[n], kind), targets[n]) for n, kind in kinds.items()]
+    word = next(iter(kinds), "").rpartition("_")[2]
+    return {f"{word}_error_pct": 100 * float(np.mean(wrong))} if wrong else {}

@@ -1,0 +1,234 @@
+"""The page in a real browser: strokes drawn by events, answers read from what it shows."""
+
+import base64
+from threading import Thread
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kpairs.data.pixels import prepare
+from kpairs.data.settings import PixelSettings
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.web.browser import QUIET, find_browser
+from kpairs.exports.web.server import DemoServer
+from kpairs.exports.web.standalone import standalone
+
+pytestmark = pytest.mark.browser
+# Of a pad of 280 pixels a side.
+THREE = [
+    [(90, 70), (140, 50), (185, 80), (150, 125), (120, 135), (190, 180), (145, 225), (85, 205)]
+]
+SEVEN = [[(80, 60), (200, 60), (160, 140), (130, 230)]]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs make test-browser")
+    path = find_browser()
+    if path is None:
+        pytest.skip("needs Chromium, Chrome or Edge, such as Debian's package chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *QUIET])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser):
+    """A page whose errors fail the test."""
+    page, errors = browser.new_page(viewport={"width": 400, "height": 800}), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def server(exported):
+    models = {name: PairModel.load(exported(name)[1][0].path) for name in ("auxws", "conv_1")}
+    with DemoServer(models) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def file(exported, tmp_path_factory):
+    trained, (onnx, *_), pairs = exported("auxws")
+    file = tmp_path_factory.mktemp("page") / "auxws.html"
+    file.write_text(standalone(trained.proto(20), PairModel.load(onnx.path), pairs))
+    return file
+
+
+def draw(tab, side, strokes):
+    pad = tab.locator(f'[data-is="pad-{side}"] canvas').bounding_box()
+    for stroke in strokes:
+        places = [
+            (pad["x"] + x * pad["width"] / 280, pad["y"] + y * pad["height"] / 280)
+            for x, y in stroke
+        ]
+        tab.mouse.move(*places[0])
+        tab.mouse.down()
+        for place in places[1:]:
+            tab.mouse.move(*place, steps=3)
+        tab.mouse.up()
+
+
+def until(tab, expression):
+    """Wait; the page's own policy forbids what Playwright's wait_for_function does."""
+    for _ in range(600):
+        if tab.evaluate(f"() => {expression}"):
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail(expression)
+
+
+def shown(tab):
+    """Each model's card: what it saw of both sides, and what it says."""
+    until(tab, "!asking && !waiting")
+    return tab.evaluate(
+        """cards.map((card) => ({
+          seen: SIDES.map((side) => {
+            const canvas = find("seen", find(side, card)), {width, height} = canvas;
+            const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return Array.from({length: width * height}, (_, i) => data[4 * i]);
+          }),
+          verdict: find("verdict", card).textContent,
+          holds: find("scale", card).getAttribute("aria-label"),
+          bars: SIDES.map((side) => find("bars", find(side, card)).getAttribute("aria-label")),
+        }))"""
+    )
+
+
+def check(card, model):
+    """What a card says is what the model says of what the card shows."""
+    left, right = (np.float32(seen).reshape(1, 14, 14, 1) / 255 for seen in card["seen"])
+    found = model.as_probabilities(model.compare(left, right))
+    holds = found["comparison"][0, 1]
+    assert float(card["holds"].split(") = ")[1].removesuffix(" %")) == pytest.approx(
+        100 * holds, abs=1
+    )
+    assert ("≤" if holds > 0.5 else ">") in card["verdict"]
+    for name, bars in zip(model.of_class, card["bars"], strict=bool(model.of_class)):
+        assert bars.startswith(f"{name.split('_')[0]}: {found[name][0].argmax()}, ")
+    for pixels in (left, right):  # placed as MNIST's are: the mass in the middle
+        mass = pixels[0, :, :, 0]
+        for axis in (0, 1):
+            middle = (mass.sum(axis=1 - axis) @ (np.arange(14) + 0.5)) / mass.sum()
+            assert middle == pytest.approx(7, abs=0.3)
+        assert np.ptp(np.nonzero(mass > 0.2)[0]) in (8, 9, 10)  # 20 of 28 pixels, halved
+
+
+def test_drawn_strokes_are_answered(tab, server):
+    tab.goto(server.url)
+    draw(tab, "left", THREE)
+    assert shown(tab)[0]["verdict"] == ""  # half a pair
+    draw(tab, "right", SEVEN)
+    for card, model in zip(shown(tab), server.models.values(), strict=True):
+        check(card, model)
+
+
+def test_a_page_with_the_network_inside_asks_nobody(tab, file, exported):
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(file.as_uri())
+    draw(tab, "left", SEVEN)
+    draw(tab, "right", THREE)
+    (card,) = shown(tab)
+    check(card, PairModel.load(exported("auxws")[1][0].path))
+    assert asked == [file.as_uri()]
+    assert "This browser computes what onnxruntime does" in tab.inner_text("footer")
+
+
+def test_a_page_whose_weights_were_changed_says_so(tab, file, tmp_path):
+    text = file.read_text()
+    start = text.index('"weights": "') + 1000
+    changed = tmp_path / "changed.html"
+    changed.write_text(text[:start] + "AAAAAAAA" * 500 + text[start + 4000 :])
+    tab.goto(changed.as_uri())
+    assert "do not trust" in tab.inner_text("footer")
+
+
+def test_dropped_pictures_are_ranked(tab, file, tmp_path, rng):
+    """Files as a user picks them; the highest score first."""
+    files = [tmp_path / f"{i}.png" for i in range(5)]
+    for path in files:
+        Image.fromarray(rng.integers(0, 120, (28, 28), dtype=np.uint8)).save(path)
+    tab.goto(file.as_uri())
+    tab.evaluate("() => find('folder').removeAttribute('webkitdirectory')")
+    tab.set_input_files('[data-is="folder"]', files)
+    until(tab, "find('progress').textContent === '5 of 5'")
+    order = tab.evaluate("[...find('ranked').querySelectorAll('img')].map((image) => image.alt)")
+    scores = tab.evaluate("[...find('ranked').children].map((item) => item.textContent)")
+    assert sorted(order) == [path.name for path in files]
+    numbers = [float(score.split()[1]) for score in scores]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("ink", ["auto", "dark", "mixed"])
+def test_pictures_become_what_python_makes_of_them(tab, file, tmp_path, rng, fit, ink):
+    tab.goto(file.as_uri())
+    for height, width, channels in ((28, 28, 1), (37, 21, 3), (9, 30, 1)):
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        picture[0], picture[-1] = (255, 255) if channels == 1 else (0, 0)
+        path = tmp_path / "picture.png"
+        Image.fromarray(picture).save(path)
+        settings = PixelSettings(12, 15, channels, fit, ink, rounded=channels == 3)
+        received = tab.evaluate(
+            """async ([base64, settings]) => {
+              const {canvas} = await pictureOf(new File([bytesOf(base64)], "picture.png"));
+              const {width, height} = canvas;
+              return Array.from(
+                prepare(canvas.getContext("2d").getImageData(0, 0, width, height), settings));
+            }""",
+            [base64.b64encode(path.read_bytes()).decode(), settings.to_dict()],
+        )
+        expected = prepare(path, settings).pixels
+        np.testing.assert_allclose(received, expected.ravel(), atol=1e-6 + settings.rounded / 255)
+
+
+def test_another_sites_script_gets_nothing(tab, server):
+    tab.goto("about:blank")
+    for mode, kind in (("cors", "application/json"), ("no-cors", "text/plain")):
+        told = tab.evaluate(
+            """async ([url, mode, kind]) => {
+              const options = {method: "POST", mode, headers: {"Content-Type": kind}, body: "{}"};
+              try { return await (await fetch(url, options)).text(); } catch { return null; }
+            }""",
+            [f"{server.url}compare", mode, kind],
+        )
+        assert not told
+
+
+@pytest.mark.slow
+def test_digits_pasted_as_strokes_keep_the_accuracy_of_predict(tab, mnist, tmp_path):
+    """1,000 digits, larger and elsewhere, back to MNIST's place and size, by a trained network."""
+    import kpairs
+    from kpairs.exports.export import export_run
+
+    run = kpairs.train(kpairs.RECIPES["posterior_s"], tmp_path / "run")
+    onnx, page = export_run(run, formats=("onnx", "html"))
+    assert page.parity.pairs == 1000
+    model = PairModel.load(onnx.path)
+    numbers = np.random.default_rng(3).choice(len(mnist["test"].images), 1000, replace=False)
+    images, labels = mnist["test"].images[numbers], mnist["test"].labels[numbers]
+    tab.goto(page.path.as_uri())
+    found = tab.evaluate(
+        """(images) => images.map((levels, i) => {
+          const large = blank(SCREEN, SCREEN), side = 150 + (37 * i) % 130;
+          large.getContext("2d").drawImage(painted(levels, blank(28, 28)),
+            (SCREEN - side) * ((i % 7) / 6), (SCREEN - side) * ((i % 5) / 4), side, side);
+          const small = digitOf(large);
+          const [{pixels}] = config.models;
+          return Array.from(prepare(small.getContext("2d").getImageData(0, 0, 28, 28), pixels));
+        })""",
+        [image.ravel().tolist() for image in images],
+    )
+    pasted = np.float32(found).reshape(-1, 14, 14, 1)
+    accuracy = {}
+    for name, pixels in (("predicted", prepare(images).pixels), ("pasted", pasted)):
+        digits = model.compare(pixels, pixels)["left_digit"].argmax(axis=1)
+        accuracy[name] = float(np.mean(digits == labels))
+    assert accuracy["pasted"] > accuracy["predicted"] - 0.01, accuracy
