@@ -61,6 +61,7 @@ backends: $(READY)
 # The pages of the reports, from the committed rows of the studies.
 pages: $(READY)
 	$(BIN)/kpairs report --rows docs/rows --out docs
+	for name in simple ws; do $(BIN)/kpairs archs $$name --plot docs/figures/arch-$$name.svg; done
 
 # Every training of every report, on all cores; hours. Stopped, it goes on where it was.
 reproduce: JOBS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
@@ -70,8 +71,11 @@ reproduce: $(READY)
 	$(BIN)/kpairs mini digits --rounds 3 --jobs $(JOBS)
 	$(BIN)/kpairs report --rows studies --out studies/pages
 
+# The site, into docs/_build/html; a warning is an error.
 docs: $(READY)
-	$(BIN)/python -m kpairs.cli.reference > docs/cli.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "wrote docs/_build/html/index.html"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -101,7 +101,7 @@ class PairModel:
             right: as many others.
 
         Returns:
-            `{output name: (n, width) float32}`, of the kinds in `outputs`.
+            Arrays by output name, `(n, width)` float32 each, of the kinds in `outputs`.
 
         Raises:
             InputError: pictures that `prepare` refuses, batches that differ, or a file that
@@ -185,7 +185,8 @@ class PairModel:
             right: as `predict` takes it.
 
         Returns:
-            `{output name: (n, classes) float64}`; column 1 of `comparison` is P(left <= right).
+            Arrays by output name, `(n, classes)` float64 each; column 1 of `comparison` is
+            P(left <= right).
         """
         return self.as_probabilities(self.predict(left, right))
 

@@ -22,7 +22,7 @@ from kpairs.reports import RECIPES
 
 
 def recipe_of(arch: str) -> Recipe:
-    """Return the recipe that an architecture's report trained it with.
+    """Return the recipe that an architecture's report trained it with, or another by its own name.
 
     Raises:
         UsageError: an unknown architecture.
@@ -99,7 +99,7 @@ def resolve(
         recipe = recipe_of(arch)
     else:
         recipe = in_words(load_recipe(base), "digit")
-    arch = recipe.arch if arch is None else arch
+    arch = recipe.arch if base is None or arch is None else arch  # a recipe may have its own name
     if loss_weights is not None:
         # The given weights, not the recipe's, must fit the architecture.
         outputs = tuple(recipe_of(arch).loss_weights)

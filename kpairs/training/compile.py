@@ -92,6 +92,9 @@ def rescaling_of(normalization: str, pairs: PairSet) -> Rescaling | None:
     Args:
         normalization: "none", "raw" (0..255) or "standardize".
         pairs: the training `PairSet`.
+
+    Raises:
+        InputError: pixels to standardise that are all alike.
     """
     if normalization == "none":
         return None

@@ -107,13 +107,6 @@ def test_closed_pipes_odd_columns_and_ascii(workplace):
         assert done.stdout
 
 
-def test_the_reference_is_up_to_date():
-    from kpairs.cli.reference import reference
-
-    written = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    assert written == reference(), "run 'make docs'"
-
-
 def test_paths_in_proposed_commands_are_arguments():
     from kpairs.cli.options import as_argument
 
