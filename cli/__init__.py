@@ -7,14 +7,17 @@ before it runs: `kpairs --help` and `kpairs predict` must answer at once.
 import errno
 import logging
 import os
+import re
 import sys
+import traceback
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 
 import click
 
 import kpairs
-from kpairs.errors import KpairsError, UsageError
+from kpairs.errors import KpairsError, UsageError, first_line, printable
 
 _COMMANDS = (
     *("archs", "bench", "compare", "data", "demo", "evaluate", "export", "mini", "next-pairs"),
@@ -26,12 +29,16 @@ _BACKENDS = ("torch", "jax", "tensorflow")
 
 class _Failure(click.ClickException):
     def __init__(self, message, exit_code):
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(printable(" ".join(message.splitlines())))
         self.exit_code = exit_code
 
 
-def _missing_backend():
-    """What is wrong with KERAS_BACKEND, if that is why Keras could not be imported."""
+def _settings_refused(error):
+    """What is wrong with the user's settings of Keras, if that is why it could not be imported."""
+    *_, last = traceback.walk_tb(error.__traceback__)
+    if last[0].f_code.co_filename.endswith(os.path.join("keras", "src", "backend", "config.py")):
+        home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+        return f"{os.path.join(home, 'keras.json')}: {first_line(error)}"
     backend = os.environ["KERAS_BACKEND"]
     if backend not in _BACKENDS:
         return f"KERAS_BACKEND: expected one of {', '.join(_BACKENDS)}, received {backend!r}"
@@ -48,7 +55,7 @@ class _Messages(logging.Handler):
         self.said = set()
 
     def emit(self, record):
-        text = self.format(record)
+        text = printable(" ".join(self.format(record).splitlines()))
         if text not in self.said:
             self.said.add(text)
             click.echo(text, err=True)  # looks where standard error is now: under a live bar too
@@ -70,13 +77,16 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" for it
                 stream.reconfigure(errors="replace")
+        columns = os.environ.get("COLUMNS", "1")
+        if not re.fullmatch("0*[1-9][0-9]{0,3}", columns):  # rich believes it
+            del os.environ["COLUMNS"]
         try:
             return super().invoke(ctx)
         except (ImportError, ValueError) as error:
             if isinstance(error, KpairsError):
                 raise _Failure(str(error), error.exit_code) from error
-            if backend := _missing_backend():
-                raise _Failure(backend, UsageError.exit_code) from error
+            if refused := _settings_refused(error):
+                raise _Failure(refused, UsageError.exit_code) from error
             raise
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output went away; click handles it
@@ -94,5 +104,6 @@ def main():
     Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
     input, 130 interrupted.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of files that are read or refused anyway
     logging.basicConfig(format="%(message)s", handlers=[_Messages()])
     logging.getLogger("kpairs").setLevel(logging.INFO)

@@ -97,7 +97,8 @@ def _show(name, plot, as_json):
     own = "-".join(map(str, recipe.arch_options.get("widths", ())))
     numbers.sort(key=lambda r: r.table == "Figure 1" and not r.setting.endswith(f" {own}"))
     if plot:
-        draw_graph(model, plot, f"{name}, {row['parameters']:,} parameters")
+        title = f"{name}, {row['parameters']:,} parameters"
+        draw_graph(model, plot, title, recipe.loss_weights)
     if as_json:
         facts = {"layers": layers, "recipe": asdict(recipe)}
         print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})

@@ -10,7 +10,8 @@ _SPLITS = ("train", "test")
 
 
 @click.command()
-@click.argument("source", default="mnist")
+@click.argument("source", required=False)
+@click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
 @click.option("--classes", help="Grades of SOURCE, lowest first, where they are no numbers.")
@@ -41,7 +42,7 @@ _SPLITS = ("train", "test")
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
 @as_json
-def data(source, data_dir, fetch, classes, columns, example, clean, as_json, **pictures):
+def data(source, named, data_dir, fetch, classes, columns, example, clean, as_json, **pictures):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
     SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or your own: a folder with IDX
@@ -55,6 +56,9 @@ def data(source, data_dir, fetch, classes, columns, example, clean, as_json, **p
     kpairs data photos --example photographs
     kpairs data --clean
     """
+    if source is not None and named is not None:
+        raise click.UsageError("expected SOURCE or --data SOURCE, received both")
+    source = next((name for name in (source, named) if name is not None), "mnist")
     if clean or example:
         told = _clean(data_dir) if clean else _write(example, source, data_dir)
         if as_json:

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, import_own, imports, print_json
+from kpairs.cli.options import as_argument, as_json, data_dir, import_own, imports, print_json
 from kpairs.exports.formats import FORMATS, OPSET
 
 
@@ -67,7 +67,9 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)
     if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
-        screen.print(f"next: kpairs predict {runnable[0]} LEFT.png RIGHT.png", soft_wrap=True)
+        screen.print(
+            f"next: kpairs predict {as_argument(runnable[0])} LEFT.png RIGHT.png", soft_wrap=True
+        )
 
 
 def _lines(export, number):

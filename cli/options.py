@@ -1,6 +1,9 @@
 """Options that several commands share."""
 
+import os
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -51,6 +54,12 @@ def import_own(modules: Iterable[str]) -> None:
         from kpairs.networks import import_modules
 
         import_modules(modules)
+
+
+def as_argument(path: str | Path) -> str:
+    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    text = str(path)
+    return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
 
 
 def print_json(value: object) -> None:

@@ -3,6 +3,7 @@
 import click
 
 from kpairs.cli.options import as_json, print_json
+from kpairs.errors import printable
 
 
 @click.command()
@@ -54,13 +55,13 @@ def predict(model, left, right, ink, as_json, as_csv):
 
 def _print_single(row):
     for side in ("left", "right"):
-        shown = f"{side:<5} {row[side]}"
+        start = shown = f"{side:<5} {printable(row[side])}"
         for name in (f"{side}_digit", f"{side}_grade"):
             if name in row:
                 shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
         if row[f"{side}_inverted"]:
             shown += "; dark on bright, inverted"
-        if shown != f"{side:<5} {row[side]}":
+        if shown != start:
             click.echo(shown)
     if row["same"]:
         click.echo("left = right: one and the same picture")

@@ -1,16 +1,29 @@
 """`kpairs train`: from a recipe to a run folder."""
 
+import errno
+import sys
 from dataclasses import fields
 
 import click
 from click.core import ParameterSource
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
+from kpairs.cli.options import (
+    as_argument,
+    as_json,
+    data_dir,
+    device,
+    import_own,
+    imports,
+    print_json,
+    threads,
+)
 from kpairs.data.columns import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
+from kpairs.errors import KpairsError
 from kpairs.recipes import Recipe, format_loss_weights, parse_argument
 from kpairs.reports.resolve import resolve
-from kpairs.training.run import ENGINES, Run, check_free
+from kpairs.training.records import ENGINES
+from kpairs.training.run import Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
@@ -144,10 +157,26 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     weights = format_loss_weights(recipe.loss_weights)
     progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
     common = {"jobs": jobs, "data_root": data_dir, "progress": progress}
+    idle = False
     if resumed is None:
         run = train(recipe, out, **how, **common)
     else:
+        idle = len(Run.open(resumed).rounds) >= (rounds or recipe.rounds)
         run = resume(resumed, rounds=rounds, **common)
+    try:
+        _show(run, idle, imports, as_json, console, error_table)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader went away
+            raise
+        sys.stdout = None  # nor is anything to be written at the end
+        raise KpairsError(
+            f"the results cannot be printed ({error.strerror}); all is saved in {run.path}"
+        ) from error
+
+
+def _show(run, idle, imports, as_json, console, error_table):
+    """Print a finished run's errors, and what can be done with it."""
     recipe = run.recipe
     if as_json:
         print_json({"run": str(run.path), **run.metrics})
@@ -157,7 +186,10 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     title = f"{recipe.arch}, error after epoch {recipe.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
     given = "".join(f" --import {module}" for module in imports)
-    screen.print(f"saved in {run.path}; next: kpairs export --onnx {run.path}{given}")
+    said = (
+        f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
+    )
+    screen.print(f"{said}; next: kpairs export --onnx {as_argument(run.path)}{given}")
 
 
 def _refuse_other_options(context):

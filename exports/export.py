@@ -153,7 +153,8 @@ def export_model(
             sidecar_file.write_text(json.dumps(own, indent=2) + "\n")
             card_file.write_text(card(exports[-1]), encoding="utf-8")
         for export in exports:
-            sidecar_path(export.path).unlink(missing_ok=True)
+            for place in _places(export.path)[:2]:  # neither may stand beside another model
+                place.unlink(missing_ok=True)
     return exports
 
 

@@ -1,6 +1,5 @@
 """Predictions for image files: two, folders of them, or a CSV of pairs. No keras, no torch."""
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy as np
 
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.pixels import contradiction, prepare
+from kpairs.data.table import read_table
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 
@@ -83,25 +83,22 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _read_pairs(path: Path) -> list[Pair]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the pairs: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a CSV file of pairs, received: {error}") from error
-    if not rows:
-        raise InputError(f"{path}: expected pairs below the header left,right; received none")
+    table = read_table(path, "pairs")
+    columns = next(table)[1]
     if set(_SIDES) - set(columns):
         raise InputError(
             f"{path}: expected the columns left and right; received {', '.join(columns)}"
         )
-    pairs = [tuple((row[side] or "").strip() for side in _SIDES) for row in rows]
-    for number, pair in enumerate(pairs, start=1):
-        if not all(pair):
-            raise InputError(f"{path}: expected two paths in pair {number}, received an empty one")
-    return [(path.parent / left, path.parent / right) for left, right in pairs]
+    places = [columns.index(side) for side in _SIDES]
+    pairs: list[Pair] = []
+    for number, cells in table:
+        left, right = (cells[i] if i < len(cells) else "" for i in places)
+        if not (left and right) or "\0" in left + right:
+            raise InputError(f"{path} row {number}: expected two paths, received an empty one")
+        pairs.append((path.parent / left, path.parent / right))
+    if not pairs:
+        raise InputError(f"{path}: expected pairs below the header left,right; received none")
+    return pairs
 
 
 def predict_pairs(

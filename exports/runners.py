@@ -69,8 +69,9 @@ class Subject:
 def random_pairs(count: int, shape: tuple[int, ...]) -> PairSet:
     """Make pairs of noise: what the pixels show makes no difference to the time."""
     rng = np.random.default_rng(1)
-    images = [rng.random((count, *shape), dtype=np.float32) for _ in range(2)]
-    return PairSet(*images, *(rng.integers(0, 10, count) for _ in range(2)))
+    left, right = (rng.random((count, *shape), dtype=np.float32) for _ in range(2))
+    left_digit, right_digit = (rng.integers(0, 10, count) for _ in range(2))
+    return PairSet(left, right, left_digit, right_digit)
 
 
 def subject(name: str, folder: str | Path, data_root: str | Path | None = None) -> Subject:

@@ -31,6 +31,7 @@ METADATA_KEY = "kpairs"
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
+_AT_ONCE = 2**27  # numbers in one value of a call
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
 
 
@@ -46,8 +47,11 @@ class PairModel:
         metadata: all that the file says of itself, as a dict.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, metadata: dict[str, Any]) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, metadata: dict[str, Any], largest: int = 1
+    ) -> None:
         self._session = session
+        self._chunk = max(1, min(CHUNK, _AT_ONCE // max(1, largest)))
         self.metadata = metadata
         self.outputs: dict[str, str] = metadata["outputs"]
         self.classes: tuple[str, ...] = tuple(metadata["classes"])
@@ -67,7 +71,7 @@ class PairModel:
             InputError: a file that `kpairs.exports.loading.read_onnx` or onnxruntime refuses, or
                 without the metadata that says what its outputs mean.
         """
-        data = read_onnx(path)
+        data, largest = read_onnx(path)
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
@@ -77,7 +81,7 @@ class PairModel:
             raise InputError(
                 f"{path}: expected an ONNX model, received: {first_line(error)}"
             ) from error
-        return cls(session, _read_metadata(session, path))
+        return cls(session, _read_metadata(session, path), largest)
 
     @property
     def of_class(self) -> list[str]:
@@ -97,7 +101,7 @@ class PairModel:
             right: as many others.
 
         Returns:
-            `{output name: (n, width) float32}`, of the kinds in `outputs`.
+            Arrays by output name, `(n, width)` float32 each, of the kinds in `outputs`.
 
         Raises:
             InputError: pictures that `prepare` refuses, batches that differ, or a file that
@@ -120,31 +124,51 @@ class PairModel:
             As `predict`.
 
         Raises:
-            InputError: batches that differ, or a file that onnxruntime cannot run.
+            InputError: batches that differ, a file that onnxruntime cannot run, or one that gives
+                other than one finite answer for each pair.
         """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
         starts = range(0, len(left), _BLOCK)
         try:
             if len(starts) <= 1:
-                return self.run(left, right)
+                return self._checked(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
                 blocks = pool.map(
-                    lambda i: self.run(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
+                    lambda i: self._checked(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
                 )
                 parts = list(blocks)
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
-    def run(self, left: np.ndarray, right: np.ndarray, chunk: int = CHUNK) -> Outputs:
+    def _checked(self, left: np.ndarray, right: np.ndarray) -> Outputs:
+        """As `run`, for a model that may give no answers: a stranger's, or one with odd weights."""
+        values = self.run(left, right)
+        for name, value in values.items():
+            if len(value) != len(left):
+                raise InputError(
+                    f"{self.arch}: expected a row of {name} for each of {len(left)} pairs, the "
+                    f"model gave {len(value)}"
+                )
+            if not np.isfinite(value).all():
+                raise InputError(
+                    f"{self.arch}: expected numbers in {name}, the model gave NaN or infinite ones"
+                )
+        return values
+
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int | None = None) -> Outputs:
         """Compute every output as `compare` does, without its checks, on one core.
 
         Args:
             left: as `compare` takes it.
             right: as `compare` takes it.
-            chunk: pairs per call of onnxruntime.
+            chunk: pairs per call of onnxruntime; default 32, or fewer of a network whose values
+                would fill the memory.
         """
+        chunk = chunk or self._chunk
         names = list(self.outputs)
         if len(left) <= chunk:
             values = self._session.run(names, {"left": left, "right": right})
@@ -161,7 +185,8 @@ class PairModel:
             right: as `predict` takes it.
 
         Returns:
-            `{output name: (n, classes) float64}`; column 1 of `comparison` is P(left <= right).
+            Arrays by output name, `(n, classes)` float64 each; column 1 of `comparison` is
+            P(left <= right).
         """
         return self.as_probabilities(self.predict(left, right))
 
@@ -223,6 +248,7 @@ def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSessio
     shapes |= {name: [width] for name, width in widths.items()}
     return (
         isinstance(metadata["arch"], str)
+        and all(text.isprintable() for text in (metadata["arch"], *classes, *outputs))
         and len(classes) > (1 if of_class else -1)
         and all(isinstance(name, str) for name in classes)
         and all(kind in OUTPUT_KINDS for kind in outputs.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -64,7 +65,8 @@ class Trained:
             InputError: no such round, or its model cannot be read.
         """
         recipe = run.recipe
-        training = {name: getattr(recipe, name) for name in ("data", "pairs", "epochs", "seed")}
+        training = {name: getattr(recipe, name) for name in ("pairs", "epochs", "seed")}
+        training["data"] = Path(recipe.data).name  # of a path no more: files go to strangers
         return cls(
             load_round(run, number, len(classes)),
             ARCHS[recipe.arch],

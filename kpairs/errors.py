@@ -5,9 +5,15 @@ from difflib import get_close_matches
 
 
 class KpairsError(ValueError):
-    """Something failed for a reason that the message explains. Exit code 1."""
+    """Something failed for a reason that the message explains. Exit code 1.
+
+    The message is one line, whatever texts of files it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(" ".join(str(message).splitlines())))
 
 
 class DivergedError(KpairsError):
@@ -47,3 +53,8 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its kind where there is no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may be given it: what could move its cursor is written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,13 +1,66 @@
-"""Writing files so that a crash, a full disk or Ctrl-C never damages what was there before."""
+"""Reading files of unknown origin in bounded memory, and writing so that nothing is ever damaged.
+
+A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
+"""
 
 import csv
 import errno
+import fcntl
+import glob
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from kpairs.errors import InputError, first_line
+
+MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
+
+
+def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
+    """Read a regular file: a pipe would be waited for, and a device may never end.
+
+    Args:
+        path: the file.
+        what: what it should hold ("model"), for messages.
+        limit: the most bytes that it may have.
+
+    Raises:
+        InputError: no regular file, not readable, or larger than `limit`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "no regular file" if path.exists() else "no such file"
+        raise InputError(f"{path}: cannot read the {what}: {kind}")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)  # not by its stated size: the file may be growing
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the {what}: {error.strerror}") from error
+    if len(data) > limit:
+        raise InputError(
+            f"{path}: expected a {what} of at most {limit:,} bytes, "
+            f"received {path.stat().st_size:,}"
+        )
+    return data
+
+
+def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file; what the value must look like is the caller's to check.
+
+    Raises:
+        InputError: as `read_bytes`; not JSON, or nested deeper than Python reads.
+    """
+    data = read_bytes(path, what, limit)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the {what} in JSON, received: {first_line(error)}"
+        ) from error
 
 
 @contextmanager
@@ -16,25 +69,70 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary file has the same suffix, because Keras and matplotlib choose their format by
     it. It is flushed to disk before the rename; if the block raises, it is removed and `path` is
-    as it was.
+    as it was. What killed processes left of earlier such files of this name is removed too.
 
     Raises:
-        OSError: the folder is missing or not writable, or the disk is full.
+        OSError: the folder is missing or not writable, or the disk is full; it names `path`.
     """
     path = Path(path)
     if not path.parent.is_dir():  # named here, because mkstemp would name its own file
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _sweep(path)
+    handle, temporary = _temporary(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _FULL and error.filename in (None, str(temporary)):
+            said = f"{error.strerror}; nothing of the new file is kept, an older one is as it was"
+            raise OSError(error.errno, said, str(path)) from error
+        raise
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, locked for as long as it is open; the system frees it."""
+    while True:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+        if _locked(handle) and os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # another process swept it before it was locked
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files of `path` that no process holds."""
+    pattern = f".{glob.escape(path.stem)}-{'[a-z0-9_]' * 8}{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        try:
+            handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # gone, or somebody else's
+            continue
+        try:
+            if _locked(handle):
+                left.unlink(missing_ok=True)
+        except OSError:
+            pass
+        finally:
+            os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Whether this process could lock a file."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -6,12 +6,14 @@ read as Markdown or HTML; only what is `Markup` already passes. HTML in Markdown
 
 import re
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from kpairs.errors import printable
 from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:
@@ -25,13 +27,13 @@ def escape(value: object) -> Markup:
     """Any value as one line of Markdown that shows it as it is."""
     if isinstance(value, Markup):
         return value
-    return Markup(_SPECIAL.sub(r"\\\g<0>", " ".join(str(value).split())))
+    return Markup(_SPECIAL.sub(r"\\\g<0>", printable(" ".join(str(value).split()))))
 
 
 def code(value: object) -> Markup:
     """A name as code; as escaped text where code could not hold it."""
     text = str(value)
-    if not text or re.search(r"[`|\s]", text):
+    if not text.isprintable() or not text or re.search(r"[`|\s]", text):
         return escape(text)
     return Markup(f"`{text}`")
 
@@ -91,8 +93,8 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
         address = tokens[index].attrs["src"]
         if address not in pictures:
             return self.image(tokens, index, options, env)
-        svg = pictures[address]
-        return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+        alt = Environment(autoescape=True).from_string("{{ x }}").render(x=tokens[index].content)
+        return f'<figure role="img" aria-label="{alt}">{inlined(pictures[address])}</figure>'
 
     def link(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["href"]
@@ -109,5 +111,12 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
     html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
+    own = files("kpairs.studies")
+    parts = {name: Markup((own / f"tables.{name}").read_text("utf-8")) for name in ("css", "js")}
     page = html.get_template("studies/page.html.j2")
-    return page.render(title=title, body=Markup(body))
+    return page.render(title=title, body=Markup(body), **parts)
+
+
+def inlined(svg: str) -> str:
+    """A picture as part of a page, whose colours it then has."""
+    return re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])

@@ -5,6 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,8 +32,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         OSError: the file cannot be written.
     """
     suffix = check_picture_name(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format=suffix[1:])
+    undated = {"Date": None} if suffix == ".svg" else None  # the same bytes for the same figure
+    with (
+        atomic_path(path) as temporary,
+        matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}),  # text is text
+    ):
+        figure.savefig(temporary, dpi=120, format=suffix[1:], metadata=undated)
 
 
 def check_picture_name(path: str | Path) -> str:

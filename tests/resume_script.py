@@ -1,21 +1,12 @@
-"""A training that is killed at random moments: does it end as one that never was?
-
-python tests/resume_script.py [chains] [kills per chain]
-
-Each chain trains a small recipe in processes that get SIGKILL at random moments, resumes, and
-compares the SHA-256 of weights and history with those of an uninterrupted run.
-"""
+"""A training that is killed at random moments, and resumed: does it end as one that never was?"""
 
 import hashlib
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 RECIPE = [
     *("--arch", "auxws", "--pairs", "200", "--test-pairs", "100", "--no-augment"),
@@ -66,30 +57,3 @@ def chain(run, kills, seconds, rng, extra=()):
     if process.returncode:
         raise SystemExit(f"resume failed with {process.returncode}: {errors}")
     return landed
-
-
-def main(chains=20, kills=3):
-    """Run the chains; the number that ended differently."""
-    rng = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        started = time.perf_counter()
-        chain(folder / "whole", 0, 0, rng)
-        seconds = time.perf_counter() - started
-        expected, differing = digest(folder / "whole"), 0
-        for number in range(chains):
-            run = folder / f"chain-{number}"
-            landed = chain(run, kills, seconds, rng, ("--jobs", "2") if number % 2 else ())
-            same = digest(run) == expected
-            differing += not same
-            print(
-                f"chain {number + 1}: {landed} kills, {'equal' if same else 'DIFFERENT'}",
-                flush=True,
-            )
-            shutil.rmtree(run)
-    print(f"{chains - differing} of {chains} chains equal")
-    return differing
-
-
-if __name__ == "__main__":
-    sys.exit(bool(main(*map(int, sys.argv[1:]))))

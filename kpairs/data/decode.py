@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.png import check_rows
 from kpairs.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArra
     if not Path(picture).is_file():
         raise InputError(f"{name}: no such image file")
     with _opened(picture, name) as image:
-        return _guarded(image, name)
+        return _guarded(image, name, picture)
 
 
 def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
@@ -81,8 +82,10 @@ def _opened(path: str | Path | BytesIO, name: str) -> PillowImage:
         raise _unreadable(name, error) from error
 
 
-def _guarded(image: PillowImage, name: str) -> NDArray[Any]:
+def _guarded(image: PillowImage, name: str, path: str | Path | None = None) -> NDArray[Any]:
     try:
+        if path is not None and image.format == "PNG":
+            check_rows(path)
         return _pixels(image, name)
     except InputError:
         raise

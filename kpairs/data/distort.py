@@ -1,9 +1,7 @@
 """Random distortions of images, drawn anew in each epoch: affine, and elastic."""
 
-from typing import Any
-
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
 
@@ -116,7 +114,7 @@ def _gaussian(side: int, smoothing: float) -> NDArray[np.float32]:
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sample(images: Any, places: NDArray[np.float32]) -> Any:
+def sample(images: NDArray[np.float32] | KerasTensor, places: NDArray[np.float32]) -> KerasTensor:
     """Interpolate images bilinearly; outside an image is black.
 
     `keras.ops.image.map_coordinates` gives the same in three times the time.
@@ -142,7 +140,7 @@ def sample(images: Any, places: NDArray[np.float32]) -> Any:
     return ops.expand_dims(upper * (1 - down) + lower * down, -1)
 
 
-def _cell(places: NDArray[np.float32], side: int) -> tuple[NDArray[np.int32], Any]:
+def _cell(places: NDArray[np.float32], side: int) -> tuple[NDArray[np.int32], KerasTensor]:
     """The pixel before each place in an image padded by one, and how far behind it the place is."""
     places = np.clip(places + 1, 0, side + 1)
     before = np.minimum(np.floor(places), side)

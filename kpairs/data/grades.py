@@ -6,7 +6,6 @@ split. Nothing is decoded here.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.decode import SUFFIXES
+from kpairs.data.table import read_table
 from kpairs.errors import InputError, UsageError
 
 _TEST_EVERY = 5
@@ -148,6 +148,8 @@ def ranked(
             f"{source}: expected at most {_MOST_GRADES} grades, received {len(names)}, such as "
             f"{', '.join(names[:3])}; put close values into one grade"
         )
+    if odd := next((name for name in names if not name.isprintable()), None):
+        raise InputError(f"{source}: expected a grade's name that can be shown, received {odd!r}")
     if classes is not None:
         if sorted(classes) != sorted(names):
             raise UsageError(
@@ -226,29 +228,20 @@ def _is_image(file: os.DirEntry[str]) -> bool:
 
 
 def _from_csv(path: Path) -> Iterable[_Entry]:
-    if not path.is_file():
-        raise InputError(f"{path}: cannot read the grades: no such file")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if not {"image", "grade"} <= set(header):
-                raise InputError(
-                    f"{path}: expected the columns image and grade, perhaps split; received "
-                    f"{', '.join(header) or 'none'}"
-                )
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield _row(path, header, row, reader.line_num)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the grades: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a CSV file of grades, received: {error}") from error
+    table = read_table(path, "grades")
+    header = next(table)[1]
+    if not {"image", "grade"} <= set(header):
+        raise InputError(
+            f"{path}: expected the columns image and grade, perhaps split; received "
+            f"{', '.join(header) or 'none'}"
+        )
+    for number, cells in table:
+        yield _row(path, header, cells, number)
 
 
 def _row(path: Path, header: list[str], row: list[str], number: int) -> _Entry:
-    place = f"{path} line {number}"
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=False)}
+    place = f"{path} row {number}"
+    cells = dict(zip(header, row, strict=False))
     image, grade = cells.get("image", ""), cells.get("grade", "")
     if not image or not grade or "\0" in image:
         raise InputError(f"{place}: expected an image and its grade, received {','.join(row)!r}")

@@ -42,8 +42,8 @@ class PairSet:
 
     left: Images
     right: Images
-    left_digit: np.ndarray
-    right_digit: np.ndarray
+    left_digit: NDArray[np.int64]
+    right_digit: NDArray[np.int64]
     probability: NDArray[np.float32] | None = None
     weight: NDArray[np.float32] | None = None
 
@@ -70,7 +70,7 @@ class PairSet:
         return len(self.left_digit)
 
     @property
-    def comparison(self) -> np.ndarray:
+    def comparison(self) -> NDArray[np.float32] | NDArray[np.int64]:
         """`(n,)`: the judged probability where there is one.
 
         Else int64: 1 where left <= right (equal digits included), else 0.
@@ -79,11 +79,11 @@ class PairSet:
             return self.probability
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
-    def inputs(self) -> dict[str, np.ndarray]:
+    def inputs(self) -> dict[str, NDArray[np.float32]]:
         """Return the model inputs by name, read where they are stored."""
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
-    def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, np.ndarray]:
+    def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, NDArray[Any]]:
         """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
 
         Args:
@@ -103,7 +103,7 @@ class PairSet:
                 raise unknown("output", name, known)
         return {name: known[name] for name in outputs}
 
-    def take(self, rows: np.ndarray | slice) -> "PairSet":
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
         parts: Any = (None if part is None else part[rows] for part in self._parts())
         return PairSet(*parts)

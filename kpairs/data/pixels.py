@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from kpairs.errors import InputError
 # Grey levels of 0..255 where nothing is drawn: behind transparent pixels and in the padding.
 _PAPER = {"bright": 0, "dark": 255, "mixed": 128}
 _LUMINANCE = 1000  # what the weights of red, green and blue add up to
+_MOST_PADDED = 2**27  # pixels, half as many again as Pillow decodes
 _AT_ONCE = 2**22  # values that are summed in 64 bits at a time: 32 MiB
 
 
@@ -147,6 +149,11 @@ def _prepare(batch: NDArray[Any], settings: PixelSettings, name: str) -> Prepare
     size, channels = batch.shape[1:3], batch.shape[-1]
     if 0 in size:
         raise InputError(f"{name}: expected pictures of 1x1 pixels or more, received {batch.shape}")
+    if settings.fit == "pad" and prod(_padded(size, settings)) > _MOST_PADDED:
+        raise InputError(
+            f"{name}: expected pictures that padding makes no larger than {_MOST_PADDED:,} pixels, "
+            f"received {size[1]}x{size[0]} (width x height)"
+        )
     batch = _as_levels(batch, (*size, channels) == settings.shape and not settings.rounded, name)
     step = max(1, _AT_ONCE // (size[0] * size[1] * channels))
     blocks = [batch[i : i + step] for i in range(0, len(batch), step)] or [batch]
@@ -246,6 +253,12 @@ def _luminance(pictures: NDArray[Any]) -> NDArray[np.uint32]:
     return grey[..., None]
 
 
+def _padded(size: tuple[int, ...], settings: PixelSettings) -> tuple[int, int]:
+    """The height and width to which a picture is padded."""
+    most = max(size[0] * settings.width, size[1] * settings.height)
+    return -(-most // settings.width), -(-most // settings.height)
+
+
 def _reshaped(images: NDArray[Any], paper: NDArray[Any], settings: PixelSettings) -> NDArray[Any]:
     """Pad or crop to the network's aspect ratio, up to a whole number of pixels."""
     height, width = images.shape[1:3]
@@ -254,8 +267,8 @@ def _reshaped(images: NDArray[Any], paper: NDArray[Any], settings: PixelSettings
         height, width = (max(1, min(scales) // n) for n in (settings.width, settings.height))
         top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
         return images[:, top : top + height, left : left + width]
-    size = [-(-max(scales) // n) for n in (settings.width, settings.height)]
-    if size == [height, width]:
+    size = _padded((height, width), settings)
+    if size == (height, width):
         return images
     padded = np.empty((len(images), *size, images.shape[-1]), images.dtype)
     padded[:] = paper[:, None, None, None]

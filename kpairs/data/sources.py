@@ -254,7 +254,7 @@ def _read_split(folder: Path, source: Source, split: str, name: str, named: bool
         _check_labels(train_labels, classes, train_path)
     _check_labels(labels, classes, path)
     images = _read(folder, images_file, split, named)
-    if images.ndim != 3:
+    if images.ndim != 3 or 0 in images.shape[1:]:
         raise InputError(
             f"{folder / images_file.name}: expected (n, height, width) images, received shape "
             f"{images.shape}"
@@ -271,7 +271,9 @@ def _read(folder: Path, file: SourceFile, split: str, named: bool) -> NDArray[An
     path = find_idx(folder / file.name)
     if path is None:
         raise InputError(f"{folder / file.name}: expected the {split} split's file, received none")
-    return read_idx(path, file.md5 if named else None)  # a user's own files need not be MNIST's
+    if not named:  # a user's own files need not be MNIST's
+        return read_idx(path)
+    return read_idx(path, file.md5, file.archive_md5)
 
 
 def _read_labels(

@@ -44,13 +44,16 @@ class Digits:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pixels(self, rows: NDArray[np.int64]) -> Any:
+    def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
 
         Raises:
             InputError: pixels that are no grey levels.
         """
-        return prepare(self.images[rows], self.settings, self.name).pixels
+        images = self.images[rows]
+        if images.ndim == 3:  # which `prepare` could take for one picture, where they are narrow
+            images = images[..., None]
+        return prepare(images, self.settings, self.name).pixels
 
 
 @dataclass(frozen=True)

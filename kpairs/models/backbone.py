@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from keras import layers, ops
 
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.models.pair import Layers
+from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
@@ -89,6 +91,7 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
         layer.set_weights(trained.get_weights())
         return
     try:
+        check_weights(Path(weights), layer)
         layer.load_weights(weights)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
         raise InputError(

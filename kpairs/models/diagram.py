@@ -3,17 +3,23 @@
 With matplotlib alone: `keras.utils.plot_model` needs the graphviz program.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 from kpairs.models.registry import trainable_parameters
-from kpairs.plots import save_figure
+from kpairs.plots import BLUE, VERMILION, save_figure
 
-_ROW, _COLUMN = 0.8, 2.3  # inches per level and per call of a layer
 # What of a layer's configuration a reader would hold against a report.
 _LABELLED = ("rate", "momentum", "epsilon", "scale", "offset")
 _SIZES = ("filters", "units", "kernel_size", "pool_size", "padding")
@@ -75,78 +81,225 @@ def _calls_read(value: Any) -> Iterator[Call]:
             yield from _calls_read(item)
 
 
-def draw_graph(model: keras.Model, path: str | Path, title: str) -> None:
-    """Draw every call of every layer, from the inputs at the top to the outputs.
+def draw_graph(
+    model: keras.Model,
+    path: str | Path,
+    title: str,
+    loss_weights: Mapping[str, float] | None = None,
+) -> None:
+    """Draw what happens to the two images, from the top to the outputs.
 
-    A layer that is called for each image appears twice, in blue: its weights are shared. Boxes
-    say what the layer is and the shape of its output for one pair.
+    Layers that follow each other share a box; one that sees each image with the same weights is
+    blue, and stands there once. Arrows and lines say the shape of what comes out, for one image.
 
     Args:
         model: a functional Keras model.
         path: the image file to write.
         title: heading.
+        loss_weights: weight of each output's loss, for its box.
     """
-    rows = {row["name"]: row for row in layer_rows(model)}
-    parents = {
-        (name, number): calls
-        for name, row in rows.items()
-        for number, calls in enumerate(row["reads"])
-    }
-    place = _places(parents)
-    width = max(x for x, _ in place.values()) + 1
-    height = max(y for _, y in place.values()) + 1
-    size = (max(_COLUMN * width, 4), _ROW * height + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title)
-    axis = figure.subplots()
-    axis.set(xlim=(-0.55, width - 0.45), ylim=(height - 0.4, -0.6))
-    axis.axis("off")
-    for (name, number), (x, y) in place.items():
-        shared = len(rows[name]["reads"]) > 1
-        for above in parents[name, number]:
-            axis.annotate(
-                "",
-                xy=(x, y - 0.34),
-                xytext=(place[above][0], place[above][1] + 0.34),
-                arrowprops={"arrowstyle": "->", "color": "0.6", "linewidth": 0.8},
-            )
-        axis.text(
-            x,
-            y,
-            _label(rows[name]),
-            ha="center",
-            va="center",
-            fontsize=7,
-            weight="bold" if rows[name]["output"] else "normal",
-            bbox={
-                "boxstyle": "round",
-                "facecolor": "white",
-                "edgecolor": "tab:blue" if shared else "0.5",
-            },
-        )
+    boxes = boxes_of(model, loss_weights or {})
+    place, size = _places(boxes)
+    figure = Figure(figsize=(size[0], size[1] + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots()
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.axis("off")
+    for name, box in boxes.items():
+        x, y = place[name]
+        for above in box.reads:
+            start = place[above][1] + boxes[above].height / 2
+            ends: dict[str, Any] = {
+                "xy": (x, y - box.height / 2),
+                "xytext": (place[above][0], start),
+            }
+            axes.annotate("", **ends, arrowprops={"arrowstyle": "-|>", "color": "0.4"})
+            middle = (x + place[above][0]) / 2, (y - box.height / 2 + start) / 2
+            label: dict[str, Any] = {"fontsize": 8, "color": "0.25", "ha": "center", "va": "center"}
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.text(*middle, boxes[above].shape, **label, bbox=paper)
+        _draw_box(axes, box, x, y)
     save_figure(figure, path)
 
 
-def _label(row: dict[str, Any]) -> str:
-    title = row["name"] if row["type"] == "InputLayer" else row["type"]
-    lines = [title, row["details"], " x ".join(map(str, row["shape"])), row["output"]]
-    return "\n".join(line for line in lines if line)
+def _draw_box(axes: Any, box: Box, x: float, y: float) -> None:
+    colours = {"image": ("black", "black"), "output": ("#fdebd9", VERMILION)}
+    fill, edge = colours.get(box.kind, ("#dcebf5", BLUE) if box.shared else ("white", "0.4"))
+    corner = (x - box.width / 2, y - box.height / 2)
+    style = "round,pad=0,rounding_size=0.08"
+    axes.add_patch(
+        FancyBboxPatch(corner, box.width, box.height, style, facecolor=fill, edgecolor=edge)
+    )
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "linespacing": 1.45}
+    weight, colour = ("bold", "white") if box.kind == "image" else ("normal", "black")
+    axes.text(x, y, "\n".join(box.lines), color=colour, weight=weight, **text)
 
 
-def _places(parents: dict[Call, list[Call]]) -> dict[Call, tuple[float, int]]:
-    """Column and row of each call: below all that it reads, calls of one level side by side."""
-    depth: dict[Call, int] = {}
-    for call, above in parents.items():  # Keras lists a layer after those that it reads
-        depth[call] = 1 + max((depth[p] for p in above), default=-1)
-    place: dict[Call, tuple[float, int]] = {}
-    for level in range(max(depth.values()) + 1):
-        calls = [call for call in parents if depth[call] == level]
-        wish = {c: _mean([place[p][0] for p in parents[c]], calls.index(c)) for c in calls}
-        column = -1.0
-        for call in sorted(calls, key=wish.__getitem__):
-            column = max(wish[call], column + 1)
-            place[call] = (column, level)
-    return place
+@dataclass
+class Box:
+    """Layers that follow each other, an image, or an output.
+
+    Attributes:
+        kind: "image", "layers" or "output".
+        lines: what the box says.
+        reads: names of the boxes above it.
+        shape: of what comes out, for one image.
+        shared: whether it sees each image with the same weights.
+    """
+
+    kind: str
+    lines: list[str]
+    reads: list[str]
+    shape: str = ""
+    shared: bool = False
+
+    @property
+    def width(self) -> float:
+        """In inches."""
+        return 0.4 + 0.085 * max(map(len, self.lines))
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        return 0.75 if self.kind == "image" else 0.24 + 0.19 * len(self.lines)
+
+
+def boxes_of(model: keras.Model, loss_weights: Mapping[str, float]) -> dict[str, Box]:
+    """Join a network's layers to the boxes of a drawing, by the name of each one's first layer.
+
+    What only moves numbers about (stacking the images, reshaping) is left out.
+    """
+    rows = {row["name"]: row for row in layer_rows(model)}
+    shared, side = _shared(rows), _sides(model)
+    reads = {name: [n for call in row["reads"] for n, _ in call] for name, row in rows.items()}
+
+    def seen(name: str) -> list[str]:
+        """The layers above that are drawn, those of a hidden one in its place."""
+        found = [x for n in reads[name] for x in (seen(n) if _is_hidden(rows[n]) else [n])]
+        found = list(dict.fromkeys(found))
+        return [found[side[name]]] if name in side and len(found) == 2 else found
+
+    drawn = {name: seen(name) for name, row in rows.items() if not _is_hidden(row)}
+    outputs: dict[str, list[str]] = {
+        row["output"]: seen(name) if _is_hidden(row) else [name]
+        for name, row in rows.items()
+        if row["output"]
+    }
+    followers = Counter(n for above in [*drawn.values(), *outputs.values()] for n in above)
+    boxes: dict[str, Box] = {}
+    home: dict[str, str] = {}
+    for name, above in drawn.items():
+        row, first = rows[name], above[0] if above else ""
+        joins = len(above) == 1 == followers[first] and shared[first] == shared[name]
+        if joins and rows[first]["type"] != "InputLayer":
+            home[name] = home[first]
+        else:
+            home[name] = name
+            places = list(dict.fromkeys(home[n] for n in above))
+            kind = "layers" if above else "image"
+            boxes[name] = Box(kind, [], places, shared=shared[name])
+            if shared[name]:
+                boxes[name].lines.append("the same weights for both images:")
+        box = boxes[home[name]]
+        box.lines.append(row["name"] if box.kind == "image" else _line(row))
+        box.shape = _shape(row, shared[name])
+    for name in model.output:
+        weight = f"loss × {loss_weights[name]:g}" if name in loss_weights else ""
+        above = list(dict.fromkeys(home[n] for n in outputs[name]))
+        boxes[f"output {name}"] = Box("output", [x for x in (name, weight) if x], above)
+    return boxes
+
+
+def _sides(model: keras.Model) -> dict[str, int]:
+    """Which of two stacked images a layer takes, 0 or 1, of those that take one: `x[:, 0]`."""
+    taken: dict[str, int] = {}
+    for layer in model.get_config()["layers"]:
+        if layer["class_name"] == "GetItem":
+            _, key = layer["inbound_nodes"][0]["args"]
+            indices = [part for part in key if isinstance(part, int)]
+            taken |= {layer["name"]: indices[0]} if indices else {}
+    return taken
+
+
+_WORDS = {
+    "Conv2D": "convolution",
+    "DepthwiseConv2D": "depthwise convolution",
+    "MaxPooling2D": "max pooling",
+    "GlobalAveragePooling2D": "mean over the image",
+    "BatchNormalization": "batch normalisation",
+    "Concatenate": "side by side",
+    "Activation": "",
+    "Add": "sum",
+}
+_HIDDEN = ("Stack", "Reshape", "GetItem", "Flatten", "ExpandDims")
+
+
+def _is_hidden(row: Mapping[str, Any]) -> bool:
+    return row["type"] in _HIDDEN
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    details = row["details"] if row["type"] != "BatchNormalization" else ""
+    word = _WORDS.get(row["type"], re.sub(r"(?<=[a-z])(?=[A-Z])", " ", row["type"]).lower())
+    return f"{word} {details}".strip()
+
+
+def _shape(row: Mapping[str, Any], shared: bool) -> str:
+    sizes = row["shape"]
+    return " x ".join(map(str, sizes[1:] if shared and sizes[0] == 2 else sizes))
+
+
+def _shared(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
+    """Which layers see each image on its own, with the same weights.
+
+    One that is called twice does, and so does one between the stacking of both and where their
+    features come together: the images lie along an axis of length two, or in the batch.
+    """
+    shared: dict[str, bool] = {}
+    folded: dict[str, bool] = {}  # into the batch
+    for name, row in rows.items():
+        above = [n for call in row["reads"] for n, _ in call]
+        last = above[0] if above else ""
+        both, in_batch = shared.get(last, False), folded.get(last, False)
+        if len(row["reads"]) > 1 or row["type"] == "Stack":
+            both, in_batch = True, False
+        elif len(above) > 1 or row["type"] == "GetItem":
+            both = in_batch = False
+        elif both and row["type"] in ("Reshape", "Flatten"):
+            before, after = (math.prod(rows[n]["shape"]) for n in (last, name))
+            if len(rows[last]["reads"]) < 2 and before == after and len(row["shape"]) == 1:
+                both = in_batch
+            in_batch = both and (after * 2 == before or (in_batch and after == before))
+        shared[name], folded[name] = both, in_batch
+    return shared
+
+
+_GAP = 0.55  # inches between boxes
+
+
+def _places(boxes: Mapping[str, Box]) -> tuple[dict[str, tuple[float, float]], tuple[float, float]]:
+    """The centre of each box, below all that it reads, and the size of the whole, in inches."""
+    level: dict[str, int] = {}
+    for name, box in boxes.items():  # Keras lists a layer after those that it reads
+        level[name] = 1 + max((level[n] for n in box.reads), default=-1)
+    x: dict[str, float] = {}
+    y: dict[str, float] = {}
+    top = 0.1
+    for number in range(max(level.values()) + 1):
+        here = [name for name in boxes if level[name] == number]
+        wish = {n: _mean([x[p] for p in boxes[n].reads], 1.6 * here.index(n)) for n in here}
+        edge = -math.inf
+        for name in sorted(here, key=wish.__getitem__):
+            x[name] = max(wish[name], edge + _GAP / 2 + boxes[name].width / 2)
+            edge = x[name] + boxes[name].width / 2
+        middle = _mean([x[n] - wish[n] for n in here], 0.0)
+        x |= {n: x[n] - middle for n in here}  # spread to both sides of what is above
+        height = max(boxes[n].height for n in here)
+        y |= dict.fromkeys(here, top + height / 2)
+        top += height + _GAP
+    left = min(x[n] - boxes[n].width / 2 for n in boxes) - 0.1
+    right = max(x[n] + boxes[n].width / 2 for n in boxes) + 0.1
+    return {n: (x[n] - left, y[n]) for n in boxes}, (right - left, top - _GAP + 0.1)
 
 
 def _mean(values: list[float], default: float) -> float:

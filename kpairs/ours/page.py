@@ -14,7 +14,17 @@ from kpairs.models.diagram import layer_rows
 from kpairs.networks import build
 from kpairs.numbers import plus_minus, summary
 from kpairs.ours import figures
-from kpairs.ours.studies import ABLATION, FINAL, HEAD, REPORT, SCALING, SELECTION, STUDIES
+from kpairs.ours.studies import (
+    ABLATION,
+    FINAL,
+    HEAD,
+    LONG_FINAL,
+    LONG_SELECTION,
+    REPORT,
+    SCALING,
+    SELECTION,
+    STUDIES,
+)
 from kpairs.recipes import Ingredient
 from kpairs.reports import RECIPES
 from kpairs.studies.effects import differences, of_networks
@@ -60,9 +70,7 @@ class OwnPage(Page):
         lines = []
         for name, rows in self._groups(FINAL.name):
             errors, target = rows.sort_values("round")["test_error_pct"], TARGETS[name]
-            low, high = np.nan, np.nan
-            if len(errors) > 1:
-                low, high = stats.ttest_1samp(errors, 0).confidence_interval()
+            low, high = _interval(errors)
             lines.append(
                 {
                     "name": name,
@@ -108,6 +116,30 @@ class OwnPage(Page):
         tried = [setting.setting for setting in SELECTION.settings[:6]]
         first = last[(last["round"] == 1) & last["setting"].isin(tried)].set_index("setting")
         return [first[f"test_{loss}_loss"].idxmin() for loss in ("comparison", "digit")]
+
+    def long_selection(self) -> list[dict[str, Any]]:
+        """What was tried on held-out training images: see `_of_all_pairs`."""
+        return self._of_all_pairs(LONG_SELECTION.name)
+
+    def long_result(self) -> list[dict[str, Any]]:
+        """The rounds of the longer recipe, and of the default: see `_of_all_pairs`."""
+        return self._of_all_pairs(LONG_FINAL.name)
+
+    def _of_all_pairs(self, study: str) -> list[dict[str, Any]]:
+        """Errors of all pairs of each setting, with shifts and without, beside the protocol's."""
+        return [
+            {
+                "setting": rows["setting"].iloc[0],
+                "shifted": list(rows["all_pairs_error_pct"]),
+                "interval": _interval(rows["all_pairs_error_pct"]),
+                "unshifted": list(rows["unshifted_error_pct"]),
+                "brought": _interval(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
+                "digits": list(rows["all_pairs_digit_error_pct"]),
+                "drawn": list(rows["test_error_pct"]),
+                "seconds": rows["seconds"].median(),
+            }
+            for _, rows in self._groups(study)
+        ]
 
     def ablation(self) -> pd.DataFrame:
         """What each part brings, by what was changed: see `_paired`."""
@@ -174,6 +206,14 @@ class OwnPage(Page):
     def _groups(self, study: str) -> DataFrameGroupBy:
         rows = self.results.rows(study)
         return rows.groupby(name_of(rows), sort=False)
+
+
+def _interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a mean, by Student's t; NaN of less than two values."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
+    return float(interval.low), float(interval.high)
 
 
 def _verdict(mean: float, high: float, target: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kpairs.errors import InputError, UsageError, unknown
+from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
     OPTIMIZERS,
     Recipe,
@@ -21,7 +22,7 @@ from kpairs.reports import RECIPES
 
 
 def recipe_of(arch: str) -> Recipe:
-    """Return the recipe that an architecture's report trained it with.
+    """Return the recipe that an architecture's report trained it with, or another by its own name.
 
     Raises:
         UsageError: an unknown architecture.
@@ -45,13 +46,24 @@ def load_recipe(name: str) -> Recipe:
         InputError: a file that is not a recipe.
     """
     path = Path(name)
+    path = path / "recipe.json" if path.is_dir() else path
+    if name in RECIPES or not path.exists():
+        return _recipe("recipe (an architecture's name, a run or its recipe.json)", name)
+    return read_recipe(path)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read the recipe in a JSON file.
+
+    Raises:
+        InputError: no regular file, or not a recipe.
+        UsageError: a field's value is refused.
+    """
+    data = read_bytes(path, "recipe", MAX_JSON_BYTES)
     try:
-        path = path / "recipe.json" if path.is_dir() else path
-        if name in RECIPES or not path.is_file():
-            return _recipe("recipe (an architecture's name, a run or its recipe.json)", name)
-        return Recipe.from_json(path.read_text(encoding="utf-8"), name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: cannot read the recipe: {error}") from error
+        return Recipe.from_json(data.decode("utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot read the recipe: {error}") from error
 
 
 def resolve(
@@ -87,7 +99,7 @@ def resolve(
         recipe = recipe_of(arch)
     else:
         recipe = in_words(load_recipe(base), "digit")
-    arch = recipe.arch if arch is None else arch
+    arch = recipe.arch if base is None or arch is None else arch  # a recipe may have its own name
     if loss_weights is not None:
         # The given weights, not the recipe's, must fit the architecture.
         outputs = tuple(recipe_of(arch).loss_weights)

@@ -52,7 +52,8 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
         axes.grid(axis="x", alpha=0.3)
         tidy(axes)
     figure.supxlabel(f"{label}: mean ± standard deviation", fontsize=9)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 

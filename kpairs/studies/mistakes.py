@@ -41,7 +41,8 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
     kinds = ARCHS[recipe.arch].learned()
     found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
-    wrong = np.flatnonzero(comparison.argmax(-1) != pairs.comparison)
+    told = pairs.comparison != 0.5  # no order of a tie is wrong
+    wrong = np.flatnonzero(told & (comparison.argmax(-1) != (pairs.comparison > 0.5)))
     rows = [
         {
             "pair": int(i),

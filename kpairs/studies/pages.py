@@ -19,11 +19,18 @@ from matplotlib.figure import Figure
 from kpairs.files import write_text
 from kpairs.markdown import code, environment, escape, table, to_html
 from kpairs.numbers import plus_minus, span
+from kpairs.plots import BLACK, PALETTE
 from kpairs.reports import FOLDERS, REPORTS
 from kpairs.studies import compare, figures
 from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.results import Results, page_module, report_name, write_results
 from kpairs.studies.rows import name_of
+
+# Of a picture that stands alone; pages that take it in leave it out.
+_ALONE = (
+    "<style>@media (prefers-color-scheme: dark) "
+    "{ :root { --ink: #d8dee6; --curve-0: #56b4e9; --curve-1: #f08b3e } }</style>"
+)
 
 
 @dataclass
@@ -68,11 +75,21 @@ class Page:
 
 
 def _svg(figure: Figure) -> str:
-    """The same bytes for the same data, whenever it is drawn."""
+    """The same bytes for the same data, whenever it is drawn; its ink follows the page's colours.
+
+    Text and lines have the variable `--ink`, curves the palette's `--curve-0` and so on. A page
+    sets them (tables.css); alone, the picture looks at the reader's colour scheme itself.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+    for number, colour in enumerate(PALETTE):
+        name = "--ink" if colour == BLACK else f"--curve-{number}"
+        text = re.sub(rf"(stroke|fill): {colour}", rf"\1: var({name}, {colour})", text)
+    text = re.sub(r'<text style="', '<text style="fill: var(--ink, #000); ', text)
+    return text.replace("<defs>", f"{_ALONE}\n <defs>", 1)
 
 
 def write_pages(
@@ -230,22 +247,27 @@ def compared_table(frame: pd.DataFrame) -> Markup:
 
     ends = zip(frame["low"], frame["high"], digits, strict=True)
     labels = [metric.label for metric in metrics]
-    return table(
-        pd.DataFrame(
-            {
-                "architecture": frame["arch"].map(code),
-                "setting": frame["variant"].where(frame["variant"] != "", frame["setting"]),
-                "metric": labels if len(set(labels)) > 1 else "",
-                "verdict": frame["verdict"],
-                "reported": means("mean", "std", "rounds"),
-                "kpairs": means("ours", "ours_std", "ours_rounds"),
-                "difference, 95 %": [span(*each) for each in ends],
-                "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
-                "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
-                "note": frame["note"],
-            }
-        )
+    settings = frame["variant"].where(frame["variant"] != "", frame["setting"])
+    names = [f"{code(a)} {escape(s)}".strip() for a, s in zip(frame["arch"], settings, strict=True)]
+    cells = pd.DataFrame(
+        {
+            "network": [Markup(name) for name in names],
+            "verdict": frame["verdict"],
+            "metric": labels,
+            "reported": means("mean", "std", "rounds"),
+            "kpairs": means("ours", "ours_std", "ours_rounds"),
+            "difference, 95 %": [span(*each) for each in ends],
+            "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
+            "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
+            "note": frame["note"],
+        }
     )
+    alike = [
+        n for n in ("metric", "margin", "note") if cells[n].nunique() == 1 and cells[n].iloc[0]
+    ]
+    said = "; ".join(f"{name} {escape(cells[name].iloc[0])}" for name in alike)
+    more = Markup(f"\nIn every row: {said}.\n") if alike else Markup()
+    return table(cells.drop(columns=alike)) + more
 
 
 def _collapsed(

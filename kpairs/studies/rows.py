@@ -7,17 +7,31 @@ from typing import Any
 
 import pandas as pd
 
+from kpairs.data.table import read_table
 from kpairs.errors import InputError
 from kpairs.files import atomic_path
 from kpairs.recipes import Study, Trial
 from kpairs.studies.run import load_result
 
 log = logging.getLogger(__name__)
+_LARGEST = 1e30
 _TRIAL = ["arch", "setting", "round"]
+# What is kept beside the rows: columns that are never empty, and those that may be.
+_KEPT = {
+    "curves": (
+        [*_TRIAL, "epoch", "test_error_pct", "train_comparison_loss", "test_comparison_loss"],
+        ["train_digit_loss", "test_digit_loss"],
+    ),
+    "wrong": (
+        [*_TRIAL, "pair", "left_digit", "right_digit", "left_seen", "right_seen", "probability"],
+        ["left", "right"],
+    ),
+}
 _TEXTS = (
     *("job", "arch", "setting", "activation", "engine", "left", "right"),
     *("kpairs", "backend", "keras", "python", "hardware"),
 )
+_IMAGE = r"[0-9a-f]{392}"  # of 14x14 bytes
 # Of a study's rows, in the order in which they are written.
 COLUMNS = (
     *("job", *_TRIAL, "folds", "seed", "epochs"),
@@ -27,30 +41,59 @@ COLUMNS = (
 )
 
 
-def read_rows(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+def read_rows(
+    path: str | Path, columns: Sequence[str] = (), also: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read rows from CSV: texts as they are, everything else as numbers, NaN where empty.
 
     Args:
         path: the file.
-        columns: that must be there.
+        columns: that must be there, and hold a number in every row where they are no texts.
+        also: that must be there.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or has a text for a number.
+        InputError: it cannot be read, lacks a column or has one twice, has a row of other length,
+            or no finite number where there should be one: an error rate is 0 to 100.
     """
+    table = read_table(path, "a study's rows")
+    header = next(table)[1]
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise InputError(f"{path}: expected each column once, received {twice[0]!r} twice")
+    if missing := [name for name in (*columns, *also) if name not in header]:
+        raise InputError(f"{path}: expected a study's rows; it lacks {', '.join(missing)}")
+    rows = []
+    for number, cells in table:
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path} row {number}: expected {len(header)} cells, received {len(cells)}"
+            )
+        rows.append(cells)
+    texts = pd.DataFrame(rows, columns=header, dtype=str)
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        if not isinstance(rows.index, pd.RangeIndex):
-            raise ValueError("it has lines of more cells than the first")
-        if missing := [name for name in columns if name not in rows]:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        return rows.apply(lambda column: column if column.name in _TEXTS else _numbers(column))
-    except (OSError, ValueError) as error:
+        return texts.apply(lambda column: _typed(column, column.name in columns))
+    except ValueError as error:
         raise InputError(f"{path}: expected a study's rows; {error}") from error
 
 
-def _numbers(texts: pd.Series) -> pd.Series:
-    whole = texts.str.fullmatch(r"-?\d+").all() and len(texts)
-    return texts.astype("int64") if whole else texts.replace("", "nan").astype(object).astype(float)
+def _typed(texts: pd.Series, required: bool) -> pd.Series:
+    """A column as it is, or as numbers, each of which is checked."""
+    name = texts.name
+    if name in _TEXTS:
+        return texts
+    if texts.str.fullmatch(r"-?\d{1,15}").all() and len(texts):
+        numbers = texts.astype("int64")
+    else:
+        empty = texts == ""
+        numbers = texts.where(~empty, "nan").astype(object).astype(float)
+        good = numbers.abs() <= _LARGEST
+        odd = texts[~(good | (empty & (not required)))]
+        if len(odd):
+            raise ValueError(f"{name}: expected a finite number, received {odd.iloc[0]!r}")
+        if name in ("round", "epoch"):
+            raise ValueError(f"{name}: expected whole numbers")
+    if name.endswith("_pct") and not numbers.dropna().between(0, 100).all():
+        raise ValueError(f"{name}: expected 0 to 100")
+    return numbers
 
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> None:
@@ -85,7 +128,7 @@ def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
 def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     """The rows of a study, and how many others its file has."""
     file = Path(folder) / f"{study.name}.csv"
-    if not file.is_file():
+    if not file.exists():
         types = {name: str if name in _TEXTS else float for name in COLUMNS} | {"round": "int64"}
         return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in types.items()}), 0
     rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"])
@@ -107,11 +150,18 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
         folder: as in `study_rows`.
         study: as in `study_rows`.
         kind: "curves" (a row per epoch) or "wrong" (a row per wrongly ordered test pair).
+
+    Raises:
+        InputError: the file cannot be read.
     """
     file = Path(folder) / f"{study.name}-{kind}.csv"
-    if not file.is_file():
+    if not file.exists():
         return pd.DataFrame(columns=_TRIAL)
-    return read_rows(file, _TRIAL).merge(_study_rows(folder, study)[0][_TRIAL], on=_TRIAL)
+    rows = read_rows(file, *_KEPT[kind])
+    for side in ("left", "right") if kind == "wrong" else ():
+        if not rows[side].str.fullmatch(_IMAGE).all():
+            raise InputError(f"{file}: {side}: expected 14x14 pixels in hexadecimal")
+    return rows.merge(_study_rows(folder, study)[0][_TRIAL], on=_TRIAL)
 
 
 def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.DataFrame:

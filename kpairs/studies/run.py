@@ -1,6 +1,5 @@
 """Running a study's trials: on this machine's cores or on several machines, never one twice."""
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
@@ -16,15 +15,17 @@ from kpairs.data.pairs import image_sides
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import DivergedError, InputError
-from kpairs.files import write_json
+from kpairs.files import read_json, write_json
 from kpairs.recipes import Trial
 from kpairs.studies.mistakes import are_kept, errors_of_all_pairs, wrong_pairs
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round, draw_split
 from kpairs.training.images import load_splits, settings_of
+from kpairs.training.records import is_number, is_row, read_history
 from kpairs.training.round import Round, train_round
-from kpairs.training.run import read_history
 from kpairs.training.workers import log, run_tasks
+
+_PER_EPOCH = {"epoch", "train_loss", "test_loss", "test_comparison_accuracy"}
 
 
 def run_jobs(
@@ -91,18 +92,46 @@ def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
         InputError: a file that cannot be read.
     """
     file = Path(folder) / job.id / "result.json"
-    try:
-        result = json.loads(file.read_text())
-        if result["row"] is not None:
-            result["row"]["test"]["comparison_error_pct"]
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f"{file}: expected the result of a training, cannot read it: {error!r}; delete it to "
-            "train again"
-        ) from error
+    try:
+        result = read_json(file, "result of a training")
+        if not _is_result(result):
+            raise InputError(f"{file}: expected the result of a training, received something else")
+    except InputError as error:
+        raise InputError(f"{error}; delete it to train again") from error
     return result
+
+
+def _is_result(value: Any) -> bool:
+    """Whether a value of JSON is what `save_result` writes."""
+    if not (isinstance(value, dict) and _is_machine(value.get("machine")) and "row" in value):
+        return False
+    if (row := value["row"]) is None:
+        return True
+    history = value.get("history")
+    return (
+        is_row(row)
+        and set(row) >= {"best_epoch", "collapsed"}
+        and "epoch" in row["best_epoch"]
+        and isinstance(row.get("engine"), str)
+        and all(is_number(row.get(name)) for name in ("epochs", "seconds"))
+        and isinstance(history, list)
+        and bool(history)
+        and all(isinstance(epoch, dict) and set(epoch) >= _PER_EPOCH for epoch in history)
+        and all(isinstance(v, float) or is_number(v) for epoch in history for v in epoch.values())
+        and isinstance(value.get("wrong", []), list)
+        and all(isinstance(pair, dict) for pair in value.get("wrong", []))
+    )
+
+
+def _is_machine(value: Any) -> bool:
+    """Whether a value of JSON says what `describe` does, as far as rows need it."""
+    if not (isinstance(value, dict) and isinstance(value.get("packages"), dict)):
+        return False
+    texts = [value.get(name) for name in ("kpairs", "backend", "python", "device_name")]
+    texts += [value["packages"].get(name) for name in ("keras", str(value.get("backend")))]
+    return is_number(value.get("cores")) and all(isinstance(text, str) for text in texts)
 
 
 class _Draw:

@@ -1,29 +1,35 @@
 """Pairs in batches, the same in every epoch's repetition whatever ran before."""
 
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
-from kpairs.training.interrupt import InMainThread
+from kpairs.recipes import Recipe
+from kpairs.training.interrupt import InMainThread, Logs
 
+Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of (n, h, w, c) images
+Tensors = dict[str, torch.Tensor]
 _WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
 
 
-def evaluation_batch(pairs):
+def evaluation_batch(pairs: PairSet) -> int:
     """Pairs per batch where nothing is trained: 1,000 digits, fewer of larger images."""
     height, width = pairs.left.shape[1:3]
     return max(1, _EVALUATED // (height * width))
 
 
-class Batches(torch.utils.data.DataLoader):
+class Batches(torch.utils.data.DataLoader[Any]):
     """Batches of a `PairSet` for Keras' `fit`, `evaluate` and `predict`, on every backend.
 
     The tensors are loaded once and put in an epoch's order at once, so that a batch is a view. Of
@@ -46,16 +52,25 @@ class Batches(torch.utils.data.DataLoader):
     """
 
     def __init__(
-        self, pairs, outputs, batch_size, device="cpu", order=None, renew=None, transform=None
-    ):
-        super().__init__(range(len(pairs)), batch_size=batch_size)
+        self,
+        pairs: PairSet,
+        outputs: Collection[str],
+        batch_size: int,
+        device: str = "cpu",
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+        renew: Callable[[int], PairSet] | None = None,
+        transform: Callable[[int], Transform | None] | None = None,
+    ) -> None:
+        numbers: Any = range(len(pairs))  # a sequence is all that a loader asks for
+        super().__init__(numbers, batch_size=batch_size)
+        self._size = batch_size
         self._device = device if keras.backend.backend() == "torch" else "cpu"
         self._outputs, self._pairs = outputs, pairs
         self._stored = isinstance(pairs.left, Stored)
-        self._parts = None if self._stored else self._tensors(pairs)
+        self._parts = [] if self._stored else self._tensors(pairs)
         self._order, self._renew, self._transform, self.epoch = order, renew, transform, 0
 
-    def _tensors(self, pairs, transform=None):
+    def _tensors(self, pairs: PairSet, transform: Transform | None = None) -> list[Tensors]:
         inputs = pairs.inputs()
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
@@ -67,7 +82,7 @@ class Batches(torch.utils.data.DataLoader):
             for part in parts
         ]
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         pairs = self._pairs if self._renew is None else self._renew(self.epoch)
         order = None if self._order is None else self._order(self.epoch)
         if self._stored:
@@ -75,33 +90,33 @@ class Batches(torch.utils.data.DataLoader):
             return
         parts = self._parts if self._renew is None else self._tensors(pairs)
         if order is not None:
-            order = torch.from_numpy(order)
-            parts = [{name: t[order.to(t.device)] for name, t in part.items()} for part in parts]
+            places = torch.from_numpy(order).to(self._device)
+            parts = [{name: t[places] for name, t in part.items()} for part in parts]
         for rows in self._rows():
             yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
 
-    def _read(self, pairs, order):
-        transform = self._transform and self._transform(self.epoch)
+    def _read(self, pairs: PairSet, order: NDArray[np.int64] | None) -> Iterator[tuple[Any, ...]]:
+        transform = None if self._transform is None else self._transform(self.epoch)
         for rows in self._rows():
             batch = pairs.take(rows if order is None else order[rows])
             yield _batch(self._tensors(batch, transform))
 
-    def _rows(self):
-        for start in range(0, len(self.dataset), self.batch_size):
-            yield slice(start, start + self.batch_size)
+    def _rows(self) -> Iterator[slice]:
+        for start in range(0, len(self._pairs), self._size):
+            yield slice(start, start + self._size)
 
-    def first(self):
+    def first(self) -> tuple[Any, ...]:
         """The first batch of the order drawn: inputs, targets, and weights if there are some."""
-        return _batch(self._tensors(self._pairs.take(slice(0, self.batch_size))))
+        return _batch(self._tensors(self._pairs.take(slice(0, self._size))))
 
 
-def _batch(parts):
+def _batch(parts: Iterable[Tensors]) -> tuple[Any, ...]:
     """As Keras takes a batch: weights, one for each pair, are no dict."""
     inputs, targets, *weights = parts
     return inputs, targets, *(part[_WEIGHT] for part in weights)
 
 
-def predict(model, pairs):
+def predict(model: keras.Model, pairs: PairSet) -> dict[str, NDArray[Any]]:
     """Compute a model's outputs for pairs, in inference mode, by name."""
     batches = Batches(pairs, (), evaluation_batch(pairs))
     return model.predict(batches, callbacks=[InMainThread()], verbose=0)
@@ -113,16 +128,18 @@ class Randomness(keras.callbacks.Callback):
     Seeds Python's, NumPy's and the backend's global generators at the beginning of each epoch.
     """
 
-    def __init__(self, seed, round_number, batches):
+    def __init__(self, seed: int, round_number: int, batches: Batches) -> None:
         super().__init__()
         self.seed, self.round_number, self.batches = seed, round_number, batches
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.batches.epoch = epoch
         keras.utils.set_random_seed(seeds.integer(self.seed, self.round_number, "fit", epoch))
 
 
-def shuffled(recipe, round_number, count):
+def shuffled(
+    recipe: Recipe, round_number: int, count: int
+) -> Callable[[int], NDArray[np.int64]] | None:
     """The `order` of `Batches` for a recipe: drawn anew for each epoch, or None if it is fixed."""
     if not recipe.shuffle:
         return None
@@ -131,7 +148,7 @@ def shuffled(recipe, round_number, count):
     )
 
 
-def renewal(recipe, round_number, pairs):
+def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int], PairSet] | None:
     """The `renew` of `Batches` for a recipe: pairs and images as it changes them in each epoch.
 
     Epoch e's come from (seed, round, e) alone, so that a training that stopped sees the same.
@@ -141,7 +158,7 @@ def renewal(recipe, round_number, pairs):
     if recipe.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
         return None
 
-    def renew(epoch):
+    def renew(epoch: int) -> PairSet:
         rng = seeds.generator(recipe.seed, round_number, "pairing", epoch)
         new = paired_anew(pairs, recipe.pairing, rng)
         transform = transformation(recipe, round_number, epoch)
@@ -154,7 +171,7 @@ def renewal(recipe, round_number, pairs):
     return renew
 
 
-def transformation(recipe, round_number, epoch):
+def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform | None:
     """How a recipe distorts and varies images in an epoch: `(images,) -> images`, None for not.
 
     What it does to each call's images follows from the calls before it in the epoch.
@@ -167,7 +184,7 @@ def transformation(recipe, round_number, epoch):
         for purpose in ("distortion", "variation")
     )
 
-    def transform(images):
+    def transform(images: NDArray[np.float32]) -> NDArray[np.float32]:
         if recipe.distortion != "none":
             images = distort(images, recipe.distortion, distorting)
         return vary(images, varying) if vary else images
@@ -175,7 +192,7 @@ def transformation(recipe, round_number, epoch):
     return transform
 
 
-def paired_anew(pairs, pairing, rng):
+def paired_anew(pairs: PairSet, pairing: str, rng: np.random.Generator) -> PairSet:
     """The same images in other pairs.
 
     Args:

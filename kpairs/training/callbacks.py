@@ -1,6 +1,5 @@
 """Keras callbacks: what is kept of each epoch, and what stops a training."""
 
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from kpairs.errors import DivergedError, InputError, UsageError
 from kpairs.files import write_rows
 from kpairs.training.batches import Batches
 from kpairs.training.interrupt import InMainThread, Logs
+from kpairs.training.records import read_curve
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -32,7 +32,7 @@ class HistoryFile(keras.callbacks.Callback):
         best: the `BestEpoch` of this training, if there is one; it comes first.
 
     Raises:
-        InputError: the file has fewer rows, or other columns.
+        InputError: the file has fewer rows, other columns, or cannot be read.
     """
 
     def __init__(
@@ -63,11 +63,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 def _read_rows(path: Path, epochs: int) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        rows = []
+    rows = read_curve(path) if path.exists() else []
     if len(rows) < epochs:
         raise InputError(
             f"{path}: expected the history of the checkpoint's {epochs} epochs, received "

@@ -1,7 +1,10 @@
 """The state of a training after each epoch, from which it goes on exactly."""
 
+import math
 import time
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
+from kpairs.recipes.checks import MOST
 from kpairs.training.interrupt import Logs
 
 NAME = "checkpoint.npz"
@@ -50,7 +54,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             InputError: not a checkpoint.
         """
-        return read(self.path)[0] if self.path.is_file() else 0
+        return epochs_in(self.path) if self.path.exists() else 0
 
     def restore(self, model: keras.Model) -> int:
         """Put the file's state, if there is one, into a built model; the epochs that it has done.
@@ -58,7 +62,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             InputError: not a checkpoint of this model.
         """
-        if not self.path.is_file():
+        if not self.path.exists():
             return 0
         epoch, self.seconds = load(self.path, model, self.further)
         return epoch
@@ -86,28 +90,90 @@ def load(
         InputError: not a checkpoint, or not one of this model.
     """
     variables = _variables(model, further)
-    epoch, seconds, arrays = read(path)
-    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
-        raise InputError(f"{path}: expected the checkpoint of {model.name}, received another's")
+    with _opened(path) as file:
+        wanted = [f"{number:04d}" for number in range(len(variables))]
+        if file.names != {*wanted, "epoch", "seconds"}:
+            raise InputError(f"{path}: expected the checkpoint of {model.name}, received another's")
+        for name, variable in zip(wanted, variables, strict=True):
+            file.check(name, tuple(variable.shape), model.name)
+        arrays = [file.read(name) for name in wanted]
+        epoch, seconds = file.epoch, file.seconds
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return epoch, seconds
 
 
-def read(path: Path) -> tuple[int, float, list[NDArray[Any]]]:
-    """Read a checkpoint's number of epochs, their seconds, and its arrays.
+def epochs_in(path: Path) -> int:
+    """Read how many epochs a checkpoint's training has done.
 
     Raises:
         InputError: not a checkpoint.
     """
+    with _opened(path) as file:
+        return file.epoch
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["_Arrays"]:
+    """A checkpoint's arrays by name; whatever is wrong with it becomes an `InputError`."""
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = [file[f"{i:04d}"] for i in range(len(file.files) - 2)]
-            return int(file["epoch"]), float(file["seconds"]), arrays
+        if not path.is_file():
+            raise ValueError("no regular file")
+        with zipfile.ZipFile(path) as archive:
+            yield _Arrays(archive, path)
+    except InputError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
         raise InputError(
             f"{path}: expected a checkpoint, cannot read it: {first_line(error)}"
         ) from error
+
+
+class _Arrays:
+    """The arrays of an .npz file, of each of which the header is looked at before it is read.
+
+    A small file can be unpacked, or say of itself that it is unpacked, to any size.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
+        self.archive, self.path = archive, path
+        self.names = {name.removesuffix(".npy") for name in archive.namelist()}
+
+    def check(self, name: str, shape: tuple[int, ...], of: str) -> None:
+        """Refuse an array that is not of numbers and of this shape."""
+        with self.archive.open(f"{name}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            if version != (1, 0):
+                raise ValueError(f"{name} is of format {version}")
+            found, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if found != shape or dtype.kind not in "fiu" or dtype.itemsize > 8:
+            raise InputError(
+                f"{self.path}: expected the checkpoint of {of}, received another's: {name} is "
+                f"{dtype} of shape {found}, not numbers of shape {shape}"
+            )
+
+    def read(self, name: str) -> NDArray[Any]:
+        """An array that was checked."""
+        with self.archive.open(f"{name}.npy") as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        self.check("epoch", (), "a training")
+        epoch = self.read("epoch")
+        if epoch.dtype.kind not in "iu" or not 1 <= epoch <= MOST:
+            raise ValueError(f"epoch {epoch}")
+        return int(epoch)
+
+    @property
+    def seconds(self) -> float:
+        """How long they took."""
+        self.check("seconds", (), "a training")
+        seconds = float(self.read("seconds"))
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} seconds")
+        return seconds
 
 
 def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:

@@ -31,6 +31,7 @@ from kpairs.training.losses import (
 )
 from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.run import Run
+from kpairs.training.saved import load_saved
 from kpairs.training.schedule import OneCycle
 
 Rescaling = tuple[float, float]  # scale and offset
@@ -91,6 +92,9 @@ def rescaling_of(normalization: str, pairs: PairSet) -> Rescaling | None:
     Args:
         normalization: "none", "raw" (0..255) or "standardize".
         pairs: the training `PairSet`.
+
+    Raises:
+        InputError: pixels to standardise that are all alike.
     """
     if normalization == "none":
         return None
@@ -236,7 +240,7 @@ def save_model(model: keras.Model, path: Path) -> None:
 
     The file holds the network without its training configuration, so that
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
-    `kpairs.models.heads` is imported.
+    `kpairs.models.heads` is imported, and with shifts `kpairs.models.shifts`.
     """
     bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
     with atomic_path(path) as temporary:
@@ -263,13 +267,9 @@ def load_weights(
     """A recipe's model with the weights of a .keras file.
 
     Raises:
-        InputError: a file that does not hold this architecture's weights.
+        InputError: a file that does not hold this architecture's weights, or whose layers have
+            other settings: see `load_saved`.
     """
     model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    try:
-        model.load_weights(file)
-    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
-        raise InputError(
-            f"{file}: expected the weights of {recipe.arch}, cannot read them: {first_line(error)}"
-        ) from error
+    load_saved(model, Path(file))
     return model

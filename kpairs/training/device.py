@@ -89,9 +89,23 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "packages": {name: version(name) for name in sorted({*_PACKAGES, backend})},
         "device": device,
         "device_name": _device_name(device),
+        "instructions": _instructions(),
         "threads": threads,
         "cores": os.cpu_count(),
         "platform": platform.platform(terse=True),
+    }
+
+
+def _instructions() -> dict[str, str]:
+    """What of a CPU's instructions the libraries use, on which rounding depends."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    limits = {"onednn": "ONEDNN_MAX_CPU_ISA", "mkl": "MKL_ENABLE_INSTRUCTIONS"}
+    return {
+        "torch": torch.backends.cpu.get_cpu_capability(),
+        **{name: os.environ.get(limit, "all") for name, limit in limits.items()},
     }
 
 

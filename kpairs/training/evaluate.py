@@ -161,14 +161,14 @@ def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> di
 
 def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """What a model decides, by output but scores: `(n,)` class numbers."""
     values = predict(model, pairs)
     kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
     return {name: decisions(values[name], kind) for name, kind in kinds.items()}
 
 
-def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str, float]:
+def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[str, float]:
     targets = pairs.targets(decided)
     rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
@@ -180,5 +180,5 @@ def _error_rates(decided: Mapping[str, np.ndarray], pairs: PairSet) -> dict[str,
     return rates
 
 
-def _percent(decided: np.ndarray, target: np.ndarray) -> float:
+def _percent(decided: NDArray[Any], target: NDArray[Any]) -> float:
     return round(100 * share_wrong(decided, target), 6)

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from kpairs.errors import InputError
 from kpairs.training.interrupt import Logs
+from kpairs.training.records import read_curve
 
 
 def _bar(console: Console, last: str) -> Progress:
@@ -198,9 +200,8 @@ def share_done(histories: Iterable[Path], epochs: int) -> float:
 
 def _epochs(history: Path) -> int:
     try:
-        with open(history, encoding="utf-8") as file:
-            return max(0, sum(1 for _ in file) - 1)
-    except OSError:
+        return len(read_curve(history))
+    except InputError:
         return 0
 
 

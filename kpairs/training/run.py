@@ -13,10 +13,8 @@ runs/2026-11-21-auxws/
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
 """
 
-import csv
-import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from operator import itemgetter
@@ -26,11 +24,11 @@ from typing import Any
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
+from kpairs.reports.resolve import read_recipe
+from kpairs.training.records import read_environment, read_history, read_metrics
 
 RUNS = Path("runs")
-ENGINES = ("auto", "keras")  # how training steps run; here, where the command line may look
 _SPLITS = ("train", "test")
-_ENVIRONMENT = {"backend", "device", "threads", "engine", "keep_checkpoints"}
 
 
 class Run:
@@ -74,20 +72,12 @@ class Run:
         Raises:
             InputError: not a run folder, or one whose files cannot be read.
         """
-        path = Path(path)
-        try:
-            recipe = Recipe.from_json((path / "recipe.json").read_text(), path / "recipe.json")
-            file = path / "metrics.json"
-            metrics = json.loads(file.read_text()) if file.is_file() else {"rounds": []}
-        except InputError:
-            raise
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}: expected a run folder made by 'kpairs train'; {error}"
-            ) from error
-        if not _are_metrics(metrics):
-            raise InputError(f"{file}: expected the metrics of finished rounds, received others")
-        return cls(path, recipe, metrics)
+        path, file = Path(path), Path(path) / "metrics.json"
+        if not (path / "recipe.json").exists():
+            raise InputError(f"{path}: expected a run folder made by 'kpairs train'")
+        recipe = read_recipe(path / "recipe.json")
+        rounds = read_metrics(file) if file.exists() else []
+        return cls(path, recipe, {"rounds": rounds, "summary": summarize(rounds)})
 
     @classmethod
     def latest(cls, root: str | Path = RUNS) -> "Run":
@@ -142,7 +132,11 @@ class Run:
         return InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
 
     def history(self, number: int) -> list[dict[str, float]]:
-        """One round's history: a list of dicts, one per epoch, with float values."""
+        """One round's history: a list of dicts, one per epoch, with float values.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         return read_history(self.folder(number) / "history.csv")
 
     @property
@@ -152,14 +146,7 @@ class Run:
         Raises:
             InputError: it cannot be read.
         """
-        file = self.path / "environment.json"
-        try:
-            environment = json.loads(file.read_text())
-            if not set(environment) >= _ENVIRONMENT:
-                raise ValueError(f"missing {', '.join(sorted(_ENVIRONMENT - set(environment)))}")
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{file}: expected what the run was begun on; {error}") from error
-        return environment
+        return read_environment(self.path / "environment.json")
 
     def extend(self, rounds: int) -> None:
         """Set the number of rounds in all.
@@ -179,14 +166,10 @@ class Run:
         write_json(self.path / "metrics.json", self.metrics)
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """A `history.csv` as a list of dicts, one per epoch, with float values."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
 def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
+    if not rounds:
+        return {}
     parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
     return {
         part: {
@@ -205,26 +188,6 @@ def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "rounds": len(values),
     }
-
-
-def _are_metrics(value: object) -> bool:
-    """Whether a value has the shape of `metrics.json`."""
-    rows = value.get("rounds") if isinstance(value, dict) else None
-    return isinstance(rows, list) and all(map(_is_row, rows))
-
-
-def _is_row(row: object) -> bool:
-    def numbers(values: Iterable[object]) -> bool:
-        return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-
-    return (
-        isinstance(row, dict)
-        and isinstance(row.get("round"), int)
-        and all(isinstance(row.get(s), dict) and numbers(row[s].values()) for s in _SPLITS)
-        and all("comparison_error_pct" in row[s] for s in _SPLITS)
-        and "rescaling" in row
-        and (row["rescaling"] is None or (len(row["rescaling"]) == 2 and numbers(row["rescaling"])))
-    )
 
 
 def check_free(path: str | Path) -> None:

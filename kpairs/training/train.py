@@ -1,5 +1,6 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
+import errno
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,8 @@ from rich.console import Console
 
 from kpairs.data.pairs import check_enough
 from kpairs.data.splits import Split
-from kpairs.errors import UsageError, WorkerError
+from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
+from kpairs.files import write_json
 from kpairs.networks import ARCHS, import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import Recipe
@@ -31,8 +33,9 @@ from kpairs.training.progress import (
     reading,
     share_done,
 )
+from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
-from kpairs.training.run import ENGINES, Run
+from kpairs.training.run import Run
 from kpairs.training.workers import log, run_tasks
 
 
@@ -96,13 +99,14 @@ def train(
     console = progress or Console(quiet=True)
     with reading(console) as read:
         recipe = settled(recipe, given, read)
-    recipe = recipe.with_options(**ARCHS[recipe.arch].options | recipe.arch_options)  # in full
+    recipe = recipe.with_options(**{**ARCHS[recipe.arch].options, **recipe.arch_options})  # in full
     with compute(device, threads) as device_name:
         # What its layers refuse is refused before images are prepared, and there is a folder.
         if recipe.classes is not None:
             built(recipe.arch, len(recipe.classes), recipe.build_options)
         splits = _load(recipe, data_root, console)
-        built(recipe.arch, len(splits[0].classes), recipe.build_options)
+        if recipe.classes is None or len(recipe.classes) != len(splits[0].classes):
+            built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,
@@ -126,8 +130,9 @@ def resume(
 ) -> Run:
     """Go on with a run that was stopped, from the last epoch of each round that has begun.
 
-    Device, threads and engine are the run's. On a CPU the result is that of a run that never
-    stopped, bit for bit.
+    Device, threads and engine are the run's. On a CPU of the same kind, with the same versions, the
+    result is that of a run that never stopped, bit for bit; on another this logs a warning, and
+    `environment.json` keeps what it was, under `resumed`.
 
     Args:
         path: the run folder.
@@ -160,7 +165,29 @@ def resume(
         splits = _load(run.recipe, data_root, console)
         if rounds is not None:
             run.extend(rounds)
+        if len(run.rounds) < run.recipe.rounds:
+            environment = _resumed(run, environment)
         return _train_rounds(run, splits, environment, jobs, console)
+
+
+def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
+    """What a run was begun on and, where this machine is another, goes on on; says so."""
+    device = "cpu" if environment["device"].startswith("cpu") else "gpu"
+    with compute(device, environment["threads"]) as name:
+        here = describe(name, environment["threads"])
+    if others := differences(environment, here):
+        log.warning(
+            "%s: rounding differs here from where this run was begun (%s): it may end elsewhere "
+            "than a run that was never stopped",
+            *(run.path, ", ".join(others)),
+        )
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        environment = {
+            **environment,
+            "resumed": [*environment.get("resumed", ()), {**here, "since": since}],
+        }
+        write_json(run.path / "environment.json", environment)
+    return environment
 
 
 def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Split]:
@@ -193,16 +220,33 @@ def _train_rounds(
                 run.add_round(row)
                 interruption.check()
             interruption.check()
-    except (KeyboardInterrupt, WorkerError) as error:
+    except (KeyboardInterrupt, WorkerError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:  # of the terminal's pipe
+            raise
         run = Run.open(run.path)  # the signal may have come while a round was being added
         reason = str(error) or "interrupted"
-        raise type(error)(
+        raise (KpairsError if isinstance(error, OSError) else type(error))(
             f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    draw_curves([run.history(n) for n in run.rounds], run.path / "curves.png", recipe.arch)
+    if curves := _curves(run):
+        draw_curves(curves, run.path / "curves.png", recipe.arch)
     _warn_of_collapse(run)
     return run
+
+
+def _curves(run: Run) -> list[list[dict[str, float]]]:
+    """The curves of the finished rounds; one that is damaged is left out, with a word."""
+    found: list[list[dict[str, float]]] = []
+    for number in run.rounds:
+        try:
+            history = run.history(number)
+            if found and set(history[0]) != set(found[0][0]):
+                raise InputError(f"{run.folder(number)}: expected the other rounds' columns")
+            found.append(history)
+        except InputError as error:
+            log.warning("%s; curves.png is drawn without this round", error)
+    return found
 
 
 def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str, Any]) -> Round:

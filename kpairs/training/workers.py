@@ -10,6 +10,7 @@ import logging.handlers
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -28,6 +29,8 @@ from kpairs.errors import KpairsError, WorkerError
 Result = TypeVar("Result")
 Told = tuple[Result, list[logging.LogRecord]]
 
+# What joblib's tracker says of semaphores that a killed worker left, when it has cleared them.
+_CLEARED = "ignore:resource_tracker:UserWarning"
 log = logging.getLogger("kpairs.training")  # of all that trainings say
 
 
@@ -74,6 +77,8 @@ def run_tasks(
 def _on_this_machine(
     function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], processes: int
 ) -> Iterator[Told[Result]]:
+    if _CLEARED not in sys.warnoptions:  # which joblib hands to the process that clears
+        sys.warnoptions.append(_CLEARED)
     workers = Parallel(
         n_jobs=processes,
         return_as="generator_unordered",

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import click
+import pytest
+from command_line import TINY, kpairs
 
 from kpairs.cli import main
 
@@ -96,6 +98,8 @@ def test_closed_pipes_odd_columns_and_ascii(workplace):
     command = f"{sys.executable} -m kpairs.cli"
     for line in (
         f"COLUMNS= {command} study --list | head -1",
+        f"COLUMNS=0 {command} study --list | grep haidinger-figure-2",
+        f"COLUMNS=² {command} study --list",
         f"COLUMNS=abc PYTHONIOENCODING=ascii {command} study --list",
     ):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
@@ -103,8 +107,26 @@ def test_closed_pipes_odd_columns_and_ascii(workplace):
         assert done.stdout
 
 
-def test_the_reference_is_up_to_date():
-    from kpairs.cli.reference import reference
+def test_paths_in_proposed_commands_are_arguments():
+    from kpairs.cli.options import as_argument
 
-    written = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    assert written == reference(), "run 'make docs'"
+    assert as_argument(Path("runs/a")) == "runs/a"
+    assert as_argument("-dash") == "./-dash"
+    assert as_argument("two words") == "'two words'"
+
+
+def test_a_source_is_named_as_train_names_it(workplace, idx_folder):
+    shown = kpairs("data", "--data", idx_folder)
+    assert shown == kpairs("data", idx_folder)
+    assert "received both" in kpairs("data", "mnist", "--data", idx_folder, expect=2)
+
+
+@pytest.mark.slow
+def test_a_full_screen_does_not_hide_that_a_run_is_saved(workplace, idx_folder):
+    command = f"{sys.executable} -m kpairs.cli train --arch simple {' '.join(TINY)}"
+    line = f"{command} --data {idx_folder} --out run --json > /dev/full"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: the results cannot be printed (No space left on device); all is saved in run"
+    )

@@ -134,7 +134,7 @@ def test_a_csv_file(tmp_path):
     assert len(test) == 4
     assert not set(train.files) & set(test.files)
     assert train.files[0] == str(tmp_path / "images" / "a" / "0.png")
-    assert train.places[0] == f"{source} line 2"
+    assert train.places[0] == f"{source} row 2"
     divided = table(
         tmp_path / "divided.csv",
         "split,grade,image",
@@ -149,16 +149,16 @@ def test_a_csv_file(tmp_path):
         (["a,b", "1,2"], "expected the columns image and grade, perhaps split; received a, b"),
         ([""], "received none"),
         (["image,grade"], "expected images .*, received none"),
-        (["image,grade", "a.png"], "line 2: expected an image and its grade"),
-        (["image,grade", "a.png,"], "line 2: expected an image and its grade"),
-        (["image,grade,split", "a.png,1,val"], "line 2: expected the split train or test, .* val"),
+        (["image,grade", "a.png"], "row 2: expected an image and its grade"),
+        (["image,grade", "a.png,"], "row 2: expected an image and its grade"),
+        (["image,grade,split", "a.png,1,val"], "row 2: expected the split train or test, .* val"),
         (
             ["image,grade", "a.png,1", "./a.png,2", "b.png,2"],
-            "line 3: expected one grade for .*a.png",
+            "row 3: expected one grade for .*a.png",
         ),
         (
             ["image,grade,split", "a.png,1,train", "a.png,1,test", "b.png,2,test"],
-            "line 3: expected one split for .*a.png, received test here and train in .* line 2",
+            "row 3: expected one split for .*a.png, received test here and train in .* row 2",
         ),
         (["image,grade", *(f"{i}.png,1" for i in range(9))], "at least two grades, received '1'"),
         (
@@ -169,8 +169,8 @@ def test_a_csv_file(tmp_path):
             ["image,grade,split", "a.png,1,train", "b.png,2,test"],
             "images of every grade for the train split, received none of 2",
         ),
-        (["image,grade", '"a.png,1'], "line 2: expected an image and its grade"),
-        (["image,grade", "\0,1"], "line 2: expected an image"),
+        (["image,grade", '"a.png,1'], "expected a CSV file of grades, received: unexpected end"),
+        (["image,grade", "\0,1"], "row 2: expected an image"),
         (["image,grade", "a" * 200_000 + ",1"], "expected a CSV file of grades"),
     ],
 )
@@ -184,8 +184,8 @@ def test_csv_files_that_cannot_be_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
         ("latin.csv", "expected a CSV file of grades"),
-        ("pipe.csv", "no such file"),
-        ("none.csv", "no such file"),
+        ("pipe.csv", "received none"),
+        ("none.csv", "received none"),
     ):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
             read_grades(tmp_path / name, "train")
@@ -275,14 +275,14 @@ def test_an_unreadable_picture_is_named_with_its_row(tmp_path):
     graded, setting = read_grades(source, "train"), PixelSettings(ink="mixed", rounded=True)
     broken = tmp_path / "photos" / "2" / "11.png"
     broken.write_bytes(broken.read_bytes()[:-30])
-    message = r"grades.csv line 43: .*photos/2/11.png: the image cannot be read"
+    message = r"grades.csv row 43: .*photos/2/11.png: the image cannot be read"
     with pytest.raises(InputError, match=message):
         prepared_images(graded, setting, tmp_path / "cache")
     with pytest.raises(InputError, match=message):
         survey(graded)
     assert not list((tmp_path / "cache").rglob("*.npy"))
     broken.unlink()
-    with pytest.raises(InputError, match=r"grades.csv line 43: .*11.png: no such image file"):
+    with pytest.raises(InputError, match=r"grades.csv row 43: .*11.png: no such image file"):
         prepared_images(graded, setting, tmp_path / "cache")
 
 

@@ -1,7 +1,9 @@
 """One function makes a network's input of every picture: the same pixels however it comes."""
 
 import json
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image, ImageOps
 from kpairs.data.decode import decode
 from kpairs.data.pixels import InkWarning, looks_dark, prepare, to_pixels
 from kpairs.data.settings import DIGITS, FITS, INKS, PixelSettings, parse_size
+from kpairs.data.splits import Digits
 from kpairs.errors import InputError, UsageError
 
 anything = settings(
@@ -371,3 +374,35 @@ def test_sizes_as_people_type_them():
     for text in ("", "64x", "axb", "1x2x3", "-4"):
         with pytest.raises(UsageError, match="expected one such as 64 or 64x48"):
             parse_size(text)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_a_png_that_lacks_rows_is_refused(interlaced, tmp_path):
+    """Pillow gives black for them, where the compressed data are whole and too few."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    # The rows of Adam7's seven passes.
+    widths = [1, 1, 2, 2, 2, 4, 4, 4, 4, 4, 4, *[8] * 4] if interlaced else [8] * 8
+    data = b"".join(b"\0" + bytes([200] * width) for width in widths)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, interlaced))
+    for name, missing in (("whole", 0), ("short", 9)):
+        body = chunk(b"IDAT", zlib.compress(data[: len(data) - missing])) + chunk(b"IEND", b"")
+        (tmp_path / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    assert (decode(tmp_path / "whole.png") == 200).all()
+    with pytest.raises(InputError, match=r"short.png: .* its data end 9 bytes early"):
+        decode(tmp_path / "short.png")
+
+
+def test_images_as_narrow_as_colours_are_many(tmp_path):
+    """IDX images that are three or four pixels wide are no single picture of so many channels."""
+    digits = Digits(np.zeros((5, 6, 4), np.uint8), np.arange(5), tuple("01234"), "narrow", tmp_path)
+    assert digits.pixels(np.arange(3)).shape == (3, 14, 14, 1)
+
+
+def test_a_picture_too_narrow_to_be_padded():
+    with pytest.raises(InputError, match=r"no larger than .* received 1x262156"):
+        prepare(np.zeros((1, 262_156, 1, 1), np.uint8))

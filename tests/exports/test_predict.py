@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import helper
 from PIL import Image
 
 from kpairs.cli import main
 from kpairs.data.examples import write_samples
+from kpairs.exports.onnx import write_proto
 from kpairs.exports.runtime import PairModel
 
 DIGITS = ("left_digit", "right_digit")
@@ -157,10 +160,10 @@ def test_what_predict_refuses(model, samples, workplace):
     three = samples / "3.png"
     for arguments, code, message in (
         ([three], 2, "expected LEFT and RIGHT, or a .csv file of pairs"),
-        (["missing.csv"], 4, "missing.csv: cannot read the pairs: No such file"),
+        (["missing.csv"], 4, "missing.csv: expected a CSV file of pairs, received none"),
         (["headless.csv"], 4, "headless.csv: expected the columns left and right; received a, b"),
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
-        (["half.csv"], 4, "half.csv: expected two paths in pair 1, received an empty one"),
+        (["half.csv"], 4, "half.csv row 2: expected two paths, received an empty one"),
         (["gone.csv"], 4, "gone.png: no such image file"),
         (["binary.csv"], 4, "binary.csv: expected a CSV file of pairs"),
         (["empty", three], 4, "empty: expected images"),
@@ -169,3 +172,70 @@ def test_what_predict_refuses(model, samples, workplace):
     ):
         stderr = kpairs(model, *arguments, expect=code)
         assert message in stderr.splitlines()[-1], stderr
+
+
+def _answering(path, make):
+    """An exported file whose comparison is what some nodes make of the network's own."""
+    proto = onnx.load(path)
+    metadata = proto.metadata_props[0].value
+    for node in proto.graph.node:
+        for i, name in enumerate(node.output):
+            if name == "comparison":
+                node.output[i] = "own"
+    proto.graph.node.extend(make(proto))
+    write_proto(proto, metadata, path)
+
+
+def _not_a_number(proto):
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(np.nan), "nan"))
+    return [helper.make_node("Add", ["own", "nan"], ["comparison"])]
+
+
+def _rows(starts, times):
+    def make(proto):
+        for name, value in (("zero", [0]), ("end", [starts]), ("times", [times, 1])):
+            array = np.array(value, np.int64)
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        return [
+            helper.make_node("Slice", ["own", "zero", "end"], ["cut"]),
+            helper.make_node("Tile", ["cut", "times"], ["comparison"]),
+        ]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_not_a_number, "expected numbers in comparison, the model gave NaN"),
+        (_rows(0, 1), "expected a row of comparison for each of 1 pairs, the model gave 0"),
+        (_rows(2**31, 2), "expected a row of comparison for each of 1 pairs, the model gave 2"),
+    ],
+)
+def test_a_model_without_answers_is_refused(make, message, exported, tmp_path):
+    path = tmp_path / "odd.onnx"
+    path.write_bytes(exported("auxws")[1][0].path.read_bytes())
+    _answering(path, make)
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    Image.new("L", (28, 28), 9).save(tmp_path / "b.png")
+    for extra in ([], ["--json"]):
+        stderr = kpairs(path, tmp_path / "a.png", tmp_path / "b.png", *extra, expect=4)
+        assert message in stderr
+        assert len(stderr.splitlines()) == 1
+
+
+def test_names_cannot_move_a_terminals_cursor(exported, tmp_path):
+    model = exported("auxws")[1][0].path
+    odd = tmp_path / "a\x1b[2J.png"
+    Image.new("L", (28, 28)).save(odd)
+    Image.new("L", (28, 28), 9).save(tmp_path / "b.png")
+    (tmp_path / "c\x1b[2J.png").write_bytes(b"")
+    shown = kpairs(model, odd, tmp_path / "b.png")
+    assert "\x1b" not in shown
+    assert "a\\x1b[2J.png" in shown
+    assert "\x1b" not in kpairs(model, tmp_path / "c\x1b[2J.png", odd, expect=4)
+    proto = onnx.load(model)
+    metadata = json.loads(proto.metadata_props[0].value)
+    metadata["classes"][3] = "3\x1b[2J"
+    write_proto(proto, json.dumps(metadata), tmp_path / "odd.onnx")
+    kpairs(tmp_path / "odd.onnx", odd, tmp_path / "b.png", expect=4)

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import file_formats
 import numpy as np
 import onnx
 import pytest
+import reliability_script
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
@@ -93,6 +96,13 @@ def test_damaged_copies_are_all_refused_and_none_ends_the_process(copy):
     assert done.stdout.startswith("0 accepted")
 
 
+def test_damaged_exports_are_run_or_refused_in_one_line(file, monkeypatch):
+    """What else is wrong with a file than some bytes: its metadata, or the JSON beside it."""
+    monkeypatch.setattr(file_formats, "_export", file.read_bytes)
+    names = [name for name, form in file_formats.FORMATS.items() if form.exported]
+    assert [reliability_script.damaged_files(name, 15, 20261124) for name in names] == [[]] * 4
+
+
 def test_the_seal():
     data = seal(b"body")
     assert is_sealed(data)
@@ -158,6 +168,50 @@ def _training(model):
     model.training_info.add()
 
 
+def _first(model):
+    """The name of what the network makes of its images first."""
+    return model.graph.node[0].output[0]
+
+
+def _sized(kind, shape):
+    """A change that adds a tensor of this shape, made by an operator that takes shapes."""
+
+    def change(model):
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array(shape, np.int64), "bomb_shape")
+        )
+        inputs = ["bomb_shape"] if kind == "ConstantOfShape" else [_first(model), "bomb_shape"]
+        model.graph.node.insert(1, helper.make_node(kind, inputs, ["bomb"]))
+
+    return change
+
+
+def _products(model):
+    """60 products of matrices of 4096 x 4096, all of one vector."""
+    row = onnx.numpy_helper.from_array(np.ones((1, 4096), np.float32), "row")
+    column = onnx.numpy_helper.from_array(np.ones((4096, 1), np.float32), "column")
+    model.graph.initializer.extend([row, column])
+    nodes = [helper.make_node("MatMul", ["column", "row"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(60)]
+    model.graph.node.extend(nodes)
+
+
+def _many_nodes(model):
+    names = [_first(model), *(f"n{i}" for i in range(25_000))]
+    model.graph.node.extend(
+        helper.make_node("Relu", [one], [other]) for one, other in pairwise(names)
+    )
+
+
+def _unknown_size(model):
+    model.graph.node.append(helper.make_node("Shape", [_first(model)], ["s"]))
+    model.graph.node.append(helper.make_node("NonZero", ["s"], ["z"]))
+
+
+def _sparse(model):
+    model.graph.sparse_initializer.add()
+
+
 def _unknown_operator(model):
     model.graph.node[0].op_type = "Rlu"
 
@@ -172,6 +226,13 @@ def _unknown_operator(model):
         (_other_domain, "operators outside the ONNX standard, com.microsoft"),
         (_training, "a training graph"),
         (_unknown_operator, "No Op registered for Rlu"),
+        (_sized("ConstantOfShape", [2**15, 2**15]), "1,073,741,824 numbers from one Constant"),
+        (_sized("Expand", [2**30, 1, 1, 1, 1]), "420,906,795,008 numbers from one Expand, more"),
+        (_sized("Tile", [2**12, 2**12, 2, 2]), "26,306,674,688 numbers from one Tile, more than"),
+        (_products, "4.2e+12 operations for one pair, more than 5.5e+11"),
+        (_many_nodes, "25,030 nodes, more than 20,000"),
+        (_unknown_size, "operators that no pair model needs, NonZero"),
+        (_sparse, "sparse weights"),
     ],
 )
 def test_what_no_pair_model_has_is_refused_though_it_is_sealed(change, message, copy):

@@ -24,7 +24,8 @@ from kpairs.studies.run import load_result, run_jobs
 from kpairs.training.batches import Batches, paired_anew, renewal
 from kpairs.training.callbacks import Averaging
 from kpairs.training.compile import load_round
-from kpairs.training.images import settled
+from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits, settled
 from kpairs.training.losses import loss_of
 from kpairs.training.schedule import OneCycle
 from kpairs.training.train import train
@@ -266,18 +267,22 @@ def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
     assert list(read_rows(tmp_path / "own-curves.csv")["epoch"]) == [2, 3]
 
 
-def test_a_study_of_scores_or_grades_keeps_no_wrong_pairs(tiny, image_folder, tmp_path):
+def test_a_study_of_scores_or_grades_keeps_no_wrong_pairs(tiny, idx_folder, image_folder, tmp_path):
     graded = settled(tiny("posterior_s", data=str(image_folder), pairs=20, test_pairs=10))
-    jobs = [Trial(recipe, 1) for recipe in (tiny("ranker"), graded)]
+    scored = tiny("ranker", data=str(idx_folder))
+    jobs = [Trial(recipe, 1) for recipe in (scored, graded)]
     list(run_jobs(jobs, tmp_path))
     assert ["wrong" in load_result(tmp_path, job) for job in jobs] == [False, False]
 
 
-def test_a_study_keeps_the_wrong_pairs_of_digits_with_scores(tiny, tmp_path):
-    job = Trial(tiny("auxranker"), 1)
+def test_a_study_keeps_the_wrong_pairs_of_digits_with_scores(tiny, idx_folder, tmp_path):
+    """Ties, which scores learn from, are not among them."""
+    job = Trial(tiny("auxranker", ties="half", data=str(idx_folder)), 1)
     list(run_jobs([job], tmp_path))
     result = load_result(tmp_path, job)
-    assert result["wrong"]
-    assert 100 * len(result["wrong"]) / 30 == pytest.approx(
-        result["row"]["test"]["comparison_error_pct"]
-    )
+    _, pairs = draw_round(job.recipe, 1, *load_splits(job.recipe))
+    told = np.count_nonzero(pairs.comparison != 0.5)
+    assert 0 < told < len(pairs)
+    assert all(row["left_digit"] != row["right_digit"] for row in result["wrong"])
+    share = len(result["wrong"]) / told
+    assert 100 * share == pytest.approx(result["row"]["test"]["comparison_error_pct"])

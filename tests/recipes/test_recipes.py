@@ -22,7 +22,7 @@ from kpairs.recipes import (
     parse_loss_weights,
 )
 from kpairs.reports import RECIPES
-from kpairs.reports.resolve import for_arch, load_recipe, recipe_of
+from kpairs.reports.resolve import for_arch, load_recipe, recipe_of, resolve
 from kpairs.training.compile import compile_model
 
 ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
@@ -319,6 +319,9 @@ def test_recipe_files(tmp_path):
     assert load_recipe(str(file)).epochs == 3
     assert load_recipe(str(tmp_path)).epochs == 3  # the folder of a run
     assert load_recipe("simple") is RECIPES["simple"]
+    assert resolve("posterior_long").arch == "posterior"  # a recipe of another name than its own
+    assert resolve("posterior", "posterior_long") == resolve("posterior_long", epochs=160)
+    assert resolve("posterior_s", "posterior_long").test_shifts == 5
     values = json.loads(file.read_text())
     cases = {
         "{": "expected a recipe in JSON",

@@ -241,10 +241,18 @@ def test_rows_of_another_recipe_are_ignored_with_a_word(study, tmp_path, caplog)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "No columns"),
+        ("", "received an empty file"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1\n", "expected 5 cells, received 4"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,nan\n", "a finite number, received 'nan'"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,\n", "a finite number, received ''"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,1e308\n", "received '1e308'"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,101\n", "expected 0 to 100"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1.5,1\n", "round: expected whole numbers"),
+        ("job,job,arch,setting,round,test_error_pct\n", "received 'job' twice"),
+        ('job,arch,setting,round,test_error_pct\na,b,c,1,"1\n', "expected a CSV file"),
         ("job,arch\na,b\n", "it lacks setting, round, test_error_pct"),
         ("job,arch,setting,round,test_error_pct\na,b,c,1,many\n", "'many'"),
-        ("job,arch,setting,round,test_error_pct\na,b,c,1,2,3,4\n", "more cells"),
+        ("job,arch,setting,round,test_error_pct\na,b,c,1,2,3,4\n", "expected 5 cells, received 7"),
     ],
 )
 def test_files_that_are_no_rows(text, message, study, tmp_path):

@@ -285,7 +285,7 @@ def test_the_command_line_from_folder_to_prediction(tmp_path, workplace):
             2,
             "/own in their order, lowest first (0, 1, 2); received 0, 1",
         ),
-        (["--data", "broken.csv"], 4, "broken.csv line 17: "),
+        (["--data", "broken.csv"], 4, "broken.csv row 17: "),
     ],
 )
 def test_bad_input_is_one_line_before_training(arguments, code, message, tmp_path, workplace):

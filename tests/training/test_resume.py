@@ -95,8 +95,7 @@ def test_more_rounds_of_a_finished_run(tiny, workplace):
 
 
 def test_killed_while_training(tmp_path):
-    """At moments that differ between the rounds. `python tests/resume_script.py` is the long form:
-    20 chains of 3 kills at any moment."""
+    """At moments that differ between the rounds; `make test-reliability` is the long form."""
     run = tmp_path / "run"
     with resume_script.kpairs("train", *RECIPE, "--out", str(run), "--jobs", "2") as process:
         while not list(run.glob("round-*/checkpoint.npz")):

@@ -3,20 +3,27 @@
 optuna is imported where it is asked for: it is an extra.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, first_line
 from kpairs.recipes import Recipe
 from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
 from kpairs.studies.search.ranking import fold_errors
 from kpairs.studies.search.space import Search
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import BaseTrial, FrozenTrial
 
 _REFUSED = 100
 
@@ -57,13 +64,11 @@ def run_tpe(
             for arch in search.archs:
                 search.candidate(arch, {name: value})
     optuna = _optuna()
-    study = _journal(optuna, search, Path(folder))
-    classes = search.classes(data_root)
     states = optuna.trial.TrialState
-    scored = study.get_trials(states=[states.COMPLETE])
-    for trial in scored:
-        yield _proposed(search, trial)
-    begun, done, refused = _begun(optuna, study, search), len(scored), 0
+    study, scored, begun = known_proposals(optuna, search, Path(folder))
+    classes = search.classes(data_root)
+    yield from scored
+    done, refused = len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
         proposed = sum(_is_whole(search, t) for t in study.get_trials(deepcopy=False))
@@ -90,7 +95,7 @@ def run_tpe(
         yield recipe
 
 
-def _optuna() -> Any:
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
@@ -99,19 +104,42 @@ def _optuna() -> Any:
     return optuna
 
 
-def _journal(optuna: Any, search: Search, folder: Path) -> Any:
-    """The optuna study of a search, as far as its journal knows it."""
+def known_proposals(
+    optuna: ModuleType, search: Search, folder: Path
+) -> tuple[Study, list[Recipe], list[FrozenTrial]]:
+    """Read what a search's journal knows of it.
+
+    Args:
+        optuna: the module.
+        search: what is compared.
+        folder: of the journal; it is made.
+
+    Returns:
+        The optuna study, the recipes of scored proposals, and the optuna trials under way.
+
+    Raises:
+        InputError: a journal that cannot be read.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "optuna.log"
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: expected optuna's journal, received no regular file")
     try:
         storage = optuna.storages.JournalStorage(
             optuna.storages.journal.JournalFileBackend(str(file))
         )
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, study_name=_name_of(search), load_if_exists=True
         )
-    except (ValueError, LookupError, TypeError) as error:  # what reading other text raises
-        raise InputError(f"{file}: expected optuna's journal, cannot read it: {error}") from error
+        scored = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+        recipes = [_proposed(search, trial) for trial in scored]
+        return study, recipes, _begun(optuna, study, search)
+    except (KpairsError, OSError):
+        raise
+    except Exception as error:  # what optuna raises where it reads other text
+        raise InputError(
+            f"{file}: expected optuna's journal, cannot read it: {first_line(error)}"
+        ) from error
 
 
 def _name_of(search: Search) -> str:
@@ -122,7 +150,7 @@ def _name_of(search: Search) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _begun(optuna: Any, study: Any, search: Search) -> list[Any]:
+def _begun(optuna: ModuleType, study: Study, search: Search) -> list[FrozenTrial]:
     """What an earlier run had begun; a proposal that it did not even write down is given up."""
     states = optuna.trial.TrialState
     begun = []
@@ -134,16 +162,16 @@ def _begun(optuna: Any, study: Any, search: Search) -> list[Any]:
     return begun
 
 
-def _is_whole(search: Search, trial: Any) -> bool:
+def _is_whole(search: Search, trial: BaseTrial) -> bool:
     return set(trial.params) == {"arch", *search.space}
 
 
-def _proposed(search: Search, trial: Any) -> Recipe:
+def _proposed(search: Search, trial: BaseTrial) -> Recipe:
     arch = trial.suggest_categorical("arch", search.archs)
     return search.candidate(arch, {n: _suggested(trial, n, v) for n, v in search.space.items()})
 
 
-def _suggested(trial: Any, name: str, values: Sequence[Any] | Between) -> Any:
+def _suggested(trial: BaseTrial, name: str, values: Sequence[Any] | Between) -> Any:
     if not isinstance(values, Between):
         # optuna's categories are plain scalars; ours may be widths or loss weights.
         by_text = {json.dumps(value, default=dict): value for value in values}

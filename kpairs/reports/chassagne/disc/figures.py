@@ -1,15 +1,19 @@
 """The report's pictures of the disc. Each function returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from numpy.typing import NDArray
 
 from kpairs.plots import BLACK, BLUE, ORANGE, SKY, VERMILION, tidy
 from kpairs.reports.chassagne.disc.disc import RADIUS, DiscRun
 
+Floats = NDArray[np.floating[Any]]
+Classes = NDArray[np.int64]
 _WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
@@ -33,9 +37,7 @@ def draw_run(run: DiscRun, title: str) -> Figure:
     return figure
 
 
-def draw_predictions(
-    axes: Axes, points: np.ndarray, classes: np.ndarray, predicted: np.ndarray
-) -> None:
+def draw_predictions(axes: Axes, points: Floats, classes: Classes, predicted: Classes) -> None:
     """Test points by predicted class, with the true circle; wrong ones are crossed.
 
     Args:
@@ -61,7 +63,7 @@ def draw_circle(axes: Axes) -> None:
 
 
 def draw_boundary(
-    axes: Axes, x: np.ndarray, y: np.ndarray, margins: np.ndarray, colour: str = VERMILION
+    axes: Axes, x: Floats, y: Floats, margins: Floats, colour: str = VERMILION
 ) -> None:
     """Where a network's two outputs are equal.
 
@@ -96,7 +98,7 @@ def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     tidy(axes)
 
 
-def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> Figure:
+def boundaries(x: Floats, y: Floats, margins: Mapping[str, Floats]) -> Figure:
     """The decision boundaries of several networks beside the true circle.
 
     Args:
@@ -115,7 +117,7 @@ def boundaries(x: np.ndarray, y: np.ndarray, margins: dict[str, np.ndarray]) -> 
     return figure
 
 
-def predictions(points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> Figure:
+def predictions(points: Floats, classes: Classes, predicted: Classes) -> Figure:
     """`draw_predictions` as a figure."""
     figure = Figure(figsize=(4.8, 5), layout="constrained")
     draw_predictions(figure.add_subplot(), points, classes, predicted)

@@ -22,6 +22,19 @@ DISC, DRAWS, DIGITS = "mini-disc", "mini-disc-draws", "mini-digits"
 CURVES, POINTS, GRID = "mini-disc-curves", "mini-disc-points", "mini-disc-grid"
 # What the figures of single trainings show: round 1 at each activation's best reported rate.
 SHOWN = {"tanh": 0.1, "relu": 0.05}
+_RAN = ("kpairs", "backend", "python", "hardware")
+_TRAINED = (*("round", "seed", "epochs", "train_error_pct", "test_error_pct", "seconds"), *_RAN)
+_SETTING = ("activation", "learning_rate")
+_DISC = (*_SETTING, *_TRAINED, "train_loss", "dead_outputs")
+# Of each file: columns that are never empty, and those that may be.
+_COLUMNS = {
+    DISC: (_DISC, ("test_inside_pct",)),
+    DRAWS: ((*_DISC, "points"), ("test_inside_pct",)),
+    DIGITS: (_TRAINED, ()),
+    CURVES: ((*_SETTING, "round", "epoch", "train_error_pct", "test_error_pct"), ("train_loss",)),
+    POINTS: (("x", "y", "inside", *SHOWN), ()),
+    GRID: (("x", "y", *SHOWN), ()),
+}
 _GRID_SIDE = 41
 
 Setting = dict[str, Any]  # the beginning of a row: what is trained
@@ -136,7 +149,7 @@ def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
         InputError: it cannot be read.
     """
     file = Path(folder) / f"{name}.csv"
-    return read_rows(file) if file.is_file() else pd.DataFrame()
+    return read_rows(file, *_COLUMNS[name]) if file.exists() else pd.DataFrame()
 
 
 def finished(settings: list[Setting], folder: str | Path, name: str) -> pd.DataFrame:

@@ -1,0 +1,86 @@
+"""The documentation site: `make docs` builds it, and every warning is an error."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from docutils import nodes
+
+import kpairs
+from kpairs.markdown import inlined
+
+HERE = Path(__file__).parent
+
+project = "kpairs"
+author = copyright = "The kpairs developers"
+release = version = kpairs.__version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "rows"]
+default_role = "code"  # what our docstrings put between single backticks
+html_theme = "furo"
+html_title = "kpairs"
+html_copy_source = False
+html_static_path = ["../kpairs/studies/tables.css", "../kpairs/studies/tables.js"]
+html_css_files = ["tables.css"]
+html_js_files = [("tables.js", {"defer": "defer"})]
+html_theme_options = {
+    "light_css_variables": {
+        "color-brand-primary": "#0072b2",
+        "color-brand-content": "#0072b2",
+        "font-stack": "system-ui, sans-serif",
+    },
+    "dark_css_variables": {"color-brand-primary": "#56b4e9", "color-brand-content": "#56b4e9"},
+}
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+# A report's headings follow its tables, not a hierarchy.
+suppress_warnings = ["myst.header"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # docstrings say shapes, which types do not
+add_module_names = False
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True
+
+
+def public_names():
+    """The names of `kpairs`, each with what it is."""
+    return {name: getattr(kpairs, name) for name in kpairs.__all__ if name != "__version__"}
+
+
+def check_reference(app):
+    """Refuse to build where a public name has no docstring, or is not on the reference's page."""
+    page = (HERE / "api.md").read_text()
+    shown = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)", page, re.MULTILINE))
+    for name, value in public_names().items():
+        if isinstance(value, dict):  # a registry, described by hand
+            missing = f"`{name}`" not in page
+        else:
+            missing = f"{value.__module__}.{value.__name__}" not in shown
+        if missing or not value.__doc__:
+            raise ValueError(f"docs/api.md: expected kpairs.{name} with a docstring")
+    for name in shown:
+        module, _, attribute = name.rpartition(".")
+        if not getattr(import_module(module), attribute).__doc__:
+            raise ValueError(f"{name}: expected a docstring")
+
+
+def inline_pictures(app, doctree, name):
+    """Put SVGs into the page, so that their text is text and their ink has the page's colours."""
+    for image in list(doctree.findall(nodes.image)):
+        if image["uri"].endswith(".svg"):
+            words = nodes.Text(image.get("alt", "")).astext().replace('"', "&quot;")
+            svg = inlined((HERE / image["uri"]).read_text())
+            html = f'<figure role="img" aria-label="{words}">{svg}</figure>'
+            image.replace_self(nodes.raw("", html, format="html"))
+
+
+def setup(app):
+    """Connect the two."""
+    app.connect("builder-inited", check_reference)
+    app.connect("doctree-resolved", inline_pictures)

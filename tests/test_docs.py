@@ -1,0 +1,30 @@
+"""The site: built without a warning, its links and pictures in place."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_no_link_is_broken(tmp_path):
+    pytest.importorskip("furo", reason="needs make docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run([*command, DOCS, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = {file: file.read_text() for file in tmp_path.rglob("*.html")}
+    assert {"index.html", "weight-sharing.html", "cli.html"} <= {file.name for file in pages}
+    assert "--loss-weights" in (tmp_path / "cli.html").read_text()
+    for file, text in pages.items():
+        for address in re.findall(r'(?:href|src)="([^"]*)"', text):
+            place, _, anchor = address.partition("#")
+            if "://" in place or place.startswith(("mailto:", "data:")):
+                continue
+            target = (file.parent / place.partition("?")[0]) if place else file
+            assert target.exists(), f"{file.name}: {address}"
+            if anchor and target in pages:
+                assert f'id="{anchor}"' in pages[target], f"{file.name}: {address}"
