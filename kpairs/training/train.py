@@ -105,7 +105,8 @@ def train(
         if recipe.classes is not None:
             built(recipe.arch, len(recipe.classes), recipe.build_options)
         splits = _load(recipe, data_root, console)
-        built(recipe.arch, len(splits[0].classes), recipe.build_options)
+        if recipe.classes is None or len(recipe.classes) != len(splits[0].classes):
+            built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,

@@ -3,6 +3,7 @@
 from functools import partial
 
 import keras
+import numpy as np
 import torch
 import torch.nn.functional as F
 from keras import ops
@@ -20,16 +21,39 @@ class Kernels(keras.layers.Layer):
 
     Args:
         model: a functional `keras.Model`; its variables stay its own.
+
+    Attributes:
+        numbers: scale and offset of each layer that rescales, as variables: standardising by
+            the pairs of a round must not make the round's graph one of its own.
     """
 
     def __init__(self, model):
         super().__init__(autocast=False)
-        self.model, self.built = model, True
+        self.model = model
+        self.rescaling = {
+            layer.name: [
+                keras.Variable(number, trainable=False, dtype=layer.compute_dtype)
+                for number in (layer.scale, layer.offset)
+            ]
+            for layer in model.layers
+            if type(layer) is keras.layers.Rescaling and np.ndim(layer.scale) == 0
+        }
+        self.built = True
+
+    @property
+    def numbers(self):
+        return [number for pair in self.rescaling.values() for number in pair]
 
     def call(self, inputs, training=None):
         run = run_through_graph(self.model)
         inputs = {name: ops.cast(inputs[name], x.dtype) for name, x in self.model.input.items()}
-        return run(inputs, operation_fn=partial(_kernel, training=training))
+        return run(inputs, operation_fn=partial(self._function, training=training))
+
+    def _function(self, operation, training):
+        if operation.name in self.rescaling:
+            scale, offset = self.rescaling[operation.name]
+            return lambda x: ops.cast(x, scale.dtype) * scale + offset
+        return _kernel(operation, training)
 
 
 def _kernel(operation, training):
@@ -176,20 +200,19 @@ class _Normalization(torch.autograd.Function):
     def forward(context, x, gamma, beta, epsilon, axes):
         mean = x.mean(axes)
         centred = x - mean
-        variance = (centred * centred).mean(axes)
+        variance = centred.square().mean(axes)
         inverse = torch.rsqrt(variance + epsilon)
-        normal = centred * inverse
-        context.save_for_backward(normal, gamma * inverse)
+        context.save_for_backward(centred, inverse, gamma)
         context.axes = axes
         context.mark_non_differentiable(mean, variance)
-        return torch.addcmul(beta, normal, gamma), mean, variance
+        return torch.addcmul(beta, centred, gamma * inverse), mean, variance
 
     @staticmethod
     def backward(context, gradient, *_):
-        normal, scale = context.saved_tensors
+        centred, inverse, gamma = context.saved_tensors
+        scale, share = gamma * inverse, gradient.shape[-1] / gradient.numel()
         beta_gradient = gradient.sum(context.axes)
-        gamma_gradient = (gradient * normal).sum(context.axes)
-        share = gradient.shape[-1] / gradient.numel()
-        centred = gradient - beta_gradient * share
-        x_gradient = torch.addcmul(centred, normal, gamma_gradient, value=-share) * scale
+        gamma_gradient = (gradient * centred).sum(context.axes) * inverse
+        x_gradient = torch.addcmul(beta_gradient * scale * -share, gradient, scale)
+        x_gradient = torch.addcmul(x_gradient, centred, gamma_gradient * inverse * scale * -share)
         return x_gradient, gamma_gradient, beta_gradient, None, None

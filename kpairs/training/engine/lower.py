@@ -9,7 +9,7 @@ class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y, sample_weight=None):
+def lower(model, x, y, sample_weight=None, *, alike=None):
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,
@@ -25,6 +25,9 @@ def lower(model, x, y, sample_weight=None):
         y: its targets, the same.
         sample_weight: how much each sample of the batch counts in the losses, a tensor; None for
             all alike.
+        alike: anything hashable that says which models' steps are the same but for the values of
+            their variables, and of `Rescaling` layers: what one of them traces is used by all in
+            this process. None for a model that shares nothing.
 
     Raises:
         NotLowerable: a layer, loss, metric or optimizer does what a graph cannot hold, or this
@@ -37,7 +40,7 @@ def lower(model, x, y, sample_weight=None):
         # Here, not above: whatever these modules do not find must not end a training.
         from kpairs.training.engine.step import attach
 
-        attach(model, x, y, sample_weight)
+        attach(model, x, y, sample_weight, alike)
     except NotLowerable:
         raise
     except Exception as error:

@@ -1,6 +1,7 @@
 """Train and test steps as graphs: what a step computes, and how its losses and metrics add up."""
 
 import math
+from functools import lru_cache
 from itertools import accumulate
 
 import keras
@@ -18,16 +19,30 @@ from kpairs.training.optimizers import TorchAdam
 _ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
 
 
-def attach(model, x, y, sample_weight=None):
+@lru_cache(maxsize=8)
+def _graphs(alike):
+    """The graphs that models which are alike share, to be filled; by what `Steps.graph` says."""
+    return {}
+
+
+def attach(model, x, y, sample_weight=None, alike=None):
     """What `kpairs.training.engine.lower.lower` does; it may raise anything."""
     optimizer = _same_optimizer(model)
-    model.test_on_batch(x, y, sample_weight)  # builds Keras' losses and metrics
+    build_losses(model, x, y, sample_weight)
     _check(model)
-    steps = Steps(model, optimizer, list(x), list(y))
+    steps = Steps(model, optimizer, list(x), list(y), {} if alike is None else _graphs(alike))
     steps.graph(x, y, sample_weight, training=True)
     model.optimizer = optimizer
     model.train_function = steps.train
     model.test_function = steps.test
+
+
+def build_losses(model, x, y, sample_weight=None):
+    """Build Keras' losses and metrics by a batch, none of whose values is read."""
+    with torch.no_grad():
+        outputs = model(x, training=False)
+        model.compute_loss(x, y, outputs, sample_weight)
+        model.compute_metrics(x, y, outputs, sample_weight)
 
 
 class Steps:
@@ -37,9 +52,10 @@ class Steps:
         model: the model.
         optimizer: not yet built.
         inputs, targets: names, in one order for all batches.
+        graphs: what was traced before for models that are alike; what is traced is added.
     """
 
-    def __init__(self, model, optimizer, inputs, targets):
+    def __init__(self, model, optimizer, inputs, targets, graphs):
         self.model, self.optimizer = model, optimizer
         self.inputs, self.targets = inputs, targets
         self.network = Kernels(model)
@@ -48,7 +64,7 @@ class Steps:
         self.vector = _as_one_vector(self.parameters)
         self.decay = _decay(self.parameters)
         optimizer.build([self.vector])
-        self.graphs = {}
+        self.traced, self.graphs = graphs, {}
 
     def train(self, batches):
         """Train on one batch, as Keras calls it, to the means of the epoch so far.
@@ -83,15 +99,22 @@ class Steps:
         """
         key = training, len(next(iter(x.values()))), weight is None
         if key not in self.graphs:
-            with torch.inference_mode(False), torch.enable_grad():
-                self.graphs[key] = self._trace(x, y, weight, training)
+            kind = *key, self.vector.value.dtype, self.vector.value.device
+            if kind not in self.traced:
+                with torch.inference_mode(False), torch.enable_grad():
+                    self.traced[kind] = self._trace(x, y, weight, training)
+            graph, changing = self.traced[kind]
+            values = [v.value.data for v in self._read(training)]
+            self.graphs[key] = graph, values, [values[i] for i in changing]
         return self.graphs[key]
 
+    def _read(self, training):
+        """The variables that a step reads; of them the model's parameters come first."""
+        others = [self.vector, *self.model.non_trainable_variables, *self.network.numbers]
+        return [*self.parameters, *others, *(self.optimizer.variables if training else ())]
+
     def _trace(self, x, y, weight, training):
-        count, changing = len(self.parameters), []
-        read = [*self.parameters, self.vector, *self.model.non_trainable_variables]
-        if training:
-            read += self.optimizer.variables
+        count, changing, read = len(self.parameters), [], self._read(training)
 
         def step(*tensors):
             lengths = len(read), len(self.inputs), len(self.targets), weight is not None
@@ -109,8 +132,7 @@ class Steps:
             return [torch.stack(means), *(after[i] for i in changing)]
 
         state = [v.value.data for v in read]
-        graph = trace(step, *state, *self._in_order(x, y, weight))
-        return graph, state, [state[i] for i in changing]
+        return trace(step, *state, *self._in_order(x, y, weight)), changing
 
     def _step(self, parameters, x, y, weight, training):
         """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters."""
