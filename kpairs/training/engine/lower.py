@@ -1,15 +1,24 @@
 """The way into the engine, and its guard."""
 
 import re
+from collections.abc import Hashable
 
 import keras
+import torch
 
 
 class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y, sample_weight=None, *, alike=None):
+def lower(
+    model: keras.Model,
+    x: dict[str, torch.Tensor],
+    y: dict[str, torch.Tensor],
+    sample_weight: torch.Tensor | None = None,
+    *,
+    alike: Hashable | None = None,
+) -> None:
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,
@@ -47,7 +56,7 @@ def lower(model, x, y, sample_weight=None, *, alike=None):
         raise NotLowerable(_summary(error)) from error
 
 
-def _summary(error):
+def _summary(error: Exception) -> str:
     """The first lines of a message: Keras wraps it in its own, in bold."""
     lines = re.sub("\x1b\\[[0-9]*m", "", str(error)).split("\n")
     return " ".join([line for line in lines if line.strip()][:2]) or type(error).__name__
