@@ -159,7 +159,7 @@ def _is_constant(node: Node, values: Mapping[Node, Any]) -> bool:
 
 
 def _is_zero(value: torch.Tensor | None) -> bool:
-    return value is not None and not value.is_meta and not bool(value.any())
+    return value is not None and not bool(value.any())
 
 
 def _replace_by_equal(node: Node, other: Node) -> None:
