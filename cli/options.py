@@ -1,11 +1,20 @@
 """Options that several commands share."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
+
+
+def _known_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse a mistyped device before Keras is imported."""
+    if not re.fullmatch(r"auto|cpu|gpu|cuda(:\d+)?", value):
+        raise click.BadParameter(f"expected auto, cpu, gpu, cuda or cuda:N, received {value!r}")
+    return value
+
 
 data_dir = click.option(
     "--data-dir",
@@ -14,10 +23,11 @@ data_dir = click.option(
 )
 device = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "gpu", "cuda"]),
+    metavar="auto|cpu|gpu|cuda|cuda:N",
+    callback=_known_device,
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
+    help="Where to compute; auto takes a GPU if there is one, cuda:1 the second one.",
 )
 threads = click.option(
     "--threads",

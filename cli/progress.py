@@ -1,7 +1,10 @@
-"""Trainings as they end, on the terminal."""
+"""Trainings as they end, and what is measured, on the terminal."""
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
 from kpairs.cli.tables import console
 from kpairs.errors import WorkerError
@@ -40,3 +43,27 @@ def follow(
                 f"{reason}; {progress.done} of {total} {unit} are finished, saved "
                 f"in {out}; the same command goes on"
             ) from error
+
+
+@contextmanager
+def measuring(console: Console) -> Generator[Callable[[str, int, int], None], None, None]:
+    """Show a bar over what is being measured, and where there is no terminal a line for each.
+
+    Args:
+        console: where to.
+
+    Yields:
+        What is to be called with what is measured, and how much of how much of it is done.
+    """
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.disable = not console.is_terminal
+        task, said = bar.add_task(""), set[str]()
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"measuring {what}", completed=done, total=total)
+            if not console.is_terminal and what not in said:
+                said.add(what)
+                console.print(f"measuring {what}", highlight=False, soft_wrap=True)
+
+        yield progress

@@ -149,28 +149,47 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def bench_tables(result: Row) -> tuple[Table, Table]:
+_RUNNERS = {"engine": "kpairs", "tuned": "tuned PyTorch", "torch": "PyTorch", "keras": "Keras"}
+_SHOWN = 12  # operations of a profile
+
+
+def bench_tables(result: Row) -> tuple[Table, ...]:
     """The tables of `kpairs bench train`."""
+    others = [kind for kind in _RUNNERS if kind != "engine"]
     steps = Table(title="milliseconds per training step", title_justify="left")
-    for column in ("", "engine", "stock Keras", "PyTorch", "engine/Keras", "engine/PyTorch"):
+    for column in ("", *_RUNNERS.values(), *(f"kpairs/{_RUNNERS[kind]}" for kind in others)):
         steps.add_column(column, justify="right" if column else "left")
     for row in result["cases"]:
-        ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in ("keras", "torch"))
-        times = (f"{row[f'{kind}_ms']:.2f}" for kind in ("engine", "keras", "torch"))
+        ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in others)
+        times = (f"{row[f'{kind}_ms']:.2f}" for kind in _RUNNERS)
         steps.add_row(row["case"], *times, *ratios)
     if result["memory"]:
-        memory = (result["memory"][kind] for kind in ("engine", "keras", "torch"))
+        memory = (result["memory"][kind] for kind in _RUNNERS)
         steps.add_section()
-        steps.add_row("peak memory", *(f"{m:,.0f} MiB" if m else "-" for m in memory), "", "")
-    rounds = Table(title=f"seconds for {result['rounds']['case']}", title_justify="left")
+        steps.add_row("peak memory, auxws", *(f"{m:,.0f} MiB" if m else "-" for m in memory))
     row = result["rounds"]
-    for column in (f"engine, {row['jobs']} jobs", "PyTorch", "engine/PyTorch"):
-        rounds.add_column(column)
-    rounds.add_row(
-        *(f"{row[f'{kind}_s']:.1f}" for kind in ("engine", "torch")),
-        f"{row['engine_over_torch']:.2f}",
-    )
-    return steps, rounds
+    rounds = Table(title=f"seconds for {row['case']}", title_justify="left")
+    measured = [kind for kind in _RUNNERS if f"{kind}_s" in row]
+    for kind in measured:
+        rounds.add_column(_RUNNERS[kind] + f", {row['jobs']} jobs" * (kind == "engine"))
+    for kind in measured[1:]:
+        rounds.add_column(f"kpairs/{_RUNNERS[kind]}")
+    ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in measured[1:])
+    rounds.add_row(*(f"{row[f'{kind}_s']:.1f}" for kind in measured), *ratios)
+    profiles = [_profile_table(row) for row in result["cases"] if "profile" in row]
+    return steps, rounds, *profiles
+
+
+def _profile_table(case: Row) -> Table:
+    table = Table(title=f"where a step goes: {case['case']}, profiled", title_justify="left")
+    for column in ("operation", "ms", "calls"):
+        table.add_column(column, justify="left" if column == "operation" else "right")
+    for row in case["profile"][:_SHOWN]:
+        table.add_row(row["operation"], f"{row['ms']:.3f}", f"{row['calls']:.1f}")
+    rest = case["profile"][_SHOWN:]
+    sums = (sum(row[name] for row in rest) for name in ("ms", "calls"))
+    table.add_row("all others", *(f"{value:.{n}f}" for value, n in zip(sums, (3, 1), strict=True)))
+    return table
 
 
 def inference_tables(result: Row) -> Iterator[Table | str]:

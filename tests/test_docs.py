@@ -1,5 +1,6 @@
 """The site: built without a warning, its links and pictures in place."""
 
+import json
 import re
 import subprocess
 import sys
@@ -28,3 +29,22 @@ def test_the_site_is_built_and_no_link_is_broken(tmp_path):
             assert target.exists(), f"{file.name}: {address}"
             if anchor and target in pages:
                 assert f'id="{anchor}"' in pages[target], f"{file.name}: {address}"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    """In a process of its own, one cell after the other; no notebook server is needed."""
+    cells = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell.get("outputs") in (None, []) for cell in cells)  # they are anybody's own
+    script = tmp_path / "tutorial.py"
+    # Workers import the script again.
+    script.write_text(
+        "if __name__ == '__main__':\n"
+        + "".join(f"    {line}\n" for part in code for line in part.splitlines())
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    errors = dict(re.findall(r"^(simple|auxws) ([\d.]+)$", done.stdout, re.MULTILINE))
+    assert float(errors["auxws"]) < float(errors["simple"])
+    assert re.search(r"\d+ of 1000 pairs are decided wrongly", done.stdout)

@@ -111,11 +111,12 @@ def wrong_way(module, other):
 
 
 def test_imports_run_one_way():
+    """Of all but `kpairs` itself, which names to a type checker what it loads on first use."""
     wrong = [
         f"{module} imports {other}"
         for module, file in MODULES.items()
         for other in imported_modules(file)
-        if is_in(other, "kpairs") and wrong_way(module, other)
+        if is_in(other, "kpairs") and module != "kpairs" and wrong_way(module, other)
     ]
     assert wrong == []
 

@@ -1,10 +1,11 @@
-"""Three of the reports' networks and their training loop as one would write them in PyTorch.
+"""Networks and their training loop as one would write them in PyTorch.
 
-What kpairs' training engine is measured against: plain modules, one call per image, torch's own
-losses and optimizers, batches by indexing.
+What kpairs' training engine is measured against: plain modules, torch's own losses and optimizers.
+`PLAIN` is the loop of a tutorial, `TUNED` that of a good user of PyTorch.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,7 +16,24 @@ from kpairs.recipes import Recipe
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-class C4L2WS(nn.Module):
+class PairNetwork(nn.Module):
+    """A tower that both images go through.
+
+    Attributes:
+        tower: a module.
+        fold: whether it is called once, on both images' batches as one.
+    """
+
+    tower: nn.Module
+    fold = False
+
+    def towers(self, left: torch.Tensor, right: torch.Tensor) -> Sequence[torch.Tensor]:
+        if self.fold:
+            return self.tower(torch.cat([left, right])).chunk(2)
+        return self.tower(left), self.tower(right)
+
+
+class C4L2WS(PairNetwork):
     """Report 000's C4L2 with weight sharing and auxiliary outputs."""
 
     def __init__(self) -> None:
@@ -30,11 +48,11 @@ class C4L2WS(nn.Module):
         self.head = nn.Sequential(nn.Linear(1296, 20), nn.ReLU(), nn.Linear(20, 2), nn.Softmax(1))
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
-        left, right = self.tower(left), self.tower(right)
+        left, right = self.towers(left, right)
         return self.head(torch.cat([left, right], 1)), self.digit(left), self.digit(right)
 
 
-class AuxWS(nn.Module):
+class AuxWS(PairNetwork):
     """Report 001's network with weight sharing and auxiliary losses."""
 
     def __init__(self) -> None:
@@ -52,11 +70,11 @@ class AuxWS(nn.Module):
         )
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
-        left, right = self.tower(left), self.tower(right)
+        left, right = self.towers(left, right)
         return self.head(torch.cat([left, right], 1)), left, right
 
 
-class WsalBD(nn.Module):
+class WsalBD(PairNetwork):
     """Report 002's final network: batch normalisation and dropout, softmax digit outputs."""
 
     def __init__(self) -> None:
@@ -71,11 +89,79 @@ class WsalBD(nn.Module):
         self.head = nn.Sequential(nn.Linear(20, 200), nn.ReLU(), nn.Linear(200, 2))
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
-        left, right = self.tower(left), self.tower(right)
+        left, right = self.towers(left, right)
         return self.head(torch.cat([left, right], 1)), left, right
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"c4l2_ws": C4L2WS, "auxws": AuxWS, "wsal_bd": WsalBD}
+class Ranker(PairNetwork):
+    """Our own network for compared photographs of 64x64 pixels in colour.
+
+    Batches are normalised by the statistics of both images, so the tower is always folded.
+    """
+
+    fold = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower = nn.Sequential(
+            *(*_normalized(3, 16, 3, "same"), *_pooled(16, 16)),
+            *(*_normalized(16, 16, 3, "same"), *_pooled(16, 16)),
+            *(*_normalized(16, 16, 3), *_pooled(16, 16)),
+            *(*_normalized(16, 64, 3), *_pooled(64, 64)),
+            *(*_normalized(64, 112, 2), nn.Flatten(), nn.Dropout(0.16)),
+            nn.Linear(112, 1, bias=False),
+        )
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.cat(list(self.towers(left, right)), 1),)
+
+
+def _normalized(channels: int, filters: int, size: int, padding: str = "valid") -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, filters, size, padding=padding, bias=False)
+    return [convolution, nn.BatchNorm2d(filters), nn.ReLU()]
+
+
+def _pooled(channels: int, filters: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, filters, 3, padding="same", bias=False)
+    normalization = nn.BatchNorm2d(filters)
+    return [convolution, nn.MaxPool2d(2), normalization, nn.ReLU(), nn.Dropout(0.08)]
+
+
+NETWORKS: dict[str, type[PairNetwork]] = {
+    "c4l2_ws": C4L2WS,
+    "auxws": AuxWS,
+    "wsal_bd": WsalBD,
+    "ranker": Ranker,
+}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a good user of PyTorch adds to a plain loop.
+
+    Attributes:
+        channels_last: keep an image's channels together in memory, where torch pools faster.
+        at_once: step all parameters at once: a fused Adam, Adadelta by lists of tensors.
+        fold: call the tower once, on both images. Not where it normalises batches: those of left
+            and right images would be normalised together.
+        few_reads: order the pairs once an epoch, so that a batch is a view of them, and read the
+            loss out once an epoch, not in every step.
+    """
+
+    channels_last: bool = False
+    at_once: bool = False
+    fold: bool = False
+    few_reads: bool = False
+
+
+PLAIN = Tuning()
+TUNED = Tuning(channels_last=True, at_once=True, few_reads=True)  # folded where that is faster
+NEVER_FOLDED = ("wsal_bd", "ranker")  # as their networks are, or are not
+_OPTIMIZERS = {
+    "torch_adam": (torch.optim.Adam, "fused"),
+    "adamw": (torch.optim.AdamW, "fused"),
+    "adadelta": (torch.optim.Adadelta, "foreach"),
+}
 
 
 class Training:
@@ -86,30 +172,67 @@ class Training:
             from it.
         pairs: what it trains on.
         device: a torch device.
+        tuning: how the loop is written.
     """
 
-    def __init__(self, recipe: Recipe, pairs: PairSet, device: str = "cpu") -> None:
-        self.model = NETWORKS[recipe.arch]().to(device)
-        parameters, rate = self.model.parameters(), recipe.learning_rate
-        kind = {"torch_adam": torch.optim.Adam, "adadelta": torch.optim.Adadelta}[recipe.optimizer]
-        self.optimizer = kind(parameters, lr=rate, weight_decay=recipe.l2)
+    def __init__(
+        self, recipe: Recipe, pairs: PairSet, device: str = "cpu", tuning: Tuning = PLAIN
+    ) -> None:
+        self.tuning = tuning
+        layout = torch.channels_last if tuning.channels_last else torch.contiguous_format
+        self.model = NETWORKS[recipe.arch]().to(device).to(memory_format=layout)
+        self.model.fold = self.model.fold or tuning.fold
+        optimizer, at_once = _OPTIMIZERS[recipe.optimizer]
+        self.optimizer = optimizer(
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.optimizer_options.get("weight_decay", recipe.l2),
+            **{at_once: tuning.at_once},
+        )
         self.criterion = nn.CrossEntropyLoss()
-        self.weights = recipe.loss_weights["comparison"], recipe.loss_weights["left_digit"]
+        weights = recipe.loss_weights
+        self.weights = weights["comparison"], *[weights.get("left_digit", 0.0)] * 2
         self.batch_size = recipe.batch_size
-        self.inputs, self.targets = _tensors(pairs, device)
+        self.inputs, self.targets = _tensors(pairs, device, tuning.channels_last)
 
     def epoch(self) -> float:
         """Train on all pairs once, in a new order; return the mean loss."""
         self.model.train()
+        return self._epoch_of_few_reads() if self.tuning.few_reads else self._plain_epoch()
+
+    def _plain_epoch(self) -> float:
         total = 0.0
-        order = torch.randperm(len(self.inputs[0]), device=self.inputs[0].device)
+        order = self._order()
         for rows in order.split(self.batch_size):
-            loss = self._loss([t[rows] for t in self.inputs], [t[rows] for t in self.targets])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            loss = self._step([t[rows] for t in self.inputs], [t[rows] for t in self.targets])
             total += loss.item() * len(rows)
         return total / len(order)
+
+    def _epoch_of_few_reads(self) -> float:
+        order = self._order()
+        total = torch.zeros((), dtype=torch.float64, device=order.device)
+        parts = [
+            [t[order].split(self.batch_size) for t in part] for part in (self.inputs, self.targets)
+        ]
+        for inputs, targets in zip(*(zip(*part, strict=True) for part in parts), strict=True):
+            total += self._step(inputs, targets).detach() * len(targets[0])
+        return total.item() / len(order)
+
+    def _order(self) -> torch.Tensor:
+        return torch.randperm(len(self.inputs[0]), device=self.inputs[0].device)
+
+    def _step(
+        self, inputs: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        if self.tuning.channels_last:
+            inputs = [images.permute(0, 3, 1, 2) for images in inputs]
+        outputs = self.model(*inputs)
+        losses = map(self.criterion, outputs, targets)
+        loss = sum(w * part for w, part in zip(self.weights, losses, strict=False))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
 
     @torch.no_grad()
     def error(self, pairs: PairSet) -> float:
@@ -118,16 +241,14 @@ class Training:
         inputs, (comparison, *_) = _tensors(pairs, self.inputs[0].device)
         return 100 * (self.model(*inputs)[0].argmax(1) != comparison).float().mean().item()
 
-    def _loss(
-        self, inputs: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        comparison, left, right = map(self.criterion, self.model(*inputs), targets)
-        weight, digit_weight = self.weights
-        return weight * comparison + digit_weight * (left + right)
 
-
-def _tensors(pairs: PairSet, device: torch.device | str) -> tuple[list[torch.Tensor], ...]:
-    images = [torch.from_numpy(a).permute(0, 3, 1, 2) for a in (pairs.left, pairs.right)]
+def _tensors(
+    pairs: PairSet, device: torch.device | str, channels_last: bool = False
+) -> tuple[list[torch.Tensor], ...]:
+    """Images as (n, c, h, w), or (n, h, w, c): of one channel, torch cannot tell the two apart."""
+    images = [torch.from_numpy(array) for array in (pairs.left, pairs.right)]
+    if not channels_last:
+        images = [image.permute(0, 3, 1, 2).contiguous() for image in images]
     labels = [pairs.comparison, pairs.left_digit, pairs.right_digit]
-    inputs = [image.contiguous().to(device) for image in images]
+    inputs = [image.to(device) for image in images]
     return inputs, [torch.from_numpy(label).long().to(device) for label in labels]

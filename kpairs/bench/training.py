@@ -1,4 +1,4 @@
-"""How fast kpairs trains: beside stock Keras and beside a loop written by hand in PyTorch."""
+"""How fast kpairs trains: beside stock Keras and beside loops written by hand in PyTorch."""
 
 import multiprocessing
 import re
@@ -11,8 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kpairs.bench.handwritten import Training
-from kpairs.data import load_digits
+import numpy as np
+import torch
+
+from kpairs import seeds
+from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
+from kpairs.data import PairSet, load_digits
 from kpairs.data.splits import Split
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
@@ -25,10 +29,12 @@ from kpairs.training.draw import draw_round
 from kpairs.training.engine.lower import lower
 from kpairs.training.train import train
 
-# The reports' own batch sizes; 1,000 pairs without augmentation.
-CASES = ("c4l2_ws", "auxws", "wsal_bd")
-RUNNERS = ("engine", "keras", "torch")
+# The reports' own batch sizes, without augmentation, and photographs.
+CASES = ("c4l2_ws", "auxws", "wsal_bd", "ranker")
+RUNNERS = ("engine", "tuned", "torch", "keras")
 _ROUNDS_CASE = "c4l2_ws"
+_PHOTOGRAPHS, _BATCH = (64, 64, 3), 64
+Progress = Callable[[str, int, int], None]
 
 
 def bench_training(
@@ -36,25 +42,30 @@ def bench_training(
     quick: bool = False,
     device: str = "auto",
     jobs: int = 2,
+    profile: bool = False,
     data_root: str | Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Measure training steps and whole rounds.
 
-    Each repeat trains by every runner in turn, so that a slower moment of the machine
-    meets all of them; a ratio is the median of the repeats' ratios.
+    Every runner trains in short turns, one after the other, so that a slower moment of the machine
+    meets all of them; a ratio is the median of the turns' ratios. On a CPU a step's time is that
+    for which its one thread had the processor. A tuned loop that may call its tower once or twice
+    is measured both ways, and the faster way counts.
 
     Args:
-        quick: fewer repeats, few and short rounds, no memory: about half a minute.
+        quick: fewer turns, few and short rounds, no memory: less than a minute.
         device: see `kpairs.train`.
         jobs: processes for the rounds.
+        profile: tell where the engine's steps spend their time.
         data_root: cache folder of the digit images.
-        say: called with what is being measured.
+        progress: called with what is measured, and how many turns of how many of it are done.
 
     Returns:
-        JSON-ready dict: `cases` (milliseconds per step by runner, and their ratios), `rounds`
-        (the same rounds by kpairs and by the hand-written loop, in seconds, with the start of
-        kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
+        JSON-ready dict: `cases` (milliseconds per step by runner, and the engine's ratio to each;
+        with `profile` the operations, each with its milliseconds and calls per step), `rounds`
+        (the same rounds by kpairs and by the plain and the tuned loop, in seconds, with the start
+        of kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
         runner; None if quick or not on Linux) and `machine`.
     """
     splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
@@ -62,68 +73,115 @@ def bench_training(
     with compute(device) as name:
         machine = describe(name, 1)
         for case in CASES:
-            say(case)
-            cases.append(_case(case, splits, name, *((3, 30) if quick else (9, 100))))
+            cases.append(_case(case, splits, name, quick, profile, partial(progress, case)))
         memory = None
         if not quick:
-            say("memory")
-            memory = {runner: _peak_memory(runner, device, data_root) for runner in RUNNERS}
-        say(f"rounds with {jobs} jobs")
-        rounds = _rounds(splits, device, name, jobs, quick, data_root)
+            memory = {}
+            for done, runner in enumerate(RUNNERS):
+                progress("memory", done, len(RUNNERS))
+                memory[runner] = _peak_memory(runner, device, data_root)
+        rounds = _rounds(splits, device, name, jobs, quick, data_root, progress)
     return {"cases": cases, "rounds": rounds, "memory": memory, "machine": machine}
 
 
-def _recipe(case: str) -> Recipe:
-    return replace(RECIPES[case], augmentation="none", rounds=1)
+def _recipe(case: str, quick: bool = False) -> Recipe:
+    changes: dict[str, Any] = {"augmentation": "none", "rounds": 1}
+    if quick:
+        changes["pairs"] = min(RECIPES[case].pairs, 30 * RECIPES[case].batch_size)
+    if case == "ranker":
+        changes |= {"batch_size": _BATCH, "schedule": "constant"}
+        changes["pairs"] = _BATCH if quick else 2 * _BATCH
+        changes |= {"image_size": _PHOTOGRAPHS[:2], "channels": _PHOTOGRAPHS[2]}
+    return replace(RECIPES[case], **changes)
+
+
+def _pairs(recipe: Recipe, splits: Sequence[Split]) -> PairSet:
+    """A round's pairs; in place of photographs noise, which takes as long."""
+    if recipe.arch != "ranker":
+        return draw_round(recipe, 1, *splits)[0]
+    rng = seeds.generator(recipe.seed, 1, "pairs")
+    left, right = rng.random((2, recipe.pairs, *_PHOTOGRAPHS), np.float32)
+    return PairSet(left, right, *rng.integers(0, 10, (2, recipe.pairs)))
 
 
 def _runner(
-    kind: str, recipe: Recipe, splits: Sequence[Split], device: str, epochs: int
+    kind: str, recipe: Recipe, pairs: PairSet, device: str, fold: bool = False
 ) -> Callable[[], Any]:
-    """Make a function that trains some epochs."""
-    pairs, _ = draw_round(recipe, 1, *splits)
-    if kind == "torch":
-        training = Training(recipe, pairs, device)
-        return lambda: [training.epoch() for _ in range(epochs)]
-    outputs = ARCHS[recipe.arch].outputs
+    """Make a function that trains an epoch."""
+    if kind in ("torch", "tuned"):
+        tuning = PLAIN if kind == "torch" else replace(TUNED, fold=fold)
+        return Training(recipe, pairs, device, tuning).epoch
+    outputs = ARCHS[recipe.arch].named(recipe.word)
     model = build_round(recipe, 1, 10, rescaling_of(recipe.normalization, pairs))
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
-        return partial(model.fit, x, y, batch_size=recipe.batch_size, epochs=epochs, verbose=0)
+        return partial(model.fit, x, y, batch_size=recipe.batch_size, verbose=0)
     order = shuffled(recipe, 1, len(pairs))
     batches = Batches(pairs, outputs, recipe.batch_size, device, order)
     lower(model, *batches.first())
     callbacks = [Randomness(recipe.seed, 1, batches), StopOnNonFinite(recipe.learning_rate)]
-    fit = partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
-    return partial(fit, epochs=epochs)
+    return partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
 
 
 def _case(
-    case: str, splits: Sequence[Split], device: str, repeats: int, least_steps: int
+    case: str,
+    splits: Sequence[Split],
+    device: str,
+    quick: bool,
+    profile: bool,
+    progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    recipe = _recipe(case)
+    recipe = _recipe(case, quick)
+    pairs = _pairs(recipe, splits)
     steps = -(-recipe.pairs // recipe.batch_size)
-    epochs = max(1, least_steps // steps)
-    runners = {kind: _runner(kind, recipe, splits, device, epochs) for kind in RUNNERS}
-    times: dict[str, list[float]] = {kind: [] for kind in RUNNERS}
-    for repeat in range(repeats + 1):
-        for kind in RUNNERS if repeat % 2 else RUNNERS[::-1]:
-            started = time.perf_counter()
+    turns = 4 if quick else 20
+    clock = time.process_time if device.startswith("cpu") else time.perf_counter
+    runners = {kind: _runner(kind, recipe, pairs, device) for kind in RUNNERS}
+    if case not in NEVER_FOLDED:
+        runners["folded"] = _runner("tuned", recipe, pairs, device, fold=True)
+    times: dict[str, list[float]] = {kind: [] for kind in runners}
+    for turn in range(turns + 1):
+        progress(turn, turns + 1)
+        for kind in list(runners)[:: 1 if turn % 2 else -1]:
+            started = clock()
             runners[kind]()
-            if repeat:  # the first warms up
-                seconds = time.perf_counter() - started
-                times[kind].append(1000 * seconds / (epochs * steps))
+            if turn:  # the first warms up
+                times[kind].append(1000 * (clock() - started) / steps)
+    folded = times.pop("folded", times["tuned"])
+    is_faster = statistics.median(folded) < statistics.median(times["tuned"])
+    times["tuned"] = folded if is_faster else times["tuned"]
     return {
         "case": f"{case}, batch {recipe.batch_size}",
         **{f"{kind}_ms": statistics.median(times[kind]) for kind in RUNNERS},
-        "engine_over_torch": _ratio(times["engine"], times["torch"]),
-        "engine_over_keras": _ratio(times["engine"], times["keras"]),
-        "repeats": repeats,
+        **{
+            f"engine_over_{kind}": _ratio(times["engine"], times[kind])
+            for kind in RUNNERS
+            if kind != "engine"
+        },
+        "tuned_folds": is_faster or case == "ranker",
+        "repeats": turns,
+        **({"profile": _profile(runners["engine"], steps, device)} if profile else {}),
     }
 
 
 def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(times, others, strict=True))
+
+
+def _profile(epoch: Callable[[], Any], steps: int, device: str) -> list[dict[str, Any]]:
+    """Where an epoch's steps spend their time, by torch's profiler, which slows them itself."""
+    # Kineto is for GPUs, and prints lines of its own.
+    with torch.autograd.profiler.profile(use_kineto=not device.startswith("cpu")) as profiler:
+        epoch()
+    rows = [
+        {
+            "operation": event.key.removeprefix("aten::"),
+            "ms": (event.self_cpu_time_total + event.self_device_time_total) / 1000 / steps,
+            "calls": event.count / steps,
+        }
+        for event in profiler.key_averages()
+    ]
+    return sorted(rows, key=lambda row: -row["ms"])
 
 
 def _rounds(
@@ -133,31 +191,38 @@ def _rounds(
     jobs: int,
     quick: bool,
     data_root: str | Path | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Whole rounds, with the test error after every epoch and all that is saved."""
     recipe = _recipe(_ROUNDS_CASE)
     recipe = replace(recipe, rounds=4, epochs=5) if quick else replace(recipe, rounds=20)
+    what = f"{recipe.rounds} rounds of {recipe.epochs} epochs of {_ROUNDS_CASE}"
+    progress(what, 0, 3)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         train(recipe, out, device=device, jobs=jobs, data_root=data_root)
-    engine = time.perf_counter() - started
-    started = time.perf_counter()
-    for number in range(1, recipe.rounds + 1):
-        pairs, test_pairs = draw_round(recipe, number, *splits)
-        training = Training(recipe, pairs, device_name)
-        for _ in range(recipe.epochs):
-            training.epoch()
-            training.error(test_pairs)
-    torch = time.perf_counter() - started
+    seconds = {"engine": time.perf_counter() - started}
+    tunings = {"tuned": replace(TUNED, fold=True), "torch": PLAIN}
+    for done, (kind, tuning) in enumerate(tunings.items(), 1):
+        progress(what, done, 3)
+        started = time.perf_counter()
+        for number in range(1, recipe.rounds + 1):
+            pairs, test_pairs = draw_round(recipe, number, *splits)
+            training = Training(recipe, pairs, device_name, tuning)
+            for _ in range(recipe.epochs):
+                training.epoch()
+                training.error(test_pairs)
+        seconds[kind] = time.perf_counter() - started
     return {
-        "case": f"{recipe.rounds} rounds of {recipe.epochs} epochs of {_ROUNDS_CASE}",
+        "case": what,
         "jobs": jobs,
-        "engine_s": engine,
-        "torch_s": torch,
-        "engine_over_torch": engine / torch,
-        "engine_rounds_per_minute": 60 * recipe.rounds / engine,
-        "torch_rounds_per_minute": 60 * recipe.rounds / torch,
+        **{f"{kind}_s": value for kind, value in seconds.items()},
+        **{f"engine_over_{kind}": seconds["engine"] / seconds[kind] for kind in tunings},
+        **{
+            f"{kind}_rounds_per_minute": 60 * recipe.rounds / value
+            for kind, value in seconds.items()
+        },
     }
 
 
@@ -171,7 +236,7 @@ def _train_alone(runner: str, device: str, data_root: str | Path | None) -> floa
     recipe = _recipe("auxws")
     splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
     with compute(device) as name:
-        _runner(runner, recipe, splits, name, 1)()
+        _runner(runner, recipe, _pairs(recipe, splits), name)()
     # getrusage would count what the parent process had before this one was its own.
     try:
         status = Path("/proc/self/status").read_text()

@@ -7,15 +7,26 @@ costs a pass of the tower for each place, and no training.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
+from numpy.typing import NDArray
 
 from kpairs.models.pair import Layers
 
 Shape = tuple[Any, ...]  # numbers, and None for the batch
 
 # Half a pixel down, up, to the right and to the left: the mean of an image, and of it moved by one.
-_MOVED = ((0, 1), (2, 1), (1, 0), (1, 2))  # first row and column in an image padded by one
+_MOVED = ((-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns of where its pixels come from
 PLACES = (1, 1 + len(_MOVED))  # what `test_shifts` may be: the image as it is, or all
+
+
+def _kernel(channels: int) -> NDArray[np.float32]:
+    """Of the convolution that gives all places of each channel, `(3, 3, channels, 5 channels)`."""
+    kernel = np.zeros((3, 3, channels, PLACES[1], channels), np.float32)
+    for place, (row, column) in enumerate(((0, 0), *_MOVED)):
+        for pixel in ((1, 1), (1 + row, 1 + column)):
+            kernel[pixel][:, place] += np.eye(channels) / 2
+    return kernel.reshape(3, 3, channels, -1)
 
 
 @keras.saving.register_keras_serializable("kpairs")
@@ -37,10 +48,9 @@ class HalfPixelShifts(keras.layers.Layer):
         if training:
             return images
         _, height, width, channels = images.shape
-        padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        moved = [padded[:, r : r + height, c : c + width] for r, c in _MOVED]
-        places = ops.stack([images, *((images + each) / 2 for each in moved)], axis=1)
-        return ops.reshape(places, (-1, height, width, channels))
+        places = ops.conv(images, _kernel(channels), padding="same")
+        places = ops.reshape(places, (-1, height, width, PLACES[1], channels))
+        return ops.reshape(ops.transpose(places, (0, 3, 1, 2, 4)), (-1, height, width, channels))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (None, *input_shape[1:])

@@ -240,7 +240,7 @@ def save_model(model: keras.Model, path: Path) -> None:
 
     The file holds the network without its training configuration, so that
     `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
-    `kpairs.models.heads` is imported.
+    `kpairs.models.heads` is imported, and with shifts `kpairs.models.shifts`.
     """
     bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
     with atomic_path(path) as temporary:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,20 +26,25 @@ def compute(device: str = "auto", threads: int = 1) -> Iterator[str]:
     else runs on the machine (4.5 became 98 ms per step), and cores are better used by rounds.
 
     Args:
-        device: "auto" (a GPU if there is one), "cpu", or "gpu" or "cuda".
+        device: "auto" (a GPU if there is one), "cpu", "gpu" or "cuda" for the first one, or on
+            torch "cuda:1" for another.
         threads: CPU threads, on the torch backend.
 
     Raises:
         UsageError: an unknown device.
         KpairsError: a GPU is asked for where the backend sees none.
     """
-    if device not in DEVICES:
-        raise UsageError(f"device: expected one of {', '.join(DEVICES)}, received {device!r}")
-    gpu = None if device == "cpu" else _gpu()
-    if gpu is None and device in ("gpu", "cuda"):
+    numbered = re.fullmatch(r"cuda:\d+", device)
+    if device not in DEVICES and not numbered:
+        raise UsageError(
+            f"device: expected one of {', '.join(DEVICES)}, cuda:N, received {device!r}"
+        )
+    seen = [] if device == "cpu" else _gpus()
+    gpu = next((name for name in seen if not numbered or name == device), None)
+    if gpu is None and device not in ("auto", "cpu"):
         raise KpairsError(
-            f"device {device}: the {keras.backend.backend()} backend sees no GPU on this machine; "
-            "expected cpu or auto"
+            f"device {device}: the {keras.backend.backend()} backend sees "
+            f"{', '.join(seen) or 'no GPU'} on this machine; expected cpu or auto"
         )
     # torch moves a Parameter from "cpu" to "cpu:0" by copying it into a plain tensor, which Keras
     # refuses for the integer state of a dropout layer; the other backends expect an index.
@@ -47,17 +53,16 @@ def compute(device: str = "auto", threads: int = 1) -> Iterator[str]:
         yield name
 
 
-def _gpu() -> str | None:
-    """Keras' name of the first GPU that the backend sees, or None."""
+def _gpus() -> list[str]:
+    """Keras' names of the GPUs that the backend sees."""
     if keras.backend.backend() != "torch":
         # jax raises when asked for a kind of device that it has none of.
-        devices = keras.distribution.list_devices()
-        return next((name for name in devices if name.startswith("gpu")), None)
+        return [n for n in keras.distribution.list_devices() if n.startswith("gpu")]
     import torch
 
     if torch.cuda.is_available():
-        return "cuda:0"
-    return "mps" if torch.backends.mps.is_available() else None
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["mps"] if torch.backends.mps.is_available() else []
 
 
 @contextmanager

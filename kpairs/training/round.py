@@ -1,8 +1,8 @@
 """One round: the training of one network, from its last checkpoint if there is one."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import keras
 
 from kpairs.data import PairSet
 from kpairs.data.splits import Split
-from kpairs.networks import ARCHS, import_modules, imported_modules
+from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
     Batches,
@@ -30,6 +30,7 @@ from kpairs.training.callbacks import (
 )
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import (
+    Phase,
     build_round,
     compile_model,
     phases,
@@ -169,7 +170,8 @@ def _fit(
         if phase.begin:
             judged = job.train_pairs.probability is not None
             compile_model(model, recipe, len(batches), phase, judged)
-        engine = _lower(model, batches) if job.engine == "auto" else "keras"
+        if job.engine == "auto":
+            engine = _lower(model, batches, _alike(job, batches, phase))
         if phase.begin < done:
             checkpoint.restore(model)
         over = any(isinstance(c, BestEpoch) and c.is_over(start) for c in kept)
@@ -206,14 +208,22 @@ def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batche
     )
 
 
-def _lower(model: keras.Model, batches: Batches) -> str:
+def _alike(job: Round, batches: Batches, phase: Phase) -> Hashable | None:
+    """What is the same in rounds of the same steps; None for a user's own code, which may draw."""
+    if import_of(job.recipe.arch):
+        return None
+    judged, recipe = job.train_pairs.probability is not None, replace(job.recipe, seed=0, rounds=1)
+    return repr(recipe), job.classes, phase, len(batches), judged
+
+
+def _lower(model: keras.Model, batches: Batches, alike: Hashable | None) -> str:
     """Lower a model's training where that is possible; the name of the engine that it has then."""
     if keras.backend.backend() != "torch":
         return "keras"
     from kpairs.training.engine.lower import NotLowerable, lower
 
     try:
-        lower(model, *batches.first())
+        lower(model, *batches.first(), alike=alike)
     except NotLowerable as error:
         log.warning("%s trains by Keras' own, slower steps: %s", model.name, error)
         return "keras"

@@ -105,7 +105,8 @@ def train(
         if recipe.classes is not None:
             built(recipe.arch, len(recipe.classes), recipe.build_options)
         splits = _load(recipe, data_root, console)
-        built(recipe.arch, len(splits[0].classes), recipe.build_options)
+        if recipe.classes is None or len(recipe.classes) != len(splits[0].classes):
+            built(recipe.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,
@@ -171,7 +172,7 @@ def resume(
 
 def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     """What a run was begun on and, where this machine is another, goes on on; says so."""
-    device = "cpu" if environment["device"].startswith("cpu") else "gpu"
+    device = _device_of(environment)
     with compute(device, environment["threads"]) as name:
         here = describe(name, environment["threads"])
     if others := differences(environment, here):
@@ -248,6 +249,14 @@ def _curves(run: Run) -> list[list[dict[str, float]]]:
     return found
 
 
+def _device_of(environment: Mapping[str, Any]) -> str:
+    """The device that a run's rounds train on; a first GPU is whatever the backend calls so."""
+    name = environment["device"]
+    if name.startswith("cpu"):
+        return "cpu"
+    return "gpu" if name == "cuda:0" or not name.startswith("cuda") else name
+
+
 def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str, Any]) -> Round:
     train_pairs, test_pairs = draw_round(run.recipe, number, *splits, augment=False)
     return Round(
@@ -257,7 +266,7 @@ def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str,
         train_pairs=train_pairs,
         test_pairs=test_pairs,
         classes=len(splits[0].classes),
-        device="cpu" if environment["device"].startswith("cpu") else "gpu",
+        device=_device_of(environment),
         threads=environment["threads"],
         engine=environment["engine"],
         keep_checkpoints=environment["keep_checkpoints"],

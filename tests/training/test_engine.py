@@ -250,6 +250,23 @@ def test_a_renamed_private_name_means_slower_steps(
     assert gone in caplog.text
 
 
+def test_models_that_are_alike_share_what_was_traced(pairs):
+    """The second one has other weights and another rescaling, and trains by the first one's."""
+    recipe, alike = without_dropout("c2l2_ws"), object()
+    batches = Batches(pairs, ARCHS[recipe.arch].outputs, recipe.batch_size)
+    with float64():
+        first, second, stock = (
+            build_round(recipe, number, 10, rescaling, steps=3)
+            for number, rescaling in ((1, (2.0, -0.5)), (2, (3.0, -1.0)), (2, (3.0, -1.0)))
+        )
+        for model in (first, second):
+            lower(model, *batches.first(), alike=alike)
+            model.evaluate(batches, verbose=0)
+        graphs = [model.train_function.__self__.graphs for model in (first, second)]
+        assert [graph for graph, *_ in graphs[0].values()] == [g for g, *_ in graphs[1].values()]
+        check_trainings(stock, second, batches)
+
+
 def test_trainings_in_threads_are_those_alone(pairs):
     """Nothing that other models use is changed while one is lowered or steps."""
     names = ["ws", "fc_1"]

@@ -399,13 +399,14 @@ def test_another_architectures_weights_are_refused(tiny, workplace):
 
 
 def test_devices(tiny, workplace):
-    with pytest.raises(UsageError, match="expected one of auto, cpu, gpu, cuda, received 'tpu'"):
+    with pytest.raises(UsageError, match="gpu, cuda, cuda:N, received 'tpu'"):
         train(tiny("simple"), "run", device="tpu")
     import torch
 
     if not torch.cuda.is_available():
-        with pytest.raises(KpairsError, match="device gpu: the torch backend sees no GPU"):
-            train(tiny("simple"), "run", device="gpu")
+        for device in ("gpu", "cuda:1"):
+            with pytest.raises(KpairsError, match=f"{device}: the torch backend sees no GPU"):
+                train(tiny("simple"), "run", device=device)
     assert not (workplace / "run").exists()
 
 

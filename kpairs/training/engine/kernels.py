@@ -1,8 +1,11 @@
 """One kernel of torch for each kind of layer, at the arithmetic of Keras' own layer."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
+import numpy as np
 import torch
 import torch.nn.functional as F
 from keras import ops
@@ -10,7 +13,9 @@ from keras import ops
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import get_keras_mask, run_through_graph
 
-_KERNELS = {}
+Kernel = Callable[[keras.Layer, torch.Tensor, bool | None], torch.Tensor]
+Suits = Callable[[keras.Layer], bool]
+_KERNELS: dict[type[keras.Layer], tuple[Suits, Kernel]] = {}
 
 
 class Kernels(keras.layers.Layer):
@@ -20,19 +25,44 @@ class Kernels(keras.layers.Layer):
 
     Args:
         model: a functional `keras.Model`; its variables stay its own.
+
+    Attributes:
+        numbers: scale and offset of each layer that rescales, as variables: standardising by
+            the pairs of a round must not make the round's graph one of its own.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         super().__init__(autocast=False)
-        self.model, self.built = model, True
+        self.model = model
+        self.rescaling = {
+            layer.name: [
+                keras.Variable(number, trainable=False, dtype=layer.compute_dtype)
+                for number in (layer.scale, layer.offset)
+            ]
+            for layer in model.layers
+            if type(layer) is keras.layers.Rescaling and np.ndim(layer.scale) == 0
+        }
+        self.built = True
 
-    def call(self, inputs, training=None):
+    @property
+    def numbers(self) -> list[keras.Variable]:
+        return [number for pair in self.rescaling.values() for number in pair]
+
+    def call(
+        self, inputs: dict[str, torch.Tensor], training: bool | None = None
+    ) -> dict[str, torch.Tensor]:
         run = run_through_graph(self.model)
         inputs = {name: ops.cast(inputs[name], x.dtype) for name, x in self.model.input.items()}
-        return run(inputs, operation_fn=partial(_kernel, training=training))
+        return run(inputs, operation_fn=partial(self._function, training=training))
+
+    def _function(self, operation: keras.Operation, training: bool | None) -> Callable[..., Any]:
+        if operation.name in self.rescaling:
+            scale, offset = self.rescaling[operation.name]
+            return lambda x: ops.cast(x, scale.dtype) * scale + offset
+        return _kernel(operation, training)
 
 
-def _kernel(operation, training):
+def _kernel(operation: keras.Operation, training: bool | None) -> Callable[..., Any]:
     """The function that computes what an operation of a model computes.
 
     Raises:
@@ -42,15 +72,15 @@ def _kernel(operation, training):
         return operation
     if operation.compute_dtype in ("float16", "bfloat16"):
         raise NotLowerable("half precision")
-    suits, function = _KERNELS.get(type(operation), (None, None))
+    suits, kernel = _KERNELS.get(type(operation), (None, None))
     channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
-    suits = function and channels_last and suits(operation)
+    function = kernel if suits and channels_last and suits(operation) else None
 
-    def compute(*args, **named):
+    def compute(*args: Any, **named: Any) -> Any:
         if "training" in named:  # as Keras has it: a model's own mode is that of all its layers
             named["training"] = training
         further = {name for name, value in named.items() if value is not None} - {"training"}
-        if not suits or further or get_keras_mask(args[0]) is not None:
+        if function is None or further or get_keras_mask(args[0]) is not None:
             return operation(*args, **named)
         x, whole = args[0], isinstance(operation, keras.Model)
         return function(operation, x if whole else ops.cast(x, operation.compute_dtype), training)
@@ -58,7 +88,9 @@ def _kernel(operation, training):
     return compute
 
 
-def _computes(kind, suits=lambda layer: True):
+def _computes(
+    kind: type[keras.Layer], suits: Suits = lambda layer: True
+) -> Callable[[Kernel], Kernel]:
     """Register the decorated function in place of the layers of this class (no subclass of it).
 
     Args:
@@ -66,7 +98,7 @@ def _computes(kind, suits=lambda layer: True):
         suits: whether a layer is so configured that the function computes what Keras does.
     """
 
-    def register(function):
+    def register(function: Kernel) -> Kernel:
         _KERNELS[kind] = suits, function
         return function
 
@@ -74,18 +106,20 @@ def _computes(kind, suits=lambda layer: True):
 
 
 @_computes(keras.Sequential)
-def _one_after_the_other(model, x, training):
+def _one_after_the_other(
+    model: keras.Sequential, x: torch.Tensor, training: bool | None
+) -> torch.Tensor:
     for layer in model.layers:
         x = _kernel(layer, training)(x)
     return x
 
 
-def _channels_first(x):
+def _channels_first(x: torch.Tensor) -> torch.Tensor:
     """(n, h, w, c) as torch wants it, (n, c, h, w), in memory still with the channels together."""
     return x.contiguous().permute(0, 3, 1, 2)
 
 
-def _activated(layer, y):
+def _activated(layer: keras.Layer, y: torch.Tensor) -> torch.Tensor:
     return y if layer.activation is None else layer.activation(y)
 
 
@@ -93,7 +127,7 @@ def _activated(layer, y):
     keras.layers.Conv2D,
     lambda layer: layer.strides == layer.dilation_rate == (1, 1) and layer.groups == 1,
 )
-def _convolution(layer, x, training):
+def _convolution(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
     """Adds the bias inside the convolution, and so sums its gradient there."""
     bias = layer.bias.value if layer.use_bias else None
     # Such channels oneDNN fills up to blocks of 16, at a third of its speed.
@@ -107,7 +141,7 @@ def _convolution(layer, x, training):
     return _activated(layer, y.permute(0, 2, 3, 1))
 
 
-def _convolution_as_product(layer, x):
+def _convolution_as_product(layer: keras.layers.Conv2D, x: torch.Tensor) -> torch.Tensor:
     """One matrix product of the kernel with the pixels below each of its four places."""
     *_, height, width, channels = x.shape
     places = [
@@ -121,20 +155,20 @@ def _convolution_as_product(layer, x):
 
 
 @_computes(keras.layers.MaxPooling2D, lambda layer: layer.padding == "valid")
-def _max_pooling(layer, x, training):
+def _max_pooling(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
     """Ten times faster with the channels together in memory."""
     return F.max_pool2d(_channels_first(x), layer.pool_size, layer.strides).permute(0, 2, 3, 1)
 
 
 @_computes(keras.layers.Dense, lambda layer: layer.use_bias and not layer.quantization_mode)
-def _dense(layer, x, training):
+def _dense(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
     """Adds the bias inside the matrix product."""
     y = torch.addmm(layer.bias.value, x.reshape(-1, x.shape[-1]), layer.kernel.value)
     return _activated(layer, y.reshape(*x.shape[:-1], layer.units))
 
 
 @_computes(keras.layers.Dropout, lambda layer: layer.noise_shape is None and layer.seed is None)
-def _dropout(layer, x, training):
+def _dropout(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
     """Takes 15 random bits per element, four elements to a draw: five times faster.
 
     The rate becomes a multiple of 2^-15.
@@ -147,13 +181,15 @@ def _dropout(layer, x, training):
     return x * ((bits >= dropped).to(x.dtype) * (2**15 / (2**15 - dropped)))
 
 
-def _is_plain_batch_normalization(layer):
+def _is_plain_batch_normalization(layer: keras.layers.BatchNormalization) -> bool:
     last = layer.axis in (-1, layer.input_spec.ndim - 1)
     return last and layer.center and layer.scale and not layer.renorm
 
 
 @_computes(keras.layers.BatchNormalization, _is_plain_batch_normalization)
-def _batch_normalization(layer, x, training):
+def _batch_normalization(
+    layer: keras.Layer, x: torch.Tensor, training: bool | None
+) -> torch.Tensor:
     """By formulas for the gradient instead of one derived from a dozen operations."""
     if not (training and layer.trainable):
         return layer(x, training=training)
@@ -173,23 +209,31 @@ class _Normalization(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context, x, gamma, beta, epsilon, axes):
+    def forward(
+        context: Any,
+        x: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+        epsilon: float,
+        axes: tuple[int, ...],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         mean = x.mean(axes)
         centred = x - mean
-        variance = (centred * centred).mean(axes)
+        variance = centred.square().mean(axes)
         inverse = torch.rsqrt(variance + epsilon)
-        normal = centred * inverse
-        context.save_for_backward(normal, gamma * inverse)
+        context.save_for_backward(centred, inverse, gamma)
         context.axes = axes
         context.mark_non_differentiable(mean, variance)
-        return torch.addcmul(beta, normal, gamma), mean, variance
+        return torch.addcmul(beta, centred, gamma * inverse), mean, variance
 
     @staticmethod
-    def backward(context, gradient, *_):
-        normal, scale = context.saved_tensors
+    def backward(
+        context: Any, gradient: torch.Tensor, *_: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
+        centred, inverse, gamma = context.saved_tensors
+        scale, share = gamma * inverse, gradient.shape[-1] / gradient.numel()
         beta_gradient = gradient.sum(context.axes)
-        gamma_gradient = (gradient * normal).sum(context.axes)
-        share = gradient.shape[-1] / gradient.numel()
-        centred = gradient - beta_gradient * share
-        x_gradient = torch.addcmul(centred, normal, gamma_gradient, value=-share) * scale
+        gamma_gradient = (gradient * centred).sum(context.axes) * inverse
+        x_gradient = torch.addcmul(beta_gradient * scale * -share, gradient, scale)
+        x_gradient = torch.addcmul(x_gradient, centred, gamma_gradient * inverse * scale * -share)
         return x_gradient, gamma_gradient, beta_gradient, None, None

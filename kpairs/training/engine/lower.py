@@ -1,15 +1,24 @@
 """The way into the engine, and its guard."""
 
 import re
+from collections.abc import Hashable
 
 import keras
+import torch
 
 
 class NotLowerable(Exception):
     """A model that cannot be lowered; the message says why."""
 
 
-def lower(model, x, y, sample_weight=None):
+def lower(
+    model: keras.Model,
+    x: dict[str, torch.Tensor],
+    y: dict[str, torch.Tensor],
+    sample_weight: torch.Tensor | None = None,
+    *,
+    alike: Hashable | None = None,
+) -> None:
     """Replace a compiled model's train and test functions by graphs of torch operations.
 
     `fit` and `evaluate` then use those. All around them stays Keras': the loop over epochs,
@@ -25,6 +34,9 @@ def lower(model, x, y, sample_weight=None):
         y: its targets, the same.
         sample_weight: how much each sample of the batch counts in the losses, a tensor; None for
             all alike.
+        alike: anything hashable that says which models' steps are the same but for the values of
+            their variables, and of `Rescaling` layers: what one of them traces is used by all in
+            this process. None for a model that shares nothing.
 
     Raises:
         NotLowerable: a layer, loss, metric or optimizer does what a graph cannot hold, or this
@@ -37,14 +49,14 @@ def lower(model, x, y, sample_weight=None):
         # Here, not above: whatever these modules do not find must not end a training.
         from kpairs.training.engine.step import attach
 
-        attach(model, x, y, sample_weight)
+        attach(model, x, y, sample_weight, alike)
     except NotLowerable:
         raise
     except Exception as error:
         raise NotLowerable(_summary(error)) from error
 
 
-def _summary(error):
+def _summary(error: Exception) -> str:
     """The first lines of a message: Keras wraps it in its own, in bold."""
     lines = re.sub("\x1b\\[[0-9]*m", "", str(error)).split("\n")
     return " ".join([line for line in lines if line.strip()][:2]) or type(error).__name__

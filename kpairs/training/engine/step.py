@@ -1,7 +1,10 @@
 """Train and test steps as graphs: what a step computes, and how its losses and metrics add up."""
 
 import math
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 import keras
 import torch
@@ -14,20 +17,46 @@ from kpairs.training.engine.private import compile_loss, foreach_copy, use_weigh
 from kpairs.training.losses import PartialAccuracy
 from kpairs.training.optimizers import TorchAdam
 
+Tensors = dict[str, torch.Tensor]
+Graph = Callable[..., list[torch.Tensor]]  # of a state and a batch
+Graphs = dict[tuple[Any, ...], tuple[Graph, list[int]]]  # with which tensors of a state it renews
+Step = tuple[Graph, list[torch.Tensor], list[torch.Tensor]]
 # Optimizers that treat every parameter alone, so that one vector of all of them can be stepped.
 _ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
 
 
-def attach(model, x, y, sample_weight=None):
+@lru_cache(maxsize=8)
+def _graphs(alike: Hashable) -> Graphs:
+    """The graphs that models which are alike share, to be filled; by what `Steps.graph` says."""
+    return {}
+
+
+def attach(
+    model: keras.Model,
+    x: Tensors,
+    y: Tensors,
+    sample_weight: torch.Tensor | None = None,
+    alike: Hashable | None = None,
+) -> None:
     """What `kpairs.training.engine.lower.lower` does; it may raise anything."""
     optimizer = _same_optimizer(model)
-    model.test_on_batch(x, y, sample_weight)  # builds Keras' losses and metrics
+    build_losses(model, x, y, sample_weight)
     _check(model)
-    steps = Steps(model, optimizer, list(x), list(y))
+    steps = Steps(model, optimizer, list(x), list(y), {} if alike is None else _graphs(alike))
     steps.graph(x, y, sample_weight, training=True)
     model.optimizer = optimizer
     model.train_function = steps.train
     model.test_function = steps.test
+
+
+def build_losses(
+    model: keras.Model, x: Tensors, y: Tensors, sample_weight: torch.Tensor | None = None
+) -> None:
+    """Build Keras' losses and metrics by a batch, none of whose values is read."""
+    with torch.no_grad():
+        outputs = model(x, training=False)
+        model.compute_loss(x, y, outputs, sample_weight)
+        model.compute_metrics(x, y, outputs, sample_weight)
 
 
 class Steps:
@@ -37,9 +66,17 @@ class Steps:
         model: the model.
         optimizer: not yet built.
         inputs, targets: names, in one order for all batches.
+        graphs: what was traced before for models that are alike; what is traced is added.
     """
 
-    def __init__(self, model, optimizer, inputs, targets):
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        inputs: Sequence[str],
+        targets: Sequence[str],
+        graphs: Graphs,
+    ) -> None:
         self.model, self.optimizer = model, optimizer
         self.inputs, self.targets = inputs, targets
         self.network = Kernels(model)
@@ -48,9 +85,10 @@ class Steps:
         self.vector = _as_one_vector(self.parameters)
         self.decay = _decay(self.parameters)
         optimizer.build([self.vector])
-        self.graphs = {}
+        self.traced = graphs
+        self.graphs: dict[tuple[bool, int, bool], Step] = {}
 
-    def train(self, batches):
+    def train(self, batches: Sequence[tuple[Any, ...]]) -> dict[str, float]:
         """Train on one batch, as Keras calls it, to the means of the epoch so far.
 
         Args:
@@ -58,11 +96,18 @@ class Steps:
         """
         return self._run(*batches[0], training=True)
 
-    def test(self, batches):
+    def test(self, batches: Sequence[tuple[Any, ...]]) -> dict[str, float]:
         """As `train`, but evaluate."""
         return self._run(*batches[0], training=False)
 
-    def _run(self, x, y, sample_weight=None, *, training):
+    def _run(
+        self,
+        x: Tensors,
+        y: Tensors,
+        sample_weight: torch.Tensor | None = None,
+        *,
+        training: bool,
+    ) -> dict[str, float]:
         graph, state, changing = self.graph(x, y, sample_weight, training=training)
         with torch.inference_mode():
             means, *changed = graph(*state, *self._in_order(x, y, sample_weight))
@@ -70,11 +115,13 @@ class Steps:
                 foreach_copy(changing, changed)
             return self.means.add(means)
 
-    def _in_order(self, x, y, weight):
+    def _in_order(self, x: Tensors, y: Tensors, weight: torch.Tensor | None) -> list[torch.Tensor]:
         parts = [*(x[name] for name in self.inputs), *(y[name] for name in self.targets)]
         return parts if weight is None else [*parts, weight]
 
-    def graph(self, x, y, weight=None, *, training):
+    def graph(
+        self, x: Tensors, y: Tensors, weight: torch.Tensor | None = None, *, training: bool
+    ) -> Step:
         """The step for batches of this size.
 
         Returns:
@@ -83,17 +130,27 @@ class Steps:
         """
         key = training, len(next(iter(x.values()))), weight is None
         if key not in self.graphs:
-            with torch.inference_mode(False), torch.enable_grad():
-                self.graphs[key] = self._trace(x, y, weight, training)
+            kind = *key, self.vector.value.dtype, self.vector.value.device
+            if kind not in self.traced:
+                with torch.inference_mode(False), torch.enable_grad():
+                    self.traced[kind] = self._trace(x, y, weight, training)
+            graph, changing = self.traced[kind]
+            values = [v.value.data for v in self._read(training)]
+            self.graphs[key] = graph, values, [values[i] for i in changing]
         return self.graphs[key]
 
-    def _trace(self, x, y, weight, training):
-        count, changing = len(self.parameters), []
-        read = [*self.parameters, self.vector, *self.model.non_trainable_variables]
-        if training:
-            read += self.optimizer.variables
+    def _read(self, training: bool) -> list[keras.Variable]:
+        """The variables that a step reads; of them the model's parameters come first."""
+        others = [self.vector, *self.model.non_trainable_variables, *self.network.numbers]
+        return [*self.parameters, *others, *(self.optimizer.variables if training else ())]
 
-        def step(*tensors):
+    def _trace(
+        self, x: Tensors, y: Tensors, weight: torch.Tensor | None, training: bool
+    ) -> tuple[Graph, list[int]]:
+        count, read = len(self.parameters), self._read(training)
+        changing: list[int] = []
+
+        def step(*tensors: torch.Tensor) -> list[torch.Tensor]:
             lengths = len(read), len(self.inputs), len(self.targets), weight is not None
             state, inputs, targets, weights = _split(tensors, *lengths)
             if training:
@@ -102,17 +159,23 @@ class Steps:
             y = dict(zip(self.targets, targets, strict=True))
             known = [*zip(read, state, strict=True), *self.means.zeros()]
             with keras.StatelessScope(known) as scope:
-                self._step(state[:count], x, y, *(weights or [None]), training)
+                self._step(state[:count], x, y, weights[0] if weights else None, training)
             after = [scope.get_current_value(v) for v in read]
             changing[:] = [i for i, value in enumerate(after) if value is not state[i]]
             means = [scope.get_current_value(v).detach() for v in self.means.variables]
             return [torch.stack(means), *(after[i] for i in changing)]
 
         state = [v.value.data for v in read]
-        graph = trace(step, *state, *self._in_order(x, y, weight))
-        return graph, state, [state[i] for i in changing]
+        return trace(step, *state, *self._in_order(x, y, weight)), changing
 
-    def _step(self, parameters, x, y, weight, training):
+    def _step(
+        self,
+        parameters: list[torch.Tensor],
+        x: Tensors,
+        y: Tensors,
+        weight: torch.Tensor | None,
+        training: bool,
+    ) -> None:
         """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters."""
         outputs = self.network(x, training=training)
         loss = compile_loss(self.model)(y, outputs, weight)
@@ -128,7 +191,7 @@ class Steps:
                 gradient = torch.cat([g.reshape(-1) for g in gradients])
                 self._update(gradient if self.decay is None else gradient + 2 * penalty)
 
-    def _update(self, gradient):
+    def _update(self, gradient: torch.Tensor) -> None:
         """What an optimizer's `apply` does, by the optimizer's formula.
 
         Keras' own shortcut for torch changes tensors in place and reads numbers out of them,
@@ -164,7 +227,7 @@ class Means:
         NotLowerable: a metric is something else than a mean over samples.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self.loss, *_ = model.metrics
         metrics = [part for m in model.metrics for part in getattr(m, "metrics", [m])]
         if not all(map(_is_mean, metrics)):
@@ -179,17 +242,17 @@ class Means:
             variable.value.data = part
         self.totals, self.counts = self.vector[::2], self.vector[1::2]
 
-    def zeros(self):
+    def zeros(self) -> list[tuple[keras.Variable, torch.Tensor]]:
         """Pairs of each variable and a new zero: before a batch."""
         return [(v, torch.zeros((), dtype=v.value.dtype)) for v in self.variables]
 
-    def add(self, batch):
+    def add(self, batch: torch.Tensor) -> dict[str, float]:
         """Count what a batch adds to the vector; the means so far by Keras' names."""
         self.vector.add_(batch)
         return dict(zip(self.names, (self.totals / self.counts).tolist(), strict=True))
 
 
-def _is_mean(metric):
+def _is_mean(metric: keras.metrics.Metric) -> bool:
     mean, of_function = keras.metrics.Mean, keras.metrics.MeanMetricWrapper
     adds = type(metric).update_state in (mean.update_state, of_function.update_state)
     return (
@@ -199,7 +262,7 @@ def _is_mean(metric):
     )
 
 
-def _check(model):
+def _check(model: keras.Model) -> None:
     """Refuse what the traced step would leave out.
 
     Raises:
@@ -214,13 +277,13 @@ def _check(model):
         raise NotLowerable("a layer that adds a loss")
 
 
-def _split(items, *lengths):
+def _split(items: Sequence[torch.Tensor], *lengths: int) -> list[list[torch.Tensor]]:
     """Consecutive lists of these lengths."""
     ends = list(accumulate(lengths))
     return [list(items[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
 
 
-def _as_one_vector(variables):
+def _as_one_vector(variables: Sequence[keras.Variable]) -> keras.Variable:
     """One vector of all these variables' elements, of which their own tensors become views."""
     vector = torch.cat([v.value.detach().reshape(-1) for v in variables])
     vector = keras.Variable(vector, dtype=variables[0].dtype, name="parameters")
@@ -230,7 +293,7 @@ def _as_one_vector(variables):
     return vector
 
 
-def _decay(variables):
+def _decay(variables: Sequence[keras.Variable]) -> torch.Tensor | None:
     """The L2 factor of each element of these variables, or None where there is none at all.
 
     One product with the vector of parameters replaces a penalty per variable.
@@ -249,7 +312,7 @@ def _decay(variables):
     )
 
 
-def _same_optimizer(model):
+def _same_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
     """A new optimizer of the configuration of the model's.
 
     Raises:
