@@ -3,6 +3,7 @@
 Each function takes the bytes of a good file and a `random.Random`, and returns other bytes.
 """
 
+import copy
 import csv
 import io
 import json
@@ -21,23 +22,23 @@ TEXTS = (
 
 def in_bytes(data, rng):
     """Flipped bits, other bytes, an end cut off, a piece twice or gone."""
-    copy, at = bytearray(data), rng.randrange(max(1, len(data)))
+    other, at = bytearray(data), rng.randrange(max(1, len(data)))
     end = at + rng.randrange(1, 64)
     kind = rng.randrange(6)
-    if kind == 0 and copy:
-        copy[at] ^= 1 << rng.randrange(8)
+    if kind == 0 and other:
+        other[at] ^= 1 << rng.randrange(8)
     elif kind == 1:
-        copy[at:end] = rng.randbytes(len(copy[at:end]))
+        other[at:end] = rng.randbytes(len(other[at:end]))
     elif kind == 2:
-        del copy[at:]
+        del other[at:]
     elif kind == 3:
-        copy[at:at] = copy[at:end]
+        other[at:at] = other[at:end]
     elif kind == 4:
-        del copy[at:end]
+        del other[at:end]
     else:
-        for _ in range(20 if copy else 0):
-            copy[rng.randrange(len(copy))] ^= 1 << rng.randrange(8)
-    return bytes(copy)
+        for _ in range(20 if other else 0):
+            other[rng.randrange(len(other))] ^= 1 << rng.randrange(8)
+    return bytes(other)
 
 
 def in_json(data, rng):
@@ -55,15 +56,15 @@ def in_json(data, rng):
 
 def _changed(value, rng):
     if not isinstance(value, (dict, list)) or not value or rng.random() < 0.15:
-        return rng.choice(ODD)
+        return copy.deepcopy(rng.choice(ODD))
     places = list(value) if isinstance(value, dict) else range(len(value))
     place, kind = rng.choice(list(places)), rng.random()
     if kind < 0.15:
         del value[place]
     elif kind < 0.25 and isinstance(value, dict):
-        value[rng.choice(("x", "", "round", place + "_"))] = rng.choice(ODD)
+        value[rng.choice(("x", "", "round", f"{place}_"))] = copy.deepcopy(rng.choice(ODD))
     elif kind < 0.3 and isinstance(value, list):
-        value.append(value[place])
+        value.append(copy.deepcopy(value[place]))
     else:
         value[place] = _changed(value[place], rng)
     return value

@@ -70,7 +70,7 @@ def read_rows(
         rows.append(cells)
     texts = pd.DataFrame(rows, columns=header, dtype=str)
     try:
-        return texts.apply(lambda column: _typed(column, column.name in columns))
+        return pd.DataFrame({name: _typed(texts[name], name in columns) for name in header})
     except ValueError as error:
         raise InputError(f"{path}: expected a study's rows; {error}") from error
 
@@ -80,7 +80,9 @@ def _typed(texts: pd.Series, required: bool) -> pd.Series:
     name = texts.name
     if name in _TEXTS:
         return texts
-    if texts.str.fullmatch(r"-?\d{1,15}").all() and len(texts):
+    if not len(texts):
+        return texts.astype("int64" if name in ("round", "epoch") else float)
+    if texts.str.fullmatch(r"-?\d{1,15}").all():
         numbers = texts.astype("int64")
     else:
         empty = texts == ""
@@ -128,10 +130,11 @@ def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
 def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     """The rows of a study, and how many others its file has."""
     file = Path(folder) / f"{study.name}.csv"
-    if not file.exists():
+    known = file.exists()
+    rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"]) if known else pd.DataFrame()
+    if rows.empty:
         types = {name: str if name in _TEXTS else float for name in COLUMNS} | {"round": "int64"}
         return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in types.items()}), 0
-    rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"])
     rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
     settings = {(s.recipe.arch, s.setting): s for s in study.settings}
 
@@ -139,7 +142,7 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
         setting = settings.get((row.arch, row.setting))
         return setting is not None and setting.trial(row.round).id == row.job
 
-    mine = rows[[is_trial(row) for row in rows.itertuples()]]
+    mine = rows.loc[[is_trial(row) for row in rows.itertuples()]]
     return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
 
 

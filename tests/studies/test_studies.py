@@ -26,7 +26,7 @@ from kpairs.reports import REPORTS
 from kpairs.reports.altunina.studies import count_parameters, sized
 from kpairs.reports.reported import reported
 from kpairs.studies.catalogue import STUDIES, studies_of
-from kpairs.studies.rows import collect, finished, read_rows, study_rows, write_rows
+from kpairs.studies.rows import collect, finished, read_rows, rows_of, study_rows, write_rows
 from kpairs.studies.run import fold_of, load_result, run_jobs
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -261,6 +261,17 @@ def test_files_that_are_no_rows(text, message, study, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         study_rows(tmp_path, study)
     assert str(file) in str(caught.value)
+
+
+def test_a_file_without_rows_is_as_none(study, tmp_path):
+    none = study_rows(tmp_path, study)
+    (tmp_path / "small.csv").write_text(",".join(none.columns) + "\n")
+    (tmp_path / "small-curves.csv").write_text(
+        "arch,setting,round,epoch,test_error_pct,train_comparison_loss,test_comparison_loss,"
+        "train_digit_loss,test_digit_loss\n"
+    )
+    pd.testing.assert_frame_equal(study_rows(tmp_path, study), none, check_dtype=False)
+    assert not len(rows_of(tmp_path, study, "curves"))
 
 
 def test_texts_stay_texts_and_numbers_are_exact(tmp_path):
