@@ -35,7 +35,7 @@ def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
     run = train(tiny("auxws"), "run", engine="keras")
     (export,) = export_run(run)
     file = export.path
-    arguments = ["--quick", "--batches", f"1,{CHUNK + 1}", "--plot", "speed.png"]
+    arguments = ["--quick", "--batches", f"{CHUNK + 1}", "--plot", "speed.png"]
     done = kpairs("run", file, *arguments, "--json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
@@ -49,7 +49,7 @@ def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
     expected = [
         (model, 1, batch, runner)
         for model, names in (("run", list(RUNNERS)), (str(file), FILE_RUNNERS))
-        for batch in (1, CHUNK + 1)
+        for batch in (CHUNK + 1,)
         for runner in names
     ]
     rows = result["rows"]

@@ -158,6 +158,7 @@ class _Stop(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.slow
 def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tiny, mnist, rng):
     file, weights = trained
     recipe = _recipe(tiny, file, epochs=3, fine_tune=1)

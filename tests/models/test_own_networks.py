@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from command_line import kpairs
 
 from kpairs.data import load_digits
@@ -49,7 +50,7 @@ def run_script(script, folder):
 
 
 def test_from_a_file_to_a_prediction(workplace):
-    """Trained by two processes, searched, exported; no other process runs its code unasked."""
+    """Trained by two processes, exported; no other process runs its code unasked."""
     (workplace / "mynets.py").write_text(NETWORKS.format(name="own"))
     load_digits("mnist", "test")
     done = run_script(
@@ -60,8 +61,6 @@ def test_from_a_file_to_a_prediction(workplace):
         "print(kpairs(*train, '--rounds', 2, '--jobs', 2, '--out', 'run'))\n"
         "print(kpairs('export', 'run', *own))\n"
         "print(kpairs('evaluate', 'run', *own))\n"
-        "search = ['search', *own, '--arch', 'own', '--try', 'depth=1 2', '--pairs', 20]\n"
-        "print(kpairs(*search, '--folds', 2, '--try', 'epochs=1', '--try', 'widths=4,4'))\n"
         "print(kpairs('archs', 'own', *own))\n"
         "print(kpairs('data', '--samples', 'samples'))\n"
         "print(kpairs('train', *own, '--arch', 'own', '--arch-option', 'dept=3', expect=2))\n"
@@ -72,7 +71,6 @@ def test_from_a_file_to_a_prediction(workplace):
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.arch_options == {"depth": 3, "widths": (8,), "act": "relu"}
     assert recipe.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
-    assert "own depth=2" in done.stdout
     assert "own takes act, depth, widths; received dept" in done.stdout
     assert "depth: expected a whole number, received 'x'" in done.stdout
     answer = kpairs("predict", "run/own.onnx", "samples/3.png", "samples/7.png", "--json")
@@ -80,6 +78,21 @@ def test_from_a_file_to_a_prediction(workplace):
     for command in (["evaluate", "run"], ["export", "run"], ["train", "--resume", "run"]):
         message = kpairs(*command, expect=2)
         assert f"run: expected --import '{workplace.resolve()}/mynets.py'" in message
+
+
+@pytest.mark.slow
+def test_ones_own_arguments_are_searched(workplace):
+    (workplace / "mynets.py").write_text(NETWORKS.format(name="own"))
+    done = run_script(
+        "import os\nos.environ['COLUMNS'] = '200'\n"
+        "from command_line import kpairs\n"
+        "search = ['search', '--import', 'mynets.py', '--arch', 'own', '--try', 'depth=1 2']\n"
+        "some = ['--pairs', 20, '--folds', 2, '--try', 'epochs=1', '--try', 'widths=4 4,4']\n"
+        "print(kpairs(*search, *some))\n",
+        workplace,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own depth=2 widths=4,4" in done.stdout
 
 
 def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):

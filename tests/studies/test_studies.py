@@ -146,6 +146,7 @@ def test_ctrl_c_works_in_a_study(study, tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_give_the_same_rows(study, tmp_path):
     list(run_jobs(study.jobs(), tmp_path / "one"))
     list(run_jobs(study.jobs(), tmp_path / "two", processes=2))

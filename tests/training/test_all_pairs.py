@@ -54,15 +54,14 @@ def images(mnist, rng):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "ties"),
     [
-        ("posterior_s", {}),
-        ("posterior_s", {"test_shifts": 5}),
-        ("auxranker", {}),
-        ("a_net", {"head": "posterior"}),  # a tower of its own for each side
+        ("posterior_s", {}, True),
+        ("posterior_s", {"test_shifts": 5}, False),
+        *(("auxranker", {}, ties) for ties in (False, True)),
+        ("a_net", {"head": "posterior"}, False),  # a tower of its own for each side
     ],
 )
-@pytest.mark.parametrize("ties", [False, True])
 def test_the_error_is_that_of_every_pair(name, options, ties, images, rng):
     model, outputs = fresh(name, **options), ARCHS[name].outputs
     pixels, labels = images

@@ -94,7 +94,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.slow) if c in ("WebP", "wide TIFFs") else c for c in CASES],
+)
 def test_all_stations_decide_alike(case, tmp_path, trained):
     """Training, evaluation, exported file and prediction, by any batch: 100 % the same."""
     folder = write(tmp_path / "own", "012", 20, **CASES[case])
@@ -189,6 +192,7 @@ def test_a_report_and_its_image_size(tmp_path, tiny):
     assert not list((tmp_path / "cache").rglob("*9x12*"))
 
 
+@pytest.mark.slow
 def test_digits_at_another_size(tmp_path, tiny):
     """Of a named source too; what a recipe leaves open is then the source's own."""
     run = train(tiny("posterior", image_size=(28, 28)), tmp_path / "run", engine="keras")

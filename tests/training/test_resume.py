@@ -147,7 +147,7 @@ def test_killed_while_saving(small, tmp_path):
     _, model = small
     saved(tmp_path, model)
     rng = random.Random(1)
-    for _ in range(60):
+    for _ in range(25):
         child = os.fork()
         if child == 0:
             try:
@@ -179,6 +179,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small, tmp_path):
     assert (tmp_path / "checkpoint.npz").read_bytes() == good
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_command_and_resume_goes_on(workplace):
     """`RLIMIT_FSIZE` below the size of a checkpoint: one line, exit code 1, and then the rest."""
     arguments = [*RECIPE, "--out", "run"]

@@ -107,6 +107,7 @@ def _train_elsewhere(recipe, out):
     train(recipe, out)
 
 
+@pytest.mark.slow
 def test_the_same_seed_in_another_process(tiny, workplace):
     recipe = tiny("auxws")
     process = multiprocessing.get_context("spawn").Process(
