@@ -102,8 +102,9 @@ def _epochs(axes: Axes, rows: pd.DataFrame, column: str, name: str, colour: str)
 
 
 def _legend_below(axes: Axes) -> None:
-    """Where it covers no curve."""
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    """Where it covers no curve; none where nothing was trained yet."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def scan(rows: pd.DataFrame, values: Mapping[str, float], label: str, axis: str) -> Figure:
