@@ -24,7 +24,6 @@ _COMMANDS = (
     *("predict", "rank", "report", "search", "study", "train"),
 )
 _INTERRUPTED = 130
-_BACKENDS = ("torch", "jax", "tensorflow")
 
 
 class _Failure(click.ClickException):
@@ -39,9 +38,11 @@ def _settings_refused(error):
     if last[0].f_code.co_filename.endswith(os.path.join("keras", "src", "backend", "config.py")):
         home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
         return f"{os.path.join(home, 'keras.json')}: {first_line(error)}"
+    from kpairs.training.records import BACKENDS
+
     backend = os.environ["KERAS_BACKEND"]
-    if backend not in _BACKENDS:
-        return f"KERAS_BACKEND: expected one of {', '.join(_BACKENDS)}, received {backend!r}"
+    if backend not in BACKENDS:
+        return f"KERAS_BACKEND: expected one of {', '.join(BACKENDS)}, received {backend!r}"
     if find_spec(backend) is None:
         return f"KERAS_BACKEND={backend}: {backend} is not installed; expected torch, or install it"
     return None

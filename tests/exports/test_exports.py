@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -299,6 +300,29 @@ def test_parity_catches_a_small_difference_and_nan(exported):
     for Shifted.shift in (2e-5, np.nan):
         with pytest.raises(ParityError, match="right_digit at batch 1"):
             check_parity(trained.model, shifted, pairs)
+
+
+class Nudged:
+    """A model whose comparison is moved by less than may be, to the side that lost."""
+
+    def __init__(self, name, model):
+        self.outputs, self.model = ARCHS[name].outputs, model
+
+    def run(self, left, right, chunk):
+        values = self.model.predict({"left": left, "right": right}, verbose=0)
+        held = values["comparison"]
+        held[np.arange(len(held)), 1 - decisions(held, "logits")] += np.float32(2e-6)
+        return values
+
+
+def test_a_decision_that_differs_by_rounding_is_refused_but_between_equal_scores(mnist, rng):
+    pairs = draw_pairs(mnist["test"], 9, rng)
+    undecided = build("simple")
+    undecided.layers[-1].set_weights([np.zeros((100, 2)), np.zeros(2)])
+    with pytest.raises(ParityError, match="expected Keras' decisions, 9 of 9 differ"):
+        check_parity(undecided, Nudged("simple", undecided), pairs)
+    scored, alike = build("ranker"), replace(pairs, right=pairs.left)
+    assert check_parity(scored, Nudged("ranker", scored), alike).pairs == 9
 
 
 def test_export_refuses_another_backend(exported, monkeypatch, tmp_path):
