@@ -151,8 +151,8 @@ TRAINING = {
     ),
     "batch normalisation's gradient without the variance's share": (
         "kpairs/training/engine/kernels.py",
-        "torch.addcmul(centred, normal, gamma_gradient, value=-share) * scale",
-        "centred * scale",
+        "torch.addcmul(x_gradient, centred, gamma_gradient * inverse * scale * -share)",
+        "x_gradient",
         [ENGINE, "-k", "trainings_are_stock_keras or layers_of_every_kind"],
     ),
     "softmax once where the reports have it twice": (
