@@ -121,6 +121,15 @@ def test_a_source_is_named_as_train_names_it(workplace, idx_folder):
     assert "received both" in kpairs("data", "mnist", "--data", idx_folder, expect=2)
 
 
+@pytest.mark.parametrize("words", ["--help", "study --list"])
+def test_a_full_screen_is_one_line(words):
+    line = f"{sys.executable} -m kpairs.cli {words} > /dev/full"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        *(1, "Error: [Errno 28] No space left on device: standard output, or a temporary file\n"),
+    )
+
+
 @pytest.mark.slow
 def test_a_full_screen_does_not_hide_that_a_run_is_saved(workplace, idx_folder):
     command = f"{sys.executable} -m kpairs.cli train --arch simple {' '.join(TINY)}"
