@@ -4,7 +4,8 @@ python tests/reliability_script.py [--scale 1.0] [--seed 0] [--only WORD]...
 
 Prints a table and exits with 1 where anything was violated. At scale 1: 2,000 damaged files of each
 format that kpairs reads, 1,000 command lines of odd options, 20 chains of 3 kills in trainings, 50
-kills in exports, and a disk that is full from each write on of trainings, exports and others.
+kills in exports, a disk that is full from each write of a training and of an export on, and from 16
+writes of each of four other commands.
 """
 
 import argparse

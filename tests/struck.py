@@ -17,6 +17,11 @@ from resume_script import RECIPE, digest
 from tqdm import tqdm
 
 ROWS = Path(__file__).parents[1] / "docs" / "rows"
+SMALL = (  # what is struck at many moments takes a second
+    *("--arch", "conv_1", "--pairs", "100", "--test-pairs", "50", "--no-augment"),
+    *("--epochs", "3", "--batch-size", "30", "--rounds", "2", "--device", "cpu"),
+)
+FORMATS = (("--torchscript",), ("--onnx", "--torchscript"))
 LIMITS = (0, 1, 100, 5000, 100_000)  # bytes that fit into a file of a full disk
 OTHERS = (
     ("report", "haidinger", "--rows", ROWS, "--out", "{}/pages"),
@@ -42,10 +47,10 @@ def killed_trainings(share, seed):
         chains = range(max(2, round(20 * share)))
         for number in tqdm(chains, "trainings killed", leave=False, disable=None):
             run = folder / f"chain-{number}"
-            jobs, like = (("--jobs", 2), by_two) if number % 2 else ((), whole)
+            jobs, like = ((), whole) if number % 4 else (("--jobs", 2), by_two)
             arguments = ("train", *RECIPE, "--out", run, *jobs)
             for _ in range(3):
-                if number % 4 == 0:  # at a change of a file; workers' are not seen
+                if number % 2:  # at a change of a file; those of workers are not seen
                     moment = {"strike": kill, "at_change": rng.randrange(1, like.changes // 3)}
                 else:
                     moment = {"after": rng.uniform(0.2, 0.6) * like.seconds}
@@ -70,17 +75,18 @@ def killed_exports(share, seed):
     count = max(2, round(50 * share))
     with tempfile.TemporaryDirectory() as top:
         run = Path(top) / "run"
-        _done("train", *RECIPE, "--rounds", 2, "--out", run)
-        export = ("export", run, "--onnx", "--torchscript", "--round")
-        like = _done(*export, 2)
+        _done("train", *SMALL, "--out", run)
+        exports = [("export", run, *formats, "--round") for formats in FORMATS]
+        likes = [_done(*export, 2) for export in exports]
         for number in tqdm(range(count), "exports killed", leave=False, disable=None):
-            if number % 2:
+            export, like = exports[number % 2], likes[number % 2]
+            if number % 4 < 2:
                 moment = {"after": rng.uniform(0.05, 1) * like.seconds}
             else:
                 moment = {"strike": kill, "at_change": rng.randrange(1, like.changes + 1)}
-            command(*export, 1 + number // 2 % 2, **moment)
+            command(*export, rng.choice((1, 2)), **moment)
             wrong += [f"kill {number}: {said}" for said in _inconsistent(run)]
-        _done(*export, 1)
+        _done(*exports[-1], 1)
         wrong += [*_inconsistent(run), *(f"{f.name} is left" for f in _leftovers(run))]
     return count, wrong
 
@@ -90,11 +96,11 @@ def full_trainings(share, seed):
     rng, wrong = random.Random(seed), []
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)
-        whole = _done("train", *RECIPE, "--out", folder / "whole")
+        whole = _done("train", *SMALL, "--out", folder / "whole")
         expected, moments = digest(folder / "whole"), _moments(whole, share, rng)
         for at in tqdm(moments, "full disks, trainings", leave=False, disable=None):
             run, limit = folder / f"run-{at}", rng.choice(LIMITS)
-            arguments = ("train", *RECIPE, "--out", run)
+            arguments = ("train", *SMALL, "--out", run)
             done = command(*arguments, strike=partial(fill_disk, limit), at_write=at)
             where = f"write {at}, {limit} bytes"
             wrong += [f"{where}: {said}" for said in _unclear(done, run)]
@@ -113,8 +119,8 @@ def full_exports(share, seed):
     rng, wrong = random.Random(seed), []
     with tempfile.TemporaryDirectory() as top:
         run = Path(top) / "run"
-        _done("train", *RECIPE, "--out", run)
-        export = ("export", run, "--onnx", "--torchscript", "--int8", "--round")
+        _done("train", *SMALL, "--out", run)
+        export = ("export", run, "--onnx", "--torchscript", "--round")
         whole = _done(*export, 1)
         before, moments = _contents(run), _moments(whole, share, rng)
         for at in tqdm(moments, "full disks, exports", leave=False, disable=None):
@@ -131,13 +137,13 @@ def full_exports(share, seed):
 
 
 def full_elsewhere(share, seed):
-    """The disk full from each write of other commands on: the same command then does it all."""
+    """The disk full from some writes of other commands on: the same command then does it all."""
     rng, wrong, tried = random.Random(seed), [], 0
     for words in OTHERS:
         with tempfile.TemporaryDirectory() as top:
             whole = _done(*_within(Path(top, "whole"), words))
             names = {*_contents(Path(top, "whole"))}
-            moments = _moments(whole, share, rng)
+            moments = _moments(whole, share, rng, 16)
             for moment in tqdm(moments, f"full disks, {words[0]}", leave=False, disable=None):
                 folder, limit = Path(top, f"at-{moment}"), rng.choice(LIMITS)
                 strike = partial(fill_disk, limit)
@@ -167,9 +173,9 @@ def _within(folder, words):
     return [str(word).format(folder) for word in words]
 
 
-def _moments(whole, share, rng):
-    """Every write of a command, or a share of them; a hundred at most."""
-    count = max(2, round(share * min(100, whole.writes)))
+def _moments(whole, share, rng, most=None):
+    """Every write of a command, or `most` of them; of these a share."""
+    count = max(2, round(share * min(most or whole.writes, whole.writes)))
     return sorted(rng.sample(range(1, whole.writes + 1), min(count, whole.writes)))
 
 
@@ -195,7 +201,7 @@ def _contents(folder):
 
 def _inconsistent(run):
     """What of a run folder's exports does not belong together."""
-    for file in (run / "auxws.onnx", run / "auxws.pt", run / "auxws.int8.onnx"):
+    for file in (run / "conv_1.onnx", run / "conv_1.pt"):
         found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
         beside, card = Path(f"{file}.json"), Path(f"{file}.md")
         if beside.is_file() and json.loads(beside.read_text())["sha256"] != found:
