@@ -36,8 +36,9 @@ class _Failure(click.ClickException):
 
 def _settings_refused(error):
     """What is wrong with the user's settings of Keras, if that is why it could not be imported."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    if last[0].f_code.co_filename.endswith(os.path.join("keras", "src", "backend", "config.py")):
+    error = error.__cause__ or error
+    places = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if places and places[-1].endswith(os.path.join("keras", "src", "backend", "config.py")):
         home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
         return f"{os.path.join(home, 'keras.json')}: {first_line(error)}"
     from kpairs.training.records import BACKENDS
@@ -69,7 +70,7 @@ def _one_line():
     """Turn the errors that a user can cause into one line and the right exit code."""
     try:
         yield
-    except (ImportError, ValueError) as error:
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
         if isinstance(error, KpairsError):
             raise _Failure(str(error), error.exit_code) from error
         if refused := _settings_refused(error):
