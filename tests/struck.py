@@ -183,7 +183,10 @@ def _unclear(done, folder):
     """What is wrong with how a command ended for which the disk was full, or full enough."""
     if done.code not in (0, 1):
         yield f"exit {done.code}, {done.last:.200}"
-    elif done.code == 1 and not (done.last.startswith("Error: ") and str(folder) in done.last):
+    places = (str(folder), "No usable temporary directory found in ")
+    if done.code == 1 and not (
+        done.last.startswith("Error: ") and any(place in done.last for place in places)
+    ):
         yield f"no line that names a file: {done.last:.200}"
     if "Traceback" in done.error:
         yield f"a traceback: {done.last:.200}"
