@@ -5,6 +5,7 @@ each and not once in each training. A worker leaves Ctrl-C to the process that s
 with that process, and hands over what it logged.
 """
 
+import gc
 import logging
 import logging.handlers
 import os
@@ -62,7 +63,7 @@ def run_tasks(
     with _each_text_once():
         if processes == 1 and scheduler is None:
             for task in tasks:
-                yield function(*task)
+                yield _do(function, task)
             return
         if scheduler is None:
             told = _on_this_machine(function, tasks, processes)
@@ -142,9 +143,20 @@ def _work(
     recorder = _Recorder()
     log.addHandler(recorder)
     try:
-        return function(*task), recorder.records
+        return _do(function, task), recorder.records
     finally:
         log.removeHandler(recorder)
+
+
+def _do(function: Callable[..., Result], task: tuple[Any, ...]) -> Result:
+    """Do one task, and clear up: a Keras model holds itself, and hundreds would fill the memory.
+
+    Python looks for such objects only once a quarter more of all objects are new.
+    """
+    try:
+        return function(*task)
+    finally:
+        gc.collect()
 
 
 @cache
