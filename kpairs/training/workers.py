@@ -62,8 +62,10 @@ def run_tasks(
     """
     with _each_text_once():
         if processes == 1 and scheduler is None:
-            for task in tasks:
-                yield _do(function, task)
+            for number, task in enumerate(tasks):
+                if number:
+                    gc.collect()  # a Keras model holds itself, and hundreds would fill the memory
+                yield function(*task)
             return
         if scheduler is None:
             told = _on_this_machine(function, tasks, processes)
@@ -143,20 +145,10 @@ def _work(
     recorder = _Recorder()
     log.addHandler(recorder)
     try:
-        return _do(function, task), recorder.records
+        return function(*task), recorder.records
     finally:
         log.removeHandler(recorder)
-
-
-def _do(function: Callable[..., Result], task: tuple[Any, ...]) -> Result:
-    """Do one task, and clear up: a Keras model holds itself, and hundreds would fill the memory.
-
-    Python looks for such objects only once a quarter more of all objects are new.
-    """
-    try:
-        return function(*task)
-    finally:
-        gc.collect()
+        gc.collect()  # as in this process alone
 
 
 @cache
