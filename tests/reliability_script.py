@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import struck
+from tqdm import tqdm
 
 LONGEST_S = 30  # of reading one file
 MOST_MEMORY_GIB = 2  # that reading damaged files may add
@@ -61,7 +62,8 @@ def damaged_files(name, count, seed):
         form.read(file)
         kept = {f: f.read_bytes() for f in place.rglob("*") if f.is_file()}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for number, data in enumerate(damage.cases(good, form.change, count, f"{seed} {name}")):
+        cases = damage.cases(good, form.change, count, f"{seed} {name}")
+        for number, data in enumerate(tqdm(cases, name, count, leave=False, disable=None)):
             file.write_bytes(data)
             if said := _refusal(form.read, file):
                 wrong.append(f"{name}, case {number}: {said}")
