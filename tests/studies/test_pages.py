@@ -93,6 +93,20 @@ def test_links_lead_somewhere(pages):
             assert "://" in address or (pages / address).is_file(), f"{file.name}: {address}"
 
 
+def test_every_figure_says_what_it_shows_and_what_to_see():
+    """Words for those who do not see it, a caption below, and letters that are letters."""
+    shown = []
+    for file in DOCS.glob("*.md"):
+        blocks = file.read_text().split("\n\n")
+        for block, below in zip(blocks, blocks[1:], strict=False):
+            if found := re.fullmatch(r"!\[(.*)\]\((.*\.svg)\)", block):
+                assert len(found[1]) > 30, f"{file.name}: {block}"
+                assert re.fullmatch(r"\*[^*]{30,}\*", below.strip()), f"{file.name}: {below}"
+                assert "<text" in (DOCS / found[2]).read_text(), found[2]
+                shown.append(found[2])
+    assert set(shown) == {f"figures/{file.name}" for file in (DOCS / "figures").iterdir()}
+
+
 def test_no_reported_number_is_lost(pages):
     """A row of results.csv for every line of every reported.csv, in its order."""
     results = pd.read_csv(pages / "results.csv", keep_default_na=False)
@@ -200,6 +214,9 @@ def test_html_stands_alone():
     )
     assert "<title>A &lt;b&gt; &amp; C</title>" in page
     assert '<figure role="img" aria-label="f"><svg/></figure>' in page
+    alone = to_html("![f](f.svg)\n\n*c*\n", {"f.svg": '<svg height="1pt" width="9pt"/>'})
+    assert "<p><figure" not in alone  # which HTML does not have
+    assert '<svg style="--wide: 9pt" height="1pt" width="9pt"/>' in alone
     assert '<a href="x.html">' in page
     assert "&lt;i&gt;" in page
 
