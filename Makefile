@@ -25,7 +25,8 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 # Damaged files of every format, kills, full disks, odd options: a table of what was tried, and how
-# often it went wrong. Hours; RELIABILITY="--scale 0.1 --seed 1" is a tenth of it with another seed.
+# often it went wrong. Half an hour or more; RELIABILITY="--scale 0.1 --seed 1" is a tenth of it, with
+# other cases.
 test-reliability: $(READY)
 	$(BIN)/python tests/reliability_script.py $(RELIABILITY)
 

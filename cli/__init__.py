@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 import warnings
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -18,6 +19,7 @@ import click
 
 import kpairs
 from kpairs.errors import KpairsError, UsageError, first_line, printable
+from kpairs.files import FULL
 
 _COMMANDS = (
     *("archs", "bench", "compare", "data", "demo", "evaluate", "export", "mini", "next-pairs"),
@@ -34,8 +36,9 @@ class _Failure(click.ClickException):
 
 def _settings_refused(error):
     """What is wrong with the user's settings of Keras, if that is why it could not be imported."""
-    *_, last = traceback.walk_tb(error.__traceback__)
-    if last[0].f_code.co_filename.endswith(os.path.join("keras", "src", "backend", "config.py")):
+    error = error.__cause__ or error
+    places = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if places and places[-1].endswith(os.path.join("keras", "src", "backend", "config.py")):
         home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
         return f"{os.path.join(home, 'keras.json')}: {first_line(error)}"
     from kpairs.training.records import BACKENDS
@@ -62,8 +65,29 @@ class _Messages(logging.Handler):
             click.echo(text, err=True)  # looks where standard error is now: under a live bar too
 
 
+@contextmanager
+def _one_line():
+    """Turn the errors that a user can cause into one line and the right exit code."""
+    try:
+        yield
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        if isinstance(error, KpairsError):
+            raise _Failure(str(error), error.exit_code) from error
+        if refused := _settings_refused(error):
+            raise _Failure(refused, UsageError.exit_code) from error
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of our output went away; click handles it
+            raise
+        unnamed = error.errno in FULL and error.filename is None
+        where = ": standard output, or a temporary file" if unnamed else ""
+        raise _Failure(f"{error}{where}", KpairsError.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise _Failure(str(error) or "interrupted", _INTERRUPTED) from error
+
+
 class _Group(click.Group):
-    """Turns the errors that a user can cause into one line and the right exit code."""
+    """Commands that are imported when they are asked for."""
 
     def list_commands(self, ctx):
         return _COMMANDS
@@ -74,6 +98,10 @@ class _Group(click.Group):
         name = name.replace("-", "_")
         return getattr(import_module(f"kpairs.cli.{name}"), name)
 
+    def make_context(self, *args, **options):
+        with _one_line():  # of --help, which is printed here
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" for it
@@ -81,20 +109,8 @@ class _Group(click.Group):
         columns = os.environ.get("COLUMNS", "1")
         if not re.fullmatch("0*[1-9][0-9]{0,3}", columns):  # rich believes it
             del os.environ["COLUMNS"]
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except (ImportError, ValueError) as error:
-            if isinstance(error, KpairsError):
-                raise _Failure(str(error), error.exit_code) from error
-            if refused := _settings_refused(error):
-                raise _Failure(refused, UsageError.exit_code) from error
-            raise
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of our output went away; click handles it
-                raise
-            raise _Failure(str(error), KpairsError.exit_code) from error
-        except KeyboardInterrupt as error:
-            raise _Failure(str(error) or "interrupted", _INTERRUPTED) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -60,21 +60,23 @@ def evaluate(
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
-    from kpairs import evaluate as evaluate_run
     from kpairs.cli.tables import all_pairs_line, console, error_table, measures_table
-    from kpairs.training.run import summarize
 
-    rows = evaluate_run(
-        run,
-        device=device,
-        threads=threads,
-        data_root=data_dir,
-        test_pairs=test_pairs,
-        data=data,
-        columns=None if columns is None else parse_columns(columns),
-        every_pair=all_pairs,
-        sampled=sampled,
-    )
+    with console(stderr=True).status(f"evaluating {run.path}"):
+        from kpairs import evaluate as evaluate_run  # it takes seconds
+        from kpairs.training.run import summarize
+
+        rows = evaluate_run(
+            run,
+            device=device,
+            threads=threads,
+            data_root=data_dir,
+            test_pairs=test_pairs,
+            data=data,
+            columns=None if columns is None else parse_columns(columns),
+            every_pair=all_pairs,
+            sampled=sampled,
+        )
     files = _draw(run, rows, data or run.recipe.data)
     summary = summarize(rows)
     if as_json:

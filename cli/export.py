@@ -53,16 +53,17 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
-    from kpairs.exports.export import export_run
+    from kpairs.cli.tables import console
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
-    exports = export_run(run, number, out, data_dir, chosen, opset)
+    with console(stderr=True).status(f"exporting round {number} of {run.path}"):
+        from kpairs.exports.export import export_run  # it takes seconds
+
+        exports = export_run(run, number, out, data_dir, chosen, opset)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]
         print_json({"run": str(run.path), "round": number, "exports": rows})
         return
-    from kpairs.cli.tables import console
-
     screen = console()
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)

@@ -3,10 +3,13 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
+
+from kpairs.errors import printable
 
 
 def _known_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -77,3 +80,21 @@ def print_json(value: object) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2))
+
+
+def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> None:
+    """Print rows as CSV on standard output: as they are, unless that is a terminal.
+
+    Args:
+        rows: values by name.
+        names: those of the columns.
+    """
+    import csv
+
+    if sys.stdout.isatty():  # a file's name could move its cursor
+        rows = [
+            {k: printable(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
+        ]
+    writer: csv.DictWriter[str] = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)

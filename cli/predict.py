@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, print_json
+from kpairs.cli.options import as_json, print_csv, print_json
 from kpairs.errors import printable
 
 
@@ -36,13 +36,7 @@ def predict(model, left, right, ink, as_json, as_csv):
     pairs, single = find_pairs(left, right)
     rows = predict_pairs(model, pairs, ink)
     if as_csv:
-        import csv
-        import sys
-
-        names = [name for name in COLUMNS if name in rows[0]]
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        print_csv(rows, [name for name in COLUMNS if name in rows[0]])
     elif as_json:
         print_json(rows[0] if single else rows)
     elif single:

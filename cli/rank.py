@@ -1,10 +1,8 @@
 """`kpairs rank`: images in the order of an exported model."""
 
-import sys
-
 import click
 
-from kpairs.cli.options import as_json, print_json
+from kpairs.cli.options import as_json, print_csv, print_json
 from kpairs.errors import UsageError
 
 
@@ -62,11 +60,7 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
         captions = [f"{row['rank']}  {row['score']:.3g}" for row in shown]
         draw_ranked_sheet([Path(row["file"]) for row in shown], captions, Path(sheet))
     if as_csv:
-        import csv
-
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        print_csv(rows, list(rows[0]))
     elif as_json:
         print_json({"scores": METHODS[ranking.method], "images": rows})
     else:

@@ -150,12 +150,13 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     else:
         _refuse_other_options(context)
         recipe = Run.open(resumed).recipe
-    from kpairs import resume, train
     from kpairs.cli.tables import console, error_table
 
     progress = console(stderr=True)
     weights = format_loss_weights(recipe.loss_weights)
     progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
+    from kpairs import resume, train  # after the first word: it takes seconds
+
     common = {"jobs": jobs, "data_root": data_dir, "progress": progress}
     idle = False
     if resumed is None:

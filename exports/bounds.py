@@ -7,6 +7,7 @@ has a size that shape inference finds, and that size and the work are bounded.
 
 from collections.abc import Iterable
 from math import prod
+from typing import NamedTuple
 
 import onnx
 
@@ -14,6 +15,7 @@ from kpairs.errors import InputError
 
 MAX_NODES = 20_000
 MAX_VALUES = 2**27  # numbers in one tensor, for one pair: half a GiB
+MAX_TOTAL = 2**31  # numbers in all tensors, for one pair: none may be given back before the end
 MAX_WORK = 2**39  # multiplications and numbers written, for one pair: about ten seconds of a core
 
 _Shape = tuple[int, ...]
@@ -37,19 +39,32 @@ _NAMES = """
 _OPERATORS = frozenset(_NAMES.split())
 
 
-def largest_value(model: onnx.ModelProto) -> int:
-    """Give the numbers in a model's largest value, for one pair.
+class Size(NamedTuple):
+    """How many numbers a model computes for one pair.
+
+    Attributes:
+        largest: in its largest value.
+        total: in all of its values.
+    """
+
+    largest: int
+    total: int
+
+
+def size_of(model: onnx.ModelProto) -> Size:
+    """Give how many numbers a model computes for one pair.
 
     Raises:
         InputError: an operator that no pair model needs, a tensor whose size shapes do not tell,
-            or more than `MAX_NODES` nodes, `MAX_VALUES` numbers in a tensor or `MAX_WORK` work.
+            or more than `MAX_NODES` nodes, `MAX_VALUES` numbers in a tensor, `MAX_TOTAL` in all or
+            `MAX_WORK` work.
     """
     if len(model.graph.node) > MAX_NODES:
         raise InputError(f"{len(model.graph.node):,} nodes, more than {MAX_NODES:,}")
     if odd := sorted({node.op_type for node in model.graph.node} - _OPERATORS):
         raise InputError(f"operators that no pair model needs, {', '.join(odd)}")
     shapes = _shapes(model)
-    work = largest = 0
+    work = total = largest = 0
     for node in model.graph.node:
         for name in node.output:
             if name and name not in shapes:
@@ -60,10 +75,13 @@ def largest_value(model: onnx.ModelProto) -> int:
             raise InputError(
                 f"{largest:,} numbers from one {node.op_type}, more than {MAX_VALUES:,}"
             )
+        total += sum(sizes)
         work += sum(sizes) * _per_number(node, shapes)
+    if total > MAX_TOTAL:
+        raise InputError(f"{total:,} numbers for one pair, more than {MAX_TOTAL:,}")
     if work > MAX_WORK:
         raise InputError(f"{work:.1e} operations for one pair, more than {MAX_WORK:.1e}")
-    return largest
+    return Size(largest, total)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, _Shape]:

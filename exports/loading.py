@@ -14,7 +14,7 @@ from typing import NamedTuple
 import onnx
 
 from kpairs.errors import InputError, first_line
-from kpairs.exports.bounds import largest_value
+from kpairs.exports.bounds import Size, size_of
 from kpairs.exports.sealing import is_sealed
 from kpairs.files import read_bytes
 
@@ -35,11 +35,11 @@ class Checked(NamedTuple):
 
     Attributes:
         data: its bytes.
-        largest: numbers in the largest value that it computes for one pair.
+        size: how many numbers it computes for one pair.
     """
 
     data: bytes
-    largest: int
+    size: Size
 
 
 def read_onnx(path: str | Path) -> Checked:
@@ -63,12 +63,12 @@ def read_onnx(path: str | Path) -> Checked:
         model = onnx.ModelProto.FromString(data)  # protobuf refuses messages nested over 100 deep
         _check_structure(model)
         onnx.checker.check_model(data)
-        largest = largest_value(model)
+        size = size_of(model)
     except Exception as error:  # protobuf's, the checker's and our own
         raise InputError(
             f"{path}: expected an ONNX model, received: {first_line(error)}"
         ) from error
-    return Checked(data, largest)
+    return Checked(data, size)
 
 
 def _check_sidecar(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
+from kpairs.exports.bounds import MAX_TOTAL, Size
 from kpairs.exports.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
@@ -48,10 +49,11 @@ class PairModel:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, metadata: dict[str, Any], largest: int = 1
+        self, session: onnxruntime.InferenceSession, metadata: dict[str, Any], size: Size
     ) -> None:
         self._session = session
-        self._chunk = max(1, min(CHUNK, _AT_ONCE // max(1, largest)))
+        fitting = min(_AT_ONCE // max(1, size.largest), MAX_TOTAL // max(1, size.total))
+        self._chunk = max(1, min(CHUNK, fitting))
         self.metadata = metadata
         self.outputs: dict[str, str] = metadata["outputs"]
         self.classes: tuple[str, ...] = tuple(metadata["classes"])
@@ -71,7 +73,7 @@ class PairModel:
             InputError: a file that `kpairs.exports.loading.read_onnx` or onnxruntime refuses, or
                 without the metadata that says what its outputs mean.
         """
-        data, largest = read_onnx(path)
+        data, size = read_onnx(path)
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
@@ -81,7 +83,7 @@ class PairModel:
             raise InputError(
                 f"{path}: expected an ONNX model, received: {first_line(error)}"
             ) from error
-        return cls(session, _read_metadata(session, path), largest)
+        return cls(session, _read_metadata(session, path), size)
 
     @property
     def of_class(self) -> list[str]:

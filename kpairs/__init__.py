@@ -63,7 +63,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except AttributeError as error:  # Python would say only that there is no such name here
+        raise ImportError(f"cannot import {_HOMES[name]}: {error}") from error
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from kpairs.errors import InputError, first_line
 
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
 
 
@@ -63,6 +64,19 @@ def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
         ) from error
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder that leads elsewhere, or has folders that do, before it is written to.
+
+    A stranger's run may hold one, and files of another folder would be replaced.
+
+    Raises:
+        InputError: the folder, or one in it, is a link.
+    """
+    for place in (folder, *folder.rglob("*")):
+        if place.is_symlink() and not place.is_file():
+            raise InputError(f"{place}: expected a folder to write to, received a link")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it only if the block succeeds.
@@ -86,16 +100,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in _FULL and error.filename in (None, str(temporary)):
+        if error.errno in FULL and error.filename in (None, str(temporary)):
             said = f"{error.strerror}; nothing of the new file is kept, an older one is as it was"
             raise OSError(error.errno, said, str(path)) from error
         raise
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
-
-
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def _temporary(path: Path) -> tuple[int, Path]:

@@ -66,7 +66,7 @@ class FileFormat:
 
     @property
     def exported(self) -> bool:
-        return self.read is _predict
+        return self.read in (_predict, _predict_whole)
 
 
 def _run(name: str, folder: Path) -> Path:
@@ -254,6 +254,63 @@ def _other_metadata(data: bytes, rng) -> bytes:
         return Path(file.name).read_bytes()
 
 
+# Operators that kpairs writes, others that are let through, and some that are not.
+_OPERATORS = (
+    *("Conv", "Relu", "Concat", "Gemm", "MaxPool", "Reshape", "Slice", "Add", "Cast", "Shape"),
+    *("ConstantOfShape", "Expand", "Tile", "Range", "MatMul", "Einsum", "Pad", "Resize", "TopK"),
+    *("Gather", "ScatterND", "Split", "Loop", "RandomNormal", "StringNormalizer", "NonZero", ""),
+)
+_SIZES = (-(2**63), -1, 0, 1, 2, 7, 2**20, 2**30, 2**31, 2**62)
+
+
+def _other_graph(data: bytes, rng) -> bytes:
+    """Other operators, sizes, types and wires, in a file that is sealed and parses."""
+    import tempfile
+
+    proto = onnx.ModelProto.FromString(data)
+    metadata = proto.metadata_props[0].value
+    for _ in range(rng.randrange(1, 4)):
+        _change_graph(proto, rng)
+    with tempfile.NamedTemporaryFile() as file:
+        write_proto(proto, metadata, Path(file.name))
+        return Path(file.name).read_bytes()
+
+
+def _change_graph(proto: onnx.ModelProto, rng) -> None:
+    graph, kind = proto.graph, rng.randrange(9)
+    node, weights = rng.choice(graph.node), rng.choice(graph.initializer)
+    values = [*graph.input, *graph.output, *graph.value_info]
+    names = [*(name for n in graph.node for name in n.output), *(v.name for v in values)]
+    numbers = [a.ints for n in graph.node for a in n.attribute if a.ints]
+    if kind == 0:
+        node.op_type = rng.choice(_OPERATORS)
+    elif kind == 1 and numbers:
+        ints = rng.choice(numbers)
+        ints[rng.randrange(len(ints))] = rng.choice(_SIZES)
+    elif kind == 2 and weights.dims:
+        weights.dims[rng.randrange(len(weights.dims))] = rng.choice(_SIZES)
+    elif kind == 3:
+        weights.data_type = rng.randrange(24)
+    elif kind == 4:
+        graph.node.remove(node)
+    elif kind == 5 and node.input:
+        node.input[rng.randrange(len(node.input))] = rng.choice((*names, "", "x"))
+    elif kind == 6:
+        dims = rng.choice(values).type.tensor_type.shape.dim
+        (rng.choice(dims) if dims else dims.add()).dim_value = rng.choice(_SIZES)
+    elif kind == 7:
+        graph.node.add(op_type=rng.choice(_OPERATORS), input=[rng.choice(names)], output=["x"])
+    else:
+        whole = np.array([rng.choice(_SIZES) for _ in range(rng.randrange(5))], np.int64)
+        weights.CopyFrom(onnx.numpy_helper.from_array(whole, weights.name))
+
+
+def _predict_whole(file: Path) -> None:
+    """As `_predict`; of what has no new seal, only the good file may run."""
+    _predict(file)
+    assert file.read_bytes() == _export(), "a damaged file was run"
+
+
 def _predict(file: Path) -> None:
     image = np.zeros((2, 14, 14, 1), np.float32)
     PairModel.load(file.parent / "a.onnx").predict(image, image)
@@ -321,8 +378,9 @@ def _formats():
     yield "listed pairs CSV", listed, damage.in_csv, lambda file: divided_pairs(file)
     yield "predict's CSV", listed, damage.in_csv, find_pairs
     yield "rank's CSV", listed, damage.in_csv, lambda file: list(listed_images(file))
-    yield "ONNX", _onnx, damage.in_bytes, _predict
+    yield "ONNX", _onnx, damage.in_bytes, _predict_whole
     yield "ONNX, sealed again", _onnx, _resealed, _predict
+    yield "ONNX, graph", _onnx, _other_graph, _predict
     yield "ONNX, metadata", _onnx, _other_metadata, _predict
     yield "description JSON", _sidecar, damage.in_json, _predict
 

@@ -6,7 +6,9 @@ Photographs are those that scikit-learn and scikit-image carry, so that nothing 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.grades import GradedFiles
 from kpairs.errors import KpairsError, UsageError
-from kpairs.files import atomic_path, write_rows
+from kpairs.files import FULL, atomic_path, write_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -68,18 +70,18 @@ def write_photographs(
         UsageError: the packages with the photographs are missing.
     """
     photographs = _photographs()
-    folder = _new(folder)
     rng = np.random.default_rng(seed)
-    for split, count in (("train", train), ("test", test)):
-        for number in range(count):
-            grade, kind = number % _GRADES, KINDS[(number // _GRADES) % len(KINDS)]
-            name, photograph = photographs[rng.integers(len(photographs))]
-            crop = _degraded(_crop(photograph, split, rng), kind, grade, rng)
-            place = folder / split / str(grade)
-            place.mkdir(parents=True, exist_ok=True)
-            crop.save(place / f"{number:05d}-{name}-{kind}.png")
-    rows = list(_judged(folder, np.random.default_rng(seed + 1)))
-    write_rows(folder / "pairs.csv", rows)
+    with _new(folder) as new:
+        for split, count in (("train", train), ("test", test)):
+            for number in range(count):
+                grade, kind = number % _GRADES, KINDS[(number // _GRADES) % len(KINDS)]
+                name, photograph = photographs[rng.integers(len(photographs))]
+                crop = _degraded(_crop(photograph, split, rng), kind, grade, rng)
+                place = new / split / str(grade)
+                place.mkdir(parents=True, exist_ok=True)
+                crop.save(place / f"{number:05d}-{name}-{kind}.png")
+        rows = list(_judged(new, np.random.default_rng(seed + 1)))
+        write_rows(new / "pairs.csv", rows)
     return {"train": train, "test": test, "pairs": len(rows)}
 
 
@@ -121,14 +123,14 @@ def write_digits(
     """
     from PIL import Image
 
-    folder = _new(folder)
-    for split, part in digits.items():
-        for number, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
-            if number == count:
-                break
-            place = folder / split / part.classes[label]
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(place / f"{number:05d}.png")
+    with _new(folder) as new:
+        for split, part in digits.items():
+            for number, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
+                if number == count:
+                    break
+                place = new / split / part.classes[label]
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(place / f"{number:05d}.png")
     return {split: min(count, len(part)) for split, part in digits.items()}
 
 
@@ -171,11 +173,20 @@ def _as_png(image: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _new(folder: str | Path) -> Path:
+@contextmanager
+def _new(folder: str | Path) -> Iterator[Path]:
+    """A new folder to fill; it is gone again where that fails or is stopped."""
     folder = Path(folder)
     if folder.exists():
         raise KpairsError(f"{folder} exists already; choose a new folder")
-    return folder
+    try:
+        yield folder
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            said = f"{error.strerror}; nothing of the new folder is kept"
+            raise OSError(error.errno, said, str(folder)) from error
+        raise
 
 
 def _photographs() -> list[tuple[str, PillowImage]]:

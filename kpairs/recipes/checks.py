@@ -40,7 +40,9 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     str | None: ("a name or none", lambda value: value is None or isinstance(value, str)),
     tuple[str, ...] | None: (
         "names or none",
-        lambda v: v is None or (isinstance(v, tuple) and all(isinstance(n, str) for n in v)),
+        lambda v: (
+            v is None or (isinstance(v, tuple) and bool(v) and all(isinstance(n, str) for n in v))
+        ),
     ),
     tuple[int, int] | None: (
         "a width and a height or none",

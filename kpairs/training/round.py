@@ -11,6 +11,7 @@ import keras
 
 from kpairs.data import PairSet
 from kpairs.data.splits import Split
+from kpairs.files import refuse_links
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.batches import (
@@ -98,11 +99,12 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
 
     Raises:
         KpairsError: the loss became NaN or infinite; another process trains this round.
-        InputError: a checkpoint that cannot be read.
+        InputError: a checkpoint that cannot be read; a folder that leads elsewhere.
     """
     import_modules(job.imports)
     recipe, number, folder = job.recipe, job.number, job.folder
     outputs = ARCHS[recipe.arch].named(recipe.word)
+    refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs, validation_pairs = set_aside(recipe, number, job.train_pairs)

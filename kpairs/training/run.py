@@ -13,6 +13,7 @@ runs/2026-11-21-auxws/
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
 """
 
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -57,11 +58,14 @@ class Run:
         Raises:
             KpairsError: `out` exists and is not an empty folder, or cannot be written.
         """
+        path = None
         try:
             path = _claim_next(recipe) if out is None else _claim(Path(out))
             write_json(path / "environment.json", environment)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except OSError as error:
+            if path is not None:  # it was new, or empty
+                shutil.rmtree(path, ignore_errors=True)
             raise KpairsError(f"{out or RUNS}: cannot make a run folder here: {error}") from error
         return cls(path, recipe, {"rounds": [], "summary": {}})
 

@@ -257,7 +257,8 @@ def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str,
     return Round(
         recipe=run.recipe,
         number=number,
-        folder=run.folder(number).resolve(),  # a worker may have begun in another folder
+        # A worker may have begun in another folder.
+        folder=run.path.resolve() / run.folder(number).name,
         train_pairs=train_pairs,
         test_pairs=test_pairs,
         classes=len(splits[0].classes),

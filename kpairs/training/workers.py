@@ -5,6 +5,7 @@ each and not once in each training. A worker leaves Ctrl-C to the process that s
 with that process, and hands over what it logged.
 """
 
+import gc
 import logging
 import logging.handlers
 import os
@@ -61,7 +62,9 @@ def run_tasks(
     """
     with _each_text_once():
         if processes == 1 and scheduler is None:
-            for task in tasks:
+            for number, task in enumerate(tasks):
+                if number:
+                    gc.collect()  # a Keras model holds itself, and hundreds would fill the memory
                 yield function(*task)
             return
         if scheduler is None:
@@ -145,6 +148,7 @@ def _work(
         return function(*task), recorder.records
     finally:
         log.removeHandler(recorder)
+        gc.collect()  # as in this process alone
 
 
 @cache

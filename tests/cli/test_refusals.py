@@ -112,11 +112,18 @@ def test_backends_that_are_not_there(backend, message, workplace):
     assert (done.returncode, done.stderr) == ((2, f"Error: {message}\n") if message else (0, ""))
 
 
-def test_settings_of_keras_that_it_refuses(workplace):
-    (workplace / "keras.json").write_text('{"floatx": "bfloat16", "epsilon": 1e-7}')
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"floatx": "bfloat16", "epsilon": 1e-7}', "Invalid `floatx`"),
+        ("[1]", "'list' object has no attribute 'get'"),
+    ],
+)
+def test_settings_of_keras_that_it_refuses(text, message, workplace):
+    (workplace / "keras.json").write_text(text)
     command = [sys.executable, "-m", "kpairs.cli", "archs", "ws"]
     environment = {**os.environ, "KERAS_HOME": str(workplace)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"Error: {workplace}/keras.json: Invalid `floatx`")
+    assert done.stderr.startswith(f"Error: {workplace}/keras.json: {message}")
     assert len(done.stderr.splitlines()) == 1

@@ -10,6 +10,7 @@ import pytest
 from command_line import TINY, kpairs
 
 from kpairs.cli import main
+from kpairs.cli.options import print_csv
 
 
 def after(commands, libraries):
@@ -115,10 +116,28 @@ def test_paths_in_proposed_commands_are_arguments():
     assert as_argument("two words") == "'two words'"
 
 
+def test_names_of_files_cannot_move_a_terminals_cursor(capsys, monkeypatch):
+    rows = [{"file": "\x1b[2J.png", "score": 0.5}]
+    print_csv(rows, list(rows[0]))
+    assert capsys.readouterr().out == "file,score\n\x1b[2J.png,0.5\n"  # a program gets the name
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_csv(rows, list(rows[0]))
+    assert capsys.readouterr().out == "file,score\n\\x1b[2J.png,0.5\n"
+
+
 def test_a_source_is_named_as_train_names_it(workplace, idx_folder):
     shown = kpairs("data", "--data", idx_folder)
     assert shown == kpairs("data", idx_folder)
     assert "received both" in kpairs("data", "mnist", "--data", idx_folder, expect=2)
+
+
+@pytest.mark.parametrize("words", ["--help", "study --list"])
+def test_a_full_screen_is_one_line(words):
+    line = f"{sys.executable} -m kpairs.cli {words} > /dev/full"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        *(1, "Error: [Errno 28] No space left on device: standard output, or a temporary file\n"),
+    )
 
 
 @pytest.mark.slow

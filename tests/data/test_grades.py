@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from faults import full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from idx_writer import write_idx
@@ -323,6 +324,13 @@ def test_digits_as_folders(tmp_path, mnist):
     numbers = [int(os.path.basename(f)[:5]) for f in train.files]
     np.testing.assert_array_equal(images, np.float32(mnist["train"].images[numbers] / 255))
     np.testing.assert_array_equal(train.grades, mnist["train"].labels[numbers])
+
+
+def test_a_full_disk_leaves_no_half_a_folder(tmp_path, mnist):
+    folder = tmp_path / "digits"
+    with full_disk(), pytest.raises(OSError, match=r"nothing of the new folder is kept.*digits"):
+        write_digits(mnist, folder, 10)
+    assert not folder.exists()
 
 
 def test_samples_never_replace_another_file(tmp_path, mnist):

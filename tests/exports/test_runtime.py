@@ -100,7 +100,7 @@ def test_damaged_exports_are_run_or_refused_in_one_line(file, monkeypatch):
     """What else is wrong with a file than some bytes: its metadata, or the JSON beside it."""
     monkeypatch.setattr(file_formats, "_export", file.read_bytes)
     names = [name for name, form in file_formats.FORMATS.items() if form.exported]
-    assert [reliability_script.damaged_files(name, 15, 20261124) for name in names] == [[]] * 4
+    assert [reliability_script.damaged_files(name, 15, 20261124) for name in names] == [[]] * 5
 
 
 def test_the_seal():
@@ -196,6 +196,14 @@ def _products(model):
     model.graph.node.extend(nodes)
 
 
+def _kept_values(model):
+    """Twenty values of half a GiB, all of which a last node waits for."""
+    _sized("ConstantOfShape", [2**13, 2**14])(model)
+    names = [f"k{i}" for i in range(20)]
+    model.graph.node.extend(helper.make_node("Relu", ["bomb"], [name]) for name in names)
+    model.graph.node.append(helper.make_node("Sum", names, ["kept"]))
+
+
 def _many_nodes(model):
     names = [_first(model), *(f"n{i}" for i in range(25_000))]
     model.graph.node.extend(
@@ -230,6 +238,7 @@ def _unknown_operator(model):
         (_sized("Expand", [2**30, 1, 1, 1, 1]), "420,906,795,008 numbers from one Expand, more"),
         (_sized("Tile", [2**12, 2**12, 2, 2]), "26,306,674,688 numbers from one Tile, more than"),
         (_products, "4.2e+12 operations for one pair, more than 5.5e+11"),
+        (_kept_values, "2,952,808,570 numbers for one pair, more than 2,147"),
         (_many_nodes, "25,030 nodes, more than 20,000"),
         (_unknown_size, "operators that no pair model needs, NonZero"),
         (_sparse, "sparse weights"),

@@ -273,6 +273,7 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"initialization": "Torch"}, "did you mean torch"),
         ({"optimizer_options": {"beta_1": 0.9}}, "adam expects beta_1, beta_2, epsilon"),
         ({"optimizer_options": {**RECIPES["auxws"].optimizer_options, "epsilon": "x"}}, "epsilon"),
+        ({"classes": ()}, r"classes: expected names or none, received \(\)"),
         ({"seed": -1}, "seed: expected at least 0"),
         ({"batch_size": 10**21}, r"batch_size: expected 1 to 1e\+09"),
         ({"learning_rate": 10**400}, "learning_rate: expected a finite number"),

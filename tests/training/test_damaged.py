@@ -46,6 +46,17 @@ def _pipe(file):
     return change
 
 
+def _elsewhere(folder):
+    """A link in a folder's place to one beside the run, whose files would be replaced."""
+
+    def change(run):
+        other = run.parent / "other"
+        shutil.move(run / folder, other) if (run / folder).is_dir() else other.mkdir()
+        (run / folder).symlink_to(other)
+
+    return change
+
+
 def _arrays(**changes):
     """Change arrays of round 2's checkpoint."""
 
@@ -137,6 +148,8 @@ RESUMED = [
     (_inflating("round-02/checkpoint.npz", "0000.npy"), "of shape (2147483648,)"),
     (_pipe("round-02/checkpoint.npz"), "cannot read it: no regular file"),
     (_pipe("round-02/history.csv"), "expected a CSV file of epochs"),
+    (_elsewhere("round-02"), "round-02: expected a folder to write to, received a link"),
+    (_elsewhere("round-02/tensorboard"), "tensorboard: expected a folder to write to, received a"),
     (_text("round-02/history.csv", b"\xff\xfe\x00"), "expected a CSV file of epochs"),
     (_text("round-02/history.csv", "epoch,train_loss\n1,x\n"), "expected the columns epoch"),
 ]

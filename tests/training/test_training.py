@@ -9,12 +9,14 @@ import shutil
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from command_line import kpairs as kpairs_command
 from families import few, networks
+from faults import full_disk
 from rich.console import Console
 
 import kpairs
@@ -378,6 +380,10 @@ def test_a_run_folder_that_cannot_be_made(tiny, workplace):
         train(tiny("simple"), "file/run")
     with pytest.raises(KpairsError, match="file exists already"):
         train(tiny("simple"), "file")
+    for size in (0, 100):  # a full disk: the same command must go when there is room again
+        with full_disk(size), pytest.raises(KpairsError, match=r"run: cannot make.*File too large"):
+            Run.create(tiny("simple"), {"device": "cpu"}, "run")
+        assert not Path("run").exists()
 
 
 def test_folders_that_are_not_runs(workplace, tiny):

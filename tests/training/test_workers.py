@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+import weakref
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+
+from kpairs.networks import build
+from kpairs.training.workers import run_tasks
 
 SCRIPT = Path(__file__).parents[1] / "pool_script.py"
 
@@ -77,3 +81,17 @@ def test_workers_end_with_their_parent():
         process.kill()
         process.wait()
         wait_for_the_end_of(process.pid)
+
+
+def _weak_model(models):
+    model = build("ws")
+    model.compile("adam", dict.fromkeys(model.output, "sparse_categorical_crossentropy"))
+    models.append(weakref.ref(model))
+
+
+def test_models_of_tasks_before_leave_the_memory():
+    models = []
+    with closing(run_tasks(_weak_model, [(models,)] * 3)) as tasks:
+        for _ in tasks:
+            assert [model() for model in models[:-1]] == [None] * (len(models) - 1)
+    assert len(models) == 3
