@@ -5,7 +5,6 @@ struck and what went wrong, as texts.
 """
 
 import hashlib
-import json
 import random
 import shutil
 import tempfile
@@ -85,9 +84,9 @@ def killed_exports(share, seed):
             else:
                 moment = {"strike": kill, "at_change": rng.randrange(1, like.changes + 1)}
             command(*export, rng.choice((1, 2)), **moment)
-            wrong += [f"kill {number}: {said}" for said in _inconsistent(run)]
+            wrong += [f"kill {number}: {said}" for said in inconsistent(run)]
         _done(*exports[-1], 1)
-        wrong += [*_inconsistent(run), *(f"{f.name} is left" for f in _leftovers(run))]
+        wrong += [*inconsistent(run), *(f"{f.name} is left" for f in _leftovers(run))]
     return count, wrong
 
 
@@ -127,7 +126,7 @@ def full_exports(share, seed):
             limit = rng.choice(LIMITS)
             done = command(*export, 2, strike=partial(fill_disk, limit), at_write=at)
             where = f"write {at}, {limit} bytes"
-            wrong += [f"{where}: {said}" for said in (*_unclear(done, run), *_inconsistent(run))]
+            wrong += [f"{where}: {said}" for said in (*_unclear(done, run), *inconsistent(run))]
             if done.code and _contents(run) != before:
                 wrong.append(f"{where}: the older files are not as they were")
             if _contents(run) != before:
@@ -202,12 +201,10 @@ def _contents(folder):
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def _inconsistent(run):
-    """What of a run folder's exports does not belong together."""
-    for file in (run / "conv_1.onnx", run / "conv_1.pt"):
-        found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-        beside, card = Path(f"{file}.json"), Path(f"{file}.md")
-        if beside.is_file() and json.loads(beside.read_text())["sha256"] != found:
+def inconsistent(folder):
+    """What of a folder's exports does not belong together."""
+    for beside in (*folder.glob("*.onnx.*"), *folder.glob("*.pt.*")):
+        file = beside.with_suffix("")
+        found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "nothing"
+        if not beside.name.startswith(".") and found not in beside.read_text():
             yield f"{beside.name} describes another file"
-        if card.is_file() and (found is None or found not in card.read_text()):
-            yield f"{card.name} describes another file"

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 import torch
 from families import few, networks
 from onnx import TensorProto
+from struck import inconsistent
 
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
@@ -267,6 +269,24 @@ def test_a_file_that_disagrees_is_not_written(format_, exported, another, tmp_pa
         export_model(trained, pairs, tmp_path / "auxws", [writing(format_, another)])
     assert target.read_bytes() == b"an earlier export"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_at_no_moment_is_another_model_described(exported, another, tmp_path):
+    """What a kill would leave: looked at before each change of a file of a second export."""
+    trained, _, pairs = exported("auxws")
+    export_model(another, pairs, tmp_path / "auxws", [TorchScript()])
+    seen = []
+
+    def look(event, facts):
+        if seen is not None and event in ("os.rename", "os.remove") and "auxws" in str(facts[0]):
+            seen.append([event, *inconsistent(tmp_path)])
+
+    sys.addaudithook(look)  # for good
+    export_model(trained, pairs, tmp_path / "auxws", [TorchScript()])
+    events, seen = seen, None
+    assert events.count(["os.rename"]) == 3
+    assert all(len(event) == 1 for event in events), events
+    assert not list(inconsistent(tmp_path))
 
 
 def test_one_file_that_disagrees_stops_all(exported, another, tmp_path):
