@@ -112,9 +112,12 @@ def _look(source, data_dir, fetch, classes, columns):
 
         facts = {"folder": str(Path(source).absolute())}
         if is_compared(source, columns):
+            from kpairs.bars import reading
+            from kpairs.cli.tables import console
             from kpairs.data.divided import divided_pairs
 
-            division = divided_pairs(source, columns, classes)
+            with reading(console(stderr=True)) as read:
+                division = divided_pairs(source, columns, classes, read)
             splits = {name: getattr(division, name) for name in _SPLITS}
             facts["judged"], pictures = str(division), division.train.pictures
         else:

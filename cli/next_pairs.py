@@ -34,11 +34,14 @@ def next_pairs(models_and_images, count, known, out, as_json):
     kpairs next-pairs runs/scores/ranker.onnx photographs --known pairs.csv --out ask.csv
     kpairs train --arch ranker --data ask.csv
     """
+    from kpairs.bars import counting
     from kpairs.cli.rank import split_models
+    from kpairs.cli.tables import console, proposals_table
     from kpairs.exports.proposals import propose_pairs, write_questions
 
     models, files = split_models(models_and_images)
-    proposals = propose_pairs(models, files, count, [Path(name) for name in known])
+    with counting(console(stderr=True), "images") as counted:
+        proposals = propose_pairs(models, files, count, [Path(name) for name in known], counted)
     if out:
         write_questions(Path(out), proposals)
     rows = [
@@ -48,8 +51,6 @@ def next_pairs(models_and_images, count, known, out, as_json):
     if as_json:
         print_json(rows)
         return
-    from kpairs.cli.tables import console, proposals_table
-
     screen = console()
     screen.print(proposals_table(rows))
     if out:

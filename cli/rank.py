@@ -44,13 +44,16 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
         raise click.UsageError("expected --json or --csv, received both")
     from pathlib import Path
 
+    from kpairs.bars import counting
+    from kpairs.cli.tables import console, ranking_table
     from kpairs.exports.ranking import METHODS, rank
     from kpairs.exports.sheet import MOST, check_sheet_name, draw_ranked_sheet
 
     if sheet:
         check_sheet_name(sheet)
     models, files = split_models(models_and_images)
-    ranking = rank(models, files)
+    with counting(console(stderr=True), "images") as count:
+        ranking = rank(models, files, count)
     rows = _rows(files, ranking)[:top]
     if sheet:
         shown = rows[:MOST]
@@ -61,8 +64,6 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
     elif as_json:
         print_json({"scores": METHODS[ranking.method], "images": rows})
     else:
-        from kpairs.cli.tables import console, ranking_table
-
         title = f"{len(files):,} images by {METHODS[ranking.method]}"
         console().print(ranking_table(rows, title))
 

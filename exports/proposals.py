@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +34,25 @@ class Proposal:
 
 
 def propose_pairs(
-    models: Sequence[PairModel], files: Sequence[Path], count: int, known: Sequence[Path] = ()
+    models: Sequence[PairModel],
+    files: Sequence[Path],
+    count: int,
+    known: Sequence[Path] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Proposal]:
     """Propose pairs whose answer is open, of images that were compared little.
 
     Candidates are neighbours in the models' ranking. One after the other that pair is taken which
     has most of p (1 - p) / (1 + how often both its images were compared), p being the probability
-    that left ranks no higher; what is proposed counts as compared.
+    that left ranks no higher; what is proposed counts as compared. Which image of a pair stands
+    on the left is drawn, as a side that always won would lead people, and networks.
 
     Args:
         models: one or several of one network.
         files: the images, at least two.
         count: how many pairs; there are fewer where there are no more pairs.
         known: CSV files with columns left and right: pairs that were asked about already.
+        progress: as `rank` takes it.
 
     Raises:
         UsageError: see `rank`.
@@ -60,7 +66,9 @@ def propose_pairs(
     asked = _asked(known, number)
     ends = np.array([image for pair in asked for image in pair], np.int64)
     compared = np.bincount(ends, minlength=len(files))
-    candidates = _neighbours(rank(models, files).order(), _CANDIDATES * count, asked)
+    order = rank(models, files, progress).order()
+    candidates = _neighbours(order, _CANDIDATES * count, asked)
+    candidates = np.random.default_rng(0).permuted(candidates, axis=1)
     probability = np.mean([_probability(model, files, candidates) for model in models], axis=0)
     chosen = _chosen(candidates, probability * (1 - probability), compared, count)
     return [

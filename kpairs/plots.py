@@ -177,7 +177,7 @@ def draw_reliability(
         title: heading.
     """
     figure = Figure(figsize=(5, 5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often as predicted")
     most = max(b["pairs"] for bins in rounds for b in bins)
@@ -206,7 +206,7 @@ def draw_confusion(
     share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * len(classes)
     figure = Figure(figsize=(side, side), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(share):

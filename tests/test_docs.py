@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from command_line import kpairs
+from PIL import Image
+
+from kpairs.exports.export import export_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -48,3 +53,41 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     errors = dict(re.findall(r"^(simple|auxws) ([\d.]+)$", done.stdout, re.MULTILINE))
     assert float(errors["auxws"]) < float(errors["simple"])
     assert re.search(r"\d+ of 1000 pairs are decided wrongly", done.stdout)
+
+
+@pytest.fixture
+def photos(workplace, monkeypatch):
+    """40 pairs of small noisy pictures, of which the brighter one ranks higher."""
+    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
+    rng, rows = np.random.default_rng(0), ["left,right,label,split,weight"]
+    for i in range(40):
+        split = "test" if i % 4 == 0 else "train"
+        levels = {"left": 60 + 4 * i, "right": 60 + 4 * i}
+        levels["left" if i % 3 else "right"] += 30
+        for side, level in levels.items():
+            picture = workplace / f"photos/{split}/{i}-{side}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            noise = rng.integers(0, level, (14, 14, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(picture)
+        higher = max(levels, key=levels.get)
+        rows.append(f"{split}/{i}-left.png,{split}/{i}-right.png,{higher},{split},{1 + i % 2}")
+    (workplace / "photos/pairs.csv").write_text("\n".join(rows))
+    return workplace / "photos"
+
+
+def test_the_python_of_own_data_runs_as_printed(photos):
+    """A training, a stock `fit`, and the same order by kpairs, by onnxruntime and by a command."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "own-data.md").read_text(), re.DOTALL)
+    ranking, training = (next(b for b in blocks if word in b) for word in (".rank(", "model.fit"))
+    found: dict = {}
+    exec(training, found)
+    assert found["run"].metrics["rounds"][0]["test"]["comparison_error_pct"] < 50
+    (export,) = export_run(found["run"])
+    (photos.parent / "runs/ranker").mkdir()
+    export.path.rename("runs/ranker/ranker.onnx")
+    exec(ranking, found)
+    order = [str(found["files"][i]) for i in found["order"]]
+    assert [str(found["files"][i]) for i in found["ranking"].order()] == order
+    told = json.loads(kpairs("rank", "runs/ranker/ranker.onnx", "photos/test", "--json"))
+    assert [image["file"] for image in told["images"]] == order
+    assert len(order) == 20

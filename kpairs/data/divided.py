@@ -43,15 +43,15 @@ class Division:
             f"images; left ranks higher in {left}, right in {right}, ties {ties}",
             f"{len(self.train):,} to train, {len(self.test):,} to test",
         ]
-        for count, text in (
-            (self.lost, "left out, since one image is for training and one for testing"),
-            (self.shared, "images on both sides, as the file says"),
-            (self.unjudged, "rows without a judgement left out"),
-            (found.contradicting, "pairs of images judged both ways"),
-            (found.cyclic, "pairs on cycles (a above b above c above a)"),
+        for count, what, text in (
+            (self.lost, "row", "left out, since one image is for training and one for testing"),
+            (self.shared, "image", "on both sides, as the file says"),
+            (self.unjudged, "row", "left out without a judgement"),
+            (found.contradicting, "pair", "of images judged both ways"),
+            (found.cyclic, "pair", "on cycles (a above b above c above a)"),
         ):
             if count:
-                parts.append(f"{count:,} {text}")
+                parts.append(f"{count:,} {what}{'s' * (count > 1)} {text}")
         if grades := self.everything.classes:
             parts.append(f"grades {' < '.join(grades)}")
         return "; ".join(parts)

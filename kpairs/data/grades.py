@@ -232,8 +232,9 @@ def _from_csv(path: Path) -> Iterable[_Entry]:
     header = next(table)[1]
     if not {"image", "grade"} <= set(header):
         raise InputError(
-            f"{path}: expected the columns image and grade, perhaps split; received "
-            f"{', '.join(header) or 'none'}"
+            f"{path}: expected the columns image and grade, perhaps split, or of compared pairs "
+            "left, right and label (other headers: --columns left=...,right=...,label=...); "
+            f"received {', '.join(header) or 'none'}"
         )
     for number, cells in table:
         yield _row(path, header, cells, number)

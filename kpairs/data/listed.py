@@ -165,6 +165,8 @@ class _Reader:
                 f"received {', '.join(header)}; other headers are named by "
                 "--columns left=...,right=...,label=..."
             )
+        if twice := [name for name in names.values() if header.count(name) > 1]:
+            raise InputError(f"{self.path}: expected one column {twice[0]}, received several")
 
     def row(self, number: int, cells: list[str]) -> None:
         cell = {name: cells[i] if i < len(cells) else "" for name, i in self.at.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +21,8 @@ def read_table(
     """Read a CSV file row by row; empty rows are passed over.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, UTF-8. Its cells are parted by commas, or by semicolons or tabs, as some
+            spreadsheets write, where the header has no comma.
         content: what it should hold ("pairs"), for messages.
         progress: called now and then with how many bytes of how many are read, about.
 
@@ -56,8 +58,10 @@ def _rows(
             read += len(line)
             yield line
 
+    first = next(rest := lines(), "")
+    mark = next((mark for mark in ",;\t" if mark in first), ",")
     # strict: a quote that is never closed is an error, which csv meets at 131,072 characters.
-    reader = csv.reader(lines(), strict=True)
+    reader = csv.reader(chain([first] if first else [], rest), delimiter=mark, strict=True)
     header = next(reader, None)
     if header is None:
         raise InputError(f"{path}: expected a CSV file of {content}, received an empty file")

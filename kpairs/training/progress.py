@@ -4,29 +4,17 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from rich.progress import Progress
 
+from kpairs.bars import bar
 from kpairs.errors import InputError
 from kpairs.training.interrupt import Logs
 from kpairs.training.records import read_curve
-
-
-def _bar(console: Console, last: str) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=8),
-        TimeRemainingColumn(compact=True, table_column=Column(min_width=5, no_wrap=True)),
-        TextColumn(last),
-        console=console,
-        transient=True,
-    )
 
 
 class LiveProgress(keras.callbacks.Callback):
@@ -52,7 +40,7 @@ class LiveProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.console.is_terminal:
-            self.bar = _bar(self.console, "{task.fields[losses]}")
+            self.bar = bar(self.console, "{task.fields[losses]}")
             self.steps = self.params["steps"] or 1
             total = self.params["epochs"] * self.steps
             self.task = self.bar.add_task(self.label, total=total, losses="")
@@ -128,7 +116,7 @@ class TrainingsProgress:
         self.console, self.total, self.done = console, total, done
         self._completed = completed or (lambda: self.done)
         self.lines = lines or not console.is_terminal
-        self._bar = _bar(console, "{task.fields[done]}/{task.total} {task.fields[unit]}")
+        self._bar = bar(console, "{task.fields[done]}/{task.total} {task.fields[unit]}")
         self._task = self._bar.add_task("", total=total, completed=done, done=done, unit=unit)
         self._stop = threading.Event()
         self._follower = threading.Thread(target=self._follow, daemon=True)
@@ -157,37 +145,6 @@ class TrainingsProgress:
             self._bar.update(self._task, completed=self._completed(), done=self.done)
 
 
-@contextmanager
-def preparing(console: Console) -> Generator[Callable[[int, int], None], None, None]:
-    """Show a bar while images are prepared, from the first one on, and a line when all are.
-
-    Args:
-        console: where to.
-
-    Yields:
-        What is to be called with how many of how many are prepared.
-    """
-    bar = _bar(console, "{task.completed}/{task.total}")
-    task = bar.add_task("images")
-
-    def prepared(done: int, total: int) -> None:
-        if done == 1 and console.is_terminal:
-            bar.start()
-        bar.update(task, completed=done, total=total)
-        if done == total:
-            stop()
-            console.print(f"prepared {total:,} images", highlight=False, soft_wrap=True)
-
-    def stop() -> None:
-        if bar.live.is_started:  # else rich would print an empty line
-            bar.stop()
-
-    try:
-        yield prepared
-    finally:
-        stop()
-
-
 def share_done(histories: Iterable[Path], epochs: int) -> float:
     """How much of some trainings is done, in trainings.
 
@@ -203,28 +160,3 @@ def _epochs(history: Path) -> int:
         return len(read_curve(history))
     except InputError:
         return 0
-
-
-@contextmanager
-def reading(console: Console) -> Generator[Callable[[int, int], None], None, None]:
-    """Show a bar while a long file of pairs is read.
-
-    Args:
-        console: where to.
-
-    Yields:
-        What is to be called with how many bytes of how many are read.
-    """
-    bar = _bar(console, "{task.percentage:.0f} %")
-    task = bar.add_task("reading pairs")
-
-    def read(done: int, total: int) -> None:
-        if console.is_terminal and not bar.live.is_started:
-            bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield read
-    finally:
-        if bar.live.is_started:
-            bar.stop()

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from kpairs.bars import preparing, reading
 from kpairs.data.pairs import check_enough
 from kpairs.data.splits import Split
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
@@ -26,13 +27,7 @@ from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
-from kpairs.training.progress import (
-    LiveProgress,
-    TrainingsProgress,
-    preparing,
-    reading,
-    share_done,
-)
+from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run

@@ -147,7 +147,7 @@ def test_a_csv_file(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a,b", "1,2"], "expected the columns image and grade, perhaps split; received a, b"),
+        (["a,b", "1,2"], "expected the columns image and grade, perhaps split, .* received a, b"),
         ([""], "received none"),
         (["image,grade"], "expected images .*, received none"),
         (["image,grade", "a.png"], "row 2: expected an image and its grade"),

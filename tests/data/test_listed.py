@@ -53,6 +53,13 @@ def test_the_three_ways_to_judge(pictures):
         assert pairs.right.tolist()[:3] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_cells_are_parted_as_spreadsheets_part_them(pictures, mark):
+    rows = ("left", "right", "label", "note"), ("0.png", "1.png", "right", "a, b")
+    pairs = read(pictures, "".join(f"{mark.join(row)}\n" for row in rows))
+    assert (len(pairs), pairs.probability.tolist()) == (1, [1])
+
+
 def test_other_headers_weights_and_grades(pictures):
     text = "a,b,who,Weight,left_grade,right_grade\n0.png,1.png,right,2,low,high\n"
     text += "./1.png,2.png,tie,0.5,high,\n"
@@ -129,6 +136,7 @@ def test_rows_without_a_judgement_are_left_out(pictures):
             "image_0,image_1,label\n0.png,1.png,tie\n",
             "received image_0, image_1, label; other headers",
         ),
+        ("left,left,right,label\n0.png,0.png,1.png,tie\n", "expected one column left, received"),
         ("left,right,label\n", "expected judged pairs below the header, received none"),
         ("left,right,label\n0.png,1.png,\n", "received 1 without a judgement"),
         ("", "received an empty file"),
@@ -221,7 +229,7 @@ def test_no_image_is_on_both_sides(pictures, rng):
         for a, b, p in zip(part.left, part.right, part.probability, strict=True):
             higher = [int(os.path.basename(part.files[i])[:-4]) for i in (a, b)]
             assert p == (higher[0] < higher[1])
-    assert f"{division.lost} left out, since one image is for training" in str(division)
+    assert f"{division.lost} rows left out, since one image is for training" in str(division)
 
 
 def test_pairs_of_images_of_their_own_lose_nothing(pictures):
@@ -234,7 +242,7 @@ def test_the_file_says_the_split(pictures):
     text = "left,right,label,split\n0.png,1.png,left,train\n1.png,2.png,left,test\n"
     division = divided_pairs(write(pictures, text))
     assert (len(division.train), len(division.test), division.shared) == (1, 1, 1)
-    assert "1 images on both sides, as the file says" in str(division)
+    assert "1 image on both sides, as the file says" in str(division)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_the_next_pairs_to_ask_about(models, pictures, tmp_path):
     pairs = [frozenset((p.left, p.right)) for p in proposals]
     assert len(set(pairs)) == 10
     assert len(set().union(*pairs)) == 20  # none is asked about twice while others were not at all
+    assert {p.probability > 0.5 for p in proposals} == {True, False}  # no side is always the higher
     score = dict(zip(files, model.rank(files).score, strict=True))
     order = sorted(files, key=score.get)
     for p in proposals:

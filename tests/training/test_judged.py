@@ -117,21 +117,6 @@ def test_lowered_steps_equal_keras(name, weighted, rng):
     assert difference(weights[1], weights[0]) < EXACT
 
 
-def test_a_stock_fit_takes_a_pair_set(rng):
-    """As docs/own-data.md shows: a model, `compile` and `fit` of Keras, and a `PairSet`."""
-    pairs = judged(rng, 40, weighted=True)
-    model = build_round(RECIPES["ranker"], 1, 10, None)
-    model.compile("adam", loss={"comparison": JudgedCrossentropy("logits", True)})
-    history = model.fit(
-        pairs.inputs(),
-        pairs.targets(model.output),
-        sample_weight=pairs.weight,
-        epochs=1,
-        verbose=0,
-    )
-    assert np.isfinite(history.history["loss"]).all()
-
-
 def test_swapped_and_renewed_pairs_keep_what_was_judged(rng):
     number = np.arange(30.0).reshape(30, 1, 1, 1)
     pairs = replace(judged(rng, 30, weighted=True), left=number, right=number + 100)
