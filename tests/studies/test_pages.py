@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -98,7 +99,7 @@ def test_every_figure_says_what_it_shows_and_what_to_see():
     shown = []
     for file in DOCS.glob("*.md"):
         blocks = file.read_text().split("\n\n")
-        for block, below in zip(blocks, blocks[1:], strict=False):
+        for block, below in pairwise(blocks):
             if found := re.fullmatch(r"!\[(.*)\]\((.*\.svg)\)", block):
                 assert len(found[1]) > 30, f"{file.name}: {block}"
                 assert re.fullmatch(r"\*[^*]{30,}\*", below.strip()), f"{file.name}: {below}"
@@ -268,6 +269,7 @@ def test_a_report_is_a_folder(tmp_path):
         (tmp_path / "nobody" / name).write_text(text)
     script = f"""
 import sys
+from itertools import pairwise
 from importlib.util import find_spec, module_from_spec
 spec = find_spec("kpairs.reports")
 spec.submodule_search_locations.append({str(tmp_path)!r})
