@@ -41,7 +41,7 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
     axes.set_xlabel(f"{label}: mean ± standard deviation", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     tidy(axes)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return figure
 
 
