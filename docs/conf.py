@@ -77,7 +77,9 @@ def inline_pictures(app, doctree, name):
             words = nodes.Text(image.get("alt", "")).astext().replace('"', "&quot;")
             svg = inlined((HERE / image["uri"]).read_text())
             html = f'<figure role="img" aria-label="{words}">{svg}</figure>'
-            image.replace_self(nodes.raw("", html, format="html"))
+            alone = isinstance(image.parent, nodes.paragraph) and len(image.parent) == 1
+            raw = nodes.raw("", html, format="html")  # HTML has no figure within a paragraph
+            (image.parent if alone else image).replace_self(raw)
 
 
 def setup(app):
