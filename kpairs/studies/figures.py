@@ -54,20 +54,16 @@ def agreement(compared: pd.DataFrame, label: str) -> Figure:
     """
     shown = compared[compared["ours_rounds"] > 0]
     groups = list(shown.groupby("arch", sort=False))
-    lines = -(-len(groups) // 2)
-    figure = Figure(figsize=(7.2, 0.6 + 2.9 * lines), layout="constrained")
-    panels = figure.subplots(lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    figure = Figure(figsize=(0.4 + 2.4 * len(groups), 3), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     ends = [shown[["mean", "ours"]].min().min() - 2, shown[["mean", "ours"]].max().max() + 2]
-    for axes in panels[len(groups) :]:
-        axes.axis("off")
-    for axes, (arch, rows) in zip(panels, groups, strict=False):
+    for axes, (arch, rows) in zip(panels, groups, strict=True):
         axes.plot(ends, ends, "--", color="0.5", lw=1)
         spread = {"xerr": rows["std"].fillna(0), "yerr": rows["ours_std"].fillna(0)}
         axes.errorbar(
             rows["mean"], rows["ours"], **spread, fmt="o", ms=4, color=OURS, elinewidth=0.7
         )
         axes.set(title=f"{arch} ({len(rows)})", xlim=ends, ylim=ends, aspect="equal")
-        axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
         tidy(axes)
     figure.supxlabel(f"reported {label}", fontsize=10)
