@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.errors import ConfigError
 
 import kpairs
 from kpairs.markdown import inlined
@@ -53,6 +54,12 @@ def public_names():
     return {name: getattr(kpairs, name) for name in kpairs.__all__ if name != "__version__"}
 
 
+def documented(value):
+    """Whether somebody wrote a docstring; dataclasses without one list their fields."""
+    name = getattr(value, "__name__", "")
+    return bool(value.__doc__) and not value.__doc__.startswith(f"{name}(")
+
+
 def check_reference(app):
     """Refuse to build where a public name has no docstring, or is not on the reference's page."""
     page = (HERE / "api.md").read_text()
@@ -62,12 +69,12 @@ def check_reference(app):
             missing = f"`{name}`" not in page
         else:
             missing = f"{value.__module__}.{value.__name__}" not in shown
-        if missing or not value.__doc__:
-            raise ValueError(f"docs/api.md: expected kpairs.{name} with a docstring")
+        if missing or not documented(value):
+            raise ConfigError(f"docs/api.md: expected kpairs.{name} with a docstring")
     for name in shown:
         module, _, attribute = name.rpartition(".")
-        if not getattr(import_module(module), attribute).__doc__:
-            raise ValueError(f"{name}: expected a docstring")
+        if not documented(getattr(import_module(module), attribute)):
+            raise ConfigError(f"{name}: expected a docstring")
 
 
 def inline_pictures(app, doctree, name):
@@ -77,7 +84,9 @@ def inline_pictures(app, doctree, name):
             words = nodes.Text(image.get("alt", "")).astext().replace('"', "&quot;")
             svg = inlined((HERE / image["uri"]).read_text())
             html = f'<figure role="img" aria-label="{words}">{svg}</figure>'
-            image.replace_self(nodes.raw("", html, format="html"))
+            alone = isinstance(image.parent, nodes.paragraph) and len(image.parent) == 1
+            raw = nodes.raw("", html, format="html")  # HTML has no figure within a paragraph
+            (image.parent if alone else image).replace_self(raw)
 
 
 def setup(app):

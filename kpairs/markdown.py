@@ -107,6 +107,9 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = parser.parse(markdown)
+    for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if token.children and [part.type for part in token.children] == ["image"]:
+            before.hidden = after.hidden = True  # HTML has no figure within a paragraph
     heading = next((t.children for t in tokens if t.type == "inline"), [])
     title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
@@ -118,5 +121,6 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
 
 
 def inlined(svg: str) -> str:
-    """A picture as part of a page, whose colours it then has."""
-    return re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])
+    """A picture as part of a page, whose colours it then has, and which knows its own width."""
+    svg = re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])
+    return re.sub(r'<svg ([^>]*?)width="([\d.]+pt)"', r'<svg style="--wide: \2" \1width="\2"', svg)

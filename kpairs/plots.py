@@ -1,5 +1,7 @@
 """Every picture that kpairs draws, with matplotlib and no display."""
 
+import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
-from kpairs.files import atomic_path
+from kpairs.files import atomic_path, write_text
 
 # Okabe and Ito's colours, told apart by every eye: in this order where curves share a picture.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
@@ -23,6 +25,11 @@ OURS, REPORTED = BLUE, VERMILION
 FORMATS = (".png", ".pdf", ".svg")
 Histories = Sequence[Sequence[Mapping[str, float]]]  # by round, then by epoch
 _COLUMNS = 8
+# Of a picture that stands alone; pages that take it in leave it out.
+_ALONE = (
+    "<style>@media (prefers-color-scheme: dark) "
+    "{ :root { --ink: #d8dee6; --curve-0: #56b4e9; --curve-1: #f08b3e } }</style>"
+)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -39,6 +46,37 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}),  # text is text
     ):
         figure.savefig(temporary, dpi=120, format=suffix[1:], metadata=undated)
+
+
+def svg(figure: Figure) -> str:
+    """The same bytes for the same data, whenever it is drawn; its ink follows the page's colours.
+
+    Text and lines have the variable `--ink`, curves the palette's `--curve-0` and so on. A page
+    sets them (tables.css); alone, the picture looks at the reader's colour scheme itself.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
+        nothing = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+    for number, colour in enumerate(PALETTE):
+        name = "--ink" if colour == BLACK else f"--curve-{number}"
+        text = re.sub(rf"(stroke|fill): {colour}", rf"\1: var({name}, {colour})", text)
+    text = re.sub(r'<text style="', '<text style="fill: var(--ink, #000); ', text)
+    return text.replace("<defs>", f"{_ALONE}\n <defs>", 1)
+
+
+def save_inked(figure: Figure, path: str | Path) -> None:
+    """Write a figure as `save_figure` does, but SVG as `svg` gives it: without paper.
+
+    Raises:
+        UsageError: another suffix than .png, .pdf or .svg.
+        OSError: the file cannot be written.
+    """
+    if check_picture_name(path) == ".svg":
+        write_text(path, svg(figure))
+    else:
+        save_figure(figure, path)
 
 
 def check_picture_name(path: str | Path) -> str:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from kpairs.models.registry import trainable_parameters
-from kpairs.plots import BLUE, VERMILION, save_figure
+from kpairs.plots import BLUE, VERMILION, save_inked
 
 # What of a layer's configuration a reader would hold against a report.
 _LABELLED = ("rate", "momentum", "epsilon", "scale", "offset")
@@ -115,16 +115,17 @@ def draw_graph(
             }
             axes.annotate("", **ends, arrowprops={"arrowstyle": "-|>", "color": "0.4"})
             middle = (x + place[above][0]) / 2, (y - box.height / 2 + start) / 2
-            label: dict[str, Any] = {"fontsize": 8, "color": "0.25", "ha": "center", "va": "center"}
-            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.text(*middle, boxes[above].shape, **label, bbox=paper)
+            side = -1 if place[above][0] < x else 1  # outside of arrows that meet
+            label: dict[str, Any] = {"fontsize": 8, "va": "center", "textcoords": "offset points"}
+            label |= {"xytext": (6 * side, 0), "ha": "right" if side < 0 else "left"}
+            axes.annotate(boxes[above].shape, middle, **label)
         _draw_box(axes, box, x, y)
-    save_figure(figure, path)
+    save_inked(figure, path)
 
 
 def _draw_box(axes: Any, box: Box, x: float, y: float) -> None:
-    colours = {"image": ("black", "black"), "output": ("#fdebd9", VERMILION)}
-    fill, edge = colours.get(box.kind, ("#dcebf5", BLUE) if box.shared else ("white", "0.4"))
+    colours = {"image": ("0.15", "0.4"), "output": ((VERMILION, 0.15), VERMILION)}
+    fill, edge = colours.get(box.kind, ((BLUE, 0.15), BLUE) if box.shared else ("none", "0.4"))
     corner = (x - box.width / 2, y - box.height / 2)
     style = "round,pad=0,rounding_size=0.08"
     axes.add_patch(

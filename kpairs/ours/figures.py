@@ -54,9 +54,9 @@ def scaling_lines(rows: pd.DataFrame) -> Figure:
 
 def wrong_sheet(rows: pd.DataFrame) -> Figure:
     """Pairs of images with their true and seen digits, from rows of wrong pairs."""
-    columns = 6
+    columns = 4
     lines = -(-len(rows) // columns)
-    figure = Figure(figsize=(1.7 * columns, 1.45 * lines), layout="constrained")
+    figure = Figure(figsize=(1.75 * columns, 1.45 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")

@@ -28,8 +28,7 @@ from kpairs.ours.studies import (
 from kpairs.recipes import Ingredient
 from kpairs.reports import RECIPES
 from kpairs.studies.effects import differences, of_networks
-from kpairs.studies.figures import against_parameters
-from kpairs.studies.pages import Page
+from kpairs.studies.pages import Page, against_parameters
 from kpairs.studies.results import Results, parameters
 from kpairs.studies.rows import name_of
 
@@ -90,8 +89,7 @@ class OwnPage(Page):
         points = self.results.points
         if "kpairs" not in set(points["group"]):
             return Markup()
-        figure = against_parameters(points)
-        return self.picture("parameters", figure, "test error against parameters")
+        return against_parameters(self, "parameters", points)
 
     def selection(self) -> list[dict[str, Any]]:
         """What was tried in cross-validation: errors and last losses of each."""
@@ -154,8 +152,16 @@ class OwnPage(Page):
     def ablation_dots(self) -> Markup:
         """The figure of what each part brings."""
         label = "test error minus that of the whole recipe, points (95 % interval)"
-        figure = figures.difference_dots(self.ablation(), label)
-        return self.picture("ablation", figure, "what each part brings")
+        frame = self.ablation()
+        each = [
+            f"{name} {mean:+.2f}" for name, mean in zip(frame["name"], frame["mean"], strict=True)
+        ]
+        words = f"{label}: {', '.join(each)}"
+        caption = (
+            "Right of 0 more pairs are wrong without the part, so that it helps; a line across 0 "
+            "leaves that open."
+        )
+        return self.picture("ablation", figures.difference_dots(frame, label), words, caption)
 
     def heads(self) -> pd.DataFrame:
         """The exact head on the reports' networks, by architecture: see `_paired`."""
@@ -177,7 +183,12 @@ class OwnPage(Page):
         groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
         frame = groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
         figure = figures.scaling_lines(frame.sort_values("pairs"))
-        picture = self.picture("scaling", figure, "test error over the number of training pairs")
+        caption = (
+            "How far one network lies below the other at the same number of pairs, and how many "
+            "more pairs the other needs to come as far. Both axes are logarithmic."
+        )
+        words = "test error over the number of training pairs; the table below has the numbers"
+        picture = self.picture("scaling", figure, words, caption)
         frame["text"] = [
             plus_minus(mean, std, count, 2)
             for mean, std, count in frame[["mean", "std", "count"]].to_numpy()
@@ -200,8 +211,14 @@ class OwnPage(Page):
 
     def wrong_pairs(self) -> Markup:
         """The figure of the surest mistakes."""
-        figure = figures.wrong_sheet(self.wrong()[:_SHOWN])
-        return self.picture("wrong-pairs", figure, "pairs that are ordered wrongly")
+        shown = self.wrong()[:_SHOWN]
+        truth = zip(shown["left_digit"], shown["right_digit"], strict=True)
+        words = f"pairs that are ordered wrongly: {', '.join(f'{a} and {b}' for a, b in truth)}"
+        caption = (
+            "Above each pair what is true, and what the network saw and how sure it was. "
+            "Would you have told them apart?"
+        )
+        return self.picture("wrong-pairs", figures.wrong_sheet(shown), words, caption)
 
     def _groups(self, study: str) -> DataFrameGroupBy:
         rows = self.results.rows(study)

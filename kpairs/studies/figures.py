@@ -13,7 +13,7 @@ from kpairs.plots import GREEN, OURS, PALETTE, REPORTED, band, tidy
 from kpairs.studies.effects import Finding
 from kpairs.studies.rows import name_of
 
-_MOST = 40  # rows of dots in one panel
+MOST = 40  # rows of dots in one figure
 
 
 def dots(compared: pd.DataFrame, label: str) -> Figure:
@@ -21,39 +21,57 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
 
     Args:
         compared: of one metric, as `kpairs.studies.compare.beside` gives it; what was not run is
-            left out. More than 40 rows become a panel per architecture.
+            left out. Of more than `MOST` rows see `agreement`.
         label: of the metric.
     """
     shown = compared[compared["ours_rounds"] > 0]
-    groups = [g for _, g in shown.groupby("arch", sort=False)] if len(shown) > _MOST else [shown]
+    figure = Figure(figsize=(8, 1.4 + 0.22 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(shown))[::-1]
+    for shift, colour, name, mean, std in (
+        (0.14, REPORTED, "reported", "mean", "std"),
+        (-0.14, OURS, "kpairs", "ours", "ours_std"),
+    ):
+        style: dict[str, Any] = {"fmt": "o", "ms": 4, "elinewidth": 1.3, "label": name}
+        xerr = shown[std].fillna(0)
+        axes.errorbar(shown[mean], places + shift, xerr=xerr, color=colour, **style)
+    names = shown["variant"].where(shown["variant"] != "", shown["setting"])
+    axes.set_yticks(places, (shown["arch"] + " " + names).str.strip(), fontsize=9)
+    axes.set(ylim=(-0.6, len(shown) - 0.4))
+    axes.set_xlabel(f"{label}: mean ± standard deviation", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+    tidy(axes)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False)
+    return figure
+
+
+def agreement(compared: pd.DataFrame, label: str) -> Figure:
+    """Our means over the reported ones, a panel per architecture, with the line of equal ones.
+
+    Args:
+        compared: as in `dots`.
+        label: of the metric.
+    """
+    shown = compared[compared["ours_rounds"] > 0]
+    groups = list(shown.groupby("arch", sort=False))
     lines = -(-len(groups) // 2)
-    most = max(len(g) for g in groups)
-    size = (8 if len(groups) == 1 else 10, 0.9 + lines * (0.5 + 0.22 * most))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(lines, min(2, len(groups)), sharex=True, squeeze=False).ravel()
+    figure = Figure(figsize=(7.2, 0.6 + 2.9 * lines), layout="constrained")
+    panels = figure.subplots(lines, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    ends = [shown[["mean", "ours"]].min().min() - 2, shown[["mean", "ours"]].max().max() + 2]
     for axes in panels[len(groups) :]:
         axes.axis("off")
-    for axes, rows in zip(panels, groups, strict=False):
-        places = np.arange(len(rows))[::-1]
-        for shift, colour, name, mean, std in (
-            (0.14, REPORTED, "reported", "mean", "std"),
-            (-0.14, OURS, "kpairs", "ours", "ours_std"),
-        ):
-            style = {"fmt": "o", "ms": 4, "color": colour, "elinewidth": 1.3, "label": name}
-            axes.errorbar(rows[mean], places + shift, xerr=rows[std].fillna(0), **style)
-        names = rows["variant"].where(rows["variant"] != "", rows["setting"])
-        if len(groups) == 1:
-            names = (rows["arch"] + " " + names).str.strip()
-        else:
-            axes.set_title(rows["arch"].iloc[0], fontsize=10)
-            names = names.str.split().str[-1]
-        axes.set_yticks(places, names, fontsize=8)
-        axes.set(ylim=(-0.6, len(rows) - 0.4))
-        axes.grid(axis="x", alpha=0.3)
+    for axes, (arch, rows) in zip(panels, groups, strict=False):
+        axes.plot(ends, ends, "--", color="0.5", lw=1)
+        spread = {"xerr": rows["std"].fillna(0), "yerr": rows["ours_std"].fillna(0)}
+        axes.errorbar(
+            rows["mean"], rows["ours"], **spread, fmt="o", ms=4, color=OURS, elinewidth=0.7
+        )
+        axes.set(title=f"{arch} ({len(rows)})", xlim=ends, ylim=ends, aspect="equal")
+        axes.tick_params(labelbottom=True)
+        axes.grid(alpha=0.3)
         tidy(axes)
-    figure.supxlabel(f"{label}: mean ± standard deviation", fontsize=9)
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper right", ncols=2, frameon=False)
+    figure.supxlabel(f"reported {label}", fontsize=10)
+    figure.supylabel(f"kpairs' {label}", fontsize=10)
     return figure
 
 
@@ -116,7 +134,7 @@ def scan(rows: pd.DataFrame, values: Mapping[str, float], label: str, axis: str)
         label: of the number, on the horizontal axis.
         axis: label of the vertical axis.
     """
-    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     numbers = name_of(rows).map(values)
     errors = rows.groupby(numbers)["test_error_pct"].agg(["mean", "std"])
@@ -148,14 +166,14 @@ def against_parameters(points: pd.DataFrame) -> Figure:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     for row in _apart(points):
-        style: dict[str, Any] = {"xytext": (4, -2), "textcoords": "offset points"}
-        axes.annotate(row.arch, (row.parameters, row.error), fontsize=6.5, **style)
+        style: dict[str, Any] = {"xytext": (4, -3), "textcoords": "offset points"}
+        axes.annotate(row.arch, (row.parameters, row.error), fontsize=8, **style)
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
     return figure
 
 
-def _apart(points: pd.DataFrame, wide: float = 1.35, high: float = 1.05) -> list[Any]:
+def _apart(points: pd.DataFrame, wide: float = 1.3, high: float = 1.09) -> list[Any]:
     """The points whose names have room: none of a lesser error is near."""
     chosen: list[Any] = []
     for row in points.sort_values("error").itertuples():

@@ -4,10 +4,10 @@ The words stand in templates: `page.md.j2` in each report's folder, or `report.m
 report has none. What a page shows is said there, by the methods of `ReportPage`.
 """
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,39 @@ from matplotlib.figure import Figure
 
 from kpairs.files import write_text
 from kpairs.markdown import code, environment, escape, table, to_html
-from kpairs.numbers import plus_minus, span
-from kpairs.plots import BLACK, PALETTE
+from kpairs.numbers import plus_minus, span, summary
+from kpairs.plots import svg
 from kpairs.reports import FOLDERS, REPORTS
 from kpairs.studies import compare, figures
 from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.results import Results, page_module, report_name, write_results
 from kpairs.studies.rows import name_of
 
-# Of a picture that stands alone; pages that take it in leave it out.
-_ALONE = (
-    "<style>@media (prefers-color-scheme: dark) "
-    "{ :root { --ink: #d8dee6; --curve-0: #56b4e9; --curve-1: #f08b3e } }</style>"
+# What figures of a kind say, below each of them.
+_SIDE_BY_SIDE = (
+    "The closer the two dots of a row, the better a number came out again. Lines reach one "
+    "standard deviation to each side; a dot of kpairs without one is a single training."
+)
+_ONE_EACH = (
+    "A dot per size of the network. On the dashed line ours is what was reported, below it less. "
+    "The longer its line, the reported standard deviation, the less the reported number says."
+)
+_CURVES = (
+    "Look where the curves end, and whether their shades, one standard deviation, still overlap "
+    "there. In brackets: how many trainings a curve is the mean of."
+)
+_LOSSES = (
+    "Where the training loss goes on falling and the test loss does not, pairs are being learned "
+    "by heart."
+)
+_SCAN = (
+    "The lowest dot is the best of the values tried. Lines are one standard deviation: where they "
+    "overlap, the choice hardly matters; a dot without one is a single training."
+)
+_EFFECTS = (
+    "Left of 0 an ingredient lowers the test error; a line (95 % interval) across 0 leaves it "
+    "open, and one that ends in an arrow goes on. Grey marks are single networks, whose number "
+    "stands behind the name."
 )
 
 
@@ -49,10 +70,21 @@ class Page:
     context: dict[str, Any] = field(default_factory=dict)
     drawn: dict[str, Figure] = field(default_factory=dict)
 
-    def picture(self, key: str, figure: Figure, words: str) -> Markup:
-        """Show a figure; the words are for those who do not see it."""
+    def picture(self, key: str, figure: Figure, words: str, caption: str) -> Markup:
+        """Show a figure.
+
+        Args:
+            key: of its file's name.
+            figure: drawn by matplotlib.
+            words: what it shows, for those who do not see it.
+            caption: what to see in it, below.
+
+        Returns:
+            Markdown.
+        """
         self.drawn[key] = figure
-        return Markup(f"![{escape(words)}](figures/{self.name}-{key}.svg)\n")
+        image = f"![{escape(words)}](figures/{self.name}-{key}.svg)"
+        return Markup(f"{image}\n\n*{escape(caption)}*\n")
 
     def markdown(self) -> str:
         """Fill the template in; names are shown as they are, dollars and all."""
@@ -66,30 +98,12 @@ class Page:
     def write(self, out: Path) -> list[Path]:
         """Write the page as Markdown and as HTML that needs no other file, and its figures."""
         text = self.markdown()
-        svgs = {f"figures/{self.name}-{key}.svg": _svg(f) for key, f in self.drawn.items()}
+        svgs = {f"figures/{self.name}-{key}.svg": svg(f) for key, f in self.drawn.items()}
         contents = {**svgs, f"{self.name}.md": text, f"{self.name}.html": to_html(text, svgs)}
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             write_text(out / name, content)
         return [out / name for name in contents]
-
-
-def _svg(figure: Figure) -> str:
-    """The same bytes for the same data, whenever it is drawn; its ink follows the page's colours.
-
-    Text and lines have the variable `--ink`, curves the palette's `--curve-0` and so on. A page
-    sets them (tables.css); alone, the picture looks at the reader's colour scheme itself.
-    """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "kpairs", "svg.fonttype": "none"}):
-        nothing = {"Date": None, "Creator": None}
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
-    text = "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
-    for number, colour in enumerate(PALETTE):
-        name = "--ink" if colour == BLACK else f"--curve-{number}"
-        text = re.sub(rf"(stroke|fill): {colour}", rf"\1: var({name}, {colour})", text)
-    text = re.sub(r'<text style="', '<text style="fill: var(--ink, #000); ', text)
-    return text.replace("<defs>", f"{_ALONE}\n <defs>", 1)
 
 
 def write_pages(
@@ -157,11 +171,16 @@ class ReportPage(Page):
         """The table of a study's reported numbers beside ours."""
         return compared_table(self.results.compared[study])
 
-    def own(self, study: str) -> pd.DataFrame:
-        """Our errors in a study: mean, std, median, count and collapsed of each setting."""
+    def own(self, study: str) -> Markup:
+        """The table of our errors in a study that nothing was reported of."""
         groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
-        frame = groups["test_error_pct"].agg(["mean", "std", "median", "count"])
-        return frame.assign(collapsed=groups["collapsed"].sum()).reset_index()
+        errors, collapsed = groups["test_error_pct"], groups["collapsed"].sum()
+        means = {"test error (%)": errors.agg(lambda each: summary(list(each)))}
+        frame = pd.DataFrame(means)
+        frame["collapsed"] = _collapsed(collapsed, errors.median(), [2] * len(frame))
+        frame = frame.reset_index()
+        frame["arch"] = frame["arch"].map(code)
+        return table(frame.rename(columns={"arch": "architecture"})) if len(frame) else Markup()
 
     def dots(self, study: str) -> Markup:
         """A figure per metric of a study: reported and our means side by side."""
@@ -171,8 +190,11 @@ class ReportPage(Page):
         for metric, rows in frame.groupby("metric", sort=False):
             label = compare.METRICS[metric].label
             key = f"{study.split('-', 1)[1]}-{metric.replace('_', '-')}"
-            figure = figures.dots(rows, label)
-            shown.append(self.picture(key, figure, f"{label}, reported and by kpairs"))
+            many = len(rows) > figures.MOST
+            figure = figures.agreement(rows, label) if many else figures.dots(rows, label)
+            reported, ours = (_reach(rows[name]) for name in ("mean", "ours"))
+            words = f"{label} of {len(rows)} settings: reported {reported}, by kpairs {ours}"
+            shown.append(self.picture(key, figure, words, _ONE_EACH if many else _SIDE_BY_SIDE))
         return Markup("\n").join(shown)
 
     def curves(self, study: str, panels: Mapping[str, Sequence[str]], key: str) -> Markup:
@@ -180,23 +202,36 @@ class ReportPage(Page):
         rows = self.results.rows(study, "curves")
         if not len(rows):
             return Markup()
+        known = set(name_of(rows))
+        panels = {title: [n for n in names if n in known] for title, names in panels.items()}
+        panels = {title: names for title, names in panels.items() if names}
+        if not panels:
+            return Markup()
         figure = figures.curves(rows, panels, "test_error_pct", "test error (%)")
-        return self.picture(key, figure, "test error per epoch")
+        last = rows[rows["epoch"] == rows["epoch"].max()]
+        means = last.groupby(name_of(last))["test_error_pct"].mean()
+        ends = [f"{name} {means[name]:.1f}" for name in chain(*panels.values()) if name in means]
+        words = f"test error (%) per epoch; at the end {', '.join(ends)}"
+        return self.picture(key, figure, words, _CURVES)
 
     def losses(self, study: str, setting: str, key: str) -> Markup:
         """A figure of the losses per epoch of one setting."""
         rows = self.results.rows(study, "curves")
-        if not len(rows):
+        if setting not in set(name_of(rows)):
             return Markup()
-        return self.picture(key, figures.losses(rows, setting), "losses per epoch")
+        words = f"comparison and digit loss of {setting} per epoch, training and test"
+        return self.picture(key, figures.losses(rows, setting), words, _LOSSES)
 
     def scan(self, study: str, values: Mapping[str, float], label: str, key: str) -> Markup:
-        """A figure of the error over a number: names of settings to the number."""
+        """A figure of the error over a number: names of settings to it; none of one number."""
         rows = self.results.rows(study)
-        if not len(rows[name_of(rows).isin(list(values))]):
+        means = rows.groupby(name_of(rows).map(values))["test_error_pct"].mean()
+        if len(means) < 2:
             return Markup()
         axis = "validation error (%)" if (rows["folds"] > 0).any() else "test error (%)"
-        return self.picture(key, figures.scan(rows, values, label, axis), f"{axis} by {label}")
+        words = f"{axis} by {label}: least, {means.min():.1f}, at {means.idxmin():g}"
+        figure = figures.scan(rows, values, label, axis)
+        return self.picture(key, figure, words, _SCAN)
 
     def conclusions(self) -> pd.DataFrame:
         """What the report concluded, as `Results.conclusions`."""
@@ -218,12 +253,30 @@ class AcrossPage(Page):
     def effects(self) -> Markup:
         """The figure of all ingredients."""
         found = self.results.findings
-        return self.picture("effects", figures.effects(found), "effect of each ingredient")
+        each = [f"{f.name} {f.overall.mean:+.1f}" for f in found]
+        words = f"test error with an ingredient minus without, points: {', '.join(each)}"
+        return self.picture("effects", figures.effects(found), words, _EFFECTS)
 
     def parameters(self) -> Markup:
         """The figure of errors against parameters."""
-        figure = figures.against_parameters(self.results.points)
-        return self.picture("error-against-parameters", figure, "test error against parameters")
+        return against_parameters(self, "error-against-parameters", self.results.points)
+
+
+def against_parameters(page: Page, key: str, points: pd.DataFrame) -> Markup:
+    """Show on a page the figure of errors against parameters.
+
+    Args:
+        page: to show it on.
+        key: of the figure.
+        points: as `kpairs.studies.figures.against_parameters` takes them.
+    """
+    best = points.loc[points["error"].idxmin()]
+    words = (
+        f"test error against trainable parameters of {len(points)} networks; "
+        f"least {best['arch']}, {best['error']:.2f} % with {best['parameters']:,} parameters"
+    )
+    caption = "Lower is better, further left is smaller. Both axes are logarithmic."
+    return page.picture(key, figures.against_parameters(points), words, caption)
 
 
 def machines(rows: pd.DataFrame) -> list[str]:
@@ -268,6 +321,10 @@ def compared_table(frame: pd.DataFrame) -> Markup:
     said = "; ".join(f"{name} {escape(cells[name].iloc[0])}" for name in alike)
     more = Markup(f"\nIn every row: {said}.\n") if alike else Markup()
     return table(cells.drop(columns=alike)) + more
+
+
+def _reach(values: pd.Series) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}"
 
 
 def _collapsed(

@@ -2,7 +2,8 @@
 // Tables that answer at a glance: sorted by a click on a column's head, the verdict coloured, long
 // ones folded away, and a shade where there is more to scroll to. Without script all is there too.
 
-const LONG = 30; // rows
+const LONG = 24; // rows
+const LONG_TEXT = 45; // letters
 const number = (text) => parseFloat(text.replace(/[,\u2212]/g, (c) => (c === "," ? "" : "-")));
 
 function sortBy(table, column, head) {
@@ -17,6 +18,14 @@ function sortBy(table, column, head) {
   body.append(...(falling ? rows.reverse() : rows));
 }
 
+// A shade at the right edge for as long as there is more of it.
+function hint(box) {
+  const shade = () => box.classList.toggle(
+    "more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  box.addEventListener("scroll", shade);
+  new ResizeObserver(shade).observe(box);
+}
+
 function improve(table) {
   let box = table.closest(".scroll");
   if (!box) {
@@ -25,10 +34,10 @@ function improve(table) {
     box.append(table);
   }
   box.tabIndex = 0;
-  const hint = () => box.classList.toggle(
-    "more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
-  box.addEventListener("scroll", hint);
-  new ResizeObserver(hint).observe(box);
+  hint(box);
+  for (const cell of table.querySelectorAll("td")) {
+    cell.classList.toggle("long", cell.textContent.length > LONG_TEXT);
+  }
   [...table.querySelectorAll("thead th")].forEach((head, column) => {
     head.addEventListener("click", () => sortBy(table, column, head));
     if (head.textContent.trim() !== "verdict") return;
@@ -47,3 +56,4 @@ function improve(table) {
 }
 
 document.querySelectorAll("table").forEach(improve);
+document.querySelectorAll("figure").forEach(hint);

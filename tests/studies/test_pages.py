@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,20 @@ def test_links_lead_somewhere(pages):
     for file in pages.glob("*.html"):
         for address in re.findall(r'<a href="([^"#]+)"', file.read_text()):
             assert "://" in address or (pages / address).is_file(), f"{file.name}: {address}"
+
+
+def test_every_figure_says_what_it_shows_and_what_to_see():
+    """Words for those who do not see it, a caption below, and letters that are letters."""
+    shown = []
+    for file in DOCS.glob("*.md"):
+        blocks = file.read_text().split("\n\n")
+        for block, below in pairwise(blocks):
+            if found := re.fullmatch(r"!\[(.*)\]\((.*\.svg)\)", block):
+                assert len(found[1]) > 30, f"{file.name}: {block}"
+                assert re.fullmatch(r"\*[^*]{30,}\*", below.strip()), f"{file.name}: {below}"
+                assert "<text" in (DOCS / found[2]).read_text(), found[2]
+                shown.append(found[2])
+    assert set(shown) == {f"figures/{file.name}" for file in (DOCS / "figures").iterdir()}
 
 
 def test_no_reported_number_is_lost(pages):
@@ -200,6 +215,9 @@ def test_html_stands_alone():
     )
     assert "<title>A &lt;b&gt; &amp; C</title>" in page
     assert '<figure role="img" aria-label="f"><svg/></figure>' in page
+    alone = to_html("![f](f.svg)\n\n*c*\n", {"f.svg": '<svg height="1pt" width="9pt"/>'})
+    assert "<p><figure" not in alone  # which HTML does not have
+    assert '<svg style="--wide: 9pt" height="1pt" width="9pt"/>' in alone
     assert '<a href="x.html">' in page
     assert "&lt;i&gt;" in page
 
@@ -251,6 +269,7 @@ def test_a_report_is_a_folder(tmp_path):
         (tmp_path / "nobody" / name).write_text(text)
     script = f"""
 import sys
+from itertools import pairwise
 from importlib.util import find_spec, module_from_spec
 spec = find_spec("kpairs.reports")
 spec.submodule_search_locations.append({str(tmp_path)!r})

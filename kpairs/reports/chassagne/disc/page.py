@@ -95,7 +95,11 @@ class MiniPage(Page):
         rows = self.compared[self.compared["table"] == f"framework figure {activation}"]
         figure = dots(rows, f"test error with {activation} (%)")
         words = f"test error with {activation} at each learning rate"
-        return self.picture(f"learning-rates-{activation}", figure, words)
+        caption = (
+            "The closer the two dots of a row, the better a number came out again. Lines reach one "
+            "standard deviation to each side."
+        )
+        return self.picture(f"learning-rates-{activation}", figure, words, caption)
 
     def single(self) -> Mapping[str, object]:
         """The training that the figures show: its first and last epoch, and the reported ends."""
@@ -113,13 +117,18 @@ class MiniPage(Page):
         rows = rows_of(self.results.folder, POINTS)
         columns = rows[["x", "y"]], rows["inside"], rows["tanh"]
         figure = figures.predictions(*(column.to_numpy() for column in columns))
-        return self.picture("predictions", figure, "test points by the class that was predicted")
+        wrong = int((rows["inside"] != rows["tanh"]).sum())
+        words = f"{len(rows)} test points by the class that was predicted, {wrong} of them wrong"
+        caption = "The dashed circle is the disc. Crosses are wrong: look how near to it they lie."
+        return self.picture("predictions", figure, words, caption)
 
     def epochs(self) -> Markup:
         """The figure of errors and loss over the epochs."""
         rows = rows_of(self.results.folder, CURVES)
         history = rows[rows["activation"] == "tanh"].to_dict("records")
-        return self.picture("epochs", figures.errors_and_loss(history), "error and loss per epoch")
+        words = "training and test error, and training loss, per epoch"
+        caption = "The two errors fall together: a gap would mean points learned by heart."
+        return self.picture("epochs", figures.errors_and_loss(history), words, caption)
 
     def boundaries(self) -> Markup:
         """The figure of the decision boundaries of both activations."""
@@ -128,7 +137,12 @@ class MiniPage(Page):
         x, y, *margins = (rows[name].to_numpy().reshape(side, side) for name in rows)
         names = [f"{activation}, {rate:g}" for activation, rate in SHOWN.items()]
         figure = figures.boundaries(x, y, dict(zip(names, margins, strict=True)))
-        return self.picture("boundaries", figure, "decision boundaries of tanh and ReLU")
+        words = "the disc, and where networks with tanh and with ReLU draw its edge"
+        caption = (
+            "Tanh bends, ReLU is made of straight pieces; the closer a line to the dashed circle, "
+            "the better."
+        )
+        return self.picture("boundaries", figure, words, caption)
 
     def by_luck(self) -> pd.DataFrame:
         """The reported deviations with tanh beside those that new test points alone would bring.
