@@ -57,7 +57,7 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
     rows = _rows(files, ranking)[:top]
     if sheet:
         shown = rows[:MOST]
-        captions = [f"{row['rank']}  {row['score']:.3g}" for row in shown]
+        captions = [f"{row['rank']}  {row['score']:#.3g}" for row in shown]
         draw_ranked_sheet([Path(row["file"]) for row in shown], captions, Path(sheet))
     if as_csv:
         print_csv(rows, list(rows[0]))

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from kpairs.data.pairs import PairSet
@@ -105,12 +106,15 @@ def draw_pair_sheet(
     count = min(count, len(pairs))
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.2 * rows + 0.5), layout="constrained")
+    height, width = pairs.left.shape[1:3]
+    tall = 1.6 * height / (2 * width + 1) + 0.3  # inches, with the line above
+    figure = Figure(figsize=(1.6 * columns, tall * rows + 0.5), layout="constrained")
     figure.suptitle(title, parse_math=False)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     sides = pairs.take(slice(0, count)).inputs()
+    no_higher = "≤" if pairs.probability is None else "<"  # people's ties are shown as such
     for i, axis in enumerate(axes[:count]):
         lefts, rights = sides["left"][i], sides["right"][i]
         both = np.hstack([lefts, np.ones_like(lefts[:, :1]), rights])
@@ -118,7 +122,7 @@ def draw_pair_sheet(
         digits = {"left": pairs.left_digit[i], "right": pairs.right_digit[i]}
         left, right = (side if digit < 0 else classes[digit] for side, digit in digits.items())
         holds = pairs.comparison[i]  # 1/2 of a tie that people judged
-        relation, color = ("≤", GREEN) if holds > 0.5 else (">", VERMILION)
+        relation, color = (no_higher, GREEN) if holds > 0.5 else (">", VERMILION)
         relation, color = ("=", BLACK) if holds == 0.5 else (relation, color)
         axis.set_title(f"{left} {relation} {right}", fontsize=11, color=color, parse_math=False)
     save_figure(figure, path)
@@ -138,31 +142,27 @@ def draw_curves(histories: Histories, path: str | Path, title: str) -> None:
     loss_axis, error_axis = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in max(histories, key=len)]
     names = [n.removeprefix("train_") for n in histories[0][0] if n.startswith("train_")]
-    losses = [n for n in names if n.endswith("_loss")] or ["loss"]
-    for number, name in enumerate(losses):
-        for split, style in (("train", "-"), ("test", "--")):
-            values = _stack(histories, f"{split}_{name}")
-            label = f"{split} {name.removesuffix('_loss').replace('_', ' ')}"
-            _band(loss_axis, epochs, values, label, colour(number), style)
-    loss_axis.set(xlabel="epoch", ylabel="loss", yscale="log")
     outputs = [n.removesuffix("_accuracy") for n in names if n.endswith("_accuracy")]
+    several = any(n.endswith("_loss") for n in names)
     for number, output in enumerate(outputs):
         for split, style in (("train", "-"), ("test", "--")):
-            values = 100 * (1 - _stack(histories, f"{split}_{output}_accuracy"))
-            _band(
-                error_axis,
-                epochs,
-                values,
-                f"{split} {output.replace('_', ' ')}",
-                colour(number),
-                style,
-            )
+            look = f"{split} {output.replace('_', ' ')}", colour(number), style
+            loss = f"{split}_{output}_loss" if several else f"{split}_loss"
+            _band(loss_axis, epochs, _stack(histories, loss), *look)
+            error = 100 * (1 - _stack(histories, f"{split}_{output}_accuracy"))
+            _band(error_axis, epochs, error, *look)
     figure.supxlabel("train: running means in training mode; test: at the epoch's end", fontsize=8)
+    loss_axis.set(xlabel="epoch", ylabel="loss", yscale="log")
+    loss_axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss_axis.yaxis.set_major_formatter("{x:g}")
+    loss_axis.yaxis.set_minor_formatter(NullFormatter())
     error_axis.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None))
     for axis in (loss_axis, error_axis):
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(fontsize=8)
+        tidy(axis)
+    handles = error_axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8)
     save_figure(figure, path)
 
 
@@ -181,12 +181,15 @@ def draw_reliability(
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often as predicted")
     most = max(b["pairs"] for bins in rounds for b in bins)
-    for bins in rounds:
+    for number, bins in enumerate(rounds):
         x, y = ([b[name] for b in bins] for name in ("predicted", "judged"))
-        axes.plot(x, y, color=OURS, alpha=0.6, linewidth=1)
-        axes.scatter(x, y, [120 * b["pairs"] / most for b in bins], color=OURS, alpha=0.6)
-    axes.set(xlabel="predicted P(left <= right)", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=8)
+        label = None if number else "a round; areas: numbers of pairs"
+        axes.plot(x, y, color=OURS, alpha=0.6, linewidth=1, label=label)
+        areas = [120 * b["pairs"] / most for b in bins]
+        axes.scatter(x, y, areas, color=OURS, alpha=0.6, clip_on=False)
+    axes.set(xlabel="predicted P(left ≤ right)", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
+    axes.set_aspect("equal")
+    axes.legend(frameon=False, fontsize=8)
     tidy(axes)
     save_figure(figure, path)
 
@@ -215,7 +218,8 @@ def draw_confusion(
             text = f"{value:.0f}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
     numbers = range(len(classes))
-    axes.set_xticks(numbers, classes, rotation=90, parse_math=False)
+    upright = max(map(len, classes)) > 3  # else neighbours would touch
+    axes.set_xticks(numbers, classes, rotation=90 if upright else 0, parse_math=False)
     axes.set_yticks(numbers, classes, parse_math=False)
     axes.set(xlabel="decided (percent of the row)", ylabel="true")
     save_figure(figure, path)
