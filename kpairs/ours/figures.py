@@ -52,6 +52,29 @@ def scaling_lines(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def time_lines(rows: pd.DataFrame) -> Figure:
+    """Errors of all pairs over the epochs of a training, every round a dot.
+
+    Args:
+        rows: arch, epochs, mean and errors (a list of each round's) in percent.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for colour, (arch, mine) in zip(PALETTE, rows.groupby("arch", sort=False), strict=False):
+        mine = mine.sort_values("epochs")
+        axes.plot(mine["epochs"], mine["mean"], color=colour, marker="o", label=arch)
+        dots = mine[["epochs", "errors"]].explode("errors")
+        axes.plot(dots["epochs"], dots["errors"], ".", color=colour, alpha=0.4)
+    axes.set(xscale="log", xlabel="epochs", ylabel="error of all pairs (%)", ylim=(0, None))
+    numbers = sorted(rows["epochs"].unique())
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    tidy(axes)
+    return figure
+
+
 def wrong_sheet(rows: pd.DataFrame) -> Figure:
     """Pairs of images with their true and seen digits, from rows of wrong pairs."""
     columns = 4

@@ -24,6 +24,7 @@ from kpairs.ours.studies import (
     SCALING,
     SELECTION,
     STUDIES,
+    TIME,
 )
 from kpairs.recipes import Ingredient
 from kpairs.reports import RECIPES
@@ -122,6 +123,27 @@ class OwnPage(Page):
     def long_result(self) -> list[dict[str, Any]]:
         """The rounds of the longer recipe, and of the default: see `_of_all_pairs`."""
         return self._of_all_pairs(LONG_FINAL.name)
+
+    def timed(self) -> pd.DataFrame:
+        """Errors of all pairs by epochs: arch, epochs, errors, their mean, the least seconds."""
+        groups = self.results.rows(TIME.name).groupby(["arch", "epochs"], sort=False)
+        return pd.DataFrame(
+            [
+                {
+                    "arch": arch,
+                    "epochs": epochs,
+                    "errors": list(rows["all_pairs_error_pct"]),
+                    "mean": rows["all_pairs_error_pct"].mean(),
+                    "seconds": rows["seconds"].min(),
+                }
+                for (arch, epochs), rows in groups
+            ]
+        )
+
+    def time_lines(self) -> Markup:
+        """The figure of errors over the epochs."""
+        figure = figures.time_lines(self.timed())
+        return self.picture("time", figure, "error of all pairs over the epochs of a round")
 
     def _of_all_pairs(self, study: str) -> list[dict[str, Any]]:
         """Errors of all pairs of each setting, with shifts and without, beside the protocol's."""

@@ -127,6 +127,20 @@ LONG_FINAL = _study(
     20,
     note="seed 0, fixed before the choice was made",
 )
+# How many epochs to train is the user's choice: the error that they buy, and the seconds they cost.
+_EPOCHS = {"posterior": (20, 40, 80, 160, 320), "posterior_s": (80, 160, 320)}
+_TIMED = [
+    replace(RECIPES[arch], epochs=epochs, validate_every=10 if epochs < 160 else 40, test_shifts=5)
+    for arch, numbers in _EPOCHS.items()
+    for epochs in numbers
+]
+TIME = _study(
+    "posterior-time",
+    "Error against training time, over all ordered pairs of the test images",
+    [Setting(recipe, f"{recipe.epochs} epochs") for recipe in _TIMED],
+    8,
+    note="seed 0, five shifts",
+)
 # Passes over the pairs: as many steps as memory of more pairs needs, fewer than in proportion.
 _PASSES = {100: 400, 300: 200, 1000: 80, 3000: 40, 10_000: 20, 30_000: 10}
 _OTHERS = (replace(RECIPES["auxws"], augmentation="none"), RECIPES["wsal_bd"])
@@ -143,4 +157,4 @@ SCALING = _study(
     ],
     10,
 )
-STUDIES = (SELECTION, FINAL, LONG_SELECTION, LONG_FINAL, ABLATION, HEAD, SCALING)
+STUDIES = (SELECTION, FINAL, LONG_SELECTION, LONG_FINAL, TIME, ABLATION, HEAD, SCALING)
