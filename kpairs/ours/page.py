@@ -142,8 +142,12 @@ class OwnPage(Page):
 
     def time_lines(self) -> Markup:
         """The figure of errors over the epochs."""
-        figure = figures.time_lines(self.timed())
-        return self.picture("time", figure, "error of all pairs over the epochs of a round")
+        frame = self.timed()
+        words = "Error of all pairs over the epochs: " + "; ".join(
+            f"{row.arch}, {row.epochs} epochs, {row.mean:.2f} %" for row in frame.itertuples()
+        )
+        caption = "Dots are rounds, lines their means; each step to the right takes twice as long."
+        return self.picture("time", figures.time_lines(frame), words, caption)
 
     def _of_all_pairs(self, study: str) -> list[dict[str, Any]]:
         """Errors of all pairs of each setting, with shifts and without, beside the protocol's."""
