@@ -269,7 +269,6 @@ def test_a_report_is_a_folder(tmp_path):
         (tmp_path / "nobody" / name).write_text(text)
     script = f"""
 import sys
-from itertools import pairwise
 from importlib.util import find_spec, module_from_spec
 spec = find_spec("kpairs.reports")
 spec.submodule_search_locations.append({str(tmp_path)!r})
