@@ -97,8 +97,13 @@ def _skip_what_changes_nothing(graph: Graph, writing: bool) -> None:
     for node in graph.nodes:
         if node.target in same:
             node.replace_all_uses_with(node.args[0])
-        elif node.target is _aten.sum.default and not writing:
+        elif not writing and (
+            node.target is _aten.sum.default
+            or (node.target is _aten.add.Tensor and node.args[1] == 0)
+        ):
             _replace_by_equal(node, node.args[0])
+        elif node.target is _aten._to_copy.default and node.args[0].target is node.target:
+            _skip_a_float_between(node, node.args[0].args[0])
         elif node.target is _aten.permute.default:
             inner, order = node.args
             order = [axis % len(order) for axis in order]
@@ -108,6 +113,13 @@ def _skip_what_changes_nothing(graph: Graph, writing: bool) -> None:
                 node.args = (inner, order)
             if order == sorted(order):
                 node.replace_all_uses_with(inner)
+
+
+def _skip_a_float_between(node: Node, first: Node) -> None:
+    """Read the whole numbers, here of classes, that became floats and now are as they were."""
+    mine, theirs = node.meta["tensor_meta"].dtype, first.meta["tensor_meta"].dtype
+    if mine == theirs and not mine.is_floating_point and set(node.kwargs) == {"dtype"}:
+        node.replace_all_uses_with(first)
 
 
 def _writes(node: Node) -> bool:

@@ -143,15 +143,34 @@ def _convolution(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> 
 
 def _convolution_as_product(layer: keras.layers.Conv2D, x: torch.Tensor) -> torch.Tensor:
     """One matrix product of the kernel with the pixels below each of its four places."""
-    *_, height, width, channels = x.shape
-    places = [
-        x[:, i : height - 1 + i, j : width - 1 + j].reshape(-1, channels)
-        for i in range(2)
-        for j in range(2)
-    ]
+    _, height, width, channels = x.shape
     kernel = layer.kernel.value.reshape(4 * channels, layer.filters)
-    y = torch.addmm(layer.bias.value, torch.cat(places, 1), kernel)
+    y = torch.addmm(layer.bias.value, _Below.apply(x.contiguous()), kernel)
     return y.reshape(-1, height - 1, width - 1, layer.filters)
+
+
+class _Below(torch.autograd.Function):
+    """What lies below each place of a kernel of 2x2, (n (h - 1) (w - 1), 4 c).
+
+    Of (n, h, w, c). Two copies of rows; as slices and their gradients it takes twice the time.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        n, h, w, c = context.shape = x.shape
+        size, strides = (n, h - 1, w - 1, 2, 2 * c), (h * w * c, w * c, c, w * c, 1)
+        return x.as_strided(size, strides).reshape(-1, 4 * c)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        n, h, w, c = context.shape
+        below = gradient.view(n, h - 1, w - 1, 4, c).unbind(3)
+        places = ((0, 0), (0, 1), (1, 0), (1, 1))
+        parts = [
+            F.pad(part, (0, 0, j, 1 - j, i, 1 - i))
+            for part, (i, j) in zip(below, places, strict=True)
+        ]
+        return (parts[0] + parts[1]) + (parts[2] + parts[3])
 
 
 @_computes(keras.layers.MaxPooling2D, lambda layer: layer.padding == "valid")

@@ -14,6 +14,7 @@ DEFINED = {
     "ShapeProp": "torch.fx.passes.shape_prop:ShapeProp",
     "TracingContext": "torch._guards:TracingContext",
     "foreach_copy": "torch:_foreach_copy_",
+    "fused_adamw": "torch:_fused_adamw_",
     "get_keras_mask": "keras.src.backend.common.masking:get_keras_mask",
     "make_fx": "torch.fx.experimental.proxy_tensor:make_fx",
     "tracing": "torch._guards:tracing",

@@ -10,6 +10,7 @@ import keras
 import torch
 from keras import ops
 
+from kpairs.training.engine.adam import in_one_pass
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable
@@ -85,6 +86,7 @@ class Steps:
         self.vector = _as_one_vector(self.parameters)
         self.decay = _decay(self.parameters)
         optimizer.build([self.vector])
+        self.update = in_one_pass(optimizer, self.vector)
         self.traced = graphs
         self.graphs: dict[tuple[bool, int, bool], Step] = {}
 
@@ -111,8 +113,11 @@ class Steps:
         graph, state, changing = self.graph(x, y, sample_weight, training=training)
         with torch.inference_mode():
             means, *changed = graph(*state, *self._in_order(x, y, sample_weight))
-            if changed:
-                foreach_copy(changing, changed)
+            direction = changed[len(changing) :]
+            if changing:
+                foreach_copy(changing, changed[: len(changing)])
+            if direction and self.update is not None:
+                self.update(*direction)
             return self.means.add(means)
 
     def _in_order(self, x: Tensors, y: Tensors, weight: torch.Tensor | None) -> list[torch.Tensor]:
@@ -126,7 +131,8 @@ class Steps:
 
         Returns:
             The graph, from the tensors of a state and of a batch to what the batch adds to the
-            means and to new values; the state, and those tensors of it that the values are for.
+            means, to new values, and to what `in_one_pass` updates by, if it does; the state, and
+            those tensors of it that the new values are for.
         """
         key = training, len(next(iter(x.values()))), weight is None
         if key not in self.graphs:
@@ -159,11 +165,12 @@ class Steps:
             y = dict(zip(self.targets, targets, strict=True))
             known = [*zip(read, state, strict=True), *self.means.zeros()]
             with keras.StatelessScope(known) as scope:
-                self._step(state[:count], x, y, weights[0] if weights else None, training)
+                sample_weight = weights[0] if weights else None
+                direction = self._step(state[:count], x, y, sample_weight, training)
             after = [scope.get_current_value(v) for v in read]
             changing[:] = [i for i, value in enumerate(after) if value is not state[i]]
             means = [scope.get_current_value(v).detach() for v in self.means.variables]
-            return [torch.stack(means), *(after[i] for i in changing)]
+            return [torch.stack(means), *(after[i] for i in changing), *direction]
 
         state = [v.value.data for v in read]
         return trace(step, *state, *self._in_order(x, y, weight)), changing
@@ -175,8 +182,12 @@ class Steps:
         y: Tensors,
         weight: torch.Tensor | None,
         training: bool,
-    ) -> None:
-        """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters."""
+    ) -> list[torch.Tensor]:
+        """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters.
+
+        Returns:
+            What is left to be done by `self.update`: a gradient and a learning rate, or nothing.
+        """
         outputs = self.network(x, training=training)
         loss = compile_loss(self.model)(y, outputs, weight)
         if training:
@@ -189,9 +200,10 @@ class Steps:
             self.model.compute_metrics(x, y, outputs, weight)
             if training:
                 gradient = torch.cat([g.reshape(-1) for g in gradients])
-                self._update(gradient if self.decay is None else gradient + 2 * penalty)
+                return self._apply(gradient if self.decay is None else gradient + 2 * penalty)
+        return []
 
-    def _update(self, gradient: torch.Tensor) -> None:
+    def _apply(self, gradient: torch.Tensor) -> list[torch.Tensor]:
         """What an optimizer's `apply` does, by the optimizer's formula.
 
         Keras' own shortcut for torch changes tensors in place and reads numbers out of them,
@@ -204,10 +216,14 @@ class Steps:
             gradient = gradient * torch.clamp(optimizer.global_clipnorm / norm, max=1)
         if optimizer.clipvalue:
             gradient = ops.clip(gradient, -optimizer.clipvalue, optimizer.clipvalue)
+        if self.update is not None:
+            optimizer.iterations.assign_add(1)
+            return [gradient, ops.convert_to_tensor(rate)]
         if optimizer.weight_decay is not None:
             vector.assign(vector * (1 - optimizer.weight_decay * ops.cast(rate, vector.dtype)))
         optimizer.update_step(gradient, vector, rate)
         optimizer.iterations.assign_add(1)
+        return []
 
 
 class Means:
