@@ -51,5 +51,5 @@ for _base, _name in (
     register(RECIPES, _base, _name, arch_options=_options)
 # The same network, longer trained and seen at five places: slower, and better.
 RECIPES["posterior_long"] = replace(
-    RECIPES["posterior"], epochs=160, validate_every=40, test_shifts=5
+    RECIPES["posterior"], epochs=320, validate_every=40, test_shifts=5
 )
