@@ -134,7 +134,7 @@ def _case(
     recipe = _recipe(case, quick)
     pairs = _pairs(recipe, splits)
     steps = -(-recipe.pairs // recipe.batch_size)
-    turns = 4 if quick else 20
+    turns = 3 if quick else 20
     clock = time.process_time if device.startswith("cpu") else time.perf_counter
     runners = {kind: _runner(kind, recipe, pairs, device) for kind in RUNNERS}
     if case not in NEVER_FOLDED:

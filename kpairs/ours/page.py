@@ -31,7 +31,7 @@ from kpairs.reports import RECIPES
 from kpairs.studies.effects import differences, of_networks
 from kpairs.studies.pages import Page, against_parameters
 from kpairs.studies.results import Results, parameters
-from kpairs.studies.rows import name_of
+from kpairs.studies.rows import name_of, read_rows
 
 TARGETS = {"posterior": 0.9, "posterior_s": 1.6}  # percent, set before the first training
 # The networks of the head study with their own head, in the studies of their reports.
@@ -41,6 +41,7 @@ _OWN_HEADS = {
     "a_w_net": ("kong-table-3", "a_w_net"),
     "auxnet2": ("altunina-best", "auxnet2"),
 }
+_TRIED = "posterior-tried.csv"
 _SHOWN = 24  # wrong pairs in the picture
 
 
@@ -124,6 +125,29 @@ class OwnPage(Page):
         """The rounds of the longer recipe, and of the default: see `_of_all_pairs`."""
         return self._of_all_pairs(LONG_FINAL.name)
 
+    def tried(self) -> list[dict[str, Any]]:
+        """What `docs/experiments/posterior_tried.py` tried, each beside the first by paired rounds.
+
+        Errors of all pairs with five shifts, their mean difference and how many rounds it is of.
+        """
+        file = self.results.folder / _TRIED
+        if not file.exists():
+            return []
+        rows = read_rows(file, ["setting", "round", "five_shifts_error_pct", "seconds"])
+        errors = rows.pivot_table(index="round", columns="setting", values="five_shifts_error_pct")
+        first = rows["setting"].iloc[0]
+        less = errors.sub(errors[first], axis=0)
+        seconds = rows.groupby("setting")["seconds"].min()
+        return [
+            {
+                "setting": setting,
+                "errors": list(errors[setting].dropna()),
+                "less": "" if setting == first else less[setting].mean(),
+                "seconds": seconds[setting],
+            }
+            for setting in rows["setting"].unique()
+        ]
+
     def timed(self) -> pd.DataFrame:
         """Errors of all pairs by epochs: arch, epochs, errors, their mean, the least seconds."""
         groups = self.results.rows(TIME.name).groupby(["arch", "epochs"], sort=False)
@@ -153,6 +177,7 @@ class OwnPage(Page):
         """Errors of all pairs of each setting, with shifts and without, beside the protocol's."""
         return [
             {
+                "arch": rows["arch"].iloc[0],
                 "setting": rows["setting"].iloc[0],
                 "shifted": list(rows["all_pairs_error_pct"]),
                 "interval": _interval(rows["all_pairs_error_pct"]),

@@ -263,3 +263,28 @@ def beside(
     theirs = frame["mean"], frame["std"], frame["rounds"], frame["margin"]
     judged = judge(frame["ours"], frame["ours_std"], frame["ours_rounds"], *theirs, frame["limit"])
     return frame.join(judged).drop(columns="limit")
+
+
+_TOGETHER = 5  # numbers of one metric, from which on their differences are looked at together
+
+
+def together(frame: pd.DataFrame) -> pd.DataFrame:
+    """Look at the differences of many settings together, where each alone tells little.
+
+    Args:
+        frame: as `beside` gives it.
+
+    Returns:
+        A `DataFrame` of each metric of which five numbers or more are compared: `settings` (how
+        many), `mean` of our means minus the reported ones, its 95 % interval `low` to `high` (of
+        Student's t over settings), and their `median`; in the metric's unit.
+    """
+    compared = frame[(frame["variant"] == "") & frame["difference"].notna()]
+    lines = []
+    for metric, rows in compared.groupby("metric", sort=False):
+        if len(rows) >= _TOGETHER:
+            values = rows["difference"]
+            mean, half = values.mean(), stats.sem(values) * stats.t.ppf(0.975, len(rows) - 1)
+            each = {"settings": len(rows), "mean": mean, "low": mean - half, "high": mean + half}
+            lines.append({"metric": metric, **each, "median": values.median()})
+    return pd.DataFrame(lines)

@@ -138,6 +138,12 @@ def write_pages(
     return [*files, out / "results.csv"]
 
 
+_TOGETHER = (
+    "Taken together, ours minus reported, the mean over settings and its 95 % interval (which does "
+    "not see the luck of a round's pairs, that settings share): {}.\n\n"
+)
+
+
 class ReportPage(Page):
     """The page of one report.
 
@@ -168,8 +174,16 @@ class ReportPage(Page):
         return machines(rows)
 
     def compared(self, study: str) -> Markup:
-        """The table of a study's reported numbers beside ours."""
-        return compared_table(self.results.compared[study])
+        """The table of a study's reported numbers beside ours, and what many say together."""
+        frame = self.results.compared[study]
+        said = []
+        for row in compare.together(frame).itertuples():
+            metric = compare.METRICS[str(row.metric)]
+            mean, median = (f"{value:+.{metric.digits}f}" for value in (row.mean, row.median))
+            ends = span(row.low, row.high, metric.digits)
+            said.append(f"{metric.label} {mean} ({ends}; median {median}; {row.settings} settings)")
+        sentence = _TOGETHER.format("; ".join(said)) if said and STUDIES[study].judged else ""
+        return Markup(sentence) + compared_table(frame)
 
     def own(self, study: str) -> Markup:
         """The table of our errors in a study that nothing was reported of."""

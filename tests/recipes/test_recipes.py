@@ -321,7 +321,7 @@ def test_recipe_files(tmp_path):
     assert load_recipe(str(tmp_path)).epochs == 3  # the folder of a run
     assert load_recipe("simple") is RECIPES["simple"]
     assert resolve("posterior_long").arch == "posterior"  # a recipe of another name than its own
-    assert resolve("posterior", "posterior_long") == resolve("posterior_long", epochs=160)
+    assert resolve("posterior", "posterior_long") == resolve("posterior_long")
     assert resolve("posterior_s", "posterior_long").test_shifts == 5
     values = json.loads(file.read_text())
     cases = {

@@ -49,6 +49,17 @@ def test_intervals_of_samples(rng):
     assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_many_differences_together_are_a_t_test(rng):
+    values = rng.normal(0.3, 2, 9)
+    frame = pd.DataFrame({"metric": "test_error_pct", "variant": "", "difference": values})
+    others = pd.DataFrame({"metric": "test_error_pct", "variant": "ours", "difference": [99.0]})
+    missing, few = others.assign(variant="", difference=np.nan), frame[:4].assign(metric="other")
+    (row,) = compare.together(pd.concat([frame, others, missing, few])).itertuples()
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (row.settings, row.median) == (9, np.median(values))
+    assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
+
+
 def test_the_margin_is_of_the_reported_number_alone():
     errors = [0, 2.3, 5, 10, 15, 20, 45]
     assert list(compare.margin_of(errors)) == [1, 1, 1, 1, 1.5, 2, 2]
