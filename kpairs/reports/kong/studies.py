@@ -112,8 +112,8 @@ ELSEWHERE = {
 # Why a number differs, by table, architecture, setting and metric.
 EXPLAINED = {
     (*place, "validation_accuracy"): (
-        "the interval is too narrow: the reported deviation is less than half of what the choice of 250 "
-        "pairs a fold alone makes, sqrt(p (1 - p) / 250); with that on their side it holds 0"
+        "the interval is too narrow: the reported deviation is less than half of what the choice "
+        "of 250 pairs a fold alone makes, sqrt(p (1 - p) / 250); with that on their side it holds 0"
     )
     for place in (
         ("Table I", "fc_1", "4-fold CV"),
