@@ -293,6 +293,24 @@ def test_trainings_in_threads_are_those_alone(pairs):
         assert difference(received[name], expected[name]) == 0
 
 
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda x: (x + 0.0).view(-1) * 2, 2),
+        (lambda x: (x[:, 0] + 0.0).view(-1) * 2, 4),  # what is added to lies otherwise in memory
+        (lambda x: (x + 1e-30) * 2, 2),
+        (lambda x: x.long().float().long().to(torch.int32) * 2, 3),
+        (lambda x: x.float().long() * 2, 2),  # floats that were none before
+    ],
+)
+def test_what_changes_nothing_is_skipped_and_nothing_else(function, left):
+    numbers = torch.arange(60.0).reshape(3, 4, 5)
+    graph = trace(lambda x: [function(x)], numbers)
+    operations = [n for n in graph.__self__.graph.nodes if n.op == "call_function"]
+    assert len(operations) == left
+    assert torch.equal(graph(numbers + 1)[0], function(numbers + 1))
+
+
 def test_dropout_is_fresh_and_of_its_rate():
     x = keras.Input((99,), name="x")
     network = Kernels(keras.Model({"x": x}, {"y": keras.layers.Dropout(0.3)(x)}))

@@ -175,9 +175,13 @@ def _is_zero(value: torch.Tensor | None) -> bool:
 
 
 def _replace_by_equal(node: Node, other: Node) -> None:
-    """Read another node of the same values in place of this one, if shape and type are the same."""
+    """Read another node of the same values in place of this one, if it lies in memory as this.
+
+    What follows may look at it in another shape, which a tensor of other strides may not allow.
+    """
     mine, others = node.meta["tensor_meta"], other.meta["tensor_meta"]
-    if not node.kwargs and (mine.shape, mine.dtype) == (others.shape, others.dtype):
+    same = (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride)
+    if same and not node.kwargs:
         node.replace_all_uses_with(other)
 
 
