@@ -5,6 +5,7 @@ another device raises. A step that is traced and run there reads no value, as a 
 leaves nothing on the CPU. What was traced is then run on fake tensors, whose device is CUDA's.
 """
 
+import resource
 from contextlib import contextmanager
 
 import keras
@@ -21,7 +22,7 @@ from kpairs.networks import ARCHS
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.compile import build_round
-from kpairs.training.device import compute
+from kpairs.training.device import _glibc, compute
 from kpairs.training.engine import graph as engine_graph
 from kpairs.training.engine.kernels import _KERNELS
 from kpairs.training.engine.lower import lower
@@ -42,6 +43,26 @@ def test_trainings_on_a_gpu_are_stock_keras(name, mnist, rng):
             model.fit(batches, epochs=2, shuffle=False, verbose=0)
         assert {v.value.device.type for v in lowered.variables} == {"cuda"}
         assert difference(lowered.get_weights(), stock.get_weights()) < EXACT
+
+
+@pytest.mark.skipif(_glibc() is None, reason="memory is kept where the C library is glibc")
+def test_large_tensors_use_the_memory_that_others_left():
+    """New pages are counted by the system, whatever its speed."""
+    x = torch.ones(2**24)  # 64 MiB: 16,384 pages of 4 KiB
+
+    def new_pages(turns=10):
+        (x * 2).sum()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(turns):
+            (x * 2).sum()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with compute("cpu"):
+        with compute("cpu"):
+            pass
+        kept = new_pages()
+    given_back = new_pages()
+    assert kept < given_back / 3
 
 
 @contextmanager
