@@ -9,7 +9,6 @@ key of `TRIED`, the second how many rounds.
 """
 
 import json
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 
 from kpairs.data.distort import affine, elastic, sample
 from kpairs.reports import RECIPES
+from kpairs.training.all_pairs import wrong_by_class
 from kpairs.training.evaluate import known_images
 from kpairs.training.images import load_splits
 
@@ -142,16 +142,6 @@ def posteriors(network: nn.Module, images: Tensor, shifts: bool) -> Tensor:
     return torch.cat(parts)
 
 
-def one_cycle(step: int, steps: int) -> float:
-    """As `kpairs.training.schedule.OneCycle`."""
-    peak, last = 0.3 * steps - 1, steps - 1
-    begin, end = RATE / 25, RATE / 25e4
-    rising = step <= peak
-    share = step / peak if rising else (step - peak) / (last - peak)
-    start, stop = (begin, RATE) if rising else (RATE, end)
-    return stop + (start - stop) / 2 * (1 + math.cos(math.pi * share))
-
-
 def train(
     images: np.ndarray, labels: np.ndarray, way: Way, number: int, seed: int = 1
 ) -> nn.Module:
@@ -163,7 +153,10 @@ def train(
     network = tower(way)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, eps=1e-7, weight_decay=DECAY)
     average = {name: value.clone() for name, value in network.state_dict().items()}
-    step, steps = 0, way.epochs * (count // BATCH)
+    steps = way.epochs * (count // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps, cycle_momentum=False
+    )
     for epoch in range(way.epochs):
         order = rng.permutation(count)
         epoch_images, epoch_digits = distorted(images[order], way, rng), digits[order]
@@ -172,9 +165,6 @@ def train(
         network.train()
         for start in range(0, count, BATCH):
             rows = slice(start, start + BATCH)
-            optimizer.param_groups[0]["lr"] = one_cycle(step, steps)
-            step += 1
-
             loss = partial(
                 loss_of,
                 network,
@@ -196,6 +186,7 @@ def train(
                         loss().backward()
                     torch._foreach_sub_(parameters, moves)
             optimizer.step()
+            schedule.step()
         with torch.no_grad():
             share = (1 - AVERAGING) / (1 - AVERAGING ** (epoch + 1))
             for name, value in network.state_dict().items():
@@ -207,15 +198,10 @@ def train(
 
 def error(logs: Tensor, labels: np.ndarray) -> float:
     """Percent of all ordered pairs of two images that are judged wrongly."""
-    posterior, digits = logs.double().exp(), torch.from_numpy(labels)
-    least = 1 - F.pad(posterior.cumsum(1), (1, 0))[:, :-1]
-    wrong, count = 0, len(labels)
-    for rows in torch.arange(count).split(1000):
-        judged = posterior[rows] @ least.T >= 0.5
-        bad = judged != (digits[rows, None] <= digits[None])
-        bad[torch.arange(len(rows)), rows] = False
-        wrong += int(bad.sum())
-    return 100 * wrong / (count * (count - 1))
+    posterior = logs.double().exp().numpy()
+    signs = 2 * np.triu(np.ones((10, 10))) - 1  # P(left <= right) - P(left > right)
+    wrong, pairs = wrong_by_class(posterior @ signs, posterior, labels, 10)
+    return 100 * wrong.sum() / pairs
 
 
 def main(name: str, rounds: int) -> None:
@@ -233,7 +219,8 @@ def main(name: str, rounds: int) -> None:
         one, five = (
             error(posteriors(network, unseen, shifts), labels[others]) for shifts in (False, True)
         )
-        row = {"tried": name, "round": number, "as_trained_pct": one, "five_shifts_pct": five}
+        row = {"setting": name, "round": number}
+        row |= {"as_trained_error_pct": one, "five_shifts_error_pct": five}
         row |= {"parameters": sum(p.numel() for p in network.parameters()), "seconds": seconds}
         print(json.dumps(row | {"way": asdict(way)}), flush=True)
 

@@ -129,7 +129,7 @@ class OwnPage(Page):
     def tried(self) -> list[dict[str, Any]]:
         """What `docs/experiments/posterior_tried.py` tried, each beside the first by paired rounds.
 
-        Errors of all pairs with five shifts, their mean difference and how many rounds it is of.
+        Errors of all pairs with five shifts, their mean difference, and the least seconds.
         """
         file = self.results.folder / _TRIED
         if not file.exists():

@@ -284,7 +284,7 @@ def together(frame: pd.DataFrame) -> pd.DataFrame:
     for metric, rows in compared.groupby("metric", sort=False):
         if len(rows) >= _TOGETHER:
             values = rows["difference"]
-            mean, half = values.mean(), stats.sem(values) * stats.t.ppf(0.975, len(rows) - 1)
-            each = {"settings": len(rows), "mean": mean, "low": mean - half, "high": mean + half}
-            lines.append({"metric": metric, **each, "median": values.median()})
+            interval = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
+            each = {"settings": len(rows), "mean": values.mean(), "median": values.median()}
+            lines.append({"metric": metric, **each, **interval._asdict()})
     return pd.DataFrame(lines)

@@ -231,12 +231,8 @@ def test_a_renamed_private_name_means_slower_steps(
     name, tiny, pairs, monkeypatch, tmp_path, caplog
 ):
     """Keras and torch promise none of these names; the next release may have others."""
-    for module in (
-        "step",
-        "kernels",
-        "graph",
-        "adam",
-    ):  # imported anew, as in a process of that release
+    # Imported anew, as in a process of that release.
+    for module in ("step", "kernels", "graph", "adam"):
         monkeypatch.delitem(sys.modules, import_module(f"kpairs.training.engine.{module}").__name__)
     if name in private.ATTRIBUTES:
         gone = private.ATTRIBUTES[name] + "_of_old"
