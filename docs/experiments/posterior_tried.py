@@ -31,7 +31,13 @@ class Way:
     """One way to train: the first is the recipe's own, by 320 epochs."""
 
     epochs: int = 320
+    widths: tuple[int, ...] = (16, 16, 64, 64, 112)
     deeper: bool = False  # one more 3x3 convolution before the first pooling
+    blurred: bool = False  # maxima at every pixel, then blurred, then every second (Zhang, 2019)
+    first: int = 3  # side of the first kernel
+    residual: bool = False  # what the second and fourth convolution say is added to what they see
+    separable: bool = False  # these two by channel first, then across channels
+    per_step: float = 0.0  # moving average of the weights over steps instead of epochs
     distortion: float = 1.0  # of rotation, scales, shear and shift
     displacement: float = 0.5  # of the elastic field, in pixels
     all_pairs: bool = False  # a comparison loss on all ordered pairs of a batch's images
@@ -45,23 +51,64 @@ TRIED = {
     "640 epochs": Way(epochs=640),
     "affine distortion 1.3 times as wide": Way(distortion=1.3),
     "elastic displacement 0.8": Way(displacement=0.8),
+    "weights averaged by 0.998 a step": Way(per_step=0.998),
     "a sixth convolution": Way(deeper=True),
+    "anti-aliased pooling": Way(blurred=True),
+    "32-32-56-56-88": Way(widths=(32, 32, 56, 56, 88)),
+    "a first kernel of 5x5": Way(first=5),
+    "second and fourth residual": Way(residual=True),
+    "24-24-96-96-112, second and fourth separable": Way(
+        widths=(24, 24, 96, 96, 112), separable=True
+    ),
     "a loss on all pairs of a batch": Way(all_pairs=True),
     "sharpness-aware steps": Way(sharpness=0.05),
     "four teachers, half of the loss": Way(teachers=4, share=0.5),
     "four teachers, nine tenths": Way(teachers=4, share=0.9),
 }
-WIDTHS = (16, 16, 64, 64, 112)
 BATCH, RATE, DECAY, DROPOUT, AVERAGING = 100, 6e-3, 0.01, 0.08, 0.9
+
+
+class Blur(nn.Module):
+    """Every second pixel of each channel, after a binomial filter of 3x3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(line, line).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Halve the sides of `(n, c, h, w)`; edges are repeated."""
+        edged = F.pad(images, (1, 1, 1, 1), mode="replicate")
+        return F.conv2d(edged, self.kernel, stride=2, groups=len(self.kernel))
+
+
+class Residual(nn.Module):
+    """What a module says of an image, added to the image."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return `(n, c, h, w)` of the same."""
+        return images + self.module(images)
 
 
 def tower(way: Way) -> nn.Sequential:
     """`kpairs.ours.networks.posterior`'s tower, by its initialisation."""
-    first, second, third, fourth, last = WIDTHS
+    first, second, third, fourth, last = way.widths
 
     def stage(before: int, after: int, size: int = 3, pooled: bool = False) -> list[nn.Module]:
-        convolution = nn.Conv2d(before, after, size, padding=int(pooled), bias=False)
-        pooling, dropout = ([nn.MaxPool2d(2)], [nn.Dropout(DROPOUT)]) if pooled else ([], [])
+        padding = 1 if pooled else size // 2 - 1
+        convolution: nn.Module = nn.Conv2d(before, after, size, padding=padding, bias=False)
+        if pooled and way.separable:
+            by_channel = nn.Conv2d(before, before, size, padding=1, groups=before, bias=False)
+            convolution = nn.Sequential(by_channel, nn.Conv2d(before, after, 1, bias=False))
+        if pooled and way.residual:
+            convolution = Residual(convolution)
+        pool = [nn.MaxPool2d(2, 1), Blur(after)] if way.blurred else [nn.MaxPool2d(2)]
+        pooling, dropout = (pool, [nn.Dropout(DROPOUT)]) if pooled else ([], [])
         return [convolution, *pooling, nn.BatchNorm2d(after), nn.ReLU(), *dropout]
 
     def further(width: int) -> list[nn.Module]:
@@ -69,7 +116,7 @@ def tower(way: Way) -> nn.Sequential:
         return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
 
     network = nn.Sequential(
-        *stage(1, first),
+        *stage(1, first, way.first),
         *(further(first) if way.deeper else []),
         *stage(first, second, pooled=True),
         *stage(second, third),
@@ -79,7 +126,7 @@ def tower(way: Way) -> nn.Sequential:
         nn.Dropout(2 * DROPOUT),
         nn.Linear(last, 10),
     )
-    for module in network:
+    for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)
     nn.init.zeros_(network[-1].bias)
@@ -142,6 +189,23 @@ def posteriors(network: nn.Module, images: Tensor, shifts: bool) -> Tensor:
     return torch.cat(parts)
 
 
+class Average:
+    """A moving average of a network's weights and statistics, without bias at its start."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay, self.taken = decay, 0
+        self.values = {name: value.clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def take(self, network: nn.Module) -> None:
+        """Move towards the network as it is."""
+        self.taken += 1
+        share = (1 - self.decay) / (1 - self.decay**self.taken)
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.values[name].lerp_(value, share)
+
+
 def train(
     images: np.ndarray, labels: np.ndarray, way: Way, number: int, seed: int = 1
 ) -> nn.Module:
@@ -152,12 +216,12 @@ def train(
     rng, digits = np.random.default_rng([seed, number]), torch.from_numpy(labels)
     network = tower(way)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, eps=1e-7, weight_decay=DECAY)
-    average = {name: value.clone() for name, value in network.state_dict().items()}
+    average = Average(network, way.per_step or AVERAGING)
     steps = way.epochs * (count // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, RATE, total_steps=steps, cycle_momentum=False
     )
-    for epoch in range(way.epochs):
+    for _ in range(way.epochs):
         order = rng.permutation(count)
         epoch_images, epoch_digits = distorted(images[order], way, rng), digits[order]
         taught = [posteriors(teacher, epoch_images, False) for teacher in teachers]
@@ -187,12 +251,11 @@ def train(
                     torch._foreach_sub_(parameters, moves)
             optimizer.step()
             schedule.step()
-        with torch.no_grad():
-            share = (1 - AVERAGING) / (1 - AVERAGING ** (epoch + 1))
-            for name, value in network.state_dict().items():
-                if value.is_floating_point():
-                    average[name].lerp_(value, share)
-    network.load_state_dict(average)
+            if way.per_step:
+                average.take(network)
+        if not way.per_step:
+            average.take(network)
+    network.load_state_dict(average.values)
     return network
 
 

@@ -129,22 +129,28 @@ class OwnPage(Page):
     def tried(self) -> list[dict[str, Any]]:
         """What `docs/experiments/posterior_tried.py` tried, each beside the first by paired rounds.
 
-        Errors of all pairs with five shifts, their mean difference, and the least seconds.
+        Errors of all pairs with five shifts, their mean difference, the least seconds, and by how
+        much one round of the first deviates over machines. Only trainings of one machine are
+        paired: on another, rounding makes another training of it.
         """
         file = self.results.folder / _TRIED
         if not file.exists():
             return []
         rows = read_rows(file, ["setting", "round", "five_shifts_error_pct", "seconds"])
-        errors = rows.pivot_table(index="round", columns="setting", values="five_shifts_error_pct")
+        errors = rows.pivot_table(
+            index=["round", "hardware"], columns="setting", values="five_shifts_error_pct"
+        )
         first = rows["setting"].iloc[0]
         less = errors.sub(errors[first], axis=0)
         seconds = rows.groupby("setting")["seconds"].min()
+        again = errors[first].groupby("round").std().mean()
         return [
             {
                 "setting": setting,
                 "errors": list(errors[setting].dropna()),
                 "less": "" if setting == first else less[setting].mean(),
                 "seconds": seconds[setting],
+                "again": again,
             }
             for setting in rows["setting"].unique()
         ]
