@@ -53,21 +53,29 @@ def scaling_lines(rows: pd.DataFrame) -> Figure:
 
 
 def time_lines(rows: pd.DataFrame) -> Figure:
-    """Errors of all pairs over the epochs of a training, every round a dot.
+    """Errors of all pairs over the time of a training, every round a dot.
 
     Args:
-        rows: arch, epochs, mean and errors (a list of each round's) in percent.
+        rows: arch, epochs, seconds, mean and errors (a list of each round's) in percent.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for colour, (arch, mine) in zip(PALETTE, rows.groupby("arch", sort=False), strict=False):
+    lines = zip(PALETTE, (-14, 10), rows.groupby("arch", sort=False), strict=False)
+    for colour, offset, (arch, mine) in lines:
         mine = mine.sort_values("epochs")
-        axes.plot(mine["epochs"], mine["mean"], color=colour, marker="o", label=arch)
-        dots = mine[["epochs", "errors"]].explode("errors")
-        axes.plot(dots["epochs"], dots["errors"], ".", color=colour, alpha=0.4)
-    axes.set(xscale="log", xlabel="epochs", ylabel="error of all pairs (%)", ylim=(0, None))
-    numbers = sorted(rows["epochs"].unique())
-    axes.set_xticks(numbers, [str(number) for number in numbers])
+        axes.plot(mine["seconds"], mine["mean"], color=colour, marker="o", label=arch)
+        dots = mine[["seconds", "errors"]].explode("errors")
+        axes.plot(dots["seconds"], dots["errors"], ".", color=colour, alpha=0.4)
+        for row in mine.itertuples():
+            place = {"xytext": (offset, offset), "textcoords": "offset points", "fontsize": 8}
+            axes.annotate(str(row.epochs), (row.seconds, row.mean), color=colour, **place)
+    label = "seconds a round, one core"
+    axes.set(xscale="log", xlabel=label, ylabel="error of all pairs (%)", ylim=(0, None))
+    ticks = [5, 10, 20, 30, 60, 120, 300, 600]
+    axes.set_xlim(rows["seconds"].min() / 1.2, 1.6 * rows["seconds"].max())
+    least, most = axes.get_xlim()
+    shown = [tick for tick in ticks if least <= tick <= most]
+    axes.set_xticks(shown, [str(tick) for tick in shown])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -178,12 +178,12 @@ class OwnPage(Page):
         )
 
     def time_lines(self) -> Markup:
-        """The figure of errors over the epochs."""
+        """The figure of errors over the time of a training."""
         frame = self.timed()
-        words = "Error of all pairs over the epochs: " + "; ".join(
-            f"{row.arch}, {row.epochs} epochs, {row.mean:.2f} %" for row in frame.itertuples()
+        words = "Error of all pairs over the seconds of a round: " + "; ".join(
+            f"{row.arch}, {row.seconds:.0f} s, {row.mean:.2f} %" for row in frame.itertuples()
         )
-        caption = "Dots are rounds, lines their means; each step to the right takes twice as long."
+        caption = "Dots are rounds, lines their means, numbers the epochs."
         return self.picture("time", figures.time_lines(frame), words, caption)
 
     def _of_all_pairs(self, study: str) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ class OwnPage(Page):
 
     def ablation_dots(self) -> Markup:
         """The figure of what each part brings."""
-        label = "error of all pairs minus that of the whole recipe, points (95 % interval)"
+        label = "error of all pairs minus the whole recipe's (points, 95 %)"
         frame = self.ablation()
         each = [
             f"{name} {mean:+.2f}" for name, mean in zip(frame["name"], frame["mean"], strict=True)
