@@ -34,10 +34,10 @@ class Way:
     widths: tuple[int, ...] = (16, 16, 64, 64, 112)
     deeper: bool = False  # one more 3x3 convolution before the first pooling
     blurred: bool = False  # maxima at every pixel, then blurred, then every second (Zhang, 2019)
-    first: int = 3  # side of the first kernel
+    first: int = 3  # side of the first kernel; one of 5 sees a black edge of one pixel
     residual: bool = False  # what the second and fourth convolution say is added to what they see
     separable: bool = False  # these two by channel first, then across channels
-    per_step: float = 0.0  # moving average of the weights over steps instead of epochs
+    per_step: float = 0.0  # decay of an average over steps; 0.9 an epoch would be 0.995 a step
     distortion: float = 1.0  # of rotation, scales, shear and shift
     displacement: float = 0.5  # of the elastic field, in pixels
     all_pairs: bool = False  # a comparison loss on all ordered pairs of a batch's images
@@ -127,7 +127,10 @@ def tower(way: Way) -> nn.Sequential:
         nn.Linear(last, 10),
     )
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, nn.Conv2d) and module.groups > 1:  # a channel sees itself alone
+            bound = (6 / (2 * module.weight[0].numel())) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)
     nn.init.zeros_(network[-1].bias)
     return network.to(memory_format=torch.channels_last)

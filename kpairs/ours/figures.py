@@ -60,15 +60,15 @@ def time_lines(rows: pd.DataFrame) -> Figure:
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    lines = zip(PALETTE, (-14, 10), rows.groupby("arch", sort=False), strict=False)
-    for colour, offset, (arch, mine) in lines:
+    for place, (arch, mine) in enumerate(rows.groupby("arch", sort=False)):
+        colour, offset = PALETTE[place], 10 if place % 2 else -14
         mine = mine.sort_values("epochs")
         axes.plot(mine["seconds"], mine["mean"], color=colour, marker="o", label=arch)
         dots = mine[["seconds", "errors"]].explode("errors")
         axes.plot(dots["seconds"], dots["errors"], ".", color=colour, alpha=0.4)
         for row in mine.itertuples():
-            place = {"xytext": (offset, offset), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate(str(row.epochs), (row.seconds, row.mean), color=colour, **place)
+            beside = {"xytext": (offset, offset), "textcoords": "offset points", "fontsize": 8}
+            axes.annotate(str(row.epochs), (row.seconds, row.mean), color=colour, **beside)
     label = "seconds a round, one core"
     axes.set(xscale="log", xlabel=label, ylabel="error of all pairs (%)", ylim=(0, None))
     ticks = [5, 10, 20, 30, 60, 120, 300, 600]

@@ -127,43 +127,47 @@ class OwnPage(Page):
         return self._of_all_pairs(LONG_FINAL.name)
 
     def tried(self) -> list[dict[str, Any]]:
-        """What `docs/experiments/posterior_tried.py` tried, each beside the first by paired rounds.
+        """What `docs/experiments/posterior_tried.py` tried, each beside its machine's first row.
 
-        Errors of all pairs with five shifts, their mean difference, the least seconds, and by how
-        much one round of the first deviates over machines. Only trainings of one machine are
-        paired: on another, rounding makes another training of it.
+        Errors of all pairs with five shifts, their mean difference on the same rounds, and the
+        least seconds, machine by machine: on another, rounding makes another training of a round.
         """
-        file = self.results.folder / _TRIED
+        rows = self._tried_rows()
+        lines = []
+        for machine, (_, mine) in enumerate(rows.groupby("hardware", sort=False), 1):
+            errors = mine.pivot(index="round", columns="setting", values="five_shifts_error_pct")
+            first = mine["setting"].iloc[0]
+            less = errors.sub(errors[first], axis=0).mean()
+            seconds = mine.groupby("setting")["seconds"].min()
+            lines += [
+                {
+                    "setting": setting,
+                    "machine": machine,
+                    "errors": list(errors[setting].dropna()),
+                    "less": "" if setting == first else less[setting],
+                    "seconds": seconds[setting],
+                }
+                for setting in mine["setting"].unique()
+            ]
+        return lines
+
+    def tried_again(self) -> list[float]:
+        """By how much each round of the first way tried differs between machines; may be empty."""
+        rows = self._tried_rows()
+        rows = rows[rows["setting"] == rows["setting"].head(1).squeeze()]
+        errors = rows.pivot(index="round", columns="hardware", values="five_shifts_error_pct")
+        ranges = errors.max(axis="columns") - errors.min(axis="columns")
+        return list(ranges[errors.count(axis="columns") > 1])
+
+    def _tried_rows(self) -> pd.DataFrame:
+        file, columns = self.results.folder / _TRIED, ["round", "five_shifts_error_pct", "seconds"]
         if not file.exists():
-            return []
-        rows = read_rows(file, ["setting", "round", "five_shifts_error_pct", "seconds"])
-        errors = rows.pivot_table(
-            index=["round", "hardware"], columns="setting", values="five_shifts_error_pct"
-        )
-        first = rows["setting"].iloc[0]
-        less = errors.sub(errors[first], axis=0)
-        seconds = rows.groupby("setting")["seconds"].min()
-        again = errors[first].groupby("round").std().mean()
-        return [
-            {
-                "setting": setting,
-                "errors": list(errors[setting].dropna()),
-                "less": "" if setting == first else less[setting].mean(),
-                "seconds": seconds[setting],
-                "again": again,
-            }
-            for setting in rows["setting"].unique()
-        ]
+            return pd.DataFrame(columns=["setting", "hardware", *columns])
+        return read_rows(file, ["setting", "hardware", *columns])
 
     def timed(self) -> pd.DataFrame:
-        """Errors of all pairs by epochs: arch, epochs, errors, their mean, and seconds.
-
-        Seconds are epochs times the least that one took in any training: what else the machine
-        did while a row was trained says nothing about its recipe.
-        """
-        rows = self.results.rows(TIME.name)
-        an_epoch = (rows["seconds"] / rows["epochs"]).groupby(rows["arch"]).min()
-        groups = rows.groupby(["arch", "epochs"], sort=False)
+        """Errors of all pairs by epochs: arch, epochs, errors, their mean, the least seconds."""
+        groups = self.results.rows(TIME.name).groupby(["arch", "epochs"], sort=False)
         return pd.DataFrame(
             [
                 {
@@ -171,11 +175,16 @@ class OwnPage(Page):
                     "epochs": epochs,
                     "errors": list(rows["all_pairs_error_pct"]),
                     "mean": rows["all_pairs_error_pct"].mean(),
-                    "seconds": epochs * an_epoch[arch],
+                    "seconds": self._least_seconds(arch, epochs),
                 }
                 for (arch, epochs), rows in groups
             ]
         )
+
+    def _least_seconds(self, arch: str, epochs: int) -> float:
+        """Of any round of a recipe: what else the machine did is no property of it."""
+        rows = pd.concat([self.results.rows(study.name) for study in (LONG_FINAL, TIME)])
+        return rows[(rows["arch"] == arch) & (rows["epochs"] == epochs)]["seconds"].min()
 
     def time_lines(self) -> Markup:
         """The figure of errors over the time of a training."""
@@ -198,23 +207,29 @@ class OwnPage(Page):
                 "brought": _interval(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
                 "digits": list(rows["all_pairs_digit_error_pct"]),
                 "drawn": list(rows["test_error_pct"]),
-                "seconds": rows["seconds"].median(),
+                "seconds": self._least_seconds(rows["arch"].iloc[0], rows["epochs"].iloc[0]),
             }
             for _, rows in self._groups(study)
         ]
 
     def ablation(self) -> pd.DataFrame:
-        """What each part brings, by what was changed, over all pairs: see `_paired`."""
+        """What each part brings, by what was changed, over all pairs: see `_paired`.
+
+        `alone_mean`, `alone_low` and `alone_high` are the differences of the same networks seen at
+        one place, NaN where that is what was changed.
+        """
         final = self.results.rows(LONG_FINAL.name)
         whole = final[(final["arch"] == "posterior") & (final["epochs"] == _PLAIN.epochs)]
+        parts = [whole.assign(setting="whole"), self.results.rows(ABLATION.name)]
         alone = _in_place_of_drawn(whole, "unshifted_error_pct").assign(setting=_ONE_PLACE)
-        whole = _in_place_of_drawn(whole, "all_pairs_error_pct").assign(setting="whole")
-        rows = _in_place_of_drawn(self.results.rows(ABLATION.name), "all_pairs_error_pct")
         names = [_ONE_PLACE, *(s.setting for s in ABLATION.settings)]
-        return _paired(
-            [whole, alone, rows],
-            {name: ("posterior whole", f"posterior {name}") for name in names},
+        pairs = {name: ("posterior whole", f"posterior {name}") for name in names}
+        shifted, single = (
+            _paired([*(_in_place_of_drawn(part, column) for part in parts), *others], pairs)
+            for column, others in (("all_pairs_error_pct", [alone]), ("unshifted_error_pct", []))
         )
+        single = single[["name", "mean", "low", "high"]].set_index("name").add_prefix("alone_")
+        return shifted.join(single, on="name")
 
     def ablation_dots(self) -> Markup:
         """The figure of what each part brings."""

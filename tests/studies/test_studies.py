@@ -98,7 +98,8 @@ def test_committed_rows_are_of_jobs_that_exist(study):
     file = DOCS / "rows" / f"{study.name}.csv"
     if file.is_file():
         rows = read_rows(file)
-        jobs = {(job.id, job.recipe.arch, job.setting, job.number) for job in study.jobs()}
+        trials = study.jobs(rows["round"].max())  # there may be more than the report has
+        jobs = {(job.id, job.recipe.arch, job.setting, job.number) for job in trials}
         keys = rows[["job", "arch", "setting", "round"]].itertuples(index=False, name=None)
         assert set(keys) <= jobs
         assert len(study_rows(file.parent, study)) == len(rows)
