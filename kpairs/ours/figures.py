@@ -67,8 +67,14 @@ def time_lines(rows: pd.DataFrame) -> Figure:
         dots = mine[["seconds", "errors"]].explode("errors")
         axes.plot(dots["seconds"], dots["errors"], ".", color=colour, alpha=0.4)
         for row in mine.itertuples():
-            beside = {"xytext": (offset, offset), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate(str(row.epochs), (row.seconds, row.mean), color=colour, **beside)
+            axes.annotate(
+                str(row.epochs),
+                (row.seconds, row.mean),
+                (offset, offset),
+                textcoords="offset points",
+                color=colour,
+                fontsize=8,
+            )
     label = "seconds a round, one core"
     axes.set(xscale="log", xlabel=label, ylabel="error of all pairs (%)", ylim=(0, None))
     ticks = [5, 10, 20, 30, 60, 120, 300, 600]
