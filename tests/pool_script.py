@@ -20,7 +20,7 @@ def work(number, seconds):
     tqdm(disable=True)  # as torch.fx does where a training is lowered
     log.warning("every task says this")
     log.warning("task %d", number)
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\n" % os.getpid())  # print may write the line's end apart, after another's
     time.sleep(seconds)
     return number
 
