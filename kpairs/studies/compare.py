@@ -71,7 +71,7 @@ METRICS = {
     "final_epoch_val_accuracy_pct": Metric("accuracy, last epoch (%)", "test_error_pct", True),
     "best_epoch_val_accuracy_pct": Metric("accuracy, best epoch (%)", "best_epoch_error_pct", True),
     "best_epoch_train_accuracy_pct": Metric(
-        "training accuracy, best epoch (%)", "best_epoch_train_error_pct", True
+        "training accuracy, its best epoch (%)", "least_train_error_pct", True
     ),
 }
 

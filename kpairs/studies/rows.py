@@ -36,7 +36,7 @@ _IMAGE = r"[0-9a-f]{392}"  # of 14x14 bytes
 COLUMNS = (
     *("job", *_TRIAL, "folds", "seed", "epochs"),
     *(f"{what}_error_pct" for what in ("train", "test", "train_digit", "test_digit")),
-    *("best_epoch_error_pct", "best_epoch_train_error_pct", "best_epoch", "collapsed"),
+    *("best_epoch_error_pct", "least_train_error_pct", "best_epoch", "collapsed"),
     *("engine", "seconds", "kpairs", "backend", "keras", "python", "hardware"),
 )
 
@@ -268,7 +268,7 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
         "train_digit_error_pct": row["train"].get(f"{job.recipe.word}_error_pct"),
         "test_digit_error_pct": row["test"].get(f"{job.recipe.word}_error_pct"),
         "best_epoch_error_pct": row["best_epoch"]["comparison_error_pct"],
-        "best_epoch_train_error_pct": row["best_epoch"].get("train_comparison_error_pct"),
+        "least_train_error_pct": _least_train_error(result["history"]),
         "best_epoch": row["best_epoch"]["epoch"],
         "collapsed": int(row["collapsed"]),
         "engine": row["engine"],
@@ -280,6 +280,17 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": f"{machine['device_name']}, {machine['cores']} cores",
         **_of_all_pairs(row),
     }
+
+
+def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
+    """The least error on the training pairs after any epoch, where they were evaluated.
+
+    Report 004 gives it beside the best epoch on the test pairs, which is mostly another: in all 600
+    of its runs' raw outputs the training accuracy is the maximum of its own curve.
+    """
+    accuracies = [row.get("evaluated_comparison_accuracy") for row in history]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return round(100 * (1 - max(known)), 4) if known else None
 
 
 def _of_all_pairs(row: Mapping[str, Any]) -> dict[str, float]:

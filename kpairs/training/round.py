@@ -126,7 +126,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         done = checkpoint.epochs
         events = [EventFiles(folder / "tensorboard", done, best)] if job.tensorboard else []
         evaluated = None
-        if recipe.reported_epoch == "best":  # what the report states of that epoch
+        if recipe.reported_epoch == "best":  # the report states the best training accuracy too
             evaluated = Batches(train_pairs, outputs, size, device)
         history = HistoryFile(folder / "history.csv", done, evaluated, best)
         always = [Randomness(recipe.seed, number, batches), InMainThread(), *callbacks]
@@ -243,10 +243,5 @@ def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The epoch with the least test error."""
     evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
     best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
-    numbers = {"comparison_error_pct": best["test_comparison_accuracy"]}
-    if "evaluated_comparison_accuracy" in best:
-        numbers["train_comparison_error_pct"] = best["evaluated_comparison_accuracy"]
-    return {
-        "epoch": int(best["epoch"]),
-        **{name: round(100 * (1 - accuracy), 4) for name, accuracy in numbers.items()},
-    }
+    error = round(100 * (1 - best["test_comparison_accuracy"]), 4)
+    return {"epoch": int(best["epoch"]), "comparison_error_pct": error}

@@ -126,6 +126,29 @@ def test_folds_cut_the_pairs(mnist, rng, tiny):
     assert sorted(seen) == sorted(image.tobytes() for image in pairs.left)
 
 
+def test_best_epochs_are_each_of_its_own_pairs(tiny, tmp_path):
+    """As in report 004: the least test error, and apart from it the least training error.
+
+    A training of fewer epochs is the beginning of a longer one, so each epoch can be seen as a
+    last one.
+    """
+    small = {"pairs": 60, "test_pairs": 100, "batch_size": 10, "reported_epoch": "best", "seed": 5}
+    recipes = [tiny("ws", epochs=number, **small) for number in range(1, 5)]
+    settings = tuple(Setting(recipe, f"{recipe.epochs} epochs") for recipe in recipes)
+    study = Study("ends", "haidinger", (), "Ends", settings, 1, ())
+    assert len(list(run_jobs(study.jobs(), tmp_path))) == 4
+    rows = collect(study, tmp_path)
+    test, train = rows["test_error_pct"], rows["train_error_pct"]
+    assert train[test.idxmin()] > train.min() + 5  # or the two could not be told apart
+    assert rows["best_epoch_error_pct"].tolist() == pytest.approx(
+        np.minimum.accumulate(test), abs=1e-4
+    )
+    assert rows["least_train_error_pct"].tolist() == pytest.approx(
+        np.minimum.accumulate(train), abs=1e-4
+    )
+    assert rows["best_epoch"].iloc[-1] == 1 + test.idxmin()
+
+
 def test_finished_jobs_are_not_run_again(study, tmp_path):
     assert [job.number for job in run_jobs(study.jobs(1), tmp_path)] == [1, 1]
     results = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/result.json")}
