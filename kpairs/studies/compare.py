@@ -2,13 +2,15 @@
 
 The 95 % interval is that of our mean minus the reported one (Welch's t, from means, standard
 deviations and counts; the counts are rounds). The margin is what a reader would call the same, set
-by the reported number alone before any training of ours: a tenth of its error, but at least one
-point and at most two. A verdict is one of
+by the reported number alone, before the Keras networks had their present trainings and after those
+of the mini framework: a tenth of its error, but at least one point and at most two.
+A verdict is one of
 
 - agrees: the whole interval lies inside the margin, as two one-sided tests would have it;
 - differs: the interval excludes 0 and is not inside the margin;
 - cannot tell, because our rounds are too few: more of them would tell, if they went on as now;
-- cannot tell, because the report's are: not even as many of ours as there can be would tell.
+- cannot tell, because no rounds of ours would: the report's are too few, or a cross-validation has
+  no more folds.
 
 Where a report gives one number without a deviation, its rounds (one, where none are stated) are
 taken to deviate as ours do.
@@ -29,9 +31,9 @@ from kpairs.reports.reported import reported
 
 AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"
 OUR_ROUNDS = "cannot tell (our rounds)"
-THEIR_ROUNDS = "cannot tell (the report's rounds)"
+NO_ROUNDS = "cannot tell (no rounds of ours would)"
 QUICK = "no verdict (a quick run)"
-VERDICTS = (AGREES, DIFFERS, OUR_ROUNDS, THEIR_ROUNDS, NOT_RUN)
+VERDICTS = (AGREES, DIFFERS, OUR_ROUNDS, NO_ROUNDS, NOT_RUN)
 CONFIDENCE = 0.95
 
 
@@ -129,7 +131,7 @@ def judge(
     verdict = np.select(
         [~(counts > 0), counts < 2, size + half <= margin, size > half, would_tell],
         [NOT_RUN, OUR_ROUNDS, AGREES, DIFFERS, OUR_ROUNDS],
-        THEIR_ROUNDS,
+        NO_ROUNDS,
     )
     columns = {"low": difference - half, "high": difference + half, "p_value": p_value}
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""What one ingredient brings: the same network with it and without, over all reports.
+"""What one ingredient brings: a network with it and without, by their reports' recipes.
 
 Networks are compared round by round: all networks of a study draw the same pairs in a round, and
 all folds cut the same pairs, so that what a round makes hard for both cancels in the difference.
@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from kpairs.recipes import Ingredient
 from kpairs.reports.reported import reported
 from kpairs.studies.compare import CONFIDENCE, METRICS
 from kpairs.studies.rows import name_of
 
-_STEP = 0.1  # points: one pair of 1,000, the finest that an error is known to
+_RESOLUTION = 0.1**2 / 12  # variance by rounding: an error is known to one pair of 1,000
 _FEWEST = 3  # rounds, for a variance that means something
 _NETWORK = ["ingredient", "report", "network"]
 _COMPARISON = [*_NETWORK, "without", "with"]
+_COLLAPSED = ["collapsed_without", "collapsed_with"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class Effect:
     Attributes:
         networks: how many it is a mean of.
         mean, low, high: the mean and its 95 % interval; the ends NaN where nothing gives them.
-        tau: the standard deviation of the networks' true effects about their mean.
-        i2: the share of the differences' variance, in percent, that is not chance of training.
+        tau: the estimated standard deviation of the networks' true effects about their mean.
         least, most: the smallest and the greatest difference of one network.
     """
 
@@ -42,7 +42,6 @@ class Effect:
     low: float
     high: float
     tau: float
-    i2: float
     least: float
     most: float
 
@@ -50,23 +49,27 @@ class Effect:
 def pool(networks: pd.DataFrame) -> Effect:
     """Estimate the mean effect over networks of which those at hand are a sample.
 
-    A random-effects mean: the variance between networks by DerSimonian and Laird (1986), the
+    A random-effects mean: the variance between networks by Paule and Mandel (1982), which of the
+    usual estimators suits few networks of unlike precision best (Veroniki et al., 2016), the
     interval by Knapp and Hartung (2003), with a factor of at least 1, so that networks that agree
-    by luck do not make it narrower than the chance of training allows.
+    by luck do not make it narrower than the chance of training allows. Networks are taken to be
+    independent, though those of a report share the pairs of a round.
 
     Args:
         networks: two or more, with the columns mean and variance (of the mean).
     """
     y, v = networks["mean"].to_numpy(), networks["variance"].to_numpy()
     freedom = len(y) - 1
-    q, _ = _dispersion(y, v)
-    fixed = 1 / v
-    tau2 = max(0.0, (q - freedom) / (fixed.sum() - (fixed**2).sum() / fixed.sum()))
+
+    def excess(tau2: float) -> float:
+        return _dispersion(y, v + tau2)[0] - freedom
+
+    most = len(y) * np.ptp(y) ** 2  # where the dispersion is at most 1
+    tau2 = optimize.brentq(excess, 0, most) if excess(0) > 0 else 0.0
     spread, mean = _dispersion(y, v + tau2)
     error = np.sqrt(max(1.0, spread / freedom) / (1 / (v + tau2)).sum())
     half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    i2 = 100 * max(0.0, 1 - freedom / q) if q else 0.0
-    return Effect(len(y), mean, mean - half, mean + half, np.sqrt(tau2), i2, y.min(), y.max())
+    return Effect(len(y), mean, mean - half, mean + half, np.sqrt(tau2), y.min(), y.max())
 
 
 def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
@@ -75,18 +78,29 @@ def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, 
     return ((y - mean) ** 2 / v).sum(), mean
 
 
-def mean_of(networks: pd.DataFrame) -> Effect:
-    """Estimate the mean effect on these very networks, each counted alike.
+def mean_of(paired: pd.DataFrame) -> Effect | None:
+    """Estimate the mean effect on these very networks of one report, each counted alike.
+
+    They share the pairs of a round, so they are averaged within it; the interval is Student's t
+    over the rounds that all of them have.
 
     Args:
-        networks: one or more, with the columns mean, variance (of the mean) and rounds, from
-            which the interval has its degrees of freedom (Satterthwaite).
+        paired: `differences` of one ingredient in one report.
+
+    Returns:
+        The effect; None where no network has three rounds, or all together have not.
     """
-    y, v = networks["mean"].to_numpy(), networks["variance"].to_numpy()
-    mean, error = y.mean(), np.sqrt(v.sum()) / len(y)
-    freedom = v.sum() ** 2 / (v**2 / (networks["rounds"].to_numpy() - 1)).sum()
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    return Effect(len(y), mean, mean - half, mean + half, np.nan, np.nan, y.min(), y.max())
+    networks = of_networks(paired)["network"]
+    table = paired[paired["network"].isin(networks)].pivot_table(
+        index="round", columns="network", values="difference"
+    )
+    rounds = table.dropna().mean(axis="columns")
+    if len(rounds) < _FEWEST:
+        return None
+    error = np.sqrt(max(rounds.var(), _RESOLUTION) / len(rounds))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(rounds) - 1) * error
+    each, mean = table.dropna().mean(), rounds.mean()
+    return Effect(len(each), mean, mean - half, mean + half, np.nan, each.min(), each.max())
 
 
 def differences(
@@ -136,7 +150,7 @@ def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFr
     rounds = paired.groupby([*by, "round"], sort=False)["difference"].mean()
     frame = rounds.groupby(by, sort=False).agg(["mean", "median", "var", "count"]).reset_index()
     frame = frame[frame["count"] >= _FEWEST].rename(columns={"count": "rounds"})
-    frame["variance"] = frame.pop("var").clip(lower=_STEP**2 / 12) / frame["rounds"]
+    frame["variance"] = frame.pop("var").clip(lower=_RESOLUTION) / frame["rounds"]
     half = stats.t.ppf((1 + CONFIDENCE) / 2, frame["rounds"] - 1) * frame["variance"] ** 0.5
     return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half)
 
@@ -170,11 +184,10 @@ class Finding:
 def findings(paired: pd.DataFrame) -> list[Finding]:
     """Pool the `differences` of each ingredient; none where no network has three rounds."""
     whole = of_networks(paired)
-    both = (paired["collapsed_without"] > 0) | (paired["collapsed_with"] > 0)
-    sound = of_networks(paired[~both])
+    sound = of_networks(paired[(paired[_COLLAPSED] == 0).all(axis="columns")])
     found = []
     for name, networks in whole.groupby("ingredient", sort=False):
-        mine = paired[paired["ingredient"] == name]
+        mine = paired[paired["ingredient"] == name].merge(networks[_NETWORK], on=_NETWORK)
         trainings = pd.concat(
             mine[["report", side, "round", f"collapsed_{side}"]].set_axis(
                 ["report", "name", "round", "collapsed"], axis="columns"
@@ -185,6 +198,7 @@ def findings(paired: pd.DataFrame) -> list[Finding]:
         networks = networks.merge(
             kept[[*_NETWORK, "mean"]].rename(columns={"mean": "sound"}), how="left", on=_NETWORK
         )
+        by_report = {key: mean_of(group) for key, group in mine.groupby("report", sort=False)}
         found.append(
             Finding(
                 name,
@@ -194,14 +208,17 @@ def findings(paired: pd.DataFrame) -> list[Finding]:
                 len(trainings),
                 int(trainings["collapsed"].sum()),
                 networks,
-                {key: mean_of(group) for key, group in networks.groupby("report", sort=False)},
+                {key: effect for key, effect in by_report.items() if effect},
             )
         )
     return found
 
 
 def _overall(networks: pd.DataFrame) -> Effect:
-    return (pool if len(networks) > 1 else mean_of)(networks)
+    if len(networks) > 1:
+        return pool(networks)
+    mean, low, high = networks[["mean", "low", "high"]].iloc[0]
+    return Effect(1, mean, low, high, np.nan, mean, mean)
 
 
 def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.DataFrame:

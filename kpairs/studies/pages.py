@@ -36,16 +36,17 @@ _ONE_EACH = (
     "The longer its line, the reported standard deviation, the less the reported number says."
 )
 _CURVES = (
-    "Look where the curves end, and whether their shades, one standard deviation, still overlap "
-    "there. In brackets: how many trainings a curve is the mean of."
+    "Look where the curves end. Shades are one standard deviation of single trainings: that they "
+    "overlap does not make the means alike. In brackets: how many trainings a curve is the mean of."
 )
 _LOSSES = (
     "Where the training loss goes on falling and the test loss does not, pairs are being learned "
     "by heart."
 )
 _SCAN = (
-    "The lowest dot is the best of the values tried. Lines are one standard deviation: where they "
-    "overlap, the choice hardly matters; a dot without one is a single training."
+    "The lowest dot is the best of the values tried. Lines are one standard deviation of single "
+    "trainings: that they overlap does not make the means alike. A dot without one is a single "
+    "training."
 )
 _EFFECTS = (
     "Left of 0 an ingredient lowers the test error; a line (95 % interval) across 0 leaves it "

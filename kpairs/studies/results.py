@@ -17,7 +17,16 @@ from kpairs.recipes import Recipe, Study
 from kpairs.reports import RECIPES, REPORTS, part
 from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
-from kpairs.studies.compare import AGREES, DIFFERS, NOT_RUN, VERDICTS, adjusted, compare, numbers_of
+from kpairs.studies.compare import (
+    AGREES,
+    CONFIDENCE,
+    DIFFERS,
+    NOT_RUN,
+    VERDICTS,
+    adjusted,
+    compare,
+    numbers_of,
+)
 from kpairs.studies.rows import name_of, rows_of, study_rows
 
 _ADDED = (
@@ -116,6 +125,25 @@ class Results:
         counts = frame.loc[frame["margin"].notna(), "verdict"].value_counts()
         return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
 
+    def chance(self, frame: pd.DataFrame) -> dict[str, int]:
+        """How many intervals of differences there are, and how many exclude 0.
+
+        Args:
+            frame: some of `numbers`.
+
+        Returns:
+            Counts: of `intervals`, of those that exclude 0 (`beyond`), of those among them whose
+            number differs (`differ`), and of both where the false discovery rate over all numbers
+            is held at 5 % (`beyond_held`, `differ_held`).
+        """
+        judged = frame[frame["p_value"].notna()]
+        beyond = (judged["low"] > 0) | (judged["high"] < 0)
+        differ, held = judged["verdict"] == DIFFERS, judged["fdr_p_value"] <= 1 - CONFIDENCE
+        kinds = {"beyond": beyond, "differ": differ}
+        both = {f"{name}_held": kind & held for name, kind in kinds.items()}
+        counts = {name: int(kind.sum()) for name, kind in (kinds | both).items()}
+        return {"intervals": len(judged), **counts}
+
     @cached_property
     def paired(self) -> pd.DataFrame:
         """The differences that ingredients make, round by round."""
@@ -151,7 +179,6 @@ class Results:
                 ours = ours[(ours["report"] == report) & (ours["ingredient"] == one.name)]
                 if len(theirs):
                     ours = ours.merge(theirs[["without", "with"]], on=["without", "with"])
-                networks = effects.of_networks(ours)
                 lines.append(
                     {
                         "report": report,
@@ -159,7 +186,7 @@ class Results:
                         "conclusion": one.conclusion,
                         "claim": one.claim,
                         "reported": theirs.groupby("network")["difference"].mean().mean(),
-                        "ours": effects.mean_of(networks) if len(networks) else None,
+                        "ours": effects.mean_of(ours),
                     }
                 )
         return pd.DataFrame(lines)
