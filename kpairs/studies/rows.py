@@ -286,7 +286,8 @@ def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
     """The least error on the training pairs after any epoch, where they were evaluated.
 
     Report 004 gives it beside the best epoch on the test pairs, which is mostly another: in all 600
-    of its runs' raw outputs the training accuracy is the maximum of its own curve.
+    of its runs' raw outputs the training accuracy is the maximum of its own curve, as
+    docs/experiments/altunina_outputs.py counts.
     """
     accuracies = [row.get("evaluated_comparison_accuracy") for row in history]
     known = [accuracy for accuracy in accuracies if accuracy is not None]

@@ -1,13 +1,20 @@
 """The reports' numbers as data."""
 
 import math
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 from kpairs.errors import UsageError
 from kpairs.networks import ARCHS
 from kpairs.reports import REPORTS
+from kpairs.reports.kong.studies import EXPLAINED
 from kpairs.reports.reported import reported, stated_parameters
+from kpairs.studies.compare import judge
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results.csv"
 
 
 @pytest.mark.parametrize("report", REPORTS)
@@ -51,6 +58,39 @@ def test_contradicted_parameter_counts_carry_their_reason(arch, stated, reason):
     row = stated_parameters(ARCHS[arch].report, arch)
     assert row.mean == stated
     assert reason in row.note
+
+
+def test_what_explains_report_003_is_so():
+    """The chances that its page states, and the intervals by deviations that may be."""
+    frame = pd.read_csv(RESULTS).query("report == 'kong' and metric == 'validation_accuracy'")
+
+    def small(std, others, count):
+        """The chance of deviations as small as these, all together."""
+        return chi2.cdf(((count - 1) * (std / others) ** 2).sum(), (count - 1) * len(std))
+
+    def of_pairs(share):
+        return (share * (1 - share) / 250) ** 0.5
+
+    folds = frame[frame["table"].isin(["Table I", "Table II"])]
+    rounds = frame[frame["table"] == "Table III"]
+    by_pairs = of_pairs(folds["reported"])
+    assert len(folds) == 12
+    assert small(folds["reported_std"], by_pairs, 4) == pytest.approx(4e-11, rel=0.1)
+    ours = small(folds["ours_std"], of_pairs(folds["ours"]), 4)
+    assert ours == pytest.approx(0.46, abs=0.01)
+    assert small(rounds["reported_std"], rounds["ours_std"], 10) == pytest.approx(4e-8, rel=0.15)
+    likely = pd.concat([by_pairs, rounds["ours_std"]])
+    columns = ["table", "arch", "setting", "metric"]
+    places = frame[columns].fillna("").apply(tuple, axis="columns")
+    explained = frame[places.isin(list(EXPLAINED))]
+    assert len(explained) == len(EXPLAINED) == 6
+    assert (explained["verdict"] == "differs").all()
+    there = folds.index.intersection(explained.index)
+    assert (folds.loc[there, "reported_std"] < by_pairs[there] / 2).all()
+    theirs = explained["reported"], likely[explained.index], explained["reported_rounds"]
+    mine = explained["ours"], explained["ours_std"], explained["ours_rounds"]
+    judged = judge(*mine, *theirs, explained["margin"])
+    assert ((judged["low"] < 0) & (judged["high"] > 0)).all()
 
 
 def test_unknown_reports():

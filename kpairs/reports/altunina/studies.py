@@ -66,7 +66,8 @@ STUDIES = (
         _BEST_AND_LAST,
         note=(
             "23 of the report's own 545 trainings collapsed too, by its raw outputs: their "
-            "accuracies, on both sets of pairs, end constant and below 60 %"
+            "accuracies, on both sets of pairs, end constant and below 60 % "
+            "(docs/experiments/altunina_outputs.py counts them)"
         ),
     ),
     Study(
@@ -131,13 +132,6 @@ ELSEWHERE = {
 }
 # Why a number differs, by its table, architecture, setting and metric.
 EXPLAINED = {
-    **{
-        ("Figure 1", "basicnet1", "net_params 128-16-512-32", metric): (
-            "four of the report's five trainings collapsed, by its raw outputs; the fifth has 69.3 "
-            "on the test pairs, about as ours have"
-        )
-        for metric in _BEST_AND_LAST
-    },
     ("Figure 2", "auxnet2", "batch_sizes 100", "best_epoch_train_accuracy_pct"): (
         "the report has three sets of five trainings of this recipe: beside these 98.50 ± 0.16 "
         "(learning rate 0.005) and 98.66 ± 0.50 (Figure 1), which are as ours"
