@@ -202,8 +202,8 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows as values of the study's metrics.
 
     Returns:
-        A `DataFrame` of arch, setting (the report's), variant (ours where it is another), metric,
-        value, collapsed, and limit (how many rounds there can be).
+        A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
+        metric, value, collapsed, and limit (how many rounds there can be).
     """
     settings = pd.DataFrame(
         [
@@ -215,7 +215,7 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.rename(columns={"setting": "variant"}).merge(settings, on=["arch", "variant"])
     rows["variant"] = rows["variant"].where(rows["variant"] != rows["reported"], "")
     rows = rows.rename(columns={"reported": "setting"})
-    kept = rows[["arch", "setting", "variant", "collapsed", "limit"]]
+    kept = rows[["arch", "setting", "variant", "round", "collapsed", "limit"]]
     parts = [
         kept.assign(metric=name, value=METRICS[name].of(rows[METRICS[name].column]))
         for name in study.metrics
@@ -270,23 +270,46 @@ def beside(
 _TOGETHER = 5  # numbers of one metric, from which on their differences are looked at together
 
 
-def together(frame: pd.DataFrame) -> pd.DataFrame:
+def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Look at the differences of many settings together, where each alone tells little.
+
+    All settings of a study train on the same pairs in a round, so that its luck is in all of them:
+    the interval takes both settings and rounds for clusters (Cameron, Gelbach and Miller, 2011,
+    Robust inference with multiway clustering), and its t has the fewer of both less one as
+    degrees of freedom.
 
     Args:
         frame: as `beside` gives it.
+        values: of `measured`, from which it was made.
 
     Returns:
-        A `DataFrame` of each metric of which five numbers or more are compared: `settings` (how
-        many), `mean` of our means minus the reported ones, its 95 % interval `low` to `high` (of
-        Student's t over settings), and their `median`; in the metric's unit.
+        A `DataFrame` of each metric of which five numbers or more are compared, in rounds that all
+        of their settings have, two at least: `settings` and `rounds` (how many), `mean` of our
+        values minus the reported ones, its 95 % interval `low` to `high`, and the `median` over
+        settings; in the metric's unit.
     """
     compared = frame[(frame["variant"] == "") & frame["difference"].notna()]
-    lines = []
+    keys, lines = ["arch", "setting"], []
     for metric, rows in compared.groupby("metric", sort=False):
-        if len(rows) >= _TOGETHER:
-            values = rows["difference"]
-            interval = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
-            each = {"settings": len(rows), "mean": values.mean(), "median": values.median()}
-            lines.append({"metric": metric, **each, **interval._asdict()})
+        ours = values[(values["variant"] == "") & (values["metric"] == metric)]
+        table = ours.pivot_table(index=keys, columns="round", values="value")
+        theirs = rows.set_index(keys)["mean"]
+        table = table.reindex(theirs.index).sub(theirs, axis=0).dropna(axis="columns")
+        if len(table) < _TOGETHER or table.columns.size < 2:
+            continue
+        mean, error = _mean_of_table(table.to_numpy())
+        half = error * stats.t.ppf((1 + CONFIDENCE) / 2, min(table.shape) - 1)
+        counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
+        ends = {"low": mean - half, "high": mean + half, "median": table.mean(axis=1).median()}
+        lines.append({"metric": metric, **counts, "mean": mean, **ends})
     return pd.DataFrame(lines)
+
+
+def _mean_of_table(table: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean, and its standard error where lines and columns both have luck of their own."""
+    away = (table - table.mean()) / table.size
+    lines, columns, each = (
+        (sums**2).sum() * sums.size / (sums.size - 1)
+        for sums in (away.sum(axis=1), away.sum(axis=0), away.ravel())
+    )
+    return table.mean(), max(lines, columns, lines + columns - each) ** 0.5

@@ -140,8 +140,9 @@ def write_pages(
 
 
 _TOGETHER = (
-    "Taken together, ours minus reported, the mean over settings and its 95 % interval (which does "
-    "not see the luck of a round's pairs, that settings share): {}.\n\n"
+    "Taken together, ours minus reported, the mean over settings in the rounds that all of them "
+    "have, and its 95 % interval (a round's pairs are the same for all settings, and so is their "
+    "luck, which the interval allows for): {}.\n\n"
 )
 
 
@@ -178,11 +179,13 @@ class ReportPage(Page):
         """The table of a study's reported numbers beside ours, and what many say together."""
         frame = self.results.compared[study]
         said = []
-        for row in compare.together(frame).itertuples():
+        values = compare.measured(STUDIES[study], self.results.rows(study))
+        for row in compare.together(frame, values).itertuples():
             metric = compare.METRICS[str(row.metric)]
             mean, median = (f"{value:+.{metric.digits}f}" for value in (row.mean, row.median))
             ends = span(row.low, row.high, metric.digits)
-            said.append(f"{metric.label} {mean} ({ends}; median {median}; {row.settings} settings)")
+            counts = f"{row.settings} settings, {row.rounds} rounds"
+            said.append(f"{metric.label} {mean} ({ends}; median {median}; {counts})")
         sentence = _TOGETHER.format("; ".join(said)) if said and STUDIES[study].judged else ""
         return Markup(sentence) + compared_table(frame)
 

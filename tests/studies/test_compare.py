@@ -49,15 +49,42 @@ def test_intervals_of_samples(rng):
     assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_many_differences_together_are_a_t_test(rng):
-    values = rng.normal(0.3, 2, 9)
-    frame = pd.DataFrame({"metric": "test_error_pct", "variant": "", "difference": values})
-    others = pd.DataFrame({"metric": "test_error_pct", "variant": "ours", "difference": [99.0]})
-    missing, few = others.assign(variant="", difference=np.nan), frame[:4].assign(metric="other")
-    (row,) = compare.together(pd.concat([frame, others, missing, few])).itertuples()
-    half = 2.306004 * values.std(ddof=1) / 3  # Student's t of 8 degrees of freedom, 97.5 %
-    assert (row.settings, row.median) == (9, np.median(values))
-    assert (row.low, row.high) == pytest.approx((values.mean() - half, values.mean() + half))
+def _many(rng, settings, rounds, of_setting=1.0, of_round=1.0, each=1.0):
+    """Differences of 0 on average, whose settings and rounds have luck of their own, as frames."""
+    luck = rng.normal(0, of_setting, (settings, 1)) + rng.normal(0, of_round, rounds)
+    table = luck + rng.normal(0, each, (settings, rounds))
+    lines = [(f"s{s}", r, table[s, r]) for s in range(settings) for r in range(rounds)]
+    values = pd.DataFrame(lines, columns=["setting", "round", "value"])
+    same = {"arch": "a", "metric": "test_error_pct", "variant": ""}
+    numbers = pd.DataFrame({"setting": [f"s{s}" for s in range(settings)], "mean": 0.0, **same})
+    return numbers.assign(difference=table.mean(1)), values.assign(**same), table
+
+
+def test_many_differences_together_hold_the_truth_as_often_as_they_say(rng):
+    """Where rounds have more luck than anything else, which a t-test over settings misses."""
+    trials, held, of_settings = 120, 0, 0
+    for _ in range(trials):
+        numbers, values, table = _many(rng, 12, 8, of_round=3.0)
+        (row,) = compare.together(numbers, values).itertuples()
+        held += row.low <= 0 <= row.high
+        low, high = stats.ttest_1samp(table.mean(1), 0).confidence_interval(0.95)
+        of_settings += low <= 0 <= high
+    assert trials - held <= trials * 0.05 + 5 * (trials * 0.05 * 0.95) ** 0.5
+    assert of_settings < trials / 2
+
+
+def test_only_rounds_that_all_settings_have_count_together(rng):
+    numbers, values, table = _many(rng, 6, 3, of_round=0, each=0)
+    further = values[values["setting"] == "s0"].assign(value=99.0)
+    more = pd.concat([values, further.assign(round=7), further.assign(variant="ours")])
+    missing = numbers[:1].assign(setting="not run", difference=np.nan)
+    few = numbers[:4].assign(metric="other")
+    (row,) = compare.together(pd.concat([numbers, missing, few]), more).itertuples()
+    half = 4.302653 * table[:, 0].std(ddof=1) / 6**0.5  # t of 2 degrees of freedom, 97.5 %
+    assert (row.settings, row.rounds) == (6, 3)
+    assert row.median == pytest.approx(np.median(table[:, 0]))
+    assert (row.low, row.high) == pytest.approx((table.mean() - half, table.mean() + half))
+    assert not len(compare.together(numbers, values[values["round"] == 0]))
 
 
 def test_the_margin_is_of_the_reported_number_alone():
