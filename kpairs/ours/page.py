@@ -109,14 +109,15 @@ class OwnPage(Page):
             for name, rows in self._groups(SELECTION.name)
         ]
 
-    def first_choice(self) -> list[str]:
-        """Return the best of the first six tries on the first fold, by either loss."""
+    def choice(self, folds: int) -> list[str]:
+        """Return the best of the first six tries on the first folds, by either loss."""
         last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
         if not len(last):
             return []
         tried = [setting.setting for setting in SELECTION.settings[:6]]
-        first = last[(last["round"] == 1) & last["setting"].isin(tried)].set_index("setting")
-        return [first[f"test_{loss}_loss"].idxmin() for loss in ("comparison", "digit")]
+        first = last[(last["round"] <= folds) & last["setting"].isin(tried)]
+        means = first.groupby("setting")[["test_comparison_loss", "test_digit_loss"]].mean()
+        return list(means.idxmin())
 
     def long_selection(self) -> list[dict[str, Any]]:
         """What was tried on held-out training images: see `_of_all_pairs`."""

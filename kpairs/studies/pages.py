@@ -166,9 +166,19 @@ class ReportPage(Page):
         """Every number of the report, as `Results.numbers`."""
         return self.results.numbers[self.results.numbers["report"] == self.key]
 
+    @property
+    def folds(self) -> bool:
+        """Whether any of its studies is a cross-validation."""
+        return any(setting.folds for study in self.studies for setting in study.settings)
+
     def agreement(self) -> dict[str, int]:
         """How many numbers have each verdict."""
         return self.results.agreement(self.numbers)
+
+    def differing(self) -> pd.DataFrame:
+        """The numbers that differ."""
+        numbers = self.numbers
+        return numbers[(numbers["verdict"] == compare.DIFFERS) & numbers["p_value"].notna()]
 
     def machines(self) -> list[str]:
         """What the trainings ran on."""
@@ -188,6 +198,33 @@ class ReportPage(Page):
             said.append(f"{metric.label} {mean} ({ends}; median {median}; {counts})")
         sentence = _TOGETHER.format("; ".join(said)) if said and STUDIES[study].judged else ""
         return Markup(sentence) + compared_table(frame)
+
+    def best(self, study: str, metric: str) -> Markup:
+        """The table of each architecture's best size by an accuracy, the report's and ours."""
+        frame = self.results.compared[study]
+        frame = frame[(frame["metric"] == metric) & (frame["ours_rounds"] > 0)]
+        lines = []
+        for arch, rows in frame.groupby("arch", sort=False):
+            theirs, ours = (rows.loc[rows[column].idxmax()] for column in ("mean", "ours"))
+            lines.append(
+                {
+                    "network": code(arch),
+                    "best reported": theirs["setting"].split()[-1],
+                    "reported": f"{theirs['mean']:.2f}",
+                    "kpairs there": f"{theirs['ours']:.2f}",
+                    "best by kpairs": ours["setting"].split()[-1],
+                    "kpairs": f"{ours['ours']:.2f}",
+                    "reported there": f"{ours['mean']:.2f}",
+                }
+            )
+        if not lines:
+            return Markup()
+        alike = frame["mean"].corr(frame["ours"])
+        words = (
+            f"{compare.METRICS[metric].label.capitalize()} of each network's best size, by the "
+            f"report and by kpairs; over all {len(frame)} sizes the two correlate by {alike:.2f}."
+        )
+        return Markup(words) + Markup("\n\n") + table(pd.DataFrame(lines)) + Markup("\n")
 
     def own(self, study: str) -> Markup:
         """The table of our errors in a study that nothing was reported of."""

@@ -42,14 +42,19 @@ class Progress:
     Attributes:
         least, most: rounds of a setting that was run.
         missing: settings that were not.
-        trainings, collapsed: in all, and how many of them give every pair the same answer.
+        further: settings with more rounds than the study has.
+    trainings, collapsed: in all, and how many of them give every pair the same answer.
+    first, first_collapsed: the same in as many rounds as the study has.
     """
 
     least: int
     most: int
     missing: int
+    further: int
     trainings: int
     collapsed: int
+    first: int
+    first_collapsed: int
 
 
 class Results:
@@ -87,7 +92,12 @@ class Results:
         counts = name_of(rows).value_counts()
         least, most = (counts.min(), counts.max()) if len(counts) else (0, 0)
         missing = len(study.settings) - len(counts)
-        return Progress(least, most, missing, len(rows), int(rows["collapsed"].sum()))
+        further = int((counts > study.rounds).sum())
+        first = rows[rows["round"] <= study.rounds]
+        both = [
+            count for part in (rows, first) for count in (len(part), int(part["collapsed"].sum()))
+        ]
+        return Progress(least, most, missing, further, *both)
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
@@ -167,7 +177,8 @@ class Results:
 
         Returns:
             A `DataFrame` of report, ingredient, conclusion, claim, reported (difference of test
-            error in points, NaN where none is stated) and ours (an `Effect`, None if not run).
+            error in points, NaN where none is stated), ours (an `Effect`, None if not run),
+            collapsed_rounds (how many have a collapsed training) and sound (`ours` without them).
         """
         ingredients = declared("INGREDIENTS")
         stated = effects.reported_differences(ingredients)
@@ -187,6 +198,7 @@ class Results:
                         "claim": one.claim,
                         "reported": theirs.groupby("network")["difference"].mean().mean(),
                         "ours": effects.mean_of(ours),
+                        **effects.without_collapsed(ours),
                     }
                 )
         return pd.DataFrame(lines)

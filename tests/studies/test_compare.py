@@ -19,6 +19,7 @@ from kpairs.studies.effects import (
     of_networks,
     pool,
     reported_differences,
+    without_collapsed,
 )
 
 TRIALS = 20_000
@@ -331,11 +332,23 @@ def test_collapsed_trainings_are_counted_apart():
     errors = {"a x": [10.0, 11, 12, 45], "b x": [8.0, 9, 10, 9]}
     rows = _trainings(errors, {("a x", 4)})
     ingredient = Ingredient("sharing", [("a x", "b x")])
-    (found,) = findings(differences({"k": rows}, {"k": [ingredient]}))
+    paired = differences({"k": rows}, {"k": [ingredient]})
+    (found,) = findings(paired)
     assert (found.trainings, found.collapsed, found.median) == (8, 1, -2)
     assert found.overall.mean == -10.5
     assert found.sound.mean == -2
     assert found.networks["sound"].item() == -2
+    apart = without_collapsed(paired)
+    assert (apart["sound"].mean, apart["collapsed_rounds"]) == (-2, 1)
+
+
+def test_a_round_in_which_any_network_collapsed_is_left_out_for_all():
+    errors = {"a x": [10.0, 11, 12, 45], "b x": [8.0, 9, 10, 9]}
+    errors |= {"c x": [20.0, 21, 22, 23], "d x": [16.0, 17, 18, 3]}
+    rows = _trainings(errors, {("a x", 4)})
+    ingredient = Ingredient("sharing", [("a x", "b x"), ("c x", "d x")])
+    apart = without_collapsed(differences({"k": rows}, {"k": [ingredient]}))
+    assert (apart["sound"].networks, apart["sound"].mean) == (2, -3)
 
 
 def test_two_rounds_are_no_effect():

@@ -166,6 +166,25 @@ def test_every_reported_number_is_in_its_own_row(pages):
             assert found, number
 
 
+def test_best_sizes_and_further_rounds_are_those_of_the_rows(pages):
+    text = (pages / "004-altunina.md").read_text()
+    frame = pd.read_csv(pages / "results.csv").query(
+        "report == 'altunina' and table == 'Figure 1' and metric == 'best_epoch_val_accuracy_pct'"
+    )
+    for arch, rows in frame.groupby("arch"):
+        theirs, ours = (rows.loc[rows[name].idxmax()] for name in ("reported", "ours"))
+        sizes = [row["setting"].removeprefix("net_params ") for row in (theirs, ours)]
+        assert (
+            f"| `{arch}` | {sizes[0]} | {theirs['reported']:.2f} | {theirs['ours']:.2f} "
+            f"| {sizes[1]} | {ours['ours']:.2f} | {ours['reported']:.2f} |"
+        ) in text
+    rows = pd.read_csv(DOCS / "rows/altunina-figure-1.csv")
+    further = (rows.groupby(["arch", "setting"]).size() > 5).sum()
+    first = rows[rows["round"] <= 5]
+    assert f"{further} settings have more rounds than in the report" in text
+    assert f"({first['collapsed'].sum()} of {len(first)} in the first 5 rounds)" in text
+
+
 def _is(row, number):
     digits = METRICS[number.metric].digits
     return row["reported"] == plus_minus(number.mean, number.std, number.rounds, digits)

@@ -120,8 +120,8 @@ INGREDIENTS = (
     Ingredient(
         "both together",
         [("basicnet1 net_params 32-128-64-16", "auxnet2 net_params 32-32-64-256")],
-        "They help where the decision is made on a few separate inputs. (The best size of each "
-        "network.)",
+        "They help where the comparison is made on few numbers, each of one image. (The best "
+        "size of each network.)",
         "lowers",
     ),
 )

@@ -109,9 +109,8 @@ ELSEWHERE = {
 # Why a number differs, by table, architecture, setting and metric.
 EXPLAINED = {
     (*place, "validation_accuracy"): (
-        "the interval is too narrow: the reported deviation is less than half of what the choice "
-        "of 250 pairs a fold alone makes, sqrt(p (1 - p) / 250), and that the twelve of Tables I "
-        "and II are so small has a chance of 4e-11 (ours: 0.46); with that on their side it holds 0"
+        "the interval is too narrow: folds of 250 pairs cannot vary as little as reported (see "
+        "Table I on report 003's page); with the deviation that they must have it holds 0"
     )
     for place in (
         ("Table I", "fc_1", "4-fold CV"),
@@ -120,8 +119,8 @@ EXPLAINED = {
     )
 } | {
     ("Table III", arch, "", "validation_accuracy"): (
-        "the interval is too narrow: that the six reported deviations are so small beside ours of "
-        "26 rounds has a chance of 4e-8 (chi-squared); with ours on their side it holds 0"
+        "the interval is too narrow: the six reported deviations are too small for such rounds "
+        "(see Table III on report 003's page); with ours on their side it holds 0"
     )
     for arch in ("cnn_base", "no_w_net", "w_net")
 }

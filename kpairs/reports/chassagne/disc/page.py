@@ -85,6 +85,12 @@ class MiniPage(Page):
         """How many numbers have each verdict."""
         return self.results.agreement(self.compared)
 
+    def chance(self) -> dict[str, int]:
+        """How many differ, and how many would by chance alone."""
+        numbers = self.results.numbers
+        mine = numbers["number"].isin(self.compared["number"])
+        return self.results.chance(numbers[mine & (numbers["report"] == "chassagne")])
+
     def numbers(self) -> Markup:
         """The table of the framework's numbers."""
         place = self.compared["table"].str.removeprefix("framework ")
