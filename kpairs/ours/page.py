@@ -257,14 +257,18 @@ class OwnPage(Page):
         own = {arch: parameters(RECIPES[arch]) for arch in exact}
         return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
 
-    def scaling(self) -> Markup:
-        """The figure and the table of errors over the number of training pairs."""
+    def _scaled(self) -> pd.DataFrame:
+        """The test error's mean, std and count by arch and number of training pairs."""
         pairs = {s.name: s.recipe.pairs for s in SCALING.settings}
         rows = self.results.rows(SCALING.name)
-        if not len(rows):
-            return Markup()
         groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
-        frame = groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
+        return groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
+
+    def scaling(self) -> Markup:
+        """The figure and the table of errors over the number of training pairs."""
+        frame = self._scaled()
+        if not len(frame):
+            return Markup()
         figure = figures.scaling_lines(frame.sort_values("pairs"))
         caption = (
             "How far one network lies below the other at the same number of pairs, and how many "
@@ -280,6 +284,20 @@ class OwnPage(Page):
         wide.columns = [f"{count:,}" for count in wide.columns]
         wide.insert(0, "architecture", wide.index.map(code))
         return picture + "\n" + table(wide)
+
+    def as_good(self) -> Markup:
+        """The table of how many pairs the others take to have no more error than `posterior`."""
+        means = self._scaled().pivot(index="arch", columns="pairs", values="mean")
+        if "posterior" not in means.index:
+            return Markup()
+        lines = []
+        for count, error in means.loc["posterior"].dropna().items():
+            line = {code("posterior"): f"{count:,} pairs: {error:.2f} %"}
+            for arch, others in means.drop(index="posterior").iterrows():
+                enough = others.index[others <= error]
+                line[code(arch)] = f"{enough[0]:,}" if len(enough) else f"over {others.index[-1]:,}"
+            lines.append(line)
+        return table(pd.DataFrame(lines))
 
     def wrong(self) -> pd.DataFrame:
         """The wrongly ordered test pairs of the final rounds, the surest first."""

@@ -185,6 +185,26 @@ def test_best_sizes_and_further_rounds_are_those_of_the_rows(pages):
     assert f"({first['collapsed'].sum()} of {len(first)} in the first 5 rounds)" in text
 
 
+def test_how_many_pairs_others_take_is_by_the_rows(pages):
+    """Each other network's error is above `posterior`'s with fewer pairs than the page says."""
+    rows = pd.read_csv(DOCS / "rows/posterior-scaling.csv")
+    rows["pairs"] = rows["setting"].str.split().str[0].astype(int)
+    means = rows.groupby(["arch", "pairs"])["test_error_pct"].mean()
+    text = (pages / "posterior.md").read_text()
+    head, _, *lines = text.partition("by the means above:")[2].strip().split("\n\n")[0].split("\n")
+    others = [cell.strip(" `") for cell in head.split("|")[2:-1]]
+    assert others == ["auxws", "wsal_bd"]
+    assert len(lines) == 6
+    for line in lines:
+        count, *said = (cell.strip() for cell in line.split("|")[1:-1])
+        ours = means["posterior", int(count.split()[0].replace(",", ""))]
+        for arch, pairs in zip(others, said, strict=True):
+            number = int(pairs.removeprefix("over ").replace(",", ""))
+            above = means[arch] > ours
+            assert above[above.index < number].all()
+            assert above[number] == pairs.startswith("over")
+
+
 def _is(row, number):
     digits = METRICS[number.metric].digits
     return row["reported"] == plus_minus(number.mean, number.std, number.rounds, digits)
