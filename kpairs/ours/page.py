@@ -272,7 +272,8 @@ class OwnPage(Page):
         figure = figures.scaling_lines(frame.sort_values("pairs"))
         caption = (
             "How far one network lies below the other at the same number of pairs, and how many "
-            "more pairs the other needs to come as far. Both axes are logarithmic."
+            "more pairs the other needs to come as far. Lines are one standard deviation of single "
+            "trainings. Both axes are logarithmic."
         )
         words = "test error over the number of training pairs; the table below has the numbers"
         picture = self.picture("scaling", figure, words, caption)

@@ -85,6 +85,19 @@ def test_results_are_up_to_date(pages):
     pd.testing.assert_frame_equal(committed, now, rtol=1e-4, atol=1e-9)
 
 
+def test_the_readme_counts_as_the_pages_do(pages):
+    first = "Of {} numbers {} agree, {} differ"
+    readme = " ".join((DOCS.parent / "README.md").read_text().split())
+    counts = re.search(r"Of (\d+) numbers (\d+) agree, (\d+) differ", readme).groups()
+    untold, chance = (
+        re.search(r"of (\d+) one cannot tell", readme),
+        re.search(r"about (\d+) beyond", readme),
+    )
+    page = (pages / "reports.md").read_text()
+    assert f"**{first.format(*counts)}, and of {untold[1]} one cannot tell.**" in page
+    assert f"about {chance[1]} of the {counts[0]} intervals would exclude 0" in page
+
+
 def test_links_lead_somewhere(pages):
     for file in pages.glob("*.md"):
         for address in parts_of(file.read_text())[1]:
