@@ -177,8 +177,7 @@ class ReportPage(Page):
 
     def differing(self) -> pd.DataFrame:
         """The numbers that differ."""
-        numbers = self.numbers
-        return numbers[(numbers["verdict"] == compare.DIFFERS) & numbers["p_value"].notna()]
+        return self.results.differing(self.numbers)
 
     def machines(self) -> list[str]:
         """What the trainings ran on."""

@@ -43,8 +43,8 @@ class Progress:
         least, most: rounds of a setting that was run.
         missing: settings that were not.
         further: settings with more rounds than the study has.
-    trainings, collapsed: in all, and how many of them give every pair the same answer.
-    first, first_collapsed: the same in as many rounds as the study has.
+        trainings, collapsed: in all, and how many of them give every pair the same answer.
+        first, first_collapsed: the same in as many rounds as the study has.
     """
 
     least: int
@@ -142,17 +142,17 @@ class Results:
             frame: some of `numbers`.
 
         Returns:
-            Counts: of `intervals`, of those that exclude 0 (`beyond`), of those among them whose
-            number differs (`differ`), and of both where the false discovery rate over all numbers
-            is held at 5 % (`beyond_held`, `differ_held`).
+            Counts: of `intervals`, of those that exclude 0 (`beyond`), and of those that still do
+            where the false discovery rate over all numbers is held at 5 % (`beyond_held`).
         """
         judged = frame[frame["p_value"].notna()]
-        beyond = (judged["low"] > 0) | (judged["high"] < 0)
-        differ, held = judged["verdict"] == DIFFERS, judged["fdr_p_value"] <= 1 - CONFIDENCE
-        kinds = {"beyond": beyond, "differ": differ}
-        both = {f"{name}_held": kind & held for name, kind in kinds.items()}
-        counts = {name: int(kind.sum()) for name, kind in (kinds | both).items()}
-        return {"intervals": len(judged), **counts}
+        beyond = judged[(judged["low"] > 0) | (judged["high"] < 0)]
+        held = int((beyond["fdr_p_value"] <= 1 - CONFIDENCE).sum())
+        return {"intervals": len(judged), "beyond": len(beyond), "beyond_held": held}
+
+    def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Those of some of `numbers` that differ, by rounds."""
+        return frame[(frame["verdict"] == DIFFERS) & frame["p_value"].notna()]
 
     @cached_property
     def paired(self) -> pd.DataFrame:

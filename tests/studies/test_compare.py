@@ -80,6 +80,7 @@ def test_only_rounds_that_all_settings_have_count_together(rng):
     more = pd.concat([values, further.assign(round=7), further.assign(variant="ours")])
     missing = numbers[:1].assign(setting="not run", difference=np.nan)
     few = numbers[:4].assign(metric="other")
+    more = pd.concat([more, values.assign(metric="other")])
     (row,) = compare.together(pd.concat([numbers, missing, few]), more).itertuples()
     half = 4.302653 * table[:, 0].std(ddof=1) / 6**0.5  # t of 2 degrees of freedom, 97.5 %
     assert (row.settings, row.rounds) == (6, 3)
