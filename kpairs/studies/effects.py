@@ -19,6 +19,7 @@ from kpairs.reports.reported import reported
 from kpairs.studies.compare import CONFIDENCE, METRICS
 from kpairs.studies.rows import name_of
 
+OUTCOMES = YES, OPEN, OPPOSITE = "yes", "open", "no, the opposite"
 _RESOLUTION = 0.1**2 / 12  # variance by rounding: an error is known to one pair of 1,000
 _FEWEST = 3  # rounds, for a variance that means something
 _NETWORK = ["ingredient", "report", "network"]
@@ -115,6 +116,21 @@ def without_collapsed(paired: pd.DataFrame) -> dict[str, int | Effect | None]:
     collapsed = set(paired.loc[paired[_COLLAPSED].any(axis="columns"), "round"])
     sound = paired[~paired["round"].isin(collapsed)]
     return {"sound": mean_of(sound), "collapsed_rounds": len(collapsed)}
+
+
+def borne_out(claim: str, effect: Effect | None) -> str:
+    """Say whether an effect lies on the side of 0 that an `Ingredient`'s claim names.
+
+    Returns:
+        One of `OUTCOMES`; "" of no claim, "too few rounds" of no effect.
+    """
+    if not claim:
+        return ""
+    if effect is None:
+        return "too few rounds"
+    if effect.low <= 0 <= effect.high:
+        return OPEN
+    return YES if (claim == "lowers") == (effect.high < 0) else OPPOSITE
 
 
 def differences(

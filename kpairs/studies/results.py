@@ -1,5 +1,6 @@
 """What the rows of a folder say, all of it: beside every reported number, and of ingredients."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -162,8 +163,9 @@ class Results:
 
     @cached_property
     def findings(self) -> list[effects.Finding]:
-        """What each ingredient brings."""
-        return effects.findings(self.paired)
+        """What each ingredient that is pooled over reports brings."""
+        names = {i.name for mine in declared("INGREDIENTS").values() for i in mine if i.pooled}
+        return effects.findings(self.paired[self.paired["ingredient"].isin(names)])
 
     def _by_report(self, reports: Iterable[str]) -> dict[str, pd.DataFrame]:
         return {
@@ -176,8 +178,9 @@ class Results:
         """What reports say of ingredients, their own numbers, and ours on the same networks.
 
         Returns:
-            A `DataFrame` of report, ingredient, conclusion, claim, reported (difference of test
-            error in points, NaN where none is stated), ours (an `Effect`, None if not run),
+            A `DataFrame` of report, ingredient, conclusion, reported (difference of test error in
+            points, NaN where none is stated), ours (an `Effect`, None if not run), borne_out
+            (whether the side of 0 on which `ours` lies is the claimed one: "yes", "open", ...),
             collapsed_rounds (how many have a collapsed training) and sound (`ours` without them).
         """
         ingredients = declared("INGREDIENTS")
@@ -190,18 +193,25 @@ class Results:
                 ours = ours[(ours["report"] == report) & (ours["ingredient"] == one.name)]
                 if len(theirs):
                     ours = ours.merge(theirs[["without", "with"]], on=["without", "with"])
+                effect = effects.mean_of(ours)
                 lines.append(
                     {
                         "report": report,
                         "ingredient": one.name,
                         "conclusion": one.conclusion,
-                        "claim": one.claim,
                         "reported": theirs.groupby("network")["difference"].mean().mean(),
-                        "ours": effects.mean_of(ours),
+                        "ours": effect,
+                        "borne_out": effects.borne_out(one.claim, effect),
                         **effects.without_collapsed(ours),
                     }
                 )
         return pd.DataFrame(lines)
+
+    @cached_property
+    def borne_out(self) -> dict[str, int]:
+        """How many of `conclusions` are borne out, open or contradicted; empty of none."""
+        judged = self.conclusions["borne_out"]
+        return Counter(judged[judged.isin(effects.OUTCOMES)])
 
     @cached_property
     def points(self) -> pd.DataFrame:

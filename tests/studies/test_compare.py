@@ -1,5 +1,7 @@
 """The rule that says whether numbers agree, held to its error rates; and the pooled effects."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from kpairs.studies import compare
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import AGREES, DIFFERS, NO_ROUNDS, NOT_RUN, OUR_ROUNDS, QUICK, judge
 from kpairs.studies.effects import (
+    Effect,
+    borne_out,
     differences,
     findings,
     mean_of,
@@ -21,7 +25,9 @@ from kpairs.studies.effects import (
     reported_differences,
     without_collapsed,
 )
+from kpairs.studies.results import Results
 
+ROOT = Path(__file__).parents[2]
 TRIALS = 20_000
 
 
@@ -352,6 +358,35 @@ def test_a_round_in_which_any_network_collapsed_is_left_out_for_all():
     assert (apart["sound"].networks, apart["sound"].mean) == (2, -3)
 
 
+@pytest.mark.parametrize(
+    ("claim", "low", "high", "outcome"),
+    [
+        ("lowers", -3, -1, "yes"),
+        ("lowers", 1, 3, "no, the opposite"),
+        ("raises", 1, 3, "yes"),
+        ("raises", -3, -1, "no, the opposite"),
+        ("lowers", -3, 0.1, "open"),
+        ("raises", -3, 0, "open"),
+        ("", -3, -1, ""),
+    ],
+)
+def test_a_conclusion_is_borne_out_where_the_whole_interval_is_on_its_side(
+    claim, low, high, outcome
+):
+    assert borne_out(claim, Effect(1, (low + high) / 2, low, high, 0.0, low, high)) == outcome
+    assert borne_out(claim, None) == ("too few rounds" if claim else "")
+
+
+def test_what_one_report_alone_compares_is_not_pooled():
+    results = Results(ROOT / "docs" / "rows")
+    declared_by_all = [one for mine in declared("INGREDIENTS").values() for one in mine]
+    pooled = {one.name for one in declared_by_all if one.pooled}
+    alone = {one.name for one in declared_by_all if not one.pooled}
+    assert not pooled & alone
+    assert {found.name for found in results.findings} == pooled
+    assert set(results.conclusions["ingredient"]) == pooled | alone
+
+
 def test_two_rounds_are_no_effect():
     rows = _trainings({"a x": [10.0, 20], "b x": [8.0, 17]})
     paired = differences({"k": rows}, {"k": [Ingredient("sharing", [("a x", "b x")])]})
@@ -388,4 +423,4 @@ def test_reports_own_differences_are_theirs():
     assert known["weight sharing", "haidinger", "simple"] == pytest.approx(84.1 - 87.2)
     assert known["auxiliary losses", "kong", "w_net"] == pytest.approx(87.4 - 93.6)
     assert known["batch normalisation", "chassagne", "wsal"] == pytest.approx(2.48 - 19.23)
-    assert len(stated[(stated["report"] == "piguet")]) == 15 + 20 + 10
+    assert len(stated[(stated["report"] == "piguet")]) == 15 + 20 + 10 + 10

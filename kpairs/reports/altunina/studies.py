@@ -124,6 +124,28 @@ INGREDIENTS = (
         "size of each network.)",
         "lowers",
     ),
+    Ingredient(
+        "convolutions in place of linear layers",
+        [("auxnet3 net_params 16-64-128-128", "auxnet2 net_params 32-32-64-256")],
+        "More convolutional layers, and not linear ones, may be advantageous: AuxNet3 is 5 % "
+        "behind AuxNet2. (The best size of each.)",
+        "lowers",
+        pooled=False,
+    ),
+    Ingredient(
+        "learning rate 0.005 in place of 0.001",
+        [("auxnet2 learning_rates 0.001", "auxnet2 learning_rates 0.005")],
+        "0.005 is the best of five, 0.001 the next.",
+        "lowers",
+        pooled=False,
+    ),
+    Ingredient(
+        "batches of 50 in place of 100",
+        [("auxnet2 batch_sizes 100", "auxnet2 batch_sizes 50")],
+        "50 is the best of six sizes, 100 the next.",
+        "lowers",
+        pooled=False,
+    ),
 )
 # What becomes of numbers that no study stands for, by their metric or by table and metric.
 ELSEWHERE = {
