@@ -13,6 +13,7 @@ from kpairs.reports import REPORTS
 from kpairs.reports.kong.studies import EXPLAINED
 from kpairs.reports.reported import reported, stated_parameters
 from kpairs.studies.compare import judge
+from kpairs.studies.results import Results
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.csv"
 
@@ -58,6 +59,21 @@ def test_contradicted_parameter_counts_carry_their_reason(arch, stated, reason):
     row = stated_parameters(ARCHS[arch].report, arch)
     assert row.mean == stated
     assert reason in row.note
+
+
+def test_why_auxiliary_losses_bring_little_in_report_000_is_so():
+    """That its second softmax is not why, and what its comparison reads is; README's errors."""
+    results = Results(RESULTS.parent / "rows")
+    brought = results.found["auxiliary losses after one softmax"]
+    read = results.found["digits in place of features to compare"]
+    assert brought.sound.networks == read.sound.networks == 5
+    assert -2 < brought.sound.low < 0 < brought.sound.high < 2
+    assert read.sound.high < -8
+    rows = results.rows("piguet-one-softmax")
+    means = rows.groupby(["setting", "arch"])["test_error_pct"].mean()
+    assert means["ws+aux_1, one softmax"].agg(["min", "max"]).round(1).tolist() == [13.6, 21.0]
+    exact = means["ws+aux_1, one softmax, exact head"]
+    assert exact.agg(["min", "max"]).round(1).tolist() == [2.2, 3.0]
 
 
 def test_what_explains_report_003_is_so():
