@@ -104,18 +104,18 @@ def mean_of(paired: pd.DataFrame) -> Effect | None:
     return Effect(len(each), mean, mean - half, mean + half, np.nan, each.min(), each.max())
 
 
-def without_collapsed(paired: pd.DataFrame) -> dict[str, int | Effect | None]:
+def without_collapsed(paired: pd.DataFrame) -> tuple[Effect | None, int]:
     """Estimate the same by the rounds in which no training of these collapsed.
 
     Args:
         paired: as in `mean_of`.
 
     Returns:
-        `sound`, the effect as `mean_of` gives it, and `collapsed_rounds`, how many were left out.
+        The effect as `mean_of` gives it, and how many rounds were left out.
     """
     collapsed = set(paired.loc[paired[_COLLAPSED].any(axis="columns"), "round"])
     sound = paired[~paired["round"].isin(collapsed)]
-    return {"sound": mean_of(sound), "collapsed_rounds": len(collapsed)}
+    return mean_of(sound), len(collapsed)
 
 
 def borne_out(claim: str, effect: Effect | None) -> str:

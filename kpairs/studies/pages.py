@@ -229,8 +229,9 @@ class ReportPage(Page):
         """The table of our errors in a study that nothing was reported of."""
         groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
         errors, collapsed = groups["test_error_pct"], groups["collapsed"].sum()
-        means = {"test error (%)": errors.agg(lambda each: summary(list(each)))}
-        frame = pd.DataFrame(means)
+        digits = groups["test_digit_error_pct"].mean()
+        frame = pd.DataFrame({"test error (%)": errors.agg(lambda each: summary(list(each)))})
+        frame["digits (%)"] = ["" if pd.isna(mean) else f"{mean:.1f}" for mean in digits]
         frame["collapsed"] = _collapsed(collapsed, errors.median(), [2] * len(frame))
         frame = frame.reset_index()
         frame["arch"] = frame["arch"].map(code)

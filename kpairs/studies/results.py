@@ -1,6 +1,5 @@
 """What the rows of a folder say, all of it: beside every reported number, and of ingredients."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -186,7 +185,8 @@ class Results:
             A `DataFrame` of report, ingredient, conclusion, reported (difference of test error in
             points, NaN where none is stated), ours (an `Effect`, None if not run), borne_out
             (whether the side of 0 on which `ours` lies is the claimed one: "yes", "open", ...),
-            collapsed_rounds (how many have a collapsed training) and sound (`ours` without them).
+            collapsed_rounds (how many have a collapsed training), sound and borne_out_sound (the
+            same without them).
         """
         ingredients = declared("INGREDIENTS")
         stated = effects.reported_differences(ingredients)
@@ -199,6 +199,7 @@ class Results:
                 if len(theirs):
                     ours = ours.merge(theirs[["without", "with"]], on=["without", "with"])
                 effect = effects.mean_of(ours)
+                sound, collapsed_rounds = effects.without_collapsed(ours)
                 lines.append(
                     {
                         "report": report,
@@ -207,16 +208,20 @@ class Results:
                         "reported": theirs.groupby("network")["difference"].mean().mean(),
                         "ours": effect,
                         "borne_out": effects.borne_out(one.claim, effect),
-                        **effects.without_collapsed(ours),
+                        "collapsed_rounds": collapsed_rounds,
+                        "sound": sound,
+                        "borne_out_sound": effects.borne_out(one.claim, sound),
                     }
                 )
         return pd.DataFrame(lines)
 
-    @cached_property
-    def borne_out(self) -> dict[str, int]:
-        """How many of `conclusions` are borne out, open or contradicted; empty of none."""
-        judged = self.conclusions["borne_out"]
-        return Counter(judged[judged.isin(effects.OUTCOMES)])
+    def outcomes(self, column: str) -> list[int]:
+        """How many of `conclusions` are borne out, stay open and are contradicted.
+
+        Args:
+            column: `borne_out` or `borne_out_sound`.
+        """
+        return [int((self.conclusions[column] == outcome).sum()) for outcome in effects.OUTCOMES]
 
     @cached_property
     def points(self) -> pd.DataFrame:

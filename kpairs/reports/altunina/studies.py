@@ -120,12 +120,12 @@ INGREDIENTS = (
     Ingredient(
         "both together",
         [("basicnet1 net_params 32-128-64-16", "auxnet2 net_params 32-32-64-256")],
-        "They help where the comparison is made on few numbers, each of one image. (The best "
-        "size of each network.)",
+        "They help where the decision is based on a few separate inputs. (The best size of each "
+        "network.)",
         "lowers",
     ),
     Ingredient(
-        "convolutions in place of linear layers",
+        "a third convolution in place of a third linear layer",
         [("auxnet3 net_params 16-64-128-128", "auxnet2 net_params 32-32-64-256")],
         "More convolutional layers, and not linear ones, may be advantageous: AuxNet3 is 5 % "
         "behind AuxNet2. (The best size of each.)",

@@ -117,7 +117,7 @@ INGREDIENTS = (
         pooled=False,
     ),
     Ingredient(
-        "dropout of 0.4 in place of other rates",
+        "dropout of 0.4 in place of other rates above 0",
         [
             (f"final_model dropout={rate:g}", f"final_model dropout={DROPOUT:g}")
             for rate in _RATES
