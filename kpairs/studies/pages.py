@@ -231,7 +231,7 @@ class ReportPage(Page):
         errors, collapsed = groups["test_error_pct"], groups["collapsed"].sum()
         digits = groups["test_digit_error_pct"].mean()
         frame = pd.DataFrame({"test error (%)": errors.agg(lambda each: summary(list(each)))})
-        frame["digits (%)"] = ["" if pd.isna(mean) else f"{mean:.1f}" for mean in digits]
+        frame["digit error (%)"] = ["" if pd.isna(mean) else f"{mean:.1f}" for mean in digits]
         frame["collapsed"] = _collapsed(collapsed, errors.median(), [2] * len(frame))
         frame = frame.reset_index()
         frame["arch"] = frame["arch"].map(code)

@@ -161,15 +161,10 @@ class Results:
         return effects.differences(self._by_report(ingredients), ingredients)
 
     @cached_property
-    def found(self) -> dict[str, effects.Finding]:
-        """What each ingredient brings, by its name."""
-        return {finding.name: finding for finding in effects.findings(self.paired)}
-
-    @cached_property
     def findings(self) -> list[effects.Finding]:
         """What each ingredient that is pooled over reports brings."""
         names = {i.name for mine in declared("INGREDIENTS").values() for i in mine if i.pooled}
-        return [finding for name, finding in self.found.items() if name in names]
+        return effects.findings(self.paired[self.paired["ingredient"].isin(names)])
 
     def _by_report(self, reports: Iterable[str]) -> dict[str, pd.DataFrame]:
         return {
