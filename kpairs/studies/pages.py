@@ -90,7 +90,7 @@ class Page:
     def markdown(self) -> str:
         """Fill the template in; names are shown as they are, dollars and all."""
         templates = environment("kpairs")
-        templates.globals["report_name"] = report_name
+        templates.globals |= {"report_name": report_name, "METRICS": compare.METRICS}
         templates.globals["words"] = templates.get_template("studies/words.md.j2").module
         with matplotlib.rc_context({"text.parse_math": False}):
             text = templates.get_template(self.template).render(page=self, **self.context)

@@ -15,7 +15,7 @@ from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe, Study
 from kpairs.reports import RECIPES, REPORTS, part
-from kpairs.studies import effects
+from kpairs.studies import authors, effects
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import (
     AGREES,
@@ -25,6 +25,9 @@ from kpairs.studies.compare import (
     VERDICTS,
     adjusted,
     compare,
+    judge,
+    mean_of_table,
+    measured,
     numbers_of,
 )
 from kpairs.studies.rows import name_of, rows_of, study_rows
@@ -73,7 +76,7 @@ class Results:
         self._kept: dict[tuple[str, str], pd.DataFrame] = {}
 
     def rows(self, study: str, kind: str = "") -> pd.DataFrame:
-        """A study's rows, or its "curves" or "wrong" pairs."""
+        """A study's rows, or what else `kpairs.studies.rows.rows_of` reads of it."""
         if (study, kind) not in self._kept:
             read = rows_of(self.folder, STUDIES[study], kind) if kind else None
             read = study_rows(self.folder, STUDIES[study]) if read is None else read
@@ -151,8 +154,49 @@ class Results:
         return {"intervals": len(judged), "beyond": len(beyond), "beyond_held": held}
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Those of some of `numbers` that differ, by rounds."""
-        return frame[(frame["verdict"] == DIFFERS) & frame["p_value"].notna()]
+        """Those of some of `numbers` that differ, by rounds.
+
+        Returns:
+            These rows with what `kpairs.studies.authors.beside` says of them, NaN where the
+            authors' own code was not trained, and `authors_verdict`: of the reported number held
+            against what that code gives on our pairs, by the same rule.
+        """
+        differing = frame[(frame["verdict"] == DIFFERS) & frame["p_value"].notna()]
+        found = differing.merge(self._authors, how="left", on=["report", *authors.KEYS])
+        theirs = found["authors"], found["authors_std"], found["authors_rounds"]
+        again = judge(*theirs, found["mean"], found["std"], found["rounds"], found["margin"])
+        return found.assign(authors_verdict=again["verdict"])
+
+    @cached_property
+    def _authors(self) -> pd.DataFrame:
+        parts = []
+        for study in self._with_authors:
+            both = (measured(study, self.rows(study.name, kind)) for kind in ("", "authors"))
+            parts.append(authors.beside(*both).assign(report=study.report))
+        return pd.concat(parts) if parts else pd.DataFrame(columns=["report", *authors.COLUMNS])
+
+    @cached_property
+    def _with_authors(self) -> list[Study]:
+        """The studies of which there are rows of the authors' own code."""
+        studies = [s for s in STUDIES.values() if s.report in self.reports]
+        return [s for s in studies if len(self.rows(s.name, "authors"))]
+
+    @cached_property
+    def apart(self) -> dict[str, float]:
+        """Test error of ours minus the authors' own code's on the pairs of the same rounds.
+
+        Returns:
+            As `kpairs.studies.compare.mean_of_table`, in points, over all settings of the reports
+            and the rounds that all of them have; empty where there are fewer than two of either.
+        """
+        if not self._with_authors:
+            return {}
+        ours, theirs = (
+            pd.concat([self.rows(s.name, kind) for s in self._with_authors])
+            for kind in ("", "authors")
+        )
+        table = authors.table(ours, theirs)
+        return mean_of_table(table) if min(table.shape) > 1 else {}
 
     @cached_property
     def paired(self) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from kpairs.studies.run import load_result
 log = logging.getLogger(__name__)
 _LARGEST = 1e30
 _TRIAL = ["arch", "setting", "round"]
-# What is kept beside the rows: columns that are never empty, and those that may be.
+# What may stand beside the rows: columns that are never empty, and those that may be.
 _KEPT = {
     "curves": (
         [*_TRIAL, "epoch", "test_error_pct", "train_comparison_loss", "test_comparison_loss"],
@@ -26,6 +26,7 @@ _KEPT = {
         [*_TRIAL, "pair", "left_digit", "right_digit", "left_seen", "right_seen", "probability"],
         ["left", "right"],
     ),
+    "authors": ([*_TRIAL, "test_error_pct", "collapsed"], []),
 }
 _TEXTS = (
     *("job", "arch", "setting", "activation", "engine", "left", "right"),
@@ -147,12 +148,13 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
 
 
 def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
-    """Read what a study keeps beside its rows, of the trainings that have a row.
+    """Read what stands beside a study's rows, of the trainings that have a row.
 
     Args:
         folder: as in `study_rows`.
         study: as in `study_rows`.
-        kind: "curves" (a row per epoch) or "wrong" (a row per wrongly ordered test pair).
+        kind: "curves" (a row per epoch), "wrong" (a row per wrongly ordered test pair) or
+            "authors" (a row per training by the authors' own code, on the same round's pairs).
 
     Raises:
         InputError: the file cannot be read.

@@ -1,0 +1,193 @@
+"""Numbers that differ: what the authors' own code gives on the pairs of our rounds.
+
+    python docs/experiments/authors_code.py altunina ee559-dl-projects/Proj1/src 10
+
+Trains every setting of a report of which a number differs, without a reason of its own, by its
+authors' networks and training loop, in the folder of a clone of their repository, on the pairs of
+that many of our rounds. Leaves a row per training in `docs/rows/STUDY-authors.csv`, named as
+studies' rows are, and trains none twice. Nothing of their code is copied into kpairs, nor changed
+but for an index that PyTorch no longer takes (report 003); where they draw pairs they get ours.
+
+    piguet    gbossy/DL_miniproj (41c327e), Project1/final and Project1
+    kong      JiahuaWU/EE-559-Deep-Learning (04e6fe1), project1_submission
+    altunina  zenhaeus/ee559-dl-projects (3168ae0), Proj1/src
+"""
+
+import contextlib
+import io
+import platform
+import sys
+import time
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from kpairs import seeds
+from kpairs.data import PairSet
+from kpairs.recipes import Recipe
+from kpairs.studies.catalogue import STUDIES
+from kpairs.studies.results import Results
+from kpairs.studies.rows import write_rows
+from kpairs.training.device import compute, describe
+from kpairs.training.draw import draw_round
+from kpairs.training.images import load_splits
+
+ROWS = Path(__file__).parents[1] / "rows"
+_CARRIED: dict[str, nn.Module] = {}  # networks of report 003, from round to round
+
+
+def as_theirs(pairs: PairSet) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs as the course hands them out: images (n, 2, 14, 14) of 0 to 255, targets, digits."""
+    images = torch.cat([torch.tensor(255 * side[:]) for side in (pairs.left, pairs.right)], 3)
+    digits = torch.tensor(np.stack([pairs.left_digit, pairs.right_digit], 1))
+    return images.permute(0, 3, 1, 2).contiguous(), torch.tensor(pairs.comparison), digits
+
+
+def module(folder: Path, name: str, *changes: tuple[str, str]) -> ModuleType:
+    """A module of theirs, with texts of its source changed."""
+    source = (folder / f"{name}.py").read_text()
+    for old, new in changes:
+        if old not in source:
+            raise SystemExit(f"{name}.py: expected {old!r}, received a file without it")
+        source = source.replace(old, new)
+    made = ModuleType(name)
+    sys.modules[name] = made
+    exec(compile(source, folder / f"{name}.py", "exec"), vars(made))
+    return made
+
+
+def piguet(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+    """Report 000: errors after the last epoch."""
+    theirs = module(folder, "various_data_functions")
+    name = recipe.arch.upper().replace("_", "")
+    network = getattr(module(folder, "models"), name)()
+    theirs.MNIST = lambda **_: None  # it would be downloaded, and is not used
+    theirs.prologue.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
+    drawn = theirs.data(1000, True, False, nn.CrossEntropyLoss, shuffle=True)
+    train_input, train_target, train_classes, test_input, test_target, _ = drawn
+    theirs.train_model(
+        network,
+        train_input,
+        train_target,
+        train_classes,
+        recipe.batch_size,
+        eta=recipe.learning_rate,
+        nb_epochs=recipe.epochs,
+        aux_factor=recipe.loss_weights.get("left_digit", 0),
+    )
+    with torch.no_grad():
+        errors = theirs.compute_nb_errors(network, test_input, test_target)
+        answers = network(test_input)[0].argmax(1)
+    return {"test_error_pct": errors / 10, "collapsed": len(answers.unique()) == 1}
+
+
+def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+    """Report 003: errors after the last epoch.
+
+    As in their loop one network is trained in all rounds, of which only convolutions and linear
+    layers begin anew, so that what its batch normalisations learned is carried on: rounds are to
+    be trained in one go.
+    """
+    theirs = module(folder, "helpers", ("[[ind]]", "[torch.stack(ind)]"))
+    if recipe.arch not in _CARRIED:
+        nets = module(folder, "nets")
+        _CARRIED[recipe.arch] = getattr(
+            nets, {"a_net": "no_w_a_net"}.get(recipe.arch, recipe.arch)
+        )()
+    network = _CARRIED[recipe.arch]
+    theirs.prologue.generate_pair_sets = lambda count: pairs
+    train_input, train_target, train_classes, test_input, test_target, _ = theirs.generate_data()
+    digits = "left_digit" in recipe.loss_weights
+    parameters = {
+        "aux_loss": digits,
+        "adjust_lr": False,
+        "n_epochs": recipe.epochs,
+        "loss_ratio": recipe.loss_weights["comparison"],
+        "batch_size": recipe.batch_size,
+        "criterion": nn.BCELoss(),
+        "aux_criterion": nn.CrossEntropyLoss(),
+        "flatten_input": False,
+    }
+    theirs.train(network, parameters, train_input, train_target, train_classes)
+    accuracy, _ = theirs.test(network, test_input, test_target, parameters)
+    with torch.no_grad():
+        said = network(test_input)
+        answers = (said[0] if digits else said).round()
+    return {
+        "test_error_pct": round(100 * (1 - accuracy), 4),
+        "collapsed": len(answers.unique()) == 1,
+    }
+
+
+def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+    """Report 004: errors after the last epoch, and the least after any."""
+    theirs = module(folder, "model")
+    name = {"basicnet1": "BasicNet1"}.get(recipe.arch, recipe.arch.replace("auxnet", "AuxNet"))
+    network = getattr(theirs, name)(*recipe.build_options["widths"])
+    network.lr, network.batch_size = recipe.learning_rate, recipe.batch_size
+    theirs.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
+    _, test, train, _, _ = network.train_model(0)
+    network.batch_size = len(network.test_input)
+    with torch.no_grad():
+        answers = network.get_main_out(0, network.test_input).argmax(1)
+    return {
+        "test_error_pct": round(100 - test[-1], 4),
+        "best_epoch_error_pct": round(100 - max(test), 4),
+        "least_train_error_pct": round(100 - max(train), 4),
+        "collapsed": len(answers.unique()) == 1,
+    }
+
+
+TRAIN = {"piguet": piguet, "kong": kong, "altunina": altunina}
+
+
+def main(report: str, folder: Path, rounds: int) -> None:
+    """Train what is missing, round by round."""
+    results = Results(ROWS, [report])
+    differing = results.differing(results.numbers)
+    differing = differing[differing["explanation"] == ""]
+    wanted = set(zip(differing["arch"], differing["setting"], strict=True))
+    settings = [
+        (study, setting)
+        for study in STUDIES.values()
+        for setting in study.settings
+        if study.report == report and not setting.folds
+        if (setting.recipe.arch, setting.setting) in wanted
+    ]
+    sys.path[:0] = [str(folder), str(folder.parent)]  # 000's `prologue` lies one folder up
+    sys.argv[1:] = []  # which 004's code reads as it is imported
+    torch.set_num_threads(1)
+    with compute("cpu") as device:
+        machine = describe(device, 1)
+    for number, (study, setting) in product(range(1, rounds + 1), settings):
+        path = ROWS / f"{study.name}-authors.csv"
+        rows = pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame()
+        recipe = setting.recipe
+        trial = {"arch": recipe.arch, "setting": setting.setting, "round": number}
+        if len(rows) and (rows[list(trial)] == list(trial.values())).all(axis=1).any():
+            continue
+        drawn = draw_round(recipe, number, *load_splits(recipe))
+        torch.manual_seed(seeds.integer(recipe.seed, number, "initialization"))
+        begin = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            pairs = [part for side in drawn for part in as_theirs(side)]
+            measured = TRAIN[report](folder, recipe, tuple(pairs))
+        ran = {
+            "seconds": round(time.perf_counter() - begin, 2),
+            "backend": f"torch {torch.__version__.split('+')[0]}",
+            "python": platform.python_version(),
+            "hardware": f"{machine['device_name']}, {machine['cores']} cores",
+        }
+        row = {**trial, **measured, "collapsed": int(measured["collapsed"]), **ran}
+        print(row, flush=True)
+        write_rows(path, pd.concat([rows, pd.DataFrame([row])]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
