@@ -14,6 +14,7 @@ but for an index that PyTorch no longer takes (report 003); where they draw pair
 """
 
 import contextlib
+import importlib
 import io
 import platform
 import sys
@@ -33,7 +34,7 @@ from kpairs.data import PairSet
 from kpairs.recipes import Recipe
 from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.results import Results
-from kpairs.studies.rows import write_rows
+from kpairs.studies.rows import rows_of, write_rows
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits
@@ -62,7 +63,7 @@ def module(folder: Path, name: str, *changes: tuple[str, str]) -> ModuleType:
     return made
 
 
-def piguet(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+def piguet(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> dict[str, float]:
     """Report 000: errors after the last epoch."""
     theirs = module(folder, "various_data_functions")
     name = recipe.arch.upper().replace("_", "")
@@ -87,19 +88,18 @@ def piguet(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, fl
     return {"test_error_pct": errors / 10, "collapsed": len(answers.unique()) == 1}
 
 
-def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int) -> dict[str, float]:
     """Report 003: errors after the last epoch.
 
     As in their loop one network is trained in all rounds, of which only convolutions and linear
-    layers begin anew, so that what its batch normalisations learned is carried on: rounds are to
-    be trained in one go.
+    layers begin anew, so that what its batch normalisations learned is carried on.
     """
     theirs = module(folder, "helpers", ("[[ind]]", "[torch.stack(ind)]"))
-    if recipe.arch not in _CARRIED:
-        nets = module(folder, "nets")
-        _CARRIED[recipe.arch] = getattr(
-            nets, {"a_net": "no_w_a_net"}.get(recipe.arch, recipe.arch)
-        )()
+    if number == 1:
+        name = {"a_net": "no_w_a_net"}.get(recipe.arch, recipe.arch)
+        _CARRIED[recipe.arch] = getattr(module(folder, "nets"), name)()
+    elif recipe.arch not in _CARRIED:
+        raise SystemExit(f"{recipe.arch}: remove its rows, what round {number} carries on is lost")
     network = _CARRIED[recipe.arch]
     theirs.prologue.generate_pair_sets = lambda count: pairs
     train_input, train_target, train_classes, test_input, test_target, _ = theirs.generate_data()
@@ -125,7 +125,7 @@ def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, floa
     }
 
 
-def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...]) -> dict[str, float]:
+def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> dict[str, float]:
     """Report 004: errors after the last epoch, and the least after any."""
     theirs = module(folder, "model")
     name = {"basicnet1": "BasicNet1"}.get(recipe.arch, recipe.arch.replace("auxnet", "AuxNet"))
@@ -161,23 +161,22 @@ def main(report: str, folder: Path, rounds: int) -> None:
         if (setting.recipe.arch, setting.setting) in wanted
     ]
     sys.path[:0] = [str(folder), str(folder.parent)]  # 000's `prologue` lies one folder up
-    sys.argv[1:] = []  # which 004's code reads as it is imported
+    sys.argv[1:] = []  # which their code reads as it is imported
+    importlib.import_module("dlc_practical_prologue")  # it sets torch's seed
     torch.set_num_threads(1)
     with compute("cpu") as device:
         machine = describe(device, 1)
     for number, (study, setting) in product(range(1, rounds + 1), settings):
-        path = ROWS / f"{study.name}-authors.csv"
-        rows = pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame()
         recipe = setting.recipe
         trial = {"arch": recipe.arch, "setting": setting.setting, "round": number}
-        if len(rows) and (rows[list(trial)] == list(trial.values())).all(axis=1).any():
+        if (rows_of(ROWS, study, "authors")[list(trial)] == list(trial.values())).all(axis=1).any():
             continue
         drawn = draw_round(recipe, number, *load_splits(recipe))
         torch.manual_seed(seeds.integer(recipe.seed, number, "initialization"))
         begin = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             pairs = [part for side in drawn for part in as_theirs(side)]
-            measured = TRAIN[report](folder, recipe, tuple(pairs))
+            measured = TRAIN[report](folder, recipe, tuple(pairs), number)
         ran = {
             "seconds": round(time.perf_counter() - begin, 2),
             "backend": f"torch {torch.__version__.split('+')[0]}",
@@ -186,6 +185,8 @@ def main(report: str, folder: Path, rounds: int) -> None:
         }
         row = {**trial, **measured, "collapsed": int(measured["collapsed"]), **ran}
         print(row, flush=True)
+        path = ROWS / f"{study.name}-authors.csv"
+        rows = pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame()
         write_rows(path, pd.concat([rows, pd.DataFrame([row])]))
 
 

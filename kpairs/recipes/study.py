@@ -21,19 +21,24 @@ class Setting:
         held_out: so many pairs of other training images are what each round is tested on, and no
             test image is seen; 0 for test pairs.
         variant_of: the setting whose reported numbers this one is held against beside that
-            setting itself; empty where it is no variant.
+            setting itself; None where it is no variant.
     """
 
     recipe: Recipe
     setting: str = ""
     folds: int = 0
     held_out: int = 0
-    variant_of: str = ""
+    variant_of: str | None = None
 
     @property
     def name(self) -> str:
         """As tables and files call it."""
         return f"{self.recipe.arch} {self.setting}".strip()
+
+    @property
+    def reported_as(self) -> str:
+        """The setting whose reported numbers it is held against."""
+        return self.setting if self.variant_of is None else self.variant_of
 
     def trial(self, number: int) -> "Trial":
         """Return its training of a round or fold, from 1."""

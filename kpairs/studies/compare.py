@@ -206,10 +206,7 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
         metric, value, collapsed, and limit (how many rounds there can be).
     """
     settings = pd.DataFrame(
-        [
-            (s.recipe.arch, s.setting, s.variant_of or s.setting, s.folds or np.inf)
-            for s in study.settings
-        ],
+        [(s.recipe.arch, s.setting, s.reported_as, s.folds or np.inf) for s in study.settings],
         columns=["arch", "variant", "reported", "limit"],
     )
     rows = rows.rename(columns={"setting": "variant"}).merge(settings, on=["arch", "variant"])
@@ -297,27 +294,15 @@ def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         table = table.reindex(theirs.index).sub(theirs, axis=0).dropna(axis="columns")
         if len(table) < _TOGETHER or table.columns.size < 2:
             continue
-        lines.append({"metric": metric, **mean_of_table(table)})
+        mean, error = _mean_of_table(table.to_numpy())
+        half = error * stats.t.ppf((1 + CONFIDENCE) / 2, min(table.shape) - 1)
+        counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
+        ends = {"low": mean - half, "high": mean + half, "median": table.mean(axis=1).median()}
+        lines.append({"metric": metric, **counts, "mean": mean, **ends})
     return pd.DataFrame(lines)
 
 
-def mean_of_table(table: pd.DataFrame) -> dict[str, float]:
-    """The mean of differences, settings by rounds, where both have luck of their own.
-
-    Args:
-        table: two settings and two rounds at least, no cell empty.
-
-    Returns:
-        What `together` says of a metric.
-    """
-    mean, error = _clustered(table.to_numpy())
-    half = error * stats.t.ppf((1 + CONFIDENCE) / 2, min(table.shape) - 1)
-    counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
-    ends = {"low": mean - half, "high": mean + half, "median": table.mean(axis=1).median()}
-    return {**counts, "mean": mean, **ends}
-
-
-def _clustered(table: NDArray[np.float64]) -> tuple[float, float]:
+def _mean_of_table(table: NDArray[np.float64]) -> tuple[float, float]:
     """The mean, and its standard error where lines and columns both have luck of their own."""
     away = (table - table.mean()) / table.size
     lines, columns, each = (

@@ -15,7 +15,7 @@ from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe, Study
 from kpairs.reports import RECIPES, REPORTS, part
-from kpairs.studies import authors, effects
+from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import (
     AGREES,
@@ -26,8 +26,6 @@ from kpairs.studies.compare import (
     adjusted,
     compare,
     judge,
-    mean_of_table,
-    measured,
     numbers_of,
 )
 from kpairs.studies.rows import name_of, rows_of, study_rows
@@ -36,6 +34,10 @@ _ADDED = (
     *("ours", "ours_std", "ours_median", "ours_rounds", "collapsed"),
     *("difference", "low", "high", "margin", "p_value", "verdict"),
 )
+# What is said of our rounds elsewhere, where the rounds are of the authors' own code.
+_AUTHORS = {"ours": "authors", "ours_std": "authors_std", "ours_rounds": "authors_rounds"}
+_AUTHORS |= {name: f"authors_{name}" for name in ("collapsed", "low", "high")}
+_FEWEST = 5  # trainings on a side, for an interval that means something
 
 
 @dataclass(frozen=True)
@@ -154,49 +156,43 @@ class Results:
         return {"intervals": len(judged), "beyond": len(beyond), "beyond_held": held}
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Those of some of `numbers` that differ, by rounds.
+        """Those of some of `numbers` that differ, by rounds, beside the authors' own code.
 
         Returns:
-            These rows with what `kpairs.studies.authors.beside` says of them, NaN where the
-            authors' own code was not trained, and `authors_verdict`: of the reported number held
-            against what that code gives on our pairs, by the same rule.
+            These rows with what that code gives on the pairs of our rounds: `authors`,
+            `authors_std`, `authors_rounds`, `authors_collapsed`, NaN where it was not trained; the
+            95 % interval `apart_low` to `apart_high` of ours minus it, both without collapsed
+            trainings, NaN where five on a side are not left; and `blame`: "kpairs" where that
+            excludes 0, "report" where it does not and the code differs from its report on the same
+            side as ours, else "".
         """
-        differing = frame[(frame["verdict"] == DIFFERS) & frame["p_value"].notna()]
-        found = differing.merge(self._authors, how="left", on=["report", *authors.KEYS])
-        theirs = found["authors"], found["authors_std"], found["authors_rounds"]
-        again = judge(*theirs, found["mean"], found["std"], found["rounds"], found["margin"])
-        return found.assign(authors_verdict=again["verdict"])
+        found = frame[(frame["verdict"] == DIFFERS) & frame["p_value"].notna()]
+        found = found.merge(self._authors, how="left", on=["report", "number"])
+        known, low, high = found["apart_low"].notna(), found["apart_low"], found["apart_high"]
+        beyond = np.where(found["difference"] > 0, found["authors_low"], -found["authors_high"])
+        outcomes = [(low > 0) | (high < 0), known & (beyond > 0)]
+        return found.assign(blame=np.select(outcomes, ["kpairs", "report"], ""))
 
     @cached_property
     def _authors(self) -> pd.DataFrame:
+        """What the authors' own code gives, beside what they reported and beside ours."""
         parts = []
-        for study in self._with_authors:
-            both = (measured(study, self.rows(study.name, kind)) for kind in ("", "authors"))
-            parts.append(authors.beside(*both).assign(report=study.report))
-        return pd.concat(parts) if parts else pd.DataFrame(columns=["report", *authors.COLUMNS])
-
-    @cached_property
-    def _with_authors(self) -> list[Study]:
-        """The studies of which there are rows of the authors' own code."""
-        studies = [s for s in STUDIES.values() if s.report in self.reports]
-        return [s for s in studies if len(self.rows(s.name, "authors"))]
-
-    @cached_property
-    def apart(self) -> dict[str, float]:
-        """Test error of ours minus the authors' own code's on the pairs of the same rounds.
-
-        Returns:
-            As `kpairs.studies.compare.mean_of_table`, in points, over all settings of the reports
-            and the rounds that all of them have; empty where there are fewer than two of either.
-        """
-        if not self._with_authors:
-            return {}
-        ours, theirs = (
-            pd.concat([self.rows(s.name, kind) for s in self._with_authors])
-            for kind in ("", "authors")
-        )
-        table = authors.table(ours, theirs)
-        return mean_of_table(table) if min(table.shape) > 1 else {}
+        for study in STUDIES.values():
+            if study.report not in self.reports:
+                continue
+            rows = self.rows(study.name), self.rows(study.name, "authors")
+            sound = (each[each["collapsed"] == 0] for each in rows)
+            *both, whole = (
+                frame[frame["variant"] == ""].set_index("number")
+                for frame in (compare(study, each) for each in (*sound, rows[1]))
+            )
+            ours, theirs = ((f["ours"], f["ours_std"], f["ours_rounds"]) for f in both)
+            apart = judge(*ours, *theirs, whole["margin"]).set_index(whole.index)
+            few = np.minimum(ours[-1], theirs[-1]) < _FEWEST
+            ends = apart[["low", "high"]].mask(few).add_prefix("apart_")
+            whole = whole[whole["ours_rounds"] > 0].rename(columns=_AUTHORS)[[*_AUTHORS.values()]]
+            parts.append(whole.join(ends).reset_index().assign(report=study.report))
+        return pd.concat(parts)
 
     @cached_property
     def paired(self) -> pd.DataFrame:

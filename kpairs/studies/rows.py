@@ -134,8 +134,7 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     known = file.exists()
     rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"]) if known else pd.DataFrame()
     if rows.empty:
-        types = {name: str if name in _TEXTS else float for name in COLUMNS} | {"round": "int64"}
-        return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in types.items()}), 0
+        return _no_rows(), 0
     rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
     settings = {(s.recipe.arch, s.setting): s for s in study.settings}
 
@@ -147,25 +146,33 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     return mine.drop_duplicates(_TRIAL, ignore_index=True), len(rows) - len(mine)
 
 
+def _no_rows() -> pd.DataFrame:
+    types = {name: str if name in _TEXTS else float for name in COLUMNS} | {"round": "int64"}
+    return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in types.items()})
+
+
 def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
-    """Read what stands beside a study's rows, of the trainings that have a row.
+    """Read what stands beside a study's rows.
 
     Args:
         folder: as in `study_rows`.
         study: as in `study_rows`.
-        kind: "curves" (a row per epoch), "wrong" (a row per wrongly ordered test pair) or
-            "authors" (a row per training by the authors' own code, on the same round's pairs).
+        kind: of the trainings that have a row "curves" (a row per epoch) or "wrong" (a row per
+            wrongly ordered test pair); or "authors", a row per training by the authors' own code
+            on the pairs of a round.
 
     Raises:
         InputError: the file cannot be read.
     """
     file = Path(folder) / f"{study.name}-{kind}.csv"
     if not file.exists():
-        return pd.DataFrame(columns=_TRIAL)
+        return _no_rows() if kind == "authors" else pd.DataFrame(columns=_TRIAL)
     rows = read_rows(file, *_KEPT[kind])
     for side in ("left", "right") if kind == "wrong" else ():
         if not rows[side].str.fullmatch(_IMAGE).all():
             raise InputError(f"{file}: {side}: expected 14x14 pixels in hexadecimal")
+    if kind == "authors":
+        return rows.reindex(columns=COLUMNS).drop_duplicates(_TRIAL, ignore_index=True)
     return rows.merge(_study_rows(folder, study)[0][_TRIAL], on=_TRIAL)
 
 

@@ -1,47 +1,73 @@
-"""Ours beside the authors' own code: on the same rounds only, as paired tests have it."""
-
-from itertools import product
+"""Numbers that differ beside the authors' own code: its interval, and whose difference it is."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from kpairs.studies import authors
+from kpairs.studies.catalogue import STUDIES
+from kpairs.studies.results import Results
+from kpairs.studies.rows import COLUMNS, write_rows
+
+STUDY = STUDIES["piguet-table-2"]
+(SETTING,) = (s for s in STUDY.settings if s.name == "c3l2 aux_1")  # reported 17.3 ± 1.83 (20)
 
 
-def _values(errors, setting="s", variant="", metric="test_error_pct"):
-    named = {"arch": "a", "setting": setting, "variant": variant, "metric": metric}
-    return pd.DataFrame([{**named, "round": n, "value": e} for n, e in errors.items()])
+def _write(path, errors, collapsed=()):
+    rows = [
+        {
+            "job": SETTING.trial(number).id,
+            "arch": SETTING.recipe.arch,
+            "setting": SETTING.setting,
+            "round": number,
+            "test_error_pct": error,
+            "collapsed": int(number in collapsed),
+        }
+        for number, error in enumerate(errors, 1)
+    ]
+    write_rows(path, pd.DataFrame(rows).reindex(columns=COLUMNS))
 
 
-def test_rounds_that_both_have_are_compared_pair_by_pair(rng):
-    ours = dict(enumerate(rng.normal(15, 2, 12)))
-    theirs = {n: error + rng.normal(0.3, 0.5) for n, error in ours.items() if n >= 4}
-    others = [_values(ours, "untried"), _values({5: 99.0}, variant="ours")]
-    few = {n: theirs[n] for n in (6, 7)}
-    frame = authors.beside(
-        pd.concat([_values(ours), _values(ours, "few"), *others]),
-        pd.concat([_values(theirs | {20: 0.0}), _values(few, "few")]),
+def _differing(folder, ours, theirs=None, **collapsed):
+    _write(folder / f"{STUDY.name}.csv", ours)
+    if theirs is not None:
+        _write(folder / f"{STUDY.name}-authors.csv", theirs, **collapsed)
+    results = Results(folder, ["piguet"])
+    (row,) = results.differing(results.numbers).itertuples()
+    return row
+
+
+@pytest.mark.parametrize(
+    ("centre", "blame"), [(14.0, "report"), (17.3, "kpairs"), (20.0, "kpairs"), (12.0, "kpairs")]
+)
+def test_whose_difference_it_is(tmp_path, rng, centre, blame):
+    """Ours at 14, far from the report's 17.3: theirs with ours, with the report, or elsewhere."""
+    ours, theirs = (np.round(rng.normal(mean, 0.5, 20), 1) for mean in (14.0, centre))
+    row = _differing(tmp_path, ours, theirs[:12])
+    assert row.blame == blame
+    assert row.authors_rounds == 12
+    assert (row.authors, row.authors_std) == pytest.approx(
+        (theirs[:12].mean(), theirs[:12].std(ddof=1))
     )
-    whole, two = frame.itertuples()
-    a, b = (np.array([errors[n] for n in theirs]) for errors in (ours, theirs))
-    assert (whole.setting, whole.authors_rounds) == ("s", 8)
-    assert (whole.authors, whole.authors_std) == pytest.approx((b.mean(), b.std(ddof=1)))
-    assert whole.apart == pytest.approx((a - b).mean())
-    interval = stats.ttest_rel(a, b).confidence_interval(0.95)
-    assert (whole.apart_low, whole.apart_high) == pytest.approx(interval)
-    assert (two.setting, two.authors_rounds) == ("few", 2)
-    assert np.isnan(two.apart_low)
-    assert np.isnan(two.apart_high)
+    interval = stats.ttest_ind(ours, theirs[:12], equal_var=False).confidence_interval(0.95)
+    assert (row.apart_low, row.apart_high) == pytest.approx(interval)
 
 
-def test_the_table_has_the_rounds_of_all_settings():
-    def rows(rounds, error):
-        each = [{"arch": "a", "setting": s, "round": n} for s, n in product("xy", rounds)]
-        return pd.DataFrame(each).assign(test_error_pct=error)
+def test_collapsed_trainings_stand_beside_the_interval(tmp_path, rng):
+    ours, theirs = (np.round(rng.normal(14, 0.5, 8), 1) for _ in range(2))
+    theirs[[1, 4]] = 45.2
+    row = _differing(tmp_path, ours, theirs, collapsed=(2, 5))
+    assert (row.authors_collapsed, row.authors_rounds) == (2, 8)
+    assert row.authors == pytest.approx(theirs.mean())
+    sound = stats.ttest_ind(ours, np.delete(theirs, [1, 4]), equal_var=False)
+    assert (row.apart_low, row.apart_high) == pytest.approx(sound.confidence_interval(0.95))
+    assert row.blame == ""  # what all eight give is not told from the report
 
-    theirs = rows((1, 2, 3), 11.0)
-    table = authors.table(rows((1, 2, 4), 10.0), theirs[theirs.index != 0])
-    assert list(table.columns) == [2]
-    assert table[2].tolist() == [-1.0, -1.0]
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_few_trainings_of_their_code_say_nothing(tmp_path, rng, count):
+    ours = np.round(rng.normal(14, 0.5, 8), 1)
+    row = _differing(tmp_path, ours, ours[:count] if count else None)
+    assert row.blame == ""
+    assert np.isnan(row.apart_low)
+    assert (row.authors_rounds == count) or np.isnan(row.authors_rounds)

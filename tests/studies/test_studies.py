@@ -47,8 +47,8 @@ def test_settings_are_the_reported_ones(study):
     settings = [(s.recipe.arch, s.setting) for s in study.settings]
     assert len(set(settings)) == len(settings)
     if study.tables:
-        plain = {(s.recipe.arch, s.setting) for s in study.settings if not s.variant_of}
-        held = {(s.recipe.arch, s.variant_of or s.setting) for s in study.settings}
+        plain = {(s.recipe.arch, s.setting) for s in study.settings if s.variant_of is None}
+        held = {(s.recipe.arch, s.reported_as) for s in study.settings}
         assert {(r.arch, r.setting) for r in numbers} == plain == held
         assert {r.rounds for r in numbers} == {study.rounds}
     assert all(name in {s.name for s in study.settings} for name in study.curves)

@@ -57,7 +57,9 @@ STUDIES = (
         [
             Setting(RECIPES[arch])
             for arch in ("cnn_base", "no_w_net", "w_net", "a_net", "a_w_net", "final_model")
-        ],
+        ]
+        # The text leaves open whether it is the optimal weight, as a_w_net's, or the initial one.
+        + [Setting(_weighed("a_net", 1.0, 1.0), "loss_ratio=1", variant_of="")],
         10,
         ["validation_accuracy"],
     ),
