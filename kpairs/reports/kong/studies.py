@@ -136,20 +136,29 @@ ELSEWHERE = {
     ("abstract", "test_accuracy_pct"): "Table III's last row",
 }
 # Why a number differs, by table, architecture, setting and metric.
-EXPLAINED = {
-    (*place, "validation_accuracy"): (
-        "the interval is too narrow: folds of 250 pairs cannot vary as little as reported (see "
-        "Table I on report 003's page); with the deviation that they must have it holds 0"
-    )
-    for place in (
-        ("Table I", "fc_1", "4-fold CV"),
-        ("Table I", "conv_3", "4-fold CV"),
-        ("Table II", "a_w_net", "loss_ratio=0.1"),
-    )
-} | {
-    ("Table III", arch, "", "validation_accuracy"): (
-        "the interval is too narrow: the six reported deviations are too small for such rounds "
-        "(see Table III on report 003's page); with ours on their side it holds 0"
-    )
-    for arch in ("cnn_base", "no_w_net", "w_net")
-}
+EXPLAINED = (
+    {
+        (*place, "validation_accuracy"): (
+            "the interval is too narrow: folds of 250 pairs cannot vary as little as reported (see "
+            "Table I on report 003's page); with the deviation that they must have it holds 0"
+        )
+        for place in (
+            ("Table I", "fc_1", "4-fold CV"),
+            ("Table I", "conv_3", "4-fold CV"),
+            ("Table II", "a_w_net", "loss_ratio=0.1"),
+        )
+    }
+    | {
+        ("Table III", arch, "", "validation_accuracy"): (
+            "the interval is too narrow: the six reported deviations are too small for such rounds "
+            "(see Table III on report 003's page); with ours on their side it holds 0"
+        )
+        for arch in ("cnn_base", "no_w_net", "w_net")
+    }
+    | {
+        ("Table III", "a_net", "", "validation_accuracy"): (
+            "the text leaves open how its comparison loss is weighed: by the initial weight 1 in "
+            "place of the optimal 0.5 the interval holds 0 (see Table III on report 003's page)"
+        )
+    }
+)
