@@ -96,6 +96,8 @@ def test_the_readme_counts_as_the_pages_do(pages):
     page = (pages / "reports.md").read_text()
     assert f"**{first.format(*counts)}, and of {untold[1]} one cannot tell.**" in page
     assert f"about {chance[1]} of the {counts[0]} intervals would exclude 0" in page
+    alike = re.search(r"not told apart in any of (\d+) numbers", readme)
+    assert f"of {alike[1]} such intervals none excludes 0" in page
     assert "ours and the reports' are no further apart than the luck" in readme
     together = re.findall(
         r"([-+][\d.]+) to ([-+][\d.]+); median",
