@@ -2,7 +2,7 @@
 
     python docs/experiments/authors_code.py altunina ee559-dl-projects/Proj1/src 10
 
-Trains every setting of a report of which a number differs, without a reason of its own, by its
+Trains every setting of a report of which a number differs (those of cross-validations apart) by its
 authors' networks and training loop, in the folder of a clone of their repository, on the pairs of
 that many of our rounds. Leaves a row per training in `docs/rows/STUDY-authors.csv`, named as
 studies' rows are, and trains none twice. Nothing of their code is copied into kpairs, nor changed
@@ -128,7 +128,7 @@ def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int) -> d
 def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> dict[str, float]:
     """Report 004: errors after the last epoch, and the least after any."""
     theirs = module(folder, "model")
-    name = {"basicnet1": "BasicNet1"}.get(recipe.arch, recipe.arch.replace("auxnet", "AuxNet"))
+    name = recipe.arch.replace("basicnet", "BasicNet").replace("auxnet", "AuxNet")
     network = getattr(theirs, name)(*recipe.build_options["widths"])
     network.lr, network.batch_size = recipe.learning_rate, recipe.batch_size
     theirs.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
@@ -151,7 +151,6 @@ def main(report: str, folder: Path, rounds: int) -> None:
     """Train what is missing, round by round."""
     results = Results(ROWS, [report])
     differing = results.differing(results.numbers)
-    differing = differing[differing["explanation"] == ""]
     wanted = set(zip(differing["arch"], differing["setting"], strict=True))
     settings = [
         (study, setting)

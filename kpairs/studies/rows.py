@@ -166,7 +166,7 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
     """
     file = Path(folder) / f"{study.name}-{kind}.csv"
     if not file.exists():
-        return _no_rows() if kind == "authors" else pd.DataFrame(columns=_TRIAL)
+        return _no_rows()
     rows = read_rows(file, *_KEPT[kind])
     for side in ("left", "right") if kind == "wrong" else ():
         if not rows[side].str.fullmatch(_IMAGE).all():
