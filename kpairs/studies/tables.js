@@ -2,7 +2,7 @@
 // Tables that answer at a glance: sorted by a click on a column's head, the verdict coloured, long
 // ones folded away, and a shade where there is more to scroll to. Without script all is there too.
 
-const LONG = 24; // rows
+const LONG = 30; // rows
 const LONG_TEXT = 45; // letters
 const number = (text) => parseFloat(text.replace(/[,\u2212]/g, (c) => (c === "," ? "" : "-")));
 
