@@ -1,12 +1,14 @@
 """Numbers that differ: what the authors' own code gives on the pairs of our rounds.
 
     python docs/experiments/authors_code.py altunina ee559-dl-projects/Proj1/src 10
+    python docs/experiments/authors_code.py piguet DL_miniproj/Project1/final 150 "c1l2 aux_1"
 
-Trains every setting of a report of which a number differs (those of cross-validations apart) by its
-authors' networks and training loop, in the folder of a clone of their repository, on the pairs of
-that many of our rounds. Leaves a row per training in `docs/rows/STUDY-authors.csv`, named as
-studies' rows are, and trains none twice. Nothing of their code is copied into kpairs, nor changed
-but for an index that PyTorch no longer takes (report 003); where they draw pairs they get ours.
+Trains every setting of a report of which a number differs (those of cross-validations apart), or
+the one that is named, by its authors' networks and training loop, in the folder of a clone of their
+repository, on the pairs of that many of our rounds. Leaves a row per training in
+`docs/rows/STUDY-authors.csv`, named as studies' rows are, and trains none twice. Nothing of their
+code is copied into kpairs, nor changed but for an index that PyTorch no longer takes (report 003);
+where they draw pairs they get ours.
 
     piguet    gbossy/DL_miniproj (41c327e), Project1/final and Project1
     kong      JiahuaWU/EE-559-Deep-Learning (04e6fe1), project1_submission
@@ -147,7 +149,7 @@ def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> di
 TRAIN = {"piguet": piguet, "kong": kong, "altunina": altunina}
 
 
-def main(report: str, folder: Path, rounds: int) -> None:
+def main(report: str, folder: Path, rounds: int, only: str | None = None) -> None:
     """Train what is missing, round by round."""
     results = Results(ROWS, [report])
     differing = results.differing(results.numbers)
@@ -158,6 +160,7 @@ def main(report: str, folder: Path, rounds: int) -> None:
         for setting in study.settings
         if study.report == report and not setting.folds
         if (setting.recipe.arch, setting.setting) in wanted
+        if only in (None, f"{setting.recipe.arch} {setting.setting}")
     ]
     sys.path[:0] = [str(folder), str(folder.parent)]  # 000's `prologue` lies one folder up
     sys.argv[1:] = []  # which their code reads as it is imported
@@ -190,4 +193,4 @@ def main(report: str, folder: Path, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

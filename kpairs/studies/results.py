@@ -33,6 +33,7 @@ from kpairs.studies.rows import name_of, rows_of, study_rows
 _ADDED = (
     *("ours", "ours_std", "ours_median", "ours_rounds", "collapsed"),
     *("difference", "low", "high", "margin", "p_value", "verdict"),
+    "resampled_p_value",
 )
 # What is said of our rounds elsewhere, where the rounds are of the authors' own code.
 _AUTHORS = {"ours": "authors", "ours_std": "authors_std", "ours_rounds": "authors_rounds"}

@@ -230,6 +230,30 @@ def test_quick_runs_give_no_verdict():
     assert frame["p_value"].isna().all()
 
 
+@pytest.mark.parametrize("difference", [1.5, 4.5, 9.5, 14.5, 24.5])
+def test_resampled_chances_are_exact_of_two_outcomes(difference):
+    """60 rounds of which 12 collapse, and 5 of a report: binomials say how far apart they lie."""
+    values = np.repeat([0.0, 50.0], [48, 12])
+    theirs, ours = (stats.binom(count, 0.2) for count in (5, 60))
+    apart = np.abs(np.arange(6)[:, None] * 50 / 5 - np.arange(61) * 50 / 60)
+    chances = np.outer(theirs.pmf(np.arange(6)), ours.pmf(np.arange(61)))
+    exact = chances[apart >= difference].sum()
+    assert compare.resampled(values, 5, -difference) == pytest.approx(exact, abs=0.02)
+    assert np.isnan(compare.resampled(values[:19], 5, difference))
+
+
+def test_collapsed_trainings_make_welchs_test_see_differences_and_not_the_resampled_one(rng):
+    """Ours and a report's from one world, in which one training of five collapses."""
+    found = np.zeros(2)
+    for _ in range(200):
+        ours, theirs = (np.where(rng.random(n) < 0.2, 48, rng.normal(20, 2, n)) for n in (40, 5))
+        stated = theirs.mean(), theirs.std(ddof=1), len(theirs), 2
+        welch = judge(ours.mean(), ours.std(ddof=1), len(ours), *stated)["p_value"][0]
+        found += np.array([welch, compare.resampled(ours, 5, ours.mean() - stated[0])]) < 0.05
+    assert found[0] > 0.12 * 200
+    assert found[1] < 0.1 * 200
+
+
 def test_false_discoveries_are_held_down(rng):
     """Of what is found among many equal numbers and some that differ, few are equal."""
     found = []

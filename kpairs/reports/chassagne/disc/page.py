@@ -18,6 +18,7 @@ from kpairs.reports.chassagne.disc.trainings import (
     DRAWS,
     GRID,
     POINTS,
+    ROUNDS,
     SHOWN,
     rows_of,
 )
@@ -80,6 +81,11 @@ class MiniPage(Page):
         """What the trainings ran on."""
         known = zip(self.rows["backend"], self.rows["hardware"], strict=True)
         return sorted({f"{backend}, {machine}" for backend, machine in known})
+
+    def further(self) -> list[tuple[str, float, int]]:
+        """Settings with more rounds than the study's: activation, learning rate, rounds."""
+        counts = self.rows.groupby(["activation", "learning_rate"]).size()
+        return [(*setting, count) for setting, count in counts.items() if count > ROUNDS]
 
     def agreement(self) -> dict[str, int]:
         """How many numbers have each verdict."""
