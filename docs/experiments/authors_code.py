@@ -2,6 +2,7 @@
 
     python docs/experiments/authors_code.py altunina ee559-dl-projects/Proj1/src 10
     python docs/experiments/authors_code.py piguet DL_miniproj/Project1/final 150 "c1l2 aux_1"
+    python docs/experiments/authors_code.py piguet DL_miniproj/Project1/final 12 "c1l2 aux_1" same
 
 Trains every setting of a report of which a number differs (those of cross-validations apart), or
 the one that is named, by its authors' networks and training loop, in the folder of a clone of their
@@ -9,6 +10,10 @@ repository, on the pairs of that many of our rounds. Leaves a row per training i
 `docs/rows/STUDY-authors.csv`, named as studies' rows are, and trains none twice. Nothing of their
 code is copied into kpairs, nor changed but for an index that PyTorch no longer takes (report 003);
 where they draw pairs they get ours.
+
+With `same`, of networks of report 000 that share no weights, also the first weights are those of
+our round, and the order of its pairs in every epoch: `docs/rows/STUDY-same-start.csv`. Rounds in
+which our training collapsed are taken too.
 
     piguet    gbossy/DL_miniproj (41c327e), Project1/final and Project1
     kong      JiahuaWU/EE-559-Deep-Learning (04e6fe1), project1_submission
@@ -21,10 +26,11 @@ import io
 import platform
 import sys
 import time
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -33,10 +39,13 @@ from torch import Tensor, nn
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.models.initialization import initialize
+from kpairs.networks import build
 from kpairs.recipes import Recipe
 from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.results import Results
-from kpairs.studies.rows import rows_of, write_rows
+from kpairs.studies.rows import name_of, rows_of, study_rows, write_rows
+from kpairs.training.batches import shuffled
 from kpairs.training.device import compute, describe
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits
@@ -65,25 +74,67 @@ def module(folder: Path, name: str, *changes: tuple[str, str]) -> ModuleType:
     return made
 
 
-def piguet(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> dict[str, float]:
+def begin_as_ours(network: nn.Module, recipe: Recipe, number: int) -> None:
+    """Copy the first weights of a round into a network of report 000 that shares none."""
+    model = build(recipe.arch)
+    rng = seeds.generator(recipe.seed, number, "initialization")
+    initialize(model, recipe.initialization, rng)
+    convolutions, dense = (
+        sorted(
+            (layer for layer in model.layers if type(layer).__name__ == kind),
+            key=lambda layer: (len(layer.name), layer.name),  # as they were made
+        )
+        for kind in ("Conv2D", "Dense")
+    )
+    half = len(convolutions) // 2
+    weights = {}
+    for place, towers in enumerate(zip(convolutions[:half], convolutions[half:], strict=True), 1):
+        kernels, biases = zip(*(layer.get_weights() for layer in towers), strict=True)
+        weights[f"conv{place}.weight"] = np.concatenate(kernels, 3).transpose(3, 2, 0, 1)
+        weights[f"conv{place}.bias"] = np.concatenate(biases)
+    names = ["aux_linear1", "aux_linear2", *(f"fc{n}" for n in range(1, len(dense) - 1))]
+    for name, layer in zip(names, dense, strict=True):
+        kernel, weights[f"{name}.bias"] = layer.get_weights()
+        if name in (
+            *names[:2],
+            "fc1",
+        ):  # flat maps: rows, columns, channels here, channels first there
+            channels = convolutions[-1].filters
+            side = round((dense[0].input.shape[1] / channels) ** 0.5)
+            maps = kernel.reshape(-1, side, side, channels, layer.units)
+            kernel = maps.transpose(0, 3, 1, 2, 4).reshape(kernel.shape)
+        weights[f"{name}.weight"] = kernel.T
+    network.load_state_dict({k: torch.tensor(v.copy()) for k, v in weights.items()})
+
+
+def piguet(
+    folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int, same: bool = False
+) -> dict[str, float]:
     """Report 000: errors after the last epoch."""
     theirs = module(folder, "various_data_functions")
     name = recipe.arch.upper().replace("_", "")
     network = getattr(module(folder, "models"), name)()
     theirs.MNIST = lambda **_: None  # it would be downloaded, and is not used
     theirs.prologue.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
-    drawn = theirs.data(1000, True, False, nn.CrossEntropyLoss, shuffle=True)
+    drawn = theirs.data(1000, True, False, nn.CrossEntropyLoss, shuffle=not same)
     train_input, train_target, train_classes, test_input, test_target, _ = drawn
-    theirs.train_model(
-        network,
-        train_input,
-        train_target,
-        train_classes,
-        recipe.batch_size,
-        eta=recipe.learning_rate,
-        nb_epochs=recipe.epochs,
-        aux_factor=recipe.loss_weights.get("left_digit", 0),
-    )
+    orders: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if same:
+        begin_as_ours(network, recipe, number)
+        order = shuffled(recipe, number, len(train_input))
+        drawn_orders = [torch.tensor(order(epoch)) for epoch in range(recipe.epochs)]
+        orders = mock.patch("torch.randperm", side_effect=drawn_orders)
+    with orders:
+        theirs.train_model(
+            network,
+            train_input,
+            train_target,
+            train_classes,
+            recipe.batch_size,
+            eta=recipe.learning_rate,
+            nb_epochs=recipe.epochs,
+            aux_factor=recipe.loss_weights.get("left_digit", 0),
+        )
     with torch.no_grad():
         errors = theirs.compute_nb_errors(network, test_input, test_target)
         answers = network(test_input)[0].argmax(1)
@@ -146,10 +197,13 @@ def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> di
     }
 
 
+TRAIN: dict[str, Callable[..., dict[str, float]]]
 TRAIN = {"piguet": piguet, "kong": kong, "altunina": altunina}
 
 
-def main(report: str, folder: Path, rounds: int, only: str | None = None) -> None:
+def main(
+    report: str, folder: Path, rounds: int, only: str | None = None, same: str | None = None
+) -> None:
     """Train what is missing, round by round."""
     results = Results(ROWS, [report])
     differing = results.differing(results.numbers)
@@ -159,26 +213,33 @@ def main(report: str, folder: Path, rounds: int, only: str | None = None) -> Non
         for study in STUDIES.values()
         for setting in study.settings
         if study.report == report and not setting.folds
-        if (setting.recipe.arch, setting.setting) in wanted
-        if only in (None, f"{setting.recipe.arch} {setting.setting}")
+        if (setting.name == only if only else (setting.recipe.arch, setting.setting) in wanted)
     ]
+    if not settings:
+        raise SystemExit(f"expected a setting of {report} as {only!r} to train, received none")
     sys.path[:0] = [str(folder), str(folder.parent)]  # 000's `prologue` lies one folder up
     sys.argv[1:] = []  # which their code reads as it is imported
     importlib.import_module("dlc_practical_prologue")  # it sets torch's seed
     torch.set_num_threads(1)
     with compute("cpu") as device:
         machine = describe(device, 1)
-    for number, (study, setting) in product(range(1, rounds + 1), settings):
+    kind, options = ("same-start", {"same": True}) if same else ("authors", {})
+    trials = [(n, study, setting) for n in range(1, rounds + 1) for study, setting in settings]
+    for study, setting in settings if same else ():
+        rows = study_rows(ROWS, study)
+        rows = rows[(name_of(rows) == setting.name) & (rows["collapsed"] == 1)]
+        trials += [(n, study, setting) for n in rows["round"] if n > rounds]
+    for number, study, setting in trials:
         recipe = setting.recipe
         trial = {"arch": recipe.arch, "setting": setting.setting, "round": number}
-        if (rows_of(ROWS, study, "authors")[list(trial)] == list(trial.values())).all(axis=1).any():
+        if (rows_of(ROWS, study, kind)[list(trial)] == list(trial.values())).all(axis=1).any():
             continue
         drawn = draw_round(recipe, number, *load_splits(recipe))
         torch.manual_seed(seeds.integer(recipe.seed, number, "initialization"))
         begin = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             pairs = [part for side in drawn for part in as_theirs(side)]
-            measured = TRAIN[report](folder, recipe, tuple(pairs), number)
+            measured = TRAIN[report](folder, recipe, tuple(pairs), number, **options)
         ran = {
             "seconds": round(time.perf_counter() - begin, 2),
             "backend": f"torch {torch.__version__.split('+')[0]}",
@@ -187,7 +248,7 @@ def main(report: str, folder: Path, rounds: int, only: str | None = None) -> Non
         }
         row = {**trial, **measured, "collapsed": int(measured["collapsed"]), **ran}
         print(row, flush=True)
-        path = ROWS / f"{study.name}-authors.csv"
+        path = ROWS / f"{study.name}-{kind}.csv"
         rows = pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame()
         write_rows(path, pd.concat([rows, pd.DataFrame([row])]))
 

@@ -163,30 +163,34 @@ def _half(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[n
         return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-def resampled(values: ArrayLike, their_count: int, difference: float) -> float:
-    """How likely rounds that all are like ours lie as far apart as a reported mean and ours.
+def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
+    """How often Welch's test finds as much between rounds that all are like ours.
 
-    Welch's test takes rounds for normal, which they are not where some of them collapse: few rounds
-    without a collapsed one have a small deviation too, and seem exact. Here as many as the report
-    has and as we have are drawn from ours with replacement, 10,000 times, always the same.
+    It takes rounds for normal, which they are not where some of them collapse: few without a
+    collapsed one deviate little, and seem exact. Here as many as the report has and as we have are
+    drawn from ours with replacement, 10,000 times, always the same, and tested as they were.
 
     Args:
         values: of our rounds, (n,).
         their_count: the report's rounds.
-        difference: of our mean and theirs.
+        stated: whether it states their deviation.
+        p_value: what Welch's test gave.
 
     Returns:
-        The share of draws whose means lie as far apart; NaN of less than 20 rounds.
+        The share of draws with a p-value as small; NaN of less than 20 rounds.
     """
     values = np.asarray(values, float)
     if values.size < _ENOUGH:
         return np.nan
-    rng = np.random.default_rng(0)
-    theirs, ours = (
-        rng.choice(values, (_DRAWS, count)).mean(axis=1) for count in (their_count, values.size)
-    )
-    apart = np.abs(ours - theirs) >= abs(difference) - 1e-9  # means may be alike but for rounding
-    return (1 + apart.sum()) / (1 + _DRAWS)
+    rng, counts = np.random.default_rng(0), (values.size, their_count)
+    found = 0
+    for _ in range(_DRAWS // 1000):  # of 1,000 draws each, which memory holds
+        ours, theirs = (rng.choice(values, (1000, count)) for count in counts)
+        theirs_std = theirs.std(axis=1, ddof=1) if stated and their_count > 1 else np.nan
+        mine = ours.mean(axis=1), ours.std(axis=1, ddof=1), values.size
+        tested = judge(*mine, theirs.mean(axis=1), theirs_std, their_count, 0)["p_value"]
+        found += int((tested <= p_value * (1 + 1e-6)).sum())  # alike but for rounding
+    return (1 + found) / (1 + _DRAWS)
 
 
 def adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -220,7 +224,11 @@ def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     numbers = numbers_of(study.report)
     mine = numbers["table"].isin(study.tables) & numbers["metric"].isin(study.metrics)
     frame = beside(numbers[mine], measured(study, rows))
-    return frame if study.judged else frame.assign(verdict=QUICK, p_value=np.nan)
+    return (
+        frame
+        if study.judged
+        else frame.assign(verdict=QUICK, p_value=np.nan, resampled_p_value=np.nan)
+    )
 
 
 _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]
@@ -293,7 +301,8 @@ def beside(
     for place, row in frame[frame["verdict"] == DIFFERS].iterrows():
         mine = groups["value"].get_group(tuple(row[[*keys, "variant"]]))
         count = 1 if np.isnan(row["rounds"]) else int(row["rounds"])
-        frame.loc[place, "resampled_p_value"] = resampled(mine, count, row["difference"])
+        p_value = resampled(mine, count, not np.isnan(row["std"]), row["p_value"])
+        frame.loc[place, "resampled_p_value"] = p_value
     return frame
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from kpairs.files import atomic_path
 from kpairs.models.registry import trainable_parameters
@@ -63,6 +64,29 @@ class Progress:
     first_collapsed: int
 
 
+@dataclass(frozen=True)
+class SameStart:
+    """Our trainings and the authors' code's from the same first weights, in the same order.
+
+    Attributes:
+        trainings, settings: how many were trained by both.
+        mean, low, high: test error of ours minus theirs in points, where neither collapsed, with
+            its 95 % interval.
+        apart: the mean size of these differences.
+        ours, theirs, both: how many collapsed.
+    """
+
+    trainings: int
+    settings: int
+    mean: float
+    low: float
+    high: float
+    apart: float
+    ours: int
+    theirs: int
+    both: int
+
+
 class Results:
     """The rows of a folder, read once, and what follows from them.
 
@@ -89,8 +113,17 @@ class Results:
     @cached_property
     def compared(self) -> dict[str, pd.DataFrame]:
         """The reported numbers of each study beside ours: see `kpairs.studies.compare.compare`."""
-        studies = [study for study in STUDIES.values() if study.report in self.reports]
-        return {study.name: compare(study, self.rows(study.name)) for study in studies}
+        return self._compared()
+
+    def _compared(self, first: bool = False) -> dict[str, pd.DataFrame]:
+        """Of all rounds, or of the first ones alone, as many as the study has."""
+        found = {}
+        for study in STUDIES.values():
+            if study.report in self.reports:
+                rows = self.rows(study.name)
+                rows = rows[rows["round"] <= study.rounds] if first else rows
+                found[study.name] = compare(study, rows)
+        return found
 
     def progress(self, study: Study) -> Progress:
         """How much of a study was run."""
@@ -112,11 +145,23 @@ class Results:
         frame["fdr_p_value"] = adjusted(frame["p_value"])
         return frame
 
-    def _numbers(self, report: str) -> pd.DataFrame:
-        parts = [self.compared[s.name] for s in STUDIES.values() if s.report == report]
+    @cached_property
+    def _first(self) -> pd.DataFrame:
+        """The judged numbers by the first rounds alone, as many as each study has."""
+        compared = self._compared(first=True)
+        parts = [self._judged(key, compared, first=True).assign(report=key) for key in self.reports]
+        return pd.concat(parts, ignore_index=True)
+
+    def _judged(
+        self, report: str, compared: dict[str, pd.DataFrame], first: bool = False
+    ) -> pd.DataFrame:
+        parts = [compared[s.name] for s in STUDIES.values() if s.report == report]
         if further := getattr(page_module(REPORTS[report].folder), "compared", None):
-            parts.append(further(self.folder))
-        judged = pd.concat([part[part["variant"] == ""] for part in parts])
+            parts.append(further(self.folder, first))
+        return pd.concat([part[part["variant"] == ""] for part in parts])
+
+    def _numbers(self, report: str) -> pd.DataFrame:
+        judged = self._judged(report, self.compared)
         frame = numbers_of(report).merge(judged[["number", *_ADDED]], how="left", on="number")
         counted = (frame["metric"] == "parameters") & frame["arch"].isin(list(ARCHS))
         frame.loc[counted, "ours"] = [
@@ -148,13 +193,23 @@ class Results:
             frame: some of `numbers`.
 
         Returns:
-            Counts: of `intervals`, of those that exclude 0 (`beyond`), and of those that still do
-            where the false discovery rate over all numbers is held at 5 % (`beyond_held`).
+            Counts: of `intervals`, of those that exclude 0 (`beyond`), that still do where the
+            false discovery rate over all numbers is held at 5 % (`beyond_held`), and that do by the
+            first rounds alone, as many as each study has (`beyond_first`).
         """
         judged = frame[frame["p_value"].notna()]
-        beyond = judged[(judged["low"] > 0) | (judged["high"] < 0)]
+        keys = ["report", "number"]
+        first = self._first.merge(judged[keys], on=keys)
+        beyond, beyond_first = (
+            each[(each["low"] > 0) | (each["high"] < 0)] for each in (judged, first)
+        )
         held = int((beyond["fdr_p_value"] <= 1 - CONFIDENCE).sum())
-        return {"intervals": len(judged), "beyond": len(beyond), "beyond_held": held}
+        return {
+            "intervals": len(judged),
+            "beyond": len(beyond),
+            "beyond_held": held,
+            "beyond_first": len(beyond_first),
+        }
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Those of some of `numbers` that differ, by rounds, beside the authors' own code.
@@ -194,6 +249,28 @@ class Results:
             whole = whole[whole["ours_rounds"] > 0].rename(columns=_AUTHORS)[[*_AUTHORS.values()]]
             parts.append(whole.join(ends).reset_index().assign(report=study.report))
         return pd.concat(parts)
+
+    def same_start(self, study: str) -> SameStart | None:
+        """Compare a study's trainings with the authors' own code's of the same start, if any."""
+        keys = ["arch", "setting", "round"]
+        mine, other = (self.rows(study, kind) for kind in ("", "same-start"))
+        pairs = mine.merge(other, on=keys, suffixes=("", "_other"))
+        if len(pairs) < _FEWEST:
+            return None
+        ours, theirs = (pairs[name] == 1 for name in ("collapsed", "collapsed_other"))
+        apart = (pairs["test_error_pct"] - pairs["test_error_pct_other"])[~ours & ~theirs]
+        interval = stats.ttest_1samp(apart, 0).confidence_interval(CONFIDENCE)
+        return SameStart(
+            trainings=len(pairs),
+            settings=len(pairs[keys[:2]].drop_duplicates()),
+            mean=apart.mean(),
+            low=interval.low,
+            high=interval.high,
+            apart=apart.abs().mean(),
+            ours=int(ours.sum()),
+            theirs=int(theirs.sum()),
+            both=int((ours & theirs).sum()),
+        )
 
     @cached_property
     def paired(self) -> pd.DataFrame:
@@ -304,8 +381,9 @@ def _count(arch: str, options: tuple[tuple[str, Any], ...]) -> int:
 def page_module(folder: str) -> ModuleType | None:
     """The module `page` that a folder may have beside its studies.
 
-    It may give `compared(folder)`, reported numbers that no study stands for beside ours, as
-    `kpairs.studies.compare.beside` has them, and `pages(results)`, pages of its own.
+    It may give `compared(folder, first)`, reported numbers that no study stands for beside ours (of
+    the first rounds alone, as many as the report's), as `kpairs.studies.compare.beside` has them,
+    and `pages(results)`, pages of its own.
     """
     return part(folder, "page")
 

@@ -27,6 +27,7 @@ _KEPT = {
         ["left", "right"],
     ),
     "authors": ([*_TRIAL, "test_error_pct", "collapsed"], []),
+    "same-start": ([*_TRIAL, "test_error_pct", "collapsed"], []),
 }
 _TEXTS = (
     *("job", "arch", "setting", "activation", "engine", "left", "right"),
@@ -159,7 +160,7 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
         study: as in `study_rows`.
         kind: of the trainings that have a row "curves" (a row per epoch) or "wrong" (a row per
             wrongly ordered test pair); or "authors", a row per training by the authors' own code
-            on the pairs of a round.
+            on the pairs of a round, and "same-start", the same from our first weights in our order.
 
     Raises:
         InputError: the file cannot be read.
@@ -171,7 +172,7 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
     for side in ("left", "right") if kind == "wrong" else ():
         if not rows[side].str.fullmatch(_IMAGE).all():
             raise InputError(f"{file}: {side}: expected 14x14 pixels in hexadecimal")
-    if kind == "authors":
+    if kind in ("authors", "same-start"):
         return rows.reindex(columns=COLUMNS).drop_duplicates(_TRIAL, ignore_index=True)
     return rows.merge(_study_rows(folder, study)[0][_TRIAL], on=_TRIAL)
 

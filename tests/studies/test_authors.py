@@ -1,5 +1,7 @@
 """Numbers that differ beside the authors' own code: its interval, and whose difference it is."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,3 +73,24 @@ def test_few_trainings_of_their_code_say_nothing(tmp_path, rng, count):
     assert row.blame == ""
     assert np.isnan(row.apart_low)
     assert np.nan_to_num(row.authors_rounds) == count
+
+
+def test_trainings_of_the_same_start_are_compared_one_by_one(tmp_path):
+    ours, theirs = np.array([14, 15, 45, 16, 44, 17.5]), np.array([14.5, 14, 45, 16.5, 15, 45.5])
+    _write(tmp_path / f"{STUDY.name}.csv", ours, collapsed=(3, 5))
+    assert Results(tmp_path, ["piguet"]).same_start(STUDY.name) is None
+    _write(tmp_path / f"{STUDY.name}-same-start.csv", theirs, collapsed=(3, 6))
+    found = Results(tmp_path, ["piguet"]).same_start(STUDY.name)
+    assert (found.trainings, found.settings) == (6, 1)
+    assert (found.ours, found.theirs, found.both) == (2, 2, 1)
+    assert (found.mean, found.apart) == pytest.approx((0, 2 / 3))
+    interval = stats.ttest_rel(ours[[0, 1, 3]], theirs[[0, 1, 3]]).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(interval)
+
+
+def test_the_authors_code_ends_as_ours_from_the_same_start():
+    """What report 000's page says of it, of the committed rows."""
+    found = Results(Path(__file__).parents[2] / "docs" / "rows", ["piguet"]).same_start(STUDY.name)
+    assert found.trainings >= 60
+    assert found.low < 0 < found.high
+    assert found.both >= 0.8 * max(found.ours, found.theirs) > 5

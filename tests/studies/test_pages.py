@@ -86,7 +86,7 @@ def test_results_are_up_to_date(pages):
 
 
 def test_the_readme_counts_as_the_pages_do(pages):
-    first = "Of {} numbers {} agree, {} differ"
+    told = "Of {} numbers {} agree, {} differ"
     readme = " ".join((DOCS.parent / "README.md").read_text().split())
     counts = re.search(r"Of (\d+) numbers (\d+) agree, (\d+) differ", readme).groups()
     untold, chance = (
@@ -94,8 +94,10 @@ def test_the_readme_counts_as_the_pages_do(pages):
         re.search(r"about (\d+) beyond", readme),
     )
     page = (pages / "reports.md").read_text()
-    assert f"**{first.format(*counts)}, and of {untold[1]} one cannot tell.**" in page
+    assert f"**{told.format(*counts)}, and of {untold[1]} one cannot tell.**" in page
     assert f"about {chance[1]} of the {counts[0]} intervals would exclude 0" in page
+    first = re.search(r"as many rounds as were reported (\d+) of the intervals exclude 0", readme)
+    assert f" {first[1]} do in as many rounds as were reported" in page
     alike = re.search(r"not told apart in any of (\d+) numbers", readme)
     assert f"of {alike[1]} such intervals none excludes 0" in page
     assert "ours and the reports' are no further apart than the luck" in readme

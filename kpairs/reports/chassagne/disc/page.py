@@ -36,9 +36,15 @@ def pages(results: Results) -> list[Page]:
     return [MiniPage(results)]
 
 
-def compared(folder: str | Path) -> pd.DataFrame:
-    """Every number that the report states of its framework beside our rows in a folder."""
-    return compare_rows(rows_of(folder, DISC))
+def compared(folder: str | Path, first: bool = False) -> pd.DataFrame:
+    """Every number that the report states of its framework beside our rows in a folder.
+
+    Args:
+        folder: of the rows.
+        first: of the first 50 rounds alone, the report's number.
+    """
+    rows = rows_of(folder, DISC)
+    return compare_rows(rows[rows["round"] <= ROUNDS] if first and len(rows) else rows)
 
 
 def compare_rows(rows: pd.DataFrame) -> pd.DataFrame:
