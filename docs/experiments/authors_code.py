@@ -95,10 +95,7 @@ def begin_as_ours(network: nn.Module, recipe: Recipe, number: int) -> None:
     names = ["aux_linear1", "aux_linear2", *(f"fc{n}" for n in range(1, len(dense) - 1))]
     for name, layer in zip(names, dense, strict=True):
         kernel, weights[f"{name}.bias"] = layer.get_weights()
-        if name in (
-            *names[:2],
-            "fc1",
-        ):  # flat maps: rows, columns, channels here, channels first there
+        if name in (*names[:2], "fc1"):  # they read flat maps, in which channels come last here
             channels = convolutions[-1].filters
             side = round((dense[0].input.shape[1] / channels) ** 0.5)
             maps = kernel.reshape(-1, side, side, channels, layer.units)

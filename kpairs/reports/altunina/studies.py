@@ -152,10 +152,3 @@ ELSEWHERE = {
     ("text", "mean_val_accuracy_pct"): "a remark on Figure 1",
     ("text", "gap_pct"): "a remark on Figure 1",
 }
-# Why a number differs, by its table, architecture, setting and metric.
-EXPLAINED = {
-    ("Figure 2", "auxnet2", "batch_sizes 100", "best_epoch_train_accuracy_pct"): (
-        "the report has three sets of five trainings of this recipe: beside these 98.50 ± 0.16 "
-        "(learning rate 0.005) and 98.66 ± 0.50 (Figure 1), which are as ours"
-    ),
-}
