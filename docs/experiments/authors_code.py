@@ -8,8 +8,8 @@ Trains every setting of a report of which a number differs (those of cross-valid
 the one that is named, by its authors' networks and training loop, in the folder of a clone of their
 repository, on the pairs of that many of our rounds. Leaves a row per training in
 `docs/rows/STUDY-authors.csv`, named as studies' rows are, and trains none twice. Nothing of their
-code is copied into kpairs, nor changed but for an index that PyTorch no longer takes (report 003);
-where they draw pairs they get ours.
+code is copied into kpairs, nor changed but for an index that PyTorch no longer takes (report 003),
+and with `same` for the order; where they draw pairs they get ours.
 
 With `same`, of networks of report 000 that share no weights, also the first weights are those of
 our round, and the order of its pairs in every epoch: `docs/rows/STUDY-same-start.csv`. Rounds in
@@ -30,7 +30,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -108,30 +107,28 @@ def piguet(
     folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int, same: bool = False
 ) -> dict[str, float]:
     """Report 000: errors after the last epoch."""
-    theirs = module(folder, "various_data_functions")
+    order = ("torch.randperm(train_input.size()[0])", "next(orders)")
+    theirs = module(folder, "various_data_functions", *[order] * same)
     name = recipe.arch.upper().replace("_", "")
     network = getattr(module(folder, "models"), name)()
     theirs.MNIST = lambda **_: None  # it would be downloaded, and is not used
     theirs.prologue.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
     drawn = theirs.data(1000, True, False, nn.CrossEntropyLoss, shuffle=not same)
     train_input, train_target, train_classes, test_input, test_target, _ = drawn
-    orders: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if same:
         begin_as_ours(network, recipe, number)
-        order = shuffled(recipe, number, len(train_input))
-        drawn_orders = [torch.tensor(order(epoch)) for epoch in range(recipe.epochs)]
-        orders = mock.patch("torch.randperm", side_effect=drawn_orders)
-    with orders:
-        theirs.train_model(
-            network,
-            train_input,
-            train_target,
-            train_classes,
-            recipe.batch_size,
-            eta=recipe.learning_rate,
-            nb_epochs=recipe.epochs,
-            aux_factor=recipe.loss_weights.get("left_digit", 0),
-        )
+        order_of = shuffled(recipe, number, len(train_input))
+        theirs.orders = (torch.tensor(order_of(epoch)) for epoch in range(recipe.epochs))
+    theirs.train_model(
+        network,
+        train_input,
+        train_target,
+        train_classes,
+        recipe.batch_size,
+        eta=recipe.learning_rate,
+        nb_epochs=recipe.epochs,
+        aux_factor=recipe.loss_weights.get("left_digit", 0),
+    )
     with torch.no_grad():
         errors = theirs.compute_nb_errors(network, test_input, test_target)
         answers = network(test_input)[0].argmax(1)

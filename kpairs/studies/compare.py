@@ -224,11 +224,8 @@ def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     numbers = numbers_of(study.report)
     mine = numbers["table"].isin(study.tables) & numbers["metric"].isin(study.metrics)
     frame = beside(numbers[mine], measured(study, rows))
-    return (
-        frame
-        if study.judged
-        else frame.assign(verdict=QUICK, p_value=np.nan, resampled_p_value=np.nan)
-    )
+    unjudged = {"verdict": QUICK, "p_value": np.nan, "resampled_p_value": np.nan}
+    return frame if study.judged else frame.assign(**unjudged)
 
 
 _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]

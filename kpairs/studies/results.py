@@ -251,14 +251,17 @@ class Results:
         return pd.concat(parts)
 
     def same_start(self, study: str) -> SameStart | None:
-        """Compare a study's trainings with the authors' own code's of the same start, if any."""
+        """Compare a study's trainings with the authors' own code's of the same start.
+
+        None where fewer than five did not collapse.
+        """
         keys = ["arch", "setting", "round"]
         mine, other = (self.rows(study, kind) for kind in ("", "same-start"))
         pairs = mine.merge(other, on=keys, suffixes=("", "_other"))
-        if len(pairs) < _FEWEST:
-            return None
         ours, theirs = (pairs[name] == 1 for name in ("collapsed", "collapsed_other"))
         apart = (pairs["test_error_pct"] - pairs["test_error_pct_other"])[~ours & ~theirs]
+        if len(apart) < _FEWEST:
+            return None
         interval = stats.ttest_1samp(apart, 0).confidence_interval(CONFIDENCE)
         return SameStart(
             trainings=len(pairs),

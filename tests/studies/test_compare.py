@@ -230,42 +230,6 @@ def test_quick_runs_give_no_verdict():
     assert frame[["p_value", "resampled_p_value"]].isna().all(axis=None)
 
 
-@pytest.mark.parametrize("stated", [True, False])
-@pytest.mark.parametrize("p_value", [0.004, 0.03, 0.2])
-def test_resampled_chances_are_exact_of_two_outcomes(p_value, stated):
-    """30 rounds of which 9 collapse, and 5 of a report: binomials say what the test then finds."""
-    values = np.repeat([0.0, 50.0], [21, 9])
-
-    def sample(collapsed, count):
-        share = collapsed / count
-        return 50 * share, 50 * (share * (1 - share) * count / (count - 1)) ** 0.5, count
-
-    exact = 0.0
-    for mine, theirs in np.ndindex(31, 6):
-        ours, others = sample(mine, 30), sample(theirs, 5)
-        if stated:
-            found = stats.ttest_ind_from_stats(*ours, *others, equal_var=False).pvalue
-        else:
-            error = ours[1] * (1 / 30 + 1 / 5) ** 0.5
-            found = 2 * stats.t.sf(abs(ours[0] - others[0]) / error, 29) if error else 1
-        chance = stats.binom.pmf(mine, 30, 0.3) * stats.binom.pmf(theirs, 5, 0.3)
-        exact += chance * (found <= p_value)
-    assert compare.resampled(values, 5, stated, p_value) == pytest.approx(exact, abs=0.015)
-    assert np.isnan(compare.resampled(values[:19], 5, stated, p_value))
-
-
-def test_collapsed_trainings_make_welchs_test_see_differences_and_not_the_resampled_one(rng):
-    """Ours and a report's from one world, in which one training of five collapses."""
-    found = np.zeros(2)
-    for _ in range(150):
-        ours, theirs = (np.where(rng.random(n) < 0.2, 48, rng.normal(20, 2, n)) for n in (40, 5))
-        stated = theirs.mean(), theirs.std(ddof=1), len(theirs), 2
-        welch = judge(ours.mean(), ours.std(ddof=1), len(ours), *stated)["p_value"][0]
-        found += np.array([welch, compare.resampled(ours, 5, True, welch)]) < 0.05
-    assert found[0] > 0.2 * 150
-    assert found[1] < 0.1 * 150
-
-
 def test_false_discoveries_are_held_down(rng):
     """Of what is found among many equal numbers and some that differ, few are equal."""
     found = []

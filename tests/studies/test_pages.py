@@ -100,7 +100,7 @@ def test_the_readme_counts_as_the_pages_do(pages):
     assert f" {first[1]} do in as many rounds as were reported" in page
     alike = re.search(r"not told apart in any of (\d+) numbers", readme)
     assert f"For {alike[1]} of these numbers the authors' own code" in page
-    assert "of these intervals none excludes 0" in page
+    assert f"of {alike[1]} intervals none excludes 0" in page
     assert "ours and the reports' are no further apart than the luck" in readme
     together = re.findall(
         r"([-+][\d.]+) to ([-+][\d.]+); median",

@@ -1,4 +1,4 @@
-"""Numbers that differ beside the authors' own code: its interval, and whose difference it is."""
+"""Numbers that differ, beside rounds drawn from ours and beside the authors' own code."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from kpairs.studies.catalogue import STUDIES
+from kpairs.studies.compare import judge, resampled
 from kpairs.studies.results import Results
 from kpairs.studies.rows import COLUMNS, write_rows
 
@@ -76,21 +77,65 @@ def test_few_trainings_of_their_code_say_nothing(tmp_path, rng, count):
 
 
 def test_trainings_of_the_same_start_are_compared_one_by_one(tmp_path):
-    ours, theirs = np.array([14, 15, 45, 16, 44, 17.5]), np.array([14.5, 14, 45, 16.5, 15, 45.5])
+    ours = np.array([14, 15, 45, 16, 44, 17.5, 18, 19])
+    theirs = np.array([14.5, 14, 45, 16.5, 15, 45.5, 18.5, 18.5])
     _write(tmp_path / f"{STUDY.name}.csv", ours, collapsed=(3, 5))
+    assert Results(tmp_path, ["piguet"]).same_start(STUDY.name) is None
+    _write(tmp_path / f"{STUDY.name}-same-start.csv", theirs[:7], collapsed=(3, 6))
     assert Results(tmp_path, ["piguet"]).same_start(STUDY.name) is None
     _write(tmp_path / f"{STUDY.name}-same-start.csv", theirs, collapsed=(3, 6))
     found = Results(tmp_path, ["piguet"]).same_start(STUDY.name)
-    assert (found.trainings, found.settings) == (6, 1)
+    assert (found.trainings, found.settings) == (8, 1)
     assert (found.ours, found.theirs, found.both) == (2, 2, 1)
-    assert (found.mean, found.apart) == pytest.approx((0, 2 / 3))
-    interval = stats.ttest_rel(ours[[0, 1, 3]], theirs[[0, 1, 3]]).confidence_interval(0.95)
+    assert (found.mean, found.apart) == pytest.approx((0, 0.6))
+    sound = [0, 1, 3, 6, 7]
+    interval = stats.ttest_rel(ours[sound], theirs[sound]).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx(interval)
 
 
 def test_the_authors_code_ends_as_ours_from_the_same_start():
-    """What report 000's page says of it, of the committed rows."""
-    found = Results(Path(__file__).parents[2] / "docs" / "rows", ["piguet"]).same_start(STUDY.name)
+    """What the README and report 000's page say of it, of the committed rows."""
+    docs = Path(__file__).parents[2] / "docs"
+    found = Results(docs / "rows", ["piguet"]).same_start(STUDY.name)
     assert found.trainings >= 60
     assert found.low < 0 < found.high
     assert found.both >= 0.8 * max(found.ours, found.theirs) > 5
+    readme = " ".join((docs.parent / "README.md").read_text().split())
+    assert f"ends {found.apart:.1f} points from ours on average" in readme
+    assert f"in {found.both} of the {found.ours} in which ours does" in readme
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("p_value", [0.004, 0.03, 0.2])
+def test_resampled_chances_are_exact_of_two_outcomes(p_value, stated):
+    """30 rounds of which 9 collapse, and 5 of a report: binomials say what the test then finds."""
+    values = np.repeat([0.0, 50.0], [21, 9])
+
+    def sample(collapsed, count):
+        share = collapsed / count
+        return 50 * share, 50 * (share * (1 - share) * count / (count - 1)) ** 0.5, count
+
+    exact = 0.0
+    for mine, theirs in np.ndindex(31, 6):
+        ours, others = sample(mine, 30), sample(theirs, 5)
+        if stated:
+            found = stats.ttest_ind_from_stats(*ours, *others, equal_var=False).pvalue
+        else:
+            error = ours[1] * (1 / 30 + 1 / 5) ** 0.5
+            found = 2 * stats.t.sf(abs(ours[0] - others[0]) / error, 29) if error else 1
+        chance = stats.binom.pmf(mine, 30, 0.3) * stats.binom.pmf(theirs, 5, 0.3)
+        exact += chance * (found <= p_value)
+    assert resampled(values, 5, stated, p_value) == pytest.approx(exact, abs=0.015)
+    assert np.isnan(resampled(values[:19], 5, stated, p_value))
+
+
+def test_collapsed_trainings_make_welchs_test_see_differences_and_not_the_resampled_one(rng):
+    """Ours and a report's from one world, in which one training of five collapses."""
+    found = np.zeros(2)
+    for _ in range(150):
+        ours, theirs = (np.where(rng.random(n) < 0.2, 48, rng.normal(20, 2, n)) for n in (40, 5))
+        stated = theirs.mean(), theirs.std(ddof=1), len(theirs), 2
+        welch = judge(ours.mean(), ours.std(ddof=1), len(ours), *stated)["p_value"][0]
+        found += np.array([welch, resampled(ours, 5, True, welch)]) < 0.05
+    assert found[0] > 0.2 * 150
+    assert found[1] < 0.1 * 150
