@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kpairs.data.grades import GradedFiles
+from kpairs.data.annotations import ImageFiles
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.survey import decoded_in_parallel
@@ -28,7 +28,7 @@ _VERSION = 1  # of what `prepare` computes and of the files' format
 
 
 def prepared_images(
-    pictures: GradedFiles,
+    pictures: ImageFiles,
     settings: PixelSettings,
     root: Path,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +70,7 @@ def prepared_images(
         raise KpairsError(f"{file.parent}: cannot keep prepared images here: {error}") from error
 
 
-def _key(pictures: GradedFiles, settings: PixelSettings) -> str:
+def _key(pictures: ImageFiles, settings: PixelSettings) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, settings.to_dict()]).encode())
     for file, place in zip(pictures.files, pictures.places, strict=True):
         try:
@@ -84,7 +84,7 @@ def _key(pictures: GradedFiles, settings: PixelSettings) -> str:
 
 def _write(
     path: Path,
-    pictures: GradedFiles,
+    pictures: ImageFiles,
     settings: PixelSettings,
     progress: Callable[[int, int], None] | None,
 ) -> list[int]:

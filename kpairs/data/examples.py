@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.grades import GradedFiles
+from kpairs.data.annotations import ImageFiles
 from kpairs.errors import KpairsError, UsageError
 from kpairs.files import FULL, atomic_path, write_rows
 
@@ -134,7 +134,7 @@ def write_digits(
     return {split: min(count, len(part)) for split, part in digits.items()}
 
 
-def write_samples(images: Digits | GradedFiles, folder: str | Path) -> list[Path]:
+def write_samples(images: Digits | ImageFiles, folder: str | Path) -> list[Path]:
     """Write the first image of each class as `<class>.png`; of graded files, as they are.
 
     Returns:
@@ -148,7 +148,7 @@ def write_samples(images: Digits | GradedFiles, folder: str | Path) -> list[Path
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for label, name in enumerate(images.classes):
-        if isinstance(images, GradedFiles):
+        if isinstance(images, ImageFiles):
             source = Path(images.files[int(np.argmax(images.grades == label))])
             data, ending = source.read_bytes(), source.suffix
         else:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpairs.data.idx import find_idx
+from kpairs.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,23 @@ SOURCES = {
         ink="auto",
     ),
 }
+
+
+def available(key: str, root: Path, fetch: bool = True) -> Path:
+    """Return the folder of a named source's files, fetched first if any is missing.
+
+    Raises:
+        InputError: files are missing and `fetch` is False.
+        KpairsError: files are missing and could not be fetched.
+    """
+    source = SOURCES[key]
+    folder = source.folder(root)
+    missing = source.missing(folder)
+    if missing and fetch:
+        from kpairs.data.fetch import fetch_source
+
+        fetch_source(key, source, root)
+    elif missing:
+        names = ", ".join(file.name for file in missing)
+        raise InputError(f"{folder}: {key} is not here; missing {names}")
+    return folder

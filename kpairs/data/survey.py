@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.decode import decode
-from kpairs.data.grades import GradedFiles
+from kpairs.data.annotations import ImageFiles
 from kpairs.data.pixels import looks_dark
 from kpairs.data.settings import INKS, PixelSettings
 from kpairs.errors import InputError
@@ -77,7 +77,7 @@ class Survey:
         )
 
 
-def survey(pictures: GradedFiles) -> Survey:
+def survey(pictures: ImageFiles) -> Survey:
     """Look at up to 500 pictures, evenly spread.
 
     Args:
@@ -110,7 +110,7 @@ def _one_ink(dark: NDArray[np.bool_]) -> str:
 
 
 def decoded_in_parallel(
-    pictures: GradedFiles, chosen: Sequence[int], function: Callable[[str], _T]
+    pictures: ImageFiles, chosen: Sequence[int], function: Callable[[str], _T]
 ) -> Iterator[_T]:
     """Apply a function to pictures' paths on all cores, in order, a few ahead of what is taken.
 
