@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import warnings
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +22,17 @@ from kpairs.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")
+# Modules and packages that some formats need; Pillow's own wheels hold the first.
+_MODULES = {
+    ".avif": ("PIL._avif", "pillow 11.3 or later with AVIF"),
+    ".heic": ("pillow_heif", "pillow-heif"),
+    ".heif": ("pillow_heif", "pillow-heif"),
+}
 # Pillow's modes, and what of them has the same pixels in a mode that NumPy knows.
 _PLAIN = {
     **{mode: mode for mode in ("L", "LA", "RGB", "RGBA")},
@@ -31,6 +42,13 @@ _PLAIN = {
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey, which some files store in 32
 # `warnings.catch_warnings` changes what all threads see, so one file's header is read at a time.
 _HEADERS = threading.Lock()
+
+
+@cache
+def missing_package(ending: str) -> str:
+    """Return the package that an ending (lower case) needs and that is not installed, or ""."""
+    module, package = _MODULES.get(ending, ("PIL", ""))
+    return "" if find_spec(module) else package
 
 
 def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArray[Any]:
@@ -71,15 +89,26 @@ def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
 def _opened(path: str | Path | BytesIO, name: str) -> PillowImage:
     from PIL import Image, UnidentifiedImageError
 
+    _register_heif()
     try:
         with _HEADERS, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError as error:
+        if needed := missing_package(Path(name).suffix.lower()):
+            raise InputError(f"{name}: install {needed} to read such images") from error
         kinds = ", ".join(_FORMATS)
         raise InputError(f"{name}: expected an image ({kinds}), received something else") from error
     except Exception as error:  # each of Pillow's formats raises its own kinds
         raise _unreadable(name, error) from error
+
+
+@cache
+def _register_heif() -> None:
+    if find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def _guarded(image: PillowImage, name: str, path: str | Path | None = None) -> NDArray[Any]:

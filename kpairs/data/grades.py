@@ -6,7 +6,7 @@ split. Nothing is decoded here.
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.decode import SUFFIXES
+from kpairs.data.listing import list_images, natural
+from kpairs.data.table import number as as_number
 from kpairs.data.table import read_table
 from kpairs.errors import InputError, UsageError
+
+log = logging.getLogger(__name__)
 
 _TEST_EVERY = 5
 _MOST_GRADES = 100
@@ -115,7 +119,7 @@ def read_grades(
         _check_split(by_split[part], part, names, source)
     chosen = by_split[split]
     rank = {name: i for i, name in enumerate(names)}
-    chosen.sort(key=lambda e: (rank[e.grade], _natural(e.file)))
+    chosen.sort(key=lambda e: (rank[e.grade], natural(e.file)))
     return GradedFiles(
         files=tuple(e.file for e in chosen),
         grades=np.array([rank[e.grade] for e in chosen], np.int64),
@@ -140,7 +144,7 @@ def ranked(
         UsageError: `classes` are other names, or the names are no numbers and `classes` is None.
         InputError: one grade only, two of the same value, or too many.
     """
-    names = sorted(set(found), key=_natural)
+    names = sorted(set(found), key=natural)
     if len(names) < 2:
         raise InputError(f"{source}: expected at least two grades, received {names[0]!r} only")
     if len(names) > _MOST_GRADES:
@@ -157,7 +161,7 @@ def ranked(
                 f"({', '.join(names)}); received {', '.join(classes)}"
             )
         return tuple(classes)
-    values = [_number(name) for name in names]
+    values = [as_number(name) for name in names]
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(names):
         raise UsageError(_order_unknown(names, source))
@@ -189,7 +193,7 @@ def _ladder(names: list[str]) -> list[str] | None:
 
 
 def _from_folder(folder: Path) -> Iterable[_Entry]:
-    """Every image below class folders; hidden files and other files are passed over."""
+    """List the images of class folders."""
     divided = (folder / "train").is_dir()
     if divided and not (folder / "test").is_dir():
         raise InputError(f"{folder}: expected test/ beside train/, received none")
@@ -202,13 +206,15 @@ def _from_folder(folder: Path) -> Iterable[_Entry]:
         )
     for root, part in roots:
         for name in found[part]:
-            files = [f for f in os.scandir(root / name) if _is_image(f)]
-            if not files:
+            listing = list_images(root / name)
+            if said := listing.said():
+                log.warning("%s", said)
+            if not listing.files:
                 where = f" for the {part} split" if part else ""
                 kinds = ", ".join(SUFFIXES)
                 raise InputError(f"{root / name}: expected images ({kinds}){where}, received none")
-            for file in files:
-                path = os.path.abspath(file.path)
+            for file in listing.files:
+                path = os.path.abspath(file)
                 yield _Entry(path, name, path, part)
 
 
@@ -220,11 +226,6 @@ def _class_folders(root: Path) -> list[str]:
             f"as train-images-idx3-ubyte; received {len(names)} folders"
         )
     return names
-
-
-def _is_image(file: os.DirEntry[str]) -> bool:
-    ending = os.path.splitext(file.name)[1].lower()
-    return ending in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _from_csv(path: Path) -> Iterable[_Entry]:
@@ -274,7 +275,7 @@ def _divided(entries: list[_Entry]) -> dict[str, list[_Entry]]:
         else:
             by_split[entry.split].append(entry)
     for members in by_grade.values():
-        members.sort(key=lambda e: _natural(e.file))
+        members.sort(key=lambda e: natural(e.file))
         for i, entry in enumerate(members):
             by_split["test" if i % _TEST_EVERY == _TEST_EVERY - 1 else "train"].append(entry)
     return by_split
@@ -289,18 +290,3 @@ def _check_split(entries: list[_Entry], split: str, names: tuple[str, ...], sour
             f"{', '.join(missing)}; where nothing says the split, every {_TEST_EVERY}th of a grade "
             "is for testing"
         )
-
-
-def _number(name: str) -> float | None:
-    try:
-        value = float(name)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key under which "img2" comes before "img10"; names alike but for zeros stay apart."""
-    parts = re.split(r"([0-9]+)", name)
-    digits = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
-    return [(len(part) if i % 2 else 0, part) for i, part in enumerate(digits)], name

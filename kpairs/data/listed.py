@@ -14,7 +14,6 @@ Rows without a judgement are left out, so that a half-filled list of questions c
 
 from __future__ import annotations
 
-import math
 import os
 from array import array
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from kpairs.data.columns import COLUMNS
 from kpairs.data.grades import GradedFiles, ranked
 from kpairs.data.table import Progress, read_table
+from kpairs.data.table import number as as_number
 from kpairs.errors import InputError, unknown
 
 _JUDGEMENTS = ("label", "winner", "probability")
@@ -220,11 +220,8 @@ class _Reader:
         return self._number(judgement, number, wanted, most=1.0)
 
     def _number(self, text: str, number: int, wanted: str, most: float = 1e30) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= most:
+        value = as_number(text)
+        if value is None or not 0 <= value <= most:
             raise self._error(number, wanted, text or "none")
         return value
 
