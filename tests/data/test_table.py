@@ -104,7 +104,7 @@ def test_what_a_csv_writer_writes_is_read(data, mark, encoding, tmp_path_factory
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv", "left,right,probability\na.png,b.png,0,75\n", "row 2: expected 3 cells, received 4; q"),
+        ("a.csv", "left,right,probability\na.png,b.png,0,75\n", "row 2: .* 3 cells, received 4; q"),
         ("a.csv", "a,b\n\n1,2\n3\n", "row 4: expected 2 cells, received 1$"),
         ("a.tsv", "a\tb\n1,2\n", "row 2: expected 2 cells"),
         ("a.csv", "a,b,a\n1,2,3\n", "expected each column once, received 'a' twice"),
