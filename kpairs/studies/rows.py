@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kpairs.data.table import number as as_number
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
 from kpairs.files import atomic_path
@@ -59,18 +60,9 @@ def read_rows(
     """
     table = read_table(path, "a study's rows")
     header = next(table)[1]
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise InputError(f"{path}: expected each column once, received {twice[0]!r} twice")
     if missing := [name for name in (*columns, *also) if name not in header]:
         raise InputError(f"{path}: expected a study's rows; it lacks {', '.join(missing)}")
-    rows = []
-    for number, cells in table:
-        if len(cells) != len(header):
-            raise InputError(
-                f"{path} row {number}: expected {len(header)} cells, received {len(cells)}"
-            )
-        rows.append(cells)
-    texts = pd.DataFrame(rows, columns=header, dtype=str)
+    texts = pd.DataFrame([cells for _, cells in table], columns=header, dtype=str)
     try:
         return pd.DataFrame({name: _typed(texts[name], name in columns) for name in header})
     except ValueError as error:
@@ -84,11 +76,11 @@ def _typed(texts: pd.Series, required: bool) -> pd.Series:
         return texts
     if not len(texts):
         return texts.astype("int64" if name in ("round", "epoch") else float)
-    if texts.str.fullmatch(r"-?\d{1,15}").all():
+    if texts.str.fullmatch("-?[0-9]{1,15}").all():
         numbers = texts.astype("int64")
     else:
         empty = texts == ""
-        numbers = texts.where(~empty, "nan").astype(object).astype(float)
+        numbers = pd.Series([as_number(text) for text in texts], texts.index, float)
         good = numbers.abs() <= _LARGEST
         odd = texts[~(good | (empty & (not required)))]
         if len(odd):

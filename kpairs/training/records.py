@@ -5,11 +5,11 @@ Nothing here imports Keras.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kpairs.data.table import number as as_number
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
 from kpairs.files import read_json
@@ -134,7 +134,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
     table = read_table(path, "epochs")
     header = next(table)[1]
     trained = {name.removeprefix("train_") for name in header if name.startswith("train_")}
-    there = len(set(header)) == len(header) and set(header) >= {f"test_{name}" for name in trained}
+    there = set(header) >= {f"test_{name}" for name in trained}
     if header[:1] != ["epoch"] or not there or not trained >= _MEASURED:
         raise InputError(
             f"{path}: expected the columns epoch, train_loss, test_loss and so on; received "
@@ -142,7 +142,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
         )
     rows: list[dict[str, str]] = []
     for number, cells in table:
-        if len(cells) != len(header) or not all(map(_is_cell, cells)):
+        if not all(map(_is_cell, cells)):
             raise InputError(
                 f"{path} row {number}: expected {len(header)} numbers, received "
                 f"{','.join(cells)!r:.60}"
@@ -165,11 +165,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def _is_cell(text: str) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return math.isnan(value) or abs(value) <= _LARGEST
+    value = as_number(text)
+    return text == "nan" or (value is not None and abs(value) <= _LARGEST)
 
 
 def differences(begun: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -148,9 +148,10 @@ def test_a_csv_file(tmp_path):
     ("lines", "message"),
     [
         (["a,b", "1,2"], "expected the columns image and grade, perhaps split, .* received a, b"),
-        ([""], "received none"),
+        ([""], "received an empty file"),
         (["image,grade"], "expected images .*, received none"),
-        (["image,grade", "a.png"], "row 2: expected an image and its grade"),
+        (["image,grade", "a.png"], "row 2: expected 2 cells, received 1"),
+        (["image,grade", "a.png,0,75"], "received 3; quote cells .* decimals with a point"),
         (["image,grade", "a.png,"], "row 2: expected an image and its grade"),
         (["image,grade,split", "a.png,1,val"], "row 2: expected the split train or test, .* val"),
         (
@@ -181,10 +182,10 @@ def test_csv_files_that_say_too_little(tmp_path, lines, message):
 
 
 def test_csv_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "latin.csv").write_bytes(b"image,grade\n\xff,1\n")
+    (tmp_path / "damaged.csv").write_bytes("image,grade\n\xff,1\n".encode() + b"\xff,2\n")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
-        ("latin.csv", "expected a CSV file of grades"),
+        ("damaged.csv", "expected a CSV file of grades, received: 'utf-8' codec"),
         ("pipe.csv", "received none"),
         ("none.csv", "received none"),
     ):
