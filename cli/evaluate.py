@@ -77,7 +77,7 @@ def evaluate(
             every_pair=all_pairs,
             sampled=sampled,
         )
-    files = _draw(run, rows, data or run.recipe.data)
+    files = _draw(run, rows, data or run.recipe.data.source)
     summary = summarize(rows)
     if as_json:
         print_json({"run": str(run.path), "rounds": rows, "summary": summary, "written": files})
@@ -87,7 +87,7 @@ def evaluate(
     screen.print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
     if all_pairs:
         screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, f"{data or run.recipe.data}, test pairs"))
+    screen.print(measures_table(rows, f"{data or run.recipe.data.source}, test pairs"))
     for file in files:
         screen.print(f"wrote {file}", soft_wrap=True)
 
@@ -99,12 +99,12 @@ def _draw(run, rows, data):
     from kpairs.plots import draw_confusion, draw_reliability
 
     found = [row["measures"] for row in rows]
-    files, title = [run.path / "reliability.png"], f"{run.recipe.arch}, {Path(data).name}"
+    files, title = [run.path / "reliability.png"], f"{run.recipe.network.arch}, {Path(data).name}"
     draw_reliability([f["reliability"] for f in found], files[0], title)
     tables = [f["confusion"] for f in found if "confusion" in f]
     if tables:
         counts = [[sum(cells) for cells in zip(*r, strict=True)] for r in zip(*tables, strict=True)]
         files.append(run.path / "confusion.png")
-        names = run.recipe.classes or [str(i) for i in range(len(counts))]
+        names = run.recipe.data.classes or [str(i) for i in range(len(counts))]
         draw_confusion(counts, names, files[1], title)
     return list(map(str, files))

@@ -99,7 +99,7 @@ def search(
     common = {name: value for name, value in common.items() if value is not None}
     if (classes := options.pop("classes")) is not None:
         common["classes"] = parse_classes(classes)
-    recipes = tuple(replace(recipe_of(arch), **common) for arch in archs)
+    recipes = tuple(recipe_of(arch).replace(**common) for arch in archs)
     space = dict(_tried(text, recipes) for text in tried)
     if len(space) < len(tried):
         raise UsageError("--try: expected each name once")
@@ -230,7 +230,7 @@ def _widths(text, recipes, space):
         raise UsageError("expected --sizes or --try widths=..., received both")
     widths = recipes[0].arch_options.get("widths")
     if len(recipes) > 1 or widths is None:
-        names = ", ".join(recipe.arch for recipe in recipes)
+        names = ", ".join(recipe.network.arch for recipe in recipes)
         raise UsageError(f"--sizes: expected one architecture that takes widths, received {names}")
     sizes = [parse_argument("--sizes", part, 0) for part in text.split(",")]
     return list(product(sizes, repeat=len(widths)))

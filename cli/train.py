@@ -144,7 +144,7 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
         how["given"] = None if base else chosen
         from kpairs.data.sources import source_key
 
-        source_key(recipe.data)  # refused before Keras is imported
+        source_key(recipe.data.source)  # refused before Keras is imported
         if out is not None:
             check_free(out)
     else:
@@ -153,8 +153,8 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     from kpairs.cli.tables import console, error_table
 
     progress = console(stderr=True)
-    weights = format_loss_weights(recipe.loss_weights)
-    progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
+    weights = format_loss_weights(recipe.fit.loss_weights)
+    progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     from kpairs import resume, train  # after the first word: it takes seconds
 
     common = {"jobs": jobs, "data_root": data_dir, "progress": progress}
@@ -162,7 +162,7 @@ def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, *
     if resumed is None:
         run = train(recipe, out, **how, **common)
     else:
-        idle = len(Run.open(resumed).rounds) >= (rounds or recipe.rounds)
+        idle = len(Run.open(resumed).rounds) >= (rounds or recipe.fit.rounds)
         run = resume(resumed, rounds=rounds, **common)
     try:
         _show(run, idle, imports, as_json, console, error_table)
@@ -184,7 +184,7 @@ def _show(run, idle, imports, as_json, console, error_table):
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
-    title = f"{recipe.arch}, error after epoch {recipe.epochs}"
+    title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
     given = "".join(f" --import {module}" for module in imports)
     said = (

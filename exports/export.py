@@ -78,7 +78,7 @@ def export_run(
     check_run(run)
     if odd := set(formats) - set(FORMATS):
         raise unknown("format", odd.pop(), FORMATS)
-    stem = run.path / run.recipe.arch if path is None else _stem(Path(path), formats)
+    stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
     train_digits, test_digits = load_splits(run.recipe, data_root)
     with compute("cpu"):
         trained = Trained.from_run(run, number, train_digits.classes, train_digits.settings)

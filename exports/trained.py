@@ -66,10 +66,10 @@ class Trained:
         """
         recipe = run.recipe
         training = {name: getattr(recipe, name) for name in ("pairs", "epochs", "seed")}
-        training["data"] = Path(recipe.data).name  # of a path no more: files go to strangers
+        training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
         return cls(
             load_round(run, number, len(classes)),
-            ARCHS[recipe.arch],
+            ARCHS[recipe.network.arch],
             classes,
             rescaling=run.row(number)["rescaling"],
             options=recipe.build_options,

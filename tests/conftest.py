@@ -49,7 +49,7 @@ def tiny():
 
     def make(arch, **changes):
         small = {"pairs": 40, "test_pairs": 30, "epochs": 1, "batch_size": 20}
-        return replace(RECIPES[arch], **{"augmentation": "none", **small, **changes})
+        return RECIPES[arch].replace(**{"augmentation": "none", **small, **changes})
 
     return make
 

@@ -77,7 +77,7 @@ def _run(name: str, folder: Path) -> Path:
 def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
-    saved = build(run.recipe.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
+    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
     return build_round(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 
@@ -115,7 +115,7 @@ def _compared(name: str, file: Path) -> None:
     records(compare(STUDIES[name], rows))
 
 
-TRIAL = Trial(replace(RECIPES["conv_1"], rounds=1), 1)
+TRIAL = Trial(RECIPES["conv_1"].replace(rounds=1), 1)
 
 
 def _result(folder: Path) -> Path:

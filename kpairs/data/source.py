@@ -247,12 +247,12 @@ class IdxFolder(Source):
     word = "digit"
 
     def __init__(self, path: Path, place: Path, like: Any) -> None:
-        self.name, self.folder, self._like = str(path.absolute()), place, like
-        self.classes = self._split("train").classes
-
-    def _split(self, part: str) -> Digits:
-        name = f"{self.name} {part} split"
-        return read_split(self.folder, self._like, part, name, named=False)
+        self.name, self.folder = str(path.absolute()), place
+        self._splits = {
+            part: read_split(place, like, part, f"{self.name} {part} split", named=False)
+            for part in SPLITS
+        }
+        self.classes = self._splits["train"].classes
 
     def settings(
         self,
@@ -263,7 +263,7 @@ class IdxFolder(Source):
         fit: str | None = None,
         ink: str | None = None,
     ) -> PixelSettings:
-        ink = ink or ink_of(self._split("train").images)
+        ink = ink or ink_of(self._splits["train"].images)
         return _of_digits(shape, size, channels, fit, ink)
 
     def split(
@@ -272,13 +272,13 @@ class IdxFolder(Source):
         settings: PixelSettings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Digits:
-        return replace(self._split(part), settings=settings or self.settings())
+        return replace(self._splits[part], settings=settings or self.settings())
 
     def most_pairs(self, part: str) -> int:
-        return len(self._split(part)) // 2
+        return len(self._splits[part]) // 2
 
     def describe(self) -> str:
-        counts = (f"{len(self._split(part)):,}" for part in SPLITS)
+        counts = (f"{len(self._splits[part]):,}" for part in SPLITS)
         return "{}: {} training and {} test images of {} classes".format(
             self.name, *counts, len(self.classes)
         )
@@ -286,7 +286,7 @@ class IdxFolder(Source):
     def digest(self) -> str:
         found = hashlib.sha256()
         for part in SPLITS:
-            digits = self._split(part)
+            digits = self._splits[part]
             found.update(np.ascontiguousarray(digits.images).tobytes() + digits.labels.tobytes())
         return found.hexdigest()[:32]
 
@@ -448,9 +448,18 @@ class GradedImages(_RatedSource):
         files, numbers, rows = self._part(part)
         settings = settings or self.settings()
         images = self._prepared(files, settings, progress)[numbers]
-        assert_grades = self.rated.grade
-        labels = np.asarray(assert_grades)[rows]
+        labels = np.asarray(self.rated.grade)[rows]
         return Graded(images, labels, self.classes, files.name, Path(self.name), settings)
+
+    def first_of_each(self, part: str) -> list[str]:
+        """Return the first file of each grade in a split, or in all where it has none there."""
+        grades, side = np.asarray(self.rated.grade), self.side == SPLITS.index(part)
+        found = []
+        for rank in range(len(self.classes)):
+            mine = np.flatnonzero((grades == rank) & side)
+            mine = mine if len(mine) else np.flatnonzero(grades == rank)
+            found.append(self.rated.images.files[self.rated.image[mine[0]]])
+        return found
 
     def _ratings(self) -> list[object]:
         return [self.classes[grade] for grade in np.asarray(self.rated.grade).tolist()]

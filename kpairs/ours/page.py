@@ -58,9 +58,9 @@ class OwnPage(Page):
         super().__init__("posterior", "ours/page.md.j2")
         self.results, self.studies = results, STUDIES
         self.pass_counts = [
-            (s.recipe.epochs, s.recipe.pairs)
+            (s.recipe.fit.epochs, s.recipe.data.pairs)
             for s in SCALING.settings
-            if s.recipe.arch == "posterior"
+            if s.recipe.network.arch == "posterior"
         ]
 
     def layers(self) -> list[dict[str, Any]]:
@@ -253,13 +253,13 @@ class OwnPage(Page):
             [self.results.rows(name) for name in studies],
             {arch: (own, f"{arch} exact head") for arch, (_, own) in _OWN_HEADS.items()},
         )
-        exact = {s.recipe.arch: parameters(s.recipe) for s in HEAD.settings}
+        exact = {s.recipe.network.arch: parameters(s.recipe) for s in HEAD.settings}
         own = {arch: parameters(RECIPES[arch]) for arch in exact}
         return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
 
     def _scaled(self) -> pd.DataFrame:
         """The test error's mean, std and count by arch and number of training pairs."""
-        pairs = {s.name: s.recipe.pairs for s in SCALING.settings}
+        pairs = {s.name: s.recipe.data.pairs for s in SCALING.settings}
         rows = self.results.rows(SCALING.name)
         groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
         return groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()

@@ -22,8 +22,8 @@ from kpairs.training.round import Round
 
 def are_kept(recipe: Recipe) -> bool:
     """Whether a study keeps the wrong pairs of this recipe's rounds: of our own, and of digits."""
-    architecture = ARCHS[recipe.arch]
-    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.word)
+    architecture = ARCHS[recipe.network.arch]
+    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.data.word)
 
 
 def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
     images = pairs.inputs()
     values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
-    kinds = ARCHS[recipe.arch].learned()
+    kinds = ARCHS[recipe.network.arch].learned()
     found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
     told = pairs.comparison != 0.5  # no order of a tie is wrong
@@ -76,13 +76,13 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
     else:
         images, labels = known_images(job.judged)
     variants = {"all_pairs": recipe}
-    if recipe.test_shifts != 1:
-        variants["unshifted"] = replace(recipe, test_shifts=1)
+    if recipe.network.test_shifts != 1:
+        variants["unshifted"] = recipe.replace(test_shifts=1)
     found = {}
     for name, variant in variants.items():
         model = load_weights(variant, job.classes, rescaling, file)
-        rng = seeds.generator(recipe.seed, job.number, "all pairs")
-        outputs, ties = ARCHS[recipe.arch].named(recipe.word), recipe.ties == "half"
+        rng = seeds.generator(recipe.fit.seed, job.number, "all pairs")
+        outputs, ties = ARCHS[recipe.network.arch].named(recipe.data.word), recipe.data.ties == "half"
         errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
         if errors["exact"]:
             found[name] = {

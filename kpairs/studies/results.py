@@ -352,11 +352,11 @@ class Results:
             for setting in study.settings:
                 recipe = setting.recipe
                 errors = rows.loc[name_of(rows) == setting.name, "test_error_pct"]
-                own = recipe.identity() == RECIPES[recipe.arch].identity() and not setting.folds
-                if own and len(errors) and recipe.arch not in lines:
-                    lines[recipe.arch] = {
+                own = recipe.identity() == RECIPES[recipe.network.arch].identity() and not setting.folds
+                if own and len(errors) and recipe.network.arch not in lines:
+                    lines[recipe.network.arch] = {
                         "group": report_name(study.report),
-                        "arch": recipe.arch,
+                        "arch": recipe.network.arch,
                         "parameters": parameters(recipe),
                         "error": errors.mean(),
                         "std": errors.std(),
@@ -373,7 +373,7 @@ def report_name(key: str) -> str:
 
 def parameters(recipe: Recipe) -> int:
     """Trainable parameters of a recipe's network."""
-    return _count(recipe.arch, tuple(sorted(recipe.build_options.items())))
+    return _count(recipe.network.arch, tuple(sorted(recipe.build_options.items())))
 
 
 @cache

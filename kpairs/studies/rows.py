@@ -129,7 +129,7 @@ def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
     if rows.empty:
         return _no_rows(), 0
     rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
-    settings = {(s.recipe.arch, s.setting): s for s in study.settings}
+    settings = {(s.recipe.network.arch, s.setting): s for s in study.settings}
 
     def is_trial(row: Any) -> bool:
         setting = settings.get((row.arch, row.setting))
@@ -195,7 +195,7 @@ def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.D
     for job in jobs:
         result = None if job.id in known else load_result(folder, job)
         if result is not None and result["row"] is not None:
-            name = f"{job.recipe.arch} {job.setting}".strip()
+            name = f"{job.recipe.network.arch} {job.setting}".strip()
             new[""].append(pd.DataFrame([job_row(job, result)]))
             if name in study.curves:
                 new["-curves"].append(_curve(job, result))
@@ -238,7 +238,7 @@ def name_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def _trial(job: Trial) -> dict[str, Any]:
-    return {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
+    return {"arch": job.recipe.network.arch, "setting": job.setting, "round": job.number}
 
 
 def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
@@ -263,12 +263,12 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
         "job": job.id,
         **_trial(job),
         "folds": job.folds,
-        "seed": job.recipe.seed,
+        "seed": job.recipe.fit.seed,
         "epochs": row["epochs"],
         "train_error_pct": row["train"]["comparison_error_pct"],
         "test_error_pct": row["test"]["comparison_error_pct"],
-        "train_digit_error_pct": row["train"].get(f"{job.recipe.word}_error_pct"),
-        "test_digit_error_pct": row["test"].get(f"{job.recipe.word}_error_pct"),
+        "train_digit_error_pct": row["train"].get(f"{job.recipe.data.word}_error_pct"),
+        "test_digit_error_pct": row["test"].get(f"{job.recipe.data.word}_error_pct"),
         "best_epoch_error_pct": row["best_epoch"]["comparison_error_pct"],
         "least_train_error_pct": _least_train_error(result["history"]),
         "best_epoch": row["best_epoch"]["epoch"],

@@ -143,20 +143,20 @@ class _Draw:
 
     def __call__(self, job: Trial) -> Round:
         recipe = job.recipe
-        columns = tuple((recipe.columns or {}).items())
-        of = recipe.data, settings_of(recipe), recipe.classes, columns
+        columns = tuple((recipe.data.columns or {}).items())
+        of = recipe.data.source, settings_of(recipe), recipe.data.classes, columns
         if of not in self.splits:
             self.splits[of] = load_splits(recipe, self.data_root)
         splits = self.splits[of]
         everything = None
         if job.folds:  # of the first round's training pairs; no test pairs are drawn
-            rng = seeds.generator(recipe.seed, 1, "pairs")
-            everything = draw_split(recipe, splits[0], recipe.pairs, rng)
-            train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
+            rng = seeds.generator(recipe.fit.seed, 1, "pairs")
+            everything = draw_split(recipe, splits[0], recipe.data.pairs, rng)
+            train_pairs, test_pairs = fold_of(everything, job, recipe.fit.seed)
         elif job.held_out:
-            rng = seeds.generator(recipe.seed, job.number, "pairs")
-            drawn = draw_split(recipe, splits[0], recipe.pairs + job.held_out, rng)
-            parts = slice(recipe.pairs), slice(recipe.pairs, None)
+            rng = seeds.generator(recipe.fit.seed, job.number, "pairs")
+            drawn = draw_split(recipe, splits[0], recipe.data.pairs + job.held_out, rng)
+            parts = slice(recipe.data.pairs), slice(recipe.data.pairs, None)
             train_pairs, test_pairs = map(drawn.take, parts)
         else:
             train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
@@ -204,7 +204,7 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
     try:
         row = train_round(job)
     except DivergedError as error:
-        text = f"{job.recipe.arch}, round or fold {job.number}: {error}"
+        text = f"{job.recipe.network.arch}, round or fold {job.number}: {error}"
         log.warning(text)
         return id_, {"row": None, "said": [text]}
     result = {"row": row, "history": read_history(job.folder / "history.csv")}

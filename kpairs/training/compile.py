@@ -45,12 +45,12 @@ def check_architecture(recipe: Recipe) -> None:
         UsageError: an unknown architecture, arguments that it does not take or of another kind
             than its own, or loss weights that do not name its outputs.
     """
-    if recipe.arch not in ARCHS:
-        raise unknown("architecture", recipe.arch, ARCHS)
-    architecture = ARCHS[recipe.arch]
-    outputs = tuple(architecture.learned(recipe.word))
-    check_loss_weights(recipe.loss_weights, outputs, recipe.arch)
-    check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
+    if recipe.network.arch not in ARCHS:
+        raise unknown("architecture", recipe.network.arch, ARCHS)
+    architecture = ARCHS[recipe.network.arch]
+    outputs = tuple(architecture.learned(recipe.data.word))
+    check_loss_weights(recipe.fit.loss_weights, outputs, recipe.network.arch)
+    check_arguments(recipe.network.arch, recipe.network.options, architecture.options, architecture.lengths)
 
 
 def check_run(run: Run) -> None:
@@ -60,9 +60,9 @@ def check_run(run: Run) -> None:
         UsageError: see `check_architecture`. A module that the run was trained with is named, and
             not imported: its code is not run unasked.
     """
-    if run.recipe.arch not in ARCHS and (origin := run.environment.get("import")):
+    if run.recipe.network.arch not in ARCHS and (origin := run.environment.get("import")):
         raise UsageError(
-            f"{run.path}: expected --import {origin!r}, which defines {run.recipe.arch} and whose "
+            f"{run.path}: expected --import {origin!r}, which defines {run.recipe.network.arch} and whose "
             "code is not run unasked; received none"
         )
     check_architecture(run.recipe)
@@ -139,11 +139,11 @@ def build_round(
         InputError: a file of a backbone's weights that cannot be read.
         KpairsError: a backbone's weights that cannot be fetched.
     """
-    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
-    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    if recipe.backbone is not None and recipe.backbone_weights != NO_WEIGHTS:
-        load_backbone(model, recipe.backbone, recipe.backbone_weights)
+    keras.utils.set_random_seed(seeds.integer(recipe.fit.seed, number, "fit"))
+    model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
+    initialize(model, recipe.network.initialization, seeds.generator(recipe.fit.seed, number, "initialization"))
+    if recipe.network.backbone is not None and recipe.network.backbone_weights != NO_WEIGHTS:
+        load_backbone(model, recipe.network.backbone, recipe.network.backbone_weights)
     compile_model(model, recipe, steps, phases(recipe)[0], judged)
     return model
 
@@ -170,10 +170,10 @@ def phases(recipe: Recipe) -> list[Phase]:
     Args:
         recipe: the `Recipe`.
     """
-    if recipe.backbone_weights == NO_WEIGHTS:
-        return [Phase(0, recipe.epochs)]
-    alone = recipe.epochs - recipe.fine_tune
-    parts = [Phase(0, alone, frozen=True), Phase(alone, recipe.epochs, _FINE_TUNING)]
+    if recipe.network.backbone_weights == NO_WEIGHTS:
+        return [Phase(0, recipe.fit.epochs)]
+    alone = recipe.fit.epochs - recipe.fit.fine_tune
+    parts = [Phase(0, alone, frozen=True), Phase(alone, recipe.fit.epochs, _FINE_TUNING)]
     return [part for part in parts if part.begin < part.end]
 
 
@@ -196,23 +196,23 @@ def compile_model(
         phase: of the training; default its only one.
         judged: whether targets of the comparison are probabilities, and classes may be unknown.
     """
-    phase = phase or Phase(0, recipe.epochs)
-    if recipe.backbone is not None:
+    phase = phase or Phase(0, recipe.fit.epochs)
+    if recipe.network.backbone is not None:
         model.get_layer(BACKBONE).trainable = not phase.frozen
-    if recipe.l2:
+    if recipe.optimizer.l2:
         for variable in model.trainable_variables:
-            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].learned(recipe.word)
+            variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
+    outputs = ARCHS[recipe.network.arch].learned(recipe.data.word)
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
-    rate: float | OneCycle = phase.rate * recipe.learning_rate
-    if recipe.schedule == "one_cycle":
-        rate = OneCycle(phase.rate * recipe.learning_rate, (phase.end - phase.begin) * steps)
-    settings = {"learning_rate": rate, **recipe.optimizer_options}
+    rate: float | OneCycle = phase.rate * recipe.optimizer.learning_rate
+    if recipe.optimizer.schedule == "one_cycle":
+        rate = OneCycle(phase.rate * recipe.optimizer.learning_rate, (phase.end - phase.begin) * steps)
+    settings = {"learning_rate": rate, **recipe.optimizer.options}
     model.compile(
-        optimizer=OPTIMIZERS[recipe.optimizer](**settings),
+        optimizer=OPTIMIZERS[recipe.optimizer.name](**settings),
         loss={n: _loss(recipe, n, kind, judged) for n, kind in outputs.items()},
-        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
+        loss_weights={n: float(recipe.fit.loss_weights[n]) for n in outputs},
         metrics={
             n: [_judged_accuracy(n)(accuracy) if judged else accuracy_of(kind, accuracy)]
             for n, kind in outputs.items()
@@ -222,9 +222,9 @@ def compile_model(
 
 
 def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> Loss:
-    as_logits = recipe.probabilities_as_logits
+    as_logits = recipe.fit.probabilities_as_logits
     if name != "comparison":
-        loss = loss_of(kind, as_logits, recipe.label_smoothing)
+        loss = loss_of(kind, as_logits, recipe.fit.label_smoothing)
         return KnownClasses(loss) if judged else loss
     if judged:
         return JudgedCrossentropy(kind, kind == "logits" or (kind == "probabilities" and as_logits))
@@ -270,6 +270,6 @@ def load_weights(
         InputError: a file that does not hold this architecture's weights, or whose layers have
             other settings: see `load_saved`.
     """
-    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
+    model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
     load_saved(model, Path(file))
     return model

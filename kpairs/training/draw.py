@@ -33,16 +33,16 @@ def draw_round(
     Raises:
         InputError: a split that holds too few images.
     """
-    rng = seeds.generator(recipe.seed, number, "pairs")
-    train_pairs = draw_split(recipe, train_digits, recipe.pairs, rng)
-    test_pairs = draw_split(recipe, test_digits, recipe.test_pairs, rng)
+    rng = seeds.generator(recipe.fit.seed, number, "pairs")
+    train_pairs = draw_split(recipe, train_digits, recipe.data.pairs, rng)
+    test_pairs = draw_split(recipe, test_digits, recipe.data.test_pairs, rng)
     return (augmented(recipe, number, train_pairs) if augment else train_pairs), test_pairs
 
 
 def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generator) -> PairSet:
     """Draw pairs of a split, as `draw_pairs` does, with the ties that the recipe wants."""
     pairs = draw_pairs(split, count, rng)
-    half = recipe.ties == "half" and not isinstance(split, Compared)
+    half = recipe.data.ties == "half" and not isinstance(split, Compared)
     return pairs.with_even_ties() if half else pairs
 
 
@@ -62,14 +62,14 @@ def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, Pai
     Raises:
         InputError: no pairs are left on one side, or only ties to validate by.
     """
-    if not recipe.validation:
+    if not recipe.data.validation:
         return pairs, None
-    rng = seeds.generator(recipe.seed, number, "validation")
-    sides = image_sides(pairs, (1 - recipe.validation, recipe.validation), rng)
+    rng = seeds.generator(recipe.fit.seed, number, "validation")
+    sides = image_sides(pairs, (1 - recipe.data.validation, recipe.data.validation), rng)
     train, validation = (pairs.take((sides == side).all(axis=0)) for side in (0, 1))
     if not len(train) or not len(validation) or (validation.comparison == 0.5).all():
         raise InputError(
-            f"validation: expected pairs on both sides of a share of {recipe.validation:g}, "
+            f"validation: expected pairs on both sides of a share of {recipe.data.validation:g}, "
             f"received {len(train)} to train and {len(validation)} to validate of {len(pairs)}"
         )
     return train, validation
@@ -77,6 +77,6 @@ def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, Pai
 
 def augmented(recipe: Recipe, number: int, train_pairs: PairSet) -> PairSet:
     """Apply a recipe's augmentation to one round's training pairs."""
-    if recipe.augmentation == "none":
+    if recipe.variation.augmentation == "none":
         return train_pairs
-    return augment_pairs(train_pairs, seeds.generator(recipe.seed, number, "augmentation"))
+    return augment_pairs(train_pairs, seeds.generator(recipe.fit.seed, number, "augmentation"))

@@ -66,7 +66,7 @@ def evaluate(
         InputError: no finished round, a model that cannot be read, or missing data; `data` of other
             grades.
     """
-    recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
+    recipe = run.recipe if test_pairs is None else run.recipe.replace(test_pairs=test_pairs)
     check_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
@@ -76,9 +76,9 @@ def evaluate(
         other = load_other(recipe, data, columns, classes, data_root)
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
             most = most_pairs(other)
-            count = most if isinstance(other, Compared) else min(recipe.test_pairs, most)
-            recipe = replace(recipe, test_pairs=count)
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+            count = most if isinstance(other, Compared) else min(recipe.data.test_pairs, most)
+            recipe = recipe.replace(test_pairs=count)
+    outputs = ARCHS[recipe.network.arch].named(recipe.data.word)
     rows = []
     with compute(device, threads):
         for number in run.rounds:
@@ -87,19 +87,19 @@ def evaluate(
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 row = measure(model, train_pairs, pairs, outputs)
             else:
-                rng = seeds.generator(recipe.seed, number, "pairs")
-                pairs = draw_split(recipe, other, recipe.test_pairs, rng)
+                rng = seeds.generator(recipe.fit.seed, number, "pairs")
+                pairs = draw_split(recipe, other, recipe.data.test_pairs, rng)
                 row = {"test": errors(model, pairs, outputs)}
             found = measures(predict(model, pairs), outputs, pairs, len(classes))
             if every_pair:
-                rng = seeds.generator(recipe.seed, number, "all pairs")
+                rng = seeds.generator(recipe.fit.seed, number, "all pairs")
                 each = all_pairs(
                     model,
                     *known_images(splits[1] if other is None else other),
                     len(classes),
                     outputs,
                     rng,
-                    ties=recipe.ties == "half",
+                    ties=recipe.data.ties == "half",
                     sampled=sampled,
                 )
                 row["all_pairs"] = {n: each.pop(n) for n in list(each) if n.endswith("error_pct")}

@@ -59,21 +59,21 @@ def settled(
             architecture is not for.
         InputError: images that cannot be read, or too few.
     """
-    graded = is_graded(recipe.data)
-    compared = is_compared(recipe.data, recipe.columns)
-    recipe = replace(recipe, data=canonical(recipe.data))
+    graded = is_graded(recipe.data.source)
+    compared = is_compared(recipe.data.source, recipe.data.columns)
+    recipe = recipe.replace(data=canonical(recipe.data.source))
     recipe = in_words(recipe, "grade" if graded else "digit")
-    if recipe.backbone_weights not in ("none", "imagenet"):
-        recipe = replace(recipe, backbone_weights=str(Path(recipe.backbone_weights).absolute()))
-    if recipe.image_size is not None:  # before any image is looked at
-        check_shape(ARCHS[recipe.arch], (*recipe.image_size[::-1], recipe.channels or 1))
+    if recipe.network.backbone_weights not in ("none", "imagenet"):
+        recipe = recipe.replace(backbone_weights=str(Path(recipe.network.backbone_weights).absolute()))
+    if recipe.data.image_size is not None:  # before any image is looked at
+        check_shape(ARCHS[recipe.network.arch], (*recipe.data.image_size[::-1], recipe.data.channels or 1))
     if compared:
         recipe = _settled_by_pairs(recipe, given, progress)
     elif graded:
         recipe = _settled_by_grades(recipe, given)
-    elif _is_open(recipe) and source_key(recipe.data) is None:  # else the source says it
-        recipe = _with(recipe, settings_for(recipe.data, **_wishes(recipe)))
-    check_shape(ARCHS[recipe.arch], settings_of(recipe).shape)
+    elif _is_open(recipe) and source_key(recipe.data.source) is None:  # else the source says it
+        recipe = _with(recipe, settings_for(recipe.data.source, **_wishes(recipe)))
+    check_shape(ARCHS[recipe.network.arch], settings_of(recipe).shape)
     return recipe
 
 
@@ -86,11 +86,11 @@ def settings_of(recipe: Recipe) -> PixelSettings:
     size, channels, fit, ink = (getattr(recipe, name) for name in _OPEN)
     if not _is_open(recipe):
         width, height = size
-        return PixelSettings(height, width, channels, fit, ink, rounded=is_graded(recipe.data))
+        return PixelSettings(height, width, channels, fit, ink, rounded=is_graded(recipe.data.source))
     wishes = _wishes(recipe)
     wishes["size"] = wishes["size"] or DIGIT_SHAPE[:2]
     wishes["channels"] = wishes["channels"] or DIGIT_SHAPE[2]
-    return settings_for(recipe.data, **wishes)
+    return settings_for(recipe.data.source, **wishes)
 
 
 def load_splits(
@@ -113,12 +113,12 @@ def load_splits(
     settings = settings_of(recipe)
     return [
         load_digits(
-            recipe.data,
+            recipe.data.source,
             split,
             root,
             settings=settings,
-            classes=recipe.classes,
-            columns=recipe.columns,
+            classes=recipe.data.classes,
+            columns=recipe.data.columns,
             progress=progress,
         )
         for split in _SPLITS
@@ -150,13 +150,13 @@ def load_other(
     """
     settings = settings_of(recipe)
     if is_compared(data, columns):
-        pairs, split, _ = read_pairs(data, columns, classes=recipe.classes)
+        pairs, split, _ = read_pairs(data, columns, classes=recipe.data.classes)
         pairs = pairs if split is None else pairs.take(split == 1, f"{data} test split")
         found: Split = compared_split(pairs, settings, root)
     else:
-        ordered = recipe.classes if is_graded(data) else None
+        ordered = recipe.data.classes if is_graded(data) else None
         found = load_digits(data, "test", root, settings=settings, classes=ordered)
-    tells_class = len(recipe.loss_weights) > 1  # a network that scores can be held to any grades
+    tells_class = len(recipe.fit.loss_weights) > 1  # a network that scores can be held to any grades
     if tells_class and found.classes and tuple(found.classes) != tuple(classes):
         raise InputError(
             f"{data}: expected the classes of the training, {', '.join(classes) or 'none'}; "
@@ -171,13 +171,13 @@ def _is_open(recipe: Recipe) -> bool:
 
 def _wishes(recipe: Recipe) -> dict[str, Any]:
     """What `settings_for` is told: the recipe's own wishes, or its architecture's only shape."""
-    height, width, channels = ARCHS[recipe.arch].input_shape or (None, None, None)
+    height, width, channels = ARCHS[recipe.network.arch].input_shape or (None, None, None)
     return {
-        "size": recipe.image_size or (width and (width, height)),
-        "channels": recipe.channels or channels,
-        "fit": recipe.fit,
-        "ink": recipe.ink,
-        "classes": recipe.classes,
+        "size": recipe.data.image_size or (width and (width, height)),
+        "channels": recipe.data.channels or channels,
+        "fit": recipe.data.fit,
+        "ink": recipe.data.ink,
+        "classes": recipe.data.classes,
     }
 
 
@@ -192,14 +192,14 @@ def _with(recipe: Recipe, settings: PixelSettings) -> Recipe:
 
 
 def _settled_by_grades(recipe: Recipe, given: Collection[str] | None) -> Recipe:
-    train, test = (read_grades(recipe.data, split, recipe.classes) for split in _SPLITS)
-    if recipe.classes is None or _is_open(recipe):
+    train, test = (read_grades(recipe.data.source, split, recipe.data.classes) for split in _SPLITS)
+    if recipe.data.classes is None or _is_open(recipe):
         log.info(
             "%s: %s training and %s test images of %d grades, %s",
-            *(recipe.data, f"{len(train):,}", f"{len(test):,}"),
+            *(recipe.data.source, f"{len(train):,}", f"{len(test):,}"),
             *(len(train.classes), " < ".join(train.classes)),
         )
-        recipe = _settled_by_look(replace(recipe, classes=train.classes), train, given)
+        recipe = _settled_by_look(recipe.replace(classes=train.classes), train, given)
     for files, name, what in ((train, "pairs", "training"), (test, "test_pairs", "test")):
         recipe = _with_pairs(recipe, name, files, what)
     return recipe
@@ -224,22 +224,22 @@ def _settled_by_pairs(
     progress: Callable[[int, int], None] | None,
 ) -> Recipe:
     """As `_settled_by_grades`, for pairs that people compared."""
-    division = divided_pairs(recipe.data, recipe.columns, recipe.classes, progress)
+    division = divided_pairs(recipe.data.source, recipe.data.columns, recipe.data.classes, progress)
     train, test = division.train, division.test
-    of_class = [name for name in recipe.loss_weights if name != "comparison"]
+    of_class = [name for name in recipe.fit.loss_weights if name != "comparison"]
     if of_class and not train.classes:
         raise UsageError(
-            f"{recipe.arch} learns {' and '.join(of_class)}, of which {recipe.data} says nothing; "
+            f"{recipe.network.arch} learns {' and '.join(of_class)}, of which {recipe.data.source} says nothing; "
             "expected the columns left_grade and right_grade, or an architecture that only "
             "compares, such as ranker"
         )
     if _is_open(recipe):
         log.info("%s", division)
-        recipe = replace(recipe, classes=train.classes or None)
+        recipe = recipe.replace(classes=train.classes or None)
         recipe = _settled_by_look(recipe, train.pictures, given)
-    if recipe.pairing == "renewed":
+    if recipe.variation.pairing == "renewed":
         log.info("as people compared these pairs, no others are made of their images")
-        recipe = replace(recipe, pairing="drawn")
+        recipe = recipe.replace(pairing="drawn")
     for pairs, name in ((train, "pairs"), (test, "test_pairs")):
         wanted = getattr(recipe, name)
         if given is not None and name not in given:
@@ -247,7 +247,7 @@ def _settled_by_pairs(
         elif wanted > len(pairs):
             log.info("%s: all %s (%s were wanted)", pairs.name, f"{len(pairs):,}", f"{wanted:,}")
         changes: dict[str, Any] = {name: min(wanted, len(pairs))}
-        recipe = replace(recipe, **changes)
+        recipe = recipe.replace(**changes)
     return recipe
 
 
@@ -262,7 +262,7 @@ def _for_photographs(recipe: Recipe, given: Collection[str]) -> Recipe:
     if changes:
         shown = " ".join(f"--{name} {value}" for name, value in changes.items())
         log.info("as they are photographs: %s", shown)
-    return replace(recipe, **changes)
+    return recipe.replace(**changes)
 
 
 def _with_pairs(recipe: Recipe, name: str, files: GradedFiles, what: str) -> Recipe:
@@ -275,4 +275,4 @@ def _with_pairs(recipe: Recipe, name: str, files: GradedFiles, what: str) -> Rec
             *(f"{possible:,}", what, f"{images:,}", f"{2 * possible / images:.3g}"),
             "" if possible == count else f" (these are all; {count:,} were wanted)",
         )
-    return replace(recipe, **{name: possible})
+    return recipe.replace(**{name: possible})

@@ -103,23 +103,23 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
     """
     import_modules(job.imports)
     recipe, number, folder = job.recipe, job.number, job.folder
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+    outputs = ARCHS[recipe.network.arch].named(recipe.data.word)
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(job.device, job.threads) as device:
         train_pairs, validation_pairs = set_aside(recipe, number, job.train_pairs)
         train_pairs = augmented(recipe, number, train_pairs)
-        rescaling = rescaling_of(recipe.normalization, job.normalized_by or train_pairs)
-        steps = -(-len(train_pairs) // recipe.batch_size)
+        rescaling = rescaling_of(recipe.data.normalization, job.normalized_by or train_pairs)
+        steps = -(-len(train_pairs) // recipe.fit.batch_size)
         judged = train_pairs.probability is not None
         model = build_round(recipe, number, job.classes, rescaling, steps, judged)
         batches = _batches(recipe, number, train_pairs, device)
         size = evaluation_batch(train_pairs)
-        averaging = [Averaging(model, recipe.averaging)] if recipe.averaging else []
+        averaging = [Averaging(model, recipe.optimizer.averaging)] if recipe.optimizer.averaging else []
         best = None
         if validation_pairs is not None:
             validated = Batches(validation_pairs, outputs, size, device)
-            best = BestEpoch(model, validated, recipe.patience, *averaging)
+            best = BestEpoch(model, validated, recipe.fit.patience, *averaging)
         kept: list[Averaging | BestEpoch] = [*averaging, *([] if best is None else [best])]
         further = [v for callback in kept for v in callback.variables]
         checkpoint = Checkpoint(folder, job.keep_checkpoints, further)
@@ -129,7 +129,7 @@ def train_round(job: Round, callbacks: Iterable[keras.callbacks.Callback] = ()) 
         if recipe.reported_epoch == "best":  # the report states the best training accuracy too
             evaluated = Batches(train_pairs, outputs, size, device)
         history = HistoryFile(folder / "history.csv", done, evaluated, best)
-        always = [Randomness(recipe.seed, number, batches), InMainThread(), *callbacks]
+        always = [Randomness(recipe.fit.seed, number, batches), InMainThread(), *callbacks]
         engine = _fit(
             job,
             model,
@@ -177,7 +177,7 @@ def _fit(
         if phase.begin < done:
             checkpoint.restore(model)
         over = any(isinstance(c, BestEpoch) and c.is_over(start) for c in kept)
-        last = over or phase.end == recipe.epochs
+        last = over or phase.end == recipe.fit.epochs
         if start == phase.end and not last:
             continue
         for callback in kept:
@@ -189,7 +189,7 @@ def _fit(
             shuffle=False,  # the batches are
             validation_data=test_batches,
             validation_freq=_evaluated(recipe),
-            callbacks=[StopOnNonFinite(phase.rate * recipe.learning_rate), *callbacks],
+            callbacks=[StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate), *callbacks],
             verbose=0,
         )
         if last or model.stop_training:
@@ -201,8 +201,8 @@ def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batche
     """The training pairs in batches, as a recipe orders and changes them in each epoch."""
     return Batches(
         pairs,
-        ARCHS[recipe.arch].named(recipe.word),
-        recipe.batch_size,
+        ARCHS[recipe.network.arch].named(recipe.data.word),
+        recipe.fit.batch_size,
         device,
         order=shuffled(recipe, number, len(pairs)),
         renew=renewal(recipe, number, pairs),
@@ -212,9 +212,9 @@ def _batches(recipe: Recipe, number: int, pairs: PairSet, device: str) -> Batche
 
 def _alike(job: Round, batches: Batches, phase: Phase) -> Hashable | None:
     """What is the same in rounds of the same steps; None for a user's own code, which may draw."""
-    if import_of(job.recipe.arch):
+    if import_of(job.recipe.network.arch):
         return None
-    judged, recipe = job.train_pairs.probability is not None, replace(job.recipe, seed=0, rounds=1)
+    judged, recipe = job.train_pairs.probability is not None, job.recipe.replace(seed=0, rounds=1)
     return repr(recipe), job.classes, phase, len(batches), judged
 
 
@@ -235,7 +235,7 @@ def _lower(model: keras.Model, batches: Batches, alike: Hashable | None) -> str:
 def _evaluated(recipe: Recipe) -> list[int]:
     """Numbers of the epochs that an evaluation on the test pairs follows."""
     return sorted(
-        {*range(recipe.validate_every, recipe.epochs, recipe.validate_every), recipe.epochs}
+        {*range(recipe.fit.validate_every, recipe.fit.epochs, recipe.fit.validate_every), recipe.fit.epochs}
     )
 
 

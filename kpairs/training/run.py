@@ -160,7 +160,7 @@ class Run:
         """
         if self.rounds and rounds < max(self.rounds):
             raise UsageError(f"rounds: expected at least {max(self.rounds)}, received {rounds}")
-        self.recipe = replace(self.recipe, rounds=rounds)
+        self.recipe = self.recipe.replace(rounds=rounds)
         write_text(self.path / "recipe.json", self.recipe.to_json())
 
     def add_round(self, row: Mapping[str, Any]) -> None:
@@ -215,7 +215,7 @@ def _claim(path: Path) -> Path:
 
 
 def _claim_next(recipe: Recipe) -> Path:
-    base = f"{date.today().isoformat()}-{recipe.arch}"
+    base = f"{date.today().isoformat()}-{recipe.network.arch}"
     RUNS.mkdir(exist_ok=True)
     number = 1
     while True:

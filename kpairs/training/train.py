@@ -89,25 +89,25 @@ def train(
     if isinstance(recipe, str):
         recipe = recipe_of(recipe)
     if data is not None:
-        recipe, given = replace(recipe, data=str(data), classes=None, ink=None), given or {"data"}
+        recipe, given = recipe.replace(data=str(data), classes=None, ink=None), given or {"data"}
     check_architecture(recipe)
     console = progress or Console(quiet=True)
     with reading(console) as read:
         recipe = settled(recipe, given, read)
-    recipe = recipe.with_options(**{**ARCHS[recipe.arch].options, **recipe.arch_options})  # in full
+    recipe = recipe.with_options(**{**ARCHS[recipe.network.arch].options, **recipe.network.options})  # in full
     with compute(device, threads) as device_name:
         # What its layers refuse is refused before images are prepared, and there is a folder.
-        if recipe.classes is not None:
-            built(recipe.arch, len(recipe.classes), recipe.build_options)
+        if recipe.data.classes is not None:
+            built(recipe.network.arch, len(recipe.data.classes), recipe.build_options)
         splits = _load(recipe, data_root, console)
-        if recipe.classes is None or len(recipe.classes) != len(splits[0].classes):
-            built(recipe.arch, len(splits[0].classes), recipe.build_options)
+        if recipe.data.classes is None or len(recipe.data.classes) != len(splits[0].classes):
+            built(recipe.network.arch, len(splits[0].classes), recipe.build_options)
         environment = {
             **describe(device_name, threads),
             "engine": engine,
             "keep_checkpoints": keep_checkpoints,
             "tensorboard": tensorboard,
-            **({"import": origin} if (origin := import_of(recipe.arch)) else {}),
+            **({"import": origin} if (origin := import_of(recipe.network.arch)) else {}),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         run = Run.create(recipe, environment, out)
@@ -160,7 +160,7 @@ def resume(
         splits = _load(run.recipe, data_root, console)
         if rounds is not None:
             run.extend(rounds)
-        if len(run.rounds) < run.recipe.rounds:
+        if len(run.rounds) < run.recipe.fit.rounds:
             environment = _resumed(run, environment)
         return _train_rounds(run, splits, environment, jobs, console)
 
@@ -189,7 +189,7 @@ def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> lis
     """Both splits, after a check that they hold enough images for a round."""
     with preparing(console) as prepared:
         splits = load_splits(recipe, data_root, prepared)
-    for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
+    for digits, count in zip(splits, (recipe.data.pairs, recipe.data.test_pairs), strict=True):
         check_enough(digits, count)
     return splits
 
@@ -202,7 +202,7 @@ def _train_rounds(
     console: Console,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
-    missing = [n for n in range(1, recipe.rounds + 1) if n not in run.rounds]
+    missing = [n for n in range(1, recipe.fit.rounds + 1) if n not in run.rounds]
     rounds = (_round(run, number, splits, environment) for number in missing)
     if jobs == 1:
         rows = _one_by_one(recipe, rounds, interruption, console)
@@ -221,11 +221,11 @@ def _train_rounds(
         run = Run.open(run.path)  # the signal may have come while a round was being added
         reason = str(error) or "interrupted"
         raise (KpairsError if isinstance(error, OSError) else type(error))(
-            f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
+            f"{reason}; {len(run.rounds)} of {recipe.fit.rounds} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
     if curves := _curves(run):
-        draw_curves(curves, run.path / "curves.png", recipe.arch)
+        draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
     return run
 
@@ -273,10 +273,10 @@ def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str,
 def _one_by_one(
     recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
 ) -> Generator[dict[str, Any], None, None]:
-    outputs = ARCHS[recipe.arch].learned(recipe.word)
+    outputs = ARCHS[recipe.network.arch].learned(recipe.data.word)
 
     def train_one(job: Round) -> dict[str, Any]:
-        live = LiveProgress(job.number, recipe.rounds, outputs, console)
+        live = LiveProgress(job.number, recipe.fit.rounds, outputs, console)
         try:
             return train_round(job, [interruption, live])
         finally:
@@ -288,7 +288,7 @@ def _one_by_one(
 def _side_by_side(
     recipe: Recipe, rounds: Iterable[Round], histories: list[Path], jobs: int, console: Console
 ) -> Generator[dict[str, Any], None, None]:
-    done = partial(share_done, histories, recipe.epochs)
+    done = partial(share_done, histories, recipe.fit.epochs)
     with (
         TrainingsProgress(
             console, len(histories), unit="rounds", completed=done, lines=True
@@ -309,12 +309,12 @@ def _warn_of_collapse(run: Run) -> None:
             "%s collapsed in round%s %s of %d: the network gives every test pair the same answer. "
             "Try another seed than %d, a learning rate below %g, more epochs than %d, or another "
             "initialization than %s",
-            run.recipe.arch,
+            run.recipe.network.arch,
             "s" * (len(collapsed) > 1),
             ", ".join(collapsed),
             len(run.rounds),
-            run.recipe.seed,
-            run.recipe.learning_rate,
-            run.recipe.epochs,
-            run.recipe.initialization,
+            run.recipe.fit.seed,
+            run.recipe.optimizer.learning_rate,
+            run.recipe.fit.epochs,
+            run.recipe.network.initialization,
         )

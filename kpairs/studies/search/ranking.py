@@ -77,7 +77,7 @@ def rank(
         return []
     first, *others = sorted(ranked, key=lambda r: r.mean)
     source = f"best of {len(ranked)} by {search.folds}-fold cross-validation (kpairs search)"
-    write_text(folder / "best.json", replace(first.recipe, source=source).to_json())
+    write_text(folder / "best.json", first.recipe.replace(source=source).to_json())
     return [first, *(replace(r, behind=behind(r.errors, first.errors)) for r in others)]
 
 

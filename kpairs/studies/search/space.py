@@ -70,16 +70,16 @@ class Search:
                 raise UsageError(f"{name}: expected at least one value to try, received none")
 
     def _check_argument(self, name: str) -> None:
-        taken = [set(recipe.arch_options) for recipe in self.recipes]
+        taken = [set(recipe.network.options) for recipe in self.recipes]
         if not any(name in arguments for arguments in taken):
             raise unknown("hyperparameter", name, [*SEARCHED, *set.union(*taken)])
         for recipe in self.recipes:
-            check_arguments(recipe.arch, {name: None}, dict.fromkeys(recipe.arch_options))
+            check_arguments(recipe.network.arch, {name: None}, dict.fromkeys(recipe.network.options))
 
     @property
     def archs(self) -> list[str]:
         """The architectures' names."""
-        return [recipe.arch for recipe in self.recipes]
+        return [recipe.network.arch for recipe in self.recipes]
 
     @property
     def budget(self) -> str:
@@ -101,17 +101,17 @@ class Search:
         """
         recipe, values = self.recipes[self.archs.index(arch)], dict(values)
         fixed: dict[str, Any] = {"rounds": 1, "reported_rounds": None}
-        if (optimizer := values.pop("optimizer", recipe.optimizer)) != recipe.optimizer:
+        if (optimizer := values.pop("optimizer", recipe.optimizer.name)) != recipe.optimizer.name:
             if optimizer not in OPTIMIZERS:
                 raise unknown("optimizer", optimizer, OPTIMIZERS)
             fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
-        recipe = in_words(_changed(replace(recipe, **fixed), values), recipe.word)
+        recipe = in_words(_changed(recipe.replace(**fixed), values), recipe.data.word)
         check_architecture(recipe)
         return recipe
 
     def jobs(self, recipe: Recipe) -> list[Trial]:
         """List the trainings of a candidate: one per fold, the same folds for every candidate."""
-        recipe = replace(recipe, test_pairs=1)  # none are drawn
+        recipe = recipe.replace(test_pairs=1)  # none are drawn
         return [Trial(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
 
     def label(self, recipe: Recipe) -> str:
@@ -121,7 +121,7 @@ class Search:
             for name, values in self.space.items()
             if isinstance(values, Between) or len(values) > 1
         ]
-        return " ".join([recipe.arch, *values])
+        return " ".join([recipe.network.arch, *values])
 
     def classes(self, data_root: str | Path | None = None) -> int:
         """Count the ranks of the data."""
@@ -150,7 +150,7 @@ def parameters_of(recipe: Recipe, classes: int) -> int:
     Raises:
         UsageError: the network cannot be built.
     """
-    return _count(recipe.arch, classes, tuple(sorted(recipe.build_options.items())))
+    return _count(recipe.network.arch, classes, tuple(sorted(recipe.build_options.items())))
 
 
 @cache
@@ -162,11 +162,11 @@ def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with these values of fields and of arguments of its architecture."""
     fields_of_it = {name: value for name, value in values.items() if name in SEARCHED}
     options = {name: value for name, value in values.items() if name not in SEARCHED}
-    return replace(recipe, **fields_of_it).with_options(**options)
+    return recipe.replace(**fields_of_it).with_options(**options)
 
 
 def _value(recipe: Recipe, name: str) -> Any:
-    return getattr(recipe, name) if name in SEARCHED else recipe.arch_options[name]
+    return getattr(recipe, name) if name in SEARCHED else recipe.network.options[name]
 
 
 def _text(value: Any) -> str:

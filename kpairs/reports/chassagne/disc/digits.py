@@ -91,24 +91,24 @@ def train_digits(
     recipe = RECIPES["simple"]
     draws = seeds.generator(seed, number, "pairs")
     sets = []
-    for split, count in (("train", recipe.pairs), ("test", recipe.test_pairs)):
-        digits = load_digits(recipe.data, split, data_root)
+    for split, count in (("train", recipe.data.pairs), ("test", recipe.data.test_pairs)):
+        digits = load_digits(recipe.data.source, split, data_root)
         sets.append(as_tensors(draw_pairs(digits, count, draws)))
     (x, target), test = sets
     net = simple_network(
         generator(seed, number, "initialization"),
         generator(seed, number, "fit"),
-        recipe.arch_options["dropout"],
+        recipe.network.options["dropout"],
     )
-    options = recipe.optimizer_options
+    options = recipe.optimizer.options
     betas = options["beta_1"], options["beta_2"]
-    adam = Adam(net, recipe.learning_rate, betas, options["epsilon"], recipe.l2)
+    adam = Adam(net, recipe.optimizer.learning_rate, betas, options["epsilon"], recipe.optimizer.l2)
     history: list[dict[str, float]] = []
     began = time.perf_counter()
-    for epoch in range(epochs or recipe.epochs):
+    for epoch in range(epochs or recipe.fit.epochs):
         order = seeds.generator(seed, number, "order", epoch).permutation(len(x))
         losses = []
-        for rows in torch.from_numpy(order).split(recipe.batch_size):
+        for rows in torch.from_numpy(order).split(recipe.fit.batch_size):
             loss, output = net.forward(x[rows], target[rows])
             net.backward(output, target[rows])
             adam.step()
