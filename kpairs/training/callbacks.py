@@ -10,6 +10,7 @@ import numpy as np
 
 from kpairs.errors import DivergedError, InputError, UsageError
 from kpairs.files import write_rows
+from kpairs.models.pair import variables_of
 from kpairs.training.batches import Batches
 from kpairs.training.interrupt import InMainThread, Logs
 from kpairs.training.records import read_curve
@@ -110,7 +111,7 @@ class Averaging(keras.callbacks.Callback):
         decay: share of the past, 0 to 1.
 
     Attributes:
-        variables: the averages, in the order of `model.variables`.
+        variables: the averages, in the order of `variables_of`.
         last: whether no other phase of the training follows: only then the model is given them.
     """
 
@@ -118,12 +119,12 @@ class Averaging(keras.callbacks.Callback):
         super().__init__()
         self.decay, self.last = decay, True
         # Copies: a variable made from another may share its memory.
-        values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        values = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
         self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         share = (1 - self.decay) / (1 - self.decay ** (epoch + 1))
-        for average, variable in zip(self.variables, self.model.variables, strict=True):
+        for average, variable in zip(self.variables, variables_of(self.model), strict=True):
             if keras.backend.is_float_dtype(variable.dtype):
                 average.assign(average + share * (variable - average))
             else:  # seed states
@@ -131,7 +132,7 @@ class Averaging(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.last:
-            _assign(self.model.variables, self.variables)
+            _assign(variables_of(self.model), self.variables)
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -149,7 +150,7 @@ class BestEpoch(keras.callbacks.Callback):
         averaging: the training's `Averaging`, if there is one; it comes first.
 
     Attributes:
-        variables: of the best epoch so far, in the order of `model.variables`, then its number,
+        variables: of the best epoch so far, in the order of `variables_of`, then its number,
             error and loss.
         row: of the last epoch: `validation_loss`, `validation_comparison_accuracy`, ...
         last: whether no other phase of the training follows; patience ends them all.
@@ -167,7 +168,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.row: dict[str, float] = {}
         self.last = True
         state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
-        values = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        values = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
         self.variables = [
             keras.Variable(value, dtype=value.dtype.name, trainable=False)
             for value in (*values, *state)
@@ -184,22 +185,22 @@ class BestEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         model, averages = self.model, self.averaging and self.averaging.variables
-        plain = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+        plain = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
         if averages:
-            _assign(model.variables, averages)
+            _assign(variables_of(model), averages)
         found = _evaluate(model, self.batches)
         self.row = {f"validation_{name}": value for name, value in found.items()}
         score = [np.float32(1 - found["comparison_accuracy"]), np.float32(found["loss"])]
         if score < [np.float32(float(v)) for v in self.variables[-2:]]:
-            _assign(self.variables, [*model.variables, np.float32(epoch + 1), *score])
+            _assign(self.variables, [*variables_of(model), np.float32(epoch + 1), *score])
         if averages:
-            _assign(model.variables, plain)
+            _assign(variables_of(model), plain)
         if self.is_over(epoch + 1):
             model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.epoch and (self.last or self.model.stop_training):
-            _assign(self.model.variables, self.variables[:-3])
+            _assign(variables_of(self.model), self.variables[:-3])
 
 
 def _evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
+from kpairs.models.pair import variables_of
 from kpairs.recipes.checks import MOST
 from kpairs.training.interrupt import Logs
 
@@ -177,4 +178,4 @@ class _Arrays:
 
 
 def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables, *further]
+    return [*variables_of(model), *model.optimizer.variables, *further]

@@ -14,9 +14,9 @@ from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
-from kpairs.models.backbone import NAME as BACKBONE
-from kpairs.models.backbone import NO_WEIGHTS, load_backbone
+from kpairs.models.backbone import NO_WEIGHTS, backbone_of, load_backbone
 from kpairs.models.initialization import initialize
+from kpairs.models.pair import variables_of
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe, check_arguments, check_loss_weights
 from kpairs.training.losses import (
@@ -218,7 +218,7 @@ def compile_model(
             for n, kind in outputs.items()
         },
     )
-    model.optimizer.build(model.trainable_variables)
+    model.optimizer.build([v for v in variables_of(model) if v.trainable])
 
 
 def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> Loss:
