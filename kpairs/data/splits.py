@@ -17,7 +17,7 @@ from kpairs.data.stored import Stored
 _BRIGHT = PixelSettings(ink="bright")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Digits:
     """The images of one split.
 
@@ -44,6 +44,10 @@ class Digits:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        return f"{type(self).__name__}({self.name}: {len(self)} images of {size})"
+
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
 
@@ -56,7 +60,7 @@ class Digits:
         return prepare(images, self.settings, self.name).pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graded(Digits):
     """The graded images of one split, a `Stored` of what `settings` made of them."""
 
@@ -70,7 +74,7 @@ class Graded(Digits):
         return self.images[rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared:
     """The compared pairs of one split.
 
@@ -88,6 +92,10 @@ class Compared:
 
     def __len__(self) -> int:
         return len(self.listed)
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        return f"Compared({self.name}: {len(self)} pairs of {len(self.images)} images of {size})"
 
     @property
     def classes(self) -> tuple[str, ...]:
