@@ -7,12 +7,16 @@ The public names load on first use, because importing Keras and torch takes seco
 40
 """
 
-import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kpairs.backend import choose_backend
+
 if TYPE_CHECKING:
+    from kpairs import layers, losses, metrics, optimizers
     from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
+    from kpairs.loading import load
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
     from kpairs.reports import RECIPES
@@ -22,11 +26,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Keras reads its backend once, at import. Its own default is tensorflow, which kpairs does not
-# install; ~/.keras/keras.json is no sign of a choice, because Keras writes that file itself.
-if not os.environ.get("KERAS_BACKEND"):
-    os.environ["KERAS_BACKEND"] = "torch"
+choose_backend()
 
+_OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
     "Digits": "kpairs.data",
@@ -38,6 +40,7 @@ _HOMES = {
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
+    "load": "kpairs.loading",
     "load_digits": "kpairs.data",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
@@ -54,19 +57,38 @@ __all__ = [
     "build",
     "draw_pairs",
     "evaluate",
+    "layers",
+    "load",
     "load_digits",
+    "losses",
+    "metrics",
+    "optimizers",
     "resume",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _OBJECTS:
+        return import_module(f"kpairs.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say only that there is no such name here
         raise ImportError(f"cannot import {_HOMES[name]}: {error}") from error
+    _register()
+    return found
+
+
+def _register() -> None:
+    """Let `keras.saving.load_model` find kpairs' objects, once Keras is imported anyway."""
+    if "keras" in sys.modules:
+        for name in _OBJECTS:
+            import_module(f"kpairs.{name}")
+
+
+_register()
 
 
 def __dir__() -> list[str]:

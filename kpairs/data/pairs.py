@@ -1,6 +1,6 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kpairs.data.division import image_groups
 from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, unknown
+from kpairs.errors import InputError, UsageError, unknown
 
 # What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
 # grades the last two are called left_grade and right_grade.
@@ -22,20 +22,40 @@ Images = NDArray[np.float32] | Stored
 
 @dataclass(frozen=True)
 class PairSet:
-    """n pairs of images with their labels.
+    """n pairs of images with their labels, ready for Keras' `fit`.
 
     Attributes:
         left, right: `(n, height, width, channels)` float32 pixels in [0, 1]; a `Stored` reads them
             from a file when they are needed.
         left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher. -1 where
-            nobody said.
+            the class is unknown.
         probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie;
-            None where the digits say it.
-        weight: `(n,)` float32, how much each pair counts in the loss, 1 on average, as Keras'
-            `sample_weight`; None for all alike.
+            None where the class numbers decide.
+        sample_weight: `(n,)` float32 weights of the pairs in the loss, 1 on average, as `fit`
+            takes them; None for equal weights.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
+
+    Example:
+    >>> import keras, numpy as np
+    >>> from kpairs import PairSet
+    >>> rng = np.random.default_rng(0)
+    >>> images, grades = rng.random((2, 50, 8, 8, 1), np.float32), rng.integers(0, 5, (2, 50))
+    >>> pairs = PairSet(*images, *grades)
+    >>> pairs
+    PairSet(50 pairs of 8x8x1)
+    >>> left, right = keras.Input((8, 8, 1), name="left"), keras.Input((8, 8, 1), name="right")
+    >>> score = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    >>> output = keras.layers.Activation("sigmoid")(score(right) - score(left))
+    >>> model = keras.Model([left, right], {"comparison": output})
+    >>> model.compile("adam", {"comparison": "binary_crossentropy"})
+    >>> fitted = model.fit(
+    ...     pairs.inputs(), pairs.targets(["comparison"]), sample_weight=pairs.sample_weight,
+    ...     validation_split=0.2, verbose=0,
+    ... )
+    >>> sorted(fitted.history)
+    ['loss', 'val_loss']
     """
 
     left: Images
@@ -43,7 +63,7 @@ class PairSet:
     left_digit: NDArray[np.int64]
     right_digit: NDArray[np.int64]
     probability: NDArray[np.float32] | None = None
-    weight: NDArray[np.float32] | None = None
+    sample_weight: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -57,7 +77,7 @@ class PairSet:
                 raise InputError(
                     f"{name} images: expected shape {expected}, received {images.shape}"
                 )
-        for name in ("right_digit", "probability", "weight"):
+        for name in ("right_digit", "probability", "sample_weight"):
             values = getattr(self, name)
             if values is not None and values.shape != self.left_digit.shape:
                 raise InputError(
@@ -67,26 +87,36 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.left_digit)
 
+    def __repr__(self) -> str:
+        return f"PairSet({len(self)} pairs of {'x'.join(map(str, self.left.shape[1:]))})"
+
     @property
     def comparison(self) -> NDArray[np.float32] | NDArray[np.int64]:
-        """`(n,)`: the judged probability where there is one.
+        """The target of the comparison, `(n,)`.
 
-        Else int64: 1 where left <= right (equal digits included), else 0.
+        The judged probability where there is one, float32; else 1 where left <= right (equal
+        digits included) and 0 elsewhere, int64.
         """
         if self.probability is not None:
             return self.probability
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
-        """Return the model inputs by name, read where they are stored."""
+        """Return the images by input name, read where they are stored.
+
+        Models whose inputs are a list `[left, right]` take them too, where the inputs are named
+        `left` and `right`; for other names, `[*pairs.inputs().values()]` is that list.
+        """
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
-    def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, NDArray[Any]]:
-        """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
+    def targets(self, outputs: Iterable[str] = TARGETS) -> dict[str, NDArray[Any]]:
+        """Return the targets by output name, each `(n,)` int64; a judged comparison float32.
+
+        A score has no target: it learns from the comparison, and is left out. For a model with one
+        unnamed output, the target is `comparison`.
 
         Args:
-            outputs: names in `TARGETS`, or with "grade" for "digit"; of scores the targets are
-                zeros, which no loss reads.
+            outputs: names in `TARGETS` or `SCORES`, or with "grade" for "digit".
 
         Raises:
             UsageError: another name.
@@ -94,12 +124,10 @@ class PairSet:
         known = {"comparison": self.comparison}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
-        # A score learns from the comparison; Keras wants something beside every output.
-        known |= dict.fromkeys(SCORES, np.zeros(len(self), np.float32))
         for name in outputs:
-            if name not in known:
-                raise unknown("output", name, known)
-        return {name: known[name] for name in outputs}
+            if name not in (*known, *SCORES):
+                raise unknown("output", name, (*known, *SCORES))
+        return {name: known[name] for name in outputs if name in known}
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
@@ -167,7 +195,7 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
+def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -> PairSet:
     """Draw pairs without replacement: no image occurs twice, unless images of one's own are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
@@ -178,7 +206,7 @@ def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
     Args:
         digits: one split.
         count: number of pairs.
-        rng: the generator that the pairs are drawn from.
+        seed: a number, from which the same pairs are drawn every time, or a generator.
 
     Returns:
         The pairs.
@@ -186,8 +214,17 @@ def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
     Raises:
         InputError: the split holds fewer than `2 * count` images, or of rated ones fewer than
             give so many pairs.
+        UsageError: a negative seed.
+
+    Example:
+    >>> import kpairs
+    >>> kpairs.draw_pairs(kpairs.open_source("mnist").split("train"), 1000, seed=0)
+    PairSet(1000 pairs of 14x14x1)
     """
     check_enough(digits, count)
+    if isinstance(seed, int) and seed < 0:
+        raise UsageError(f"seed: expected 0 or more, received {seed}")
+    rng = np.random.default_rng(seed)
     if isinstance(digits, Compared):
         return compared_pairs(digits, rng.permutation(len(digits))[:count])
     stored = digits.images.rows if isinstance(digits.images, Stored) else None

@@ -17,7 +17,7 @@ from kpairs.data.stored import Stored
 _BRIGHT = PixelSettings(ink="bright")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Digits:
     """The images of one split.
 
@@ -70,7 +70,7 @@ class Graded(Digits):
         return self.images[rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scored:
     """The scored images of one split, a row per rating.
 
@@ -100,7 +100,7 @@ class Scored:
         return f"Scored({self.name}: {len(self):,} images)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared:
     """The compared pairs of one split.
 

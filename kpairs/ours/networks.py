@@ -1,15 +1,15 @@
 """Our own: a shared convolutional tower, and a comparison that has nothing to learn.
 
 `posterior` says which digit each image is, and P(left <= right) follows from the two posteriors
-(see `kpairs.models.heads.PosteriorComparison`). `ranker` gives each image a score, for pairs of
+(see `kpairs.layers.PosteriorComparison`). `ranker` gives each image a score, for pairs of
 which nothing else is known than which ranks higher. Every pair trains the tower alone.
 """
 
 from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
+from kpairs.layers import PosteriorComparison
 from kpairs.models.backbone import application
-from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
 from kpairs.models.shifts import shifted

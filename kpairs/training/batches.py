@@ -75,8 +75,8 @@ class Batches(torch.utils.data.DataLoader[Any]):
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
         parts = [inputs, pairs.targets(self._outputs)]
-        if pairs.weight is not None:
-            parts.append({_WEIGHT: pairs.weight})
+        if pairs.sample_weight is not None:
+            parts.append({_WEIGHT: pairs.sample_weight})
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
             for part in parts

@@ -14,25 +14,17 @@ from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
-from kpairs.models.backbone import NO_WEIGHTS, backbone_of, load_backbone
+from kpairs.losses import PairCrossentropy, loss_of
+from kpairs.metrics import ClassAccuracy, PairAccuracy, PartialAccuracy, accuracy_of
+from kpairs.models.backbone import NAME as BACKBONE
+from kpairs.models.backbone import NO_WEIGHTS, load_backbone
 from kpairs.models.initialization import initialize
 from kpairs.models.pair import variables_of
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import Recipe, check_arguments, check_loss_weights
-from kpairs.training.losses import (
-    JudgedAccuracy,
-    JudgedCrossentropy,
-    KnownAccuracy,
-    KnownClasses,
-    Loss,
-    PartialAccuracy,
-    accuracy_of,
-    loss_of,
-)
-from kpairs.training.optimizers import OPTIMIZERS
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
-from kpairs.training.schedule import OneCycle
 
 Rescaling = tuple[float, float]  # scale and offset
 _FINE_TUNING = 0.1  # of the learning rate
@@ -221,26 +213,25 @@ def compile_model(
     model.optimizer.build([v for v in variables_of(model) if v.trainable])
 
 
-def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> Loss:
-    as_logits = recipe.fit.probabilities_as_logits
+def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> keras.losses.Loss:
+    as_logits = recipe.probabilities_as_logits
     if name != "comparison":
-        loss = loss_of(kind, as_logits, recipe.fit.label_smoothing)
-        return KnownClasses(loss) if judged else loss
+        return loss_of(kind, as_logits, recipe.label_smoothing, unknown=judged)
     if judged:
-        return JudgedCrossentropy(kind, kind == "logits" or (kind == "probabilities" and as_logits))
+        return PairCrossentropy(kind == "logits" or (kind == "probabilities" and as_logits))
     return loss_of(kind, as_logits)
 
 
 def _judged_accuracy(name: str) -> type[PartialAccuracy]:
-    return JudgedAccuracy if name == "comparison" else KnownAccuracy
+    return PairAccuracy if name == "comparison" else ClassAccuracy
 
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Write a trained model as a .keras file, atomically.
 
     The file holds the network without its training configuration, so that
-    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
-    `kpairs.models.heads` is imported, and with shifts `kpairs.models.shifts`.
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head or with
+    shifts, where `kpairs.layers` is imported. `kpairs.load` opens all.
     """
     bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
     with atomic_path(path) as temporary:

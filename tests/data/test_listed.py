@@ -285,7 +285,7 @@ def test_a_pair_set_from_a_file(pictures, tmp_path):
     pairs = PairSet.from_csv(path, settings=look, root=tmp_path / "cache")
     assert pairs.comparison.tolist() == [1, 0.5]
     np.testing.assert_allclose(np.asarray(pairs.left)[:, 0, 0, 0], [0, 60 / 255])
-    assert pairs.weight.tolist() == [0.5, 1.5]
+    assert pairs.sample_weight.tolist() == [0.5, 1.5]
     assert (pairs.left_digit.tolist(), pairs.right_digit.tolist()) == ([0, -1], [1, 2])
     turned = pairs.swapped()
     assert turned.comparison.tolist() == [0, 0.5]

@@ -13,9 +13,11 @@ from hypothesis.extra.numpy import arrays
 
 from kpairs.data import PairSet, draw_pairs
 from kpairs.errors import UsageError
-from kpairs.models.heads import PosteriorComparison
+from kpairs.layers import PosteriorComparison
+from kpairs.losses import loss_of
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OneCycle
 from kpairs.recipes import Setting, Study, Trial
 from kpairs.reports import RECIPES
 from kpairs.studies.mistakes import to_image
@@ -26,8 +28,6 @@ from kpairs.training.callbacks import Averaging
 from kpairs.training.compile import load_round
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
-from kpairs.training.losses import loss_of
-from kpairs.training.schedule import OneCycle
 from kpairs.training.train import train
 
 

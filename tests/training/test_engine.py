@@ -14,7 +14,9 @@ from families import families, networks
 from precision import EXACT, difference, float64, moved
 
 from kpairs.data import draw_pairs
+from kpairs.losses import loss_of
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OneCycle, TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.compile import build_round
@@ -22,10 +24,7 @@ from kpairs.training.engine import private
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable, lower
-from kpairs.training.losses import loss_of
-from kpairs.training.optimizers import TorchAdam
 from kpairs.training.round import Round, train_round
-from kpairs.training.schedule import OneCycle
 
 
 @pytest.fixture

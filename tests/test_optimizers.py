@@ -10,11 +10,11 @@ from precision import EXACT, difference, float64
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
 from kpairs.data import draw_pairs
+from kpairs.optimizers import TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.compile import build_round
 from kpairs.training.engine.lower import lower
-from kpairs.training.optimizers import TorchAdam
 
 
 @pytest.mark.parametrize("steps", [1, 10])
