@@ -98,7 +98,7 @@ def _on_cluster(
     function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], scheduler: str
 ) -> Iterator[Told[Result]]:
     try:
-        from dask.distributed import Client, KilledWorker, as_completed
+        from distributed import Client, KilledWorker, as_completed
         from distributed.comm.core import CommClosedError
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
