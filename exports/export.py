@@ -21,10 +21,10 @@ from kpairs.exports.loading import sidecar_path
 from kpairs.exports.parity import Parity
 from kpairs.exports.trained import Trained
 from kpairs.files import atomic_path
-from kpairs.training.compile import check_run
 from kpairs.training.device import compute
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits
+from kpairs.training.evaluate import run_splits
+from kpairs.training.network import architecture_of_run
+from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
 
 
@@ -75,16 +75,14 @@ def export_run(
         ParityError: see `export_model`.
         KpairsError: see `export_model`.
     """
-    check_run(run)
+    architecture_of_run(run)
     if odd := set(formats) - set(FORMATS):
         raise unknown("format", odd.pop(), FORMATS)
     stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
-    train_digits, test_digits = load_splits(run.recipe, data_root)
+    recipe, (train_digits, test_digits) = run_splits(run, data_root)
     with compute("cpu"):
         trained = Trained.from_run(run, number, train_digits.classes, train_digits.settings)
-        train_pairs, pairs = draw_round(
-            run.recipe, number, train_digits, test_digits, augment=False
-        )
+        train_pairs, pairs = draw_round(recipe, number, train_digits, test_digits)
         wanted = [FORMATS[name](opset, train_pairs) for name in formats]
         return export_model(trained, pairs, stem, wanted)
 

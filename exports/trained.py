@@ -19,7 +19,7 @@ from kpairs.exports.parity import errors_pct
 from kpairs.exports.torch_files import Named, to_program
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import load_round
+from kpairs.training.network import load_round
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ class Trained:
             InputError: no such round, or its model cannot be read.
         """
         recipe = run.recipe
-        training = {name: getattr(recipe, name) for name in ("pairs", "epochs", "seed")}
+        training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
         return cls(
             load_round(run, number, len(classes)),

@@ -16,17 +16,18 @@ import torch
 
 from kpairs import seeds
 from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
-from kpairs.data import PairSet, load_digits
+from kpairs.data import PairSet
+from kpairs.data.source import open_source
 from kpairs.data.splits import Split
-from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
-from kpairs.training.compile import build_round, rescaling_of
+from kpairs.training.compile import compile_model
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round
 from kpairs.training.engine.lower import lower
+from kpairs.training.network import architecture_of, build_round, rescale
+from kpairs.training.prepare import draw_round, rescaling_of
 from kpairs.training.train import train
 
 # The reports' own batch sizes, without augmentation, and photographs.
@@ -68,7 +69,8 @@ def bench_training(
         of kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
         runner; None if quick or not on Linux) and `machine`.
     """
-    splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
+    source = open_source("mnist", root=data_root)
+    splits = source.split("train"), source.split("test")
     cases = []
     with compute(device) as name:
         machine = describe(name, 1)
@@ -111,8 +113,10 @@ def _runner(
     if kind in ("torch", "tuned"):
         tuning = PLAIN if kind == "torch" else replace(TUNED, fold=fold)
         return Training(recipe, pairs, device, tuning).epoch
-    outputs = ARCHS[recipe.network.arch].named(recipe.data.word)
-    model = build_round(recipe, 1, 10, rescaling_of(recipe.data.normalization, pairs))
+    outputs = architecture_of(recipe).named(recipe.data.word)
+    model = build_round(recipe, 1, 10)
+    rescale(model, rescaling_of(recipe.data.normalization, pairs))
+    compile_model(model, recipe, architecture_of(recipe))
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
         return partial(model.fit, x, y, batch_size=recipe.fit.batch_size, verbose=0)
@@ -234,7 +238,8 @@ def _peak_memory(runner: str, device: str, data_root: str | Path | None) -> floa
 
 def _train_alone(runner: str, device: str, data_root: str | Path | None) -> float | None:
     recipe = _recipe("auxws")
-    splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
+    source = open_source("mnist", root=data_root)
+    splits = source.split("train"), source.split("test")
     with compute(device) as name:
         _runner(runner, recipe, _pairs(recipe, splits), name)()
     # getrusage would count what the parent process had before this one was its own.

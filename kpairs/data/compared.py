@@ -89,10 +89,12 @@ class ComparedImages:
         return self.images.source
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_], name: str) -> ComparedImages:
-        """Return these rows, and of the files those that they need, in their order."""
-        left, right = self.left[rows], self.right[rows]
-        used, numbers = np.unique(np.concatenate([left, right]), return_inverse=True)
-        left, right = np.split(numbers, 2)
+        """Return these rows, and the files that they need, in the order of their first use."""
+        both = np.stack([self.left[rows], self.right[rows]], axis=1).ravel()
+        used, first, number = np.unique(both, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        used = used[order]
+        left, right = np.argsort(order)[number].reshape(-1, 2).T
         images = replace(
             self.images,
             files=tuple(self.images.files[i] for i in used),

@@ -195,7 +195,13 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -> PairSet:
+def draw_pairs(
+    digits: Split,
+    count: int | None = None,
+    seed: int | np.random.Generator = 0,
+    *,
+    margin: float = 0.0,
+) -> PairSet:
     """Draw pairs without replacement: no image occurs twice, unless images of one's own are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
@@ -205,8 +211,9 @@ def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -
 
     Args:
         digits: one split.
-        count: number of pairs.
+        count: number of pairs; default all that people compared, else half as many as images.
         seed: a number, from which the same pairs are drawn every time, or a generator.
+        margin: scores of images that differ by no more tie.
 
     Returns:
         The pairs.
@@ -221,6 +228,8 @@ def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -
     >>> kpairs.draw_pairs(kpairs.open_source("mnist").split("train"), 1000, seed=0)
     PairSet(1000 pairs of 14x14x1)
     """
+    if count is None:
+        count = len(digits) if isinstance(digits, Compared) else len(digits) // 2
     check_enough(digits, count)
     if isinstance(seed, int) and seed < 0:
         raise UsageError(f"seed: expected 0 or more, received {seed}")
@@ -232,7 +241,7 @@ def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -
     if isinstance(digits, Scored):
         nobody = np.full(count, -1)
         gap = digits.scores[right] - digits.scores[left]
-        probability = np.where(np.abs(gap) <= digits.margin, 0.5, gap > 0).astype(np.float32)
+        probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
         return PairSet(digits.images[left], digits.images[right], nobody, nobody, probability)
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]

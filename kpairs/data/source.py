@@ -187,10 +187,9 @@ class Source(ABC):
         """Return the source as rows of a table, paths relative to `base`; None for digits."""
         return None
 
-    @property
-    def files(self) -> ImageFiles | None:
-        """The image files; None for digits."""
-        return None
+    def fingerprints(self, base: Path) -> dict[str, str]:
+        """Return the fingerprint of each image file by its path relative to `base`."""
+        return {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -297,10 +296,6 @@ class _OwnImages(Source):
     def __init__(self, images: ImageFiles, path: Path, root: Path) -> None:
         self.name, self.root, self._images = str(path.absolute()), root, images
 
-    @property
-    def files(self) -> ImageFiles:
-        return self._images
-
     @abstractmethod
     def _training_files(self) -> ImageFiles:
         """The files of the training split."""
@@ -343,16 +338,18 @@ class _OwnImages(Source):
         return Stored(file)
 
     @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of each file by its absolute path."""
+    def _fingerprints(self) -> dict[str, str]:
         return {file: fingerprint(file) for file in self._images.files}
+
+    def fingerprints(self, base: Path) -> dict[str, str]:
+        return {os.path.relpath(file, base): known for file, known in self._fingerprints.items()}
 
     def digest(self) -> str:
         found = hashlib.sha256()
         for row in self.rows(Path(self.name).parent) or ():
             found.update(repr(row).encode("utf-8", "surrogateescape"))
-        for file in self._images.files:
-            found.update(self.fingerprints[file].encode())
+        for known in self._fingerprints.values():
+            found.update(known.encode())
         return found.hexdigest()[:32]
 
 

@@ -80,7 +80,6 @@ class Scored:
         name: the words for the split in messages.
         folder: the table.
         settings: how an image becomes a network's input.
-        margin: scores that differ by no more tie.
     """
 
     images: Stored
@@ -88,7 +87,6 @@ class Scored:
     name: str
     folder: Path
     settings: PixelSettings
-    margin: float = 0.0
 
     classes: ClassVar[tuple[str, ...]] = ()
     reused: ClassVar[bool] = True

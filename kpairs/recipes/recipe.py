@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
@@ -148,6 +149,11 @@ class Data(_Group):
         description="pixels as the network sees them: none 0..1, raw 0..255, or standardize by the "
         "training pairs' mean and deviation",
     )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether size, channels, fit and ink of images are all decided."""
+        return None not in (self.image_size, self.channels, self.fit, self.ink)
 
     @field_validator("image_size", mode="after")
     @classmethod
@@ -314,6 +320,29 @@ class FlatField(NamedTuple):
         return self.info.annotation if type(None) not in get_args(self.info.annotation) else kinds[0]
 
 
+log = logging.getLogger(__name__)
+_COUNTS = {"pairs": "train", "test_pairs": "test"}
+
+
+def _possible(source: Source, part: str, wanted: int) -> int:
+    """Return the number of pairs to draw: no more than there are; say where that is fewer."""
+    most = source.most_pairs(part)
+    if wanted > most:
+        log.info("%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}")
+    return min(wanted, most)
+
+
+def _check_graded(recipe: Recipe, source: Source, network: Architecture) -> None:
+    """Refuse a network that learns classes of images that nobody graded."""
+    of_class = [n for n in network.learned(source.word) if n.endswith(f"_{source.word}")]
+    if of_class and not source.classes:
+        raise UsageError(
+            f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
+            "expected the columns left_grade and right_grade, or an architecture that only "
+            "compares, such as ranker"
+        )
+
+
 # Fields whose name in their group is short, because the group says the rest.
 _SHORT = {
     ("network", "options"): "arch_options",
@@ -429,7 +458,7 @@ class Recipe(_Group):
     def pixels(self) -> PixelSettings:
         """The settings by which images become inputs, of a completed recipe."""
         data = self.data
-        if data.image_size is None or None in (data.channels, data.fit, data.ink):
+        if not data.is_complete or data.image_size is None:
             raise ValueError("expected a completed recipe, received one with open fields")
         width, height = data.image_size
         rounded = data.word == "grade"  # images of one's own are kept in 8 bits
@@ -463,6 +492,7 @@ class Recipe(_Group):
             InputError: images that cannot be read.
         """
         data = self.data
+        _check_graded(self, source, network)
         names = dict(zip(network.learned(data.word), network.learned(source.word), strict=True))
         wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
         pixels = source.settings(network.input_shape, size=data.image_size, **wishes)
@@ -476,9 +506,9 @@ class Recipe(_Group):
             "channels": pixels.channels,
             "fit": pixels.fit,
             "ink": pixels.ink,
-            "pairs": min(data.pairs, source.most_pairs("train")),
-            "test_pairs": min(data.test_pairs, source.most_pairs("test")),
         }
+        if source.word == "grade":
+            changes |= {n: _possible(source, part, getattr(data, n)) for n, part in _COUNTS.items()}
         if source.judged and self.variation.pairing == "renewed":
             changes["pairing"] = "drawn"  # people compared these pairs, and no others
         return self.replace(**changes)

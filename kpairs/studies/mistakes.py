@@ -15,7 +15,7 @@ from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import all_pairs
 from kpairs.training.batches import evaluation_batch
-from kpairs.training.compile import load_weights
+from kpairs.training.network import load_weights
 from kpairs.training.evaluate import known_images
 from kpairs.training.round import Round
 
@@ -68,13 +68,13 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
         errors not exact.
     """
     recipe, file = job.recipe, job.folder / "model.keras"
-    if isinstance(job.judged, Compared) or (job.test_pairs.left_digit < 0).any():
+    if isinstance(job.test_images, Compared) or (job.test_pairs.left_digit < 0).any():
         return {}
-    if job.judged is None:
+    if job.test_images is None:
         both = PairSet.concat(job.test_pairs, job.test_pairs.swapped())
         images, labels = both.left, both.left_digit
     else:
-        images, labels = known_images(job.judged)
+        images, labels = known_images(job.test_images)
     variants = {"all_pairs": recipe}
     if recipe.network.test_shifts != 1:
         variants["unshifted"] = recipe.replace(test_shifts=1)

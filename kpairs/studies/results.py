@@ -352,7 +352,7 @@ class Results:
             for setting in study.settings:
                 recipe = setting.recipe
                 errors = rows.loc[name_of(rows) == setting.name, "test_error_pct"]
-                own = recipe.identity() == RECIPES[recipe.network.arch].identity() and not setting.folds
+                own = recipe.key() == RECIPES[recipe.network.arch].key() and not setting.folds
                 if own and len(errors) and recipe.network.arch not in lines:
                     lines[recipe.network.arch] = {
                         "group": report_name(study.report),

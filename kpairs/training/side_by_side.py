@@ -1,9 +1,8 @@
-"""Runs side by side: what differs in their recipes, their errors, and by how much these differ."""
+"""Runs side by side: the differences of their recipes and of their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from scipy import stats
@@ -14,8 +13,8 @@ from kpairs.training.run import Run
 
 CONFIDENCE = 0.95
 # Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
-_DRAWN_BY = ("data", "columns", "pairs", "test_pairs", "seed", "ties")
-_NAMES = ("source", "rounds", "reported_rounds", "reported_epoch", "validate_every")
+_DRAWN_BY = ("data", "columns", "words", "pairs", "test_pairs", "seed", "ties", "margin")
+_NAMES = ("origin", "rounds", "reported_rounds", "reported_epoch", "validate_every")
 
 
 def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -58,9 +57,9 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    """The fields of a recipe, those that hold names themselves as `field.name`."""
+    """Return the fields of a recipe, those that hold names themselves as `field.name`."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(recipe).items():
+    for name, value in recipe.flat().items():
         if name not in _NAMES:
             parts = value if isinstance(value, dict) else {None: value}
             flat |= {f"{name}.{part}" if part else name: v for part, v in parts.items()}
@@ -68,7 +67,8 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 
 def _difference(first: Run, other: Run) -> dict[str, Any]:
-    paired = all(getattr(first.recipe, n) == getattr(other.recipe, n) for n in _DRAWN_BY)
+    drawn = [{name: run.recipe.flat()[name] for name in _DRAWN_BY} for run in (first, other)]
+    paired = drawn[0] == drawn[1] and first.images_digest == other.images_digest
     common = [number for number in first.rounds if number in other.rounds]
     found: dict[str, Any] = {"paired": paired, "rounds": len(common), "low": None, "high": None}
     errors = [

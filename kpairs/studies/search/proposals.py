@@ -66,16 +66,15 @@ def run_tpe(
     optuna = _optuna()
     states = optuna.trial.TrialState
     study, scored, begun = known_proposals(optuna, search, Path(folder))
-    classes = search.classes(data_root)
     yield from scored
     done, refused = len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
         proposed = sum(_is_whole(search, t) for t in study.get_trials(deepcopy=False))
-        study.sampler = optuna.samplers.TPESampler(seed=search.recipes[0].seed + proposed)
+        study.sampler = optuna.samplers.TPESampler(seed=search.recipes[0].fit.seed + proposed)
         trial = begun.pop(0) if begun else study.ask()
         recipe = _proposed(search, trial)
-        if not search.allows(recipe, classes):
+        if not search.allows(recipe):
             study.tell(trial.number, state=states.FAIL)
             refused += 1
             if refused < _REFUSED:

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from kpairs import seeds
-from kpairs.data import PairSet, draw_pairs, load_digits
+from kpairs.data import PairSet, draw_pairs
+from kpairs.data.source import open_source
 from kpairs.mini.activations import SELU
 from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
 from kpairs.mini.dropout import Dropout
@@ -92,7 +93,7 @@ def train_digits(
     draws = seeds.generator(seed, number, "pairs")
     sets = []
     for split, count in (("train", recipe.data.pairs), ("test", recipe.data.test_pairs)):
-        digits = load_digits(recipe.data.source, split, data_root)
+        digits = open_source(recipe.data.source, root=data_root).split(split)
         sets.append(as_tensors(draw_pairs(digits, count, draws)))
     (x, target), test = sets
     net = simple_network(
