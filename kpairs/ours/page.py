@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from pandas.api.typing import DataFrameGroupBy
-from scipy import stats
 
 from kpairs.markdown import code, table
 from kpairs.models.diagram import layer_rows
 from kpairs.networks import build
-from kpairs.numbers import plus_minus, summary
+from kpairs.numbers import interval_of, plus_minus, summary
 from kpairs.ours import figures
 from kpairs.ours.studies import (
     ABLATION,
@@ -72,7 +70,7 @@ class OwnPage(Page):
         lines = []
         for name, rows in self._groups(FINAL.name):
             errors, target = rows.sort_values("round")["test_error_pct"], TARGETS[name]
-            low, high = _interval(errors)
+            low, high = interval_of(errors)
             lines.append(
                 {
                     "name": name,
@@ -203,9 +201,9 @@ class OwnPage(Page):
                 "arch": rows["arch"].iloc[0],
                 "setting": rows["setting"].iloc[0],
                 "shifted": list(rows["all_pairs_error_pct"]),
-                "interval": _interval(rows["all_pairs_error_pct"]),
+                "interval": interval_of(rows["all_pairs_error_pct"]),
                 "unshifted": list(rows["unshifted_error_pct"]),
-                "brought": _interval(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
+                "brought": interval_of(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
                 "digits": list(rows["all_pairs_digit_error_pct"]),
                 "drawn": list(rows["test_error_pct"]),
                 "seconds": self._least_seconds(rows["arch"].iloc[0], rows["epochs"].iloc[0]),
@@ -325,14 +323,6 @@ class OwnPage(Page):
     def _groups(self, study: str) -> DataFrameGroupBy:
         rows = self.results.rows(study)
         return rows.groupby(name_of(rows), sort=False)
-
-
-def _interval(values: pd.Series) -> tuple[float, float]:
-    """The 95 % interval of a mean, by Student's t; NaN of less than two values."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    interval = stats.ttest_1samp(values, 0).confidence_interval()
-    return float(interval.low), float(interval.high)
 
 
 def _verdict(mean: float, high: float, target: float) -> str:

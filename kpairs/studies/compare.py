@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kpairs.numbers import interval, welch
 from kpairs.recipes import Study
 from kpairs.reports import REPORTS
 from kpairs.reports.reported import reported
@@ -34,7 +35,6 @@ OUR_ROUNDS = "cannot tell (our rounds)"
 NO_ROUNDS = "cannot tell (no rounds of ours would)"
 QUICK = "no verdict (a quick run)"
 VERDICTS = (AGREES, DIFFERS, OUR_ROUNDS, NO_ROUNDS, NOT_RUN)
-CONFIDENCE = 0.95
 _DRAWS = 10_000
 _ENOUGH = 20  # rounds of ours, to be drawn from
 
@@ -121,11 +121,16 @@ def judge(
     their_means, their_stds, their_counts = (np.asarray(a, float) for a in theirs)
     their_counts = np.nan_to_num(their_counts, nan=1)
     assumed = np.isnan(their_stds) | (their_counts < 2)
-    others = np.where(assumed, stds, their_stds), their_counts, assumed
+    others = np.where(assumed, stds, their_stds), their_counts
     difference = means - their_means
-    error, freedom = _standard_error(stds, counts, *others)
-    half = _half(error, freedom)
-    most = _half(*_standard_error(stds, limits, *others))
+
+    def test(counts: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+        error, freedom = welch(stds, counts, *others)
+        freedom = np.where(assumed, counts - 1, freedom)
+        return error, freedom, interval(0, error, freedom)[1]
+
+    error, freedom, half = test(counts)
+    _, _, most = test(limits)
     size = np.abs(difference)
     with np.errstate(invalid="ignore", divide="ignore"):
         p_value = np.where(error == 0, size == 0, 2 * stats.t.sf(size / error, freedom))
@@ -139,28 +144,6 @@ def judge(
     return pd.DataFrame(
         {"difference": difference, **columns, "verdict": verdict}, index=np.arange(size.size)
     )
-
-
-def _standard_error(
-    std: NDArray[np.float64],
-    count: NDArray[np.float64],
-    their_std: NDArray[np.float64],
-    their_count: NDArray[np.float64],
-    assumed: NDArray[np.bool_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of a difference of means, and its degrees of freedom; a count may be infinite."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ours, theirs = std**2 / count, their_std**2 / their_count
-        welch = (ours + theirs) ** 2 / (
-            ours**2 / (count - 1) + theirs**2 / np.where(assumed, np.nan, their_count - 1)
-        )
-    return np.sqrt(ours + theirs), np.where(assumed, count - 1, welch)
-
-
-def _half(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half of an interval."""
-    with np.errstate(invalid="ignore"):
-        return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
@@ -334,9 +317,9 @@ def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         if len(table) < _TOGETHER or table.columns.size < 2:
             continue
         mean, error = _mean_of_table(table.to_numpy())
-        half = error * stats.t.ppf((1 + CONFIDENCE) / 2, min(table.shape) - 1)
+        low, high = interval(mean, error, min(table.shape) - 1)
         counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
-        ends = {"low": mean - half, "high": mean + half, "median": table.mean(axis=1).median()}
+        ends = {"low": low, "high": high, "median": table.mean(axis=1).median()}
         lines.append({"metric": metric, **counts, "mean": mean, **ends})
     return pd.DataFrame(lines)
 

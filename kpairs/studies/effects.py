@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
+from kpairs.numbers import interval
 from kpairs.recipes import Ingredient
 from kpairs.reports.reported import reported
-from kpairs.studies.compare import CONFIDENCE, METRICS
+from kpairs.studies.compare import METRICS
 from kpairs.studies.rows import name_of
 
 OUTCOMES = YES, OPEN, OPPOSITE = "yes", "open", "no, the opposite"
@@ -69,8 +70,8 @@ def pool(networks: pd.DataFrame) -> Effect:
     tau2 = optimize.brentq(excess, 0, most) if excess(0) > 0 else 0.0
     spread, mean = _dispersion(y, v + tau2)
     error = np.sqrt(max(1.0, spread / freedom) / (1 / (v + tau2)).sum())
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    return Effect(len(y), mean, mean - half, mean + half, np.sqrt(tau2), y.min(), y.max())
+    ends = interval(mean, error, freedom)
+    return Effect(len(y), mean, *ends, np.sqrt(tau2), y.min(), y.max())
 
 
 def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
@@ -99,9 +100,9 @@ def mean_of(paired: pd.DataFrame) -> Effect | None:
     if len(rounds) < _FEWEST:
         return None
     error = np.sqrt(max(rounds.var(), _RESOLUTION) / len(rounds))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(rounds) - 1) * error
     each, mean = table.dropna().mean(), rounds.mean()
-    return Effect(len(each), mean, mean - half, mean + half, np.nan, each.min(), each.max())
+    ends = interval(mean, error, len(rounds) - 1)
+    return Effect(len(each), mean, *ends, np.nan, each.min(), each.max())
 
 
 def without_collapsed(paired: pd.DataFrame) -> tuple[Effect | None, int]:
@@ -181,8 +182,8 @@ def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFr
     frame = rounds.groupby(by, sort=False).agg(["mean", "median", "var", "count"]).reset_index()
     frame = frame[frame["count"] >= _FEWEST].rename(columns={"count": "rounds"})
     frame["variance"] = frame.pop("var").clip(lower=_RESOLUTION) / frame["rounds"]
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, frame["rounds"] - 1) * frame["variance"] ** 0.5
-    return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half)
+    low, high = interval(frame["mean"], frame["variance"] ** 0.5, frame["rounds"] - 1)
+    return frame.assign(low=low, high=high)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from kpairs.files import atomic_path
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
+from kpairs.numbers import CONFIDENCE, interval_of
 from kpairs.recipes import Recipe, Study
 from kpairs.reports import RECIPES, REPORTS, part
 from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import (
     AGREES,
-    CONFIDENCE,
     DIFFERS,
     NOT_RUN,
     VERDICTS,
@@ -262,13 +261,13 @@ class Results:
         apart = (pairs["test_error_pct"] - pairs["test_error_pct_other"])[~ours & ~theirs]
         if len(apart) < _FEWEST:
             return None
-        interval = stats.ttest_1samp(apart, 0).confidence_interval(CONFIDENCE)
+        low, high = interval_of(apart)
         return SameStart(
             trainings=len(pairs),
             settings=len(pairs[keys[:2]].drop_duplicates()),
             mean=apart.mean(),
-            low=interval.low,
-            high=interval.high,
+            low=low,
+            high=high,
             apart=apart.abs().mean(),
             ours=int(ours.sum()),
             theirs=int(theirs.sum()),

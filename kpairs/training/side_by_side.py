@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scipy import stats
+import numpy as np
 
 from kpairs.errors import InputError
+from kpairs.numbers import interval, interval_of, welch
 from kpairs.recipes import Recipe
 from kpairs.training.run import Run
 
-CONFIDENCE = 0.95
 # Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
 _DRAWN_BY = ("data", "columns", "pairs", "test_pairs", "seed", "ties")
 _NAMES = ("source", "rounds", "reported_rounds", "reported_epoch", "validate_every")
@@ -71,16 +71,15 @@ def _difference(first: Run, other: Run) -> dict[str, Any]:
     paired = all(getattr(first.recipe, n) == getattr(other.recipe, n) for n in _DRAWN_BY)
     common = [number for number in first.rounds if number in other.rounds]
     found: dict[str, Any] = {"paired": paired, "rounds": len(common), "low": None, "high": None}
-    errors = [
-        [run.row(number)["test"]["comparison_error_pct"] for number in common]
+    ours, theirs = (
+        np.array([run.row(number)["test"]["comparison_error_pct"] for number in common])
         for run in (other, first)
-    ]
+    )
     if not common:
         return {**found, "mean": None}
-    found["mean"] = (sum(errors[0]) - sum(errors[1])) / len(common)
+    found["mean"] = mean = float((ours - theirs).mean())
     if len(common) > 1:
-        test = stats.ttest_rel if paired else stats.ttest_ind
-        options = {} if paired else {"equal_var": False}
-        interval = test(*errors, **options).confidence_interval(CONFIDENCE)
-        found |= {"low": float(interval.low), "high": float(interval.high)}
+        spreads = ours.std(ddof=1), len(common), theirs.std(ddof=1), len(common)
+        low, high = interval_of(ours - theirs) if paired else interval(mean, *welch(*spreads))
+        found |= {"low": float(low), "high": float(high)}
     return found

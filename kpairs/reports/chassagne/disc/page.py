@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import stats
 
+from kpairs.numbers import interval, welch
 from kpairs.reports.chassagne.disc import figures
 from kpairs.reports.chassagne.disc.trainings import (
     CURVES,
@@ -224,5 +225,6 @@ class MiniPage(Page):
         if len(both) < 2:
             return {}
         ours, keras = both["test_error_pct"], both["test_error_pct_keras"]
-        low, high = stats.ttest_ind(ours, keras, equal_var=False).confidence_interval()
+        of_difference = welch(ours.std(), len(ours), keras.std(), len(keras))
+        low, high = interval(ours.mean() - keras.mean(), *of_difference)
         return {"ours": list(ours), "keras": list(keras), "low": low, "high": high}
