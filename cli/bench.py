@@ -26,7 +26,7 @@ def bench():
 @device
 @as_json
 def train(quick, jobs, profile, data_dir, device, as_json):
-    """Training: kpairs' engine beside loops written in PyTorch and beside stock Keras.
+    """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
     The tuned loop is what a good user of PyTorch writes: channels last, a fused optimizer, one call
     of the tower for both images where that is faster, no number read out in a step.
@@ -67,7 +67,7 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @imports
 @as_json
 def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
-    """Inference: exported files beside Keras, torch and Keras' own ONNX export.
+    """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
     MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
     exported .onnx file, of which only the file is measured.
@@ -110,7 +110,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
 
 
 def _counts(option, text, largest):
-    """Whole numbers between commas, sorted; None for None."""
+    """Read whole numbers between commas, sorted; None for None."""
     if text is None:
         return None
     try:

@@ -97,7 +97,7 @@ def data(source, named, data_dir, fetch, classes, columns, example, clean, as_js
 
 
 def _look(source, data_dir, fetch, classes, columns):
-    """Both splits, and what there is to say of them."""
+    """Return both splits, and what there is to say of them."""
     from pathlib import Path
 
     from kpairs import load_digits

@@ -15,7 +15,7 @@ _out = click.option(
 
 @click.group()
 def mini():
-    """A deep-learning framework from nothing but tensors (report 002, part 2)."""
+    """Return a deep-learning framework from nothing but tensors (report 002, part 2)."""
 
 
 @mini.command()

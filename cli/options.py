@@ -70,7 +70,7 @@ def import_own(modules: Iterable[str]) -> None:
 
 
 def as_argument(path: str | Path) -> str:
-    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    """Return a path for a proposed command: quoted, and never an option."""
     text = str(path)
     return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
 

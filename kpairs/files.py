@@ -1,4 +1,4 @@
-"""Reading files of unknown origin in bounded memory, and writing so that nothing is ever damaged.
+"""Reading of unknown files in bounded memory, and writing that never damages a file.
 
 A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
 """
@@ -110,7 +110,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked for as long as it is open; the system frees it."""
+    """Make a file beside `path`, locked as long as it is open; the system frees it."""
     while True:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
@@ -138,7 +138,7 @@ def _sweep(path: Path) -> None:
 
 
 def _locked(handle: int) -> bool:
-    """Whether this process could lock a file."""
+    """Lock a file; return False where another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -41,7 +41,7 @@ _ENOUGH = 20  # rounds of ours, to be drawn from
 
 @dataclass(frozen=True)
 class Metric:
-    """How a report's metric follows from a training's row.
+    """A report's metric, computed from a training's row.
 
     Attributes:
         label: on pages and axes.
@@ -58,11 +58,11 @@ class Metric:
     digits: int = 2
 
     def of(self, error: Any) -> Any:
-        """The metric of an error in percent; and the other way round, but for the unit."""
+        """Return the metric of an error in percent."""
         return self.unit * (100 - error if self.accuracy else error)
 
     def error(self, value: Any) -> Any:
-        """The error in percent that a value of the metric means."""
+        """Return the error in percent of a value of the metric."""
         return 100 - value / self.unit if self.accuracy else value / self.unit
 
 
@@ -81,7 +81,7 @@ METRICS = {
 
 
 def margin_of(error: ArrayLike) -> NDArray[np.float64]:
-    """By how many points a number may be off and is still called the same.
+    """Return the largest difference, in points, at which a number counts as the same.
 
     Args:
         error: in percent, that the reported number means; an array or a number.
@@ -147,7 +147,7 @@ def judge(
 
 
 def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
-    """How often Welch's test finds as much between rounds that all are like ours.
+    """Return how often Welch's test finds as large a difference among our rounds alone.
 
     It takes rounds for normal, which they are not where some of them collapse: few without a
     collapsed one deviate little, and seem exact. Here as many as the report has and as we have are
@@ -187,7 +187,7 @@ def adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def numbers_of(report: str) -> pd.DataFrame:
-    """Every number of a report: a `DataFrame` of the `Reported`, their place in `number`."""
+    """Return a report's numbers: a `DataFrame` of the `Reported`, their order in `number`."""
     frame = pd.DataFrame(reported(report)).astype({"std": float, "rounds": float})
     return frame.assign(number=np.arange(len(frame)))
 
@@ -215,7 +215,7 @@ _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds
 
 
 def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows as values of the study's metrics.
+    """Return rows as values of the study's metrics.
 
     Returns:
         A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
@@ -241,7 +241,7 @@ def beside(
     values: pd.DataFrame,
     keys: Sequence[str] = ("arch", "setting", "metric"),
 ) -> pd.DataFrame:
-    """Reported numbers beside the mean of our values, by the rule.
+    """Compare reported numbers with the means of our values, by the rule.
 
     Args:
         numbers: of `numbers_of`.
@@ -325,7 +325,7 @@ def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_of_table(table: NDArray[np.float64]) -> tuple[float, float]:
-    """The mean, and its standard error where lines and columns both have luck of their own."""
+    """Return the mean and its standard error, with both rows and columns as random effects."""
     away = (table - table.mean()) / table.size
     lines, columns, each = (
         (sums**2).sum() * sums.size / (sums.size - 1)

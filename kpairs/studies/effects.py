@@ -1,4 +1,4 @@
-"""What one ingredient brings: a network with it and without, by their reports' recipes.
+"""Effects of one ingredient: networks with and without it, by their reports' recipes.
 
 Networks are compared round by round: all networks of a study draw the same pairs in a round, and
 all folds cut the same pairs, so that what a round makes hard for both cancels in the difference.
@@ -75,7 +75,7 @@ def pool(networks: pd.DataFrame) -> Effect:
 
 
 def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
-    """The weighted sum of squares about the weighted mean (Cochran's Q), and that mean."""
+    """Return the weighted sum of squares about the weighted mean (Cochran's Q), and that mean."""
     mean = np.average(y, weights=1 / v)
     return ((y - mean) ** 2 / v).sum(), mean
 
@@ -188,7 +188,7 @@ def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFr
 
 @dataclass(frozen=True)
 class Finding:
-    """What all trainings say of an ingredient.
+    """The effect of an ingredient over all trainings.
 
     Attributes:
         name: of the ingredient.
@@ -253,7 +253,7 @@ def _overall(networks: pd.DataFrame) -> Effect:
 
 
 def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.DataFrame:
-    """The differences of test error that the reports themselves state, in points.
+    """Return the differences of test error that the reports themselves state, in points.
 
     Args:
         ingredients: as in `differences`.

@@ -58,7 +58,7 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    """The fields of a recipe, those that hold names themselves as `field.name`."""
+    """Return the fields of a recipe, nested ones as `field.name`."""
     flat: dict[str, Any] = {}
     for name, value in asdict(recipe).items():
         if name not in _NAMES:

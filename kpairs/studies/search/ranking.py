@@ -1,4 +1,4 @@
-"""Which candidate did best, and how sure that is."""
+"""The ranking of a search's candidates, with confidence intervals."""
 
 import statistics
 from collections.abc import Iterable, Sequence

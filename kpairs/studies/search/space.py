@@ -1,4 +1,4 @@
-"""What is compared: recipes, the values to try, and how many parameters a candidate may have."""
+"""The space of a search: recipes, values to try, and bounds of a candidate's parameters."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from kpairs.training.images import load_splits, settled
 
 @dataclass(frozen=True)
 class Search:
-    """What to compare, and how.
+    """The candidates of a search and their folds.
 
     Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
 
@@ -83,7 +83,7 @@ class Search:
 
     @property
     def budget(self) -> str:
-        """How many parameters a candidate may have, in words."""
+        """The bounds of a candidate's parameters, in words."""
         least, most = self.parameters
         return f"{least:,.0f} to {most:,.0f} parameters"
 
@@ -159,7 +159,7 @@ def _count(arch: str, classes: int, options: tuple[tuple[str, Any], ...]) -> int
 
 
 def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with these values of fields and of arguments of its architecture."""
+    """Return a recipe with these values of fields and of arguments of its architecture."""
     fields_of_it = {name: value for name, value in values.items() if name in SEARCHED}
     options = {name: value for name, value in values.items() if name not in SEARCHED}
     return replace(recipe, **fields_of_it).with_options(**options)
