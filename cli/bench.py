@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json
+from kpairs.cli.options import as_json, count, data_dir, device, import_own, imports, print_json
 
 
 @click.group()
@@ -14,13 +14,7 @@ def bench():
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, less certain.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=2,
-    show_default=True,
-    help="Processes for the rounds.",
-)
+@count("--jobs", default=2, most=1024, help="Processes for the rounds.")
 @click.option("--profile", is_flag=True, help="Tell where a step of the engine spends its time.")
 @data_dir
 @device

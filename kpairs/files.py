@@ -5,7 +5,6 @@ A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
 
 import csv
 import errno
-import fcntl
 import glob
 import json
 import os
@@ -16,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kpairs.errors import InputError, first_line
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("kpairs runs on Linux and macOS; on Windows run it inside WSL") from error
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
