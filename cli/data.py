@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
+from kpairs.cli.options import as_json, classes, columns, data_dir, folder, print_json, seed
 from kpairs.data.columns import parse_columns
 from kpairs.errors import UsageError
 
@@ -14,8 +14,8 @@ _SPLITS = ("train", "test")
 @click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
-@click.option("--classes", help="Grades of SOURCE, lowest first, where they are no numbers.")
-@click.option("--columns", help="Headers of a CSV file of pairs, as 'kpairs train' takes them.")
+@classes
+@columns
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -26,12 +26,9 @@ _SPLITS = ("train", "test")
     show_default=True,
     help="Split that the sheet shows.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sheet."
-)
-@click.option(
+@seed
+@folder(
     "--samples",
-    type=click.Path(file_okay=False),
     help="Write a test image of each class into this folder, to try 'kpairs predict' on.",
 )
 @click.option(
@@ -97,7 +94,7 @@ def data(source, named, data_dir, fetch, classes, columns, example, clean, as_js
 
 
 def _look(source, data_dir, fetch, classes, columns):
-    """Both splits, and what there is to say of them."""
+    """Return both splits, and what there is to say of them."""
     from pathlib import Path
 
     from kpairs import load_digits

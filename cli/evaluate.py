@@ -2,34 +2,38 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
+from kpairs.cli.options import (
+    as_json,
+    columns,
+    count,
+    data_dir,
+    device,
+    import_own,
+    imports,
+    print_json,
+    threads,
+)
 from kpairs.data.columns import parse_columns
 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option(
-    "--test-pairs",
-    type=click.IntRange(min=1),
-    help="Draw this many test pairs.  [default: the run's own]",
-)
+@count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
 @click.option(
     "--data",
     help="Evaluate on this instead: a source as 'kpairs train' takes it, of whose pairs all are "
     "taken unless the file says the split.",
 )
-@click.option("--columns", help="Headers of --data, as 'kpairs train' takes them.")
+@columns
 @click.option(
     "--all-pairs",
     is_flag=True,
     help="Measure on all ordered pairs of the test images too: exactly where the comparison "
     "follows from what the network says of each image, else on --sampled of them.",
 )
-@click.option(
+@count(
     "--sampled",
-    type=click.IntRange(min=1),
     default=100_000,
-    show_default=True,
     help="Pairs to draw of all, for networks that look at both images at once.",
 )
 @data_dir

@@ -4,12 +4,15 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kpairs.errors import printable
+
+Command = Callable[..., Any]
 
 
 def _known_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -19,10 +22,36 @@ def _known_device(context: click.Context, parameter: click.Parameter, value: str
     return value
 
 
-data_dir = click.option(
+def count(
+    *flags: str, help: str, default: int | None = None, least: int = 1, most: int | None = None
+) -> Callable[[Command], Command]:
+    """Return an option for a whole number from `least` to `most`."""
+    kind = click.IntRange(least, most)
+    shown = default is not None
+    return click.option(*flags, type=kind, default=default, show_default=shown, help=help)
+
+
+def folder(flag: str, *, help: str, default: str | None = None) -> Callable[[Command], Command]:
+    """Return an option for a folder, which need not exist yet."""
+    kind = click.Path(file_okay=False)
+    return click.option(flag, type=kind, default=default, show_default=bool(default), help=help)
+
+
+def finished(default: str) -> Callable[[Command], Command]:
+    """Return the option `--out` of commands that go on where they were stopped."""
+    text = "Folder of the finished trainings; what it holds is not trained again."
+    return folder("--out", default=default, help=text)
+
+
+data_dir = folder(
     "--data-dir",
-    type=click.Path(file_okay=False),
     help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
+)
+classes = click.option(
+    "--classes", help="Grades of one's own images, lowest first, if they are no numbers."
+)
+columns = click.option(
+    "--columns", help="Headers of a CSV file of pairs, as 'kpairs train' takes them."
 )
 device = click.option(
     "--device",
@@ -32,20 +61,14 @@ device = click.option(
     show_default=True,
     help="Where to compute; auto takes a GPU if there is one, cuda:1 the second one.",
 )
-threads = click.option(
+threads = count(
     "--threads",
-    type=click.IntRange(1, 1024),
     default=1,
-    show_default=True,
+    most=1024,
     help="CPU threads; more than one rarely pays for networks this small.",
 )
-jobs = click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train side by side.",
-)
+jobs = count("--jobs", default=1, most=1024, help="Processes that train side by side.")
+seed = count("--seed", default=0, least=0, help="Seed of every random draw.")
 scheduler = click.option(
     "--scheduler",
     metavar="ADDRESS",
@@ -58,6 +81,7 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -70,7 +94,7 @@ def import_own(modules: Iterable[str]) -> None:
 
 
 def as_argument(path: str | Path) -> str:
-    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    """Return a path for a proposed command: quoted, and never an option."""
     text = str(path)
     return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
 

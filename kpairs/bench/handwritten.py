@@ -137,7 +137,7 @@ NETWORKS: dict[str, type[PairNetwork]] = {
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a good user of PyTorch adds to a plain loop.
+    """The changes that a good user of PyTorch makes to a plain loop.
 
     Attributes:
         channels_last: keep an image's channels together in memory, where torch pools faster.
@@ -245,7 +245,7 @@ class Training:
 def _tensors(
     pairs: PairSet, device: torch.device | str, channels_last: bool = False
 ) -> tuple[list[torch.Tensor], ...]:
-    """Images as (n, c, h, w), or (n, h, w, c): of one channel, torch cannot tell the two apart."""
+    """Return images as (n, c, h, w), or as (n, h, w, c) for `channels_last`."""
     images = [torch.from_numpy(array) for array in (pairs.left, pairs.right)]
     if not channels_last:
         images = [image.permute(0, 3, 1, 2).contiguous() for image in images]

@@ -1,4 +1,4 @@
-"""How fast kpairs trains: beside stock Keras and beside loops written by hand in PyTorch."""
+"""Training speed of kpairs, of stock Keras, and of loops written by hand in PyTorch."""
 
 import multiprocessing
 import re
@@ -98,7 +98,7 @@ def _recipe(case: str, quick: bool = False) -> Recipe:
 
 
 def _pairs(recipe: Recipe, splits: Sequence[Split]) -> PairSet:
-    """A round's pairs; in place of photographs noise, which takes as long."""
+    """Draw a round's pairs; noise stands in for photographs, because it takes as long."""
     if recipe.network.arch != "ranker":
         return draw_round(recipe, 1, *splits)[0]
     rng = seeds.generator(recipe.fit.seed, 1, "pairs")
@@ -173,7 +173,7 @@ def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 def _profile(epoch: Callable[[], Any], steps: int, device: str) -> list[dict[str, Any]]:
-    """Where an epoch's steps spend their time, by torch's profiler, which slows them itself."""
+    """Measure the parts of an epoch's steps with torch's profiler, which itself slows them."""
     # Kineto is for GPUs, and prints lines of its own.
     with torch.autograd.profiler.profile(use_kineto=not device.startswith("cpu")) as profiler:
         epoch()
@@ -197,7 +197,7 @@ def _rounds(
     data_root: str | Path | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Whole rounds, with the test error after every epoch and all that is saved."""
+    """Time whole rounds, with the test error after every epoch and all that is saved."""
     recipe = _recipe(_ROUNDS_CASE)
     recipe = recipe.replace(rounds=4, epochs=5) if quick else recipe.replace(rounds=20)
     what = f"{recipe.fit.rounds} rounds of {recipe.fit.epochs} epochs of {_ROUNDS_CASE}"

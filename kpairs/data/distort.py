@@ -1,5 +1,7 @@
 """Random distortions of images, new in each epoch: affine and elastic."""
 
+from typing import Literal
+
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -114,7 +116,9 @@ def _gaussian(side: int, smoothing: float) -> NDArray[np.float32]:
 
 
 def sample(
-    images: NDArray[np.float32], places: NDArray[np.float32], mode: str = "constant"
+    images: NDArray[np.float32],
+    places: NDArray[np.float32],
+    mode: Literal["constant", "edge"] = "constant",
 ) -> NDArray[np.float32]:
     """Interpolate images bilinearly.
 

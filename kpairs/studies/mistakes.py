@@ -21,13 +21,13 @@ from kpairs.training.round import Round
 
 
 def are_kept(recipe: Recipe) -> bool:
-    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own, and of digits."""
+    """Return whether studies keep the wrong pairs of a recipe: for our networks, on digits."""
     architecture = ARCHS[recipe.network.arch]
     return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.data.word)
 
 
 def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """The test pairs that a finished `Round`'s model orders wrongly, the surest first.
+    """Return the test pairs that a finished `Round` orders wrongly, the surest first.
 
     Returns:
         A list of dicts: `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`,
@@ -94,12 +94,12 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
 
 
 def to_text(image: NDArray[np.float32]) -> str:
-    """A (14, 14, 1) image of 0..1 as hexadecimal text."""
+    """Return a (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
 def to_image(text: str) -> NDArray[np.float64]:
-    """The square image of 0..1 of such a text, of one byte a pixel."""
+    """Return the square image of 0..1 of such a text, one byte a pixel."""
     levels = np.frombuffer(bytes.fromhex(text), np.uint8)
     side = math.isqrt(len(levels))
     return levels.reshape(side, side) / 255

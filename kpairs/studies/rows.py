@@ -1,4 +1,4 @@
-"""What studies found, as rows: from finished trainings to typed CSV files and back."""
+"""Rows of studies: from finished trainings to typed CSV files and back."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def read_rows(
 
 
 def _typed(texts: pd.Series, required: bool) -> pd.Series:
-    """A column as it is, or as numbers, each of which is checked."""
+    """Return a column as it is, or as checked numbers."""
     name = texts.name
     if name in _TEXTS:
         return texts
@@ -99,7 +99,7 @@ def write_rows(path: str | Path, rows: pd.DataFrame) -> None:
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts of Python's own numbers, None where a number is missing: as JSON has them."""
+    """Return rows as dicts of Python's numbers, as JSON has them; None for a missing number."""
     return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
@@ -122,7 +122,7 @@ def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
 
 
 def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
-    """The rows of a study, and how many others its file has."""
+    """Return the rows of a study, and the count of others in its file."""
     file = Path(folder) / f"{study.name}.csv"
     known = file.exists()
     rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"]) if known else pd.DataFrame()
@@ -226,14 +226,14 @@ def _add(study: Study, file: Path, rows: pd.DataFrame) -> None:
 
 
 def finished(study: Study, folder: str | Path, rounds: int | None = None) -> list[Trial]:
-    """The jobs of a study that have a result or a row."""
+    """Return the jobs of a study that have a result or a row."""
     known = set(_study_rows(folder, study)[0]["job"])
     jobs = study.jobs(rounds)
     return [job for job in jobs if job.id in known or load_result(folder, job) is not None]
 
 
 def name_of(rows: pd.DataFrame) -> pd.Series:
-    """The names of rows' settings."""
+    """Return the names of rows' settings."""
     return (rows["arch"] + " " + rows["setting"]).str.strip()
 
 
@@ -242,7 +242,7 @@ def _trial(job: Trial) -> dict[str, Any]:
 
 
 def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
-    """The losses and the test error of each evaluated epoch, to five digits."""
+    """Return the losses and the test error of each evaluated epoch, to five digits."""
     epochs = pd.DataFrame(result["history"]).dropna(subset="test_comparison_accuracy")
     error = 100 * (1 - epochs["test_comparison_accuracy"])
     rows = pd.DataFrame({"epoch": epochs["epoch"].astype(int), "test_error_pct": error.round(3)})
@@ -257,7 +257,7 @@ def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
-    """One finished training as a row of CSV, by the names of `COLUMNS`."""
+    """Return one finished training as a row of CSV, by the names of `COLUMNS`."""
     row, machine = result["row"], result["machine"]
     return {
         "job": job.id,
@@ -285,7 +285,7 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
-    """The least error on the training pairs after any epoch, where they were evaluated.
+    """Return the least training error of all epochs in which it was evaluated.
 
     Report 004 gives it beside the best epoch on the test pairs, which is mostly another: in all 600
     of its runs' raw outputs the training accuracy is the maximum of its own curve, as
@@ -297,7 +297,7 @@ def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def _of_all_pairs(row: Mapping[str, Any]) -> dict[str, float]:
-    """Errors over all ordered pairs, where they were measured: of the network, and without shifts.
+    """Return the errors over all ordered pairs, with shifts and without, where measured.
 
     Columns that only such studies have.
     """

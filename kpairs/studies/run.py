@@ -106,7 +106,7 @@ def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
 
 
 def _is_result(value: Any) -> bool:
-    """Whether a value of JSON is what `save_result` writes."""
+    """Return whether a value of JSON has the form that `save_result` writes."""
     if not (isinstance(value, dict) and _is_machine(value.get("machine")) and "row" in value):
         return False
     if (row := value["row"]) is None:
@@ -128,7 +128,7 @@ def _is_result(value: Any) -> bool:
 
 
 def _is_machine(value: Any) -> bool:
-    """Whether a value of JSON says what `describe` does, as far as rows need it."""
+    """Return whether a value of JSON has the fields of `describe` that rows need."""
     if not (isinstance(value, dict) and isinstance(value.get("packages"), dict)):
         return False
     texts = [value.get(name) for name in ("kpairs", "backend", "python", "device_name")]

@@ -142,7 +142,7 @@ def known_proposals(
 
 
 def _name_of(search: Search) -> str:
-    """A journal may hold searches of several spaces; each has a name made from what it compares."""
+    """Return a search's name in the journal, which may hold searches of several spaces."""
     recipes = [search.jobs(recipe)[0].id for recipe in search.recipes]
     known = [recipes, search.folds, search.parameters, sorted(search.space.items())]
     text = json.dumps(known, default=lambda v: vars(v) if isinstance(v, Between) else list(v))
@@ -150,7 +150,7 @@ def _name_of(search: Search) -> str:
 
 
 def _begun(optuna: ModuleType, study: Study, search: Search) -> list[FrozenTrial]:
-    """What an earlier run had begun; a proposal that it did not even write down is given up."""
+    """Return the trials that an earlier run began; give up a proposal without values."""
     states = optuna.trial.TrialState
     begun = []
     for trial in study.get_trials(states=[states.RUNNING]):

@@ -1,4 +1,4 @@
-"""Which candidate did best, and how sure that is."""
+"""The ranking of a search's candidates, with confidence intervals."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from kpairs.files import write_rows, write_text
+from kpairs.numbers import interval_of
 from kpairs.recipes import Recipe, Trial
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result
@@ -101,8 +101,4 @@ def behind(errors: Sequence[float], best: Sequence[float]) -> tuple[float, float
         errors: of each fold, two at least.
         best: of the same folds.
     """
-    differences = np.subtract(errors, best)
-    if np.ptp(differences) == 0:
-        return (float(differences[0]),) * 2
-    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    return float(interval.low), float(interval.high)
+    return interval_of(np.subtract(errors, best))

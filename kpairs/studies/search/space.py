@@ -1,4 +1,4 @@
-"""A search: recipes, the values to try, and the number of parameters of a candidate."""
+"""The space of a search: recipes, values to try, and bounds of a candidate's parameters."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from kpairs.training.network import architecture_of, build_network
 
 @dataclass(frozen=True)
 class Search:
-    """The recipes and values to compare, and how.
+    """The candidates of a search and their folds.
 
     Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
 
@@ -91,7 +91,7 @@ class Search:
 
     @property
     def budget(self) -> str:
-        """The number of parameters of a candidate, in words."""
+        """The bounds of a candidate's parameters, in words."""
         least, most = self.parameters
         return f"{least:,.0f} to {most:,.0f} parameters"
 

@@ -31,7 +31,7 @@ def simple_network(
     dropout_draws: torch.Generator | None = None,
     dropout: float = 0.15,
 ) -> Sequential:
-    """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
+    """Build (n, 2, 14, 14) -> 2 logits: right ranks lower, or does not. 58,380 parameters."""
     convolution = partial(Conv2d, init="uniform", generator=draws)
     linear = partial(Linear, init="uniform", generator=draws)
     net = Sequential(
@@ -59,7 +59,7 @@ def simple_network(
 
 
 def as_tensors(pairs: PairSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """A `PairSet` of n -> images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
+    """Return a `PairSet` as images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
     left, right = (torch.from_numpy(images[..., 0]) for images in (pairs.left, pairs.right))
     return torch.stack([left, right], 1), torch.from_numpy(pairs.comparison)
 
@@ -123,6 +123,6 @@ def train_digits(
 
 
 def error_pct(net: Sequential, x: torch.Tensor, target: torch.Tensor) -> float:
-    """Wrong answers of a network in percent: inputs (n, ...), classes (n,)."""
+    """Return a network's wrong answers in percent: inputs (n, ...), classes (n,)."""
     wrong = net.predict(x).argmax(1) != target
     return 100 * wrong.sum().item() / len(target)
