@@ -109,11 +109,11 @@ class PairSet:
         """
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
-    def targets(self, outputs: Iterable[str] = TARGETS) -> dict[str, NDArray[Any]]:
+    def targets(self, outputs: Iterable[str] = TARGETS) -> dict[str, Any]:
         """Return the targets by output name, each `(n,)` int64; a judged comparison float32.
 
-        A score has no target: it learns from the comparison, and is left out. For a model with one
-        unnamed output, the target is `comparison`.
+        A score learns from the comparison: its target is None, which `fit` takes. For a model
+        whose one output has no name, the target is `comparison`.
 
         Args:
             outputs: names in `TARGETS` or `SCORES`, or with "grade" for "digit".
@@ -121,13 +121,13 @@ class PairSet:
         Raises:
             UsageError: another name.
         """
-        known = {"comparison": self.comparison}
+        known: dict[str, Any] = {"comparison": self.comparison, **dict.fromkeys(SCORES)}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
         for name in outputs:
-            if name not in (*known, *SCORES):
-                raise unknown("output", name, (*known, *SCORES))
-        return {name: known[name] for name in outputs if name in known}
+            if name not in known:
+                raise unknown("output", name, known)
+        return {name: known[name] for name in outputs}
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""

@@ -74,7 +74,10 @@ class Batches(torch.utils.data.DataLoader[Any]):
         inputs = pairs.inputs()
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
-        parts = [inputs, pairs.targets(self._outputs)]
+        # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
+        none = np.zeros(len(pairs), np.float32)
+        targets = pairs.targets(self._outputs)
+        parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
         if pairs.sample_weight is not None:
             parts.append({_WEIGHT: pairs.sample_weight})
         return [  # copies: another process may have handed over views of a read-only file
