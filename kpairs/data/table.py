@@ -122,8 +122,7 @@ def read_table(
                 advice = "; quote cells that hold the separator, and write decimals with a point"
                 advice = advice if len(cells) > len(header) else ""
                 raise InputError(
-                    f"{path} row {row}: expected {len(header)} cells, "
-                    f"received {len(cells)}{advice}"
+                    f"{path} row {row}: expected {len(header)} cells, received {len(cells)}{advice}"
                 )
             if any(cells):
                 yield row, cells
