@@ -100,7 +100,7 @@ def _show(name, plot, as_json):
         title = f"{name}, {row['parameters']:,} parameters"
         draw_graph(model, plot, title, recipe.fit.loss_weights)
     if as_json:
-        facts = {"layers": layers, "recipe": asdict(recipe)}
+        facts = {"layers": layers, "recipe": recipe.model_dump()}
         print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
         return
     from rich.table import Table
@@ -114,7 +114,7 @@ def _show(name, plot, as_json):
     out.print(architecture.function.__doc__, soft_wrap=True)
     out.print(layer_table(layers))
     settings = Table(title="recipe", title_justify="left", show_header=False)
-    values = asdict(recipe)
+    values = recipe.flat()
     for key, value in {**values, **values.pop("arch_options")}.items():
         if value is not None:
             settings.add_row(key.replace("_", " "), str(value))

@@ -12,8 +12,8 @@ from kpairs.cli.options import (
     imports,
     print_json,
     threads,
+    words,
 )
-from kpairs.data.columns import parse_columns
 
 
 @click.command()
@@ -25,6 +25,7 @@ from kpairs.data.columns import parse_columns
     "taken unless the file says the split.",
 )
 @columns
+@words
 @click.option(
     "--all-pairs",
     is_flag=True,
@@ -46,6 +47,7 @@ def evaluate(
     test_pairs,
     data,
     columns,
+    words,
     all_pairs,
     sampled,
     data_dir,
@@ -61,6 +63,8 @@ def evaluate(
     calibration. A reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     import_own(imports)
+    if data is None and (columns or words):
+        raise click.UsageError("--columns and --words describe --data; expected --data FILE")
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
@@ -77,7 +81,8 @@ def evaluate(
             data_root=data_dir,
             test_pairs=test_pairs,
             data=data,
-            columns=None if columns is None else parse_columns(columns),
+            columns=columns,
+            words=words,
             every_pair=all_pairs,
             sampled=sampled,
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from kpairs.data.columns import parse_columns, parse_words
+from kpairs.data.settings import parse_classes
 from kpairs.errors import printable
 
 Command = Callable[..., Any]
@@ -47,11 +49,33 @@ data_dir = folder(
     "--data-dir",
     help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
 )
+def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback that reads an option's text."""
+    return lambda context, parameter, text: None if text is None else parse(text)
+
+
 classes = click.option(
-    "--classes", help="Grades of one's own images, lowest first, if they are no numbers."
+    "--classes",
+    callback=_parsed(parse_classes),
+    metavar="LOWEST,...,HIGHEST",
+    help="Grades of one's own images, lowest first, if they are no numbers.",
 )
 columns = click.option(
-    "--columns", help="Headers of a CSV file of pairs, as 'kpairs train' takes them."
+    "--columns",
+    callback=_parsed(parse_columns),
+    metavar="NAME=HEADER,...",
+    help="A table's own headers, where they differ: left=image_0,right=image_1,left_wins=label_0.",
+)
+words = click.option(
+    "--words",
+    callback=_parsed(parse_words),
+    metavar="SIDE=WORD,...",
+    help="A table's own words for who ranks higher: left=model_a,right=model_b,tie=equal.",
+)
+images = folder(
+    "--images",
+    help="Folder of the images that a table names, where it is not the table's own; names may lack "
+    "their endings.",
 )
 device = click.option(
     "--device",
@@ -83,6 +107,53 @@ imports = click.option(
 )
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def grouped(first: Sequence[str]) -> type[click.Command]:
+    """Return a class of commands whose `--help` shows some options, and `--help-all` every one.
+
+    Args:
+        first: the names of the options that everybody uses.
+    """
+
+    class Grouped(click.Command):
+        def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+            every = click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_all,
+                help="Show every option and exit.",
+            )
+            return [*super().get_params(ctx), every]
+
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            whole = ctx.meta.get("kpairs.help_all", False)
+            shown: list[tuple[str, str]] = []
+            rest: list[tuple[str, str]] = []
+            for parameter in self.get_params(ctx):
+                record = parameter.get_help_record(ctx)
+                if record is not None:
+                    usual = parameter.name in (*first, "help", "help_all")
+                    (shown if usual else rest).append(record)
+            with formatter.section("Options"):
+                formatter.write_dl(shown)
+            if whole:
+                with formatter.section("More options"):
+                    formatter.write_dl(rest)
+            else:
+                formatter.write_paragraph()
+                formatter.write_text(f"{len(rest)} more options: --help-all")
+
+    return Grouped
+
+
+def _show_all(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.meta["kpairs.help_all"] = True
+        click.echo(context.get_help(), color=context.color)
+        context.exit()
 
 
 def import_own(modules: Iterable[str]) -> None:

@@ -89,7 +89,7 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> list[int]:
     def levels(file: str) -> tuple[bytes, bool]:
-        pixels, _, doubtful = prepare(file, settings)
+        pixels, _, doubtful, *_ = prepare(file, settings)
         return np.rint(255 * pixels).astype(np.uint8).tobytes(), bool(doubtful[0])
 
     count, doubtful = len(pictures), []

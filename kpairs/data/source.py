@@ -175,6 +175,10 @@ class Source(ABC):
     def most_pairs(self, part: str) -> int:
         """Count the pairs that can be drawn from a split."""
 
+    def counts(self, part: str) -> dict[str, int]:
+        """Return how many images a split has, and how many pairs if people compared them."""
+        return {"images": len(self.split(part))}
+
     @abstractmethod
     def describe(self) -> str:
         """Say in one line what there is."""
@@ -402,6 +406,9 @@ class _RatedSource(_OwnImages):
     def _training_files(self) -> ImageFiles:
         return self._part("train")[0]
 
+    def counts(self, part: str) -> dict[str, int]:
+        return {"images": len(self._part(part)[1])}
+
     def most_pairs(self, part: str) -> int:
         _, images, _ = self._part(part)
         different = len(images) * (len(images) - 1)
@@ -519,6 +526,13 @@ class ComparedPairs(_OwnImages):
 
     def _training_files(self) -> ImageFiles:
         return self.parts["train"].images
+
+    def counts(self, part: str) -> dict[str, int]:
+        return {"pairs": len(self.parts[part]), "images": len(self.parts[part].files)}
+
+    def examples(self, count: int = 3) -> list[str]:
+        """Say the first rows in words, so that a wrong direction is seen."""
+        return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
 
     def split(
         self,
