@@ -28,7 +28,7 @@ def test_files_that_are_no_model(workplace):
 def test_code_in_a_file_is_not_run(workplace):
     inputs = keras.Input((1,))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save("lambda.keras")
-    with pytest.raises(InputError, match="unsafe|arbitrary code"):
+    with pytest.raises(InputError, match="arbitrary code"):
         kpairs.load("lambda.keras")
 
 
