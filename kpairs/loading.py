@@ -1,6 +1,7 @@
 """Saved models, opened wherever they were saved."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import keras
@@ -39,6 +40,8 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         raise InputError(f"{file}: expected a .keras file")
     if not file.is_file():
         raise InputError(f"{file}: expected a .keras file, found none")
+    if not zipfile.is_zipfile(file):  # of which Keras says that it was not found
+        raise InputError(f"{file}: expected a .keras file, received no zip archive; is it whole?")
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except Exception as error:  # h5py, zipfile, json and Keras each raise their own kinds
@@ -46,5 +49,6 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first sentence of an error; Keras appends whole configurations."""
-    return first_line(error).partition(" Full object config")[0][:300]
+    """Return the innermost reason in an error's text; Keras appends whole configurations."""
+    inner = str(error).rpartition("Exception encountered: ")[2]
+    return first_line(ValueError(inner)).partition(" Full object config")[0][:300]
