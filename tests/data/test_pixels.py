@@ -289,7 +289,7 @@ def test_shapes_of_arrays():
     assert prepare(noise((8, 9), 3, 0), setting).pixels.shape == (1, 8, 9, 1)
     for empty in ([], np.zeros((0, 28, 28), np.uint8)):
         prepared = prepare(empty)
-        assert [part.shape for part in prepared] == [(0, 14, 14, 1), (0,), (0,)]
+        assert [part.shape for part in prepared] == [(0, 14, 14, 1), (0,), (0,), (0,)]
     image = np.zeros((14, 14, 1), np.float32)
     assert prepare(image).pixels.dtype == np.float32
 
