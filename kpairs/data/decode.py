@@ -13,7 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLES = 258, 259, 262, 284, 339
 _RAW, _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 1, 0, 2, 2
 # `warnings.catch_warnings` changes what all threads see, so one file's header is read at a time.
 _HEADERS = threading.Lock()
+_LARGE, _LEAST = 2**20, 256  # pixels of a picture that is reduced, and of its sides then
 _MOST_BYTES = 384 * 2**20  # of files that are decoded at one time; one alone may be larger
 
 
@@ -81,13 +82,17 @@ class Picture:
         height, width: in pixels.
         channels: 1 is grey, 2 grey and opacity, 3 RGB, 4 RGB and opacity.
         dtype: uint8, uint16 for 16-bit grey, float32 for grey in floats of [0, 1].
+        of: width and height in the file, where the picture was decoded at a part of its size.
     """
 
-    def __init__(self, image: PillowImage, name: str) -> None:
+    def __init__(self, image: PillowImage, name: str, of: tuple[int, int] | None = None) -> None:
         self.name, self._image = name, image
         self._bits, self._white_is_zero = _checked_tiff(image, name)
         self._turn = _TURNS.get(image.getexif().get(0x0112, 1), _TURNS[1])
-        self.width, self.height = reversed(image.size) if self._turn[2] else image.size
+        self.width, self.height = width, height = image.size
+        self.of: tuple[int, int] = of or image.size
+        if self._turn[2]:
+            self.width, self.height, self.of = height, width, self.of[::-1]
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
         self._mode = image.mode
         if image.mode in _DEEP or (image.mode == "I" and image.format == "PNG"):
@@ -198,7 +203,7 @@ def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
 
 @contextmanager
 def opened(
-    picture: str | Path | IO[bytes] | PillowImage, name: str | None = None, least: int | None = None
+    picture: str | Path | IO[bytes] | PillowImage, name: str | None = None, reduced: bool = False
 ) -> Iterator[Picture]:
     """Decode a picture and hold it while a block runs.
 
@@ -207,7 +212,8 @@ def opened(
     Args:
         picture: as `decode` takes it, or an open file.
         name: what to call it in errors; default the path.
-        least: decode a JPEG at 1/2, 1/4 or 1/8 of its size if both sides keep so many pixels.
+        reduced: decode a JPEG of more than a million pixels at 1/2, 1/4 or 1/8 of its size, both
+            sides at least 256 pixels, which takes far less time.
 
     Raises:
         InputError: as `decode`, also where the block's own reading of pixels fails.
@@ -218,16 +224,17 @@ def opened(
     try:
         if hasattr(picture, "getbands"):
             with _explained(name):
-                found = Picture(picture, name)
+                found = Picture(cast("PillowImage", picture), name)
             yield found
             return
         with _image(picture, name) as image:
-            if least is not None and image.format == "JPEG":
-                image.draft(image.mode, (least, least))
+            size = image.size
+            if reduced and image.format == "JPEG" and size[0] * size[1] > _LARGE:
+                image.draft(image.mode, (_LEAST, _LEAST))
             with _MEMORY.taken(_bytes(image)):
                 with _explained(name):
                     load(image)
-                    found = Picture(image, name)
+                    found = Picture(image, name, size)
                 yield found
     except MemoryError as error:
         raise InputError(f"{name}: not enough memory for this image") from error
@@ -289,7 +296,7 @@ def _bytes(image: PillowImage) -> int:
 
 
 class _Memory:
-    """Bytes that threads take in turn; one that wants more than there are waits until it is alone."""
+    """Bytes that threads take; a thread that wants more than there are waits for its turn."""
 
     def __init__(self, most: int) -> None:
         self._most, self._taken, self._changed = most, 0, threading.Condition()

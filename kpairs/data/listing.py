@@ -137,6 +137,19 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(digits)], name
 
 
+def stamp(file: str | Path) -> tuple[int, int, int, int]:
+    """Return inode, size, and times of change of a file and its entry: other ones, other bytes.
+
+    Raises:
+        InputError: no such file.
+    """
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        raise InputError(f"{file}: no such image file ({error.strerror})") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def fingerprint(file: str | Path) -> str:
     """Return the size of a file and a digest of its first and last 64 KiB: "1234-5f0c...".
 
@@ -159,20 +172,13 @@ def find_copies(files: Iterable[str | Path]) -> list[tuple[Path, ...]]:
         InputError: a file that cannot be read.
     """
     groups = [[Path(file) for file in dict.fromkeys(map(Path, files))]]
-    for key in (_size, fingerprint, lambda file: _digest(file, None)):
+    for key in (lambda file: stamp(file)[1], fingerprint, lambda file: _digest(file, None)):
         parted: dict[tuple[int, object], list[Path]] = defaultdict(list)
         for number, group in enumerate(groups):
             for file in group:
                 parted[number, key(file)].append(file)
         groups = [group for group in parted.values() if len(group) > 1]
     return [tuple(group) for group in groups]
-
-
-def _size(file: Path) -> int:
-    try:
-        return os.stat(file).st_size
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _digest(file: str | Path, most: int | None) -> str:

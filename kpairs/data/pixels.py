@@ -129,7 +129,7 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     )
 
 
-def looks_dark(pictures: NDArray[Any]) -> NDArray[np.bool_]:
+def looks_dark(pictures: NDArray[Any] | Picture) -> NDArray[np.bool_]:
     """Return which pictures are dark on bright, by what is drawn on nothing, else by their borders.
 
     A picture with transparent pixels is laid over white where its opaque ones are dark on average,
@@ -137,12 +137,19 @@ def looks_dark(pictures: NDArray[Any]) -> NDArray[np.bool_]:
     are brighter than mid-grey.
 
     Args:
-        pictures: `(n, height, width, 1 to 4)` of a dtype that `prepare` takes.
+        pictures: `(n, height, width, 1 to 4)` of a dtype that `prepare` takes, or one that is open.
 
     Returns:
         `(n,)` bool.
     """
+    if isinstance(pictures, Picture):
+        return _looks_dark(_of_picture(pictures, DIGITS))
     return _looks_dark(_Source(pictures.shape, lambda *box: _part(pictures, *box)))
+
+
+def strips(picture: Picture) -> list[tuple[int, int]]:
+    """Return first and last rows of the strips in which an open picture is read, 1 MiB each."""
+    return _of_picture(picture, DIGITS).strips(0, picture.height, 0, picture.width)
 
 
 @dataclass(frozen=True)
@@ -432,8 +439,8 @@ def _area_sums(
         parts = np.empty((count, len(areas), columns, settings.channels), np.int64)
         parts[:] = paper * long
         for part, i in enumerate(areas):
-            cut = [max(i * long, start) - start, min((i + 1) * long, end) - start]
-            summed = _row_sums(levels, *cut, units)
+            begin, stop = max(i * long, start), min((i + 1) * long, end)
+            summed = _row_sums(levels, begin - start, stop - start, units)
             if part or start in (
                 i * long,
                 there[0],

@@ -122,7 +122,7 @@ def test_copies_are_files_of_equal_bytes(tmp_path_factory, contents, in_the_midd
 
 
 def test_copies_among_files_that_are_gone(tmp_path):
-    with pytest.raises(InputError, match=r"none.png: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none.png: no such image file"):
         find_copies([tmp_path / "none.png"])
     with pytest.raises(InputError, match=r"none.png: cannot be read: No such file"):
         fingerprint(tmp_path / "none.png")
