@@ -58,6 +58,11 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a file that exists already; inputs and tables with answers are never replaced.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

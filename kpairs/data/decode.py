@@ -65,7 +65,7 @@ def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
         InputError: as `decode`.
     """
     with _opened(BytesIO(data), name) as image:
-        return _guarded(image, name)
+        return _guarded(image, name, data)
 
 
 def _opened(path: str | Path | BytesIO, name: str) -> PillowImage:
@@ -82,10 +82,12 @@ def _opened(path: str | Path | BytesIO, name: str) -> PillowImage:
         raise _unreadable(name, error) from error
 
 
-def _guarded(image: PillowImage, name: str, path: str | Path | None = None) -> NDArray[Any]:
+def _guarded(
+    image: PillowImage, name: str, source: str | Path | bytes | None = None
+) -> NDArray[Any]:
     try:
-        if path is not None and image.format == "PNG":
-            check_rows(path)
+        if source is not None and image.format == "PNG":
+            check_rows(source)
         return _pixels(image, name)
     except InputError:
         raise

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -16,8 +17,11 @@ _PASSES = (
 _AT_ONCE = 2**16
 
 
-def check_rows(path: str | Path) -> None:
+def check_rows(source: str | Path | bytes) -> None:
     """Refuse a PNG file whose compressed data end before its last row; others pass.
+
+    Args:
+        source: its path, or its bytes.
 
     Raises:
         ValueError: it is such a file.
@@ -25,7 +29,7 @@ def check_rows(path: str | Path) -> None:
         struct.error: it is cut.
         zlib.error: its data are damaged.
     """
-    with open(path, "rb") as file:
+    with open(source, "rb") if not isinstance(source, bytes) else BytesIO(source) as file:
         if file.read(len(_SIGNATURE)) != _SIGNATURE:
             return
         length, kind = struct.unpack(">I4s", file.read(8))

@@ -12,7 +12,7 @@ from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import QUIET, find_browser
 from kpairs.exports.web.server import DemoServer
-from kpairs.exports.web.standalone import standalone
+from kpairs.exports.web.page import standalone
 
 pytestmark = pytest.mark.browser
 # Of a pad of 280 pixels a side.
@@ -206,7 +206,7 @@ def test_another_sites_script_gets_nothing(tab, server):
 def test_digits_pasted_as_strokes_keep_the_accuracy_of_predict(tab, mnist, tmp_path):
     """1,000 digits, larger and elsewhere, back to MNIST's place and size, by a trained network."""
     import kpairs
-    from kpairs.exports.export import export_run
+    from kpairs.exports.writing.export import export_run
 
     run = kpairs.train(kpairs.RECIPES["posterior_s"], tmp_path / "run")
     onnx, page = export_run(run, formats=("onnx", "html"))
