@@ -57,7 +57,14 @@ class LocalServer:
     """
 
     def __init__(self, routes: Sequence[BaseRoute], port: int = 0) -> None:
-        self._socket = socket.create_server((ADDRESS, port), backlog=1024)
+        # Named as TCP: only then asyncio sends an answer's parts without waiting (TCP_NODELAY).
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((ADDRESS, port))
+        except OSError:
+            self._socket.close()
+            raise
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             local_app(routes, self.port),

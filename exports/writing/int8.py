@@ -92,7 +92,7 @@ def write_int8(
 def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-    n = min(_CALIBRATION_BATCH, evaluation_batch(calibration))
+    n = min(_CALIBRATION_BATCH, max(1, evaluation_batch(calibration) // 4))
 
     class Batches(CalibrationDataReader):
         def __init__(self) -> None:

@@ -11,8 +11,9 @@ from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import QUIET, find_browser
-from kpairs.exports.web.server import DemoServer
+from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.page import standalone
+from kpairs.exports.web.server import LocalServer
 
 pytestmark = pytest.mark.browser
 # Of a pad of 280 pixels a side.
@@ -45,12 +46,18 @@ def tab(browser):
 
 
 @pytest.fixture(scope="module")
-def server(exported):
-    models = {name: PairModel.load(exported(name)[1][0].path) for name in ("auxws", "conv_1")}
-    with DemoServer(models) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+def models(exported):
+    return {name: PairModel.load(exported(name)[1][0].path) for name in ("auxws", "conv_1")}
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with LocalServer(demo_routes(models)) as server:
+        thread = Thread(target=server.run)
+        thread.start()
         yield server
-        server.shutdown()
+        server.stop()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +127,12 @@ def check(card, model):
         assert np.ptp(np.nonzero(mass > 0.2)[0]) in (8, 9, 10)  # 20 of 28 pixels, halved
 
 
-def test_drawn_strokes_are_answered(tab, server):
+def test_drawn_strokes_are_answered(tab, server, models):
     tab.goto(server.url)
     draw(tab, "left", THREE)
     assert shown(tab)[0]["verdict"] == ""  # half a pair
     draw(tab, "right", SEVEN)
-    for card, model in zip(shown(tab), server.models.values(), strict=True):
+    for card, model in zip(shown(tab), models.values(), strict=True):
         check(card, model)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -200,19 +201,19 @@ def test_the_page_computes_what_onnxruntime_computes(name, exported, tmp_path):
         np.testing.assert_allclose(received[output], values, atol=1e-4)
 
 
-def test_a_hundred_questions_on_one_connection(server, rng):
+def test_many_questions_on_one_connection(server, rng):
     """Answers come at once: no delay of the network between an answer's parts, which was 40 ms."""
     sent, _ = body(rng)
     connection = http.client.HTTPConnection(ADDRESS, server.port, timeout=30)
     headers = {"Origin": f"http://{ADDRESS}:{server.port}", "Content-Type": "application/json"}
     times = []
-    for _ in range(100):
+    for _ in range(30):
         start = time.perf_counter()
         connection.request("POST", "/compare", sent, headers)
         assert connection.getresponse().read()
         times.append(time.perf_counter() - start)
     connection.close()
-    assert min(times) < 0.03
+    assert statistics.median(times) < 0.03
 
 
 def test_two_hundred_clients_at_once_are_all_answered(server, rng):
