@@ -80,7 +80,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
         check_picture_name(plot)
         if not Path(plot).absolute().parent.is_dir():
             raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
-    from kpairs.exports.benchmark import bench_inference
+    from kpairs.exports.writing.benchmark import bench_inference
 
     with console(stderr=True).status("") as status:
         result = bench_inference(

@@ -106,6 +106,11 @@ imports = click.option(
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a file that exists already; inputs and tables with answers are never replaced.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

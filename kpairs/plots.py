@@ -229,7 +229,7 @@ def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
     """Draw latency and throughput over the batch size, one row of axes per model and threads.
 
     Args:
-        result: as `kpairs.exports.benchmark.bench_inference` returns it.
+        result: as `kpairs.exports.writing.benchmark.bench_inference` returns it.
         path: the image file to write.
     """
     rows = result["rows"]

@@ -21,11 +21,11 @@ from kpairs.data.divided import divided_pairs
 from kpairs.data.grades import read_grades
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
-from kpairs.exports.onnx import write_proto
-from kpairs.exports.predict import find_pairs
+from kpairs.exports.writing.onnx import write_proto
+from kpairs.exports.runtime.predict import find_pairs
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sealing import seal
-from kpairs.exports.sources import listed_images
+from kpairs.exports.runtime.loading import seal
+from kpairs.exports.runtime.sources import listed_images
 from kpairs.networks import build
 from kpairs.recipes import Trial
 from kpairs.reports import RECIPES
@@ -212,11 +212,11 @@ def _export():
     """An exported file of a small network with first weights."""
     import tempfile
 
-    from kpairs.exports.formats import FORMATS
-    from kpairs.exports.trained import Trained
+    from kpairs.exports.writing.formats import FORMATS
+    from kpairs.exports.writing.trained import Trained
     from kpairs.networks import ARCHS
 
-    trained = Trained(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
+    trained = Trained.from_architecture(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
     with tempfile.TemporaryDirectory() as folder:
         _idx(Path(folder))
         drawn = draw_pairs(load_digits(folder, "train"), 5, np.random.default_rng(0))
