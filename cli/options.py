@@ -49,6 +49,8 @@ data_dir = folder(
     "--data-dir",
     help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
 )
+
+
 def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
     """Return a callback that reads an option's text."""
     return lambda context, parameter, text: None if text is None else parse(text)

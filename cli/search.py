@@ -183,7 +183,11 @@ def _tried(text, recipes):
         raise unknown("field in --try", name, [*SEARCHED, *options])
     if name == "loss_weights":
         return name, [_weights(part, recipes) for part in values.split()]
-    like = options[name] if name in options else _LIKE[FIELDS[name].kind if FIELDS[name].kind in _LIKE else str]
+    like = (
+        options[name]
+        if name in options
+        else _LIKE[FIELDS[name].kind if FIELDS[name].kind in _LIKE else str]
+    )
     if ".." in values:
         return name, _range(name, like, values)
     separator = r"\s+" if isinstance(like, tuple) else r"[,\s]+"

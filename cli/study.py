@@ -71,5 +71,7 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir):
     done = {job.id for s in studies for job in finished(s, out, rounds)}
     missing = [job for job in work.values() if job.id not in done]
     options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
-    names = (f"{job.recipe.network.arch} {job.setting}" for job in run_jobs(missing, out, **options))
+    names = (
+        f"{job.recipe.network.arch} {job.setting}" for job in run_jobs(missing, out, **options)
+    )
     follow(names, len(work), out, done=len(done))

@@ -131,9 +131,7 @@ def _arguments(command):
 @imports
 @as_json
 @click.pass_context
-def train(
-    context, name, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options
-):
+def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
     """Train an architecture by its report's recipe, every number of which can be overridden.
 
     \b
@@ -167,9 +165,7 @@ def train(
         from kpairs.training.fit import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
-        run = train_source(
-            recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress
-        )
+        run = train_source(recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress)
     else:
         from kpairs import resume
 

@@ -4,7 +4,6 @@ python backend_script.py WEIGHTS_FOLDER OUTPUTS.npz RUNS_FOLDER
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keras

@@ -1,7 +1,6 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Adam as torch computes it, in float64: one and ten steps."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest

@@ -146,7 +146,9 @@ def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int) -> d
         name = {"a_net": "no_w_a_net"}.get(recipe.network.arch, recipe.network.arch)
         _CARRIED[recipe.network.arch] = getattr(module(folder, "nets"), name)()
     elif recipe.network.arch not in _CARRIED:
-        raise SystemExit(f"{recipe.network.arch}: remove its rows, what round {number} carries on is lost")
+        raise SystemExit(
+            f"{recipe.network.arch}: remove its rows, what round {number} carries on is lost"
+        )
     network = _CARRIED[recipe.network.arch]
     theirs.prologue.generate_pair_sets = lambda count: pairs
     train_input, train_target, train_classes, test_input, test_target, _ = theirs.generate_data()
@@ -207,7 +209,11 @@ def main(
         for study in STUDIES.values()
         for setting in study.settings
         if study.report == report and not setting.folds
-        if (setting.name == only if only else (setting.recipe.network.arch, setting.setting) in wanted)
+        if (
+            setting.name == only
+            if only
+            else (setting.recipe.network.arch, setting.setting) in wanted
+        )
     ]
     if not settings:
         raise SystemExit(f"expected a setting of {report} as {only!r} to train, received none")

@@ -1,6 +1,5 @@
 """`PairModel`: a loaded .onnx file that compares and ranks pictures."""
 
-
 import json
 import os
 from collections.abc import Mapping

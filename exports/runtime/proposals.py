@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.runtime.ranking import prepared, rank
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.ranking import prepared, rank
 from kpairs.exports.runtime.sources import listed_images
 from kpairs.files import write_rows
 

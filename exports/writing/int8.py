@@ -17,10 +17,10 @@ import numpy as np
 import onnx
 
 from kpairs.data import PairSet
+from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.onnx import write_proto
 from kpairs.exports.writing.parity import errors_pct, outputs_of
 from kpairs.exports.writing.quiet import quiet
-from kpairs.exports.runtime import PairModel
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import evaluation_batch
 

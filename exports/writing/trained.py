@@ -20,7 +20,7 @@ from kpairs.exports.writing.parity import errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.registry import Architecture, trainable_parameters
-from kpairs.networks import ARCHS, build
+from kpairs.networks import build
 from kpairs.training.batches import predict
 from kpairs.training.network import architecture_of_run, load_round
 

@@ -123,7 +123,10 @@ def _runner(
     order = shuffled(recipe, 1, len(pairs))
     batches = Batches(pairs, outputs, recipe.fit.batch_size, device, order)
     lower(model, *batches.first())
-    callbacks = [Randomness(recipe.fit.seed, 1, batches), StopOnNonFinite(recipe.optimizer.learning_rate)]
+    callbacks = [
+        Randomness(recipe.fit.seed, 1, batches),
+        StopOnNonFinite(recipe.optimizer.learning_rate),
+    ]
     return partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
 
 

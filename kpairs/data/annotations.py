@@ -15,8 +15,8 @@ from kpairs.errors import InputError, unknown
 SPLITS = ("train", "test")
 # Words of other projects for a split; a share of what trains is set aside by --validation.
 _SPLIT_WORDS = {
-    **{word: "train" for word in ("train", "training", "val", "valid", "validation", "dev")},
-    **{word: "test" for word in ("test", "testing", "eval", "holdout")},
+    **dict.fromkeys(("train", "training", "val", "valid", "validation", "dev"), "train"),
+    **dict.fromkeys(("test", "testing", "eval", "holdout"), "test"),
 }
 
 
@@ -53,7 +53,8 @@ class Columns:
         InputError: a header that the table lacks.
     """
 
-    def __init__(self, header: Header, columns: Mapping[str, str] | None, path: Path) -> None:
+    def __init__(self, header: list[str], columns: Mapping[str, str] | None, path: Path) -> None:
+        header = header if isinstance(header, Header) else Header(header)
         self.header, self.path, self.chosen = header, path, dict(columns or {})
         self._at: dict[str, int] = {}
         for name, own in self.chosen.items():

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ UNKNOWN = -1  # a grade that nobody gave
 _SIDES = ("left", "right")
 # P(left ranks no higher) by who ranks higher.
 _OUTCOMES = {"left": 0.0, "right": 1.0, "tie": 0.5}
+_BY_ROW = ("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge")
 _SHOWN = 5  # unknown words that an error names
 
 
@@ -101,11 +103,9 @@ class ComparedImages:
             places=tuple(self.images.places[i] for i in used),
             name=name,
         )
-        chosen = {
+        chosen: dict[str, Any] = {
             part: None if (values := getattr(self, part)) is None else values[rows]
-            for part in (
-                *("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge"),
-            )
+            for part in _BY_ROW
         }
         group = None if self.group is None else tuple(self.group[i] for i in used)
         return replace(self, images=images, left=left, right=right, group=group, **chosen)
@@ -150,7 +150,7 @@ def read_compared(
     """
     path = Path(path)
     table = read_table(path, "pairs", progress)
-    reader = _Reader(path, Columns(next(table)[1], columns, path), words or {}, images)  # type: ignore[arg-type]
+    reader = _Reader(path, Columns(next(table)[1], columns, path), words or {}, images)
     for row, cells in table:
         reader.read(row, cells)
     return reader.result(classes)
@@ -158,7 +158,9 @@ def read_compared(
 
 def are_compared(columns: Columns) -> bool:
     """Tell whether a table with these columns is one of compared pairs."""
-    return ("left" in columns and "right" in columns) or ("winner" in columns and "loser" in columns)
+    return ("left" in columns and "right" in columns) or (
+        "winner" in columns and "loser" in columns
+    )
 
 
 class _Reader:

@@ -150,7 +150,7 @@ def write_samples(source: Source, folder: str | Path) -> list[Path]:
     if isinstance(source, GradedImages):
         found = [(Path(f).read_bytes(), Path(f).suffix) for f in source.first_of_each("test")]
     else:
-        digits = source.split("test")
+        digits: Any = source.split("test")
         numbers = [int(np.argmax(digits.labels == i)) for i in range(len(source.classes))]
         found = [(_as_png(digits.images[i]), ".png") for i in numbers]
     folder = Path(folder)

@@ -53,8 +53,6 @@ _LADDERS = tuple(
 )
 
 
-
-
 @dataclass(frozen=True)
 class RatedImages:
     """Images that people graded or scored, one row per rating.
@@ -129,10 +127,7 @@ def read_rated(
             read.
     """
     source = Path(source)
-    if source.is_dir():
-        found = _of_folder(source)
-    else:
-        found = _of_table(source, columns, images)
+    found = _of_folder(source) if source.is_dir() else _of_table(source, columns, images)
     if not found.texts:
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
     values = None if classes is not None else _numbers(found.texts)
@@ -150,14 +145,14 @@ def read_rated(
         rank = {name: i for i, name in enumerate(order)}
         rating = np.array([rank[text] for text in found.texts], np.int64)
     image = np.array(found.image, np.int64)
-    key = {number: natural(file) for number, file in enumerate(found.images.files)}
-    rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[image[row]])))
+    key = [natural(file) for file in found.images.files]
+    rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[found.image[row]])))
     split = np.array(found.split, np.int64)[rows] if found.split else None
     count = len(found.images)
     return RatedImages(
         images=found.images,
         image=image[rows],
-        grade=rating[rows] if order else None,  # type: ignore[arg-type]
+        grade=rating[rows] if order else None,
         score=None if order else rating[rows],
         classes=order,
         split=split,
@@ -224,8 +219,6 @@ def _ladder(names: list[str]) -> list[str] | None:
     if all(numbered) and len({m.group(1, 3) for m in numbered if m}) == 1:
         return names  # in their natural order
     return None
-
-
 
 
 def _numbers(texts: Iterable[str]) -> list[float] | None:
@@ -296,11 +289,9 @@ def _class_folders(root: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-def _of_table(
-    path: Path, columns: Mapping[str, str] | None, folder: str | Path | None
-) -> _Ratings:
+def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path | None) -> _Ratings:
     table = read_table(path, "grades")
-    at = Columns(next(table)[1], columns, path)  # type: ignore[arg-type]
+    at = Columns(next(table)[1], columns, path)
     rated = at.among(("grade", "score"))
     if "image" not in at or len(rated) != 1:
         raise InputError(
@@ -330,7 +321,5 @@ def _of_table(
         for number_, part in zip(image, split, strict=True):
             if parts.setdefault(number_, part) != part:
                 file = places.images("").files[number_]
-                raise InputError(
-                    f"{path}: expected one split for {file}, received train and test"
-                )
+                raise InputError(f"{path}: expected one split for {file}, received train and test")
     return _Ratings(places.images(str(path)), image, texts, split, group, rated == ["score"])

@@ -103,11 +103,11 @@ def open_source(
             "or compared pairs, received another file"
         )
     header = next(read_table(path, "pairs or grades"))[1]
-    if are_compared(Columns(header, columns, path)):  # type: ignore[arg-type]
-        found = read_compared(
+    if are_compared(Columns(header, columns, path)):
+        listed = read_compared(
             path, columns=columns, words=words, images=images, classes=classes, progress=progress
         )
-        return ComparedPairs(found, path, place)
+        return ComparedPairs(listed, path, place)
     return _rated(read_rated(path, columns=columns, images=images, classes=classes), path, place)
 
 

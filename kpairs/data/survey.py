@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.decode import Picture, opened
 from kpairs.data.annotations import ImageFiles
+from kpairs.data.decode import Picture, opened
 from kpairs.data.listing import stamp
 from kpairs.data.pixels import looks_dark, strips
 from kpairs.data.settings import INKS, PixelSettings

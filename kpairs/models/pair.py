@@ -80,7 +80,9 @@ class Pair:
         one = self._tower(tower, f"tower{ending}")
         if not (self.fold or joint_statistics) and _normalizes_batches(tower):
             return ops.stack([one(self.left), one(self.right)], axis=1)
-        left, right = (_input(image, side) for image, side in ((self.left, "left"), (self.right, "right")))
+        left, right = (
+            _input(image, side) for image, side in ((self.left, "left"), (self.right, "right"))
+        )
         batch = ops.reshape(ops.stack([left, right], axis=1), (-1, *left.shape[1:]))
         features = one(batch)
         features = ops.reshape(features, (-1, 2, *features.shape[1:]))

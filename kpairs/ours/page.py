@@ -218,7 +218,7 @@ class OwnPage(Page):
         one place, NaN where that is what was changed.
         """
         final = self.results.rows(LONG_FINAL.name)
-        whole = final[(final["arch"] == "posterior") & (final["epochs"] == _PLAIN.epochs)]
+        whole = final[(final["arch"] == "posterior") & (final["epochs"] == _PLAIN.fit.epochs)]
         parts = [whole.assign(setting="whole"), self.results.rows(ABLATION.name)]
         alone = _in_place_of_drawn(whole, "unshifted_error_pct").assign(setting=_ONE_PLACE)
         names = [_ONE_PLACE, *(s.setting for s in ABLATION.settings)]

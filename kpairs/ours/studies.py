@@ -128,7 +128,7 @@ _TIMED = [
 TIME = _study(
     "posterior-time",
     "Error against training time, over all ordered pairs of the test images",
-    [Setting(recipe, f"{recipe.data.fit.epochs} epochs") for recipe in _TIMED],
+    [Setting(recipe, f"{recipe.fit.epochs} epochs") for recipe in _TIMED],
     8,
     note="seed 0, five shifts",
 )

@@ -218,9 +218,7 @@ class Optimizer(_Group):
         "0",
     )
     options: dict[str, float] = {}
-    l2: float = Field(
-        0.0, ge=0, description="coupled L2 (torch's weight_decay) on every parameter"
-    )
+    l2: float = Field(0.0, ge=0, description="coupled L2 (torch's weight_decay) on every parameter")
     averaging: float = Field(
         0.0,
         ge=0,
@@ -317,7 +315,9 @@ class FlatField(NamedTuple):
     def kind(self) -> Any:
         """The type of its value, without None."""
         kinds = [part for part in get_args(self.info.annotation) if part is not type(None)]
-        return self.info.annotation if type(None) not in get_args(self.info.annotation) else kinds[0]
+        return (
+            self.info.annotation if type(None) not in get_args(self.info.annotation) else kinds[0]
+        )
 
 
 log = logging.getLogger(__name__)
@@ -328,7 +328,9 @@ def _possible(source: Source, part: str, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
     most = source.most_pairs(part)
     if wanted > most:
-        log.info("%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}")
+        log.info(
+            "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
+        )
     return min(wanted, most)
 
 
@@ -374,8 +376,8 @@ class Recipe(_Group):
     """
 
     network: Network
-    data: Data = Data()
-    variation: Variation = Variation()
+    data: Data = Field(default_factory=Data)  # type: ignore[arg-type]
+    variation: Variation = Field(default_factory=Variation)  # type: ignore[arg-type]
     optimizer: Optimizer
     fit: Fit
     origin: str
@@ -474,7 +476,10 @@ class Recipe(_Group):
         """
         changes: dict[str, Any] = dict.fromkeys(("classes", "ink"))
         if source.judged:
-            changes |= {"pairs": source.most_pairs("train"), "test_pairs": source.most_pairs("test")}
+            changes |= {
+                "pairs": source.most_pairs("train"),
+                "test_pairs": source.most_pairs("test"),
+            }
         if source.are_photographs:
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes
@@ -613,7 +618,9 @@ def _refusal(error: ValidationError) -> UsageError:
         text = str(first["ctx"]["error"])
         prefixed = len(place) < 2 or place[:2] == ["network", "options"]
         return UsageError(text if prefixed else f"{name}: {text}, received {first['input']!r:.60}")
-    text = first["msg"].replace("Input should be", "expected").replace("Input should", "expected to")
+    text = (
+        first["msg"].replace("Input should be", "expected").replace("Input should", "expected to")
+    )
     return UsageError(f"{name}{inner}: {text}, received {first['input']!r:.60}")
 
 

@@ -222,7 +222,10 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
         metric, value, collapsed, and limit (how many rounds there can be).
     """
     settings = pd.DataFrame(
-        [(s.recipe.network.arch, s.setting, s.reported_as, s.folds or np.inf) for s in study.settings],
+        [
+            (s.recipe.network.arch, s.setting, s.reported_as, s.folds or np.inf)
+            for s in study.settings
+        ],
         columns=["arch", "variant", "reported", "limit"],
     )
     rows = rows.rename(columns={"setting": "variant"}).merge(settings, on=["arch", "variant"])

@@ -1,7 +1,6 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import all_pairs
 from kpairs.training.batches import evaluation_batch
-from kpairs.training.network import load_weights
 from kpairs.training.evaluate import known_images
+from kpairs.training.network import load_weights
 from kpairs.training.round import Round
 
 
@@ -82,7 +81,10 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
     for name, variant in variants.items():
         model = load_weights(variant, job.classes, rescaling, file)
         rng = seeds.generator(recipe.fit.seed, job.number, "all pairs")
-        outputs, ties = ARCHS[recipe.network.arch].named(recipe.data.word), recipe.data.ties == "half"
+        outputs, ties = (
+            ARCHS[recipe.network.arch].named(recipe.data.word),
+            recipe.data.ties == "half",
+        )
         errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
         if errors["exact"]:
             found[name] = {

@@ -182,7 +182,12 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 
     What it does to each call's images follows from the calls before it in the epoch.
     """
-    vary = Variation(recipe.variation.flip, recipe.variation.rotation, recipe.variation.crop, recipe.variation.brightness)
+    vary = Variation(
+        recipe.variation.flip,
+        recipe.variation.rotation,
+        recipe.variation.crop,
+        recipe.variation.brightness,
+    )
     if recipe.variation.distortion == "none" and not vary:
         return None
     distorting, varying = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 
@@ -13,7 +14,7 @@ from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import Recipe
 
 _FINE_TUNING = 0.1  # of the learning rate
-Losses = keras.losses.Loss | Mapping[str, keras.losses.Loss]
+Losses: TypeAlias = keras.losses.Loss | Mapping[str, keras.losses.Loss]
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,7 @@ def evaluate(
     return rows
 
 
-def run_splits(
-    run: Run, data_root: str | Path | None = None
-) -> tuple[Recipe, tuple[Split, Split]]:
+def run_splits(run: Run, data_root: str | Path | None = None) -> tuple[Recipe, tuple[Split, Split]]:
     """Load the training and the test images of a run, by its own list.
 
     Returns:

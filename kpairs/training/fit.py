@@ -172,7 +172,9 @@ def _follow_up(
 ) -> tuple[AfterEpoch, Checkpoint]:
     """Make the callback that follows up each epoch, and the one that saves the state after it."""
     size, names = evaluation_batch(data.train), list(outputs)
-    average = MovingAverage(model, recipe.optimizer.averaging) if recipe.optimizer.averaging else None
+    average = (
+        MovingAverage(model, recipe.optimizer.averaging) if recipe.optimizer.averaging else None
+    )
     best = evaluated = None
     if data.validation is not None:
         validated = Batches(data.validation, names, size, device)

@@ -84,9 +84,7 @@ def build_round(
     return model
 
 
-def build_network(
-    recipe: Recipe, classes: int, rescaling: Rescaling | None = None
-) -> keras.Model:
+def build_network(recipe: Recipe, classes: int, rescaling: Rescaling | None = None) -> keras.Model:
     """Build a recipe's network, with weights as Keras draws them.
 
     Raises:
@@ -158,4 +156,3 @@ def load_weights(
     model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
     load_saved(model, Path(file))
     return model
-

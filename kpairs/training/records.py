@@ -91,11 +91,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         InputError: it cannot be read, or holds anything else.
     """
     values = read_json(path, "metrics")
-    rows = values.get("rounds") if isinstance(values, dict) else None
+    rows: Any = values.get("rounds") if isinstance(values, dict) else None
     try:
         _ROWS.validate_python(rows)
     except ValidationError as error:
-        raise InputError(f"{path}: expected the metrics of finished rounds; {_first(error)}") from error
+        raise InputError(
+            f"{path}: expected the metrics of finished rounds; {_first(error)}"
+        ) from error
     numbers = [row["round"] for row in rows]
     if len(set(numbers)) < len(numbers):
         raise InputError(f"{path}: expected each round once, received {numbers}")

@@ -51,9 +51,9 @@ class Round:
     train_pairs: PairSet
     test_pairs: PairSet
     classes: int
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
     network: OwnNetwork | None = None
-    own: Own = Own()
+    own: Own = field(default_factory=Own)
     test_images: Split | None = None
     normalized_by: PairSet | None = None
     imports: tuple[str, ...] = field(default_factory=imported_modules)

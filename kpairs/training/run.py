@@ -161,9 +161,7 @@ class Run:
         """
         return read_environment(self.path / "environment.json")
 
-    def source(
-        self, data: str | Path | None = None, root: str | Path | None = None
-    ) -> Source:
+    def source(self, data: str | Path | None = None, root: str | Path | None = None) -> Source:
         """Open the images that the run was trained and tested on, by its own list.
 
         Args:

@@ -118,7 +118,9 @@ def train(
     else:
         chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
     if data is not None:
-        source = data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
+        source = (
+            data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
+        )
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
@@ -136,14 +138,15 @@ def train_source(
     source: Source,
     out: str | Path | None = None,
     *,
-    machine: Machine = Machine(),
+    machine: Machine | None = None,
     jobs: int = 1,
     network: OwnNetwork | None = None,
-    own: Own = Own(),
+    own: Own | None = None,
     console: Console | None = None,
 ) -> Run:
     """Train a recipe on an open source into a new run folder; see `train`."""
     console = console or Console(quiet=True)
+    machine, own = machine or Machine(), own or Own()
     if machine.engine not in ENGINES:
         raise UsageError(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
@@ -268,7 +271,7 @@ def _open(
 ) -> Source:
     """Open images by a recipe's way to read them; of other images than its own, by none."""
     same = str(data) == recipe.data.source
-    how = {name: getattr(recipe.data, name) if same else None for name in _READ_BY}
+    how: dict[str, Any] = {n: getattr(recipe.data, n) if same else None for n in _READ_BY}
     how |= {name: fields[name] for name in _READ_BY if fields.get(name) is not None}
     with reading(console) as read:
         return open_source(data, **how, root=root, progress=read)
@@ -408,7 +411,6 @@ def _round(
         network=network,
         own=own,
     )
-
 
 
 def _one_by_one(

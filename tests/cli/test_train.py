@@ -31,7 +31,11 @@ def test_flags_reach_the_recipe(workplace):
     )
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.fit.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
-    assert (recipe.fit.batch_size, recipe.optimizer.learning_rate, recipe.optimizer.l2) == (7, 0.01, 0)
+    assert (recipe.fit.batch_size, recipe.optimizer.learning_rate, recipe.optimizer.l2) == (
+        7,
+        0.01,
+        0,
+    )
     assert (recipe.fit.shuffle, recipe.network.initialization) == (False, "keras")
     assert recipe.network.options == {"dropout": 0.3}
     assert (recipe.fit.seed, recipe.variation.augmentation) == (5, "shifts_and_swap")

@@ -20,11 +20,11 @@ from kpairs.data import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.writing.export import export_model
+from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.proposals import propose_pairs
 from kpairs.exports.runtime.ranking import rank, sampled_pairs
-from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.sources import find_images
+from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.trained import Trained
 from kpairs.models.bradley_terry import bradley_terry
 from kpairs.networks import ARCHS, build

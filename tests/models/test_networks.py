@@ -4,7 +4,6 @@ The networks are built without dropout, whose place and rates are tests of their
 """
 
 import math
-from dataclasses import replace
 
 import keras
 import numpy as np

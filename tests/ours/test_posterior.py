@@ -1,6 +1,5 @@
 """Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
 
-from dataclasses import replace
 from itertools import product
 
 import keras

@@ -286,7 +286,10 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
             "beta_2 of torch_adam: expected at least",
         ),
         ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of torch_adam: expected above 0"),
-        ({"loss_weights": {**RECIPES["auxws"].fit.loss_weights, "comparison": 1e39}}, "loss_weights"),
+        (
+            {"loss_weights": {**RECIPES["auxws"].fit.loss_weights, "comparison": 1e39}},
+            "loss_weights",
+        ),
     ],
 )
 def test_values_that_are_refused(change, message):

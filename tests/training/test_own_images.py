@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,9 +12,9 @@ from PIL import Image
 from kpairs import Run, train
 from kpairs.data.grades import read_grades
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.writing.export import export_run
-from kpairs.exports.runtime.predict import predict_pairs
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.predict import predict_pairs
+from kpairs.exports.writing.export import export_run
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import Batches
 from kpairs.training.compile import load_round, load_weights
@@ -142,7 +141,13 @@ def test_the_settings_stand_everywhere(tmp_path, trained):
     folder = write(tmp_path / "own", "012", 20, dark=True)
     run = trained(folder, pairs=40, test_pairs=30)
     recipe = Run.open(run.path).recipe
-    stored = (recipe.data.image_size, recipe.data.channels, recipe.data.fit, recipe.data.ink, recipe.data.classes)
+    stored = (
+        recipe.data.image_size,
+        recipe.data.channels,
+        recipe.data.fit,
+        recipe.data.ink,
+        recipe.data.classes,
+    )
     assert stored == ((20, 24), 1, "pad", "dark", ("0", "1", "2"))
     (export,) = export_run(run)
     settings = {

@@ -1,7 +1,6 @@
 """Runs compared: what differs, and whether differences are taken round by round."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest

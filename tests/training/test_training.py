@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keras

@@ -1,6 +1,5 @@
 """The studies of report 001: its tables and figures as settings."""
 
-
 from kpairs.recipes import Ingredient, Setting, Study
 from kpairs.reports.haidinger.recipes import RECIPES
 

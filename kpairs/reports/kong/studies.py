@@ -1,6 +1,5 @@
 """The studies of report 003: its tables and figures as settings."""
 
-
 from kpairs.recipes import Ingredient, Recipe, Setting, Study, weights
 from kpairs.reports.kong.recipes import DROPOUT, RECIPES
 

@@ -1,6 +1,5 @@
 """The studies of report 000: its tables and figures as settings."""
 
-
 from kpairs.recipes import Ingredient, Recipe, Setting, Study, weights
 from kpairs.reports.piguet.recipes import RECIPES
 

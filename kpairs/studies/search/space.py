@@ -82,7 +82,9 @@ class Search:
         if not any(name in arguments for arguments in taken):
             raise unknown("hyperparameter", name, [*SEARCHED, *set.union(*taken)])
         for recipe in self.recipes:
-            check_arguments(recipe.network.arch, {name: None}, dict.fromkeys(recipe.network.options))
+            check_arguments(
+                recipe.network.arch, {name: None}, dict.fromkeys(recipe.network.options)
+            )
 
     @property
     def archs(self) -> list[str]:
