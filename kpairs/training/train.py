@@ -35,6 +35,7 @@ from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run
+from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
 
 
@@ -167,6 +168,7 @@ def train_source(
         }
         run = Run.create(recipe, environment, source, out)
     save_objects(run.path, own)
+    save_sample(run.path, *draw_round(recipe, 1, *splits))
     with locked(run.path):
         return _train_rounds(run, splits, environment, jobs, console, network, own, first)
 
