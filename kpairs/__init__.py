@@ -15,7 +15,7 @@ from kpairs.backend import choose_backend
 
 if TYPE_CHECKING:
     from kpairs import layers, losses, metrics, optimizers
-    from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
+    from kpairs.data import PairSet, draw_pairs, open_source
     from kpairs.loading import load
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
@@ -24,44 +24,40 @@ if TYPE_CHECKING:
     from kpairs.training.run import Run
     from kpairs.training.train import resume, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 choose_backend()
 
 _OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
-    "Digits": "kpairs.data",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
     "Run": "kpairs.training.run",
-    "augment_pairs": "kpairs.data",
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
     "load": "kpairs.loading",
-    "load_digits": "kpairs.data",
+    "open_source": "kpairs.data",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
 }
 __all__ = [
     "ARCHS",
     "RECIPES",
-    "Digits",
     "PairSet",
     "Recipe",
     "Run",
     "__version__",
-    "augment_pairs",
     "build",
     "draw_pairs",
     "evaluate",
     "layers",
     "load",
-    "load_digits",
     "losses",
     "metrics",
+    "open_source",
     "optimizers",
     "resume",
     "train",

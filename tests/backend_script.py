@@ -4,7 +4,6 @@ python backend_script.py WEIGHTS_FOLDER OUTPUTS.npz RUNS_FOLDER
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -60,7 +59,7 @@ def main(weights, outputs, runs):
     np.savez(outputs, **results)
     for name, recipe in kpairs.RECIPES.items():
         small = {"pairs": 20, "test_pairs": 20, "epochs": 1, "batch_size": 10}
-        kpairs.train(replace(recipe, augmentation="none", **small), Path(runs) / name)
+        kpairs.train(recipe.replace(augmentation="none", **small), Path(runs) / name)
 
 
 if __name__ == "__main__":

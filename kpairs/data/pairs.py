@@ -1,17 +1,15 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.divided import image_groups
-from kpairs.data.settings import PixelSettings
-from kpairs.data.splits import Compared, Split
+from kpairs.data.division import image_groups
+from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError, unknown
 
@@ -157,42 +155,6 @@ class PairSet:
         higher = np.sign(self.right_digit - self.left_digit)
         return replace(self, probability=((1 + higher) / 2).astype(np.float32))
 
-    @classmethod
-    def from_csv(
-        cls,
-        path: str | Path,
-        split: str = "train",
-        *,
-        columns: Mapping[str, str] | None = None,
-        classes: Sequence[str] | None = None,
-        settings: PixelSettings | None = None,
-        root: str | Path | None = None,
-    ) -> "PairSet":
-        """Read pairs that people compared, all of one split; see `kpairs.data.listed`.
-
-        Args:
-            path: a CSV file with the columns left, right and label, winner or probability.
-            split: "train" or "test"; where no column split says, a fifth of the images is for
-                testing, and pairs with an image in each are left out.
-            columns: the file's own headers by the usual names, where they differ.
-            classes: the grades, lowest first, where there are some that are no numbers.
-            settings: how an image becomes a network's input; default by a look at the training
-                images.
-            root: cache folder of prepared images.
-
-        Raises:
-            UsageError: an unknown split or column, or grades whose order is not known.
-            InputError: the file or an image cannot be read, or a row makes no sense.
-        """
-        from kpairs.data.sources import load_digits
-
-        compared = load_digits(
-            path, split, root, settings=settings, classes=classes, columns=columns or {}
-        )
-        if not isinstance(compared, Compared):
-            raise InputError(f"{path}: expected a CSV file with the columns left and right")
-        return compared_pairs(compared, np.arange(len(compared)))
-
     def _parts(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
@@ -200,7 +162,7 @@ class PairSet:
 def image_sides(
     pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Divide the images of pairs into groups; see `kpairs.data.divided.image_groups`.
+    """Divide the images of pairs into groups; see `kpairs.data.division.image_groups`.
 
     Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
     their number in the file.
@@ -233,39 +195,54 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Split, count: int, seed: int | np.random.Generator = 0) -> PairSet:
-    """Draw pairs without replacement: no image occurs twice, unless graded images are few.
+def draw_pairs(
+    digits: Split,
+    count: int | None = None,
+    seed: int | np.random.Generator = 0,
+    *,
+    margin: float = 0.0,
+) -> PairSet:
+    """Draw pairs without replacement: no image occurs twice, unless images of one's own are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
-    are the pairs. Where graded images are too few for that, one permutation follows the other, each
+    are the pairs. Where rated images are too few for that, one permutation follows the other, each
     without the pairs that were drawn before, so that all images are in about as many pairs. Of
     pairs that people compared some are drawn, each at most once.
 
     Args:
         digits: one split.
-        count: number of pairs.
+        count: number of pairs; default all that people compared, else half as many as images.
         seed: a number, from which the same pairs are drawn every time, or a generator.
+        margin: scores of images that differ by no more tie.
 
     Returns:
         The pairs.
 
     Raises:
-        InputError: the split holds fewer than `2 * count` images, or of graded ones fewer than
+        InputError: the split holds fewer than `2 * count` images, or of rated ones fewer than
             give so many pairs.
         UsageError: a negative seed.
 
     Example:
     >>> import kpairs
-    >>> kpairs.draw_pairs(kpairs.load_digits("mnist", "train"), 1000, seed=0)
+    >>> kpairs.draw_pairs(kpairs.open_source("mnist").split("train"), 1000, seed=0)
     PairSet(1000 pairs of 14x14x1)
     """
+    if count is None:
+        count = len(digits) if isinstance(digits, Compared) else len(digits) // 2
     check_enough(digits, count)
     if isinstance(seed, int) and seed < 0:
         raise UsageError(f"seed: expected 0 or more, received {seed}")
     rng = np.random.default_rng(seed)
     if isinstance(digits, Compared):
         return compared_pairs(digits, rng.permutation(len(digits))[:count])
-    left, right = _drawn(len(digits), count, rng).T
+    stored = digits.images.rows if isinstance(digits.images, Stored) else None
+    left, right = _drawn(len(digits), count, rng, stored).T
+    if isinstance(digits, Scored):
+        nobody = np.full(count, -1)
+        gap = digits.scores[right] - digits.scores[left]
+        probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
+        return PairSet(digits.images[left], digits.images[right], nobody, nobody, probability)
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
@@ -290,7 +267,10 @@ def most_pairs(split: Split) -> int:
     images = len(split)
     if isinstance(split, Compared):
         return images
-    return images * (images - 1) if split.reused else images // 2
+    if not split.reused:
+        return images // 2
+    rated = np.bincount(np.unique(split.images.rows, return_inverse=True)[1])
+    return int(images**2 - (rated**2).sum())  # no image is paired with itself
 
 
 def check_enough(digits: Split, count: int) -> None:
@@ -301,23 +281,33 @@ def check_enough(digits: Split, count: int) -> None:
             than give so many ordered pairs.
     """
     images, most = len(digits), most_pairs(digits)
-    if isinstance(digits, Compared):
-        if not 1 <= count <= most:
-            raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
+    if 1 <= count <= most:
         return
-    if not 1 <= count <= most:
-        needed = "more" if digits.reused else f"{2 * count} different"
-        raise InputError(
-            f"{digits.name}: {count} pairs need {needed} images, received {images}; "
-            f"at most {most} pairs can be drawn"
-        )
+    if isinstance(digits, Compared):
+        raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
+    needed = "more" if digits.reused else f"{2 * count} different"
+    raise InputError(
+        f"{digits.name}: {count} pairs need {needed} images, received {images}; "
+        f"at most {most} pairs can be drawn"
+    )
 
 
-def _drawn(images: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`(count, 2)` numbers of different images, no pair twice."""
+def _drawn(
+    images: int, count: int, rng: np.random.Generator, stored: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Draw `(count, 2)` numbers of different images, no pair twice.
+
+    Args:
+        images: how many there are.
+        count: number of pairs.
+        rng: the generator.
+        stored: the file of each image, where several ratings may be of one; None for different ones.
+    """
     drawn = np.empty((0, 2), np.int64)
     while len(drawn) < count:
         more = rng.permutation(images)[: 2 * min(count, images // 2)].reshape(-1, 2)
+        if stored is not None:
+            more = more[stored[more[:, 0]] != stored[more[:, 1]]]
         drawn = np.concatenate([drawn, more])
         _, first = np.unique(drawn @ [images, 1], return_index=True)
         drawn = drawn[np.sort(first)]

@@ -17,6 +17,7 @@ from kpairs.models.pair import Outputs, Pair
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
+PIXELS = "pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 _BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
@@ -272,7 +273,7 @@ def _build(
     seen = (left, right)
     if rescaling is not None:
         scale, offset = rescaling
-        layer = keras.layers.Rescaling(scale, offset)
+        layer = keras.layers.Rescaling(scale, offset, name=PIXELS)
         seen = (layer(left), layer(right))
     results = architecture.function(Pair(*seen, fold=fold), classes=classes or _CLASSES, **options)
     if list(results) != list(architecture.outputs):

@@ -148,9 +148,9 @@ def shuffled(
     recipe: Recipe, round_number: int, count: int
 ) -> Callable[[int], NDArray[np.int64]] | None:
     """The `order` of `Batches` for a recipe: drawn anew for each epoch, or None if it is fixed."""
-    if not recipe.shuffle:
+    if not recipe.fit.shuffle:
         return None
-    return lambda epoch: seeds.generator(recipe.seed, round_number, "order", epoch).permutation(
+    return lambda epoch: seeds.generator(recipe.fit.seed, round_number, "order", epoch).permutation(
         count
     )
 
@@ -162,12 +162,12 @@ def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int]
     None where the recipe changes nothing. Images that stay in their file are paired anew alone;
     `transformation` changes what is read of them.
     """
-    if recipe.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
+    if recipe.variation.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
         return None
 
     def renew(epoch: int) -> PairSet:
-        rng = seeds.generator(recipe.seed, round_number, "pairing", epoch)
-        new = paired_anew(pairs, recipe.pairing, rng)
+        rng = seeds.generator(recipe.fit.seed, round_number, "pairing", epoch)
+        new = paired_anew(pairs, recipe.variation.pairing, rng)
         transform = transformation(recipe, round_number, epoch)
         if transform is None or isinstance(new.left, Stored):
             return new
@@ -183,17 +183,22 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 
     What it does to each call's images follows from the calls before it in the epoch.
     """
-    vary = Variation(recipe.flip, recipe.rotation, recipe.crop, recipe.brightness)
-    if recipe.distortion == "none" and not vary:
+    vary = Variation(
+        recipe.variation.flip,
+        recipe.variation.rotation,
+        recipe.variation.crop,
+        recipe.variation.brightness,
+    )
+    if recipe.variation.distortion == "none" and not vary:
         return None
     distorting, varying = (
-        seeds.generator(recipe.seed, round_number, purpose, epoch)
+        seeds.generator(recipe.fit.seed, round_number, purpose, epoch)
         for purpose in ("distortion", "variation")
     )
 
     def transform(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if recipe.distortion != "none":
-            images = distort(images, recipe.distortion, distorting)
+        if recipe.variation.distortion != "none":
+            images = distort(images, recipe.variation.distortion, distorting)
         return vary(images, varying) if vary else images
 
     return transform

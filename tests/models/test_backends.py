@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from backend_script import judged_values, outputs_and_losses
 
-from kpairs.exports.export import export_run
+from kpairs.exports.writing.export import export_run
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.training.evaluate import evaluate

@@ -1,6 +1,5 @@
 """Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
 
-from dataclasses import replace
 from itertools import product
 
 import keras
@@ -188,7 +187,7 @@ def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
     assert (torch.cat([x["left"] for x, _ in again]) == third).all()
     assert (renewal(recipe, 2, pairs)(3).left != renew(3).left).any()
     assert renewal(RECIPES["auxws"], 1, pairs) is None
-    swapped = replace(recipe, pairing="swapped", distortion="none")
+    swapped = recipe.replace(pairing="swapped", distortion="none")
     assert isinstance(renewal(swapped, 1, pairs)(0), PairSet)
 
 

@@ -14,8 +14,8 @@ from kpairs import Run, train
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.export import FORMATS, export_run
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.export import FORMATS, export_run
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -147,7 +147,7 @@ def test_a_run_on_compared_pairs(small, workplace):
     assert row["engine"] == "lowered"
     assert row["test"]["comparison_error_pct"] < 20
     assert set(row["test"]) == {"comparison_error_pct", "grade_error_pct"}
-    assert run.recipe.pairs < 200  # as many as are for training
+    assert run.recipe.data.pairs < 200  # as many as are for training
     again = json.loads(kpairs("evaluate", "run", "--json"))
     assert again["rounds"][0]["test"] == row["test"]
     exports = export_run(run, formats=tuple(FORMATS))
@@ -179,7 +179,7 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
     )
     columns = {"left": "a", "right": "b", "label": "who"}
     run = train(small("ranker", data="other.csv", columns=columns), "run", engine="keras")
-    assert run.recipe.classes is None
+    assert run.recipe.data.classes is None
     assert Recipe.from_json((run.path / "recipe.json").read_text()) == run.recipe
     (export,) = export_run(Run.open("run"))
     model = PairModel.load(export.path)
@@ -236,7 +236,7 @@ def test_folds_share_no_image(small):
     pairs, _ = draw_round(recipe, 1, train_split, train_split)
     assert isinstance(pairs.left, Stored)
     for trial in search.jobs(recipe):
-        some, others = fold_of(pairs, trial, recipe.seed)
+        some, others = fold_of(pairs, trial, recipe.fit.seed)
         images = [set(p.left.rows) | set(p.right.rows) for p in (some, others)]
         assert not images[0] & images[1]
         assert len(some) > len(others) > 0
@@ -247,7 +247,7 @@ def test_ties_of_graded_pairs_are_half_where_a_recipe_says_so(noise_digits, tiny
     pairs, _ = draw_round(recipe, 1, noise_digits, noise_digits)
     order = np.sign(pairs.right_digit - pairs.left_digit)
     np.testing.assert_array_equal(pairs.probability, (1 + order) / 2)
-    plain, _ = draw_round(replace(recipe, ties="no_higher"), 1, noise_digits, noise_digits)
+    plain, _ = draw_round(recipe.replace(ties="no_higher"), 1, noise_digits, noise_digits)
     assert plain.probability is None
     np.testing.assert_array_equal(plain.left, pairs.left)
 
@@ -332,16 +332,16 @@ def test_validation_of_drawn_digits(tiny, noise_digits, workplace, idx_folder):
     row = train(recipe, "run").metrics["rounds"][0]
     assert row["best_epoch"]["epoch"] in (1, 2)
     with pytest.raises(UsageError, match="patience: expected a share of the images in validation"):
-        replace(recipe, validation=0.0, patience=3)
+        recipe.replace(validation=0.0, patience=3)
     with pytest.raises(InputError, match="validation: expected pairs on both sides"):
-        set_aside(replace(recipe, validation=0.01), 1, pairs.take(slice(0, 3)))
+        set_aside(recipe.replace(validation=0.01), 1, pairs.take(slice(0, 3)))
 
 
 def test_a_file_beside_a_recipe(squares, workplace):
     """`train(recipe, data=...)`: all pairs of the file, and the images' own size."""
-    small = replace(RECIPES["ranker"], epochs=1).with_options(widths=(4, 4, 4, 4, 8))
+    small = RECIPES["ranker"].replace(epochs=1).with_options(widths=(4, 4, 4, 4, 8))
     run = train(small, "run", data=squares, engine="keras")
     count = len(load_splits(run.recipe)[0])
-    assert (run.recipe.image_size, run.recipe.pairs) == ((20, 20), count)
+    assert (run.recipe.data.image_size, run.recipe.data.pairs) == ((20, 20), count)
     with pytest.raises(UsageError, match="unknown architecture 'rankr': did you mean ranker"):
         train("rankr", "other", data=squares)

@@ -34,7 +34,7 @@ def graph_of(proto: onnx.ModelProto) -> dict[str, Any]:
     """Write a network down as JSON for `networkOf` in network.js.
 
     Args:
-        proto: as `kpairs.exports.onnx.to_proto` gives it.
+        proto: as `kpairs.exports.writing.onnx.to_proto` gives it.
 
     Raises:
         UsageError: an operator, or an attribute of one, that network.js does not have.

@@ -16,7 +16,7 @@ import torch
 
 from kpairs.data import PairSet
 from kpairs.errors import UsageError
-from kpairs.exports.runners import RUNNERS, Runner, Subject, random_pairs, runners, subject
+from kpairs.exports.writing.runners import RUNNERS, Runner, Subject, random_pairs, runners, subject
 from kpairs.training.device import compute, describe
 
 BATCHES = tuple(2**n for n in range(11))
@@ -63,7 +63,7 @@ def bench_inference(
     call of each, which other programs on the machine disturb least. Percentiles are over all calls.
 
     Args:
-        models: see `kpairs.exports.runners.subject`.
+        models: see `kpairs.exports.writing.runners.subject`.
         quick: fewer repeats and batch sizes, one thread.
         batches: batch sizes; default 1, 2, 4 ... 1024, quick 1, 32 and 512.
         threads: numbers of CPU threads; default one and all cores, quick one.

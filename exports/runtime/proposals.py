@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.ranking import prepared, rank
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sources import listed_images
+from kpairs.exports.runtime.ranking import prepared, rank
+from kpairs.exports.runtime.sources import listed_images
 from kpairs.files import write_rows
 
 _CANDIDATES = 8  # for each pair that is wanted

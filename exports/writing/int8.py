@@ -17,23 +17,24 @@ import numpy as np
 import onnx
 
 from kpairs.data import PairSet
-from kpairs.exports.onnx import write_proto
-from kpairs.exports.parity import errors_pct
-from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.onnx import write_proto
+from kpairs.exports.writing.parity import errors_pct, outputs_of
+from kpairs.exports.writing.quiet import quiet
 from kpairs.models.outputs import decisions
+from kpairs.training.batches import evaluation_batch
 
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)
 _REPEATS = 30
-# What quantize_static says to the root logger: that graphs could be prepared, which these are, and
-# that a bias has no channels.
+# quantize_static tells the root logger that graphs could be prepared (these are) and that a bias has
+# no channels.
 _ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What 8 bits cost and bring.
+    """Losses and gains of 8 bits.
 
     Attributes:
         bytes_before, bytes_after: sizes of the float32 and the int8 file.
@@ -66,7 +67,7 @@ def write_int8(
         pairs: test pairs.
 
     Returns:
-        The int8 file's metadata, and what 8 bits cost and bring.
+        The int8 file's metadata, and the comparison.
     """
     size, model = path.stat().st_size, PairModel.load(path)
     proto = _quantized(path, calibration)
@@ -74,7 +75,7 @@ def write_int8(
     description = {**description, "quantized": method}
     write_proto(proto, json.dumps(description), path)
     quantized = PairModel.load(path)
-    before, after = (m.run(**pairs.inputs()) for m in (model, quantized))
+    before, after = (outputs_of(one, pairs) for one in (model, quantized))
     wrong_before, wrong_after = (errors_pct(v, model.outputs, pairs) for v in (before, after))
     same = {
         name: 100 * float(np.mean(decisions(after[name], kind) == decisions(before[name], kind)))
@@ -91,12 +92,12 @@ def write_int8(
 def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
+    n = min(_CALIBRATION_BATCH, max(1, evaluation_batch(calibration) // 4))
+
     class Batches(CalibrationDataReader):
         def __init__(self) -> None:
-            inputs, n = calibration.inputs(), _CALIBRATION_BATCH
-            self._batches = iter(
-                {side: images[i : i + n] for side, images in inputs.items()}
-                for i in range(0, len(calibration), n)
+            self._batches = (
+                calibration.take(slice(i, i + n)).inputs() for i in range(0, len(calibration), n)
             )
 
         def get_next(self) -> dict[str, np.ndarray] | None:

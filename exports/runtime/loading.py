@@ -1,9 +1,13 @@
-"""What is refused before onnxruntime sees a file: it crashes on some, and runs damaged ones.
+"""Checks before onnxruntime sees a file: it crashes on some files, and runs damaged ones.
 
-In this order: size, seal, the digest in the JSON file beside it, structure, onnx's own checker,
-what it would compute.
-Each comes before whatever it protects: nothing is parsed that was damaged on its way, and nothing
-that makes onnx or onnxruntime recurse reaches them.
+The checks run in this order: size, seal, the digest in the JSON file beside it, structure, onnx's
+own checker, the size of the computation. Nothing damaged is parsed, and nothing that makes onnx or
+onnxruntime recurse reaches them.
+
+The seal is a digest inside the file, so that the single file can be checked. Fields of a protobuf
+message may come in any order, so the last bytes of a sealed file are one more metadata entry: the
+SHA-256 of all bytes before it. Other ONNX tools read past it. It shows damage and is no signature:
+anybody can compute it.
 """
 
 import hashlib
@@ -14,10 +18,10 @@ from typing import NamedTuple
 import onnx
 
 from kpairs.errors import InputError, first_line
-from kpairs.exports.bounds import Size, size_of
-from kpairs.exports.sealing import is_sealed
+from kpairs.exports.runtime.bounds import Size, size_of
 from kpairs.files import read_bytes
 
+SEAL_KEY = "kpairs_sha256"
 MAX_BYTES = 256 * 2**20
 _MAX_JSON_BYTES = 2**20
 _DOMAINS = ("", "ai.onnx")
@@ -49,7 +53,7 @@ def read_onnx(path: str | Path) -> Checked:
         InputError: missing, larger than 256 MiB, damaged, another file than the JSON beside it
             describes, or with anything that a pair model has no use for: external data, functions,
             graphs inside nodes, operators outside the ONNX standard, more work than
-            `kpairs.exports.bounds` allows.
+            `kpairs.exports.runtime.bounds` allows.
     """
     path = Path(path)
     data = read_bytes(path, "model", MAX_BYTES)
@@ -116,3 +120,19 @@ def _check_structure(model: onnx.ModelProto) -> None:
     for tensor in tensors:
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise InputError(f"weights in another file, {tensor.name}")
+
+
+def seal(body: bytes) -> bytes:
+    """Append the seal to a serialised ONNX model."""
+    return body + _seal_of(body)
+
+
+def is_sealed(data: bytes) -> bool:
+    """Tell whether bytes end with the seal of all that stands before it."""
+    size = len(_seal_of(b""))
+    return len(data) > size and data[-size:] == _seal_of(data[:-size])
+
+
+def _seal_of(body: bytes) -> bytes:
+    entry = onnx.StringStringEntryProto(key=SEAL_KEY, value=hashlib.sha256(body).hexdigest())
+    return onnx.ModelProto(metadata_props=[entry]).SerializeToString()

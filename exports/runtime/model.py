@@ -1,9 +1,4 @@
-"""Run an exported model with onnxruntime alone: no keras, no torch.
-
->>> from kpairs.exports.runtime import PairModel
->>> model = PairModel.load("runs/2026-11-21-auxws/auxws.onnx")  # doctest: +SKIP
->>> model.predict(left, right)["comparison"]  # doctest: +SKIP
-"""
+"""`PairModel`: a loaded .onnx file that compares and ranks pictures."""
 
 import json
 import os
@@ -19,12 +14,12 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
-from kpairs.exports.bounds import MAX_TOTAL, Size
-from kpairs.exports.loading import read_onnx
+from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
+from kpairs.exports.runtime.loading import read_onnx
 from kpairs.models.outputs import OUTPUT_KINDS, probabilities
 
 if TYPE_CHECKING:
-    from kpairs.exports.ranking import Ranking
+    from kpairs.exports.runtime.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
 METADATA_KEY = "kpairs"
@@ -32,7 +27,7 @@ METADATA_KEY = "kpairs"
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
-_AT_ONCE = 2**27  # numbers in one value of a call
+_AT_ONCE = 2**22  # numbers in one value of a call: 16 MiB; more are no faster
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
 
 
@@ -70,7 +65,7 @@ class PairModel:
                 small; see `predict` for many pairs.
 
         Raises:
-            InputError: a file that `kpairs.exports.loading.read_onnx` or onnxruntime refuses, or
+            InputError: a file that `kpairs.exports.runtime.loading.read_onnx` or onnxruntime refuses, or
                 without the metadata that says what its outputs mean.
         """
         data, size = read_onnx(path)
@@ -207,13 +202,13 @@ class PairModel:
             pictures: n of them, of any size: a sequence of paths or Pillow images, or an array.
 
         Returns:
-            A `kpairs.exports.ranking.Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the
+            A `kpairs.exports.runtime.ranking.Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the
             highest score, and equal scores share a rank.
 
         Raises:
             InputError: pictures that `kpairs.data.pixels.prepare` refuses.
         """
-        from kpairs.exports.ranking import rank
+        from kpairs.exports.runtime.ranking import rank
 
         return rank([self], pictures)
 

@@ -7,11 +7,11 @@ import onnx
 import torch
 
 from kpairs.errors import UsageError, first_line
-from kpairs.exports.formats import OPSET
-from kpairs.exports.graph import simplify
-from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import METADATA_KEY
-from kpairs.exports.sealing import seal
+from kpairs.exports.runtime.loading import seal
+from kpairs.exports.writing.formats import OPSET
+from kpairs.exports.writing.graph import simplify
+from kpairs.exports.writing.quiet import quiet
 
 # Who tells of attempts at other opsets; what comes of them is raised.
 _TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._compat")
@@ -23,7 +23,7 @@ def to_proto(
     """Write a traced program down in ONNX.
 
     Args:
-        program: as `kpairs.exports.torch_files.to_program` gives it.
+        program: as `kpairs.exports.writing.torch_files.to_program` gives it.
         names: the outputs, in order.
         opset: version of the ONNX operators.
 

@@ -16,16 +16,16 @@ import torch
 from kpairs.bench.handwritten import NETWORKS
 from kpairs.data import PairSet
 from kpairs.errors import first_line, unknown
-from kpairs.exports.export import export_model
-from kpairs.exports.formats import Int8, Onnx, TorchScript
-from kpairs.exports.int8 import write_int8
-from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.trained import Trained
+from kpairs.exports.writing.export import export_model
+from kpairs.exports.writing.formats import Int8, Onnx, TorchScript
+from kpairs.exports.writing.int8 import write_int8
+from kpairs.exports.writing.quiet import quiet
+from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import check_run
-from kpairs.training.images import load_splits
+from kpairs.training.evaluate import run_splits
+from kpairs.training.network import architecture_of_run
 from kpairs.training.run import Run
 
 RUNNERS = {
@@ -112,7 +112,7 @@ def subject(name: str, folder: str | Path, data_root: str | Path | None = None) 
         files["stock"] = _stock_file(model, folder / "stock.onnx")
     except Exception as error:  # Keras' exporter is what is measured; it may fail as it likes
         skipped["stock"] = first_line(error)
-    arch = trained.architecture.name
+    arch = trained.about["arch"]
     return Subject(name, files, model, tuple(model.output), arch, skipped, shape)
 
 
@@ -121,11 +121,11 @@ def _trained(name: str, data_root: str | Path | None) -> Trained:
     if name in ARCHS:
         model = build(name)
         initialize(model, "torch", np.random.default_rng(1))
-        return Trained(model, ARCHS[name], _DIGITS)
+        return Trained.from_architecture(model, ARCHS[name], _DIGITS)
     if Path(name).is_dir():
         run = Run.open(name)
-        check_run(run)
-        split, _ = load_splits(run.recipe, data_root)
+        architecture_of_run(run)
+        _, (split, _) = run_splits(run, data_root)
         return Trained.from_run(run, 1, split.classes, split.settings)
     raise unknown("architecture, run folder or .onnx file", name, ARCHS)
 

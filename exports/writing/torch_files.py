@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import torch
 
-from kpairs.exports.quiet import quiet
+from kpairs.exports.writing.quiet import quiet
 
 METADATA_FILE = "kpairs.json"
 

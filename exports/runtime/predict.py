@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kpairs.data.decode import SUFFIXES
+from kpairs.data.listing import list_images
 from kpairs.data.pixels import contradiction, prepare
 from kpairs.data.table import read_table
 from kpairs.errors import InputError, UsageError
@@ -73,8 +74,10 @@ def find_pairs(left: str | Path, right: str | Path | None = None) -> tuple[list[
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
-    found = [f for f in found if not f.name.startswith(".")]
+    listing = list_images(folder, recursive=False)
+    found = list(listing.files)
+    if said := listing.said():
+        log.warning("%s", said)
     if not found:
         raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), received none")
     if len({f.stem for f in found}) < len(found):

@@ -18,23 +18,22 @@ from kpairs.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from kpairs.data import PairSet
-    from kpairs.exports.int8 import Quantization
-    from kpairs.exports.parity import Parity, Runnable
-    from kpairs.exports.trained import Trained
+    from kpairs.exports.writing.int8 import Quantization
+    from kpairs.exports.writing.parity import Parity, Runnable
+    from kpairs.exports.writing.trained import Trained
 
 OPSET = 20
-_PAGE_PAIRS = 1000  # on which a page is checked
 
 
 @dataclass(frozen=True)
 class Written:
-    """What is known of a file once it is written.
+    """Facts about a file that was written.
 
     Attributes:
-        description: what it says of itself.
-        facts: what the description beside it says too.
-        parity: the check against Keras; None where it computes something else.
-        quantization: what 8 bits cost and bring; None where there are none.
+        description: metadata inside the file.
+        facts: further entries of the description beside it.
+        parity: the check against Keras; None where the file computes something else.
+        quantization: losses and gains of 8 bits; None for float32.
     """
 
     description: Mapping[str, Any]
@@ -68,7 +67,7 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write a network and what it says of itself.
+        """Write a network and its description.
 
         Args:
             trained: the network in every form.
@@ -123,7 +122,7 @@ class Format(ABC):
             UsageError: see `write` and `load`.
             ParityError: the file disagrees with the model.
         """
-        from kpairs.exports.parity import check_parity
+        from kpairs.exports.writing.parity import check_parity
 
         self.write(trained, description, path)
         parity = check_parity(trained.model, self.load(path), pairs)
@@ -141,7 +140,7 @@ class Onnx(Format):
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
         """Write the network as ONNX, its description in the metadata."""
-        from kpairs.exports.onnx import write_proto
+        from kpairs.exports.writing.onnx import write_proto
 
         write_proto(trained.proto(self.opset), json.dumps(description), path)
 
@@ -154,9 +153,12 @@ class Onnx(Format):
         try:
             return PairModel.load(path)
         except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            if self.opset == OPSET:
+                raise UsageError(f"this network's ONNX file cannot be run: {reason}") from error
             raise UsageError(
                 f"opset: expected one that onnxruntime {onnxruntime.__version__} runs, such as "
-                f"{OPSET}; received {self.opset}: {str(error).removeprefix(f'{path}: ')}"
+                f"{OPSET}; received {self.opset}: {reason}"
             ) from error
 
     def usage(self, file: str, outputs: str) -> str:
@@ -183,13 +185,13 @@ class TorchScript(Format):
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
         """Write a trace, its description as an extra file."""
-        from kpairs.exports.torch_files import write_torchscript
+        from kpairs.exports.writing.torch_files import write_torchscript
 
         write_torchscript(trained.module, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
         """Load the file by `torch.jit`."""
-        from kpairs.exports.torch_files import load_torchscript
+        from kpairs.exports.writing.torch_files import load_torchscript
 
         return load_torchscript(path)
 
@@ -209,13 +211,13 @@ class TorchExport(Format):
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
         """Write the program, its description as an extra file."""
-        from kpairs.exports.torch_files import write_program
+        from kpairs.exports.writing.torch_files import write_program
 
         write_program(trained.program, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
         """Load the file by `torch.export`."""
-        from kpairs.exports.torch_files import load_program
+        from kpairs.exports.writing.torch_files import load_program
 
         return load_program(path)
 
@@ -241,7 +243,7 @@ class Int8(Onnx):
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
         """Write the float32 file, check it, and put its 8-bit version in its place."""
-        from kpairs.exports.int8 import write_int8
+        from kpairs.exports.writing.int8 import write_int8
 
         super().export(trained, pairs, description, path)
         description, quantization = write_int8(path, description, self.calibration, pairs)
@@ -261,10 +263,10 @@ class Html(Onnx):
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
         """Check the ONNX file, make the page of it, and check that where it can be run."""
-        from kpairs.exports.parity import check_parity
         from kpairs.exports.runtime import PairModel
         from kpairs.exports.web.browser import NothingRunsIt, PageModel
-        from kpairs.exports.web.standalone import standalone
+        from kpairs.exports.web.page import standalone
+        from kpairs.exports.writing.parity import check_parity, in_blocks
 
         with TemporaryDirectory(prefix="kpairs-") as folder:
             file = Path(folder) / "model.onnx"
@@ -272,7 +274,7 @@ class Html(Onnx):
             model = PairModel.load(file)
             path.write_text(standalone(trained.proto(self.opset), model, pairs), encoding="utf-8")
         page = PageModel(path)
-        asked = pairs.take(slice(_PAGE_PAIRS)) if len(pairs) > _PAGE_PAIRS else pairs
+        _, asked = next(in_blocks(pairs))  # more would take a browser minutes
         try:
             parity = check_parity(trained.model, page, asked, batches=(1,))
         except NothingRunsIt:

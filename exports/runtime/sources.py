@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kpairs.data.decode import SUFFIXES
+from kpairs.data.listing import list_images
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = ("image", "file", "left", "right")
 
@@ -31,18 +35,16 @@ def find_images(places: Sequence[str | Path]) -> list[Path]:
 
 def _images(place: Path) -> Iterator[Path]:
     if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if _is_image(file.relative_to(place)))
-        if not files:
+        listing = list_images(place)
+        if said := listing.said():
+            log.warning("%s", said)
+        if not listing.files:
             raise InputError(f"{place}: expected images ({', '.join(SUFFIXES)}), received none")
-        yield from files
+        yield from listing.files
     elif place.suffix.lower() == ".csv":
         yield from listed_images(place)
     else:
         yield place
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in file.parts)
 
 
 def listed_images(path: Path) -> Iterator[Path]:
