@@ -395,10 +395,13 @@ def _device_of(environment: Mapping[str, Any]) -> str:
 
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
     """Return how a run's rounds are trained."""
-    names = ("threads", "engine", "keep_checkpoints")
-    # Runs of earlier versions wrote no event files.
-    tensorboard = environment.get("tensorboard", False)
-    return Machine(_device_of(environment), *(environment[n] for n in names), tensorboard)
+    return Machine(
+        _device_of(environment),
+        environment["threads"],
+        environment["engine"],
+        environment["keep_checkpoints"],
+        environment.get("tensorboard", False),  # earlier versions wrote no event files
+    )
 
 
 def _one_by_one(
