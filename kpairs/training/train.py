@@ -216,6 +216,12 @@ def resume(
             objects that it could not save.
         KpairsError: another process trains this run; see also `train`.
         KeyboardInterrupt: interrupted; its message says what is saved.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        [1, 2]
     """
     run = Run.open(path)
     with locked(run.path):
