@@ -30,31 +30,70 @@ Call = tuple[str, int]  # of a layer: its name, and which of its calls
 def layer_rows(model: keras.Model) -> list[dict[str, Any]]:
     """Describe every layer of a functional Keras model, in order.
 
+    A layer that is itself a functional model, as a tower is, is given by its own layers, named
+    such as `tower/conv2d`; its inputs stand for what it is called on.
+
     Returns:
         A list of dicts: `name`, `type`, `details` (sizes and activation as text), `shape` (of its
         output for one pair), `parameters` (the trainable ones), `reads` (for each time it
         is called, the layers whose outputs it takes; two times where both images go through it
         one by one) and `output` (name of the model's output that it gives, or None).
     """
-    config = model.get_config()
-    output_of = {layer: name for name, (layer, *_) in config["output_layers"].items()}
+    output_of = {layer: name for name, (layer, *_) in model.get_config()["output_layers"].items()}
+    rows, ends = _rows(model)
+    names = {ends.get(layer, layer): output for layer, output in output_of.items()}
+    return [{**row, "output": names.get(row["name"])} for row in rows]
+
+
+def _rows(model: keras.Model) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the layers' rows, and for each inner model the name of the layer that it ends in."""
     operations = {operation.name: operation for operation in model.operations}
-    rows = []
-    for layer in config["layers"]:
-        operation = operations[layer["name"]]
-        nodes = layer["inbound_nodes"]
+    rows: list[dict[str, Any]] = []
+    ends: dict[str, str] = {}
+    for layer in model.get_config()["layers"]:
+        name, operation = layer["name"], operations[layer["name"]]
+        calls = [list(_calls_read(node)) for node in layer["inbound_nodes"]] or [[]]
+        reads = [[(ends.get(other, other), number) for other, number in call] for call in calls]
+        if isinstance(operation, keras.Model):
+            inner = _inner_rows(operation, name, reads)
+            rows += inner
+            ends[name] = inner[-1]["name"]
+            continue
         rows.append(
             {
-                "name": layer["name"],
+                "name": name,
                 "type": layer["class_name"],
                 "details": _details(layer["config"]),
                 "shape": list(operation.output.shape[1:]),
                 "parameters": trainable_parameters(operation),
-                "reads": [list(_calls_read(node)) for node in nodes] or [[]],
-                "output": output_of.get(layer["name"]),
+                "reads": reads,
             }
         )
-    return rows
+    return rows, ends
+
+
+def _inner_rows(model: keras.Model, name: str, calls: list[list[Call]]) -> list[dict[str, Any]]:
+    """Return the rows of a model inside another, each layer called as often as the model is."""
+    rows, _ = _rows(model)
+    inputs = [row["name"] for row in rows if row["type"] == "InputLayer"]
+    given = [dict(zip(inputs, call, strict=True)) for call in calls]
+
+    def outer(read: Call, number: int) -> Call:
+        return given[number].get(read[0]) or (f"{name}/{read[0]}", read[1] + number)
+
+    return [
+        {
+            **row,
+            "name": f"{name}/{row['name']}",
+            "reads": [
+                [outer(read, number) for read in call]
+                for number in range(len(calls))
+                for call in row["reads"]
+            ],
+        }
+        for row in rows
+        if row["name"] not in inputs
+    ]
 
 
 def _details(config: dict[str, Any]) -> str:

@@ -1,9 +1,16 @@
 """The drawing of a network: what is shared is seen to be, and nothing but plumbing is left out."""
 
+import keras
 import pytest
 
 from kpairs.models.diagram import boxes_of, draw_graph
 from kpairs.networks import ARCHS, build
+
+
+def layers_of(model):
+    """The layers of a model and of the models inside it."""
+    for layer in model.layers:
+        yield from layers_of(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def drawn(name):
@@ -40,7 +47,7 @@ def test_every_layer_with_weights_is_drawn(name, tmp_path):
     draw_graph(model, tmp_path / "graph.svg", name)
     boxes = boxes_of(model, {})
     lines = [line for box in boxes.values() for line in box.lines]
-    layers = [layer for layer in model.layers if layer.trainable_weights]
+    layers = [layer for layer in layers_of(model) if layer.trainable_weights]
     words = ("convolution", "dense", "batch")
     assert sum(line.startswith(words) for line in lines) == len(layers)
     assert {box.lines[0] for box in boxes.values() if box.kind == "output"} == set(model.output)
