@@ -29,6 +29,13 @@ def {name}(pair, *, classes=10, depth=1, widths=(8,), act="relu"):
     digits = by_side(chain([layers.Dense(classes)], features))
     return {{"comparison": chain([layers.Dense(2)], joined(features)), **digits}}
 '''
+SCORER = """
+from keras import layers, ops
+@arch(report="mine", source="notebook 4", outputs=outputs("logits", scores=True))
+def scorer(pair, *, classes=10):
+    scores = pair.shared([layers.Flatten(), layers.Dense(1)])
+    return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}
+"""
 RECIPE = """
 from dataclasses import replace
 from kpairs.reports import RECIPES as known
@@ -51,7 +58,7 @@ def run_script(script, folder):
 
 def test_from_a_file_to_a_prediction(workplace):
     """Trained by two processes, exported; no other process runs its code unasked."""
-    (workplace / "mynets.py").write_text(NETWORKS.format(name="own"))
+    (workplace / "mynets.py").write_text(NETWORKS.format(name="own") + SCORER)
     load_digits("mnist", "test")
     done = run_script(
         "import os\nos.environ['COLUMNS'] = '200'\n"  # no cell of a table is broken
@@ -59,6 +66,7 @@ def test_from_a_file_to_a_prediction(workplace):
         "own = ['--import', 'mynets.py']\n"
         f"train = ['train', *own, '--arch', 'own', '--arch-option', 'depth=3', *{TINY}]\n"
         "print(kpairs(*train, '--rounds', 2, '--jobs', 2, '--out', 'run'))\n"
+        f"print(kpairs('train', *own, '--arch', 'scorer', *{TINY}, '--out', 'scored'))\n"
         "print(kpairs('export', 'run', *own))\n"
         "print(kpairs('evaluate', 'run', *own))\n"
         "print(kpairs('archs', 'own', *own))\n"
@@ -71,6 +79,8 @@ def test_from_a_file_to_a_prediction(workplace):
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.network.options == {"depth": 3, "widths": (8,), "act": "relu"}
     assert recipe.fit.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
+    scored = Recipe.from_json((workplace / "scored/recipe.json").read_text())
+    assert scored.fit.loss_weights == {"comparison": 1}
     assert "own takes act, depth, widths; received dept" in done.stdout
     assert "depth: expected a whole number, received 'x'" in done.stdout
     answer = kpairs("predict", "run/own.onnx", "samples/3.png", "samples/7.png", "--json")
