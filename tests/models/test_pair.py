@@ -13,6 +13,7 @@ from kpairs.models.outputs import Output
 from kpairs.models.pair import Pair, by_side, chain, is_tower, joined, layers_of, variables_of
 from kpairs.models.registry import ARCHS, arch, build
 from kpairs.networks import ARCHS as EVERY
+from kpairs.training.network import rescale
 from kpairs.training.unfolded import unfolded
 
 
