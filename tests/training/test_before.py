@@ -8,14 +8,15 @@ import keras
 import numpy as np
 import pytest
 
+from rounds import opened
+
 import kpairs
-from kpairs.data import load_digits
 from kpairs.errors import InputError
 from kpairs.networks import build
 from kpairs.reports import RECIPES
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.compile import build_round, load_round
-from kpairs.training.draw import draw_round
+from kpairs.training.network import load_round
+from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
 from kpairs.training.unfolded import unfolded
@@ -30,9 +31,9 @@ def before(workplace):
 
 def test_its_recipe_is_todays(before):
     own = RECIPES["conv_1"]
-    assert before.recipe.network.options == own.arch_options == {}
-    assert before.recipe.optimizer.options == own.optimizer_options
-    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (own.loss_weights, own.source)
+    assert before.recipe.network.options == own.network.options == {}
+    assert before.recipe.optimizer == own.optimizer
+    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (own.fit.loss_weights, own.origin)
 
 
 def test_its_model_gives_what_it_gave(before):
@@ -41,8 +42,8 @@ def test_its_model_gives_what_it_gave(before):
         for rows in (kpairs.evaluate(before), before.metrics["rounds"])
     )
     assert evaluated == then
-    splits = [load_digits("mnist", split) for split in ("train", "test")]
-    _, pairs = draw_round(before.recipe, 1, *splits)
+    recipe, splits = opened(before.recipe)
+    _, pairs = draw_round(recipe, 1, *splits)
     saved = keras.saving.load_model(before.model_file(1))
     ours = load_round(before, 1, 10).predict(pairs.inputs(), verbose=0)
     theirs = saved.predict(pairs.inputs(), verbose=0)
