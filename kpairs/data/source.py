@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -99,8 +99,8 @@ def open_source(
         raise InputError(f"{data}: no such file or folder{'; ' if hint else ''}{hint}")
     if not is_table(path):
         raise InputError(
-            f"{data}: expected a folder of images or a table (.csv, .tsv or .jsonl) of graded images "
-            "or compared pairs, received another file"
+            f"{data}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
+            "images or compared pairs; received another file"
         )
     header = next(read_table(path, "pairs or grades"))[1]
     if are_compared(Columns(header, columns, path)):
@@ -128,7 +128,6 @@ class Source(ABC):
     name: str
     classes: tuple[str, ...]
 
-    @abstractmethod
     def settings(
         self,
         shape: Shape | None = None,
@@ -151,13 +150,15 @@ class Source(ABC):
             UsageError: a value that is no setting.
             InputError: an image that cannot be read.
         """
+        if shape is not None:
+            size, channels = size or (shape[1], shape[0]), channels or shape[2]
+        return self._settings(size, channels, fit, ink)
 
-    @abstractmethod
     def split(
         self,
         part: str,
         settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Split:
         """Load one split.
 
@@ -170,6 +171,15 @@ class Source(ABC):
             InputError: files that are missing, corrupt or inconsistent.
             KpairsError: a named source that cannot be fetched, or a cache that cannot be written.
         """
+        return self._split(part, settings or self.settings(), progress)
+
+    @abstractmethod
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        """Choose settings by size, channels, fit and ink, each None where it is open."""
+
+    @abstractmethod
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
+        """Load one split with these settings."""
 
     @abstractmethod
     def most_pairs(self, part: str) -> int:
@@ -213,32 +223,24 @@ class NamedDigits(Source):
         """The folder of its files, fetched first if any is missing."""
         return available(self.name, self.root, self.fetch)
 
-    def settings(
-        self,
-        shape: Shape | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        channels: int | None = None,
-        fit: str | None = None,
-        ink: str | None = None,
-    ) -> PixelSettings:
-        return _of_digits(shape, size, channels, fit, ink or SOURCES[self.name].ink)
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
+        return _of_digits(size, channels, fit, ink or SOURCES[self.name].ink)
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Digits:
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
         name = f"{self.name} {part} split"
         digits = read_split(self.folder, SOURCES[self.name], part, name, named=True)
-        return replace(digits, settings=settings or self.settings())
+        return replace(digits, settings=settings)
 
     def most_pairs(self, part: str) -> int:
-        return (60_000 if part == "train" else 10_000) // 2
+        return self._images(part) // 2
+
+    def _images(self, part: str) -> int:
+        return 60_000 if part == "train" or self.name == "qmnist" else 10_000
 
     def describe(self) -> str:
-        return f"{self.name}: 60,000 training and 10,000 test images of ten classes"
+        train, test = (f"{self._images(part):,}" for part in SPLITS)
+        return f"{self.name}: {train} training and {test} test images of ten classes"
 
     def digest(self) -> str:
         return self.name  # its files' checksums are known
@@ -257,25 +259,12 @@ class IdxFolder(Source):
         }
         self.classes = self._splits["train"].classes
 
-    def settings(
-        self,
-        shape: Shape | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        channels: int | None = None,
-        fit: str | None = None,
-        ink: str | None = None,
-    ) -> PixelSettings:
-        ink = ink or ink_of(self._splits["train"].images)
-        return _of_digits(shape, size, channels, fit, ink)
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
+        return _of_digits(size, channels, fit, ink or ink_of(self._splits["train"].images))
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Digits:
-        return replace(self._splits[part], settings=settings or self.settings())
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
+        return replace(self._splits[part], settings=settings)
 
     def most_pairs(self, part: str) -> int:
         return len(self._splits[part]) // 2
@@ -313,17 +302,8 @@ class _OwnImages(Source):
     def are_photographs(self) -> bool:  # type: ignore[override]
         return self.look.are_photographs
 
-    def settings(
-        self,
-        shape: Shape | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        channels: int | None = None,
-        fit: str | None = None,
-        ink: str | None = None,
-    ) -> PixelSettings:
-        if shape is not None:
-            size, channels = size or (shape[1], shape[0]), channels or shape[2]
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
         if size and channels and fit and ink:  # no look is needed
             return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
         return self.look.settings(size, channels, fit, ink)
@@ -332,7 +312,7 @@ class _OwnImages(Source):
         self,
         files: ImageFiles,
         settings: PixelSettings,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> Stored:
         """Prepare images; say how many contradict the settings' ink."""
         file, odd = prepared_images(files, settings, self.root, progress)
@@ -385,8 +365,8 @@ class _RatedSource(_OwnImages):
             if not mine.any() or (part == "train" and lacking):
                 raise InputError(
                     f"{path}: expected images of every grade for the {part} split, received none "
-                    f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the split, "
-                    "a fifth of the images is for testing"
+                    f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the "
+                    "split, a fifth of the images is for testing"
                 )
 
     def _part(self, part: str) -> tuple[ImageFiles, NDArray[np.int64], NDArray[np.int64]]:
@@ -443,14 +423,8 @@ class GradedImages(_RatedSource):
 
     kind = "grade"
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Graded:
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Graded:
         files, numbers, rows = self._part(part)
-        settings = settings or self.settings()
         images = self._prepared(files, settings, progress)[numbers]
         labels = np.asarray(self.rated.grade)[rows]
         return Graded(images, labels, self.classes, files.name, Path(self.name), settings)
@@ -477,14 +451,8 @@ class ScoredImages(_RatedSource):
 
     kind = "score"
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Scored:
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Scored:
         files, numbers, rows = self._part(part)
-        settings = settings or self.settings()
         images = self._prepared(files, settings, progress)[numbers]
         scores = np.asarray(self.rated.score)[rows]
         return Scored(images, scores, files.name, Path(self.name), settings)
@@ -534,17 +502,10 @@ class ComparedPairs(_OwnImages):
         """Say the first rows in words, so that a wrong direction is seen."""
         return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Compared:
-        return self.prepared(self.parts[part], settings or self.settings(), progress)
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Compared:
+        return self.prepared(self.parts[part], settings, progress)
 
-    def everything(
-        self, settings: PixelSettings, progress: Callable[[int, int], None] | None = None
-    ) -> Compared:
+    def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""
         whole = self.listed if self.listed.split is None else self.parts["test"]
         return self.prepared(whole, settings, progress)
@@ -553,7 +514,7 @@ class ComparedPairs(_OwnImages):
         self,
         pairs: ComparedImages,
         settings: PixelSettings,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Compared:
         """Load some of the pairs."""
         return Compared(self._prepared(pairs.images, settings, progress), pairs, settings)
@@ -630,12 +591,7 @@ def _check_pairs(pairs: ComparedImages, part: str) -> None:
 
 
 def _of_digits(
-    shape: Shape | None,
-    size: tuple[int, int] | None,
-    channels: int | None,
-    fit: str | None,
-    ink: str,
+    size: tuple[int, int] | None, channels: int | None, fit: str | None, ink: str
 ) -> PixelSettings:
-    height, width, own = shape or DIGITS.shape
-    width, height = size or (width, height)
-    return PixelSettings(height, width, channels or own, fit or DIGITS.fit, ink)
+    width, height = size or (DIGITS.width, DIGITS.height)
+    return PixelSettings(height, width, channels or DIGITS.channels, fit or DIGITS.fit, ink)

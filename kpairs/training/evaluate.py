@@ -87,7 +87,7 @@ def evaluate(
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model = load_round(run, number, len(classes))
+            model = load_round(run, number)
             if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 train_pairs = augmented(recipe, number, train_pairs)
