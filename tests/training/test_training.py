@@ -22,6 +22,7 @@ from rounds import opened
 import kpairs
 from kpairs.data import draw_pairs, open_source
 from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -184,7 +185,7 @@ def test_initialization_and_threads_are_the_recipes(tiny):
 
     biases = [
         layer.bias.numpy()
-        for layer in build_round(tiny("auxws", initialization="keras"), 1, 10).layers
+        for layer in layers_of(build_round(tiny("auxws", initialization="keras"), 1, 10))
         if hasattr(layer, "bias")
     ]
     assert biases
@@ -254,7 +255,7 @@ def test_damaged_metrics(text, finished, workplace):
 
 def test_dropout_of_the_recipe_reaches_the_layers():
     model = build_round(RECIPES["auxws"].with_options(dropout=0.4), 1, 10)
-    rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    rates = {layer.rate for layer in layers_of(model) if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.4}
 
 
