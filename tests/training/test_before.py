@@ -7,8 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-
-from rounds import opened
+from rounds import compiled, opened
 
 import kpairs
 from kpairs.errors import InputError
@@ -63,7 +62,7 @@ def test_it_goes_on_from_its_checkpoint(before):
 @pytest.mark.parametrize("name", ["c4l2", "a_w_net", "auxws"])
 def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
     """Their layers stood one by one; the network has them again, with the same variables."""
-    trained, fresh = (build_round(tiny(name), number, 10, (2.0, -0.5)) for number in (1, 2))
+    trained, fresh = (compiled(tiny(name), number, 10, (2.0, -0.5)) for number in (1, 2))
     for variable in (*trained.variables, *trained.optimizer.variables):
         variable.assign(rng.uniform(0, 9, variable.shape).astype(variable.dtype))
     flat = unfolded(trained)
@@ -76,7 +75,7 @@ def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
     state = [*flat.variables, *trained.optimizer.variables]
     arrays = {f"{n:04d}": keras.ops.convert_to_numpy(v) for n, v in enumerate(state)}
     np.savez(workplace / "checkpoint.npz", epoch=1, seconds=1.0, **arrays)
-    fresh = build_round(tiny(name), 2, 10, (2.0, -0.5))
+    fresh = compiled(tiny(name), 2, 10, (2.0, -0.5))
     assert Checkpoint(workplace).restore(fresh) == 1
     for one, other in zip(trained.variables, fresh.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
