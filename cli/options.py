@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -66,6 +67,23 @@ force = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+def _parsed_columns(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dict[str, str] | None:
+    from kpairs.data.columns import parse_columns
+
+    return None if value is None else parse_columns(value)
+
+
+columns = click.option(
+    "--columns",
+    metavar="NAME=HEADER,...",
+    callback=_parsed_columns,
+    help="Headers of CSV files whose columns are named otherwise, such as "
+    "left=image_0,right=image_1; other names that 'kpairs train' takes are passed over.",
+)
+
+
 def import_own(modules: Iterable[str]) -> None:
     """Import the modules that `--import` names."""
     if modules:
@@ -100,6 +118,8 @@ def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> Non
         rows = [
             {k: printable(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
         ]
+    elif isinstance(sys.stdout, TextIOWrapper):  # names that are no UTF-8 keep their bytes
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer: csv.DictWriter[str] = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
+    from kpairs.exports.runtime.model import PairModel
+    from kpairs.exports.runtime.ranking import rank
+    from kpairs.exports.writing.export import export
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
     from kpairs.reports import RECIPES
@@ -30,6 +33,7 @@ if not os.environ.get("KERAS_BACKEND"):
 _HOMES = {
     "ARCHS": "kpairs.networks",
     "Digits": "kpairs.data",
+    "PairModel": "kpairs.exports.runtime.model",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
@@ -38,7 +42,9 @@ _HOMES = {
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
+    "export": "kpairs.exports.writing.export",
     "load_digits": "kpairs.data",
+    "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
 }
@@ -46,6 +52,7 @@ __all__ = [
     "ARCHS",
     "RECIPES",
     "Digits",
+    "PairModel",
     "PairSet",
     "Recipe",
     "Run",
@@ -54,7 +61,9 @@ __all__ = [
     "build",
     "draw_pairs",
     "evaluate",
+    "export",
     "load_digits",
+    "rank",
     "resume",
     "train",
 ]

@@ -119,7 +119,9 @@ def _answered(path: Path) -> int | None:
             mark = next((mark for mark in ",;\t" if mark in header), ",")
             names = [name.strip().lower() for name in header.split(mark)]
             for number, row in enumerate(csv.reader(file, delimiter=mark), start=2):
-                answers = (c for i, c in enumerate(row) if not names[i : i + 1] or names[i] not in _PATHS)
+                answers = (
+                    c for i, c in enumerate(row) if not names[i : i + 1] or names[i] not in _PATHS
+                )
                 if any(cell.strip() for cell in answers):
                     return number
     except csv.Error:

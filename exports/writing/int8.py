@@ -17,18 +17,17 @@ import numpy as np
 import onnx
 
 from kpairs.data import PairSet
+from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.onnx import write_proto
 from kpairs.exports.writing.parity import errors_pct, outputs_of
 from kpairs.exports.writing.quiet import quiet
-from kpairs.exports.runtime import PairModel
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import evaluation_batch
 
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)
 _REPEATS = 30
-# quantize_static tells the root logger that graphs could be prepared (these are) and that a bias has
-# no channels.
+# quantize_static logs that graphs could be prepared (these are) and that a bias has no channels.
 _ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 

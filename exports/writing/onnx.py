@@ -7,11 +7,11 @@ import onnx
 import torch
 
 from kpairs.errors import UsageError, first_line
+from kpairs.exports.runtime import METADATA_KEY
+from kpairs.exports.runtime.loading import seal
 from kpairs.exports.writing.formats import OPSET
 from kpairs.exports.writing.graph import simplify
 from kpairs.exports.writing.quiet import quiet
-from kpairs.exports.runtime import METADATA_KEY
-from kpairs.exports.runtime.loading import seal
 
 # Who tells of attempts at other opsets; what comes of them is raised.
 _TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._compat")

@@ -82,7 +82,7 @@ def check_parity(
     for rows, block in in_blocks(pairs, sizes[-1]):
         inputs = block.inputs()
         for batch in sizes:
-            received = exported.run(**inputs, chunk=batch)
+            received = exported.run(inputs["left"], inputs["right"], batch)
             for name, kind in exported.outputs.items():
                 is_scored = name == "comparison" and "score" in exported.outputs.values()
                 limit = TOLERANCE * max(1.0, scale[name])
@@ -118,7 +118,8 @@ def _fitting(pairs: PairSet) -> int:
 
 def outputs_of(exported: Runnable, pairs: PairSet) -> dict[str, np.ndarray]:
     """Compute the outputs of a loaded file, by name."""
-    parts = [exported.run(**block.inputs()) for _, block in in_blocks(pairs)]
+    inputs = (block.inputs() for _, block in in_blocks(pairs))
+    parts = [exported.run(each["left"], each["right"]) for each in inputs]
     return {name: np.concatenate([part[name] for part in parts]) for name in exported.outputs}
 
 

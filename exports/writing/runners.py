@@ -16,11 +16,11 @@ import torch
 from kpairs.bench.handwritten import NETWORKS
 from kpairs.data import PairSet
 from kpairs.errors import first_line, unknown
+from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.formats import Int8, Onnx, TorchScript
 from kpairs.exports.writing.int8 import write_int8
 from kpairs.exports.writing.quiet import quiet
-from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build

@@ -148,6 +148,7 @@ class Trained:
         Raises:
             UsageError: other inputs, no comparison, or an output whose kind is not known.
         """
+        left, right = _inputs(model)
         found = _outputs(model)
         chosen = comparison or (next(iter(found)) if len(found) == 1 else "comparison")
         if chosen not in found:
@@ -164,7 +165,6 @@ class Trained:
         for name, kind in kinds.items():
             if kind not in OUTPUT_KINDS:
                 raise unknown(f"kind of the output {name}", kind, OUTPUT_KINDS)
-        left, right = _inputs(model)
         height, width, channels = left.shape[1:]
         if pixels is None:
             pixels = PixelSettings(height, width, channels, ink="mixed")

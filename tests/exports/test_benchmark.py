@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_reference import REFERENCES, as_nchw
 
 from kpairs.cli import main
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.model import CHUNK
 from kpairs.exports.writing.benchmark import flops_per_pair
 from kpairs.exports.writing.export import export_model, export_run
 from kpairs.exports.writing.runners import RUNNERS, random_pairs
-from kpairs.exports.runtime import PairModel
-from kpairs.exports.runtime.model import CHUNK
 from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build

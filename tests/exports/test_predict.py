@@ -16,8 +16,8 @@ from PIL import Image
 
 from kpairs.cli import main
 from kpairs.data.examples import write_samples
-from kpairs.exports.writing.onnx import write_proto
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.onnx import write_proto
 
 DIGITS = ("left_digit", "right_digit")
 
@@ -163,7 +163,7 @@ def test_what_predict_refuses(model, samples, workplace):
         (["missing.csv"], 4, "missing.csv: expected a CSV file of pairs, received none"),
         (["headless.csv"], 4, "headless.csv: expected the columns left and right; received a, b"),
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
-        (["half.csv"], 4, "half.csv row 2: expected two paths, received an empty one"),
+        (["half.csv"], 4, "half.csv row 2: expected a path in each column, received none"),
         (["gone.csv"], 4, "gone.png: no such image file"),
         (["binary.csv"], 4, "binary.csv: expected a CSV file of pairs"),
         (["empty", three], 4, "empty: expected images"),

@@ -27,9 +27,9 @@ from PIL import Image
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import NothingRunsIt, PageModel
+from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.network import OPERATORS, graph_of
 from kpairs.exports.web.page import page, script, standalone
-from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.server import ADDRESS, MAX_BODY, LocalServer
 
 
@@ -269,12 +269,12 @@ def test_a_png_that_lacks_rows_is_refused(server, rng):
     chunk = struct.pack(">I", len(rows)) + b"IDAT" + rows
     chunk += struct.pack(">I", zlib.crc32(b"IDAT" + rows))
     short = base64.b64encode(data[: place - 4] + chunk + data[place + 8 + size :]).decode()
-    status, received = ask(server, "POST", "/compare", json.dumps(dict(left=short, right=short)))
+    status, received = ask(server, "POST", "/compare", json.dumps({"left": short, "right": short}))
     assert (status, json.loads(received)["error"][:32]) == (400, "left: the image cannot be read: ")
 
 
 def test_pictures_of_the_page_are_not_inverted_and_doubtful_ones_are_told(model, rng):
-    """A network of dark-ink pictures: strokes and samples are bright, whatever the network reads."""
+    """A network of dark ink: strokes and samples are bright, whatever the network reads."""
     dark = copy(model)
     dark.pixels = replace(model.pixels, ink="dark")
     left, right = rng.integers(0, 100, (2, 28, 28), dtype=np.uint8)

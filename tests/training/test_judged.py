@@ -15,8 +15,8 @@ from kpairs import Run, train
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.writing.export import FORMATS, export_run
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.export import FORMATS, export_run
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES

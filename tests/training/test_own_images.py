@@ -13,9 +13,9 @@ from PIL import Image
 from kpairs import Run, train
 from kpairs.data.grades import read_grades
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.writing.export import export_run
-from kpairs.exports.runtime.predict import predict_pairs
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.predict import predict_pairs
+from kpairs.exports.writing.export import export_run
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import Batches
 from kpairs.training.compile import load_round, load_weights
