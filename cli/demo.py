@@ -73,7 +73,7 @@ def _latest():
 
 def _trained(data_dir):
     """The demo's own model, trained and exported by other processes: this one stays small."""
-    from kpairs.data.sources import cache_root
+    from kpairs.data.source import cache_root
 
     run = Path(data_dir or cache_root()) / "demo" / _OWN
     file = run / f"{_OWN}.onnx"

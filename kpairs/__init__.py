@@ -7,15 +7,16 @@ The public names load on first use, because importing Keras and torch takes seco
 40
 """
 
-import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kpairs.backend import choose_backend
+
 if TYPE_CHECKING:
-    from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
-    from kpairs.exports.runtime.model import PairModel
-    from kpairs.exports.runtime.ranking import rank
-    from kpairs.exports.writing.export import export
+    from kpairs import layers, losses, metrics, optimizers
+    from kpairs.data import PairSet, draw_pairs, open_source
+    from kpairs.loading import load
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
     from kpairs.reports import RECIPES
@@ -23,27 +24,24 @@ if TYPE_CHECKING:
     from kpairs.training.run import Run
     from kpairs.training.train import resume, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# Keras reads its backend once, at import. Its own default is tensorflow, which kpairs does not
-# install; ~/.keras/keras.json is no sign of a choice, because Keras writes that file itself.
-if not os.environ.get("KERAS_BACKEND"):
-    os.environ["KERAS_BACKEND"] = "torch"
+choose_backend()
 
+_OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
-    "Digits": "kpairs.data",
-    "PairModel": "kpairs.exports.runtime.model",
+    "PairModel": "kpairs.exports.runtime",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
     "Run": "kpairs.training.run",
-    "augment_pairs": "kpairs.data",
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
     "export": "kpairs.exports.writing.export",
-    "load_digits": "kpairs.data",
+    "load": "kpairs.loading",
+    "open_source": "kpairs.data",
     "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
@@ -51,18 +49,21 @@ _HOMES = {
 __all__ = [
     "ARCHS",
     "RECIPES",
-    "Digits",
     "PairModel",
     "PairSet",
     "Recipe",
     "Run",
     "__version__",
-    "augment_pairs",
     "build",
     "draw_pairs",
     "evaluate",
     "export",
-    "load_digits",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "open_source",
+    "optimizers",
     "rank",
     "resume",
     "train",
@@ -70,12 +71,26 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _OBJECTS:
+        return import_module(f"kpairs.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say only that there is no such name here
         raise ImportError(f"cannot import {_HOMES[name]}: {error}") from error
+    _register()
+    return found
+
+
+def _register() -> None:
+    """Let `keras.saving.load_model` find kpairs' objects, once Keras is imported anyway."""
+    if "keras" in sys.modules:
+        for name in _OBJECTS:
+            import_module(f"kpairs.{name}")
+
+
+_register()
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,10 @@
-"""Reading files of unknown origin in bounded memory, and writing so that nothing is ever damaged.
+"""Reading of unknown files in bounded memory, and writing that never damages a file.
 
 A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
 """
 
 import csv
 import errno
-import fcntl
 import glob
 import json
 import os
@@ -17,9 +16,14 @@ from typing import Any
 
 from kpairs.errors import InputError, KpairsError, first_line
 
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("kpairs runs on Linux and macOS; on Windows run it inside WSL") from error
+
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
-_TABLES = (".csv", ".tsv", ".txt", ".jsonl")
+_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
 _PATHS = ("left", "right", "image", "file")  # columns that hold no answers
 
 
@@ -162,7 +166,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked for as long as it is open; the system frees it."""
+    """Make a file beside `path`, locked as long as it is open; the system frees it."""
     while True:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
@@ -190,7 +194,7 @@ def _sweep(path: Path) -> None:
 
 
 def _locked(handle: int) -> bool:
-    """Whether this process could lock a file."""
+    """Lock a file; return False where another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

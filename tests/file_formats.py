@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _run(name: str, folder: Path) -> Path:
 def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
-    saved = build(run.recipe.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
+    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
     return build_round(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 
@@ -114,7 +114,7 @@ def _compared(name: str, file: Path) -> None:
     records(compare(STUDIES[name], rows))
 
 
-TRIAL = Trial(replace(RECIPES["conv_1"], rounds=1), 1)
+TRIAL = Trial(RECIPES["conv_1"].replace(rounds=1), 1)
 
 
 def _result(folder: Path) -> Path:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from kpairs.data.decode import SUFFIXES
-from kpairs.data.table import read_table
+from kpairs.data.listing import list_images
+from kpairs.data.table import Header, is_table, read_table
 from kpairs.errors import InputError, UsageError
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[Path, Path]
 Columns = Mapping[str, str]  # headers by image, file, left and right; other names are passed over
@@ -53,7 +58,7 @@ def find_pairs(
             be read.
     """
     if right is None:
-        if not _is_table(left):
+        if not is_table(left):
             raise UsageError(f"expected LEFT and RIGHT, or a .csv file of pairs; received {left}")
         return listed_pairs(Path(left), columns), False
     if columns:
@@ -62,11 +67,10 @@ def find_pairs(
     if not any(side.is_dir() for side in sides):
         return [(sides[0], sides[1])], True
     if not all(side.is_dir() for side in sides):
-        images = [_in_folder(side) if side.is_dir() else [side] for side in sides]
-        count = max(map(len, images))
-        lefts, rights = (i if len(i) == count else i * count for i in images)
-        return list(zip(lefts, rights, strict=True)), False
-    left_named, right_named = ({i.stem: i for i in _in_folder(side)} for side in sides)
+        if sides[0].is_dir():
+            return [(image, sides[1]) for image in _of_one_folder(sides[0]).values()], False
+        return [(sides[0], image) for image in _of_one_folder(sides[1]).values()], False
+    left_named, right_named = map(_of_one_folder, sides)
     if odd := sorted(set(left_named) ^ set(right_named)):
         raise InputError(
             f"expected images of the same names in {left} and {right}; {len(odd)} are in one only, "
@@ -103,48 +107,47 @@ def _paths(
     """Yield the paths of each row, in the columns of those choices that the file has."""
     columns = {name: own for name, own in (columns or {}).items() if name in _IMAGES}
     table = read_table(path, "pairs" if len(choices) == 1 else "images")
-    header = next(table)[1]
-    wanted = [[columns.get(name, name).strip().lower() for name in names] for names in choices]
-    places = [header.index(n) for names in wanted if set(names) <= set(header) for n in names]
-    missing = {own.strip().lower() for own in columns.values()} - set(header)
+    header = cast(Header, next(table)[1])
+    at = {n: header.find(columns.get(n, n)) for names in choices for n in names}
+    found = [[at[name] for name in names] for names in choices]
+    places = [place for group in found if None not in group for place in group if place is not None]
+    missing = [own for name, own in columns.items() if name in at and at[name] is None]
     if not places or missing:
-        expected = sorted(missing) or [" and ".join(names) for names in choices]
+        expected = missing or [" and ".join(names) for names in choices]
         raise InputError(
             f"{path}: expected the columns {' or '.join(expected)}; received {', '.join(header)}; "
             "other headers are named by --columns left=...,right=..."
         )
     for number, cells in table:
-        names = [cells[i] if i < len(cells) else "" for i in places]
+        names = [cells[i] for i in places]
         if not all(names) or "\0" in "".join(names):
             raise InputError(f"{path} row {number}: expected a path in each column, received none")
         yield [path.parent / name for name in names]
 
 
-def _is_table(path: str | Path) -> bool:
-    return str(path).lower().endswith(".csv")
-
-
 def _images(place: Path, columns: Columns | None) -> Iterator[Path]:
     if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if _is_image(file.relative_to(place)))
-        if not files:
-            raise InputError(f"{place}: expected images ({', '.join(SUFFIXES)}), received none")
-        yield from files
-    elif _is_table(place):
+        yield from _in_folder(place)
+    elif is_table(place):
         yield from listed_images(place, columns)
     else:
         yield place
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """List the images of a folder alone, of different names."""
-    found = sorted(file for file in folder.iterdir() if _is_image(file.relative_to(folder)))
-    if not found:
+def _in_folder(folder: Path, *, recursive: bool = True) -> tuple[Path, ...]:
+    """List the images of a folder; say which entries are left out."""
+    listing = list_images(folder, recursive=recursive)
+    if said := listing.said():
+        log.warning("%s", said)
+    if not listing.files:
         raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), received none")
-    if len({file.stem for file in found}) < len(found):
+    return listing.files
+
+
+def _of_one_folder(folder: Path) -> dict[str, Path]:
+    """List the images of a folder alone, by their names without endings."""
+    files = _in_folder(folder, recursive=False)
+    named = {file.stem: file for file in files}
+    if len(named) < len(files):
         raise InputError(f"{folder}: expected images of different names, endings aside")
-    return found
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in file.parts)
+    return named

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from kpairs.data.decode import decode_bytes
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import DIGITS
-from kpairs.data.sources import load_digits
+from kpairs.data.source import open_source
 from kpairs.errors import InputError, KpairsError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.page import about, page, samples_of
@@ -104,7 +104,7 @@ def offered_digits(
     if any(model.pixels.shape != DIGITS.shape for model in models):
         return None
     try:
-        images = np.asarray(load_digits("mnist", "test", data_root, fetch=False).images)
+        images = np.asarray(open_source("mnist", root=data_root, fetch=False).split("test").images)
     except KpairsError:
         return None
     chosen = np.random.default_rng().choice(len(images), _SAMPLES, replace=False)

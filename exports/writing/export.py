@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,11 +24,14 @@ from kpairs.exports.writing.int8 import Quantization
 from kpairs.exports.writing.parity import Parity
 from kpairs.exports.writing.trained import Trained
 from kpairs.files import atomic_path, check_output
-from kpairs.training.compile import check_run
 from kpairs.training.device import compute
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits
+from kpairs.training.evaluate import run_splits
+from kpairs.training.network import architecture_of_run
+from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
+from kpairs.training.sample import load_sample
+
+log = logging.getLogger(__name__)
 
 _CALIBRATION = 500  # training pairs that show int8 the range of every value
 _NOISE = 64  # pairs on which a model without test pairs is checked
@@ -143,9 +147,9 @@ def export_run(
         ParityError: see `export_model`.
         KpairsError: see `export_model`.
     """
-    check_run(run)
+    architecture_of_run(run)
     _check_formats(formats)
-    stem = run.path / run.recipe.arch if path is None else _stem(Path(path), formats)
+    stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
     with compute("cpu"):
         trained, calibration, pairs = _from_run(run, number, data_root)
         wanted = [FORMATS[name](opset, calibration) for name in formats]
@@ -155,11 +159,21 @@ def export_run(
 def _from_run(
     run: Run, number: int, data_root: str | Path | None
 ) -> tuple[Trained, PairSet | None, PairSet]:
-    """Return a round's model, pairs to calibrate on, and test pairs: all that an export needs."""
-    train, test = load_splits(run.recipe, data_root)
-    trained = Trained.from_run(run, number, train.classes, train.settings)
-    train_pairs, pairs = draw_round(run.recipe, number, train, test, augment=False)
-    return trained, train_pairs.take(slice(_CALIBRATION)), pairs
+    """Return a round's model, pairs to calibrate on, and test pairs: all that an export needs.
+
+    Without its images, a run is checked on the pairs that it keeps.
+    """
+    recipe = run.recipe
+    try:
+        recipe, splits = run_splits(run, data_root)
+        train, test = draw_round(recipe, number, *splits)
+    except KpairsError as error:
+        train, test = load_sample(run.path)
+        log.warning(
+            "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
+        )
+    trained = Trained.from_run(run, number, run.classes, recipe.pixels)
+    return trained, train.take(slice(_CALIBRATION)), test
 
 
 def _check_formats(names: Iterable[str]) -> None:

@@ -24,8 +24,8 @@ from kpairs.exports.writing.quiet import quiet
 from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
-from kpairs.training.compile import check_run
-from kpairs.training.images import load_splits
+from kpairs.training.evaluate import run_splits
+from kpairs.training.network import architecture_of_run
 from kpairs.training.run import Run
 
 RUNNERS = {
@@ -124,8 +124,8 @@ def _trained(name: str, data_root: str | Path | None) -> Trained:
         return Trained.from_architecture(model, ARCHS[name], _DIGITS)
     if Path(name).is_dir():
         run = Run.open(name)
-        check_run(run)
-        split, _ = load_splits(run.recipe, data_root)
+        architecture_of_run(run)
+        _, (split, _) = run_splits(run, data_root)
         return Trained.from_run(run, 1, split.classes, split.settings)
     raise unknown("architecture, run folder or .onnx file", name, ARCHS)
 

@@ -20,9 +20,9 @@ from kpairs.exports.writing.parity import errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.registry import Architecture, trainable_parameters
-from kpairs.networks import ARCHS, build
+from kpairs.networks import build
 from kpairs.training.batches import predict
-from kpairs.training.compile import load_round
+from kpairs.training.network import architecture_of_run, load_round
 
 if TYPE_CHECKING:
     import torch
@@ -109,11 +109,11 @@ class Trained:
             InputError: no such round, or its model cannot be read.
         """
         recipe = run.recipe
-        training = {name: getattr(recipe, name) for name in ("pairs", "epochs", "seed")}
-        training["data"] = Path(recipe.data).name  # of a path no more: files go to strangers
+        training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
+        training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
         return cls.from_architecture(
-            load_round(run, number, len(classes)),
-            ARCHS[recipe.arch],
+            load_round(run, number),
+            architecture_of_run(run),
             classes,
             rescaling=run.row(number)["rescaling"],
             options=recipe.build_options,

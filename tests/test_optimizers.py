@@ -1,7 +1,5 @@
 """Adam as torch computes it, in float64: one and ten steps."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -10,11 +8,11 @@ from precision import EXACT, difference, float64
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
 from kpairs.data import draw_pairs
+from kpairs.optimizers import TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.compile import build_round
 from kpairs.training.engine.lower import lower
-from kpairs.training.optimizers import TorchAdam
 
 
 @pytest.mark.parametrize("steps", [1, 10])
@@ -40,22 +38,22 @@ def test_torch_adam_is_torchs(steps, rng):
 @pytest.mark.parametrize(("engine", "steps"), [("keras", 1), ("keras", 10), ("lowered", 10)])
 def test_the_recipe_of_auxws_steps_as_torch(engine, steps, mnist, rng):
     """All of it but dropout and the number of pairs: loss weights, L2 as `weight_decay`."""
-    recipe = replace(RECIPES["auxws"], arch_options={"dropout": 0.0}, batch_size=10)
-    assert (recipe.optimizer, recipe.l2 > 0) == ("torch_adam", True)
+    recipe = RECIPES["auxws"].replace(arch_options={"dropout": 0.0}, batch_size=10)
+    assert (recipe.optimizer.name, recipe.optimizer.l2 > 0) == ("torch_adam", True)
     reference, trained = (REFERENCES["auxws"](dropout=0.0).double() for _ in range(2))
-    pairs = draw_pairs(mnist["train"], steps * recipe.batch_size, rng)
-    names = tuple(recipe.loss_weights)
-    batches = Batches(pairs, names, recipe.batch_size)
+    pairs = draw_pairs(mnist["train"], steps * recipe.fit.batch_size, rng)
+    names = tuple(recipe.fit.loss_weights)
+    batches = Batches(pairs, names, recipe.fit.batch_size)
     with float64():
         model = build_round(recipe, 1, 10, None)
         copy_weights(model, reference)
-        options = recipe.optimizer_options
+        options = recipe.optimizer.options
         torchs = torch.optim.Adam(
             reference.parameters(),
-            recipe.learning_rate,
+            recipe.optimizer.learning_rate,
             (options["beta_1"], options["beta_2"]),
             options["epsilon"],
-            weight_decay=recipe.l2,
+            weight_decay=recipe.optimizer.l2,
         )
         if engine == "lowered":
             lower(model, *batches.first())
@@ -63,7 +61,7 @@ def test_the_recipe_of_auxws_steps_as_torch(engine, steps, mnist, rng):
         for x, y in batches:
             outputs = reference(*(as_nchw(x[side]).double() for side in ("left", "right")))
             torchs.zero_grad()
-            for name, weight in recipe.loss_weights.items():
+            for name, weight in recipe.fit.loss_weights.items():
                 loss = torch.nn.functional.cross_entropy(outputs[name], y[name].long())
                 (weight * loss).backward(retain_graph=True)
             torchs.step()
