@@ -159,14 +159,15 @@ def _difference(
 def errors_pct(
     outputs: Mapping[str, np.ndarray], kinds: Mapping[str, str], pairs: PairSet
 ) -> dict[str, float]:
-    """Count the wrong decisions of each output but scores, in percent.
+    """Count the wrong decisions of each output that has a target, in percent.
 
     Args:
         outputs: `(n, width)` values by name.
         kinds: the outputs' kinds by name.
         pairs: the n pairs, with their targets.
     """
-    kinds = {name: kind for name, kind in kinds.items() if kind != "score"}
+    known = {f"{side}_{word}" for side in ("left", "right") for word in ("digit", "grade")}
+    kinds = {name: kind for name, kind in kinds.items() if name in {"comparison", *known}}
     return {
         name: 100 * share_wrong(decisions(outputs[name], kinds[name]), target)
         for name, target in pairs.targets(kinds).items()

@@ -15,6 +15,7 @@ from onnx import helper
 from PIL import Image
 
 from kpairs.cli import main
+from kpairs.data import open_source
 from kpairs.data.examples import write_samples
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.onnx import write_proto
@@ -29,9 +30,9 @@ def model(exported):
 
 
 @pytest.fixture
-def samples(mnist, workplace):
+def samples(workplace):
     """A folder with one image of each digit, 0.png to 9.png."""
-    write_samples(mnist["test"], workplace / "samples")
+    write_samples(open_source("mnist"), workplace / "samples")
     return workplace / "samples"
 
 
