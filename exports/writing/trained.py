@@ -145,7 +145,8 @@ class Trained:
         """
         own = OwnNetwork.of(model, outputs)
         shape = tuple(own.model.inputs[0].shape[1:])
-        pixels = pixels or PixelSettings(*shape, ink="mixed")
+        height, width, channels = shape
+        pixels = pixels or PixelSettings(height, width, channels, ink="mixed")
         if pixels.shape != shape:
             raise UsageError(
                 f"pixels: expected settings of the model's shape {shape}, received {pixels.shape}"

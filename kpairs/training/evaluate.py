@@ -67,6 +67,13 @@ def evaluate(
             of pairs that people compared.
         InputError: no finished round, a model that cannot be read, or missing data; `data` of other
             grades.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> rows = kpairs.evaluate(run, test_pairs=50)
+        >>> rows[0]["measures"]["pairs"]
+        50
     """
     network = architecture_of_run(run)
     if not run.rounds:
