@@ -74,7 +74,8 @@ class OwnNetwork:
                     "pairs that gives its targets; or name only the outputs that train"
                 )
         named = {"comparison" if name == first else name: found[name] for name in kinds}
-        if tuple(model.input_names) == _SIDES and list(named) == list(found):
+        as_ours = isinstance(model.output, dict) and list(named) == list(found)
+        if as_ours and tuple(_input_names(model)) == _SIDES:
             adopted = model
         else:
             adopted = _renamed(model, list(found), named, first)
@@ -130,6 +131,10 @@ def _check_inputs(model: keras.Model) -> None:
         )
 
 
+def _input_names(model: keras.Model) -> list[str]:
+    return list(model.input) if isinstance(model.input, dict) else [x.name for x in model.inputs]
+
+
 def _outputs_of(model: keras.Model) -> dict[str, keras.KerasTensor]:
     if isinstance(model.output, dict):
         return dict(model.output)
@@ -156,11 +161,9 @@ def _renamed(
     model: keras.Model, found: list[str], named: Mapping[str, object], first: str
 ) -> keras.Model:
     inputs = {side: keras.Input(model.inputs[0].shape[1:], name=side) for side in _SIDES}
-    order = _SIDES if set(model.input_names) != set(_SIDES) else model.input_names
-    given = [inputs[side] for side in order]
-    result = model(
-        dict(zip(model.input_names, given, strict=True)) if isinstance(model.input, dict) else given
-    )
+    names = _input_names(model)
+    given = [inputs[side] for side in (names if set(names) == set(_SIDES) else _SIDES)]
+    result = model(dict(zip(names, given, strict=True)) if isinstance(model.input, dict) else given)
     values = result if isinstance(result, dict) else dict(zip(found, _listed(result), strict=True))
     outputs = {new: values[first if new == "comparison" else new] for new in named}
     return keras.Model(inputs, outputs, name=model.name)
