@@ -75,9 +75,6 @@ def export(
 ) -> list[Export]:
     """Export a run, or any functional Keras model that compares two images.
 
-    >>> kpairs.export(kpairs.Run.open("runs/mine"))  # doctest: +SKIP
-    >>> kpairs.export(model, "mine.onnx", pairs=test_pairs)  # doctest: +SKIP
-
     Args:
         model: a `kpairs.Run`, or a Keras model with two image inputs and a comparison output.
         path: name of the files; a run's default is `<run folder>/<arch>`.

@@ -45,7 +45,13 @@ class Run:
     Attributes:
         path: the folder.
         recipe: the resolved recipe.
-        metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
+        metrics: the content of `metrics.json`: `{"rounds": [...], "summary": {...}}`.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.Run.open("run").recipe.fit.epochs
+        1
     """
 
     def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
@@ -207,8 +213,8 @@ class Run:
 
         Example:
             >>> import kpairs
-            >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
-            >>> run.model(1).output_names
+            >>> run = kpairs.train("ws", "new", pairs=100, test_pairs=100, epochs=1, verbose=0)
+            >>> list(run.model(1).output)
             ['comparison']
         """
         from kpairs.training.network import load_round  # with it comes Keras
