@@ -189,7 +189,7 @@ def test_training_steps_equal_torch(network, rng):
     network = Network(network.name)
     kinds, recipe = ARCHS[network.name].outputs, RECIPES[network.name]
     recipe = recipe.replace(schedule="constant")
-    compile_model(network.model, recipe)
+    compile_model(network.model, recipe, ARCHS[network.name])
     optimizer = reference_optimizer(recipe, list(network.reference.parameters()))
     batches = Batches(random_pairs(rng, 32), kinds, 16)
     lower(network.model, *batches.first())

@@ -44,7 +44,7 @@ def test_its_model_gives_what_it_gave(before):
     recipe, splits = opened(before.recipe)
     _, pairs = draw_round(recipe, 1, *splits)
     saved = keras.saving.load_model(before.model_file(1))
-    ours = load_round(before, 1, 10).predict(pairs.inputs(), verbose=0)
+    ours = load_round(before, 1).predict(pairs.inputs(), verbose=0)
     theirs = saved.predict(pairs.inputs(), verbose=0)
     np.testing.assert_allclose(ours["comparison"], theirs["comparison"], atol=1e-6)
 

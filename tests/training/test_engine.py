@@ -245,7 +245,7 @@ def test_a_renamed_private_name_means_slower_steps(
         else:
             gone += "_of_old"
             monkeypatch.setitem(private.DEFINED, name, gone)
-    row = train_round(Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10))
+    row = train_round(Round(tiny("fc_1"), 1, tmp_path, (pairs, pairs), 10))
     assert row["engine"] == "keras"
     assert "fc_1 trains by Keras' own, slower steps" in caplog.text
     assert gone in caplog.text

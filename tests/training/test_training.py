@@ -35,7 +35,7 @@ from kpairs.training.train import train
 
 
 def weights_of(run, number=1):
-    return load_round(run, number, 10).get_weights()
+    return load_round(run, number).get_weights()
 
 
 def assert_same_weights(first, second):
@@ -287,7 +287,7 @@ def test_a_collapse_is_said_and_shown(tiny, workplace, caplog, mnist):
     assert message.startswith("simple collapsed in rounds 1, 2 of 2: ")
     assert "a learning rate below 10," in message
     pairs = draw_round(recipe, 1, *mnist.values())[1]
-    answers = load_round(run, 1, 10).predict(pairs.inputs(), verbose=0)["comparison"]
+    answers = load_round(run, 1).predict(pairs.inputs(), verbose=0)["comparison"]
     assert np.ptp(answers.argmax(-1)) == 0
     assert kpairs_command("evaluate", "run").count("collapsed") == 2
 
@@ -302,7 +302,7 @@ def test_own_images_train(image_folder, idx_folder, tiny, workplace):
         recipe = tiny("auxws", data=str(data), pairs=20, test_pairs=6)
         run = train(recipe, f"run{number}")
         classes = 3 if number == 0 else 10
-        model = load_round(run, 1, classes)
+        model = load_round(run, 1)
         word = "grade" if number == 0 else "digit"
         assert model.output[f"left_{word}"].shape == (None, classes)
 
@@ -394,7 +394,7 @@ def test_folders_that_are_not_runs(workplace, tiny):
     run = train(tiny("simple"), "run")
     (workplace / "run/round-01/model.keras").write_bytes(b"PK not a model")
     with pytest.raises(InputError, match="expected the weights of simple, cannot read them"):
-        load_round(run, 1, 10)
+        load_round(run, 1)
 
 
 def test_another_architectures_weights_are_refused(tiny, workplace):
@@ -402,7 +402,7 @@ def test_another_architectures_weights_are_refused(tiny, workplace):
     run = train(tiny("ws"), "ws")
     (workplace / "simple/round-01/model.keras").rename("ws/round-01/model.keras")
     with pytest.raises(InputError, match=r"round-01/model.keras: expected the layers"):
-        load_round(run, 1, 10)
+        load_round(run, 1)
 
 
 def test_devices(tiny, workplace):
