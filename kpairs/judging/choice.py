@@ -121,6 +121,7 @@ def propose(
         if pair is None:
             continue
         asked.add(*pair)
+        rule.take(*pair)
         left, right = pair if rng.random() < 0.5 else pair[::-1]
         found.append(Proposal(left, right, reason, _probability(posterior, left, right)))
     return found
@@ -205,7 +206,6 @@ class _Rule:
             best = int(value.argmax())
             if value.flat[best] > 0:
                 first, second = divmod(best, len(self._images))
-                self._update(first, second)
                 return int(self._images[first]), int(self._images[second])
             self._images = self._images[:0]
 
@@ -232,12 +232,17 @@ class _Rule:
             allowed = self._open
         return np.where(allowed, np.maximum(value, 1e-300), -1)
 
-    def _update(self, first: int, second: int) -> None:
+    def take(self, first: int, second: int) -> None:
+        """Count a pair as answered, if both its images are candidates."""
+        place = {int(image): k for k, image in enumerate(self._images)}
+        if first not in place or second not in place:
+            return
+        i, j = place[first], place[second]
         self._taken += 1
-        self._open[first, second] = False
-        column = self._covariance[:, second] - self._covariance[:, first]
-        v = max(float(column[second] - column[first]), 1e-9)
-        curvature = float(_curvature(self._difference[first, second], np.float64(v)))
+        self._open[i, j] = self._open[j, i] = False
+        column = self._covariance[:, j] - self._covariance[:, i]
+        v = max(float(column[j] - column[i]), 1e-9)
+        curvature = float(_curvature(self._difference[i, j], np.float64(v)))
         self._covariance = self._covariance - np.outer(column, column) * (
             curvature / (1 + curvature * v)
         )

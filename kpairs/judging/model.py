@@ -49,7 +49,8 @@ _PENALTY = 1e-3  # on squared scores of plain Bradley-Terry: keeps those finite 
 _TOTAL = (np.log(3.0), 0.7)
 _RATIO = (np.log(0.3), 1.0)
 _TIE = (0.0, 2.0)  # and of the tie parameter
-_MOVES = [(-0.5, 0.0), (0.5, 0.0), (0.0, -0.5), (0.0, 0.5)]
+# Steps of the logarithms of both scales that the search tries in turn; without features, the second.
+_MOVES = [(0.5, 0.0), (-0.5, 0.0), (0.0, -0.5), (0.0, 0.5), (0.5, 0.5), (-0.5, -0.5)]
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,9 @@ class _Factor:
         self._dense = is_dense(answers)
         if self._dense:
             matrix = self.laplacian.toarray(order="F")
-            matrix[np.diag_indices(answers.count)] += self._precision
             if answers.count <= _DENSE:
-                self.laplacian = self.laplacian.toarray()
+                self.laplacian = matrix.copy()
+            matrix[np.diag_indices(answers.count)] += self._precision
             self._low = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
             self.log_determinant = 2 * float(np.log(np.diag(self._low)).sum())
         else:
@@ -479,7 +480,7 @@ def _tuned(model: Posterior) -> Posterior:
 
 def _climbed(model: Posterior) -> Posterior:
     best, turned = _mode(model, iterative=False, tolerance=1e-6), 0
-    moves = _MOVES if model.features.shape[1] else _MOVES[:2]
+    moves = _MOVES if model.features.shape[1] else _MOVES[2:4]
     while turned < len(moves):
         move = moves[turned]
         tried = replace(best, scales=_moved(best.scales, *move))
@@ -494,15 +495,10 @@ def _climbed(model: Posterior) -> Posterior:
     return best
 
 
-def _moved(scales: Scales, whole: float, ratio: float) -> Scales:
-    """Return scales whose total deviation, and residual per feature, are changed in logarithm."""
-    up = float(np.exp(whole))
-    if not ratio:
-        return Scales(scales.feature * up, scales.residual * up, scales.tie)
-    total, share = np.hypot(scales.feature, scales.residual), scales.residual / scales.feature
-    share *= np.exp(ratio)
-    feature = float(total / np.hypot(1, share)) * up
-    return Scales(feature, feature * float(share), scales.tie)
+def _moved(scales: Scales, feature: float, residual: float) -> Scales:
+    """Return scales changed in logarithm."""
+    steps = float(np.exp(feature)), float(np.exp(residual))
+    return Scales(scales.feature * steps[0], scales.residual * steps[1], scales.tie)
 
 
 def _tuned_on_a_part(model: Posterior) -> Posterior:
