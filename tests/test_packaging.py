@@ -21,6 +21,7 @@ LEVELS = (
     {"kpairs.networks", "kpairs.ours", "kpairs.reports"},
     {"kpairs.models", "kpairs.recipes"},
     {"kpairs.plots"},
+    {"kpairs.judging"},
     {"kpairs.data"},
 )
 TOP = 2  # of the library
@@ -35,6 +36,7 @@ FREE = {
     "kpairs.exports": {"click"},
     "kpairs.models": {"torch", "tensorflow", "jax"},
     "kpairs.recipes": {"keras", "torch"},
+    "kpairs.judging": {"keras", "torch", "pandas"},
     # What `kpairs predict` runs.
     **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("loading", "predict", "runtime")},
     **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("sealing", "web")},

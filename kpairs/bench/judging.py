@@ -263,12 +263,13 @@ def _run(
             left_, right_, drawn_, judge_, outcome = map(np.array, zip(*asked, strict=True))
             answers = Judgements(left_, right_, outcome, _IMAGES, judge_, random=drawn_)
             one.learn(answers, len(asked) >= checkpoint)
-        row = {
+        row: dict[str, Any] = {
             "truth": truth,
             "method": method,
             "seed": seed,
             "judgements": checkpoint,
             "tau": agreement_with(seen, one.scores()),
+            **dict.fromkeys(("tau_unseen", "expected_tau", "coverage", "stop")),
         }
         if isinstance(one, _Kpairs) and one.found:
             found = one.found
@@ -301,7 +302,8 @@ def bench_judging(
     Args:
         seeds: sessions of each method and truth.
         quick: one seed, at most 200 judgements.
-        truths, methods: keys of `TRUTHS` and `METHODS`.
+        truths: keys of `TRUTHS`.
+        methods: keys of `METHODS`.
         jobs: processes.
         progress: called with a session's name, and how many of how many are done.
 

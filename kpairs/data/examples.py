@@ -222,9 +222,7 @@ def _crop(
     raise KpairsError("a photograph without texture")
 
 
-def _degraded(
-    crop: PillowImage, kind: str, grade: float, rng: np.random.Generator
-) -> PillowImage:
+def _degraded(crop: PillowImage, kind: str, grade: float, rng: np.random.Generator) -> PillowImage:
     """Degrade a crop; between two grades, by an amount between theirs."""
     from PIL import Image, ImageFilter
 

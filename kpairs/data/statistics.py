@@ -112,12 +112,14 @@ def _gradients(plane: Planes) -> tuple[float, float]:
 def _blurred(grey: Planes, deviation: float) -> Planes:
     from scipy.ndimage import gaussian_filter
 
-    return gaussian_filter(grey, deviation, mode="mirror", truncate=3)
+    blurred: Planes = gaussian_filter(grey, deviation, mode="mirror", truncate=3)
+    return blurred
 
 
 def _halved(grey: Planes) -> Planes:
     even = grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2]
-    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    quarters = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return np.asarray(quarters / 4, np.float32)
 
 
 def _noise(grey: Planes) -> float:

@@ -1,11 +1,11 @@
 """Pairs that are worth asking next: those whose answers sort the order best.
 
-The rule weighs what an answer would do to the order of all images, not to their scores. With `m` and
-`v` mean and variance of a difference of scores, `V` the scores' covariance and
+The rule weighs what an answer would do to the order of all images, not to their scores. With `m`
+and `v` mean and variance of a difference of scores, `V` the scores' covariance and
 
     o_ab = exp(-m_ab² / (2 v_ab)) / v_ab        how open the order of a and b is
     L = diag(sum o) - o,  G = V L V
-    W = 0.25 sqrt(c / (c + v)) exp(-m² / (2 (c + v))),  c = 8 / pi    expected curvature of an answer
+    W = 0.25 sqrt(c / (c + v)) exp(-m² / (2 (c + v))),  c = 8 / pi    curvature of an answer
 
 it asks the pair with the largest `(G_ii + G_jj - 2 G_ij) W / (1 + W v)`. After each choice `V`
 becomes what it will be once the answer is there, `V - c c' W / (1 + W v)` with `c = V (e_j - e_i)`,
@@ -39,8 +39,8 @@ class Proposal:
 
     Attributes:
         left, right: numbers of images; sides are drawn, as people prefer one.
-        reason: `rule`; `random`, which keeps intervals honest; `repeat` of a pair that the judge has
-            answered; or `overlap`, a pair that another judge has answered.
+        reason: `rule`; `random`, which keeps intervals honest; `repeat` of a pair that the judge
+            has answered; or `overlap`, a pair that another judge has answered.
         probability: that the right image ranks higher, as predicted.
     """
 
@@ -74,7 +74,9 @@ def propose(
         judge: number of the judge.
         seed: of all draws.
         group: `(n,)` numbers; pairs stay within a group. None for one group.
-        random, repeat, overlap: shares of the pairs, at most 1 together.
+        random: share of pairs that are drawn at random.
+        repeat: share of pairs that the judge has answered once.
+        overlap: share of pairs that other judges have answered and this one has not.
         gap: least predicted difference in logits, for people's patience. 1 costs about 30 % more
             judgements. It gives way where nothing is known yet.
         candidates: images that the rule looks at together.
@@ -242,7 +244,7 @@ class _Rule:
         self._open[i, j] = self._open[j, i] = False
         column = self._covariance[:, j] - self._covariance[:, i]
         v = max(float(column[j] - column[i]), 1e-9)
-        curvature = float(_curvature(self._difference[i, j], np.float64(v)))
+        curvature = float(_curvature(self._difference[i, j], np.asarray(v)))
         self._covariance = self._covariance - np.outer(column, column) * (
             curvature / (1 + curvature * v)
         )

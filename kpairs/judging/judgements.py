@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Judgements:
     """Answers to the question which of two images ranks higher.
 
@@ -41,9 +41,9 @@ class Judgements:
     right: Numbers
     outcome: Floats
     count: int
-    judge: Numbers = field(default=None)  # type: ignore[assignment]
-    weight: Floats = field(default=None)  # type: ignore[assignment]
-    random: NDArray[np.bool_] | None = None
+    judge: Numbers
+    weight: Floats
+    random: NDArray[np.bool_] | None
 
     def __init__(
         self,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.judging.agreement import Share, agreement, share
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.model import Posterior, davidson, fit
+
+Flags = NDArray[np.bool_]
 
 LEAST = 100  # judgements below which nothing is said of a judge
 # Priors of log slope and pull, as deviations; and the log-likelihood that two parameters must gain
@@ -69,7 +72,9 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
         mean, variance = posterior.left_out()
         for k in np.flatnonzero(enough):
             rows = place == k
-            traits[k] = _traits(answers.take(rows), mean[rows], variance[rows], posterior.scales.tie)
+            traits[k] = _traits(
+                answers.take(rows), mean[rows], variance[rows], posterior.scales.tie
+            )
         sharp = traits[enough, 0]
         sharp /= np.exp(np.log(sharp).mean())  # the scores' scale takes up what is common
         traits[enough, 0] = sharp
@@ -89,7 +94,7 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
 
 
 def _table(
-    answers: Judgements, known: Numbers, enough: Numbers, traits: Floats, counts: Numbers
+    answers: Judgements, known: Numbers, enough: Flags, traits: Floats, counts: Flags
 ) -> list[Judge]:
     others, self_ = agreement(answers)
     judges = []

@@ -10,8 +10,8 @@ judgements overrule them. Ties follow Davidson (1970): with `d` the difference o
 
     P(right) : P(tie) : P(left) = exp(d) : v exp(d / 2) : 1
 
-so that the log-likelihood of an outcome `y` (1, 0.5 or 0) is `y d - log Z(d)`, apart from a constant,
-with `Z = 1 + exp(d) + v exp(d / 2)`. A judge `k` sees `a_k d + b_k` instead of `d`
+so that the log-likelihood of an outcome `y` (1, 0.5 or 0) is `y d - log Z(d)`, apart from a
+constant, with `Z = 1 + exp(d) + v exp(d / 2)`. A judge `k` sees `a_k d + b_k` instead of `d`
 (`kpairs.judging.judges`).
 
 The scores are the posterior's mode, found by Newton's method. Its covariance is Laplace's
@@ -47,9 +47,9 @@ _PENALTY = 1e-3  # on squared scores of plain Bradley-Terry: keeps those finite 
 # Priors of the scales, as mean and deviation of logarithms: of the scores' deviation (in logits),
 # and of the residual's deviation over the features'.
 _TOTAL = (np.log(3.0), 0.7)
-_RATIO = (np.log(0.3), 1.0)
+_RATIO = (np.log(0.3), 0.7)
 _TIE = (0.0, 2.0)  # and of the tie parameter
-# Steps of the logarithms of both scales that the search tries in turn; without features, the second.
+# Steps of the logarithms of both scales that the search tries; without features, of the second.
 _MOVES = [(0.5, 0.0), (-0.5, 0.0), (0.0, -0.5), (0.0, 0.5), (0.5, 0.5), (-0.5, -0.5)]
 
 
@@ -150,7 +150,7 @@ class Posterior:
         curvature = davidson(self.margin(), self.scales.tie)[2]
         factor = _Factor(self, curvature)
         low, explained = factor.schur(self)
-        half = np.linalg.solve(low, explained.T).T
+        half = np.asarray(np.linalg.solve(low, explained.T).T, np.float64)
         return factor, half, factor.log_determinant + 2 * float(np.log(np.diag(low)).sum())
 
     @cached_property
@@ -322,9 +322,10 @@ def _objective(model: Posterior, weights: Floats, residual: Floats) -> tuple[flo
     value -= residual @ residual / (2 * model.scales.residual**2)
     if len(weights):
         value -= weights @ weights / (2 * model.scales.feature**2)
-    slopes = answers.weight * model.slope * (answers.outcome - mean)
+    slopes: Floats = answers.weight * model.slope * (answers.outcome - mean)
     count = answers.count
-    gradient = np.bincount(answers.right, slopes, count) - np.bincount(answers.left, slopes, count)
+    gradient: Floats = np.bincount(answers.right, slopes, count).astype(np.float64)
+    gradient -= np.bincount(answers.left, slopes, count)
     return float(value), gradient, curvature
 
 
@@ -349,7 +350,7 @@ def _iterative_step(
     answers, features, scales = model.judgements, model.features, model.scales
     size = features.shape[1]
     laplacian = _laplacian(answers, answers.weight * model.slope**2 * curvature)
-    precision = np.repeat([max(scales.feature, 1e-9) ** -2, scales.residual**-2], [size, answers.count])
+    precision = np.repeat([scales.feature**-2, scales.residual**-2], [size, answers.count])
     block = features.T @ (laplacian @ features) + scales.feature**-2 * np.eye(size)
     inverse = np.linalg.inv(block)
     diagonal = laplacian.diagonal() + scales.residual**-2
@@ -429,7 +430,8 @@ def fit(
         features: `(n, d)` from `prepare_features`, or None for plain Bradley-Terry.
         scales: hyperparameters; None to choose them by marginal likelihood, which takes some
             twenty fits.
-        slope, pull: of each judgement's judge, numbers or `(m,)`.
+        slope: `a_k` of each judgement's judge, a number or `(m,)`.
+        pull: `b_k` likewise.
         start: an earlier posterior of the same images, near which the new one is looked for.
 
     Raises:
@@ -512,9 +514,7 @@ def _tuned_on_a_part(model: Posterior) -> Posterior:
     part = Judgements(
         place[rows.left], place[rows.right], rows.outcome, len(images), rows.judge, rows.weight
     )
-    found = fit(
-        part, model.features[images], slope=model.slope[inside], pull=model.pull[inside]
-    )
+    found = fit(part, model.features[images], slope=model.slope[inside], pull=model.pull[inside])
     return replace(model, scales=found.scales)
 
 

@@ -1,4 +1,4 @@
-"""A ranking from judgements: scores with intervals, ranks with ranges, and how sure the order is."""
+"""A ranking from judgements: scores with intervals, ranks with ranges, and the expected tau."""
 
 from __future__ import annotations
 
@@ -240,9 +240,9 @@ def _notes(
     for judge in judges:
         side, right = judge.right_side, judge.right_side.value
         if side.of >= LEAST and max(right, 1 - right) >= _SHIFTED:
-            name = "right" if right > 0.5 else "left"
+            name, often = ("right", right) if right > 0.5 else ("left", 1 - right)
             notes.append(
-                f"Judge {judge.judge} chose the {name} image in {100 * max(right, 1 - right):.0f} % "
-                f"of {side.of} answers, whichever it was."
+                f"Judge {judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
+                "answers, whichever it was."
             )
     return notes

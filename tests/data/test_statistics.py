@@ -28,9 +28,7 @@ def test_blur_noise_and_compression_are_seen(photograph, rng):
     packed = io.BytesIO()
     photograph.save(packed, "JPEG", quality=10)
     noisy = np.clip(np.asarray(photograph) + rng.normal(0, 30, (128, 128, 3)), 0, 255)
-    plain, blur, jpeg, noise = of(
-        photograph, blurred, Image.open(packed), noisy.astype(np.uint8)
-    )
+    plain, blur, jpeg, noise = of(photograph, blurred, Image.open(packed), noisy.astype(np.uint8))
     for name in ("laplacian", "gradient_x", "laplacian_of_gaussian_1", "dct_10"):
         assert blur[name] < plain[name] - 0.3
     assert noise["noise"] > plain["noise"] + 0.3

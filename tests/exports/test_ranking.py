@@ -26,7 +26,7 @@ from kpairs.exports.ranking import rank, sampled_pairs
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.sources import find_images
 from kpairs.exports.trained import Trained
-from kpairs.models.bradley_terry import bradley_terry
+from kpairs.judging import bradley_terry
 from kpairs.networks import ARCHS, build
 
 CLASSES = ("a", "b", "c", "d")

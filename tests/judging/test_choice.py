@@ -26,7 +26,9 @@ def keys(proposals):
 
 def known(posterior):
     data = posterior.judgements
-    return set(zip(np.minimum(data.left, data.right), np.maximum(data.left, data.right), strict=True))
+    return set(
+        zip(np.minimum(data.left, data.right), np.maximum(data.left, data.right), strict=True)
+    )
 
 
 def test_the_rule_is_its_formula_with_the_answers_to_come(posterior):

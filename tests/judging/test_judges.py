@@ -96,7 +96,9 @@ def test_alpha_is_krippendorffs_of_both_orders(rng):
     rating = rng.integers(0, 3, (3, len(pairs))) / 2
     rating[1] = rating[0]  # two judges who agree, one who does not
     turned = rng.random(rating.shape) < 0.5
-    left, right = (np.where(turned, *side).ravel() for side in (pairs.T[:, None], pairs.T[::-1, None]))
+    left, right = (
+        np.where(turned, *side).ravel() for side in (pairs.T[:, None], pairs.T[::-1, None])
+    )
     judge = np.repeat(np.arange(3), len(pairs))
     outcome = np.where(turned, rating, 1 - rating).ravel()
     found = alpha(Judgements(left, right, outcome, 8, judge))

@@ -34,7 +34,9 @@ def test_plain_scores_are_those_of_choix(rng):
     right = data.outcome == 1
     winners = np.where(right, data.right, data.left), np.where(right, data.left, data.right)
     found = fit(data, scales=Scales(1.0, 2.0)).mean
-    theirs = choix.opt_pairwise(data.count, list(zip(*winners, strict=True)), alpha=1 / 8, tol=1e-10)
+    theirs = choix.opt_pairwise(
+        data.count, list(zip(*winners, strict=True)), alpha=1 / 8, tol=1e-10
+    )
     np.testing.assert_allclose(found, theirs, atol=3e-7)
 
 

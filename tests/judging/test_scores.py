@@ -58,13 +58,9 @@ def test_a_judge_who_always_says_left_is_named_and_decides_nothing(rng):
     assert found.judges[0].pull < -1
     assert found.expected_tau < 0.6
     honest = answers(rng.normal(0, 2, 10), 400, rng)
-    both = Judgements(
-        *(np.concatenate(both) for both in zip(*(map(
-            lambda d: (d.left, d.right, d.outcome), (honest, lazy)
-        )), strict=True)),
-        10,
-        np.repeat([0, 1], [400, 300]),
-    )
+    arrays = ((one.left, one.right, one.outcome) for one in (honest, lazy))
+    left, right, outcome = map(np.concatenate, zip(*arrays, strict=True))
+    both = Judgements(left, right, outcome, 10, np.repeat([0, 1], [400, 300]))
     with_lazy = score(both)
     assert kendalltau(with_lazy.score, score(honest).score).statistic > 0.8
 
@@ -79,11 +75,15 @@ def test_sets_that_nothing_connects_are_not_compared(rng):
         21,
     )
     found = score(apart)
-    assert "Judgements leave 2 sets of images unconnected; their distance is unknown" in found.notes[0]
+    assert (
+        "Judgements leave 2 sets of images unconnected; their distance is unknown" in found.notes[0]
+    )
     assert "1 images are in no judgement" in found.notes[1]
     joined = Judgements(
-        np.append(apart.left, [9] * 20), np.append(apart.right, [10] * 20),
-        np.append(apart.outcome, [0.5] * 20), 21,
+        np.append(apart.left, [9] * 20),
+        np.append(apart.right, [10] * 20),
+        np.append(apart.outcome, [0.5] * 20),
+        21,
     )
     width = (found.high - found.low)[:20].mean()
     connected = score(joined)
