@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json
+from kpairs.cli.options import as_json, count, data_dir, device, import_own, imports, print_json
 
 
 @click.group()
@@ -14,19 +14,13 @@ def bench():
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, less certain.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=2,
-    show_default=True,
-    help="Processes for the rounds.",
-)
+@count("--jobs", default=2, most=1024, help="Processes for the rounds.")
 @click.option("--profile", is_flag=True, help="Tell where a step of the engine spends its time.")
 @data_dir
 @device
 @as_json
 def train(quick, jobs, profile, data_dir, device, as_json):
-    """Training: kpairs' engine beside loops written in PyTorch and beside stock Keras.
+    """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
     The tuned loop is what a good user of PyTorch writes: channels last, a fused optimizer, one call
     of the tower for both images where that is faster, no number read out in a step.
@@ -67,7 +61,7 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @imports
 @as_json
 def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
-    """Inference: exported files beside Keras, torch and Keras' own ONNX export.
+    """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
     MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
     exported .onnx file, of which only the file is measured.
@@ -86,7 +80,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
         check_picture_name(plot)
         if not Path(plot).absolute().parent.is_dir():
             raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
-    from kpairs.exports.benchmark import bench_inference
+    from kpairs.exports.writing.benchmark import bench_inference
 
     with console(stderr=True).status("") as status:
         result = bench_inference(
@@ -160,7 +154,7 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
 
 
 def _counts(option, text, largest):
-    """Whole numbers between commas, sorted; None for None."""
+    """Read whole numbers between commas, sorted; None for None."""
     if text is None:
         return None
     try:

@@ -36,12 +36,14 @@ def demo(models, port, no_browser, data_dir):
     import webbrowser
 
     from kpairs.exports.runtime import PairModel
-    from kpairs.exports.web.server import ADDRESS, DemoServer, offered_digits
+    from kpairs.exports.web.demo import demo_routes, offered_digits
+    from kpairs.exports.web.server import ADDRESS, LocalServer
 
     files = [Path(name) for name in models] or [_latest() or _trained(data_dir)]
     loaded = dict(zip(_names(files), map(PairModel.load, files), strict=True))
+    routes = demo_routes(loaded, offered_digits(list(loaded.values()), data_dir))
     try:
-        server = DemoServer(loaded, port, offered_digits(list(loaded.values()), data_dir))
+        server = LocalServer(routes, port)
     except OSError as error:
         raise KpairsError(f"{ADDRESS}:{port}: cannot listen here: {error.strerror}") from error
     with server:
@@ -49,7 +51,7 @@ def demo(models, port, no_browser, data_dir):
         if not no_browser:
             webbrowser.open(server.url)
         try:
-            server.serve_forever()
+            server.run()
         except KeyboardInterrupt:
             click.echo("ended")
 
@@ -71,7 +73,7 @@ def _latest():
 
 def _trained(data_dir):
     """The demo's own model, trained and exported by other processes: this one stays small."""
-    from kpairs.data.sources import cache_root
+    from kpairs.data.source import cache_root
 
     run = Path(data_dir or cache_root()) / "demo" / _OWN
     file = run / f"{_OWN}.onnx"

@@ -5,7 +5,7 @@ import os
 import click
 
 from kpairs.cli.options import as_argument, as_json, data_dir, import_own, imports, print_json
-from kpairs.exports.formats import FORMATS, OPSET
+from kpairs.exports.writing.formats import FORMATS, OPSET
 
 
 def _formats(command):
@@ -57,7 +57,7 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
     with console(stderr=True).status(f"exporting round {number} of {run.path}"):
-        from kpairs.exports.export import export_run  # it takes seconds
+        from kpairs.exports.writing.export import export_run  # it takes seconds
 
         exports = export_run(run, number, out, data_dir, chosen, opset)
     if as_json:

@@ -37,7 +37,7 @@ def next_pairs(models_and_images, count, known, out, as_json):
     from kpairs.bars import counting
     from kpairs.cli.rank import split_models
     from kpairs.cli.tables import console, proposals_table
-    from kpairs.exports.proposals import propose_pairs, write_questions
+    from kpairs.exports.runtime.proposals import propose_pairs, write_questions
 
     models, files = split_models(models_and_images)
     with counting(console(stderr=True), "images") as counted:

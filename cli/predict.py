@@ -29,7 +29,7 @@ def predict(model, left, right, ink, as_json, as_csv):
     were, by the settings that MODEL.onnx stores. For a network of MNIST a digit should fill about
     three quarters of its picture. Needs neither keras nor torch.
     """
-    from kpairs.exports.predict import COLUMNS, find_pairs, predict_pairs
+    from kpairs.exports.runtime.predict import COLUMNS, find_pairs, predict_pairs
 
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")

@@ -9,7 +9,7 @@ from kpairs.errors import UsageError
 def split_models(arguments):
     """The .onnx files among the arguments, loaded, and the images that the others stand for."""
     from kpairs.exports.runtime import PairModel
-    from kpairs.exports.sources import find_images
+    from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if name.lower().endswith(".onnx")]
     if not models:
@@ -46,8 +46,8 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
 
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranking_table
-    from kpairs.exports.ranking import METHODS, rank
-    from kpairs.exports.sheet import MOST, check_sheet_name, draw_ranked_sheet
+    from kpairs.exports.runtime.ranking import METHODS, rank
+    from kpairs.exports.runtime.sheet import MOST, check_sheet_name, draw_ranked_sheet
 
     if sheet:
         check_sheet_name(sheet)

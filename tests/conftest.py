@@ -1,7 +1,6 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +48,7 @@ def tiny():
 
     def make(arch, **changes):
         small = {"pairs": 40, "test_pairs": 30, "epochs": 1, "batch_size": 20}
-        return replace(RECIPES[arch], **{"augmentation": "none", **small, **changes})
+        return RECIPES[arch].replace(**{"augmentation": "none", **small, **changes})
 
     return make
 

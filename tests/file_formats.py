@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from kpairs.data.divided import divided_pairs
 from kpairs.data.grades import read_grades
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
-from kpairs.exports.onnx import write_proto
-from kpairs.exports.predict import find_pairs
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sealing import seal
-from kpairs.exports.sources import listed_images
+from kpairs.exports.runtime.loading import seal
+from kpairs.exports.runtime.predict import find_pairs
+from kpairs.exports.runtime.sources import listed_images
+from kpairs.exports.writing.onnx import write_proto
 from kpairs.networks import build
 from kpairs.recipes import Trial
 from kpairs.reports import RECIPES
@@ -77,7 +77,7 @@ def _run(name: str, folder: Path) -> Path:
 def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
-    saved = build(run.recipe.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
+    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
     return build_round(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 
@@ -115,7 +115,7 @@ def _compared(name: str, file: Path) -> None:
     records(compare(STUDIES[name], rows))
 
 
-TRIAL = Trial(replace(RECIPES["conv_1"], rounds=1), 1)
+TRIAL = Trial(RECIPES["conv_1"].replace(rounds=1), 1)
 
 
 def _result(folder: Path) -> Path:
@@ -212,11 +212,11 @@ def _export():
     """An exported file of a small network with first weights."""
     import tempfile
 
-    from kpairs.exports.formats import FORMATS
-    from kpairs.exports.trained import Trained
+    from kpairs.exports.writing.formats import FORMATS
+    from kpairs.exports.writing.trained import Trained
     from kpairs.networks import ARCHS
 
-    trained = Trained(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
+    trained = Trained.from_architecture(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
     with tempfile.TemporaryDirectory() as folder:
         _idx(Path(folder))
         drawn = draw_pairs(load_digits(folder, "train"), 5, np.random.default_rng(0))

@@ -11,7 +11,7 @@ import pytest
 from command_line import kpairs
 from PIL import Image
 
-from kpairs.exports.export import export_run
+from kpairs.exports.writing.export import export_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 

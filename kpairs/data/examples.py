@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.grades import GradedFiles
+from kpairs.data.source import GradedImages, Source
 from kpairs.errors import KpairsError, UsageError
 from kpairs.files import FULL, atomic_path, write_rows
 
@@ -134,25 +134,29 @@ def write_digits(
     return {split: min(count, len(part)) for split, part in digits.items()}
 
 
-def write_samples(images: Digits | GradedFiles, folder: str | Path) -> list[Path]:
-    """Write the first image of each class as `<class>.png`; of graded files, as they are.
+def write_samples(source: Source, folder: str | Path) -> list[Path]:
+    """Write the first test image of each class as `<class>.png`; of image files, as they are.
 
     Returns:
         The paths.
 
     Raises:
+        UsageError: images without classes.
         KpairsError: another file of such a name is there.
         OSError: the folder cannot be written.
     """
+    if not source.classes or source.judged:
+        raise UsageError(f"samples: expected images with grades, received {source.name}")
+    if isinstance(source, GradedImages):
+        found = [(Path(f).read_bytes(), Path(f).suffix) for f in source.first_of_each("test")]
+    else:
+        digits: Any = source.split("test")
+        numbers = [int(np.argmax(digits.labels == i)) for i in range(len(source.classes))]
+        found = [(_as_png(digits.images[i]), ".png") for i in numbers]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for label, name in enumerate(images.classes):
-        if isinstance(images, GradedFiles):
-            source = Path(images.files[int(np.argmax(images.grades == label))])
-            data, ending = source.read_bytes(), source.suffix
-        else:
-            data, ending = _as_png(images.images[np.argmax(images.labels == label)]), ".png"
+    for name, (data, ending) in zip(source.classes, found, strict=True):
         path = folder / f"{name}{ending}"
         if path.exists() and path.read_bytes() != data:
             raise KpairsError(f"{path} exists already and is another image; choose a new folder")

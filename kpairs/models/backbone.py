@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers, ops
 
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
-from kpairs.models.pair import Layers
+from kpairs.models.pair import Layers, is_tower
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
@@ -81,7 +81,7 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
         InputError: a file that does not hold this application's weights.
         KpairsError: weights that could not be fetched.
     """
-    layer = model.get_layer(NAME)
+    layer = backbone_of(model)
     if weights == IMAGENET:
         _, height, width, _ = layer.input.shape
         try:
@@ -98,6 +98,20 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
             f"{weights}: expected weights of {name} without its head, cannot read them: "
             f"{first_line(error)}"
         ) from error
+
+
+def backbone_of(model: keras.Model) -> keras.Model:
+    """Find a model's backbone, also inside a tower.
+
+    Raises:
+        KeyError: the model has none.
+    """
+    for layer in model.layers:
+        if layer.name == NAME:
+            return layer
+        if is_tower(layer):
+            return backbone_of(layer)
+    raise KeyError(NAME)
 
 
 def _found(name: str) -> tuple[Callable[..., keras.Model], ModuleType]:
@@ -130,9 +144,12 @@ def _network(
 
 
 def _preparation(module: ModuleType) -> tuple[list[float], list[float], bool]:
-    """What `preprocess_input` does to pixels in [0, 1]: scale, offset, and whether RGB becomes BGR.
+    """Measure what `preprocess_input` does to pixels in [0, 1].
 
     It is linear in each channel, so that three colours tell all of it.
+
+    Returns:
+        Scale and offset of each channel, and True where RGB becomes BGR.
     """
     colours = np.zeros((1, 1, 3, 3), np.float32)
     colours[0, 0, 1], colours[0, 0, 2] = 255, (255, 0, 0)

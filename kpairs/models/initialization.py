@@ -4,25 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-_KEPT = "kpairs_keeps_weights"
-
-
-def keep_weights(layer: keras.Layer) -> keras.Layer:
-    """Mark a layer or model whose weights were trained elsewhere: `initialize` leaves them alone.
-
-    For architectures that load weights: of a model whose layers stand one by one in a tower, each
-    layer is marked.
-
-    Args:
-        layer: a Keras layer; of a model, all its layers too.
-
-    Returns:
-        The layer.
-    """
-    setattr(layer, _KEPT, True)
-    for part in getattr(layer, "layers", ()):
-        keep_weights(part)
-    return layer
+from kpairs.models.pair import layers_of
 
 
 def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> None:
@@ -30,21 +12,19 @@ def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> Non
 
     "torch" is the default of torch's `Conv2d` and `Linear`, with which all five reports began:
     kernel and bias uniform in +-1/sqrt(fan_in). "keras" is Keras' default: kernel uniform in
-    +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), bias zero. Batch normalisation begins
-    alike in both (gamma 1, beta 0) and is left alone, as are layers of other kinds, which Keras
-    draws, and what `keep_weights` marks. Models inside the model are redrawn like it.
+    +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), bias zero.
+
+    Weights that are no longer as Keras drew them stay: an architecture loaded or set them. So do
+    kernels of an initializer that draws nothing, such as `Constant`, and layers of other kinds.
+    Batch normalisation begins alike in both schemes (gamma 1, beta 0).
 
     Args:
-        model: a built `keras.Model`.
+        model: a built `keras.Model`; layers of models in it are redrawn too, see `layers_of`.
         scheme: "torch" or "keras".
         rng: a `numpy.random.Generator`.
     """
-    for layer in model.layers:
-        if getattr(layer, _KEPT, False):
-            continue
-        if isinstance(layer, keras.Model):
-            initialize(layer, scheme, rng)
-        if not isinstance(layer, (layers.Conv2D, layers.Dense)):
+    for layer in layers_of(model):
+        if not isinstance(layer, (layers.Conv2D, layers.Dense)) or not _is_fresh(layer):
             continue
         *receptive, inputs, outputs = layer.kernel.shape
         fan_in, fan_out = np.prod(receptive) * inputs, np.prod(receptive) * outputs
@@ -55,3 +35,16 @@ def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> Non
         layer.kernel.assign(rng.uniform(-kernel_limit, kernel_limit, layer.kernel.shape))
         if layer.use_bias:
             layer.bias.assign(rng.uniform(-bias_limit, bias_limit, layer.bias.shape))
+
+
+def _is_fresh(layer: layers.Conv2D | layers.Dense) -> bool:
+    """Draw a layer's weights once more and compare: initializers of Keras repeat their numbers."""
+    pairs = [(layer.kernel, layer.kernel_initializer)]
+    pairs += [(layer.bias, layer.bias_initializer)] if layer.use_bias else []
+    return isinstance(getattr(layer.kernel_initializer, "seed", None), int) and all(
+        np.array_equal(
+            keras.ops.convert_to_numpy(weight),
+            keras.ops.convert_to_numpy(initializer(weight.shape, weight.dtype)),
+        )
+        for weight, initializer in pairs
+    )

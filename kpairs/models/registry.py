@@ -11,13 +11,13 @@ import keras
 
 from kpairs.data.pairs import SCORES, TARGETS
 from kpairs.errors import KpairsError, UsageError, unknown
-from kpairs.models.heads import PosteriorComparison
+from kpairs.layers import PLACES, PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS
 from kpairs.models.pair import Outputs, Pair
-from kpairs.models.shifts import PLACES
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
+PIXELS = "pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 _BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
@@ -162,7 +162,7 @@ def build(
         classes: number of ranks, the width of each digit output; 0, of pairs that nobody graded,
             leaves the default, after which some networks size their layers.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
-        head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
+        head: "own", or "posterior" for `kpairs.layers.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
         input_shape: `(height, width, channels)` of each image.
@@ -170,7 +170,7 @@ def build(
         backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
             architecture's tower, with fresh weights.
         test_shifts: 5 for the mean of what is said of an image at five places, in inference; see
-            `kpairs.models.shifts`.
+            `kpairs.layers.HalfPixelShifts`.
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -273,7 +273,7 @@ def _build(
     seen = (left, right)
     if rescaling is not None:
         scale, offset = rescaling
-        layer = keras.layers.Rescaling(scale, offset)
+        layer = keras.layers.Rescaling(scale, offset, name=PIXELS)
         seen = (layer(left), layer(right))
     results = architecture.function(Pair(*seen, fold=fold), classes=classes or _CLASSES, **options)
     if list(results) != list(architecture.outputs):

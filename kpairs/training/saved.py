@@ -1,7 +1,7 @@
 """Saved models: only arrays are read from a .keras file, and none before its size is known.
 
-What else the file says, its layers' settings, is compared with the network that the weights are
-read into: metrics.json and recipe.json say again what the saved model alone knows for sure.
+The layers' settings in the file are compared with the network that takes the weights: they are sure,
+while recipe.json and metrics.json may have been edited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 import keras
 
 from kpairs.errors import InputError, first_line
+from kpairs.models.pair import is_tower
 from kpairs.models.weights import check_weights, member
+from kpairs.training.unfolded import unfolded
 
 _MOST_CONFIG_BYTES = 2**26
 # Settings of layers that change what a network computes, and that no weight shows.
@@ -29,6 +31,8 @@ _SETTINGS = {
 def load_saved(model: keras.Model, file: Path) -> None:
     """Read the weights of a .keras file into the network that it holds.
 
+    In files of earlier versions the layers of towers stand one by one; see `unfolded`.
+
     Raises:
         InputError: no .keras file, weights of other shapes, or layers of other settings.
     """
@@ -39,6 +43,9 @@ def load_saved(model: keras.Model, file: Path) -> None:
             member(archive, "config.json", _MOST_CONFIG_BYTES) as opened,
         ):
             config = json.loads(opened.read())
+        saved = {layer["name"] for layer in config["config"]["layers"]}
+        if saved.isdisjoint(layer.name for layer in model.layers if is_tower(layer)):
+            model = unfolded(model)
         _compare(config, json.loads(model.to_json()), file)
         model.load_weights(file)
     except InputError:
@@ -67,7 +74,7 @@ def _compare(saved: Any, built: Any, file: Path) -> None:
 
 
 def _settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The kind and the settings of each layer that has some, in order."""
+    """List the kind and the settings of each layer that has some, in order."""
     for layer in config["config"].get("layers", ()):
         if "layers" in layer["config"]:
             yield from _settings(layer)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from idx_writer import write_idx
 from PIL import Image
 
-from kpairs.data import PairSet, draw_pairs, load_digits
-from kpairs.data.cache import clean, prepared_images
+from kpairs.data import PairSet, decode, draw_pairs, load_digits
+from kpairs.data.cache import clean, prepared_images, usage
 from kpairs.data.divided import divided_pairs
 from kpairs.data.examples import write_digits, write_photographs, write_samples
 from kpairs.data.grades import ranked, read_grades
@@ -148,9 +148,10 @@ def test_a_csv_file(tmp_path):
     ("lines", "message"),
     [
         (["a,b", "1,2"], "expected the columns image and grade, perhaps split, .* received a, b"),
-        ([""], "received none"),
+        ([""], "received an empty file"),
         (["image,grade"], "expected images .*, received none"),
-        (["image,grade", "a.png"], "row 2: expected an image and its grade"),
+        (["image,grade", "a.png"], "row 2: expected 2 cells, received 1"),
+        (["image,grade", "a.png,0,75"], "received 3; quote cells .* decimals with a point"),
         (["image,grade", "a.png,"], "row 2: expected an image and its grade"),
         (["image,grade,split", "a.png,1,val"], "row 2: expected the split train or test, .* val"),
         (
@@ -181,10 +182,10 @@ def test_csv_files_that_say_too_little(tmp_path, lines, message):
 
 
 def test_csv_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "latin.csv").write_bytes(b"image,grade\n\xff,1\n")
+    (tmp_path / "damaged.csv").write_bytes("image,grade\n\xff,1\n".encode() + b"\xff,2\n")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
-        ("latin.csv", "expected a CSV file of grades"),
+        ("damaged.csv", "expected a CSV file of grades, received: 'utf-8' codec"),
         ("pipe.csv", "received none"),
         ("none.csv", "received none"),
     ):
@@ -285,6 +286,88 @@ def test_an_unreadable_picture_is_named_with_its_row(tmp_path):
     broken.unlink()
     with pytest.raises(InputError, match=r"grades.csv row 43: .*11.png: no such image file"):
         prepared_images(graded, setting, tmp_path / "cache")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Formats of the images that are decoded, in order."""
+    seen, load = [], decode.load
+    monkeypatch.setattr(decode, "load", lambda image: (seen.append(image.format), load(image))[1])
+    return seen
+
+
+def test_each_image_is_decoded_once(graded, tmp_path, decoded):
+    setting = survey(graded).settings()
+    prepared_images(graded, setting, tmp_path / "cache")
+    assert len(decoded) == len(graded)
+    prepared_images(graded, setting, tmp_path / "cache")
+    assert len(decoded) == len(graded)
+
+
+def test_a_picture_that_changes_after_the_survey_is_decoded_again(graded, tmp_path):
+    setting = survey(graded).settings()
+    Image.new("RGB", (9, 9), "red").save(graded.files[3])
+    file, _ = prepared_images(graded, setting, tmp_path / "cache")
+    np.testing.assert_array_equal(
+        np.asarray(Stored(file))[3], prepare(graded.files[3], setting).pixels[0]
+    )
+
+
+def test_pictures_that_change_places_are_prepared_anew(graded, tmp_path):
+    """Of equal size and time, as unpacked or synchronised files have."""
+    setting = PixelSettings(7, 5, 3, ink="bright", rounded=True)
+    one, other = graded.files[2:4]
+    for file in (one, other):
+        Image.new("RGB", (9, 9), "red" if file == one else "blue").save(file, "BMP")
+        os.utime(file, (1e9, 1e9))
+    first = np.load(prepared_images(graded, setting, tmp_path / "cache")[0])
+    os.rename(one, tmp_path / "x")
+    os.rename(other, one)
+    os.rename(tmp_path / "x", other)
+    second = np.load(prepared_images(graded, setting, tmp_path / "cache")[0])
+    np.testing.assert_array_equal(second[[3, 2]], first[[2, 3]])
+    assert (first[2] != first[3]).any()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-9]),
+        lambda file: file.write_bytes(file.read_bytes()[20:]),
+        lambda file: np.save(file, np.zeros((3, 7, 5, 3), np.uint8)),
+        lambda file: np.save(file, np.zeros((16, 7, 5, 3), np.float32)),
+        lambda file: file.with_suffix(".json").write_text("{"),
+        lambda file: file.with_suffix(".json").write_text("[1]"),
+        lambda file: file.with_suffix(".json").write_text('{"doubtful": [99], "faint": []}'),
+        lambda file: file.with_suffix(".json").write_text('{"doubtful": null, "faint": []}'),
+        lambda file: file.with_suffix(".json").write_bytes(b"\xff"),
+        lambda file: file.with_suffix(".json").unlink(),
+    ],
+)
+def test_a_damaged_cache_is_made_anew(damage, graded, tmp_path):
+    setting = PixelSettings(7, 5, 3, ink="bright", rounded=True)
+    file, _ = prepared_images(graded, setting, tmp_path / "cache")
+    whole = file.read_bytes()
+    damage(file)
+    assert prepared_images(graded, setting, tmp_path / "cache") == (file, [])
+    assert file.read_bytes() == whole
+    assert usage(tmp_path / "cache")[1] > len(whole)
+
+
+def test_faint_pictures_and_names_that_are_no_text(tmp_path, caplog):
+    for grade in "12":
+        (tmp_path / "p" / grade).mkdir(parents=True)
+        for i in range(5):
+            name = os.fsencode(tmp_path / "p" / grade) + b"/\xff%d.png" % i
+            Image.fromarray(np.full((9, 9), 4095, np.uint16)).save(os.fsdecode(name))
+    graded = read_grades(tmp_path / "p", "train")
+    setting = survey(graded).settings()
+    for _ in range(2):  # from the cache too
+        caplog.clear()
+        prepared_images(graded, setting, tmp_path / "cache")
+        (record,) = caplog.records
+        assert "8 of 8 pictures have 16 bits and use less than a tenth" in record.getMessage()
 
 
 def test_a_cache_that_cannot_be_written(graded, tmp_path):

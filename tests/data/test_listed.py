@@ -136,7 +136,10 @@ def test_rows_without_a_judgement_are_left_out(pictures):
             "image_0,image_1,label\n0.png,1.png,tie\n",
             "received image_0, image_1, label; other headers",
         ),
-        ("left,left,right,label\n0.png,0.png,1.png,tie\n", "expected one column left, received"),
+        (
+            "left,left,right,label\n0.png,0.png,1.png,tie\n",
+            "expected each column once, received 'left' twice",
+        ),
         ("left,right,label\n", "expected judged pairs below the header, received none"),
         ("left,right,label\n0.png,1.png,\n", "received 1 without a judgement"),
         ("", "received an empty file"),
@@ -163,9 +166,6 @@ def test_what_is_no_file_of_text(pictures):
     for name in ("pipe.csv", "none.csv", "."):
         with pytest.raises(InputError, match="expected a CSV file of pairs, received none"):
             read_pairs(pictures / name)
-    (pictures / "latin.csv").write_bytes("left,right,label\n\xe4".encode("latin-1"))
-    with pytest.raises(InputError, match="expected a CSV file of pairs, received: 'utf-8' codec"):
-        read_pairs(pictures / "latin.csv")
 
 
 def test_long_files_are_read_row_by_row(pictures):
@@ -285,7 +285,7 @@ def test_a_pair_set_from_a_file(pictures, tmp_path):
     pairs = PairSet.from_csv(path, settings=look, root=tmp_path / "cache")
     assert pairs.comparison.tolist() == [1, 0.5]
     np.testing.assert_allclose(np.asarray(pairs.left)[:, 0, 0, 0], [0, 60 / 255])
-    assert pairs.weight.tolist() == [0.5, 1.5]
+    assert pairs.sample_weight.tolist() == [0.5, 1.5]
     assert (pairs.left_digit.tolist(), pairs.right_digit.tolist()) == ([0, -1], [1, 2])
     turned = pairs.swapped()
     assert turned.comparison.tolist() == [0, 0.5]

@@ -22,12 +22,12 @@ from struck import inconsistent
 
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
-from kpairs.exports.benchmark import bench_inference
-from kpairs.exports.export import export_model, export_run
-from kpairs.exports.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
-from kpairs.exports.parity import check_parity
-from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.benchmark import bench_inference
+from kpairs.exports.writing.export import export_model, export_run
+from kpairs.exports.writing.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
+from kpairs.exports.writing.parity import check_parity
+from kpairs.exports.writing.quiet import quiet
 from kpairs.models.outputs import decisions, probabilities
 from kpairs.networks import ARCHS, build
 from kpairs.training.run import Run

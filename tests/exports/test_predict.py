@@ -16,8 +16,8 @@ from PIL import Image
 
 from kpairs.cli import main
 from kpairs.data.examples import write_samples
-from kpairs.exports.onnx import write_proto
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.onnx import write_proto
 
 DIGITS = ("left_digit", "right_digit")
 

@@ -20,12 +20,12 @@ from kpairs.data import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.export import export_model
-from kpairs.exports.proposals import propose_pairs
-from kpairs.exports.ranking import rank, sampled_pairs
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sources import find_images
-from kpairs.exports.trained import Trained
+from kpairs.exports.runtime.proposals import propose_pairs
+from kpairs.exports.runtime.ranking import rank, sampled_pairs
+from kpairs.exports.runtime.sources import find_images
+from kpairs.exports.writing.export import export_model
+from kpairs.exports.writing.trained import Trained
 from kpairs.judging import bradley_terry
 from kpairs.networks import ARCHS, build
 
@@ -39,7 +39,7 @@ def exported(name, folder, seed=1):
     model = build(name, len(CLASSES))
     rng = np.random.default_rng(seed)
     pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
-    trained = Trained(model, ARCHS[name], CLASSES, pixels=LOOK)
+    trained = Trained.from_architecture(model, ARCHS[name], CLASSES, pixels=LOOK)
     (export,) = export_model(trained, pairs, folder / f"{name}-{seed}")
     return export.path
 

@@ -97,7 +97,7 @@ def test_recipes_of_backbones(tiny):
         ),
     ):
         with pytest.raises(UsageError, match=message):
-            replace(recipe, **changes)
+            recipe.replace(**changes)
 
 
 def test_weights_from_a_file(trained, tmp_path, tiny):
@@ -106,8 +106,8 @@ def test_weights_from_a_file(trained, tmp_path, tiny):
     model = build_round(recipe, 1, 10, None)
     for received, expected in zip(model.get_layer("backbone").get_weights(), weights, strict=True):
         np.testing.assert_array_equal(received, expected)
-    drawn = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
-    again = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
+    drawn = build_round(recipe.replace(backbone_weights="none"), 1, 10, None)
+    again = build_round(recipe.replace(backbone_weights="none"), 1, 10, None)
     for one, other in zip(drawn.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)  # from the round's seed
     (tmp_path / "odd.weights.h5").write_bytes(b"no weights")

@@ -69,8 +69,8 @@ def test_from_a_file_to_a_prediction(workplace):
     )
     assert done.returncode == 0, done.stderr
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.arch_options == {"depth": 3, "widths": (8,), "act": "relu"}
-    assert recipe.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
+    assert recipe.network.options == {"depth": 3, "widths": (8,), "act": "relu"}
+    assert recipe.fit.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
     assert "own takes act, depth, widths; received dept" in done.stdout
     assert "depth: expected a whole number, received 'x'" in done.stdout
     answer = kpairs("predict", "run/own.onnx", "samples/3.png", "samples/7.png", "--json")
@@ -114,7 +114,7 @@ def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):
             "from kpairs.reports import RECIPES, REPORTS\n"
             "from kpairs.studies.catalogue import STUDIES\n"
             "title = REPORTS['smith'].title\n"
-            "print(RECIPES['smith_net'].epochs, title, STUDIES['smith-one'].title)\n"
+            "print(RECIPES['smith_net'].fit.epochs, title, STUDIES['smith-one'].title)\n"
             "print(import_of('smith_net'), import_of('auxws'), imported_modules())\n",
             workplace,
         )

@@ -10,8 +10,8 @@ from scipy.ndimage import shift
 
 from kpairs.data import draw_pairs
 from kpairs.errors import UsageError
-from kpairs.exports.export import export_run
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.export import export_run
 from kpairs.networks import build
 from kpairs.training.compile import load_round
 from kpairs.training.train import train

@@ -1,6 +1,5 @@
 """Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
 
-from dataclasses import replace
 from itertools import product
 
 import keras
@@ -13,9 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 from kpairs.data import PairSet, draw_pairs
 from kpairs.errors import UsageError
-from kpairs.models.heads import PosteriorComparison
+from kpairs.layers import PosteriorComparison
+from kpairs.losses import loss_of
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OneCycle
 from kpairs.recipes import Setting, Study, Trial
 from kpairs.reports import RECIPES
 from kpairs.studies.mistakes import to_image
@@ -26,8 +27,6 @@ from kpairs.training.callbacks import Averaging
 from kpairs.training.compile import load_round
 from kpairs.training.draw import draw_round
 from kpairs.training.images import load_splits, settled
-from kpairs.training.losses import loss_of
-from kpairs.training.schedule import OneCycle
 from kpairs.training.train import train
 
 
@@ -188,7 +187,7 @@ def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
     assert (torch.cat([x["left"] for x, _ in again]) == third).all()
     assert (renewal(recipe, 2, pairs)(3).left != renew(3).left).any()
     assert renewal(RECIPES["auxws"], 1, pairs) is None
-    swapped = replace(recipe, pairing="swapped", distortion="none")
+    swapped = recipe.replace(pairing="swapped", distortion="none")
     assert isinstance(renewal(swapped, 1, pairs)(0), PairSet)
 
 

@@ -115,7 +115,7 @@ def test_what_is_hashed_stays_when_arguments_and_fields_are_added():
     known = RECIPES["auxws"].identity()
     assert (known["dropout"], known["widths"], known["activation"]) == (0.15, None, None)
     assert not {"arch_options", "head", "averaging"} & set(known)
-    deep = replace(RECIPES["auxws"], averaging=0.5).with_options(depth=3).identity()
+    deep = RECIPES["auxws"].replace(averaging=0.5).with_options(depth=3).identity()
     assert deep == {**known, "averaging": 0.5, "arch_options": {"depth": 3}}
 
 
@@ -183,7 +183,7 @@ def test_arguments_that_an_architecture_does_not_take(given, message):
 )
 def test_arguments_that_no_recipe_holds(value, message):
     with pytest.raises(UsageError, match=message):
-        replace(RECIPES["auxws"], arch_options=value)
+        RECIPES["auxws"].replace(arch_options=value)
 
 
 @settings(max_examples=8, deadline=None)
@@ -191,7 +191,7 @@ def test_arguments_that_no_recipe_holds(value, message):
 def test_total_is_the_sum_of_weight_times_loss(values, seed):
     """Through compile and Keras' own evaluation, for any weights."""
     named = dict(zip(NAMES, values, strict=True))
-    recipe = replace(RECIPES["auxws"], loss_weights=named, l2=0.0)
+    recipe = RECIPES["auxws"].replace(loss_weights=named, l2=0.0)
     model = build("auxws")
     compile_model(model, recipe)
     rng = np.random.default_rng(seed)
@@ -252,7 +252,7 @@ def test_loss_weights_that_are_refused(text, arch, message):
 
 def test_a_list_is_not_a_mapping_of_loss_weights():
     with pytest.raises(UsageError, match=r"loss_weights: expected .*mapping.*, received \[1, 0"):
-        replace(RECIPES["auxws"], loss_weights=[1, 0.5, 0.5])
+        RECIPES["auxws"].replace(loss_weights=[1, 0.5, 0.5])
     with pytest.raises(UsageError, match=r"expected a number from 0 to 1e.06, received '1'"):
         check_loss_weights({"comparison": "1"}, ("comparison",), "ws")
 
@@ -272,7 +272,7 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
         ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
         ({"initialization": "Torch"}, "did you mean torch"),
         ({"optimizer_options": {"beta_1": 0.9}}, "adam expects beta_1, beta_2, epsilon"),
-        ({"optimizer_options": {**RECIPES["auxws"].optimizer_options, "epsilon": "x"}}, "epsilon"),
+        ({"optimizer_options": {**RECIPES["auxws"].optimizer.options, "epsilon": "x"}}, "epsilon"),
         ({"classes": ()}, r"classes: expected names or none, received \(\)"),
         ({"seed": -1}, "seed: expected at least 0"),
         ({"batch_size": 10**21}, r"batch_size: expected 1 to 1e\+09"),
@@ -286,12 +286,15 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
             "beta_2 of torch_adam: expected at least",
         ),
         ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of torch_adam: expected above 0"),
-        ({"loss_weights": {**RECIPES["auxws"].loss_weights, "comparison": 1e39}}, "loss_weights"),
+        (
+            {"loss_weights": {**RECIPES["auxws"].fit.loss_weights, "comparison": 1e39}},
+            "loss_weights",
+        ),
     ],
 )
 def test_values_that_are_refused(change, message):
     with pytest.raises(UsageError, match=message):
-        replace(RECIPES["auxws"], **change)
+        RECIPES["auxws"].replace(**change)
 
 
 def test_a_recipe_for_another_architecture():
@@ -300,23 +303,23 @@ def test_a_recipe_for_another_architecture():
     small = RECIPES["auxnet2"].with_options(widths=(8, 8, 16, 16), dropout=0.0)
     assert for_arch(small, "auxnet2") == small
     other = for_arch(small, "auxnet3")
-    widths = RECIPES["auxnet3"].arch_options["widths"]
+    widths = RECIPES["auxnet3"].network.options["widths"]
     assert other.arch_options == {"widths": widths, "dropout": 0.0}
     with pytest.raises(UsageError, match="no loss weight for left_digit, right_digit of auxws"):
         for_arch(RECIPES["simple"], "auxws")
 
 
 def test_variants_share_nothing():
-    variant = replace(RECIPES["auxws"], epochs=3)
+    variant = RECIPES["auxws"].replace(epochs=3)
     variant.loss_weights["comparison"] = 7.0
     variant.optimizer_options["epsilon"] = 1.0
-    assert RECIPES["auxws"].loss_weights["comparison"] == 0.5
-    assert RECIPES["ws"].optimizer_options == ADAM
+    assert RECIPES["auxws"].fit.loss_weights["comparison"] == 0.5
+    assert RECIPES["ws"].optimizer.options == ADAM
 
 
 def test_recipe_files(tmp_path):
     file = tmp_path / "recipe.json"
-    file.write_text(replace(RECIPES["ws"], epochs=3).to_json())
+    file.write_text(RECIPES["ws"].replace(epochs=3).to_json())
     assert load_recipe(str(file)).epochs == 3
     assert load_recipe(str(tmp_path)).epochs == 3  # the folder of a run
     assert load_recipe("simple") is RECIPES["simple"]

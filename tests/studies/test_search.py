@@ -99,7 +99,7 @@ def test_more_values_train_only_what_is_new(search, tmp_path):
     assert jobs == []
     more = replace(search, space={"dropout": (0.1, 0.3, 0.5)})
     jobs, ranked = _run(more, tmp_path)
-    assert {job.recipe.arch_options["dropout"] for job in jobs} == {0.3}
+    assert {job.recipe.network.options["dropout"] for job in jobs} == {0.3}
     assert len(ranked) == 3
 
 
@@ -159,7 +159,7 @@ def test_a_diverging_candidate_stops_nothing(search, tmp_path, caplog):
     search = replace(search, space={"learning_rate": (1e-3, 1e20)})
     jobs, ranked = _run(search, tmp_path / "grid")
     assert len(jobs) == 4
-    assert [r.recipe.learning_rate for r in ranked] == [1e-3]
+    assert [r.recipe.optimizer.learning_rate for r in ranked] == [1e-3]
     assert "loss became nan" in caplog.text
     assert set(read_rows(tmp_path / "grid/search.csv")["setting"]) == {ranked[0].label}
     only = replace(search, space={"learning_rate": (1e20,)})
@@ -188,7 +188,7 @@ def test_what_a_training_is_known_by(search, workplace, idx_folder):
     one = replace(search, recipes=(recipe,), space={"dropout": (0.1, 0.1 + 1e-9)})
     assert one.recipes[0].data == str(workplace / "photos")
     assert len(grid(one)) == 2
-    other = replace(one, recipes=(replace(recipe, test_pairs=77),))
+    other = replace(one, recipes=(recipe.replace(test_pairs=77),))
     assert [j.id for j in one.jobs(grid(one)[0])] == [j.id for j in other.jobs(grid(other)[0])]
 
 
@@ -209,7 +209,7 @@ def test_python_api_refuses(tiny):
     with pytest.raises(UsageError, match="at least one value"):
         Search((recipe,), {"epochs": ()})
     with pytest.raises(UsageError, match="same data, pairs and seed"):
-        Search((recipe, replace(RECIPES["ws"], seed=1)))
+        Search((recipe, RECIPES["ws"].replace(seed=1)))
     with pytest.raises(UsageError, match="one recipe for each"):
         Search((recipe, recipe))
     with pytest.raises(UsageError, match=r"range of low\.\.high"):

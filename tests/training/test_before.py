@@ -25,9 +25,9 @@ def before(workplace):
 
 def test_its_recipe_is_todays(before):
     own = RECIPES["conv_1"]
-    assert before.recipe.arch_options == own.arch_options == {}
-    assert before.recipe.optimizer_options == own.optimizer_options
-    assert (before.recipe.loss_weights, before.recipe.source) == (own.loss_weights, own.source)
+    assert before.recipe.network.options == own.arch_options == {}
+    assert before.recipe.optimizer.options == own.optimizer_options
+    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (own.loss_weights, own.source)
 
 
 def test_its_model_gives_what_it_gave(before):

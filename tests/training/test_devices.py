@@ -34,7 +34,7 @@ from kpairs.training.engine.step import Steps, build_losses
 @networks(few())
 def test_trainings_on_a_gpu_are_stock_keras(name, mnist, rng):
     recipe = RECIPES[name]
-    if "dropout" in recipe.arch_options:
+    if "dropout" in recipe.network.options:
         recipe = recipe.with_options(dropout=0.0)
     with float64(), compute("gpu") as device:
         batches = Batches(draw_pairs(mnist["train"], 10, rng), ARCHS[name].outputs, 5, device)
@@ -95,7 +95,7 @@ def _traced(recipe, pairs, monkeypatch, training=True):
             model = build_round(recipe, 1, 10, (2.0, -0.5), steps=2)
             optimizer = kind.from_config(config)
         with _meta(monkeypatch):
-            batch = Batches(pairs, ARCHS[recipe.arch].outputs, len(pairs), "meta").first()
+            batch = Batches(pairs, ARCHS[recipe.network.arch].outputs, len(pairs), "meta").first()
             build_losses(model, *batch)
             steps = Steps(model, optimizer, list(batch[0]), list(batch[1]), {})
             step, state, _ = steps.graph(*batch, training=training)

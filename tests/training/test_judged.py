@@ -4,7 +4,6 @@ import csv
 import json
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 from command_line import kpairs
@@ -15,8 +14,8 @@ from kpairs import Run, train
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.export import FORMATS, export_run
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.export import FORMATS, export_run
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -28,7 +27,6 @@ from kpairs.training.draw import draw_round, set_aside
 from kpairs.training.engine.lower import lower
 from kpairs.training.evaluate import errors
 from kpairs.training.images import load_splits, settled
-from kpairs.training.losses import JudgedAccuracy, JudgedCrossentropy, KnownAccuracy, KnownClasses
 from kpairs.training.train import resume
 
 
@@ -46,53 +44,6 @@ def judged(rng, count, weighted=False):
         rng.choice(np.float32([0, 1, 0.5, 0.3]), count),
         rng.random(count, dtype=np.float32) if weighted else None,
     )
-
-
-@pytest.mark.parametrize(
-    ("kind", "from_logits", "columns"),
-    [
-        *(("logits", True, 2), ("probabilities", True, 2), ("probabilities", False, 2)),
-        ("sigmoid", False, 1),
-    ],
-)
-def test_the_loss_is_the_cross_entropy_of_a_probability(kind, from_logits, columns, rng):
-    target, values = rng.random(9), rng.uniform(0.1, 0.9, (9, columns))
-    if kind == "probabilities":
-        values /= values.sum(axis=1, keepdims=True)
-    held = values[:, -1]
-    if from_logits:
-        held = 1 / (1 + np.exp(values[:, 0] - values[:, 1]))
-    expected = -(target * np.log(held) + (1 - target) * np.log(1 - held))
-    loss = JudgedCrossentropy(kind, from_logits)
-    assert float(loss(target, values)) == pytest.approx(expected.mean(), rel=1e-5)
-    weights = rng.random(9)
-    weighted = float(loss(target, values, weights))
-    assert weighted == pytest.approx((weights * expected).mean(), rel=1e-5)
-
-
-def test_unknown_classes_train_nothing(rng):
-    inner = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    values, target = rng.normal(size=(6, 4)), np.array([2, -1, 0, 3, -1, 1])
-    known = target >= 0
-    loss = float(KnownClasses(inner)(target, values))
-    assert loss == pytest.approx(float(inner(target[known], values[known])), rel=1e-5)
-    assert float(KnownClasses(inner)(np.full(6, -1), values)) == 0
-    metric = KnownAccuracy("accuracy")
-    metric.update_state(target, values)
-    metric.update_state(np.array([-1]), np.zeros((1, 4)))
-    right = values.argmax(axis=1)[known] == target[known]
-    assert float(metric.result()) == pytest.approx(right.mean())
-
-
-def test_ties_are_neither_right_nor_wrong():
-    metric = JudgedAccuracy("accuracy")
-    metric.update_state(
-        np.array([0.0, 1.0, 0.5, 0.3]), np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
-    )
-    assert float(metric.result()) == pytest.approx(1 / 3)
-    metric = JudgedAccuracy("accuracy")
-    metric.update_state(np.array([0.0, 1.0, 0.5]), np.array([[0.2], [0.8], [0.9]]))
-    assert float(metric.result()) == 1
 
 
 @pytest.mark.parametrize(
@@ -125,8 +76,8 @@ def test_swapped_and_renewed_pairs_keep_what_was_judged(rng):
     assert 0 < turned.sum() < 30
     expected = np.where(turned, 1 - pairs.probability, pairs.probability)
     np.testing.assert_array_equal(swapped.probability, expected)
-    np.testing.assert_array_equal(swapped.weight, pairs.weight)
-    graded = replace(pairs, weight=None).with_even_ties()
+    np.testing.assert_array_equal(swapped.sample_weight, pairs.sample_weight)
+    graded = replace(pairs, sample_weight=None).with_even_ties()
     renewed = paired_anew(graded, "renewed", rng)
     order = np.sign(renewed.right_digit - renewed.left_digit)
     np.testing.assert_array_equal(renewed.probability, (1 + order) / 2)
@@ -196,7 +147,7 @@ def test_a_run_on_compared_pairs(small, workplace):
     assert row["engine"] == "lowered"
     assert row["test"]["comparison_error_pct"] < 20
     assert set(row["test"]) == {"comparison_error_pct", "grade_error_pct"}
-    assert run.recipe.pairs < 200  # as many as are for training
+    assert run.recipe.data.pairs < 200  # as many as are for training
     again = json.loads(kpairs("evaluate", "run", "--json"))
     assert again["rounds"][0]["test"] == row["test"]
     exports = export_run(run, formats=tuple(FORMATS))
@@ -228,7 +179,7 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
     )
     columns = {"left": "a", "right": "b", "label": "who"}
     run = train(small("ranker", data="other.csv", columns=columns), "run", engine="keras")
-    assert run.recipe.classes is None
+    assert run.recipe.data.classes is None
     assert Recipe.from_json((run.path / "recipe.json").read_text()) == run.recipe
     (export,) = export_run(Run.open("run"))
     model = PairModel.load(export.path)
@@ -272,7 +223,7 @@ def test_rounds_draw_some_of_the_pairs(small, workplace, caplog):
     assert len(first) == len(second) == 50
     rows = [np.stack([p.left.rows, p.right.rows]) for p in (first, second)]
     assert (rows[0] != rows[1]).any()
-    assert first.weight.mean() == pytest.approx(1)
+    assert first.sample_weight.mean() == pytest.approx(1)
     taken = settled(small("ranker"), given={"data"})
     assert taken.pairs == len(splits[0])  # all of them, where the user says nothing
     assert settled(taken) == taken
@@ -285,7 +236,7 @@ def test_folds_share_no_image(small):
     pairs, _ = draw_round(recipe, 1, train_split, train_split)
     assert isinstance(pairs.left, Stored)
     for trial in search.jobs(recipe):
-        some, others = fold_of(pairs, trial, recipe.seed)
+        some, others = fold_of(pairs, trial, recipe.fit.seed)
         images = [set(p.left.rows) | set(p.right.rows) for p in (some, others)]
         assert not images[0] & images[1]
         assert len(some) > len(others) > 0
@@ -296,7 +247,7 @@ def test_ties_of_graded_pairs_are_half_where_a_recipe_says_so(noise_digits, tiny
     pairs, _ = draw_round(recipe, 1, noise_digits, noise_digits)
     order = np.sign(pairs.right_digit - pairs.left_digit)
     np.testing.assert_array_equal(pairs.probability, (1 + order) / 2)
-    plain, _ = draw_round(replace(recipe, ties="no_higher"), 1, noise_digits, noise_digits)
+    plain, _ = draw_round(recipe.replace(ties="no_higher"), 1, noise_digits, noise_digits)
     assert plain.probability is None
     np.testing.assert_array_equal(plain.left, pairs.left)
 
@@ -381,16 +332,16 @@ def test_validation_of_drawn_digits(tiny, noise_digits, workplace, idx_folder):
     row = train(recipe, "run").metrics["rounds"][0]
     assert row["best_epoch"]["epoch"] in (1, 2)
     with pytest.raises(UsageError, match="patience: expected a share of the images in validation"):
-        replace(recipe, validation=0.0, patience=3)
+        recipe.replace(validation=0.0, patience=3)
     with pytest.raises(InputError, match="validation: expected pairs on both sides"):
-        set_aside(replace(recipe, validation=0.01), 1, pairs.take(slice(0, 3)))
+        set_aside(recipe.replace(validation=0.01), 1, pairs.take(slice(0, 3)))
 
 
 def test_a_file_beside_a_recipe(squares, workplace):
     """`train(recipe, data=...)`: all pairs of the file, and the images' own size."""
-    small = replace(RECIPES["ranker"], epochs=1).with_options(widths=(4, 4, 4, 4, 8))
+    small = RECIPES["ranker"].replace(epochs=1).with_options(widths=(4, 4, 4, 4, 8))
     run = train(small, "run", data=squares, engine="keras")
     count = len(load_splits(run.recipe)[0])
-    assert (run.recipe.image_size, run.recipe.pairs) == ((20, 20), count)
+    assert (run.recipe.data.image_size, run.recipe.data.pairs) == ((20, 20), count)
     with pytest.raises(UsageError, match="unknown architecture 'rankr': did you mean ranker"):
         train("rankr", "other", data=squares)

@@ -145,7 +145,7 @@ def test_evaluation_on_grades(run, tmp_path):
     write(tmp_path / "graded.csv", graded, header)
     found = json.loads(kpairs("evaluate", "run", "--data", "graded.csv", "--json"))
     assert {"kendall_tau_b", "spearman"} < set(found["rounds"][0]["measures"])
-    grading = replace(run.recipe, loss_weights=in_words(RECIPES["auxranker"], "grade").loss_weights)
+    grading = run.recipe.replace(loss_weights=in_words(RECIPES["auxranker"], "grade").loss_weights)
     with pytest.raises(InputError, match="of the training, low, high; received 0, 1"):
         load_other(grading, "graded.csv", None, ("low", "high"))
     assert "unknown data source" in kpairs("evaluate", "run", "--data", "nowhere", expect=2)

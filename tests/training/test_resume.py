@@ -42,7 +42,7 @@ class CtrlC(io.StringIO):
 
 def interrupted(recipe, out, number, epoch, **named):
     """Train until Ctrl-C at the end of an epoch, before anything of that epoch is saved."""
-    label = f"round {number}/{recipe.rounds} " if recipe.rounds > 1 else ""
+    label = f"round {number}/{recipe.fit.rounds} " if recipe.fit.rounds > 1 else ""
     screen = Console(file=CtrlC(f"{label}epoch {epoch + 1}/"))
     with pytest.raises(KeyboardInterrupt, match="go on with: kpairs train --resume"):
         train(recipe, out, progress=screen, **named)

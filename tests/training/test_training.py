@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -100,7 +99,7 @@ def test_the_same_seed_gives_the_same_weights(tiny, workplace):
         assert_same_weights(weights_of(first, number), weights_of(again, number))
         texts = [(r.folder(number) / "history.csv").read_bytes() for r in (first, again)]
         assert texts[0] == texts[1]
-    other = weights_of(train(replace(recipe, seed=1), "other"))
+    other = weights_of(train(recipe.replace(seed=1), "other"))
     assert any((a != b).any() for a, b in zip(weights_of(first), other, strict=True))
     assert any((a != b).any() for a, b in zip(weights_of(first), weights_of(first, 2), strict=True))
 
@@ -272,7 +271,7 @@ def test_evaluate_repeats_the_trainings_figures(tiny, workplace):
 
 def test_ten_epochs_learn_to_compare(workplace):
     """1,000 real pairs without augmentation: far from the recipe, and far from guessing."""
-    recipe = replace(RECIPES["auxws"], augmentation="none", epochs=10)
+    recipe = RECIPES["auxws"].replace(augmentation="none", epochs=10)
     run = train(recipe, "run")
     test = run.metrics["rounds"][0]["test"]
     assert test["comparison_error_pct"] < 15
@@ -418,7 +417,7 @@ def test_devices(tiny, workplace):
 
 
 def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
-    recipe = replace(tiny("ws"), arch="mine")
+    recipe = tiny("ws").replace(arch="mine")
     with pytest.raises(UsageError, match="unknown architecture 'mine'"):
         train(recipe, "run")
     with pytest.raises(UsageError, match="ws takes dropout; received depth"):
@@ -434,5 +433,5 @@ def test_architectures_that_do_not_fit_the_recipe(tiny, workplace):
 )
 def test_three_rounds_reach_the_reports_band(name, low, high, workplace):
     """Report 001, Figure 2: 2.9 +- 0.9, 12.8 +- 1.1 and 15.9 +- 1.2 % over 20 rounds."""
-    run = train(replace(RECIPES[name], rounds=3), "run")
+    run = train(RECIPES[name].replace(rounds=3), "run")
     assert low < run.metrics["summary"]["test"]["comparison_error_pct"]["mean"] < high

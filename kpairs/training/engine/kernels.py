@@ -12,6 +12,7 @@ from keras import ops
 
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import get_keras_mask, run_through_graph
+from kpairs.training.unfolded import unfolded
 
 Kernel = Callable[[keras.Layer, torch.Tensor, bool | None], torch.Tensor]
 Suits = Callable[[keras.Layer], bool]
@@ -33,7 +34,7 @@ class Kernels(keras.layers.Layer):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(autocast=False)
-        self.model = model
+        self.model = model = unfolded(model)
         self.rescaling = {
             layer.name: [
                 keras.Variable(number, trainable=False, dtype=layer.compute_dtype)

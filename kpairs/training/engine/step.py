@@ -10,13 +10,13 @@ import keras
 import torch
 from keras import ops
 
+from kpairs.metrics import PartialAccuracy
+from kpairs.optimizers import TorchAdam
 from kpairs.training.engine.adam import in_one_pass
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import compile_loss, foreach_copy, use_weight_decay
-from kpairs.training.losses import PartialAccuracy
-from kpairs.training.optimizers import TorchAdam
 
 Tensors = dict[str, torch.Tensor]
 Graph = Callable[..., list[torch.Tensor]]  # of a state and a batch
@@ -81,7 +81,7 @@ class Steps:
         self.model, self.optimizer = model, optimizer
         self.inputs, self.targets = inputs, targets
         self.network = Kernels(model)
-        self.parameters = model.trainable_variables
+        self.parameters = self.network.model.trainable_variables
         self.means = Means(model)
         self.vector = _as_one_vector(self.parameters)
         self.decay = _decay(self.parameters)
@@ -147,7 +147,7 @@ class Steps:
 
     def _read(self, training: bool) -> list[keras.Variable]:
         """The variables that a step reads; of them the model's parameters come first."""
-        others = [self.vector, *self.model.non_trainable_variables, *self.network.numbers]
+        others = [self.vector, *self.network.model.non_trainable_variables, *self.network.numbers]
         return [*self.parameters, *others, *(self.optimizer.variables if training else ())]
 
     def _trace(

@@ -1,0 +1,133 @@
+"""Images divided for training and for testing, so that adding images moves none.
+
+An image's side follows from its content, or from the group that it belongs to: never from its name
+or its place in a list. Copies of one image are on one side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.annotations import ImageFiles
+from kpairs.data.listing import find_copies, fingerprint
+
+log = logging.getLogger(__name__)
+
+TEST_SHARE = 0.2
+_UNPUT = -1
+
+
+def sides(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """Return the side of each image: 0 for training, 1 (a fifth of them) for testing.
+
+    Args:
+        images: the files.
+        group: name of the group of each file, "" for none; a group is on one side.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    names = [
+        f"group {name}" if name else fingerprint(file)
+        for file, name in zip(images.files, group or [""] * len(images), strict=True)
+    ]
+    side = np.array([int(_share(name) < TEST_SHARE) for name in names])
+    for copies in copies_of(images):
+        side[copies] = side[copies[0]]  # a copy may be in no group, or in another
+    return side
+
+
+def _share(name: str) -> float:
+    """Return a number from 0 to 1, drawn from a name alone."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64
+
+
+def copies_of(images: ImageFiles) -> list[list[int]]:
+    """Return the numbers of files of equal bytes, group by group; say how many there are."""
+    number = {file: i for i, file in enumerate(images.files)}
+    found = [[number[str(file)] for file in group] for group in find_copies(images.files)]
+    if found:
+        one, other = (images.files[i] for i in found[0][:2])
+        log.warning(
+            "%s: %s images are copies of others, such as %s and %s; copies are on one side",
+            images.name,
+            f"{sum(len(group) - 1 for group in found):,}",
+            one,
+            other,
+        )
+    return found
+
+
+def shared_images(train: Sequence[str], test: Sequence[str]) -> int:
+    """Count the files that are on both sides."""
+    return len(set(train) & set(test))
+
+
+def image_groups(
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    shares: Sequence[float],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Put every image into one of several groups, pairs together where that is possible.
+
+    Pairs are gone through in a random order; where neither image has a group yet, both go into the
+    one that lacks most. So more pairs have both images in one group than if each image were drawn
+    by itself, and yet the groups are alike.
+
+    Args:
+        left: `(n,)` numbers of images from 0.
+        right: the other image of each pair.
+        shares: of the images, by group; they add up to 1.
+        rng: the generator that the order is drawn from.
+
+    Returns:
+        The group of each image, by its number.
+    """
+    count = int(max(left.max(), right.max())) + 1
+    lacking = [share * count for share in shares]
+    group = [_UNPUT] * count
+
+    def put(*images: int) -> None:
+        number = lacking.index(max(lacking))
+        lacking[number] -= len(images)
+        for image in images:
+            group[image] = number
+
+    order = rng.permutation(len(left))
+    for one, other in zip(left[order].tolist(), right[order].tolist(), strict=True):
+        if group[one] == group[other] == _UNPUT:
+            put(one, other)
+    for image in rng.permutation(count).tolist():
+        if group[image] == _UNPUT:
+            put(image)
+    return np.array(group)
+
+
+def rescue_empty_grades(
+    side: NDArray[np.int64], grade: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Move images so that every grade has one to train on, and the test side is not empty.
+
+    Args:
+        side: `(n,)` side of each rating, 0 for training.
+        grade: `(n,)` rank of each rating.
+        classes: number of grades.
+    """
+    side = side.copy()
+    for rank in range(classes):
+        mine = np.flatnonzero(grade == rank)
+        if len(mine) and side[mine].all():
+            side[mine[0]] = 0
+    if not side.any():
+        counts = Counter(grade.tolist())
+        largest = max(counts, key=lambda rank: (counts[rank], -rank))
+        if counts[largest] > 1:
+            side[np.flatnonzero(grade == largest)[-1]] = 1
+    return side
