@@ -61,7 +61,7 @@ def propose(
     repeat: float = 0.0,
     overlap: float = 0.0,
     gap: float = 0.0,
-    candidates: int = 250,
+    candidates: int = 150,
 ) -> list[Proposal]:
     """Propose pairs of images for a judge.
 
