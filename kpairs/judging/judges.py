@@ -14,8 +14,8 @@ from kpairs.judging.model import Posterior, davidson, fit
 Flags = NDArray[np.bool_]
 
 LEAST = 100  # judgements below which nothing is said of a judge
-# Priors of log slope and pull, as deviations; and the log-likelihood that two parameters must gain
-# on judgements left out before they count: 95 % of chance gains are smaller.
+# Priors of log slope and pull, as deviations; and what both must gain in log-likelihood before they
+# count. Chance gains more than g with probability exp(-g): of k judges, log(k) is added.
 _SLOPE, _PULL = 0.7, 0.5
 _GAIN = 3.0
 _ROUNDS = 3
@@ -54,8 +54,8 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
 
     A judge `k` sees a difference `d` as `a_k d + b_k`, with `log a ~ N(0, 0.7²)` and
     `b ~ N(0, 0.5²)`. Both maximise the likelihood of the judge's answers, each predicted without
-    itself (`Posterior.left_out`). They count in the scores if they gain more than 3 in
-    log-likelihood, which 5 % of faultless judges do by chance.
+    itself (`Posterior.left_out`). They count in the scores if they gain more than `3 + log k` in
+    log-likelihood, of k judges; chance gains that for some judge in 5 % of all cases.
 
     Args:
         posterior: scores without judges, from `kpairs.judging.fit`.
@@ -78,7 +78,7 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
         sharp = traits[enough, 0]
         sharp /= np.exp(np.log(sharp).mean())  # the scores' scale takes up what is common
         traits[enough, 0] = sharp
-        before, counts = counts, enough & (traits[:, 2] > _GAIN)
+        before, counts = counts, enough & (traits[:, 2] > _GAIN + np.log(enough.sum()))
         if not (counts.any() or before.any()):
             break
         used = np.where(counts[:, None], traits[:, :2], [1.0, 0.0])[place]

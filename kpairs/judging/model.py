@@ -42,6 +42,7 @@ from kpairs.judging.judgements import Floats, Judgements, Numbers
 _DENSE = 1500  # images up to which matrices are dense
 _FILL = 3  # judgements per image from which sparse factors fill up, and dense ones are faster
 _TUNED = 1000  # images that stand for all where one factorisation takes seconds
+_BLOCK = 512  # columns of an inverse that are in memory together
 _KEPT = 64  # principal components of features
 _PENALTY = 1e-3  # on squared scores of plain Bradley-Terry: keeps those finite that always win
 # Priors of the scales, as mean and deviation of logarithms: of the scores' deviation (in logits),
@@ -172,19 +173,19 @@ class Posterior:
         factor, half, _ = self._parts
         return factor.block(images) + half[images] @ half[images].T
 
-    def pair_variance(self, left: Numbers, right: Numbers) -> Floats:
-        """Return the variance of `s_right - s_left` for each pair."""
+    def answer_variance(self) -> Floats:
+        """Return the variance of each judgement's `s_right - s_left`, `(m,)`."""
         factor, half, _ = self._parts
-        alone = factor.entries(left, left) + factor.entries(right, right)
+        left, right = self.judgements.left, self.judgements.right
+        own = factor.diagonal
         shared = np.sum((half[left] - half[right]) ** 2, axis=1)
-        return alone - 2 * factor.entries(left, right) + shared
+        return own[left] + own[right] - 2 * factor.linked(left, right) + shared
 
     def centred_variance(self) -> Floats:
         """Return the variance of each score minus the mean of all scores, `(n,)`."""
         factor, half, _ = self._parts
         count = len(half)
-        images = np.arange(count)
-        own = factor.entries(images, images) + np.sum(half**2, axis=1)
+        own = factor.diagonal + np.sum(half**2, axis=1)
         common = factor.solve(np.full((count, 1), 1 / count))[:, 0] + half @ half.mean(axis=0)
         return np.maximum(own - 2 * common + common.mean(), 0)
 
@@ -202,7 +203,7 @@ class Posterior:
         """
         answers = self.judgements
         difference = self.mean[answers.right] - self.mean[answers.left]
-        variance = self.pair_variance(answers.left, answers.right)
+        variance = self.answer_variance()
         _, mean, curvature = davidson(self.margin(), self.scales.tie)
         curvature = answers.weight * self.slope**2 * curvature
         gradient = answers.weight * self.slope * (answers.outcome - mean)
@@ -259,24 +260,33 @@ class _Factor:
         return self._lu.solve(np.ascontiguousarray(values))
 
     @cached_property
-    def _inverse(self) -> Floats:
+    def _inverse(self) -> Any:
+        """The inverse: its lower triangle, or its elements where L has some.
+
+        Of a sparse factor, columns come by blocks, and of each only what is wanted is kept.
+        """
         from scipy.linalg.lapack import dpotri
 
-        # In rows and columns the inverse is symmetric; LAPACK writes one triangle of it.
-        return dpotri(self._low, lower=1)[0]
-
-    def entries(self, rows: Numbers, columns: Numbers) -> Floats:
-        """Return elements of the inverse."""
         if self._dense:
-            return self._inverse[np.maximum(rows, columns), np.minimum(rows, columns)]
-        found = np.zeros(len(rows))
-        order = np.argsort(columns, kind="stable")
-        for part in np.array_split(order, 1 + len(order) // 512):
-            used, place = np.unique(columns[part], return_inverse=True)
-            unit = np.zeros((self._answers.count, len(used)))
-            unit[used, np.arange(len(used))] = 1
-            found[part] = self.solve(unit)[rows[part], place]
+            return dpotri(self._low, lower=1)[0]
+        found = self.laplacian.tocsc()
+        for start in range(0, self._answers.count, _BLOCK):
+            columns = np.arange(start, min(start + _BLOCK, self._answers.count))
+            unit = np.zeros((self._answers.count, len(columns)))
+            unit[columns, np.arange(len(columns))] = 1
+            part = slice(found.indptr[columns[0]], found.indptr[columns[-1] + 1])
+            place = np.repeat(np.arange(len(columns)), np.diff(found.indptr)[columns])
+            found.data[part] = self.solve(unit)[found.indices[part], place]
         return found
+
+    @cached_property
+    def diagonal(self) -> Floats:
+        """The inverse's diagonal, `(n,)`."""
+        return np.array(self._inverse.diagonal())
+
+    def linked(self, left: Numbers, right: Numbers) -> Floats:
+        """Return the inverse's elements at pairs of images that some judgement links."""
+        return np.asarray(self._inverse[np.maximum(left, right), np.minimum(left, right)]).ravel()
 
     def block(self, images: Numbers) -> Floats:
         """Return the inverse's rows and columns of some images."""
@@ -286,11 +296,16 @@ class _Factor:
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
         """Draw `(n, count)` from N(0, inv(C)), by noise whose covariance is C."""
+        from scipy.sparse import coo_matrix
+
         answers = self._answers
+        rows, root = np.arange(len(answers)), np.sqrt(self._edges)
+        places = np.concatenate([answers.right, answers.left]), np.concatenate([rows, rows])
+        shape = (answers.count, len(answers))
+        incidence = coo_matrix((np.concatenate([root, -root]), places), shape=shape).tocsr()
         noise = rng.standard_normal((answers.count, count)) * np.sqrt(self._precision)
-        edges = rng.standard_normal((len(answers), count)) * np.sqrt(self._edges)[:, None]
-        np.add.at(noise, answers.right, edges)
-        np.subtract.at(noise, answers.left, edges)
+        for column in range(count):  # all at once would take m x count numbers
+            noise[:, column] += incidence @ rng.standard_normal(len(answers))
         return self.solve(noise)
 
 
