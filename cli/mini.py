@@ -7,7 +7,7 @@ from kpairs.cli.options import as_json, count, data_dir, finished, jobs, print_j
 
 @click.group()
 def mini():
-    """Return a deep-learning framework from nothing but tensors (report 002, part 2)."""
+    """Train the deep-learning framework of report 002, which is made from tensors alone."""
 
 
 @mini.command()

@@ -25,7 +25,6 @@ from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
-from kpairs.training.run import Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
@@ -146,6 +145,8 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         raise click.UsageError("expected ARCH or --arch ARCH, received both")
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
     how = {option: options.pop(option) for option in names}
+    from kpairs.training.run import Run, check_free
+
     if resumed is not None:
         _refuse_other_options(context)
         run = Run.open(resumed)

@@ -31,6 +31,7 @@ choose_backend()
 _OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
+    "PairModel": "kpairs.exports.runtime",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
@@ -38,14 +39,17 @@ _HOMES = {
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
+    "export": "kpairs.exports.writing.export",
     "load": "kpairs.loading",
     "open_source": "kpairs.data",
+    "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
 }
 __all__ = [
     "ARCHS",
     "RECIPES",
+    "PairModel",
     "PairSet",
     "Recipe",
     "Run",
@@ -53,12 +57,14 @@ __all__ = [
     "build",
     "draw_pairs",
     "evaluate",
+    "export",
     "layers",
     "load",
     "losses",
     "metrics",
     "open_source",
     "optimizers",
+    "rank",
     "resume",
     "train",
 ]

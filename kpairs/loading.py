@@ -2,7 +2,9 @@
 
 import os
 import zipfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -13,21 +15,22 @@ import kpairs.optimizers  # noqa: F401 - their import registers what a file may 
 from kpairs.errors import InputError, first_line
 
 
-def load(path: str | os.PathLike[str]) -> keras.Model:
-    """Load a `.keras` file as a Keras model, compiled if it was saved so.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load a saved model: a `.keras` file, a run folder or an exported `.onnx` file.
 
-    `keras.saving.load_model` in safe mode, with kpairs' objects registered first: no code of the
-    file is run. Objects of your own are found where
+    A `.keras` file is loaded by `keras.saving.load_model` in safe mode, with kpairs' objects
+    registered first: no code of the file is run. Objects of your own are found where
     `keras.saving.register_keras_serializable` registered them.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a run, whose first round is loaded.
 
     Returns:
-        The model.
+        A `keras.Model`, compiled if the file was saved so; of an `.onnx` file a
+        `kpairs.PairModel`.
 
     Raises:
-        InputError: no `.keras` file, or one that cannot be opened.
+        InputError: no such file or run, or one that cannot be opened.
 
     Example:
     >>> import kpairs
@@ -36,6 +39,10 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
     True
     """
     file = Path(path)
+    if file.is_dir():
+        return import_module("kpairs.training.run").Run.open(file).model(1)
+    if file.suffix == ".onnx":  # by name alone: exports stand above this library
+        return import_module("kpairs.exports.runtime").PairModel.load(file)
     if file.suffix != ".keras":  # Keras reads others too, of which .h5 knows no safe mode
         raise InputError(f"{file}: expected a .keras file")
     if not file.is_file():

@@ -143,11 +143,13 @@ def test_compiled_models_open_in_another_process(saved):
             np.testing.assert_allclose(received[key], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-MODULES = ("data.pairs", "layers", "loading", "losses", "metrics", "optimizers")
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_run(module, workplace):
-    done = doctest.testmod(import_module(f"kpairs.{module}"))
-    assert done.attempted
-    assert not done.failed
+@pytest.mark.parametrize("name", sorted(set(kpairs.__all__) - {"__version__", "ARCHS", "RECIPES"}))
+def test_every_public_name_has_an_example_that_runs(name, workplace):
+    value = getattr(kpairs, name)
+    tests = doctest.DocTestFinder().find(value, name, globs={})
+    examples = sum(len(test.examples) for test in tests)
+    assert examples, f"{name} has no example"
+    runner = doctest.DocTestRunner()
+    for test in tests:
+        runner.run(test)
+    assert not runner.failures

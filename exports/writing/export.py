@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from kpairs.training.evaluate import run_splits
 from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
+from kpairs.training.sample import load_sample
+
+log = logging.getLogger(__name__)
 
 _CALIBRATION = 500  # training pairs that show int8 the range of every value
 _NOISE = 64  # pairs on which a model without test pairs is checked
@@ -70,9 +74,6 @@ def export(
     comparison: str | None = None,
 ) -> list[Export]:
     """Export a run, or any functional Keras model that compares two images.
-
-    >>> kpairs.export(kpairs.Run.open("runs/mine"))  # doctest: +SKIP
-    >>> kpairs.export(model, "mine.onnx", pairs=test_pairs)  # doctest: +SKIP
 
     Args:
         model: a `kpairs.Run`, or a Keras model with two image inputs and a comparison output.
@@ -155,11 +156,21 @@ def export_run(
 def _from_run(
     run: Run, number: int, data_root: str | Path | None
 ) -> tuple[Trained, PairSet | None, PairSet]:
-    """Return a round's model, pairs to calibrate on, and test pairs: all that an export needs."""
-    recipe, (train, test) = run_splits(run, data_root)
-    trained = Trained.from_run(run, number, train.classes, train.settings)
-    train_pairs, pairs = draw_round(recipe, number, train, test)
-    return trained, train_pairs.take(slice(_CALIBRATION)), pairs
+    """Return a round's model, pairs to calibrate on, and test pairs: all that an export needs.
+
+    Without its images, a run is checked on the pairs that it keeps.
+    """
+    recipe = run.recipe
+    try:
+        recipe, splits = run_splits(run, data_root)
+        train, test = draw_round(recipe, number, *splits)
+    except KpairsError as error:
+        train, test = load_sample(run.path)
+        log.warning(
+            "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
+        )
+    trained = Trained.from_run(run, number, run.classes, recipe.pixels)
+    return trained, train.take(slice(_CALIBRATION)), test
 
 
 def _check_formats(names: Iterable[str]) -> None:

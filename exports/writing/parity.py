@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -118,7 +118,8 @@ def _fitting(pairs: PairSet) -> int:
 
 def outputs_of(exported: Runnable, pairs: PairSet) -> dict[str, np.ndarray]:
     """Compute the outputs of a loaded file, by name."""
-    parts = [exported.run(**block.inputs()) for _, block in in_blocks(pairs)]
+    inputs: Any = (block.inputs() for _, block in in_blocks(pairs))
+    parts = [exported.run(**images) for images in inputs]
     return {name: np.concatenate([part[name] for part in parts]) for name in exported.outputs}
 
 

@@ -112,7 +112,7 @@ class Trained:
         training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
         return cls.from_architecture(
-            load_round(run, number, len(classes)),
+            load_round(run, number),
             architecture_of_run(run),
             classes,
             rescaling=run.row(number)["rescaling"],

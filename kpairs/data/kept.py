@@ -26,6 +26,7 @@ def keep(source: Source, folder: Path) -> None:
     place = Path(source.name)
     base = place.parent if place.is_file() else place
     facts: dict[str, object] = {"source": source.name, "digest": source.digest()}
+    facts["classes"] = list(source.classes)
     rows = source.rows(base)
     if rows is not None:
         write_rows(folder / _LIST, rows)
@@ -76,11 +77,9 @@ def open_kept(
     return source
 
 
-def kept_digest(folder: Path) -> str | None:
-    """Return the digest of a run's images; None for a run of an earlier version."""
-    if not (folder / _FACTS).is_file():
-        return None
-    return _facts(folder)["digest"]
+def kept_facts(folder: Path) -> dict[str, Any]:
+    """Return what a run knows of its images, `digest` and `classes`; {} for an earlier version's."""
+    return _facts(folder) if (folder / _FACTS).is_file() else {}
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _FAINT = 10  # a 16-bit picture is faint where it uses less than this part of it
 
 
 class InkWarning(UserWarning):
-    """A picture that is dark on bright where a network learned from bright on dark, or reversed."""
+    """A picture that is not like those the network learned from: other ink, or almost black."""
 
 
 class Prepared(NamedTuple):
@@ -71,8 +71,8 @@ def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images
 
     Raises:
         InputError: a file that cannot be read, another dtype or shape, no pixels, NaN or infinite
-            ones, floats outside [0, 1], 16-bit levels above the settings' white; `(3, h, w)`,
-            which may be three grey pictures or one in colour.
+            ones, floats outside [0, 1], 16-bit levels above the settings' white; for a network
+            of colours `(3, h, w)`, which may be three grey pictures or one in colour.
     """
     if isinstance(pictures, Sequence) and not isinstance(pictures, str):
         each = [prepare(picture, settings, name) for picture in pictures]
@@ -81,7 +81,7 @@ def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images
         name = str(pictures) if isinstance(pictures, str | Path) else name
         with opened(pictures, name) as picture:
             return _prepare(_of_picture(picture, settings), settings, name)
-    batch = _as_batch(np.asarray(pictures), name)
+    batch = _as_batch(np.asarray(pictures), settings, name)
     _check_levels(batch, name)
     step = max(1, _AT_ONCE // (prod(batch.shape[1:]) or 1))
     blocks = [batch[i : i + step] for i in range(0, len(batch), step)] or [batch]
@@ -124,8 +124,8 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     """Say how many 16-bit pictures use little of their range, and which is the first."""
     return (
         f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
-        f"{settings.white:,}, the first is {first}; they are almost black. If white is lower, as "
-        "4095 is for 12 bits, train with that level as white"
+        f"{settings.white:,}, the first is {first}; the network sees them almost black. If their "
+        "white is a lower level, as 4095 is for 12 bits, set it as white of the pixel settings"
     )
 
 
@@ -207,13 +207,13 @@ def _stay_floats(shape: tuple[int, ...], settings: PixelSettings) -> bool:
     return shape[1:] == settings.shape and not settings.rounded
 
 
-def _as_batch(array: NDArray[Any], name: str) -> NDArray[Any]:
+def _as_batch(array: NDArray[Any], settings: PixelSettings, name: str) -> NDArray[Any]:
     """Return an array of any accepted shape as `(n, height, width, channels)`."""
     if array.ndim == 2:
         return array[None, ..., None]
     if array.ndim == 3 and array.shape[-1] in (1, 3, 4):  # one picture, which ends in channels
         return array[None]
-    if array.ndim == 3 and len(array) != 3:
+    if array.ndim == 3 and (len(array) != 3 or settings.channels == 1):
         return array[..., None]
     if array.ndim == 4 and 1 <= array.shape[-1] <= 4:
         return array

@@ -48,7 +48,7 @@ def check_rows(file: IO[bytes]) -> None:
 
 
 def _inflated(file: IO[bytes]) -> Iterator[bytes]:
-    """The image's bytes, some at a time."""
+    """Yield the image's bytes, some at a time."""
     inflate = zlib.decompressobj()
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)

@@ -184,6 +184,12 @@ def build(
     Raises:
         UsageError: an unknown architecture, head or argument, an architecture without digit
             outputs for the posterior head, or images of another shape than it takes.
+
+    Example:
+        >>> import kpairs
+        >>> model = kpairs.build("auxws", dropout=0.2)
+        >>> list(model.output)
+        ['comparison', 'left_digit', 'right_digit']
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)

@@ -33,7 +33,7 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
         `right_seen` (most probable), `probability` (of the wrong order), `left`, `right` (images,
         196 pixels of 0..255 as hexadecimal text, row by row).
     """
-    recipe, pairs = job.recipe, job.test_pairs
+    recipe, pairs = job.recipe, job.pairs[1]
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
     images = pairs.inputs()
     values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
@@ -67,10 +67,10 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
         errors not exact.
     """
     recipe, file = job.recipe, job.folder / "model.keras"
-    if isinstance(job.test_images, Compared) or (job.test_pairs.left_digit < 0).any():
+    if isinstance(job.test_images, Compared) or (job.pairs[1].left_digit < 0).any():
         return {}
     if job.test_images is None:
-        both = PairSet.concat(job.test_pairs, job.test_pairs.swapped())
+        both = PairSet.concat(job.pairs[1], job.pairs[1].swapped())
         images, labels = both.left, both.left_digit
     else:
         images, labels = known_images(job.test_images)

@@ -67,6 +67,13 @@ def evaluate(
             of pairs that people compared.
         InputError: no finished round, a model that cannot be read, or missing data; `data` of other
             grades.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> rows = kpairs.evaluate(run, test_pairs=50)
+        >>> rows[0]["measures"]["pairs"]
+        50
     """
     network = architecture_of_run(run)
     if not run.rounds:
@@ -87,7 +94,7 @@ def evaluate(
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model = load_round(run, number, len(classes))
+            model = load_round(run, number)
             if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 train_pairs = augmented(recipe, number, train_pairs)

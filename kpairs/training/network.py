@@ -125,7 +125,7 @@ def save_model(model: keras.Model, path: Path) -> None:
         bare.save(temporary)
 
 
-def load_round(run: Run, number: int, classes: int) -> keras.Model:
+def load_round(run: Run, number: int) -> keras.Model:
     """Load the trained model of one round: rebuilt from the registry, weights read from its file.
 
     Only arrays are read from the file, never a model's code or configuration; except of a network
@@ -141,7 +141,7 @@ def load_round(run: Run, number: int, classes: int) -> keras.Model:
         from kpairs.loading import load
 
         return load(file)
-    return load_weights(run.recipe, classes, run.row(number)["rescaling"], file)
+    return load_weights(run.recipe, len(run.classes), run.row(number)["rescaling"], file)
 
 
 def load_weights(

@@ -7,7 +7,7 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import PairSet, augment_pairs, draw_pairs
-from kpairs.data.pairs import check_enough, image_sides
+from kpairs.data.pairs import image_sides
 from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
@@ -102,16 +102,6 @@ def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generato
             f"({count:,}); draw more pairs, or from another seed"
         )
     return pairs
-
-
-def check_splits(recipe: Recipe, splits: tuple[Split, Split]) -> None:
-    """Refuse splits that hold too few images for a round.
-
-    Raises:
-        InputError: they do.
-    """
-    for split, count in zip(splits, (recipe.data.pairs, recipe.data.test_pairs), strict=True):
-        check_enough(split, count)
 
 
 def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, PairSet | None]:

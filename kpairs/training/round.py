@@ -32,8 +32,7 @@ class Round:
         recipe: the completed recipe.
         number: the round, from 1.
         folder: where to write.
-        train_pairs: training pairs as drawn, not augmented.
-        test_pairs: test pairs.
+        pairs: training pairs as drawn, not augmented, and test pairs.
         classes: number of ranks.
         machine: how the training runs.
         network: a network of the user's own in place of the recipe's.
@@ -48,8 +47,7 @@ class Round:
     recipe: Recipe
     number: int
     folder: Path
-    train_pairs: PairSet
-    test_pairs: PairSet
+    pairs: tuple[PairSet, PairSet]
     classes: int
     machine: Machine = field(default_factory=Machine)
     network: OwnNetwork | None = None
@@ -86,7 +84,7 @@ def train_round(
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(machine.device, machine.threads) as device:
-        data = prepare(recipe, number, task.train_pairs, task.test_pairs, task.normalized_by)
+        data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
         fitted = fit(

@@ -6,6 +6,7 @@ runs/2026-11-21-auxws/
     environment.json   versions, backend, device, threads, hardware, time
     data.csv           the images of one's own that it was trained and tested on
     data.json          what tells whether the images have changed since
+    sample.npz         a few of its pairs, by which it can be exported anywhere
     metrics.json       error rates of every finished round, and their mean and deviation
     curves.png         losses and errors per epoch
     round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
@@ -21,15 +22,18 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kpairs.data.kept import keep, kept_digest, open_kept
+from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
+
+if TYPE_CHECKING:
+    import keras
 
 RUNS = Path("runs")
 _SPLITS = ("train", "test")
@@ -41,7 +45,13 @@ class Run:
     Attributes:
         path: the folder.
         recipe: the resolved recipe.
-        metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
+        metrics: the content of `metrics.json`: `{"rounds": [...], "summary": {...}}`.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.Run.open("run").recipe.fit.epochs
+        1
     """
 
     def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
@@ -182,7 +192,34 @@ class Run:
     @property
     def images_digest(self) -> str | None:
         """The digest of the run's images; None for runs of earlier versions."""
-        return kept_digest(self.path)
+        return kept_facts(self.path).get("digest")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the images have, lowest first; none where nobody graded."""
+        facts = kept_facts(self.path)
+        if "classes" in facts:
+            return tuple(facts["classes"])
+        return self.recipe.data.classes or tuple(map(str, range(10)))
+
+    def model(self, number: int = 1) -> "keras.Model":
+        """Load the trained Keras model of one round.
+
+        Args:
+            number: the round, from 1.
+
+        Raises:
+            InputError: that round is not finished, or its model cannot be read.
+
+        Example:
+            >>> import kpairs
+            >>> run = kpairs.train("ws", "new", pairs=100, test_pairs=100, epochs=1, verbose=0)
+            >>> list(run.model(1).output)
+            ['comparison']
+        """
+        from kpairs.training.network import load_round  # with it comes Keras
+
+        return load_round(self, number)
 
     def extend(self, rounds: int) -> None:
         """Set the number of rounds in all.

@@ -30,11 +30,12 @@ from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, architecture_of_run, build_round
 from kpairs.training.own_objects import load_objects, save_objects
-from kpairs.training.prepare import check_splits, draw_round
+from kpairs.training.prepare import draw_round
 from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run
+from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
 
 
@@ -156,19 +157,21 @@ def train_source(
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
-        # Built before images are prepared, and there is a folder: bad arguments fail at once.
-        first = build_round(recipe, 1, len(source.classes), network)
+        # Built and drawn before there is a folder: what is refused leaves nothing behind.
+        model = build_round(recipe, 1, len(source.classes), network)
         splits = _load(recipe, source, console)
-        environment = {
+        pairs = draw_round(recipe, 1, *splits)
+        facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
             **_own_facts(recipe, network, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        run = Run.create(recipe, environment, source, out)
+    run = Run.create(recipe, facts, source, out)
+    save_sample(run.path, *pairs)
     save_objects(run.path, own)
     with locked(run.path):
-        return _train_rounds(run, splits, environment, jobs, console, network, own, first)
+        return _train_rounds(run, splits, jobs, console, network, own, model)
 
 
 def resume(
@@ -213,6 +216,12 @@ def resume(
             objects that it could not save.
         KpairsError: another process trains this run; see also `train`.
         KeyboardInterrupt: interrupted; its message says what is saved.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        [1, 2]
     """
     run = Run.open(path)
     with locked(run.path):
@@ -235,8 +244,8 @@ def resume(
         if rounds is not None:
             run.extend(rounds)
         if len(run.rounds) < run.recipe.fit.rounds:
-            environment = _resumed(run, environment)
-        return _train_rounds(run, splits, environment, jobs, console, network, own)
+            _note_machine(run, environment)
+        return _train_rounds(run, splits, jobs, console, network, own)
 
 
 def _console(verbose: int | str | Console) -> Console:
@@ -292,8 +301,8 @@ def _own_facts(recipe: Recipe, network: OwnNetwork | None, own: Own) -> dict[str
     return facts
 
 
-def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
-    """Note where another machine goes on with a run; return the environment."""
+def _note_machine(run: Run, environment: dict[str, Any]) -> None:
+    """Note where another machine goes on with a run, and warn of it."""
     with compute(_device_of(environment), environment["threads"]) as name:
         here = describe(name, environment["threads"])
     if others := differences(environment, here):
@@ -303,29 +312,22 @@ def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
             *(run.path, ", ".join(others)),
         )
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        environment = {
-            **environment,
-            "resumed": [*environment.get("resumed", ()), {**here, "since": since}],
-        }
-        write_json(run.path / "environment.json", environment)
-    return environment
+        resumed = [*environment.get("resumed", ()), {**here, "since": since}]
+        write_json(run.path / "environment.json", {**environment, "resumed": resumed})
 
 
 def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
-    """Load both splits, after a check that they hold enough images for a round."""
+    """Load both splits, with a bar."""
     with preparing(console) as prepared:
-        splits = (
+        return (
             source.split("train", recipe.pixels, prepared),
             source.split("test", recipe.pixels, prepared),
         )
-    check_splits(recipe, splits)
-    return splits
 
 
 def _train_rounds(
     run: Run,
     splits: tuple[Split, Split],
-    environment: Mapping[str, Any],
     jobs: int,
     console: Console,
     network: OwnNetwork | None,
@@ -333,11 +335,24 @@ def _train_rounds(
     first: keras.Model | None = None,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
-    count = recipe.fit.rounds
+    machine, count = _machine_of(run.environment), recipe.fit.rounds
     missing = [n for n in range(1, count + 1) if n not in run.rounds]
-    rounds = (_round(run, number, splits, environment, network, own) for number in missing)
+    rounds = (
+        Round(
+            recipe=recipe,
+            number=number,
+            # A worker may have begun in another folder.
+            folder=run.path.resolve() / run.folder(number).name,
+            pairs=draw_round(recipe, number, *splits),
+            classes=len(splits[0].classes),
+            machine=machine,
+            network=network,
+            own=own,
+        )
+        for number in missing
+    )
     if jobs == 1:
-        rows = _one_by_one(run, rounds, interruption, console, first)
+        rows = _one_by_one(recipe, rounds, interruption, console, first)
     else:
         histories = [run.folder(number) / "history.csv" for number in missing]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
@@ -384,46 +399,26 @@ def _device_of(environment: Mapping[str, Any]) -> str:
     return "gpu" if name == "cuda:0" or not name.startswith("cuda") else name
 
 
-def _round(
-    run: Run,
-    number: int,
-    splits: tuple[Split, Split],
-    environment: Mapping[str, Any],
-    network: OwnNetwork | None,
-    own: Own,
-) -> Round:
-    train_pairs, test_pairs = draw_round(run.recipe, number, *splits)
-    return Round(
-        recipe=run.recipe,
-        number=number,
-        # A worker may have begun in another folder.
-        folder=run.path.resolve() / run.folder(number).name,
-        train_pairs=train_pairs,
-        test_pairs=test_pairs,
-        classes=len(splits[0].classes),
-        machine=Machine(
-            _device_of(environment),
-            environment["threads"],
-            environment["engine"],
-            environment["keep_checkpoints"],
-            environment.get("tensorboard", False),  # runs of earlier versions had none
-        ),
-        network=network,
-        own=own,
+def _machine_of(environment: Mapping[str, Any]) -> Machine:
+    """Return how a run's rounds are trained."""
+    return Machine(
+        _device_of(environment),
+        environment["threads"],
+        environment["engine"],
+        environment["keep_checkpoints"],
+        environment.get("tensorboard", False),  # earlier versions wrote no event files
     )
 
 
 def _one_by_one(
-    run: Run,
+    recipe: Recipe,
     rounds: Iterable[Round],
     interruption: Interruption,
     console: Console,
     first: keras.Model | None,
 ) -> Generator[dict[str, Any], None, None]:
-    learned = architecture_of_run(run).learned(run.recipe.data.word)
-
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(task.number, run.recipe.fit.rounds, learned, console)
+        live = LiveProgress(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console)
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:

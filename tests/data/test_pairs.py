@@ -38,7 +38,7 @@ def test_pairs_are_seeded(noise_digits):
 
 
 def test_sets_are_shown_in_a_line(noise_digits):
-    assert repr(noise_digits) == "Digits(noise: 400 images of 28x28)"
+    assert repr(noise_digits) == "Digits(noise: 400 images)"
     assert repr(draw_pairs(noise_digits, 7)) == "PairSet(7 pairs of 14x14x1)"
 
 

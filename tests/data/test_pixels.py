@@ -313,7 +313,6 @@ def test_shapes_of_arrays():
     [
         (np.zeros((14,), np.uint8), r"expected shape \(n, height, width\)"),
         (np.zeros((1, 14, 14, 5), np.uint8), r"received \(1, 14, 14, 5\)"),
-        (np.zeros((3, 14, 14), np.uint8), r"\(3, 14, 14\), which may be one .* np.moveaxis\(x, 0"),
         (np.zeros((5, 3, 14, 14), np.uint8), r"14\) \(channels first\? np.moveaxis\(x, 1, -1\)"),
         (np.zeros((1, 0, 14), np.uint8), "expected pictures of 1x1 pixels or more"),
         (np.zeros((1, 14, 14), np.int64), "received int64"),
@@ -325,6 +324,15 @@ def test_shapes_of_arrays():
 def test_what_an_array_cannot_mean(pictures, message):
     with pytest.raises(InputError, match=f"left: .*{message}"):
         prepare(pictures, DIGITS, "left")
+
+
+def test_channels_first_is_no_three_grey_pictures():
+    """A network of colours refuses it; one of grey takes a batch of three as one of four."""
+    picture = noise((3, 9), 14, 1)
+    with pytest.raises(InputError, match=r"\(3, 9, 14\), which may be one .* np.moveaxis\(x, 0"):
+        prepare(picture, PixelSettings(14, 14, 3, ink="mixed"))
+    assert len(prepare(picture).pixels) == 3
+    assert len(prepare(picture[..., None], PixelSettings(14, 14, 3, ink="mixed")).pixels) == 3
 
 
 def test_files_that_cannot_be_read(tmp_path):

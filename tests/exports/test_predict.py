@@ -165,7 +165,7 @@ def test_what_predict_refuses(model, samples, workplace):
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
         (["half.csv"], 4, "half.csv row 2: expected two paths, received an empty one"),
         (["gone.csv"], 4, "gone.png: no such image file"),
-        (["binary.csv"], 4, "binary.csv: expected a CSV file of pairs"),
+        (["binary.csv"], 4, "binary.csv row 2: expected 2 cells, received 1"),
         (["empty", three], 4, "empty: expected images"),
         ([samples, "few"], 4, "9 are in one only, such as 0"),
         ([three, three, "--json", "--csv"], 2, "expected --json or --csv, received both"),
