@@ -197,6 +197,28 @@ def _profile_table(case: Row) -> Table:
     return table
 
 
+def judging_tables(
+    means: Sequence[Row], truths: Mapping[str, str], methods: Mapping[str, str]
+) -> Iterator[Table | str]:
+    """Yield the tables of `kpairs bench judging`: one per truth, and the methods in words."""
+    counts = sorted({row["judgements"] for row in means})
+    for truth in dict.fromkeys(row["truth"] for row in means):
+        rows = [row for row in means if row["truth"] == truth]
+        title = f"Kendall's tau with the truth after judgements: {truth} ({truths[truth]})"
+        table = Table("method", title=title, title_justify="left")
+        for count in counts:
+            table.add_column(f"{count:,}", justify="right")
+        lines = (("tau", ""), ("tau_unseen", ", unseen"), ("coverage", ", coverage of intervals"))
+        for method in dict.fromkeys(row["method"] for row in rows):
+            cells = {row["judgements"]: row for row in rows if row["method"] == method}
+            for measure, name in lines:
+                values = [cells[count][measure] for count in counts]
+                if values[0] is not None:
+                    table.add_row(f"{method}{name}", *(f"{value:.2f}" for value in values))
+        yield table
+    yield "\n".join(f"{name}: {methods[name]}" for name in {row["method"]: 0 for row in means})
+
+
 def inference_tables(result: Row) -> Iterator[Table | str]:
     """The tables of `kpairs bench infer`: one per model and number of threads."""
     peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
