@@ -15,6 +15,7 @@ from rounds import compiled
 
 from kpairs.data import draw_pairs
 from kpairs.losses import loss_of
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
 from kpairs.optimizers import OneCycle, TorchAdam
 from kpairs.reports import RECIPES
@@ -59,7 +60,7 @@ def check_trainings(stock, lowered, *data, **named):
 
 def has_float64_gradients(name):
     """torch has none of a convolution with one filter, as stock Keras lays it out."""
-    return not any(getattr(layer, "filters", 0) == 1 for layer in build(name).layers)
+    return not any(getattr(layer, "filters", 0) == 1 for layer in layers_of(build(name)))
 
 
 @networks(families(), filter(has_float64_gradients, ARCHS))
@@ -173,6 +174,7 @@ class Block(keras.layers.Layer):
         lambda k: [k.Conv2D(3, 3, kernel_regularizer="l2"), k.Dense(3, bias_regularizer="l2")],
         lambda k: [k.Conv2D(6, 3), Transposing()],
         lambda k: [Block(), k.Masking(0.0), k.Dense(5), k.BatchNormalization()],
+        lambda k: [keras.Sequential([k.Conv2D(3, 3), k.BatchNormalization()]), k.Dense(5)],
     ],
 )
 def test_layers_of_every_kind(layers, pairs):
@@ -243,7 +245,7 @@ def test_a_renamed_private_name_means_slower_steps(
         else:
             gone += "_of_old"
             monkeypatch.setitem(private.DEFINED, name, gone)
-    row = train_round(Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10))
+    row = train_round(Round(tiny("fc_1"), 1, tmp_path, (pairs, pairs), 10))
     assert row["engine"] == "keras"
     assert "fc_1 trains by Keras' own, slower steps" in caplog.text
     assert gone in caplog.text

@@ -22,6 +22,7 @@ from rounds import opened
 import kpairs
 from kpairs.data import draw_pairs, open_source
 from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -34,7 +35,7 @@ from kpairs.training.train import train
 
 
 def weights_of(run, number=1):
-    return load_round(run, number, 10).get_weights()
+    return load_round(run, number).get_weights()
 
 
 def assert_same_weights(first, second):
@@ -184,7 +185,7 @@ def test_initialization_and_threads_are_the_recipes(tiny):
 
     biases = [
         layer.bias.numpy()
-        for layer in build_round(tiny("auxws", initialization="keras"), 1, 10).layers
+        for layer in layers_of(build_round(tiny("auxws", initialization="keras"), 1, 10))
         if hasattr(layer, "bias")
     ]
     assert biases
@@ -254,7 +255,7 @@ def test_damaged_metrics(text, finished, workplace):
 
 def test_dropout_of_the_recipe_reaches_the_layers():
     model = build_round(RECIPES["auxws"].with_options(dropout=0.4), 1, 10)
-    rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    rates = {layer.rate for layer in layers_of(model) if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.4}
 
 
@@ -286,7 +287,7 @@ def test_a_collapse_is_said_and_shown(tiny, workplace, caplog, mnist):
     assert message.startswith("simple collapsed in rounds 1, 2 of 2: ")
     assert "a learning rate below 10," in message
     pairs = draw_round(recipe, 1, *mnist.values())[1]
-    answers = load_round(run, 1, 10).predict(pairs.inputs(), verbose=0)["comparison"]
+    answers = load_round(run, 1).predict(pairs.inputs(), verbose=0)["comparison"]
     assert np.ptp(answers.argmax(-1)) == 0
     assert kpairs_command("evaluate", "run").count("collapsed") == 2
 
@@ -301,7 +302,7 @@ def test_own_images_train(image_folder, idx_folder, tiny, workplace):
         recipe = tiny("auxws", data=str(data), pairs=20, test_pairs=6)
         run = train(recipe, f"run{number}")
         classes = 3 if number == 0 else 10
-        model = load_round(run, 1, classes)
+        model = load_round(run, 1)
         word = "grade" if number == 0 else "digit"
         assert model.output[f"left_{word}"].shape == (None, classes)
 
@@ -393,7 +394,7 @@ def test_folders_that_are_not_runs(workplace, tiny):
     run = train(tiny("simple"), "run")
     (workplace / "run/round-01/model.keras").write_bytes(b"PK not a model")
     with pytest.raises(InputError, match="expected the weights of simple, cannot read them"):
-        load_round(run, 1, 10)
+        load_round(run, 1)
 
 
 def test_another_architectures_weights_are_refused(tiny, workplace):
@@ -401,7 +402,7 @@ def test_another_architectures_weights_are_refused(tiny, workplace):
     run = train(tiny("ws"), "ws")
     (workplace / "simple/round-01/model.keras").rename("ws/round-01/model.keras")
     with pytest.raises(InputError, match=r"round-01/model.keras: expected the layers"):
-        load_round(run, 1, 10)
+        load_round(run, 1)
 
 
 def test_devices(tiny, workplace):
