@@ -115,6 +115,56 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
         screen.print(f"wrote {plot}")
 
 
+@bench.command()
+@click.option("--quick", is_flag=True, help="One session each, 200 judgements: about a minute.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Sessions."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes."
+)
+@click.option(
+    "--truth", multiple=True, help="What is true; several times for several. [default: all]"
+)
+@click.option("--method", multiple=True, help="What to measure; several times. [default: all]")
+@click.option("--rows", type=click.Path(dir_okay=False), help="CSV file for every session's rows.")
+@as_json
+def judging(quick, seeds, jobs, truth, method, rows, as_json):
+    """Choice of pairs: how well 500 photographs are ordered after 50 to 1,600 judgements.
+
+    Judges are simulated; they are right on about 87 % of random pairs. kpairs is held against
+    random pairs with Bradley-Terry, TrueSkill and expected information gain. The photographs are
+    those of scikit-learn and scikit-image.
+
+    \b
+    kpairs bench judging --quick
+    kpairs bench judging --seeds 10 --rows judging.csv
+    kpairs bench judging --truth grades --method kpairs
+    """
+    from kpairs.bench.judging import METHODS, TRUTHS, bench_judging
+    from kpairs.cli.progress import measuring
+    from kpairs.cli.tables import console, judging_tables
+    from kpairs.files import write_rows
+
+    with measuring(console(stderr=True)) as progress:
+        result = bench_judging(
+            seeds=seeds,
+            quick=quick,
+            truths=truth or tuple(TRUTHS),
+            methods=method or tuple(METHODS),
+            jobs=jobs,
+            progress=progress,
+        )
+    if rows:
+        write_rows(Path(rows), result["rows"])
+    if as_json:
+        print_json(result)
+        return
+    screen = console()
+    for table in judging_tables(result["means"], TRUTHS, METHODS):
+        screen.print(table)
+
+
 def _counts(option, text, largest):
     """Read whole numbers between commas, sorted; None for None."""
     if text is None:

@@ -62,18 +62,23 @@ def report_title(report: str) -> str:
 
 
 def layer_table(rows: Iterable[Row]) -> Table:
-    """The layers of a network, as `kpairs.models.diagram.layer_rows` gives them."""
+    """Make the table of a network's layers from `kpairs.models.diagram.layer_rows`."""
     table = Table("layer", "what", "output shape")
     table.add_column("parameters", justify="right")
     table.add_column("reads")
+    tower = ""
     for row in rows:
-        calls = [", ".join(name for name, _ in names) for names in row["reads"]]
-        reads = f"{calls[0]}, twice" if calls[1:] == calls[:1] else " and ".join(calls)
+        within, _, name = row["name"].rpartition("/")
+        if within != tower:
+            table.add_section()
+        if within not in ("", tower):
+            table.add_row(f"{within}:")
+        tower = within
+        reads = " and ".join(", ".join(n.rpartition("/")[2] for n in call) for call in row["reads"])
         gives = f" = {row['output']}" if row["output"] else ""
         shape = " x ".join(map(str, row["shape"])) + gives
         count = f"{row['parameters']:,}" if row["parameters"] else ""
-        what = f"{row['type']} {row['details']}"
-        table.add_row(row["name"], what, shape, count, reads)
+        table.add_row(name, f"{row['type']} {row['details']}", shape, count, reads)
     return table
 
 
@@ -190,6 +195,28 @@ def _profile_table(case: Row) -> Table:
     sums = (sum(row[name] for row in rest) for name in ("ms", "calls"))
     table.add_row("all others", *(f"{value:.{n}f}" for value, n in zip(sums, (3, 1), strict=True)))
     return table
+
+
+def judging_tables(
+    means: Sequence[Row], truths: Mapping[str, str], methods: Mapping[str, str]
+) -> Iterator[Table | str]:
+    """Yield the tables of `kpairs bench judging`: one per truth, and the methods in words."""
+    counts = sorted({row["judgements"] for row in means})
+    for truth in dict.fromkeys(row["truth"] for row in means):
+        rows = [row for row in means if row["truth"] == truth]
+        title = f"Kendall's tau with the truth after judgements: {truth} ({truths[truth]})"
+        table = Table("method", title=title, title_justify="left")
+        for count in counts:
+            table.add_column(f"{count:,}", justify="right")
+        lines = (("tau", ""), ("tau_unseen", ", unseen"), ("coverage", ", coverage of intervals"))
+        for method in dict.fromkeys(row["method"] for row in rows):
+            cells = {row["judgements"]: row for row in rows if row["method"] == method}
+            for measure, name in lines:
+                values = [cells[count][measure] for count in counts]
+                if values[0] is not None:
+                    table.add_row(f"{method}{name}", *(f"{value:.2f}" for value in values))
+        yield table
+    yield "\n".join(f"{name}: {methods[name]}" for name in {row["method"]: 0 for row in means})
 
 
 def inference_tables(result: Row) -> Iterator[Table | str]:

@@ -24,6 +24,7 @@ LEVELS = (
     {"kpairs.networks", "kpairs.ours", "kpairs.reports"},
     {"kpairs.models", "kpairs.recipes"},
     {"kpairs.plots"},
+    {"kpairs.judging"},
     {"kpairs.data"},
 )
 TOP = 2  # of the library
@@ -38,6 +39,7 @@ FREE = {
     "kpairs.exports": {"click"},
     "kpairs.models": {"torch", "tensorflow", "jax"},
     "kpairs.recipes": {"keras", "torch"},
+    "kpairs.judging": {"keras", "torch", "pandas"},
     "kpairs.exports.runtime": {"keras", "torch"},
     "kpairs.exports.web": {"keras", "torch"},
 }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import Prepared, contradiction, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
-from kpairs.models.bradley_terry import bradley_terry
+from kpairs.judging import bradley_terry
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel

@@ -32,6 +32,7 @@ from kpairs.exports.writing.formats import OPSET, Int8, Onnx, TorchExport, Torch
 from kpairs.exports.writing.parity import check_parity
 from kpairs.exports.writing.quiet import quiet
 from kpairs.models.outputs import decisions, probabilities
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
 from kpairs.training.run import Run
 from kpairs.training.train import train
@@ -104,7 +105,7 @@ def _assert_no_leftovers(name, graph):
         if node.op_type == "Transpose":
             before = made_by.get(node.input[0])
             assert before is None or before.op_type != "Transpose"
-    layers = Counter(type(layer).__name__ for layer in build(name).layers)
+    layers = Counter(type(layer).__name__ for layer in layers_of(build(name)))
     assert kinds["Conv"] == layers["Conv2D"]
     assert kinds["MatMul"] + kinds["Gemm"] == layers["Dense"]
     assert kinds["MaxPool"] == layers["MaxPooling2D"]

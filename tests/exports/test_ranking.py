@@ -27,7 +27,7 @@ from kpairs.exports.runtime.ranking import rank, sampled_pairs
 from kpairs.exports.runtime.sources import find_images
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.trained import Trained
-from kpairs.models.bradley_terry import bradley_terry
+from kpairs.judging import bradley_terry
 from kpairs.networks import ARCHS, build
 
 CLASSES = ("a", "b", "c", "d")
