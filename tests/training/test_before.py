@@ -32,7 +32,10 @@ def test_its_recipe_is_todays(before):
     own = RECIPES["conv_1"]
     assert before.recipe.network.options == own.network.options == {}
     assert before.recipe.optimizer == own.optimizer
-    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (own.fit.loss_weights, own.origin)
+    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (
+        own.fit.loss_weights,
+        own.origin,
+    )
 
 
 def test_its_model_gives_what_it_gave(before):

@@ -188,7 +188,9 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
     assert (
         "classes, lowest rank first | none |" in export.path.with_name("ranker.onnx.md").read_text()
     )
-    with pytest.raises(UsageError, match="auxranker learns left_grade and right_grade, but .*has no grades"):
+    with pytest.raises(
+        UsageError, match="auxranker learns left_grade and right_grade, but .*has no grades"
+    ):
         train(small("auxranker", data="other.csv", columns=columns), "other")
 
 
@@ -258,7 +260,11 @@ def test_ties_of_graded_pairs_are_half_where_a_recipe_says_so(noise_digits, tiny
         ("left,right,label\n00.png,00.png,tie\n", 4, "row 2: expected two different images"),
         ("left,right,label\n00.png,01.png,tie\n02.png,03.png,tie\n", 4, "expected pairs"),
         ("left,right,label\n00.png,01.png,left\n", 4, "for the test split, received none"),
-        ("left,right,who\n00.png,01.png,left\n", 4, "who ranks higher (label, winner, left_wins or right_wins)"),
+        (
+            "left,right,who\n00.png,01.png,left\n",
+            4,
+            "who ranks higher (label, winner, left_wins or right_wins)",
+        ),
         ("one,two,label\n00.png,01.png,left\n", 4, "expected the columns image and grade"),
     ],
 )
