@@ -119,5 +119,5 @@ def test_other_digits_than_a_run_was_trained_on(tmp_path, idx_folder):
     assert len(open_kept(run, lambda data: open_source(idx_folder)).split("test")) == 100
     labels = idx_folder / "t10k-labels-idx1-ubyte"
     labels.write_bytes(labels.read_bytes()[:-1] + b"\0")
-    with pytest.raises(InputError, match="its images are not those that .* was trained on"):
+    with pytest.raises(InputError, match=r"its images are not those that .* was trained on"):
         open_kept(run, lambda data: open_source(idx_folder))
