@@ -96,6 +96,11 @@ def _one_line():
         unnamed = error.errno in FULL and error.filename is None
         where = ": standard output, or a temporary file" if unnamed else ""
         raise _Failure(f"{error}{where}", KpairsError.exit_code) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch's
+            raise
+        text = "not enough memory: expected fewer or smaller images, or fewer programs beside this"
+        raise _Failure(text, KpairsError.exit_code) from error
     except KeyboardInterrupt as error:
         raise _Failure(str(error) or "interrupted", _INTERRUPTED) from error
 
@@ -121,6 +126,9 @@ class _Group(click.Group):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx):
+        if sys.stdout is None:  # as `>&-` leaves it; nothing could be told
+            text = "standard output is closed: expected a place for the result, such as /dev/null"
+            raise _Failure(text, KpairsError.exit_code)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" for it
                 stream.reconfigure(errors="replace")

@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,8 @@ def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> Non
         rows = [
             {k: printable(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
         ]
+    elif isinstance(sys.stdout, TextIOWrapper):  # names that are no UTF-8 keep their bytes
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer: csv.DictWriter[str] = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

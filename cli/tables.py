@@ -62,18 +62,23 @@ def report_title(report: str) -> str:
 
 
 def layer_table(rows: Iterable[Row]) -> Table:
-    """The layers of a network, as `kpairs.models.diagram.layer_rows` gives them."""
+    """Make the table of a network's layers from `kpairs.models.diagram.layer_rows`."""
     table = Table("layer", "what", "output shape")
     table.add_column("parameters", justify="right")
     table.add_column("reads")
+    tower = ""
     for row in rows:
-        calls = [", ".join(name for name, _ in names) for names in row["reads"]]
-        reads = f"{calls[0]}, twice" if calls[1:] == calls[:1] else " and ".join(calls)
+        within, _, name = row["name"].rpartition("/")
+        if within != tower:
+            table.add_section()
+        if within not in ("", tower):
+            table.add_row(f"{within}:")
+        tower = within
+        reads = " and ".join(", ".join(n.rpartition("/")[2] for n in call) for call in row["reads"])
         gives = f" = {row['output']}" if row["output"] else ""
         shape = " x ".join(map(str, row["shape"])) + gives
         count = f"{row['parameters']:,}" if row["parameters"] else ""
-        what = f"{row['type']} {row['details']}"
-        table.add_row(row["name"], what, shape, count, reads)
+        table.add_row(name, f"{row['type']} {row['details']}", shape, count, reads)
     return table
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kpairs import layers, losses, metrics, optimizers
     from kpairs.data import PairSet, draw_pairs, open_source
     from kpairs.loading import load
+    from kpairs.models.outputs import Output
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
     from kpairs.reports import RECIPES
@@ -31,6 +32,7 @@ choose_backend()
 _OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
+    "Output": "kpairs.models.outputs",
     "PairModel": "kpairs.exports.runtime",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
@@ -49,6 +51,7 @@ _HOMES = {
 __all__ = [
     "ARCHS",
     "RECIPES",
+    "Output",
     "PairModel",
     "PairSet",
     "Recipe",

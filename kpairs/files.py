@@ -23,7 +23,7 @@ except ImportError as error:
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
-_TABLES = (".csv", ".tsv", ".txt", ".jsonl")
+_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
 _PATHS = ("left", "right", "image", "file")  # columns that hold no answers
 
 

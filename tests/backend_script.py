@@ -18,7 +18,7 @@ def outputs_and_losses(name, model, inputs):
     results = {}
     for key, value in model.predict(inputs, verbose=0).items():
         results[f"{name}/{key}"] = value
-    compile_model(model, kpairs.RECIPES[name])
+    compile_model(model, kpairs.RECIPES[name], kpairs.ARCHS[name])
     digits = {"left_digit": np.array([3, 1, 4, 1, 5]), "right_digit": np.array([9, 2, 6, 1, 3])}
     targets = {**digits, "comparison": np.array([1, 1, 1, 1, 0])}
     wanted = {key: targets[key] for key in kpairs.ARCHS[name].outputs}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from idx_writer import write_idx
 
-from kpairs.data import Digits, load_digits
+from kpairs.data import Digits, open_source
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
@@ -26,7 +26,8 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def mnist():
     """The two splits of the real MNIST."""
-    return {split: load_digits("mnist", split) for split in ("train", "test")}
+    source = open_source("mnist")
+    return {split: source.split(split) for split in ("train", "test")}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES
+from kpairs.training.unfolded import unfolded
 
 
 @cache
@@ -16,7 +17,7 @@ def _networks():
     return [
         (
             model.name,
-            frozenset(map(type, model.operations)),
+            frozenset(map(type, unfolded(model).operations)),
             tuple(ARCHS[model.name].outputs.items()),
         )
         for model in models

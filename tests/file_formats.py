@@ -23,8 +23,7 @@ from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.loading import seal
-from kpairs.exports.runtime.predict import find_pairs
-from kpairs.exports.runtime.sources import listed_images
+from kpairs.exports.runtime.sources import find_pairs, listed_images
 from kpairs.exports.writing.onnx import write_proto
 from kpairs.networks import build
 from kpairs.recipes import Trial

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 from precision import EXACT, difference, float64
+from rounds import compiled
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
 from kpairs.data import draw_pairs
 from kpairs.optimizers import TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
-from kpairs.training.compile import build_round
 from kpairs.training.engine.lower import lower
 
 
@@ -45,7 +45,7 @@ def test_the_recipe_of_auxws_steps_as_torch(engine, steps, mnist, rng):
     names = tuple(recipe.fit.loss_weights)
     batches = Batches(pairs, names, recipe.fit.batch_size)
     with float64():
-        model = build_round(recipe, 1, 10, None)
+        model = compiled(recipe)
         copy_weights(model, reference)
         options = recipe.optimizer.options
         torchs = torch.optim.Adam(

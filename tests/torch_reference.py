@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kpairs.models.pair import layers_of
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation of maps (N, C, H, W) or features (N, C).
@@ -626,7 +628,7 @@ def creation_number(layer, prefix):
 def copy_weights(model, reference):
     """Copy a Keras model's weights into the reference, each kind of layer in creation order."""
     for kind, (prefix, module) in KINDS.items():
-        sources = [layer for layer in model.layers if type(layer).__name__ == kind]
+        sources = [layer for layer in layers_of(model) if type(layer).__name__ == kind]
         sources.sort(key=lambda layer, prefix=prefix: creation_number(layer, prefix))
         targets = [m for m in reference.modules() if isinstance(m, module)]
         assert len(sources) == len(targets), (kind, len(sources), len(targets))

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.models.initialization import initialize
+from kpairs.models.pair import layers_of
 from kpairs.networks import build
 from kpairs.recipes import Recipe
 from kpairs.studies.catalogue import STUDIES
@@ -80,7 +81,7 @@ def begin_as_ours(network: nn.Module, recipe: Recipe, number: int) -> None:
     initialize(model, recipe.network.initialization, rng)
     convolutions, dense = (
         sorted(
-            (layer for layer in model.layers if type(layer).__name__ == kind),
+            (layer for layer in layers_of(model) if type(layer).__name__ == kind),
             key=lambda layer: (len(layer.name), layer.name),  # as they were made
         )
         for kind in ("Conv2D", "Dense")

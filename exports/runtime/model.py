@@ -65,8 +65,8 @@ class PairModel:
                 small; see `predict` for many pairs.
 
         Raises:
-            InputError: a file that `kpairs.exports.runtime.loading.read_onnx` or onnxruntime refuses, or
-                without the metadata that says what its outputs mean.
+            InputError: a file that `read_onnx` or onnxruntime refuses, or without the metadata that
+                describes its outputs.
         """
         data, size = read_onnx(path)
         try:
@@ -202,8 +202,8 @@ class PairModel:
             pictures: n of them, of any size: a sequence of paths or Pillow images, or an array.
 
         Returns:
-            A `kpairs.exports.runtime.ranking.Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the
-            highest score, and equal scores share a rank.
+            A `Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the highest score, and
+            equal scores share a rank.
 
         Raises:
             InputError: pictures that `kpairs.data.pixels.prepare` refuses.

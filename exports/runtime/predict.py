@@ -1,4 +1,4 @@
-"""Predictions for image files: two, folders of them, or a CSV of pairs. No keras, no torch."""
+"""Predictions for pairs of image files."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kpairs.data.decode import SUFFIXES
-from kpairs.data.listing import list_images
 from kpairs.data.pixels import contradiction, prepare
-from kpairs.data.table import read_table
-from kpairs.errors import InputError, UsageError
+from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 
 log = logging.getLogger(__name__)
@@ -32,76 +29,6 @@ COLUMNS = (
     *(f"{s}_inverted" for s in _SIDES),
     *(f"{s}_doubtful" for s in _SIDES),
 )
-
-
-def find_pairs(left: str | Path, right: str | Path | None = None) -> tuple[list[Pair], bool]:
-    """Find the pairs of image files that two arguments, or one CSV file, stand for.
-
-    Args:
-        left: an image, a folder of images, or a CSV file with the columns left and right.
-        right: an image, or a folder of images; those of two folders are paired by their names,
-            endings aside. None beside a CSV file.
-
-    Returns:
-        `(pairs, single)`: a list of `(left, right)` paths, and whether it was two images.
-
-    Raises:
-        UsageError: one argument that is no CSV file.
-        InputError: a folder without images, folders whose names differ, or a CSV file that cannot
-            be read.
-    """
-    if right is None:
-        if not str(left).lower().endswith(".csv"):
-            raise UsageError(f"expected LEFT and RIGHT, or a .csv file of pairs; received {left}")
-        return _read_pairs(Path(left)), False
-    sides = [Path(left), Path(right)]
-    if not any(side.is_dir() for side in sides):
-        return [(left, right)], True
-    if not all(side.is_dir() for side in sides):
-        images = [_images(s) if s.is_dir() else None for s in sides]
-        count = max(len(i) for i in images if i)
-        lefts, rights = (
-            [s] * count if i is None else i for s, i in zip(sides, images, strict=True)
-        )
-        return list(zip(lefts, rights, strict=True)), False
-    left_named, right_named = ({i.stem: i for i in _images(side)} for side in sides)
-    if odd := sorted(set(left_named) ^ set(right_named)):
-        raise InputError(
-            f"expected images of the same names in {left} and {right}; {len(odd)} are in one only, "
-            f"such as {odd[0]}"
-        )
-    return [(image, right_named[name]) for name, image in left_named.items()], False
-
-
-def _images(folder: Path) -> list[Path]:
-    listing = list_images(folder, recursive=False)
-    found = list(listing.files)
-    if said := listing.said():
-        log.warning("%s", said)
-    if not found:
-        raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), received none")
-    if len({f.stem for f in found}) < len(found):
-        raise InputError(f"{folder}: expected images of different names, endings aside")
-    return found
-
-
-def _read_pairs(path: Path) -> list[Pair]:
-    table = read_table(path, "pairs")
-    columns = next(table)[1]
-    if set(_SIDES) - set(columns):
-        raise InputError(
-            f"{path}: expected the columns left and right; received {', '.join(columns)}"
-        )
-    places = [columns.index(side) for side in _SIDES]
-    pairs: list[Pair] = []
-    for number, cells in table:
-        left, right = (cells[i] if i < len(cells) else "" for i in places)
-        if not (left and right) or "\0" in left + right:
-            raise InputError(f"{path} row {number}: expected two paths, received an empty one")
-        pairs.append((path.parent / left, path.parent / right))
-    if not pairs:
-        raise InputError(f"{path}: expected pairs below the header left,right; received none")
-    return pairs
 
 
 def predict_pairs(

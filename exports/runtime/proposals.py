@@ -1,4 +1,4 @@
-"""The pairs of images that are worth asking a person about. No keras, no torch."""
+"""The pairs of images that are most worth asking a person about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.ranking import prepared, rank
-from kpairs.exports.runtime.sources import listed_images
+from kpairs.exports.runtime.sources import Columns, listed_pairs
 from kpairs.files import write_rows
 
 _CANDIDATES = 8  # for each pair that is wanted
@@ -38,6 +38,7 @@ def propose_pairs(
     files: Sequence[Path],
     count: int,
     known: Sequence[Path] = (),
+    columns: Columns | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Proposal]:
     """Propose pairs whose answer is open, of images that were compared little.
@@ -52,6 +53,7 @@ def propose_pairs(
         files: the images, at least two.
         count: how many pairs; there are fewer where there are no more pairs.
         known: CSV files with columns left and right: pairs that were asked about already.
+        columns: headers of these files, where they differ.
         progress: as `rank` takes it.
 
     Raises:
@@ -63,7 +65,7 @@ def propose_pairs(
     if count < 1:
         raise UsageError(f"count: expected at least 1 pair, received {count}")
     number = {os.path.abspath(file): i for i, file in enumerate(files)}
-    asked = _asked(known, number)
+    asked = _asked(known, columns, number)
     ends = np.array([image for pair in asked for image in pair], np.int64)
     compared = np.bincount(ends, minlength=len(files))
     order = rank(models, files, progress).order()
@@ -94,12 +96,29 @@ def write_questions(path: Path, proposals: Sequence[Proposal]) -> None:
     write_rows(path, [{**row, "label": ""} for row in rows])
 
 
-def _asked(known: Sequence[Path], number: dict[str, int]) -> set[tuple[int, int]]:
-    """Pairs of numbers, the lower first, that the files name and that are among the images."""
+def check_names(files: Sequence[Path]) -> None:
+    """Refuse images whose names a CSV file cannot hold: `write_questions` would fail at the end.
+
+    Raises:
+        InputError: a name that is no UTF-8; Python keeps its bytes as surrogates.
+    """
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{file}: this name is no UTF-8, and no CSV file can hold it; rename the image"
+            ) from error
+
+
+def _asked(
+    known: Sequence[Path], columns: Columns | None, number: dict[str, int]
+) -> set[tuple[int, int]]:
+    """Return the pairs that the files name, as numbers of the images, the lower first."""
     asked = set()
     for path in known:
-        names = [number.get(os.path.abspath(file)) for file in listed_images(path)]
-        for left, right in zip(names[::2], names[1::2], strict=False):
+        for pair in listed_pairs(path, columns):
+            left, right = (number.get(os.path.abspath(file)) for file in pair)
             if left is not None and right is not None:
                 asked.add((min(left, right), max(left, right)))
     return asked

@@ -34,7 +34,7 @@ def demo_routes(
 
     Args:
         models: by the names that the page shows.
-        samples: `(n, height, width, channels)` uint8 pictures, bright on dark, that the page offers.
+        samples: `(n, height, width, channels)` uint8 pictures to offer, bright on dark.
     """
     config: dict[str, Any] = {
         "models": [about(name, m.metadata, m.pixels) for name, m in models.items()]

@@ -48,8 +48,8 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
         "classes": list(description["classes"]),
         "outputs": dict(description["outputs"]),
         "pixels": pixels.to_dict(),
-        "doubt": f"looks {INKS[other]}; {name} is for pictures that are {INKS[pixels.ink]}, and its "
-        "answers on others mean nothing",
+        "doubt": f"looks {INKS[other]}; {name} is for pictures that are {INKS[pixels.ink]}, and "
+        "its answers on others mean nothing",
     }
 
 

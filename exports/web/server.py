@@ -62,6 +62,7 @@ class LocalServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((ADDRESS, port))
+            self._socket.listen(1024)  # who asks before `run` waits
         except OSError:
             self._socket.close()
             raise

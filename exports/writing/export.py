@@ -71,7 +71,6 @@ def export(
     outputs: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     pixels: PixelSettings | None = None,
-    comparison: str | None = None,
 ) -> list[Export]:
     """Export a run, or any functional Keras model that compares two images.
 
@@ -86,10 +85,9 @@ def export(
         pairs: test pairs of a Keras model; without them the check runs on noise and the files
             state no test error.
         calibration: training pairs of a Keras model, for int8.
-        outputs: as `Trained.from_keras` takes them, like the three that follow.
-        classes: class names in rank order.
-        pixels: how a picture becomes an input.
-        comparison: name of the output that compares.
+        outputs: kind of each output to export, the comparison first, as `kpairs.train` takes them.
+        classes: class names in rank order, where outputs tell a class.
+        pixels: how a picture becomes an input; default padded to the model's shape, as it is.
 
     Returns:
         One `Export` per format, in their order.
@@ -108,7 +106,7 @@ def export(
     _check_formats(formats)
     stem = _stem(Path(path), formats)
     with compute("cpu"):
-        trained = Trained.from_keras(model, outputs, tuple(classes), pixels, comparison)
+        trained = Trained.from_keras(model, outputs, tuple(classes), pixels)
         wanted = [FORMATS[name](opset, calibration) for name in formats]
         return export_model(trained, pairs, stem, wanted, force=force)
 

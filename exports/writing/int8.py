@@ -27,8 +27,7 @@ from kpairs.training.batches import evaluation_batch
 _CALIBRATION_BATCH = 100
 _TIMED_BATCHES = (1, 128)
 _REPEATS = 30
-# quantize_static tells the root logger that graphs could be prepared (these are) and that a bias has
-# no channels.
+# quantize_static logs that graphs could be prepared (these are) and that a bias has no channels.
 _ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 

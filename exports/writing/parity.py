@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -82,7 +82,7 @@ def check_parity(
     for rows, block in in_blocks(pairs, sizes[-1]):
         inputs = block.inputs()
         for batch in sizes:
-            received = exported.run(**inputs, chunk=batch)
+            received = exported.run(inputs["left"], inputs["right"], batch)
             for name, kind in exported.outputs.items():
                 is_scored = name == "comparison" and "score" in exported.outputs.values()
                 limit = TOLERANCE * max(1.0, scale[name])
@@ -118,8 +118,8 @@ def _fitting(pairs: PairSet) -> int:
 
 def outputs_of(exported: Runnable, pairs: PairSet) -> dict[str, np.ndarray]:
     """Compute the outputs of a loaded file, by name."""
-    inputs: Any = (block.inputs() for _, block in in_blocks(pairs))
-    parts = [exported.run(**images) for images in inputs]
+    inputs = (block.inputs() for _, block in in_blocks(pairs))
+    parts = [exported.run(each["left"], each["right"]) for each in inputs]
     return {name: np.concatenate([part[name] for part in parts]) for name in exported.outputs}
 
 
@@ -159,14 +159,15 @@ def _difference(
 def errors_pct(
     outputs: Mapping[str, np.ndarray], kinds: Mapping[str, str], pairs: PairSet
 ) -> dict[str, float]:
-    """Count the wrong decisions of each output but scores, in percent.
+    """Count the wrong decisions of each output that has a target, in percent.
 
     Args:
         outputs: `(n, width)` values by name.
         kinds: the outputs' kinds by name.
         pairs: the n pairs, with their targets.
     """
-    kinds = {name: kind for name, kind in kinds.items() if kind != "score"}
+    known = {f"{side}_{word}" for side in ("left", "right") for word in ("digit", "grade")}
+    kinds = {name: kind for name, kind in kinds.items() if name in {"comparison", *known}}
     return {
         name: 100 * share_wrong(decisions(outputs[name], kinds[name]), target)
         for name, target in pairs.targets(kinds).items()

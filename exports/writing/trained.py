@@ -14,13 +14,13 @@ import onnx
 import kpairs
 from kpairs.data import PairSet
 from kpairs.data.settings import DIGITS, PixelSettings
-from kpairs.errors import UsageError, unknown
+from kpairs.errors import UsageError
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
-from kpairs.models.outputs import OUTPUT_KINDS
+from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
-from kpairs.networks import build
+from kpairs.networks import ARCHS, build
 from kpairs.training.batches import predict
 from kpairs.training.network import architecture_of_run, load_round
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     import torch
 
     from kpairs.training.run import Run
-
-_KINDS = {"softmax": "probabilities", "sigmoid": "sigmoid"}  # by the last layer's activation
-_WORDS = ("digit", "grade", "score")
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,10 @@ class Trained:
             training: data, pairs, epochs and seed of the training, JSON-ready.
         """
         options = dict(options or {})
+
+        def folded() -> keras.Model:
+            return build(architecture.name, len(classes), rescaling, fold=True, **options)
+
         inside = "inside the model: {:.9g} * pixel + {:.9g}" if rescaling else "none"
         return cls(
             model,
@@ -90,7 +91,7 @@ class Trained:
                 "preprocessing": inside.format(*rescaling or ()),
                 "training": training,
             },
-            lambda: build(architecture.name, len(classes), rescaling, fold=True, **options),
+            folded if ARCHS.get(architecture.name) is architecture else None,
         )
 
     @classmethod
@@ -128,63 +129,31 @@ class Trained:
         outputs: Mapping[str, str] | None = None,
         classes: tuple[str, ...] = (),
         pixels: PixelSettings | None = None,
-        comparison: str | None = None,
     ) -> Trained:
         """Describe any functional Keras model that compares two images.
 
         Args:
-            model: two inputs of one shape `(height, width, 1 or 3)`, pixels in [0, 1]: those named
-                left and right, else the first is the left one. Its outputs may be one tensor, a
-                list or a dict. Class 1 of the comparison means that left ranks no higher.
-            outputs: kind of each exported output by its name in the file, keys of `OUTPUT_KINDS`.
-                Default: the comparison, and outputs named `left_` and `right_` digit, grade or
-                score; a kind follows from the last layer's activation, softmax or sigmoid.
+            model: as `kpairs.models.own.OwnNetwork.of` takes it.
+            outputs: likewise; those that it names are exported.
             classes: class names in rank order, where outputs tell a class.
             pixels: how a picture becomes an input; default the model's input size, padded, taken as
                 pictures are (ink "mixed").
-            comparison: name of the model's output that compares; default the only one, or
-                "comparison".
 
         Raises:
-            UsageError: other inputs, no comparison, or an output whose kind is not known.
+            UsageError: other inputs, no comparison, an output whose kind is not known, or of a
+                width that its kind does not have.
         """
-        found = _outputs(model)
-        chosen = comparison or (next(iter(found)) if len(found) == 1 else "comparison")
-        if chosen not in found:
-            raise unknown("output (the comparison; name it by comparison=...)", chosen, found)
-        names = {"comparison": chosen}
-        known = [f"{side}_{word}" for word in _WORDS for side in ("left", "right")]
-        names |= {name: name for name in outputs or known if name in found and name != chosen}
-        if missing := set(outputs or ()) - set(names):
-            raise unknown("output", missing.pop(), found)
-        kinds = {
-            name: (outputs or {}).get(name) or _kind(model, own, found[own][1])
-            for name, own in names.items()
-        }
-        for name, kind in kinds.items():
-            if kind not in OUTPUT_KINDS:
-                raise unknown(f"kind of the output {name}", kind, OUTPUT_KINDS)
-        left, right = _inputs(model)
-        height, width, channels = left.shape[1:]
-        if pixels is None:
-            pixels = PixelSettings(height, width, channels, ink="mixed")
-        if pixels.shape != (height, width, channels):
+        own = OwnNetwork.of(model, outputs)
+        shape = tuple(own.model.inputs[0].shape[1:])
+        height, width, channels = shape
+        pixels = pixels or PixelSettings(height, width, channels, ink="mixed")
+        if pixels.shape != shape:
             raise UsageError(
-                f"pixels: expected settings of the model's shape {(height, width, channels)}, "
-                f"received {pixels.shape}"
+                f"pixels: expected settings of the model's shape {shape}, received {pixels.shape}"
             )
-        _check_widths({name: found[own][0] for name, own in names.items()}, kinds, classes)
-        given = keras.Model([left, right], {name: found[own][0] for name, own in names.items()})
-        sides = [keras.Input(left.shape[1:], name=side) for side in ("left", "right")]
-        renamed = keras.Model(dict(zip(("left", "right"), sides, strict=True)), given(sides))
-        about = {
-            "arch": model.name,
-            "report": "",
-            "source": "a Keras model",
-            "preprocessing": "none",
-            "training": None,
-        }
-        return cls(renamed, kinds, tuple(classes), pixels, about)
+        trained = cls.from_architecture(own.model, own.architecture, classes, pixels=pixels)
+        _check_widths(trained)
+        return trained
 
     @cached_property
     def module(self) -> Named:
@@ -250,53 +219,14 @@ class Trained:
         }
 
 
-def _inputs(model: keras.Model) -> list[keras.KerasTensor]:
-    """Return the left and the right input of a functional model."""
-    inputs = list(getattr(model, "inputs", None) or ())
-    shapes = {tuple(value.shape[1:]) for value in inputs}
-    if len(inputs) != 2 or len(shapes) != 1 or len(shape := shapes.pop()) != 3 or None in shape:
-        received = ", ".join(str(tuple(value.shape)) for value in inputs) or "none"
-        raise UsageError(
-            f"{model.name}: expected a functional model with two image inputs of one shape "
-            f"(batch, height, width, channels), received {received}"
-        )
-    named = {value.name: value for value in inputs}
-    return [named["left"], named["right"]] if {"left", "right"} == set(named) else inputs
-
-
-def _outputs(model: keras.Model) -> dict[str, tuple[keras.KerasTensor, str]]:
-    """Return the tensor and the last layer's name of each output, by key or by layer."""
-    tensors, layers = list(model.outputs), list(model.output_names)
-    keys = layers
-    if isinstance(model.output, dict):
-        names = {id(tensor): key for key, tensor in model.output.items()}
-        keys = [names[id(tensor)] for tensor in tensors]
-    return dict(zip(keys, zip(tensors, layers, strict=True), strict=True))
-
-
-def _kind(model: keras.Model, name: str, layer: str) -> str:
-    """Return the kind of an output that its name or its layer's activation tells."""
-    if name.endswith("_score"):
-        return "score"
-    last = next((one for one in model.layers if one.name == layer), None)
-    activation = getattr(getattr(last, "activation", None), "__name__", layer)
-    if activation in _KINDS:
-        return _KINDS[activation]
-    raise UsageError(
-        f"{name}: expected a last layer with the activation softmax or sigmoid, received "
-        f"{activation}; say what the output holds, for example outputs={{'{name}': 'logits'}}"
-    )
-
-
-def _check_widths(
-    tensors: Mapping[str, keras.KerasTensor], kinds: Mapping[str, str], classes: tuple[str, ...]
-) -> None:
-    for name, tensor in tensors.items():
-        width = 2 if name == "comparison" else len(classes)
-        width = 1 if kinds[name] in ("sigmoid", "score") else width
-        if tuple(tensor.shape[1:]) != (width,):
+def _check_widths(trained: Trained) -> None:
+    """Refuse outputs of another width than their kind and the classes give."""
+    for name, kind in trained.outputs.items():
+        width = 2 if name == "comparison" else len(trained.classes)
+        width = 1 if kind in ("sigmoid", "score") else width
+        if (received := tuple(trained.model.output[name].shape[1:])) != (width,):
+            of = "" if name == "comparison" else f" and {len(trained.classes)} classes"
             raise UsageError(
-                f"{name}: expected the shape (batch, {width}) of {kinds[name]}"
-                f"{'' if name == 'comparison' else f' and {len(classes)} classes'}, received "
-                f"{tuple(tensor.shape)}"
+                f"{name}: expected the shape (batch, {width}) of {kind}{of}, received "
+                f"(batch, {', '.join(map(str, received))})"
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from kpairs.data.annotations import Columns, ImageFiles, Places, split_number
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.listing import list_images, natural
+from kpairs.data.settings import format_classes
 from kpairs.data.table import number, read_table
 from kpairs.errors import InputError, UsageError
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _MOST_GRADES = 100
 _MOST_LEVELS = 20  # different numbers up to which a column holds grades; more are scores
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 # Scales that people name their classes by, lowest first. They are proposed, never assumed.
 _LADDERS = tuple(
     tuple(ladder.split())
@@ -132,8 +135,12 @@ def read_rated(
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
     values = None if classes is not None else _numbers(found.texts)
     if found.scored and values is None:
-        odd = next(text for text in found.texts if _number(text) is None)
-        raise InputError(f"{source}: expected a number as score, received {odd!r}")
+        odd = next((text for text in found.texts if _number(text) is None), None)
+        odd = odd or next(text for text in found.texts if "," in text)
+        raise InputError(
+            f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
+            "and no mark between thousands"
+        )
     rating: NDArray[np.float64] | NDArray[np.int64]
     if values is not None and (found.scored or len(set(values)) > _MOST_LEVELS):
         order: tuple[str, ...] = ()
@@ -202,7 +209,7 @@ def ranked(
 def _order_unknown(names: list[str], source: str | Path) -> str:
     proposal = _ladder(names)
     order = proposal or names
-    advice = f"if {' < '.join(order)}, add --classes {','.join(order)}"
+    advice = f"if {' < '.join(order)}, add --classes {shlex.quote(format_classes(order))}"
     return (
         f"{source}: the order of the grades {', '.join(names)} is not known, as they are no "
         f"numbers; {advice}{'' if proposal else ', else give them as they rank, lowest first'}"
@@ -222,7 +229,15 @@ def _ladder(names: list[str]) -> list[str] | None:
 
 
 def _numbers(texts: Iterable[str]) -> list[float] | None:
-    """Read texts as numbers, all of them or none; with a decimal comma where each has one."""
+    """Read texts as numbers, all of them or none, with decimal points or with decimal commas.
+
+    Where every comma could part thousands ("1,200") the texts are no numbers, since nothing says
+    what they mean; nor are they where some have a point and others a comma.
+    """
+    texts = list(texts)
+    commas = [text for text in texts if "," in text]
+    if commas and (any("." in text for text in texts) or all(map(_THOUSANDS.fullmatch, commas))):
+        return None
     values = [_number(text) for text in texts]
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else None

@@ -1,6 +1,6 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import Any
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from kpairs.data.division import image_groups
 from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, UsageError, first_line, unknown
 
 # What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
 # grades the last two are called left_grade and right_grade.
 TARGETS = ("comparison", "left_digit", "right_digit")
 SCORES = ("left_score", "right_score")
+KNOWN = (*TARGETS, "left_grade", "right_grade", *SCORES)  # whatever classes are called
+Targets = Mapping[str, Callable[["PairSet"], NDArray[Any]]]  # of a user's own outputs, by name
 Images = NDArray[np.float32] | Stored
 
 
@@ -109,7 +111,11 @@ class PairSet:
         """
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
-    def targets(self, outputs: Iterable[str] = TARGETS) -> dict[str, Any]:
+    def targets(
+        self,
+        outputs: Iterable[str] = TARGETS,
+        own: Targets | None = None,
+    ) -> dict[str, Any]:
         """Return the targets by output name, each `(n,)` int64; a judged comparison float32.
 
         A score learns from the comparison: its target is None, which `fit` takes. For a model
@@ -117,17 +123,34 @@ class PairSet:
 
         Args:
             outputs: names in `TARGETS` or `SCORES`, or with "grade" for "digit".
+            own: functions of these pairs that give the targets of further outputs, `(n,)` each.
 
         Raises:
-            UsageError: another name.
+            UsageError: another name; a function of one's own fails, or gives another shape.
         """
+        own = own or {}
         known: dict[str, Any] = {"comparison": self.comparison, **dict.fromkeys(SCORES)}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
-        for name in outputs:
-            if name not in known:
-                raise unknown("output", name, known)
-        return {name: known[name] for name in outputs}
+        names = list(outputs)
+        for name in names:
+            if name not in known and name not in own:
+                raise unknown("output", name, [*known, *own])
+        return {name: self._own(name, own[name]) if name in own else known[name] for name in names}
+
+    def _own(self, name: str, function: Callable[["PairSet"], NDArray[Any]]) -> NDArray[Any]:
+        try:
+            found = np.asarray(function(self))
+        except Exception as error:  # whatever a user's code raises
+            raise UsageError(
+                f"the target of output {name} raised {type(error).__name__}: {first_line(error)}"
+            ) from error
+        if found.shape != (len(self),):
+            raise UsageError(
+                f"the target of output {name} has the shape {found.shape}; expected one number a "
+                f"pair, ({len(self)},)"
+            )
+        return found
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""

@@ -33,7 +33,7 @@ from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
-from kpairs.errors import InputError, unknown
+from kpairs.errors import InputError, UsageError, unknown
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,10 @@ def open_source(
     key = str(data).lower().replace("-", "").replace("_", "")
     if key in SOURCES:
         return NamedDigits(key, place, fetch)
+    if not str(data).strip():
+        raise UsageError("data: expected a name, a folder or a table, received nothing")
     path = Path(data)
-    if path.is_dir() and str(data).strip():
+    if path.is_dir():
         if found := find_idx_source(path):
             return IdxFolder(path, *found)
         return _rated(read_rated(path, classes=classes), path, place)

@@ -1,9 +1,16 @@
-"""What the numbers of an output mean, and how they become probabilities. NumPy only."""
+"""Meaning of an output's numbers, and how they become probabilities. NumPy only."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from kpairs.data.pairs import PairSet
 
 # Kind of an output -> what it holds. The registry and every exported file name the kind, so that
 # nothing ever has to guess it from the numbers.
@@ -13,6 +20,26 @@ OUTPUT_KINDS = {
     "sigmoid": "one unit, the probability of class 1",
     "score": "one unbounded number of one image; the higher score ranks higher",
 }
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of an architecture's own, which learns something else of pairs.
+
+    Attributes:
+        kind: a key of `OUTPUT_KINDS`, but no score.
+        target: function of a `PairSet` of n pairs that returns `(n,)` class numbers; of a sigmoid
+            unit 0 or 1.
+
+    Example:
+        >>> import kpairs
+        >>> same = kpairs.Output("sigmoid", lambda pairs: pairs.left_digit == pairs.right_digit)
+        >>> same.kind
+        'sigmoid'
+    """
+
+    kind: str
+    target: Callable[[PairSet], NDArray[Any]]
 
 
 def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
@@ -41,7 +68,7 @@ def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
 
 
 def share_wrong(decided: NDArray[np.int64], target: NDArray[Any]) -> float:
-    """The share of decisions that are not the target's, of those whose target says something.
+    """Return the share of decisions that are not the target's, among known targets.
 
     Args:
         decided: `(n,)` class numbers.

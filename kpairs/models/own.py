@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import keras
 
+from kpairs.data.pairs import KNOWN, Targets
 from kpairs.errors import UsageError
-from kpairs.models.outputs import OUTPUT_KINDS
+from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
 from kpairs.models.registry import PIXELS, Architecture, Shape
 
@@ -29,7 +30,9 @@ class OwnNetwork:
     architecture: Architecture
 
     @classmethod
-    def of(cls, model: keras.Model, outputs: Mapping[str, str] | None = None) -> OwnNetwork:
+    def of(
+        cls, model: keras.Model, outputs: Mapping[str, str | Output] | None = None
+    ) -> OwnNetwork:
         """Adopt a model.
 
         Args:
@@ -37,11 +40,13 @@ class OwnNetwork:
                 and right, and a comparison among its outputs: one sigmoid unit, P(left ranks no
                 higher), or two units, softmax or logits, whose second is that.
             outputs: kind of each output that trains, a key of
-                `kpairs.models.outputs.OUTPUT_KINDS`, by name; the first is the comparison. Default:
-                the output `comparison`, or the only one; kinds as the last activations tell.
+                `kpairs.models.outputs.OUTPUT_KINDS`, by name; the first is the comparison, and an
+                `Output` learns targets of its own. Default: all outputs; kinds as the last
+                activations tell.
 
         Raises:
-            UsageError: other inputs, no comparison, or a kind that cannot be told.
+            UsageError: other inputs, no comparison, a kind that cannot be told, or an output whose
+                target nobody knows.
         """
         _check_inputs(model)
         found = _outputs_of(model)
@@ -56,15 +61,27 @@ class OwnNetwork:
                     f"{', '.join(found)}; name the comparison: outputs={{'{next(iter(found))}': "
                     "'sigmoid'}"
                 )
-        kinds = {name: kind or _kind(model, name, found[name]) for name, kind in chosen.items()}
+        own = {name: x.target for name, x in chosen.items() if isinstance(x, Output)}
+        kinds = {
+            name: x.kind if isinstance(x, Output) else x or _kind(model, name, found[name])
+            for name, x in chosen.items()
+        }
+        for name in kinds:
+            if name not in own and name not in KNOWN and name != first:
+                raise UsageError(
+                    f"model {model.name}: nothing is known that output {name} could learn; say it: "
+                    f"outputs={{..., '{name}': kpairs.Output(kind, target)}} with a function of "
+                    "pairs that gives its targets; or name only the outputs that train"
+                )
         named = {"comparison" if name == first else name: found[name] for name in kinds}
-        if tuple(model.input_names) == _SIDES and list(named) == list(found):
+        as_ours = isinstance(model.output, dict) and list(named) == list(found)
+        if as_ours and tuple(_input_names(model)) == _SIDES:
             adopted = model
         else:
             adopted = _renamed(model, list(found), named, first)
         shape: Shape = tuple(model.inputs[0].shape[1:])
         about = dict(zip(named, kinds.values(), strict=True))
-        return cls(adopted, architecture_of_outputs(model.name, about, shape))
+        return cls(adopted, architecture_of_outputs(model.name, about, shape, own))
 
     def copy(self, rescaling: tuple[float, float] | None = None) -> keras.Model:
         """Return a fresh copy with the same weights, which sees `scale * pixel + offset`."""
@@ -79,7 +96,10 @@ class OwnNetwork:
 
 
 def architecture_of_outputs(
-    name: str, outputs: Mapping[str, str], shape: Shape | None = None
+    name: str,
+    outputs: Mapping[str, str],
+    shape: Shape | None = None,
+    own_targets: Targets | None = None,
 ) -> Architecture:
     """Return what training needs to know of a network that no registry knows.
 
@@ -87,8 +107,9 @@ def architecture_of_outputs(
         name: of the model.
         outputs: kind of each output by name, `comparison` first.
         shape: `(height, width, channels)` of its images.
+        own_targets: see `Architecture`.
     """
-    return Architecture(name, "own", "", outputs, _unbuildable, shape)
+    return Architecture(name, "own", "", outputs, _unbuildable, shape, own_targets or {})
 
 
 def _unbuildable(pair: Pair, *, classes: int = 10) -> Outputs:
@@ -108,6 +129,10 @@ def _check_inputs(model: keras.Model) -> None:
             "model: expected two inputs of one shape (height, width, channels), received "
             f"{shapes[0]} and {shapes[1]}"
         )
+
+
+def _input_names(model: keras.Model) -> list[str]:
+    return list(model.input) if isinstance(model.input, dict) else [x.name for x in model.inputs]
 
 
 def _outputs_of(model: keras.Model) -> dict[str, keras.KerasTensor]:
@@ -136,11 +161,9 @@ def _renamed(
     model: keras.Model, found: list[str], named: Mapping[str, object], first: str
 ) -> keras.Model:
     inputs = {side: keras.Input(model.inputs[0].shape[1:], name=side) for side in _SIDES}
-    order = _SIDES if set(model.input_names) != set(_SIDES) else model.input_names
-    given = [inputs[side] for side in order]
-    result = model(
-        dict(zip(model.input_names, given, strict=True)) if isinstance(model.input, dict) else given
-    )
+    names = _input_names(model)
+    given = [inputs[side] for side in (names if set(names) == set(_SIDES) else _SIDES)]
+    result = model(dict(zip(names, given, strict=True)) if isinstance(model.input, dict) else given)
     values = result if isinstance(result, dict) else dict(zip(found, _listed(result), strict=True))
     outputs = {new: values[first if new == "comparison" else new] for new in named}
     return keras.Model(inputs, outputs, name=model.name)

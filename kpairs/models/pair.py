@@ -79,7 +79,11 @@ class Pair:
         ending = next(self._endings)
         one = self._tower(tower, f"tower{ending}")
         if not (self.fold or joint_statistics) and _normalizes_batches(tower):
-            return ops.stack([one(self.left), one(self.right)], axis=1)
+            # Behind a layer of their own Keras runs the two calls in the order of all other layers
+            # that are called twice, the right image first: moving statistics depend on it.
+            features = keras.layers.Identity(name=f"features{ending}")
+            sides = [features(one(image)) for image in (self.left, self.right)]
+            return ops.stack(sides, axis=1)
         left, right = (
             _input(image, side) for image, side in ((self.left, "left"), (self.right, "right"))
         )

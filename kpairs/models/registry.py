@@ -4,21 +4,24 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
 import keras
+from numpy.typing import NDArray
 
-from kpairs.data.pairs import SCORES, TARGETS
-from kpairs.errors import KpairsError, UsageError, unknown
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
-from kpairs.models.outputs import OUTPUT_KINDS
+from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
-PIXELS = "pixels"  # name of the layer that rescales them
+PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
+# Outputs that learn classes, by the data source's word for one.
+_CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
 _BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
@@ -31,9 +34,10 @@ class Architecture:
         name: its function's name: registry key, command-line name and value in result files.
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
-        outputs: kind of each named output, a key of `kpairs.models.outputs.OUTPUT_KINDS`, in order.
+        outputs: kind of each output as registered, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
+        own_targets: functions of a `PairSet` that give the targets of outputs of its own.
     """
 
     name: str
@@ -42,33 +46,47 @@ class Architecture:
     outputs: Mapping[str, str]
     function: Callable[..., Outputs]
     input_shape: Shape | None = None
+    own_targets: Targets = field(default_factory=dict)
 
     def named(self, word: str) -> dict[str, str]:
-        """Kinds by output name where a class is called "digit", as registered, or "grade"."""
-        return {name.replace("digit", word): kind for name, kind in self.outputs.items()}
+        """Return kinds by output name where the data source calls a class "digit" or "grade"."""
+        called = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        return {called.get(name, name): kind for name, kind in self.outputs.items()}
 
     def learned(self, word: str = "digit") -> dict[str, str]:
-        """As `named`, for the outputs that learn from a target: all but scores."""
+        """Return the same of the outputs that learn from a target: all but scores."""
         return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+
+    def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
+        """Return the targets of all outputs by name, each `(n,)`.
+
+        Args:
+            pairs: n pairs.
+            word: "digit" or "grade", as `named` takes it.
+
+        Raises:
+            UsageError: a target function of the architecture's own fails, or gives another shape.
+        """
+        return pairs.targets(self.named(word), self.own_targets)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keyword arguments of its own that the function takes, with their defaults."""
+        """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
     @property
     def takes_backbone(self) -> bool:
-        """Whether another network can stand in its tower's place."""
+        """True if another network can stand in its tower's place."""
         return any(p.name == "backbone" for p in self._keywords())
 
     @property
     def takes_shifts(self) -> bool:
-        """Whether it can see an image at several places in inference."""
+        """True if it can see an image at several places in inference."""
         return any(p.name == "test_shifts" for p in self._keywords())
 
     @property
     def lengths(self) -> dict[str, int]:
-        """How many values an argument takes that is annotated as so many: `tuple[int, int]`."""
+        """Number of values of each argument that is annotated so, as in `tuple[int, int]`."""
         tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
         kinds = {p.name: get_args(p.annotation) for p in tuples}
         return {name: len(each) for name, each in kinds.items() if Ellipsis not in each}
@@ -79,7 +97,7 @@ class Architecture:
 
 
 def outputs(comparison: str, digits: str | None = None, *, scores: bool = False) -> dict[str, str]:
-    """Kinds by output name: of the comparison, of scores, and of digits where there are heads."""
+    """Return kinds by output name: comparison, then scores and digits where there are heads."""
     sides = {} if digits is None else {"left_digit": digits, "right_digit": digits}
     return {"comparison": comparison, **(dict.fromkeys(SCORES, "score") if scores else {}), **sides}
 
@@ -88,7 +106,7 @@ def arch(
     *,
     report: str,
     source: str,
-    outputs: Mapping[str, str],
+    outputs: Mapping[str, str | Output],
     input_shape: Shape | None = None,
 ) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Register the decorated function as an architecture under its own name.
@@ -96,21 +114,25 @@ def arch(
     Args:
         report: key in `kpairs.reports.REPORTS`, or any name for an architecture of one's own.
         source: where it is described.
-        outputs: kind of each named output, in order; `comparison` comes first. Names are those of
-            `TARGETS`, and of `SCORES` for scores.
+        outputs: kind of each output by name, in order; `comparison` comes first. Pair sets have
+            targets for the names in `TARGETS`; scores are called as in `SCORES`. Any other output
+            is an `Output` with a target of its own.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
 
     Raises:
         ValueError: the name is taken.
-        UsageError: an output that no pair set has a target for, or of an unknown kind; no
-            `comparison`; no argument `classes`, or one that `build` takes itself.
+        UsageError: an output without a target or of an unknown kind; no `comparison`; no argument
+            `classes`, or one that `build` takes itself.
     """
 
     def register(function: Callable[..., Outputs]) -> Callable[..., Outputs]:
         name = function.__name__
         if name in ARCHS:
             raise ValueError(f"architecture {name!r} is registered twice: {ARCHS[name].source}")
-        new = Architecture(name, report, source, dict(outputs), function, input_shape)
+        own = {n: x for n, x in outputs.items() if isinstance(x, Output)}
+        kinds = {n: x.kind if isinstance(x, Output) else x for n, x in outputs.items()}
+        targets = {n: x.target for n, x in own.items()}
+        new = Architecture(name, report, source, kinds, function, input_shape, targets)
         _check(new)
         ARCHS[name] = new
         return function
@@ -119,12 +141,22 @@ def arch(
 
 
 def _check(new: Architecture) -> None:
-    """Refuse what could not be trained, or not be built with its own arguments."""
+    """Refuse an architecture that could not be trained, or not be built with its arguments."""
     for output, kind in new.outputs.items():
-        if output not in (SCORES if kind == "score" else TARGETS):
-            raise unknown(f"output of {new.name}", output, (*TARGETS, *SCORES))
         if kind not in OUTPUT_KINDS:
             raise unknown(f"kind of {new.name}'s output {output}", kind, OUTPUT_KINDS)
+        if output in new.own_targets:
+            if output in KNOWN or kind == "score" or not output.isidentifier():
+                raise UsageError(
+                    f"{new.name}: an output of its own is no score, and its name is a word other "
+                    f"than {', '.join(sorted(KNOWN))}; received {output} ({kind})"
+                )
+        elif output not in (SCORES if kind == "score" else TARGETS):
+            raise UsageError(
+                f"{new.name}: nothing is known that output {output} ({kind}) could learn; expected "
+                f"{', '.join(TARGETS)} or a score called {' or '.join(SCORES)}, or "
+                "Output(kind, target) with a function that gives its targets"
+            )
     if next(iter(new.outputs), None) != "comparison":
         raise UsageError(
             f"{new.name}: expected an output comparison, and that first; "
@@ -182,8 +214,9 @@ def build(
         (batch, 1).
 
     Raises:
-        UsageError: an unknown architecture, head or argument, an architecture without digit
-            outputs for the posterior head, or images of another shape than it takes.
+        UsageError: an unknown architecture, head or argument; an argument's value that a layer
+            refuses, or a network larger than memory; an architecture without digit outputs for the
+            posterior head; images of another shape than it takes.
 
     Example:
         >>> import kpairs
@@ -193,22 +226,47 @@ def build(
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
-    check_shape(ARCHS[name], input_shape)
+    architecture = ARCHS[name]
+    check_shape(architecture, input_shape)
     if backbone is not None:
-        _check_backbone(ARCHS[name], rescaling)
+        _check_backbone(architecture, rescaling)
         options["backbone"] = backbone
     if test_shifts != 1:
-        _check_shifts(ARCHS[name], test_shifts)
+        _check_shifts(architecture, test_shifts)
         options["test_shifts"] = test_shifts
+    if excess := set(options) - {*architecture.options, *_BUILDS}:
+        expected = ", ".join(architecture.options) or "no arguments"
+        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     with conventions():
-        return _build(ARCHS[name], classes, rescaling, head, input_shape, word, fold, options)
+        left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
+        seen = (left, right)
+        if rescaling is not None:
+            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
+            seen = (layer(left), layer(right))
+        options["classes"] = classes or _CLASSES
+        try:
+            results = architecture.function(Pair(*seen, fold=fold), **options)
+        except KpairsError:
+            raise
+        except Exception as error:  # of a layer, of memory, of a user's code
+            given = ", ".join(f"{key} {value}" for key, value in options.items())
+            raise UsageError(f"{name} cannot be built with {given}: {_said(error)}") from error
+        if list(results) != list(architecture.outputs):
+            raise UsageError(
+                f"{name} returned the outputs {', '.join(results)}; it is registered with "
+                f"{', '.join(architecture.outputs)}"
+            )
+        if head != "own":
+            results["comparison"] = _posterior(architecture, head, results)
+        named = dict(zip(architecture.named(word), results.values(), strict=True))
+        return keras.Model({"left": left, "right": right}, named, name=name)
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
     """Refuse images that an architecture is not for.
 
     Args:
-        architecture: which.
+        architecture: the `Architecture`.
         shape: `(height, width, channels)`.
 
     Raises:
@@ -218,8 +276,8 @@ def check_shape(architecture: Architecture, shape: Shape) -> None:
     if own is not None and own != tuple(shape):
         anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)
         raise UsageError(
-            f"{architecture.name} is for {_said(own)} images, as in its report; received "
-            f"{_said(shape)}; any size and colour takes {' or '.join(anywhere)}"
+            f"{architecture.name} is for {_size(own)} images, as in its report; received "
+            f"{_size(shape)}; any size and colour takes {' or '.join(anywhere)}"
         )
 
 
@@ -235,7 +293,7 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
 
 
 def _check_shifts(architecture: Architecture, count: int) -> None:
-    """Refuse shifts where nothing averages over them, and other counts than there are."""
+    """Refuse shifts where no layer averages over them, and other counts than there are."""
     if not architecture.takes_shifts:
         able = sorted(name for name, a in ARCHS.items() if a.takes_shifts)
         raise UsageError(f"{architecture.name} takes no test_shifts; {' or '.join(able)} does")
@@ -243,9 +301,13 @@ def _check_shifts(architecture: Architecture, count: int) -> None:
         raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
 
 
-def _said(shape: Shape) -> str:
+def _size(shape: Shape) -> str:
     height, width, channels = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 @contextmanager
@@ -261,39 +323,8 @@ def conventions() -> Iterator[None]:
         keras.config.set_floatx(before[1])
 
 
-def _build(
-    architecture: Architecture,
-    classes: int,
-    rescaling: tuple[float, float] | None,
-    head: str,
-    input_shape: Shape,
-    word: str,
-    fold: bool,
-    options: dict[str, Any],
-) -> keras.Model:
-    name = architecture.name
-    if excess := set(options) - {*architecture.options, *_BUILDS}:
-        expected = ", ".join(architecture.options) or "no arguments"
-        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
-    left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
-    seen = (left, right)
-    if rescaling is not None:
-        scale, offset = rescaling
-        layer = keras.layers.Rescaling(scale, offset, name=PIXELS)
-        seen = (layer(left), layer(right))
-    results = architecture.function(Pair(*seen, fold=fold), classes=classes or _CLASSES, **options)
-    if list(results) != list(architecture.outputs):
-        raise KpairsError(
-            f"{name} returned outputs {list(results)}, registered {list(architecture.outputs)}"
-        )
-    if head != "own":
-        results["comparison"] = _posterior(architecture, head, results)
-    named = dict(zip(architecture.named(word), results.values(), strict=True))
-    return keras.Model({"left": left, "right": right}, named, name=name)
-
-
 def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:
-    """The comparison from the digit outputs, of the kind that the architecture's own one is."""
+    """Make the comparison from the digit outputs, of the architecture's own kind of comparison."""
     if head != "posterior":
         raise unknown("head", head, ("own", "posterior"))
     if "left_digit" not in results:
@@ -306,5 +337,5 @@ def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras
 
 
 def trainable_parameters(model: keras.Model | keras.Layer) -> int:
-    """Trainable parameters of a model or layer; `count_params` adds batch-norm statistics."""
+    """Count trainable parameters of a model or layer, without batch-norm statistics."""
     return sum(math.prod(v.shape) for v in getattr(model, "trainable_variables", ()))

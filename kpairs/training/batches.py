@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data.distort import distort
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import PairSet, Targets
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
 from kpairs.recipes import Recipe
@@ -42,6 +42,8 @@ class Batches(torch.utils.data.DataLoader[Any]):
     Args:
         pairs: a `PairSet`.
         outputs: names of the outputs that need targets.
+        own_targets: functions that give the targets of outputs of one's own, by name; see
+            `PairSet.targets`.
         batch_size: pairs per batch; the last may be smaller.
         device: torch device of the tensors; other backends copy them from "cpu".
         order: the function that gives an epoch's order of the pairs, `(epoch,) -> indices`;
@@ -64,12 +66,13 @@ class Batches(torch.utils.data.DataLoader[Any]):
         order: Callable[[int], NDArray[np.int64]] | None = None,
         renew: Callable[[int], PairSet] | None = None,
         transform: Callable[[int], Transform | None] | None = None,
+        own_targets: Targets | None = None,
     ) -> None:
         numbers: Any = range(len(pairs))  # a sequence is all that a loader asks for
         super().__init__(numbers, batch_size=batch_size)
         self._size = batch_size
         self._device = device if keras.backend.backend() == "torch" else "cpu"
-        self._outputs, self._pairs = outputs, pairs
+        self._outputs, self._own_targets, self._pairs = outputs, own_targets, pairs
         self._stored = isinstance(pairs.left, Stored)
         self._parts = [] if self._stored else self._tensors(pairs)
         self._order, self._renew, self._transform, self.epoch = order, renew, transform, 0
@@ -80,7 +83,7 @@ class Batches(torch.utils.data.DataLoader[Any]):
             inputs = {name: transform(images) for name, images in inputs.items()}
         # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
         none = np.zeros(len(pairs), np.float32)
-        targets = pairs.targets(self._outputs)
+        targets = pairs.targets(self._outputs, self._own_targets)
         parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
         if pairs.sample_weight is not None:
             parts.append({_WEIGHT: pairs.sample_weight})

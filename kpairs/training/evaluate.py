@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data import PairSet
-from kpairs.data.pairs import Images, most_pairs
+from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Split
 from kpairs.errors import InputError, UsageError
@@ -98,11 +98,11 @@ def evaluate(
             if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 train_pairs = augmented(recipe, number, train_pairs)
-                row = measure(model, train_pairs, pairs, outputs)
+                row = measure(model, train_pairs, pairs, outputs, network.own_targets)
             else:
                 rng = seeds.generator(recipe.fit.seed, number, "pairs")
                 pairs = draw_split(recipe, images, recipe.data.test_pairs, rng)
-                row = {"test": errors(model, pairs, outputs)}
+                row = {"test": errors(model, pairs, outputs, network.own_targets)}
             found = measures(predict(model, pairs), outputs, pairs, len(classes))
             if every_pair:
                 rng = seeds.generator(recipe.fit.seed, number, "all pairs")
@@ -183,7 +183,11 @@ def known_images(split: Split) -> tuple[Images, NDArray[np.int64]]:
 
 
 def measure(
-    model: keras.Model, train_pairs: PairSet, test_pairs: PairSet, outputs: Mapping[str, str]
+    model: keras.Model,
+    train_pairs: PairSet,
+    test_pairs: PairSet,
+    outputs: Mapping[str, str],
+    own_targets: Targets | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model in inference mode.
 
@@ -192,6 +196,7 @@ def measure(
         train_pairs: what it was trained on.
         test_pairs: others.
         outputs: kind of each named output, as the registry gives it.
+        own_targets: see `PairSet.targets`; an output without any target is not measured.
 
     Returns:
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
@@ -199,25 +204,31 @@ def measure(
     """
     decided = _decided(model, test_pairs, outputs)
     return {
-        "train": errors(model, train_pairs, outputs),
-        "test": _error_rates(decided, test_pairs),
+        "train": errors(model, train_pairs, outputs, own_targets),
+        "test": _error_rates(decided, test_pairs, own_targets),
         "collapsed": len(np.unique(decided["comparison"])) == 1,
     }
 
 
-def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> dict[str, float]:
+def errors(
+    model: keras.Model,
+    pairs: PairSet,
+    outputs: Mapping[str, str],
+    own_targets: Targets | None = None,
+) -> dict[str, float]:
     """Compute the error rates of a model in inference mode.
 
     Args:
         model: a Keras model with these outputs.
         pairs: what it decides.
         outputs: kind of each named output, as the registry gives it.
+        own_targets: see `PairSet.targets`; an output without any target is not measured.
 
     Returns:
-        `comparison_error_pct`, and with digit or grade outputs `digit_error_pct` or
-        `grade_error_pct` over both images, in percent.
+        `comparison_error_pct`, with digit or grade outputs `digit_error_pct` or `grade_error_pct`
+        over both images, and `{name}_error_pct` of each output in `own_targets`, in percent.
     """
-    return _error_rates(_decided(model, pairs, outputs), pairs)
+    return _error_rates(_decided(model, pairs, outputs), pairs, own_targets)
 
 
 def _decided(
@@ -229,8 +240,11 @@ def _decided(
     return {name: decisions(values[name], kind) for name, kind in kinds.items()}
 
 
-def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[str, float]:
-    targets = pairs.targets(decided)
+def _error_rates(
+    decided: Mapping[str, NDArray[Any]], pairs: PairSet, own: Targets | None
+) -> dict[str, float]:
+    own = own or {}
+    targets = pairs.targets([name for name in decided if name in KNOWN or name in own], own)
     rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
         if f"left_{word}" in decided:
@@ -238,7 +252,7 @@ def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[st
             both = [np.concatenate([part[side] for side in sides]) for part in (decided, targets)]
             if (both[1] >= 0).any():
                 rates[f"{word}_error_pct"] = _percent(*both)
-    return rates
+    return rates | {f"{name}_error_pct": _percent(decided[name], targets[name]) for name in own}
 
 
 def _percent(decided: NDArray[Any], target: NDArray[Any]) -> float:

@@ -1,12 +1,13 @@
 """Fitting a round's network: its phases, one after the other, from the last checkpoint on."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import keras
 
+from kpairs.data import PairSet
 from kpairs.models.registry import Architecture
 from kpairs.networks import import_of
 from kpairs.recipes import Recipe
@@ -107,11 +108,19 @@ def fit(
         order=shuffled(recipe, number, len(data.train)),
         renew=renewal(recipe, number, data.train),
         transform=partial(transformation, recipe, number),
+        own_targets=network.own_targets,
     )
     size = evaluation_batch(data.train)
-    test = Batches(data.test, outputs, size, device)
+    evaluated = partial(
+        Batches,
+        outputs=outputs,
+        batch_size=size,
+        device=device,
+        own_targets=network.own_targets,
+    )
+    test = evaluated(data.test)
     _compile(model, recipe, network, phases(recipe)[0], data, batches, own)
-    after, checkpoint = _follow_up(model, recipe, outputs, data, folder, device, machine)
+    after, checkpoint = _follow_up(model, recipe, evaluated, data, folder, machine)
     done, engine = checkpoint.epochs, "keras"
     always = [Randomness(recipe.fit.seed, number, batches), InMainThread(), *callbacks]
     for phase in phases(recipe):
@@ -164,23 +173,21 @@ def _compile(
 def _follow_up(
     model: keras.Model,
     recipe: Recipe,
-    outputs: Iterable[str],
+    batches_of: Callable[[PairSet], Batches],
     data: Prepared,
     folder: Path,
-    device: str,
     machine: Machine,
 ) -> tuple[AfterEpoch, Checkpoint]:
     """Make the callback that follows up each epoch, and the one that saves the state after it."""
-    size, names = evaluation_batch(data.train), list(outputs)
     average = (
         MovingAverage(model, recipe.optimizer.averaging) if recipe.optimizer.averaging else None
     )
     best = evaluated = None
     if data.validation is not None:
-        validated = Batches(data.validation, names, size, device)
+        validated = batches_of(data.validation)
         best = BestEpoch(model, validated, recipe.fit.patience, average)
     if recipe.reported_epoch == "best":  # the report states the best training accuracy too
-        evaluated = Batches(data.train, names, size, device)
+        evaluated = batches_of(data.train)
     checkpoint = Checkpoint(folder, machine.keep_checkpoints)
     done = checkpoint.epochs
     events = EventFiles(folder / "tensorboard", done) if machine.tensorboard else None

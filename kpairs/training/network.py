@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from kpairs import seeds
-from kpairs.errors import KpairsError, UsageError, first_line, unknown
+from kpairs.errors import UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.backbone import NO_WEIGHTS, load_backbone
 from kpairs.models.initialization import initialize
@@ -76,30 +76,13 @@ def build_round(
     if own is not None:
         return own.copy(UNSCALED if rescaled else None)
     network = recipe.network
-    model = build_network(recipe, classes, UNSCALED if rescaled else None)
+    given = UNSCALED if rescaled else None
+    model = build(network.arch, classes, given, **recipe.build_options)
     rng = seeds.generator(recipe.fit.seed, number, "initialization")
     initialize(model, network.initialization, rng)
     if network.backbone is not None and network.backbone_weights != NO_WEIGHTS:
         load_backbone(model, network.backbone, network.backbone_weights)
     return model
-
-
-def build_network(recipe: Recipe, classes: int, rescaling: Rescaling | None = None) -> keras.Model:
-    """Build a recipe's network, with weights as Keras draws them.
-
-    Raises:
-        UsageError: an argument's value that its layers refuse, or more than memory holds.
-    """
-    options = recipe.build_options
-    try:
-        return build(recipe.network.arch, classes, rescaling, **options)
-    except KpairsError:
-        raise
-    except (ValueError, RuntimeError, MemoryError) as error:
-        given = ", ".join(f"{name} {value}" for name, value in options.items())
-        raise UsageError(
-            f"{recipe.network.arch} cannot be built with {given}: {first_line(error)}"
-        ) from error
 
 
 def rescale(model: keras.Model, rescaling: Rescaling | None) -> None:

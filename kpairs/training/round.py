@@ -90,7 +90,7 @@ def train_round(
         fitted = fit(
             model, recipe, number, network, data, folder, device, machine, task.own, callbacks
         )
-        measured = measure(model, data.train, data.test, outputs)
+        measured = measure(model, data.train, data.test, outputs, network.own_targets)
         save_model(model, folder / "model.keras")
     if fitted.best_epoch is None:
         best = _best_epoch(read_history(folder / "history.csv"))

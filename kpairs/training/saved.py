@@ -1,7 +1,7 @@
 """Saved models: only arrays are read from a .keras file, and none before its size is known.
 
-The layers' settings in the file are compared with the network that takes the weights: they are sure,
-while recipe.json and metrics.json may have been edited.
+The layers' settings in the file are compared with the network that takes the weights: recipe.json
+and metrics.json say again what the file alone is sure of.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.files import write_json
+from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
@@ -45,7 +46,7 @@ def train(
     *,
     data: str | Path | Source | None = None,
     model: keras.Model | None = None,
-    outputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str | Output] | None = None,
     loss: Losses | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -77,7 +78,8 @@ def train(
         model: a functional Keras model of your own, with two image inputs and a comparison output.
             Each round begins with its weights as they are.
         outputs: kind of each output of `model` that trains, by name, the comparison first; needed
-            where names and last layers do not tell. See `kpairs.models.own.OwnNetwork.of`.
+            where names and last layers do not tell. A `kpairs.Output` learns targets of its own.
+            See `kpairs.models.own.OwnNetwork.of`.
         loss: a Keras loss of the comparison, or losses by output name, in place of the recipe's.
         optimizer: a Keras optimizer in place of the recipe's.
         callbacks: Keras callbacks, called in their order after kpairs' own. By the names `val_...`
@@ -180,7 +182,7 @@ def resume(
     rounds: int | None = None,
     data: str | Path | None = None,
     model: keras.Model | None = None,
-    outputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str | Output] | None = None,
     loss: Losses | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),

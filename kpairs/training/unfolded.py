@@ -12,8 +12,9 @@ from kpairs.training.engine.private import run_through_graph
 def unfolded(model: keras.Model) -> keras.Model:
     """Return the same network without models for towers; it has the same layers and variables.
 
-    Its operations run in the order of their depth, across towers: the engine draws dropout in that
-    order. Model files of earlier versions hold such a network.
+    It has no `Identity` layers, which a `Pair` orders calls with. Its operations run in the order
+    of their depth, across towers: the engine draws dropout in that order. Model files of earlier
+    versions hold such a network.
 
     Args:
         model: a functional `keras.Model`.
@@ -22,6 +23,8 @@ def unfolded(model: keras.Model) -> keras.Model:
         return model
 
     def inside(operation: keras.Operation) -> Callable[..., Any]:
+        if isinstance(operation, keras.layers.Identity):
+            return lambda x, **options: x
         if not is_tower(operation):
             return operation
         return lambda x, **options: run_through_graph(operation)(x, operation_fn=inside)

@@ -18,6 +18,7 @@ from kpairs.exports.writing.export import export_model, export_run
 from kpairs.exports.writing.runners import RUNNERS, random_pairs
 from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
 from kpairs.training.train import train
 
@@ -74,7 +75,7 @@ def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
 def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, tmp_path, rng):
     model = build(name)
     initialize(model, "torch", rng)
-    for layer in model.layers:
+    for layer in layers_of(model):
         if layer.name.startswith("batch_normalization"):
             layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
     pairs = random_pairs(2 * CHUNK + 3, (14, 14, 1))

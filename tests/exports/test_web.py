@@ -274,7 +274,7 @@ def test_a_png_that_lacks_rows_is_refused(server, rng):
 
 
 def test_pictures_of_the_page_are_not_inverted_and_doubtful_ones_are_told(model, rng):
-    """A network of dark-ink pictures: strokes and samples are bright, whatever the network reads."""
+    """A network of dark ink: strokes and samples are bright, whatever the network reads."""
     dark = copy(model)
     dark.pixels = replace(model.pixels, ink="dark")
     left, right = rng.integers(0, 100, (2, 28, 28), dtype=np.uint8)

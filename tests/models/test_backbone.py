@@ -9,11 +9,11 @@ from keras import layers
 
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError, UsageError
-from kpairs.models.backbone import application, load_backbone
-from kpairs.models.initialization import initialize, keep_weights
-from kpairs.models.pair import chain
+from kpairs.models.backbone import application, backbone_of, load_backbone
+from kpairs.models.initialization import initialize
+from kpairs.models.pair import chain, layers_of
 from kpairs.networks import build
-from kpairs.training.compile import build_round, load_weights
+from kpairs.training.network import build_round, load_weights
 from kpairs.training.round import Round, train_round
 
 SHAPE = (32, 32, 3)
@@ -56,7 +56,7 @@ def test_a_backbone_stands_in_the_towers_place(rng):
     other = model.predict({"left": right, "right": left}, verbose=0)
     np.testing.assert_allclose(one["left_digit"], other["right_digit"], atol=1e-6)
     assert (
-        model.get_layer("backbone").count_params()
+        backbone_of(model).count_params()
         == keras.applications.MobileNet(
             include_top=False, weights=None, input_shape=(32, 40, 3)
         ).count_params()
@@ -103,11 +103,11 @@ def test_recipes_of_backbones(tiny):
 def test_weights_from_a_file(trained, tmp_path, tiny):
     file, weights = trained
     recipe = _recipe(tiny, file)
-    model = build_round(recipe, 1, 10, None)
-    for received, expected in zip(model.get_layer("backbone").get_weights(), weights, strict=True):
+    model = build_round(recipe, 1, 10)
+    for received, expected in zip(backbone_of(model).get_weights(), weights, strict=True):
         np.testing.assert_array_equal(received, expected)
-    drawn = build_round(recipe.replace(backbone_weights="none"), 1, 10, None)
-    again = build_round(recipe.replace(backbone_weights="none"), 1, 10, None)
+    drawn = build_round(recipe.replace(backbone_weights="none"), 1, 10)
+    again = build_round(recipe.replace(backbone_weights="none"), 1, 10)
     for one, other in zip(drawn.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)  # from the round's seed
     (tmp_path / "odd.weights.h5").write_bytes(b"no weights")
@@ -119,27 +119,33 @@ def test_weights_from_a_file(trained, tmp_path, tiny):
             load_backbone(model, "MobileNet", str(tmp_path / name))
 
 
-def test_initialisation_touches_no_weights_that_are_kept(rng):
-    """Neither of a model inside the model, nor of one whose layers stand one by one."""
+def test_initialisation_touches_no_weights_that_were_set(rng, tmp_path):
+    """By hand, from a file, or by an initializer that draws nothing; all others are drawn."""
+    constant = keras.initializers.Constant(0.5)
+    tower = [layers.Conv2D(3, 3), layers.Conv2D(2, 3, use_bias=False), layers.Flatten()]
+    head = [layers.Dense(4), layers.Dense(3, kernel_initializer=constant), layers.Dense(2)]
+    inner = keras.Sequential([keras.Input((8, 8, 1)), *tower])
     image = keras.Input((8, 8, 1))
-    inner = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3), layers.Flatten()])
-    flat = [layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(4)]
-    for kept in (True, False):
-        model = keras.Model(
-            image, layers.Dense(2)(layers.Concatenate()([inner(image), chain(flat, image)]))
-        )
-        if kept:
-            for layer in (inner, *flat):
-                keep_weights(layer)
-        before = [w.copy() for w in (*inner.get_weights(), *flat[0].get_weights())]
-        head = model.layers[-1].get_weights()
-        initialize(model, "torch", rng)
-        after = [*inner.get_weights(), *flat[0].get_weights()]
-        same = [np.array_equal(*pair) for pair in zip(before, after, strict=True)]
-        assert all(same) if kept else not any(same)
-        assert not np.array_equal(head[0], model.layers[-1].get_weights()[0])
-        inner = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 3), layers.Flatten()])
-        flat = [layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(4)]
+    model = keras.Model(image, chain([inner, *head], image))
+    trained = keras.Sequential([keras.Input((8, 8, 1)), *map(_again, tower)])
+    trained.save(tmp_path / "trained.keras")
+    loaded = keras.saving.load_model(tmp_path / "trained.keras")
+    kept = {tower[1]: loaded.layers[1].get_weights(), head[2]: [np.eye(3, 2), np.ones(2)]}
+    for layer, weights in kept.items():
+        layer.set_weights(weights)
+    both = keras.Model(image, [model(image), loaded(image)])
+    before = {layer: layer.get_weights() for layer in layers_of(both) if layer.weights}
+    initialize(both, "torch", rng)
+    redrawn = [
+        layer
+        for layer, weights in before.items()
+        if not all(map(np.array_equal, weights, layer.get_weights()))
+    ]
+    assert redrawn == [tower[0], head[0]]
+
+
+def _again(layer):
+    return type(layer).from_config(layer.get_config())
 
 
 def _recipe(tiny, file, **changes):
@@ -169,7 +175,7 @@ def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tin
     pairs = draw_pairs(digits["train"], 20, rng), draw_pairs(digits["test"], 10, rng)
     ends = {}
     for name, stop in (("whole", None), ("frozen", 2)):
-        job = Round(recipe, 1, tmp_path / name, *pairs, 10)
+        job = Round(recipe, 1, tmp_path / name, pairs, 10)
         if stop is not None:
             with pytest.raises(InterruptedError):
                 train_round(job, [_Stop(stop)])
@@ -180,7 +186,7 @@ def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tin
         train_round(job)
         model = load_weights(recipe, 10, None, tmp_path / name / "model.keras")
         ends[name] = model.get_weights()
-        tuned = model.get_layer("backbone").get_weights()
+        tuned = backbone_of(model).get_weights()
         assert not np.array_equal(tuned[0], weights[0])
     for one, other in zip(ends["whole"], ends["frozen"], strict=True):
         np.testing.assert_array_equal(one, other)

@@ -18,6 +18,7 @@ from kpairs.data import PairSet
 from kpairs.errors import UsageError
 from kpairs.models.diagram import layer_rows
 from kpairs.models.initialization import initialize
+from kpairs.models.pair import layers_of
 from kpairs.models.registry import arch, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES, REPORTS
@@ -188,7 +189,7 @@ def test_training_steps_equal_torch(network, rng):
     network = Network(network.name)
     kinds, recipe = ARCHS[network.name].outputs, RECIPES[network.name]
     recipe = recipe.replace(schedule="constant")
-    compile_model(network.model, recipe)
+    compile_model(network.model, recipe, ARCHS[network.name])
     optimizer = reference_optimizer(recipe, list(network.reference.parameters()))
     batches = Batches(random_pairs(rng, 32), kinds, 16)
     lower(network.model, *batches.first())
@@ -241,7 +242,7 @@ def test_saved_and_rebuilt_models_agree(name, rng, tmp_path):
 def test_keras_initialization_is_glorot_with_zero_bias(rng):
     model, keras_drawn = build("auxws"), build("auxws")
     initialize(model, "keras", rng)
-    for layer, other in zip(model.layers, keras_drawn.layers, strict=True):
+    for layer, other in zip(layers_of(model), layers_of(keras_drawn), strict=True):
         if hasattr(layer, "kernel"):
             kernel, bias = layer.get_weights()
             expected = other.get_weights()[0]
@@ -263,7 +264,7 @@ def test_where_dropout_stands():
     """Its rates in order: 002 doubles the second, 003 has one, 004 has one before each layer."""
 
     def rates(name):
-        return [la.rate for la in build(name).layers if isinstance(la, keras.layers.Dropout)]
+        return [la.rate for la in layers_of(build(name)) if isinstance(la, keras.layers.Dropout)]
 
     assert rates("wsal_bd") == [0.1, 0.2]
     assert rates("final_model") == [0.4]
@@ -278,10 +279,8 @@ def neighbours(name):
     rows = {row["name"]: row for row in layer_rows(build(name))}
     for row in rows.values():
         if row["type"] == "Dropout":
-            before = rows[row["reads"][0][0][0]]
-            after = {
-                r["type"] for r in rows.values() if any((row["name"], 0) in c for c in r["reads"])
-            }
+            before = rows[row["reads"][0][0]]
+            after = {r["type"] for r in rows.values() if any(row["name"] in c for c in r["reads"])}
             yield f"{before['type']} {before['details']}", after
 
 
@@ -307,7 +306,7 @@ def test_dropout_of_report_004_precedes_every_linear_layer(name):
     dropouts = {row["name"] for row in rows if row["type"] == "Dropout"}
     for row in rows:
         if row["type"] == "Dense":
-            assert row["reads"][0][0][0] in dropouts
+            assert row["reads"][0][0] in dropouts
     assert all(after == {"Dense"} for _, after in neighbours(name))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import kpairs
 
-from kpairs.data import load_digits
+from kpairs.data import open_source
 from kpairs.recipes import Recipe
 
 TESTS = Path(__file__).parents[1]
@@ -29,10 +29,16 @@ def {name}(pair, *, classes=10, depth=1, widths=(8,), act="relu"):
     digits = by_side(chain([layers.Dense(classes)], features))
     return {{"comparison": chain([layers.Dense(2)], joined(features)), **digits}}
 '''
+SCORER = """
+from keras import layers, ops
+@arch(report="mine", source="notebook 4", outputs=outputs("logits", scores=True))
+def scorer(pair, *, classes=10):
+    scores = pair.shared([layers.Flatten(), layers.Dense(1)])
+    return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}
+"""
 RECIPE = """
-from dataclasses import replace
 from kpairs.reports import RECIPES as known
-own = replace(known["auxws"], arch="{name}", epochs=3, arch_options={{"depth": 2}})
+own = known["auxws"].replace(arch="{name}", epochs=3, arch_options={{"depth": 2}})
 RECIPES = {{"{name}": own}}
 """
 TINY = ["--pairs", "40", "--test-pairs", "30", "--epochs", "1"]
@@ -51,14 +57,15 @@ def run_script(script, folder):
 
 def test_from_a_file_to_a_prediction(workplace):
     """Trained by two processes, exported; no other process runs its code unasked."""
-    (workplace / "mynets.py").write_text(NETWORKS.format(name="own"))
-    load_digits("mnist", "test")
+    (workplace / "mynets.py").write_text(NETWORKS.format(name="own") + SCORER)
+    open_source("mnist").split("test")
     done = run_script(
         "import os\nos.environ['COLUMNS'] = '200'\n"  # no cell of a table is broken
         "from command_line import kpairs\n"
         "own = ['--import', 'mynets.py']\n"
         f"train = ['train', *own, '--arch', 'own', '--arch-option', 'depth=3', *{TINY}]\n"
         "print(kpairs(*train, '--rounds', 2, '--jobs', 2, '--out', 'run'))\n"
+        f"print(kpairs('train', *own, '--arch', 'scorer', *{TINY}, '--out', 'scored'))\n"
         "print(kpairs('export', 'run', *own))\n"
         "print(kpairs('evaluate', 'run', *own))\n"
         "print(kpairs('archs', 'own', *own))\n"
@@ -71,6 +78,8 @@ def test_from_a_file_to_a_prediction(workplace):
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
     assert recipe.network.options == {"depth": 3, "widths": (8,), "act": "relu"}
     assert recipe.fit.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
+    scored = Recipe.from_json((workplace / "scored/recipe.json").read_text())
+    assert scored.fit.loss_weights == {"comparison": 1}
     assert "own takes act, depth, widths; received dept" in done.stdout
     assert "depth: expected a whole number, received 'x'" in done.stdout
     answer = kpairs("predict", "run/own.onnx", "samples/3.png", "samples/7.png", "--json")
@@ -133,7 +142,7 @@ def test_installed_packages_are_found(workplace):
         "import sys; sys.path.insert(0, '.')\n"
         "from kpairs.reports.resolve import recipe_of\n"
         "assert 'keras' not in sys.modules\n"
-        "print(recipe_of('theirs').arch_options)\n",
+        "print(recipe_of('theirs').network.options)\n",
         workplace,
     )
     assert done.stdout == "{'depth': 1, 'widths': (8,), 'act': 'relu'}\n", done.stderr

@@ -1,5 +1,5 @@
-"""A run folder of an earlier version, `before/`: stopped in its second round, when three arguments
-of architectures were fields of the recipe and modules stood elsewhere."""
+"""Files of earlier versions. The run folder `before/` was stopped in its second round, when three
+arguments of architectures were fields of the recipe and modules stood elsewhere."""
 
 import shutil
 from pathlib import Path
@@ -7,13 +7,18 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from rounds import compiled, opened
 
 import kpairs
-from kpairs.data import load_digits
+from kpairs.errors import InputError
+from kpairs.networks import build
 from kpairs.reports import RECIPES
-from kpairs.training.compile import load_round
-from kpairs.training.draw import draw_round
+from kpairs.training.checkpoint import Checkpoint
+from kpairs.training.network import load_round
+from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
+from kpairs.training.saved import load_saved
+from kpairs.training.unfolded import unfolded
 
 BEFORE = Path(__file__).parent / "before"
 
@@ -25,9 +30,12 @@ def before(workplace):
 
 def test_its_recipe_is_todays(before):
     own = RECIPES["conv_1"]
-    assert before.recipe.network.options == own.arch_options == {}
-    assert before.recipe.optimizer.options == own.optimizer_options
-    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (own.loss_weights, own.source)
+    assert before.recipe.network.options == own.network.options == {}
+    assert before.recipe.optimizer == own.optimizer
+    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (
+        own.fit.loss_weights,
+        own.origin,
+    )
 
 
 def test_its_model_gives_what_it_gave(before):
@@ -36,10 +44,10 @@ def test_its_model_gives_what_it_gave(before):
         for rows in (kpairs.evaluate(before), before.metrics["rounds"])
     )
     assert evaluated == then
-    splits = [load_digits("mnist", split) for split in ("train", "test")]
-    _, pairs = draw_round(before.recipe, 1, *splits)
+    recipe, splits = opened(before.recipe)
+    _, pairs = draw_round(recipe, 1, *splits)
     saved = keras.saving.load_model(before.model_file(1))
-    ours = load_round(before, 1, 10).predict(pairs.inputs(), verbose=0)
+    ours = load_round(before, 1).predict(pairs.inputs(), verbose=0)
     theirs = saved.predict(pairs.inputs(), verbose=0)
     np.testing.assert_allclose(ours["comparison"], theirs["comparison"], atol=1e-6)
 
@@ -52,3 +60,25 @@ def test_it_goes_on_from_its_checkpoint(before):
     assert begun.read_text().startswith(first)  # the first epoch was not trained again
     assert run.metrics["rounds"][0] == before.metrics["rounds"][0]
     assert Run.open(run.path).recipe == before.recipe
+
+
+@pytest.mark.parametrize("name", ["c4l2", "a_w_net", "auxws"])
+def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
+    """Their layers stood one by one; the network has them again, with the same variables."""
+    trained, fresh = (compiled(tiny(name), number, 10, (2.0, -0.5)) for number in (1, 2))
+    for variable in (*trained.variables, *trained.optimizer.variables):
+        variable.assign(rng.uniform(0, 9, variable.shape).astype(variable.dtype))
+    flat = unfolded(trained)
+    flat.save(workplace / "model.keras")
+    load_saved(fresh, workplace / "model.keras")
+    for one, other in zip(trained.get_weights(), fresh.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(InputError, match="recipe.json and metrics.json"):
+        load_saved(build("w_net", rescaling=(2.0, -0.5)), workplace / "model.keras")
+    state = [*flat.variables, *trained.optimizer.variables]
+    arrays = {f"{n:04d}": keras.ops.convert_to_numpy(v) for n, v in enumerate(state)}
+    np.savez(workplace / "checkpoint.npz", epoch=1, seconds=1.0, **arrays)
+    fresh = compiled(tiny(name), 2, 10, (2.0, -0.5))
+    assert Checkpoint(workplace).restore(fresh) == 1
+    for one, other in zip(trained.variables, fresh.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from dataclasses import replace
 from importlib import import_module
 from pkgutil import resolve_name
 
@@ -12,14 +11,15 @@ import pytest
 import torch
 from families import families, networks
 from precision import EXACT, difference, float64, moved
+from rounds import compiled
 
 from kpairs.data import draw_pairs
 from kpairs.losses import loss_of
+from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
 from kpairs.optimizers import OneCycle, TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
-from kpairs.training.compile import build_round
 from kpairs.training.engine import private
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
@@ -36,13 +36,13 @@ def without_dropout(name, **changes):
     """The recipe, but with dropout off, whose random numbers differ from stock Keras'."""
     recipe = RECIPES[name]
     options = {"dropout": 0.0} if "dropout" in recipe.network.options else {}
-    return replace(recipe.with_options(**options), batch_size=10, **changes)
+    return recipe.with_options(**options).replace(batch_size=10, **changes)
 
 
 def both(recipe, pairs):
     """The same model twice, the second one lowered, and the batches; the last one is smaller."""
     batches = Batches(pairs, ARCHS[recipe.network.arch].outputs, recipe.fit.batch_size)
-    stock, lowered = (build_round(recipe, 1, 10, (2.0, -0.5), steps=3) for _ in range(2))
+    stock, lowered = (compiled(recipe, 1, 10, (2.0, -0.5), steps=3) for _ in range(2))
     lower(lowered, *batches.first())
     return stock, lowered, batches
 
@@ -60,7 +60,7 @@ def check_trainings(stock, lowered, *data, **named):
 
 def has_float64_gradients(name):
     """torch has none of a convolution with one filter, as stock Keras lays it out."""
-    return not any(getattr(layer, "filters", 0) == 1 for layer in build(name).layers)
+    return not any(getattr(layer, "filters", 0) == 1 for layer in layers_of(build(name)))
 
 
 @networks(families(), filter(has_float64_gradients, ARCHS))
@@ -82,7 +82,7 @@ def test_float32_steps_are_as_near_as_rounding_allows(name, pairs, rng):
     options = {**recipe.optimizer.options, "epsilon": 1e-3}
     recipe = recipe.replace(batch_size=5, optimizer_options=options)
     stock, lowered, batches = both(recipe, pairs)
-    twin = build_round(recipe, 1, 10, (2.0, -0.5), steps=3)
+    twin = compiled(recipe, 1, 10, (2.0, -0.5), steps=3)
     start, ratios = stock.get_weights(), []
     for x, y in batches:
         stock.set_weights(start)
@@ -174,6 +174,7 @@ class Block(keras.layers.Layer):
         lambda k: [k.Conv2D(3, 3, kernel_regularizer="l2"), k.Dense(3, bias_regularizer="l2")],
         lambda k: [k.Conv2D(6, 3), Transposing()],
         lambda k: [Block(), k.Masking(0.0), k.Dense(5), k.BatchNormalization()],
+        lambda k: [keras.Sequential([k.Conv2D(3, 3), k.BatchNormalization()]), k.Dense(5)],
     ],
 )
 def test_layers_of_every_kind(layers, pairs):
@@ -244,7 +245,7 @@ def test_a_renamed_private_name_means_slower_steps(
         else:
             gone += "_of_old"
             monkeypatch.setitem(private.DEFINED, name, gone)
-    row = train_round(Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10))
+    row = train_round(Round(tiny("fc_1"), 1, tmp_path, (pairs, pairs), 10))
     assert row["engine"] == "keras"
     assert "fc_1 trains by Keras' own, slower steps" in caplog.text
     assert gone in caplog.text
@@ -256,7 +257,7 @@ def test_models_that_are_alike_share_what_was_traced(pairs):
     batches = Batches(pairs, ARCHS[recipe.network.arch].outputs, recipe.fit.batch_size)
     with float64():
         first, second, stock = (
-            build_round(recipe, number, 10, rescaling, steps=3)
+            compiled(recipe, number, 10, rescaling, steps=3)
             for number, rescaling in ((1, (2.0, -0.5)), (2, (3.0, -1.0)), (2, (3.0, -1.0)))
         )
         for model in (first, second):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from command_line import kpairs
 from PIL import Image
 from precision import EXACT, difference, float64
+from rounds import compiled, opened
 
 from kpairs import Run, train
 from kpairs.data import PairSet
@@ -22,11 +24,10 @@ from kpairs.reports import RECIPES
 from kpairs.studies.run import fold_of
 from kpairs.studies.search import Search
 from kpairs.training.batches import Batches, paired_anew
-from kpairs.training.compile import build_round, load_round
-from kpairs.training.draw import draw_round, set_aside
 from kpairs.training.engine.lower import lower
-from kpairs.training.evaluate import errors
-from kpairs.training.images import load_splits, settled
+from kpairs.training.evaluate import errors, run_splits
+from kpairs.training.network import load_round
+from kpairs.training.prepare import draw_round, set_aside
 from kpairs.training.train import resume
 
 
@@ -52,11 +53,11 @@ def judged(rng, count, weighted=False):
 )
 def test_lowered_steps_equal_keras(name, weighted, rng):
     pairs, outputs = judged(rng, 50, weighted), ARCHS[name].outputs
-    recipe = replace(RECIPES[name].with_options(dropout=0.0), batch_size=20)
+    recipe = RECIPES[name].with_options(dropout=0.0).replace(batch_size=20)
     histories, weights = [], []
     with float64():
         for is_lowered in (False, True):
-            model = build_round(recipe, 1, 10, None, 3, judged=True)
+            model = compiled(recipe, steps=3, judged=True)
             batches, validation = Batches(pairs, outputs, 20), Batches(pairs, outputs, 30)
             if is_lowered:
                 lower(model, *batches.first())
@@ -164,9 +165,9 @@ def test_a_run_on_compared_pairs(small, workplace):
     sides = np.repeat(np.arange(3, 13), 6)
     assert np.corrcoef(ranking.score, sides)[0, 1] > 0.8
     # The same probabilities as the Keras model's on the test pairs.
-    splits = load_splits(run.recipe)
+    _, splits = run_splits(run)
     _, test = draw_round(run.recipe, 1, *splits)
-    expected = load_round(run, 1, 2).predict(test.inputs(), verbose=0)
+    expected = load_round(run, 1).predict(test.inputs(), verbose=0)
     received = model.compare(**test.inputs())
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values, atol=1e-5)
@@ -177,7 +178,7 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
     squares.with_name("other.csv").write_text(
         "\n".join(",".join(line.split(",")[:3]) for line in text.splitlines())
     )
-    columns = {"left": "a", "right": "b", "label": "who"}
+    columns = {"left": "a", "right": "b", "winner": "who"}
     run = train(small("ranker", data="other.csv", columns=columns), "run", engine="keras")
     assert run.recipe.data.classes is None
     assert Recipe.from_json((run.path / "recipe.json").read_text()) == run.recipe
@@ -216,23 +217,20 @@ def test_a_resumed_run_ends_as_if_never_stopped(small, workplace):
 
 def test_rounds_draw_some_of_the_pairs(small, workplace, caplog):
     caplog.set_level("INFO")
-    recipe = settled(small("ranker", pairs=50))
-    assert "test split: all" in caplog.text  # 1,000 are wanted
-    splits = load_splits(recipe)
+    recipe, splits = opened(small("ranker", pairs=50))
+    assert re.search("all [0-9]+ test pairs .1,000 were wanted", caplog.text)
     first, second = (draw_round(recipe, number, *splits)[0] for number in (1, 2))
     assert len(first) == len(second) == 50
     rows = [np.stack([p.left.rows, p.right.rows]) for p in (first, second)]
     assert (rows[0] != rows[1]).any()
     assert first.sample_weight.mean() == pytest.approx(1)
-    taken = settled(small("ranker"), given={"data"})
-    assert taken.pairs == len(splits[0])  # all of them, where the user says nothing
-    assert settled(taken) == taken
+    again, _ = opened(recipe)
+    assert again == recipe
 
 
 def test_folds_share_no_image(small):
-    recipe = settled(small("ranker"))
+    recipe, (train_split, _) = opened(small("ranker"))
     search = Search((recipe,), {"dropout": (0.1,)}, folds=3)
-    train_split, _ = load_splits(recipe)
     pairs, _ = draw_round(recipe, 1, train_split, train_split)
     assert isinstance(pairs.left, Stored)
     for trial in search.jobs(recipe):
@@ -289,10 +287,10 @@ def test_validation_pairs_choose_the_epoch_and_when_to_stop(small, workplace):
     assert row["epochs"] == len(history) == min(9, best + 2)
     assert row["best_epoch"]["comparison_error_pct"] == row["test"]["comparison_error_pct"]
     # The saved model is that of the best epoch: its validation error is the one in the history.
-    splits = load_splits(run.recipe)
+    _, splits = run_splits(run)
     pairs, _ = draw_round(run.recipe, 1, *splits)
     rest, validation = set_aside(run.recipe, 1, pairs)
-    model = load_round(run, 1, 2)
+    model = load_round(run, 1)
     found = errors(model, validation, ARCHS["ranker"].outputs)["comparison_error_pct"]
     assert found == pytest.approx(100 * errors_[best - 1], abs=1e-3)
     sides = [set(p.left.rows) | set(p.right.rows) for p in (rest, validation)]
@@ -341,7 +339,7 @@ def test_a_file_beside_a_recipe(squares, workplace):
     """`train(recipe, data=...)`: all pairs of the file, and the images' own size."""
     small = RECIPES["ranker"].replace(epochs=1).with_options(widths=(4, 4, 4, 4, 8))
     run = train(small, "run", data=squares, engine="keras")
-    count = len(load_splits(run.recipe)[0])
+    count = len(run_splits(run)[1][0])
     assert (run.recipe.data.image_size, run.recipe.data.pairs) == ((20, 20), count)
     with pytest.raises(UsageError, match="unknown architecture 'rankr': did you mean ranker"):
         train("rankr", "other", data=squares)

@@ -16,9 +16,6 @@ from kpairs import train
 from kpairs.data import PairSet
 from kpairs.errors import InputError
 from kpairs.networks import ARCHS
-from kpairs.recipes import in_words
-from kpairs.reports import RECIPES
-from kpairs.training.images import load_other
 from kpairs.training.measures import measures
 
 OUTPUTS = ARCHS["auxranker"].outputs

@@ -7,6 +7,7 @@ import pytest
 from command_line import kpairs
 from scipy import stats
 
+from kpairs.data import open_source
 from kpairs.errors import InputError
 from kpairs.reports import RECIPES
 from kpairs.training.run import Run
@@ -15,7 +16,7 @@ from kpairs.training.side_by_side import compare_runs
 
 def finished(path, recipe, errors):
     """A run folder whose rounds have these test errors."""
-    run = Run.create(recipe, {}, path)
+    run = Run.create(recipe, {}, open_source("mnist"), path)
     for number, error in enumerate(errors, start=1):
         part = {"comparison_error_pct": error}
         run.add_round({"round": number, "train": part, "test": part, "rescaling": None})

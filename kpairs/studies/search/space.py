@@ -9,6 +9,7 @@ from typing import Any
 from kpairs.data.source import open_source
 from kpairs.errors import UsageError, unknown
 from kpairs.models.registry import trainable_parameters
+from kpairs.networks import build
 from kpairs.recipes import (
     Recipe,
     Trial,
@@ -17,7 +18,7 @@ from kpairs.recipes import (
     format_loss_weights,
 )
 from kpairs.recipes.searched import SEARCHED, Between
-from kpairs.training.network import architecture_of, build_network
+from kpairs.training.network import architecture_of
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ def parameters_of(recipe: Recipe, classes: int) -> int:
 
 @cache
 def _count(recipe: str, classes: int) -> int:
-    return trainable_parameters(build_network(Recipe.from_json(recipe), classes))
+    chosen = Recipe.from_json(recipe)
+    model = build(chosen.network.arch, classes, **chosen.build_options)
+    return trainable_parameters(model)
 
 
 def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

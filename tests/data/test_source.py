@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from idx_writer import write_idx
 
-from kpairs.data import load_digits, sources
+from kpairs.data import open_source
+from kpairs.data.source import cache_root
 from kpairs.errors import InputError
 
 
@@ -20,14 +21,14 @@ def test_mnist_is_mnist(mnist):
 
 
 def test_idx_folder(idx_folder):
-    digits = load_digits(idx_folder, "test")
+    digits = open_source(idx_folder).split("test")
     assert len(digits) == 100
     assert digits.classes == tuple("0123456789")
     for file in list(idx_folder.iterdir()):
         with gzip.open(f"{file}.gz", "wb") as packed:
             packed.write(file.read_bytes())
         file.unlink()
-    np.testing.assert_array_equal(load_digits(idx_folder, "test").images, digits.images)
+    np.testing.assert_array_equal(open_source(idx_folder).split("test").images, digits.images)
 
 
 def damage(folder, what):
@@ -77,15 +78,15 @@ DAMAGES = {
 def test_damaged_idx_files(idx_folder, what):
     damage(idx_folder, what)
     with pytest.raises(InputError, match=DAMAGES[what]):
-        load_digits(idx_folder, "train")
+        open_source(idx_folder).split("train")
 
 
 def test_the_training_split_decides_the_classes(idx_folder):
     write_idx(idx_folder / "t10k-labels-idx1-ubyte", np.arange(100, dtype=np.uint8) % 3)
-    assert load_digits(idx_folder, "test").classes == tuple("0123456789")
+    assert open_source(idx_folder).split("test").classes == tuple("0123456789")
     write_idx(idx_folder / "t10k-labels-idx1-ubyte", np.arange(100, dtype=np.uint8) % 11)
     with pytest.raises(InputError, match=r"t10k-labels.* numbered 0 to 9, received \[10\]"):
-        load_digits(idx_folder, "test")
+        open_source(idx_folder).split("test")
 
 
 def test_one_flipped_byte_of_mnist(mnist, tmp_path):
@@ -96,8 +97,8 @@ def test_one_flipped_byte_of_mnist(mnist, tmp_path):
     data[5000] ^= 1
     file.write_bytes(data)
     with pytest.raises(InputError, match="t10k-labels-idx1-ubyte: corrupt: expected MD5 27ae3e4e"):
-        load_digits("mnist", "test", root=tmp_path)
-    assert len(load_digits("mnist", "train", root=tmp_path)) == 60_000
+        open_source("mnist", root=tmp_path).split("test")
+    assert len(open_source("mnist", root=tmp_path).split("train")) == 60_000
     assert file.read_bytes() == data  # never replaced behind the user's back
 
 
@@ -105,7 +106,7 @@ def test_one_flipped_byte_of_mnist(mnist, tmp_path):
 def test_named_sources_in_torchvisions_layout(idx_folder, tmp_path, name):
     (tmp_path / "cache" / "FashionMNIST").mkdir(parents=True)
     idx_folder.rename(tmp_path / "cache" / "FashionMNIST" / "raw")
-    assert len(load_digits(name, "train", root=tmp_path / "cache")) == 200
+    assert len(open_source(name, root=tmp_path / "cache").split("train")) == 200
 
 
 def test_qmnist_labels_have_eight_columns(tmp_path, rng):
@@ -115,15 +116,15 @@ def test_qmnist_labels_have_eight_columns(tmp_path, rng):
     for split in ("train", "test"):
         write_idx(folder / f"qmnist-{split}-images-idx3-ubyte", np.zeros((30, 28, 28), np.uint8))
         write_idx(folder / f"qmnist-{split}-labels-idx2-int", labels)
-    digits = load_digits("qmnist", "test", root=tmp_path)
+    digits = open_source("qmnist", root=tmp_path).split("test")
     assert digits.labels.tolist() == [i % 10 for i in range(30)]
 
 
 def test_missing_without_fetching(tmp_path):
     with pytest.raises(InputError, match="mnist is not here; missing train-images-idx3-ubyte"):
-        load_digits("mnist", root=tmp_path, fetch=False)
+        open_source("mnist", root=tmp_path, fetch=False).split("train")
 
 
 def test_the_environment_variable_moves_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KPAIRS_DATA", str(tmp_path))
-    assert sources.cache_root() == tmp_path
+    assert cache_root() == tmp_path
