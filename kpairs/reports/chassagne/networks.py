@@ -36,7 +36,7 @@ def _stage(filters: int, batchnorm: bool, dropout: float) -> list[Layer]:
 def _complex(
     pair: Pair, classes: int, *, batchnorm: bool = False, dropout: float = 0.0, method: int = 2
 ) -> Outputs:
-    """Build the network with its switches; the second dropout rate is twice the first (0.1 and 0.2)."""
+    """Build the network with its switches; the second dropout rate is twice the first."""
     if dropout >= 0.5:
         raise UsageError(
             f"dropout: expected less than 0.5, because the second rate is twice the first; "
