@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
 from kpairs.data.cache import prepared_images
 from kpairs.data.compared import ComparedImages, agreement, are_compared, read_compared
-from kpairs.data.division import TEST_SHARE, rescue_empty_grades, shared_images, sides
+from kpairs.data.division import (
+    TEST_SHARE,
+    rescue_empty_grades,
+    shared_images,
+    sides,
+    sides_of_pairs,
+    units_of,
+)
 from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.idx_folder import find_idx_source, read_split
 from kpairs.data.listing import fingerprint
@@ -352,28 +359,29 @@ class _RatedSource(_OwnImages):
         super().__init__(rated.images, path, root)
         self.rated, self.classes = rated, rated.classes
         if rated.split is None:
-            side = sides(rated.images, rated.group)
+            units = units_of(rated.images, rated.group)
+            grade = np.zeros(len(rated.images), np.int64)
             if rated.grade is not None:
-                first = np.full(len(rated.images), -1)
-                first[rated.image[::-1]] = rated.grade[::-1]
-                side = rescue_empty_grades(side, first, len(rated.classes))
-            self.side = side[rated.image]
+                grade[rated.image[::-1]] = rated.grade[::-1]
+            self.side = rescue_empty_grades(sides(units), grade, units)[rated.image]
         else:
             self.side = rated.split
-        for part, number in (("train", 0), ("test", 1)):
-            mine = self.side == number
-            there = set() if rated.grade is None else set(rated.grade[mine].tolist())
-            lacking = [c for i, c in enumerate(self.classes) if i not in there]
-            if not mine.any() or (part == "train" and lacking):
-                raise InputError(
-                    f"{path}: expected images of every grade for the {part} split, received none "
-                    f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the "
-                    "split, a fifth of the images is for testing"
-                )
 
     def _part(self, part: str) -> tuple[ImageFiles, NDArray[np.int64], NDArray[np.int64]]:
-        """Return a split's files, the number of the file of each rating, and its ratings."""
+        """Return a split's files, the number of the file of each rating, and its ratings.
+
+        Raises:
+            InputError: it has no images; for training, none of a grade.
+        """
         rows = np.flatnonzero(self.side == SPLITS.index(part))
+        there = set() if self.rated.grade is None else set(self.rated.grade[rows].tolist())
+        lacking = [c for i, c in enumerate(self.classes) if i not in there]
+        if not len(rows) or (part == "train" and lacking):
+            raise InputError(
+                f"{self.name}: expected images of every grade for the {part} split, received none "
+                f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the split, a "
+                "fifth of the images is for testing"
+            )
         used: dict[int, int] = {}
         numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
         all_ = self.rated.images
@@ -415,9 +423,10 @@ class _RatedSource(_OwnImages):
     @abstractmethod
     def _ratings(self) -> list[object]: ...
 
-    def _counts(self) -> str:
+    def _counts(self, of: str) -> str:
         train, test = (f"{np.count_nonzero(self.side == i):,}" for i in (0, 1))
-        return f"{self.name}: {train} training and {test} test images"
+        note = f"; {self.rated.note}" if self.rated.note else ""
+        return f"{self.name}: {train} training and {test} test images{of}{note}"
 
 
 class GradedImages(_RatedSource):
@@ -445,7 +454,7 @@ class GradedImages(_RatedSource):
         return [self.classes[grade] for grade in np.asarray(self.rated.grade).tolist()]
 
     def describe(self) -> str:
-        return f"{self._counts()} of {len(self.classes)} grades, {' < '.join(self.classes)}"
+        return self._counts(f" of {len(self.classes)} grades, {' < '.join(self.classes)}")
 
 
 class ScoredImages(_RatedSource):
@@ -464,7 +473,7 @@ class ScoredImages(_RatedSource):
 
     def describe(self) -> str:
         scores = np.asarray(self.rated.score)
-        return f"{self._counts()} with scores from {scores.min():g} to {scores.max():g}"
+        return self._counts(f" with scores from {scores.min():g} to {scores.max():g}")
 
 
 class ComparedPairs(_OwnImages):
@@ -472,7 +481,6 @@ class ComparedPairs(_OwnImages):
 
     Attributes:
         listed: all pairs of the table.
-        parts: the pairs of each split.
         lost: number of rows in neither split, since one of their images is in each.
     """
 
@@ -481,18 +489,28 @@ class ComparedPairs(_OwnImages):
     def __init__(self, listed: ComparedImages, path: Path, root: Path) -> None:
         super().__init__(listed.images, path, root)
         self.listed, self.classes = listed, listed.classes
-        split = listed.split
-        if split is None:
-            side = sides(listed.images, listed.group)
+        self.side = listed.split
+        if self.side is None:
+            units = units_of(listed.images, listed.group)
+            side = sides_of_pairs(units, listed.left, listed.right)
             left, right = side[listed.left], side[listed.right]
-            split = np.where(left == right, left, -1)
-        self.lost = int(np.count_nonzero(split < 0))
-        self.parts = {
-            part: listed.take(split == number, f"{path} {part} split")
-            for number, part in enumerate(SPLITS)
-        }
-        for part, pairs in self.parts.items():
-            _check_pairs(pairs, part)
+            self.side = np.where(left == right, left, -1)
+        self.lost = int(np.count_nonzero(self.side < 0))
+
+    @cached_property
+    def parts(self) -> dict[str, ComparedImages]:
+        """The pairs of each split.
+
+        Raises:
+            InputError: a split without pairs that say anything.
+        """
+        return {part: self._part(part) for part in SPLITS}
+
+    def _part(self, part: str) -> ComparedImages:
+        rows = self.side == SPLITS.index(part)
+        pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
+        _check_pairs(pairs, part)
+        return pairs
 
     def _training_files(self) -> ImageFiles:
         return self.parts["train"].images
@@ -509,7 +527,7 @@ class ComparedPairs(_OwnImages):
 
     def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""
-        whole = self.listed if self.listed.split is None else self.parts["test"]
+        whole = self.listed if self.listed.split is None else self._part("test")
         return self.prepared(whole, settings, progress)
 
     def prepared(
@@ -569,6 +587,8 @@ class ComparedPairs(_OwnImages):
         ):
             if count:
                 parts.append(f"{count:,} {what}{'s' * (count > 1)} {text}")
+        if listed.note:
+            parts.append(listed.note)
         if self.classes:
             parts.append(f"grades {' < '.join(self.classes)}")
         return "; ".join(parts)

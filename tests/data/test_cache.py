@@ -61,7 +61,7 @@ def test_the_cache_holds_what_prepare_gives(graded, tmp_path):
     assert np.load(file).dtype == np.uint8
     expected = prepare(list(graded.files), setting)
     np.testing.assert_array_equal(np.asarray(Stored(file)), expected.pixels)
-    assert steps == [(i + 1, 16) for i in range(20)]
+    assert steps == [(i + 1, 20) for i in range(20)]
     assert doubtful == []
     assert prepared_images(graded, setting, tmp_path / "cache", pytest.fail) == (file, [])
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_folders import table, write
+from PIL import Image
 
 from kpairs.data.columns import parse_columns
 from kpairs.data.grades import ranked, read_rated
@@ -35,7 +36,7 @@ def test_numbers_rank_by_value(names, expected):
     ],
 )
 def test_a_known_scale_is_proposed_and_never_assumed(names, proposed):
-    with pytest.raises(UsageError, match=f"add --classes {proposed}$"):
+    with pytest.raises(UsageError, match=f"add --classes '?{proposed}'?$"):
         ranked(names, "here")
     assert ranked(names, "here", proposed.split(",")) == tuple(proposed.split(","))
 
@@ -77,6 +78,13 @@ def test_a_folder_with_its_own_splits(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         write(tmp_path / split, ("low", "high", "medium"), count)
     order = ["low", "medium", "high"]
+    (tmp_path / "test").rename(tmp_path / "Val")
+    alone = read_rated(tmp_path, classes=order)
+    assert (Counter(alone.split.tolist()), alone.note[:31]) == (
+        {0: 9, 1: 6},
+        "6 images of val are for testing",
+    )
+    (tmp_path / "Val").rename(tmp_path / "test")
     rated = read_rated(tmp_path, classes=order)
     assert Counter(rated.split.tolist()) == {0: 9, 1: 6}
     for file in (tmp_path / "test" / "low").iterdir():
@@ -86,7 +94,7 @@ def test_a_folder_with_its_own_splits(tmp_path):
     (tmp_path / "test" / "low").rmdir()
     with pytest.raises(InputError, match=r"same classes in train/ and test/; low in one only"):
         read_rated(tmp_path, classes=order)
-    (tmp_path / "test").rename(tmp_path / "val")
+    (tmp_path / "test").rename(tmp_path / "other")
     with pytest.raises(InputError, match="expected test/ beside train/"):
         read_rated(tmp_path, classes=order)
 
@@ -197,36 +205,41 @@ def test_images_by_name_in_another_folder(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a,b", "1,2"], "expected the columns image and grade, perhaps split, .* received a, b"),
+        (["a,b", "1,2"], "expected the columns image and grade or score, .* received a, b"),
         ([""], "received an empty file"),
         (["image,grade"], "expected images .*, received none"),
         (["image,grade", "a.png"], "row 2: expected 2 cells, received 1"),
         (["image,grade", "a.png,0,75"], "received 3; quote cells .* decimals with a point"),
         (["image,grade", "a.png,"], "row 2: expected an image and its grade"),
-        (["image,grade,split", "a.png,1,val"], "row 2: expected the split train or test, .* val"),
         (
-            ["image,grade", "a.png,1", "./a.png,2", "b.png,2"],
-            "row 3: expected one grade for .*a.png",
+            ["image,grade,split", "a.png,1,middle"],
+            "row 2: expected the split train, val or test, .*",
+        ),
+        (["image,grade,score", "a.png,1,2"], "expected the columns image and grade or score"),
+        (["image,score", "a.png,1", "b.png,1_5"], "expected a number as score, received '1_5'"),
+        (
+            ["image,score", 'a.png,"1,500"', "b.png,980"],
+            "as score, received '1,500'; write decimals",
+        ),
+        (["image;score", "a.png;1,5", "b.png;1.5"], "as score, received '1,5'; write decimals"),
+        (["image,score", "a.png,2", "b.png,2.0"], "expected different scores, received 2 only"),
+        (
+            ["image,grade", "a.png,1", "c.png,2", "d/e.png,2"],
+            r"row 3: no image file 'c.png' in .*; 2 of the 3 images .* --images FOLDER",
         ),
         (
             ["image,grade,split", "a.png,1,train", "a.png,1,test", "b.png,2,test"],
-            "row 3: expected one split for .*a.png, received test here and train in .* row 2",
+            "expected one split for .*a.png, received train and test",
         ),
-        (["image,grade", *(f"{i}.png,1" for i in range(9))], "at least two grades, received '1'"),
-        (
-            ["image,grade,split", "a.png,1,train", "b.png,2,train"],
-            "images of every grade for the test split, received none of 1, 2",
-        ),
-        (
-            ["image,grade,split", "a.png,1,train", "b.png,2,test"],
-            "images of every grade for the train split, received none of 2",
-        ),
+        (["image,grade", "a.png,1", "b.png,1"], "at least two grades, received '1'"),
         (["image,grade", '"a.png,1'], "expected a CSV file of grades, received: unexpected end"),
         (["image,grade", "\0,1"], "row 2: expected an image"),
         (["image,grade", "a" * 200_000 + ",1"], "expected a CSV file of grades"),
     ],
 )
 def test_csv_files_that_say_too_little(tmp_path, lines, message):
+    for name in "ab":
+        Image.new("L", (3, 3)).save(tmp_path / f"{name}.png")
     with pytest.raises(InputError, match=message):
         read_rated(table(tmp_path / "grades.csv", *lines))
 
