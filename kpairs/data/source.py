@@ -507,7 +507,7 @@ class ComparedPairs(_OwnImages):
         return {part: self._part(part) for part in SPLITS}
 
     def _part(self, part: str) -> ComparedImages:
-        rows = self.side == SPLITS.index(part)
+        rows = np.equal(self.side, SPLITS.index(part))
         pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
         _check_pairs(pairs, part)
         return pairs
