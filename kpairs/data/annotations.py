@@ -7,17 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kpairs.data.columns import COLUMNS
 from kpairs.data.listing import list_images
 from kpairs.data.table import Header
 from kpairs.errors import InputError, unknown
 
 SPLITS = ("train", "test")
-# Words of other projects for a split; a share of what trains is set aside by --validation.
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training", "val", "valid", "validation", "dev"), "train"),
-    **dict.fromkeys(("test", "testing", "eval", "holdout"), "test"),
+_SPLIT_WORDS = {  # of other projects, too
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("test", "testing", "eval", "holdout"), 1),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), 2),
 }
+SPLIT_NAMES = (*SPLITS, "val")
 
 
 @dataclass(frozen=True)
@@ -172,15 +176,38 @@ def _by_name(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+def known_split(text: str) -> int | None:
+    """Return the number of a split in `SPLIT_NAMES` by a word for it; None for another word."""
+    return _SPLIT_WORDS.get(text.lower())
+
+
+def without_val(split: NDArray[np.int64], rows: str) -> tuple[NDArray[np.int64], str]:
+    """Return splits without val, and a sentence about what happens to it.
+
+    Where nothing else is for testing, val is; else it is trained on: `--validation` sets images
+    aside by itself.
+
+    Args:
+        split: numbers in `SPLIT_NAMES`.
+        rows: what the sentence counts.
+    """
+    val = split == 2
+    if not val.any():
+        return split, ""
+    tested = not (split == 1).any()
+    said = "for testing, as the split test is empty" if tested else "for training, beside train"
+    return np.where(val, int(tested), split), f"{np.count_nonzero(val):,} {rows} of val are {said}"
+
+
 def split_number(text: str, path: Path, row: int) -> int:
-    """Return 0 for training and 1 for testing.
+    """Return the number of a split in `SPLIT_NAMES`.
 
     Raises:
         InputError: another word.
     """
-    part = _SPLIT_WORDS.get(text.lower())
+    part = known_split(text)
     if part is None:
         raise InputError(
             f"{path} row {row}: expected the split train, val or test, received {text or 'none'}"
         )
-    return SPLITS.index(part)
+    return part

@@ -40,16 +40,17 @@ def parse_words(text: str) -> dict[str, str]:
     One of the three may have several words: "tie=equal,tie=both bad".
 
     Returns:
-        "left", "right" or "tie" by word.
+        "left", "right" or "tie" by word in lower case.
 
     Raises:
-        UsageError: text of another form, or another name than those three.
+        UsageError: text of another form, another name than those three, or a word of two meanings.
     """
-    words = {}
+    words: dict[str, str] = {}
     for name, word in _assignments(text, "words", "left=model_a,right=model_b,tie=equal"):
         if name not in WORDS:
             raise unknown("word's meaning", name, WORDS)
-        words[word] = name
+        if words.setdefault(word.lower(), name) != name:
+            raise UsageError(f"words: expected one meaning of {word!r}, received {text!r}")
     return words
 
 

@@ -7,9 +7,9 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 - `left_wins`, `right_wins`: the probability that this side ranks higher, 0 to 1; both together may
   be votes.
 
-In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a row
-counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong together, such
-as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
+In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
+row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
+together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
 Rows without a judgement are left out, so that a half-filled list of questions can be used.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number
+from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number, without_val
 from kpairs.data.columns import JUDGEMENTS
 from kpairs.data.grades import ranked
 from kpairs.data.table import Progress, number, read_table
@@ -56,6 +56,7 @@ class ComparedImages:
         judge: `(n,)` names of who judged; None where the table does not say.
         group: name of the group of each file, "" for none; None where the table has no groups.
         unjudged: number of rows without a judgement, which are left out.
+        note: a sentence about the split val; empty where there is none.
     """
 
     images: ImageFiles
@@ -71,6 +72,7 @@ class ComparedImages:
     judge: NDArray[np.str_] | None = None
     group: tuple[str, ...] | None = None
     unjudged: int = 0
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.left)
@@ -329,6 +331,7 @@ class _Reader:
         rank = np.array([*(order.index(name) for name in names), UNKNOWN])  # -1 is the last
         weight = np.array(self.weight, np.float32)
         count = len(self.places.files)
+        split, note = without_val(np.array(self.split, np.int64), "rows")
         return ComparedImages(
             images=self.places.images(str(self.path)),
             left=np.array(self.left),
@@ -339,10 +342,11 @@ class _Reader:
             right_grade=rank[np.array(self.right_grade)],
             classes=order,
             rows=np.array(self.rows),
-            split=np.array(self.split) if self.split else None,
+            split=split if self.split else None,
             judge=np.array(self.judge) if "judge" in self.columns else None,
             group=tuple(self.groups.get(i, "") for i in range(count)) if self.groups else None,
             unjudged=self.unjudged,
+            note=note,
         )
 
 

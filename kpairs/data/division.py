@@ -23,11 +23,11 @@ TEST_SHARE = 0.2
 _UNPUT = -1
 
 
-def sides(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.int64]:
-    """Return the side of each image: 0 for training, 1 (a fifth of them) for testing.
+def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.str_]:
+    """Return a name for each image that it shares with all that must be on its side.
 
     Args:
-        images: the files.
+        images: the files; those of equal bytes are on one side.
         group: name of the group of each file, "" for none; a group is on one side.
 
     Raises:
@@ -37,10 +37,52 @@ def sides(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.
         f"group {name}" if name else fingerprint(file)
         for file, name in zip(images.files, group or [""] * len(images), strict=True)
     ]
-    side = np.array([int(_share(name) < TEST_SHARE) for name in names])
-    for copies in copies_of(images):
-        side[copies] = side[copies[0]]  # a copy may be in no group, or in another
-    return side
+    joined: dict[str, str] = {}  # a group that holds a copy of another group's image joins it
+
+    def unit(name: str) -> str:
+        while name in joined:
+            name = joined[name]
+        return name
+
+    for first, *others in copies_of(images):
+        for other in others:
+            if (one := unit(names[other])) != (kept := unit(names[first])):
+                joined[one] = kept
+    return np.array([unit(name) for name in names])
+
+
+def sides(units: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int64]:
+    """Return the side of each image by its unit: 0 for training, 1 (a fifth) for testing."""
+    return np.array([_side(name) for name in units])
+
+
+def sides_of_pairs(
+    units: NDArray[np.str_], left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the side of each image of compared pairs, both images of a pair together if possible.
+
+    Rows are gone through in their order: images that no row before has named go to one side
+    together. So rows that are appended move no image, and where every image is in one pair alone no
+    row is lost.
+
+    Args:
+        units: name of each image's unit.
+        left: `(n,)` numbers of images.
+        right: the other image of each pair.
+    """
+    found: dict[str, int] = {}
+    pairs = [tuple(pair) for pair in units[np.stack([left, right], axis=1)].tolist()]
+    for pair in pairs:
+        known = any(name in found for name in pair)
+        for name in pair:
+            found.setdefault(name, _side(name if known else min(pair)))
+    if not any(found[one] and found[other] for one, other in pairs):  # few pairs: one of them
+        found |= dict.fromkeys(min(pairs, key=lambda pair: max(map(_share, pair))), 1)
+    return np.array([found.get(name, 0) for name in units.tolist()])
+
+
+def _side(name: str) -> int:
+    return int(_share(name) < TEST_SHARE)
 
 
 def _share(name: str) -> float:
@@ -111,23 +153,24 @@ def image_groups(
 
 
 def rescue_empty_grades(
-    side: NDArray[np.int64], grade: NDArray[np.int64], classes: int
+    side: NDArray[np.int64], grade: NDArray[np.int64], units: NDArray[np.str_]
 ) -> NDArray[np.int64]:
-    """Move images so that every grade has one to train on, and the test side is not empty.
+    """Move units so that every grade has an image to train on, and the test side is not empty.
 
     Args:
-        side: `(n,)` side of each rating, 0 for training.
-        grade: `(n,)` rank of each rating.
-        classes: number of grades.
+        side: `(n,)` side of each image, 0 for training.
+        grade: `(n,)` rank of each image.
+        units: `(n,)` name of each image's unit.
     """
     side = side.copy()
-    for rank in range(classes):
+    for rank in np.unique(grade):
         mine = np.flatnonzero(grade == rank)
-        if len(mine) and side[mine].all():
-            side[mine[0]] = 0
+        if side[mine].all():
+            side[units == units[mine[0]]] = 0
     if not side.any():
         counts = Counter(grade.tolist())
         largest = max(counts, key=lambda rank: (counts[rank], -rank))
-        if counts[largest] > 1:
-            side[np.flatnonzero(grade == largest)[-1]] = 1
+        moved = units == units[np.flatnonzero(grade == largest)[-1]]
+        if set(grade[~moved].tolist()) == set(grade.tolist()):
+            side[moved] = 1
     return side

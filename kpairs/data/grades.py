@@ -1,7 +1,7 @@
 """Rated images of one's own: which files there are, and what grade or score each has.
 
-A source is a folder of class folders, or a table with the columns `image` and `grade` (a few ordered
-classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or test) and
+A source is a folder of class folders, or a table with the columns `image` and `grade` (a few
+ordered classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or test) and
 `group` (images that belong together). An image that several people rated stands in several rows.
 Nothing is decoded here.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.annotations import Columns, ImageFiles, Places, split_number
+from kpairs.data.annotations import (
+    SPLIT_NAMES,
+    Columns,
+    ImageFiles,
+    Places,
+    known_split,
+    split_number,
+    without_val,
+)
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.listing import list_images, natural
+from kpairs.data.settings import format_classes
 from kpairs.data.table import number, read_table
 from kpairs.errors import InputError, UsageError
 
@@ -28,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _MOST_GRADES = 100
 _MOST_LEVELS = 20  # different numbers up to which a column holds grades; more are scores
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 # Scales that people name their classes by, lowest first. They are proposed, never assumed.
 _LADDERS = tuple(
     tuple(ladder.split())
@@ -65,6 +76,7 @@ class RatedImages:
         classes: names of the grades, lowest first; empty where images are scored.
         split: `(n,)` int64, 0 for training and 1 for testing; None where nothing says.
         group: name of the group of each file, "" for none; None where there are no groups.
+        note: a sentence about the split val; empty where there is none.
     """
 
     images: ImageFiles
@@ -74,6 +86,7 @@ class RatedImages:
     classes: tuple[str, ...]
     split: NDArray[np.int64] | None = None
     group: tuple[str, ...] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.image)
@@ -87,7 +100,7 @@ class _Ratings:
         images: the files, each once.
         image: number of the file of each rating.
         texts: the ratings.
-        split: 0 or 1 for each rating; empty where nothing says.
+        split: number in `SPLIT_NAMES` for each rating; empty where nothing says.
         group: by number of the file.
         scored: whether the source calls them scores.
     """
@@ -109,8 +122,8 @@ def read_rated(
 ) -> RatedImages:
     """List the ratings of a source.
 
-    A folder holds one folder of images per class, itself or in its `train/` and `test/`. A column
-    of numbers with more than 20 different values holds scores, whatever its name.
+    A folder holds one folder of images per class, itself or in its `train/`, `test/` and `val/`. A
+    column of numbers with more than 20 different values holds scores, whatever its name.
 
     Args:
         source: the folder or the table.
@@ -132,8 +145,12 @@ def read_rated(
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
     values = None if classes is not None else _numbers(found.texts)
     if found.scored and values is None:
-        odd = next(text for text in found.texts if _number(text) is None)
-        raise InputError(f"{source}: expected a number as score, received {odd!r}")
+        odd = next((text for text in found.texts if _number(text) is None), None)
+        odd = odd or next(text for text in found.texts if "," in text)
+        raise InputError(
+            f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
+            "and no mark between thousands"
+        )
     rating: NDArray[np.float64] | NDArray[np.int64]
     if values is not None and (found.scored or len(set(values)) > _MOST_LEVELS):
         order: tuple[str, ...] = ()
@@ -147,7 +164,7 @@ def read_rated(
     image = np.array(found.image, np.int64)
     key = [natural(file) for file in found.images.files]
     rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[found.image[row]])))
-    split = np.array(found.split, np.int64)[rows] if found.split else None
+    split, note = without_val(np.array(found.split, np.int64), "images")
     count = len(found.images)
     return RatedImages(
         images=found.images,
@@ -155,8 +172,9 @@ def read_rated(
         grade=rating[rows] if order else None,
         score=None if order else rating[rows],
         classes=order,
-        split=split,
+        split=split[rows] if found.split else None,
         group=tuple(found.group.get(i, "") for i in range(count)) if found.group else None,
+        note=note,
     )
 
 
@@ -202,7 +220,7 @@ def ranked(
 def _order_unknown(names: list[str], source: str | Path) -> str:
     proposal = _ladder(names)
     order = proposal or names
-    advice = f"if {' < '.join(order)}, add --classes {','.join(order)}"
+    advice = f"if {' < '.join(order)}, add --classes {shlex.quote(format_classes(order))}"
     return (
         f"{source}: the order of the grades {', '.join(names)} is not known, as they are no "
         f"numbers; {advice}{'' if proposal else ', else give them as they rank, lowest first'}"
@@ -222,7 +240,15 @@ def _ladder(names: list[str]) -> list[str] | None:
 
 
 def _numbers(texts: Iterable[str]) -> list[float] | None:
-    """Read texts as numbers, all of them or none; with a decimal comma where each has one."""
+    """Read texts as numbers, all of them or none, with decimal points or with decimal commas.
+
+    Where every comma could part thousands ("1,200") the texts are no numbers, since nothing says
+    what they mean; nor are they where some have a point and others a comma.
+    """
+    texts = list(texts)
+    commas = [text for text in texts if "," in text]
+    if commas and (any("." in text for text in texts) or all(map(_THOUSANDS.fullmatch, commas))):
+        return None
     values = [_number(text) for text in texts]
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else None
@@ -234,21 +260,26 @@ def _number(text: str) -> float | None:
 
 def _of_folder(folder: Path) -> _Ratings:
     """List every image below class folders."""
-    divided = (folder / "train").is_dir()
-    if divided and not (folder / "test").is_dir():
-        raise InputError(f"{folder}: expected test/ beside train/, received none")
-    roots = [folder / "train", folder / "test"] if divided else [folder]
-    found = [_class_folders(root) for root in roots]
-    if divided and (one := set(found[0])) != (other := set(found[1])):
-        raise InputError(
-            f"{folder}: expected the same classes in train/ and test/; "
-            f"{', '.join(sorted(one ^ other))} in one only"
-        )
+    roots = {
+        part: place for place in _folders(folder) if (part := known_split(place.name)) is not None
+    }
+    divided = 0 in roots
+    if not divided:
+        roots = {0: folder}
+    elif len(roots) == 1:
+        raise InputError(f"{folder}: expected test/ beside {roots[0].name}/, received none")
+    found = {part: _class_folders(root) for part, root in roots.items()}
+    for part, root in roots.items():
+        if one := set(found[0]) ^ set(found[part]):
+            raise InputError(
+                f"{folder}: expected the same classes in {roots[0].name}/ and {root.name}/; "
+                f"{', '.join(sorted(one))} in one only"
+            )
     files: dict[str, str] = {}  # class by real path
     split: dict[str, int] = {}
     texts, image, splits = [], [], []
-    for part, (root, names) in enumerate(zip(roots, found, strict=True)):
-        for name in names:
+    for part, root in roots.items():
+        for name in found[part]:
             listing = list_images(root / name)
             if said := listing.said():
                 log.warning("%s", said)
@@ -273,8 +304,12 @@ def _of_folder(folder: Path) -> _Ratings:
     return _Ratings(images, image, texts, splits if divided else [], {})
 
 
+def _folders(root: Path) -> list[Path]:
+    return [Path(f) for f in os.scandir(root) if f.is_dir() and not f.name.startswith(".")]
+
+
 def _class_folders(root: Path) -> list[str]:
-    names = [f.name for f in os.scandir(root) if f.is_dir() and not f.name.startswith(".")]
+    names = [place.name for place in _folders(root)]
     if len(names) < 2:
         loose = len(list_images(root, recursive=False).files)
         if loose and not names:
@@ -321,5 +356,6 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
         for number_, part in zip(image, split, strict=True):
             if parts.setdefault(number_, part) != part:
                 file = places.images("").files[number_]
-                raise InputError(f"{path}: expected one split for {file}, received train and test")
+                both = f"{SPLIT_NAMES[parts[number_]]} and {SPLIT_NAMES[part]}"
+                raise InputError(f"{path}: expected one split for {file}, received {both}")
     return _Ratings(places.images(str(path)), image, texts, split, group, rated == ["score"])

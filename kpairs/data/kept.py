@@ -1,11 +1,12 @@
 """The list of images that a run was trained and tested on, kept in its folder.
 
-A run goes on, and is evaluated, by its own list: images that are added to a folder later, or rows that
-are appended to a table, change neither its training nor its test images.
+A run goes on, and is evaluated, by its own list: images that are added to a folder later, or rows
+that are appended to a table, change neither its training nor its test images.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 from kpairs.data.listing import fingerprint, list_images
 from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError
-from kpairs.files import read_json, write_json, write_rows
+from kpairs.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-_LIST, _FACTS = "data.csv", "data.json"
+# Lines of JSON hold any file name; CSV in UTF-8 does not.
+_LIST, _FACTS = "data.jsonl", "data.json"
 
 
 def keep(source: Source, folder: Path) -> None:
@@ -29,7 +31,7 @@ def keep(source: Source, folder: Path) -> None:
     facts["classes"] = list(source.classes)
     rows = source.rows(base)
     if rows is not None:
-        write_rows(folder / _LIST, rows)
+        write_text(folder / _LIST, "".join(f"{json.dumps(row)}\n" for row in rows))
         facts |= {"base": str(base), "stamp": _stamp(place), "files": source.fingerprints(base)}
     write_json(folder / _FACTS, facts)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -116,13 +118,23 @@ DIGITS = PixelSettings()
 def parse_classes(text: str) -> tuple[str, ...]:
     """Read the names of classes, lowest first: "mild,moderate,severe".
 
+    A name that holds a comma is quoted: `0,"0,5",1`.
+
     Raises:
         UsageError: an empty name.
     """
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    names = tuple(part.strip() for part in parts)
+    if not names or not all(names):
         raise UsageError(f"classes: expected names such as mild,severe, received {text!r}")
     return names
+
+
+def format_classes(names: Iterable[str]) -> str:
+    """Write names of classes as `parse_classes` reads them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def parse_size(text: str) -> tuple[int, int]:

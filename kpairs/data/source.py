@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
 from kpairs.data.cache import prepared_images
 from kpairs.data.compared import ComparedImages, agreement, are_compared, read_compared
-from kpairs.data.division import TEST_SHARE, rescue_empty_grades, shared_images, sides
+from kpairs.data.division import (
+    TEST_SHARE,
+    rescue_empty_grades,
+    shared_images,
+    sides,
+    sides_of_pairs,
+    units_of,
+)
 from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.idx_folder import find_idx_source, read_split
 from kpairs.data.listing import fingerprint
@@ -33,7 +40,7 @@ from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
-from kpairs.errors import InputError, unknown
+from kpairs.errors import InputError, UsageError, unknown
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +95,10 @@ def open_source(
     key = str(data).lower().replace("-", "").replace("_", "")
     if key in SOURCES:
         return NamedDigits(key, place, fetch)
+    if not str(data).strip():
+        raise UsageError("data: expected a name, a folder or a table, received nothing")
     path = Path(data)
-    if path.is_dir() and str(data).strip():
+    if path.is_dir():
         if found := find_idx_source(path):
             return IdxFolder(path, *found)
         return _rated(read_rated(path, classes=classes), path, place)
@@ -350,12 +359,11 @@ class _RatedSource(_OwnImages):
         super().__init__(rated.images, path, root)
         self.rated, self.classes = rated, rated.classes
         if rated.split is None:
-            side = sides(rated.images, rated.group)
+            units = units_of(rated.images, rated.group)
+            grade = np.zeros(len(rated.images), np.int64)
             if rated.grade is not None:
-                first = np.full(len(rated.images), -1)
-                first[rated.image[::-1]] = rated.grade[::-1]
-                side = rescue_empty_grades(side, first, len(rated.classes))
-            self.side = side[rated.image]
+                grade[rated.image[::-1]] = rated.grade[::-1]
+            self.side = rescue_empty_grades(sides(units), grade, units)[rated.image]
         else:
             self.side = rated.split
 
@@ -415,9 +423,10 @@ class _RatedSource(_OwnImages):
     @abstractmethod
     def _ratings(self) -> list[object]: ...
 
-    def _counts(self) -> str:
+    def _counts(self, of: str) -> str:
         train, test = (f"{np.count_nonzero(self.side == i):,}" for i in (0, 1))
-        return f"{self.name}: {train} training and {test} test images"
+        note = f"; {self.rated.note}" if self.rated.note else ""
+        return f"{self.name}: {train} training and {test} test images{of}{note}"
 
 
 class GradedImages(_RatedSource):
@@ -445,7 +454,7 @@ class GradedImages(_RatedSource):
         return [self.classes[grade] for grade in np.asarray(self.rated.grade).tolist()]
 
     def describe(self) -> str:
-        return f"{self._counts()} of {len(self.classes)} grades, {' < '.join(self.classes)}"
+        return self._counts(f" of {len(self.classes)} grades, {' < '.join(self.classes)}")
 
 
 class ScoredImages(_RatedSource):
@@ -464,7 +473,7 @@ class ScoredImages(_RatedSource):
 
     def describe(self) -> str:
         scores = np.asarray(self.rated.score)
-        return f"{self._counts()} with scores from {scores.min():g} to {scores.max():g}"
+        return self._counts(f" with scores from {scores.min():g} to {scores.max():g}")
 
 
 class ComparedPairs(_OwnImages):
@@ -482,7 +491,8 @@ class ComparedPairs(_OwnImages):
         self.listed, self.classes = listed, listed.classes
         self.side = listed.split
         if self.side is None:
-            side = sides(listed.images, listed.group)
+            units = units_of(listed.images, listed.group)
+            side = sides_of_pairs(units, listed.left, listed.right)
             left, right = side[listed.left], side[listed.right]
             self.side = np.where(left == right, left, -1)
         self.lost = int(np.count_nonzero(self.side < 0))
@@ -497,7 +507,7 @@ class ComparedPairs(_OwnImages):
         return {part: self._part(part) for part in SPLITS}
 
     def _part(self, part: str) -> ComparedImages:
-        rows = self.side == SPLITS.index(part)
+        rows = np.equal(self.side, SPLITS.index(part))
         pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
         _check_pairs(pairs, part)
         return pairs
@@ -577,6 +587,8 @@ class ComparedPairs(_OwnImages):
         ):
             if count:
                 parts.append(f"{count:,} {what}{'s' * (count > 1)} {text}")
+        if listed.note:
+            parts.append(listed.note)
         if self.classes:
             parts.append(f"grades {' < '.join(self.classes)}")
         return "; ".join(parts)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kpairs.models.registry import Architecture
 
 MOST = 10**9
+_WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
 # reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). `adam` is Keras',
 # which adds epsilon before the bias correction; `torch_adam` adds it after, as the reports' did.
@@ -74,6 +75,8 @@ class Network(_Group):
         for name, value in options.items():
             if not name.isidentifier():
                 raise ValueError(f"expected arguments by name, received {name!r}")
+            if isinstance(value, tuple) and not all(_is_width(n) for n in value):
+                raise ValueError(f"{name}: expected from 1 to {_WIDEST}, received {value!r}")
             if not _is_plain(value):
                 raise ValueError(
                     f"{name}: expected a finite number, a name, true, false, none or a list of "
@@ -630,6 +633,10 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_width(value: Any) -> bool:
+    return not isinstance(value, int) or 1 <= value <= _WIDEST
 
 
 def _is_plain(value: Any) -> bool:

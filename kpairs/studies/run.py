@@ -155,7 +155,7 @@ class _Draw:
     def __call__(self, job: Trial) -> Round:
         source = self._source(job.recipe)
         recipe = job.recipe.completed(source, architecture_of(job.recipe))
-        of = source.name, recipe.pixels, recipe.data.classes
+        of = id(source), recipe.pixels
         if of not in self.splits:
             train, test = (source.split(part, recipe.pixels) for part in ("train", "test"))
             self.splits[of] = train, test

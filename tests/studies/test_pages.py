@@ -308,9 +308,8 @@ SIXTH = {
         '    return {"comparison": keras.layers.Dense(2)(x)}\n'
     ),
     "recipes.py": (
-        "from dataclasses import replace\n"
         "from kpairs.reports.haidinger.recipes import RECIPES as OTHERS\n\n"
-        'RECIPES = {"nobody_net": replace(OTHERS["simple"], arch="nobody_net", arch_options={})}\n'
+        'RECIPES = {"nobody_net": OTHERS["simple"].replace(arch="nobody_net", arch_options={})}\n'
     ),
     "studies.py": (
         "from kpairs.recipes import Setting, Study\n"
