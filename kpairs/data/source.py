@@ -491,7 +491,8 @@ class ComparedPairs(_OwnImages):
         split = listed.split
         if split is None:
             units = units_of(listed.images, listed.group)
-            side = sides_of_pairs(units, listed.left, listed.right)
+            decided = listed.probability != 0.5
+            side = sides_of_pairs(units, listed.left, listed.right, decided)
             left, right = side[listed.left], side[listed.right]
             split = np.where(left == right, left, -1)
         self.lost = int(np.count_nonzero(split < 0))
