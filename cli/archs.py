@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, import_own, imports, print_json
+from kpairs.cli.options import as_json, force, import_own, imports, print_json
 
 _MOST_REPORTED = 24
 
@@ -13,16 +13,21 @@ _MOST_REPORTED = 24
     "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
 )
 @imports
+@force
 @as_json
-def archs(name, plot, as_json, imports):
+def archs(name, plot, as_json, imports, force):
     """List the architectures, or show NAME: its layers, recipe and reported results.
 
     The table has each one's trainable parameters beside those that its report states; where they
     differ, the reason stands below.
     """
+    from kpairs.files import check_output
+
     import_own(imports)
     if plot and not name:
         raise click.UsageError("--plot expects the NAME of an architecture")
+    if plot:
+        check_output(plot, force=force)
     if name:
         _show(name, plot, as_json)
         return

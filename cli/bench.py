@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, count, data_dir, device, import_own, imports, print_json
+from kpairs.cli.options import (
+    as_json,
+    count,
+    data_dir,
+    device,
+    force,
+    import_own,
+    imports,
+    print_json,
+)
 
 
 @click.group()
@@ -59,8 +68,9 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
 @data_dir
 @imports
+@force
 @as_json
-def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
+def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, force):
     """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
     MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
@@ -75,9 +85,11 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
     if plot:
+        from kpairs.files import check_output
         from kpairs.plots import check_picture_name, draw_inference
 
         check_picture_name(plot)
+        check_output(plot, models, force=force)
         if not Path(plot).absolute().parent.is_dir():
             raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
     from kpairs.exports.writing.benchmark import bench_inference

@@ -8,6 +8,7 @@ from kpairs.cli.options import (
     columns,
     data_dir,
     folder,
+    force,
     images,
     print_json,
     seed,
@@ -48,8 +49,9 @@ _SPLITS = ("train", "test")
     "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
+@force
 @as_json
-def data(source, named, data_dir, fetch, example, clean, as_json, **options):
+def data(source, named, data_dir, fetch, example, clean, as_json, force, **options):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
     SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or your own: a folder with IDX
@@ -73,6 +75,10 @@ def data(source, named, data_dir, fetch, example, clean, as_json, **options):
         else:
             click.echo(told["said"])
         return
+    if options["sheet"]:
+        from kpairs.files import check_output
+
+        check_output(options["sheet"], [source], force=force)
     how = {name: options.pop(name) for name in ("classes", "columns", "words", "images")}
     found = _open(source, how, data_dir, fetch)
     facts = _facts(found)

@@ -57,7 +57,7 @@ def demo(models, port, no_browser, data_dir):
 
 
 def _names(files):
-    """A name for each file, with its folder's where several share one."""
+    """Return a name for each file, with its folder's where several share one."""
     stems = [file.stem for file in files]
     if len(set(stems)) == len(stems):
         return stems
@@ -66,13 +66,13 @@ def _names(files):
 
 
 def _latest():
-    """The model that was exported last in runs/, if any."""
+    """Return the model that was exported last in runs/, or None."""
     found = sorted(Path("runs").glob("*/*.onnx"), key=lambda file: file.stat().st_mtime)
     return found[-1] if found else None
 
 
 def _trained(data_dir):
-    """The demo's own model, trained and exported by other processes: this one stays small."""
+    """Train and export the demo's own model, in other processes: this one stays small."""
     from kpairs.data.source import cache_root
 
     run = Path(data_dir or cache_root()) / "demo" / _OWN

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, count, data_dir, finished, jobs, print_json, seed
+from kpairs.cli.options import as_json, count, data_dir, finished, force, jobs, print_json, seed
 
 
 @click.group()
@@ -44,8 +44,9 @@ def mini():
     show_default=True,
     help="Where to draw predictions, boundary, error and loss: .png, .svg or .pdf.",
 )
+@force
 @as_json
-def train(picture, as_json, **options):
+def train(picture, as_json, force, **options):
     """Train 2-25-25-25-2 to tell the inside of a disc from its outside, and draw what it learned.
 
     \b
@@ -55,9 +56,12 @@ def train(picture, as_json, **options):
     import math
 
     from kpairs.errors import KpairsError
+    from kpairs.files import check_output
     from kpairs.plots import save_figure
     from kpairs.reports.chassagne.disc.disc import train_disc
     from kpairs.reports.chassagne.disc.figures import draw_run
+
+    check_output(picture, force=force)
 
     run = train_disc(**options)
     last = run.history[-1]

@@ -7,7 +7,7 @@ from kpairs.errors import UsageError
 
 
 def split_models(arguments, columns=None):
-    """The .onnx files among the arguments, loaded, and the images that the others stand for."""
+    """Load the .onnx files among the arguments, and list the images that the others stand for."""
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
@@ -76,7 +76,7 @@ def rank(models_and_images, top, sheet, columns, force, as_json, as_csv):
 
 
 def _rows(files, ranking):
-    """The images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+    """Return the images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
     rows = []
     for i in ranking.order().tolist():
         row = {

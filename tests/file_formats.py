@@ -14,11 +14,10 @@ import onnx
 from fuzz_script import damaged
 from idx_writer import write_idx
 from PIL import Image
+from rounds import compiled
 
-from kpairs.data import draw_pairs, load_digits
+from kpairs.data import draw_pairs, open_source
 from kpairs.data.decode import decode
-from kpairs.data.divided import divided_pairs
-from kpairs.data.grades import read_grades
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
 from kpairs.exports.runtime import PairModel
@@ -37,7 +36,6 @@ from kpairs.studies.compare import compare
 from kpairs.studies.rows import job_row, records, rows_of, study_rows
 from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
-from kpairs.training.compile import build_round
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
 from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
@@ -77,7 +75,7 @@ def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
     saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
-    return build_round(run.recipe, 2, 10, (1.0, 0.0)), saved
+    return compiled(run.recipe, 2, rescaling=(1.0, 0.0)), saved
 
 
 def _checkpoint(folder: Path) -> Path:
@@ -194,11 +192,6 @@ def _listed(header: str, rows: tuple[str, ...], folder: Path) -> Path:
     return folder / "list.csv"
 
 
-def _read_grades(file: Path) -> None:
-    for split in ("train", "test"):
-        read_grades(file, split)
-
-
 GRADES = ("a.png,1,train", "b.png,2,train", "c.png,1,test", "d.png,2,test")
 PAIRS = (
     *("a.png,b.png,left,1,2,train", "b.png,a.png,right,2,1,train"),
@@ -218,7 +211,7 @@ def _export():
     trained = Trained.from_architecture(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
     with tempfile.TemporaryDirectory() as folder:
         _idx(Path(folder))
-        drawn = draw_pairs(load_digits(folder, "train"), 5, np.random.default_rng(0))
+        drawn = draw_pairs(open_source(folder).split("train"), 5, np.random.default_rng(0))
         file = Path(folder) / "conv_1.onnx"
         FORMATS["onnx"]().write(trained, trained.description(drawn), file)
         return file.read_bytes()
@@ -366,15 +359,15 @@ def _formats():
     )
     yield "result.json", _result, damage.in_json, _read_result
     yield "optuna.log", _journal, damage.in_lines, _read_journal
-    yield "IDX", _idx, damage.in_bytes, lambda file: load_digits(file.parent, "train")
+    yield "IDX", _idx, damage.in_bytes, lambda file: open_source(file.parent).split("train")
     yield "IDX, labels", partial(_idx, name="train-labels-idx1-ubyte"), damage.in_bytes, _labels
     yield "IDX, .gz", _packed_idx, damage.in_bytes, read_idx
     for ending in ("png", "jpg", "bmp", "webp", "tif"):
         yield ending, partial(_picture, ending), damage.in_bytes, _read_picture
     grades = partial(_listed, "image,grade,split", GRADES)
-    yield "grades CSV", grades, damage.in_csv, _read_grades
+    yield "grades CSV", grades, damage.in_csv, open_source
     listed = partial(_listed, "left,right,label,left_grade,right_grade,split", PAIRS)
-    yield "listed pairs CSV", listed, damage.in_csv, lambda file: divided_pairs(file)
+    yield "listed pairs CSV", listed, damage.in_csv, open_source
     yield "predict's CSV", listed, damage.in_csv, find_pairs
     yield "rank's CSV", listed, damage.in_csv, lambda file: list(listed_images(file))
     yield "ONNX", _onnx, damage.in_bytes, _predict_whole
@@ -385,7 +378,7 @@ def _formats():
 
 
 def _labels(file: Path) -> None:
-    load_digits(file.parent, "train")
+    open_source(file.parent).split("train")
 
 
 FORMATS = {name: FileFormat(name, *rest) for name, *rest in _formats()}

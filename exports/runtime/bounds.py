@@ -1,4 +1,4 @@
-"""How much a model computes, told by its shapes before onnxruntime runs anything of it.
+"""Bounds on the computation of a model, found by its shapes before onnxruntime runs it.
 
 A file of a kilobyte can ask for terabytes: by one tensor that is repeated, by a constant of any
 size, by products of matrices that it never stores. So only operators are let through whose output
@@ -40,7 +40,7 @@ _OPERATORS = frozenset(_NAMES.split())
 
 
 class Size(NamedTuple):
-    """How many numbers a model computes for one pair.
+    """Counts of the numbers that a model computes for one pair.
 
     Attributes:
         largest: in its largest value.
@@ -52,7 +52,7 @@ class Size(NamedTuple):
 
 
 def size_of(model: onnx.ModelProto) -> Size:
-    """Give how many numbers a model computes for one pair.
+    """Count the numbers that a model computes for one pair.
 
     Raises:
         InputError: an operator that no pair model needs, a tensor whose size shapes do not tell,
@@ -85,7 +85,7 @@ def size_of(model: onnx.ModelProto) -> Size:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, _Shape]:
-    """The shape of every value, for one pair, that shape inference finds from the inputs'."""
+    """Return the shape of every value, for one pair, that shape inference finds."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:]  # what a file says of itself counts for nothing
@@ -111,7 +111,7 @@ def _known(value: onnx.ValueInfoProto) -> _Shape | None:
 
 
 def _per_number(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
-    """At most how many operations each number of a node's output takes."""
+    """Return an upper bound of the operations for each number of a node's output."""
     inputs = [shapes.get(name, ()) for name in node.input if name]
     if node.op_type in ("Conv", "ConvTranspose"):
         return prod(inputs[1][1:] if node.op_type == "Conv" else inputs[1])
@@ -127,7 +127,7 @@ def _per_number(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
 
 
 def _summed(node: onnx.NodeProto, inputs: list[_Shape]) -> int:
-    """How many products a number of an Einsum's output is the sum of; without `...`."""
+    """Return the number of products in each sum of an Einsum without `...`."""
     (equation,) = (a.s.decode() for a in node.attribute if a.name == "equation")
     read, arrow, written = equation.replace(" ", "").partition("->")
     if not arrow or "." in equation:

@@ -142,7 +142,7 @@ class PairModel:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
     def _checked(self, left: np.ndarray, right: np.ndarray) -> Outputs:
-        """As `run`, for a model that may give no answers: a stranger's, or one with odd weights."""
+        """Compute as `run` does; refuse the missing or infinite answers of odd models."""
         values = self.run(left, right)
         for name, value in values.items():
             if len(value) != len(left):
@@ -214,7 +214,7 @@ class PairModel:
 
 
 def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
-    """The settings in a file's metadata; files of before had none, and were of digits."""
+    """Return the settings in a file's metadata; the first files had none, and were of digits."""
     return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
 
 
@@ -234,7 +234,7 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> d
 
 
 def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
-    """Whether the metadata fits the file: names, kinds, types and shapes of inputs and outputs."""
+    """Return whether metadata and file agree on names, kinds, types and shapes of all values."""
     classes, outputs = metadata["classes"], metadata["outputs"]
     widths = {name: len(classes) for name in outputs}
     widths |= {name: 1 for name, kind in outputs.items() if kind == "score"}

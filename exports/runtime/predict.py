@@ -36,8 +36,8 @@ def predict_pairs(
 ) -> list[dict[str, Any]]:
     """Compare pairs of image files.
 
-    What happens to their pixels is what happened in training: the model's own `PixelSettings`.
-    Pictures whose ink is not what the model learned from are named in a warning.
+    Their pixels are prepared as in training, by the model's own `PixelSettings`. Pictures whose ink
+    is not what the model learned from are named in a warning.
 
     Args:
         model: path of an exported .onnx file.

@@ -127,7 +127,7 @@ def _asked(
 def _neighbours(
     order: NDArray[np.int64], count: int, asked: set[tuple[int, int]]
 ) -> NDArray[np.int64]:
-    """Pairs of images that stand close to each other in an order, closest first."""
+    """Return pairs of images that stand close to each other in an order, closest first."""
     found: list[tuple[int, int]] = []
     for distance in range(1, len(order)):
         for pair in zip(order[distance:].tolist(), order[:-distance].tolist(), strict=True):
@@ -143,7 +143,7 @@ def _neighbours(
 def _probability(
     model: PairModel, files: Sequence[Path], pairs: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """P(left ranks no higher), by both orders of each pair."""
+    """Return P(left ranks no higher), by both orders of each pair."""
     used, rows = np.unique(pairs, return_inverse=True)
     blocks = prepared([files[i] for i in used], model.pixels)
     pixels = np.concatenate([block.pixels for block in blocks])

@@ -1,4 +1,4 @@
-"""Put images into the order that an exported model sees. No keras, no torch.
+"""Rankings of images by exported models.
 
 A network that scores images, or tells their digit or grade, sees each image once. One that only
 compares is asked about sampled pairs, from whose answers scores are fitted by Bradley and Terry.
@@ -109,7 +109,7 @@ def _share(
 
 
 def method_of(model: PairModel) -> str:
-    """What a model's ranking rests on, a key of `METHODS`."""
+    """Return the basis of a model's ranking, a key of `METHODS`."""
     if "left_score" in model.outputs:
         return "score"
     return "grade" if model.of_class else "comparison"
@@ -121,7 +121,7 @@ def _scored(
     pictures: Any,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A score of each picture, and whether its ink contradicts the model's."""
+    """Return a score of each picture, and whether its ink contradicts the model's."""
     scores, doubtful, pixels = [np.zeros(0)], [np.zeros(0, bool)], []
     done = 0
     for block in prepared(pictures, model.pixels):
@@ -151,7 +151,7 @@ def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
 
 
 def _one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores of images that are each compared with themselves: one pass for each."""
+    """Return scores of images that are each compared with themselves: one pass for each."""
     values = model.compare(pixels, pixels)
     if method == "score":
         return values["left_score"][:, 0].astype(np.float64)
@@ -176,7 +176,7 @@ def _by_comparisons(model: PairModel, pixels: NDArray[np.float32]) -> NDArray[np
 
 
 def sampled_pairs(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pairs of different images, each image in about 16, all of them connected.
+    """Draw pairs of different images, each image in about 16, all of them connected.
 
     Args:
         count: number of images.

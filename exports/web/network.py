@@ -9,8 +9,8 @@ import onnx
 
 from kpairs.errors import UsageError
 
-# Operators that network.js has, and what it takes attributes for granted to be: exactly what
-# kpairs' exports contain.
+# Operators that network.js has, with the attribute values that it takes for granted: exactly those
+# that kpairs' exports contain.
 _SQUARE = {"auto_pad": b"NOTSET", "dilations": [1, 1]}
 _LAST = {"axis": -1}
 _PLAIN = (

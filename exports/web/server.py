@@ -84,7 +84,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The address of the page."""
+        """Address of the page."""
         return f"http://{ADDRESS}:{self.port}/"
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""How fast pair models run: exported files beside the models that they come from."""
+"""Speed of pair models: exported files beside the models that they come from."""
 
 import os
 import tempfile
@@ -27,7 +27,7 @@ _PRODUCT_GFLOP = 2e-9 * _SIDE**3
 
 @dataclass(frozen=True)
 class _Times:
-    """Some calls, one after the other.
+    """Times of some calls, one after the other.
 
     Attributes:
         wall: `(calls,)` seconds of each.
@@ -40,7 +40,7 @@ class _Times:
 
 @dataclass(frozen=True)
 class _Effort:
-    """How often every runner is timed, and for how many seconds each time."""
+    """Number and seconds of each runner's timings."""
 
     repeats: int
     seconds: float
@@ -171,7 +171,7 @@ def _product() -> Runner:
 def _times(
     functions: Mapping[str, Runner], pairs: PairSet, batch: int, effort: _Effort
 ) -> dict[str, list[_Times]]:
-    """For each function a list of `_Times`, one per repeat."""
+    """Return a list of `_Times` for each function, one per repeat."""
     left, right = (np.asarray(images[:batch]) for images in (pairs.left, pairs.right))
     calls = {}
     for name, function in functions.items():
@@ -197,7 +197,7 @@ def _timed(function: Runner, left: np.ndarray, right: np.ndarray, calls: int) ->
 def _rows(
     place: Mapping[str, Any], times: Mapping[str, list[_Times]], work: float
 ) -> Iterator[dict[str, Any]]:
-    """One row per runner; `work` is what a batch takes, in GFLOP."""
+    """Yield one row per runner; `work` is the GFLOP of a batch."""
 
     def per_repeat(name: str, measure: Callable[[_Times], Any]) -> np.ndarray:
         return np.array([measure(part) for part in times[name]])

@@ -1,7 +1,7 @@
 """The formats of exported files: one object each. To add a format is to add a class to `FORMATS`.
 
-What writes and loads files is imported where it is needed: the command line lists the formats in
-its help, and must answer at once.
+Writers and loaders are imported where they are needed: the command line lists the formats in its
+help, and must answer at once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Format(ABC):
         name: as `kpairs export` takes it.
         ending: of its files.
         title: in a model card.
-        engine: what runs it.
+        engine: the library that runs it.
         help: of its option on the command line.
         opset: version of the ONNX operators, for the formats that have some.
         calibration: pairs that show the range of every value, for int8.
@@ -96,7 +96,7 @@ class Format(ABC):
         """
 
     def check(self) -> None:
-        """Refuse what cannot be written, before any work.
+        """Refuse impossible exports before any work.
 
         Raises:
             UsageError: something that the format needs is missing.
@@ -104,7 +104,7 @@ class Format(ABC):
         return
 
     def facts(self, trained: Trained) -> dict[str, Any]:
-        """Give what the description beside a file says of it alone."""
+        """Return further entries of the description beside a file."""
         return {}
 
     def export(
@@ -115,7 +115,7 @@ class Format(ABC):
         Args:
             trained: the network in every form.
             pairs: on which the file must agree with the model.
-            description: what the file says of itself.
+            description: metadata inside the file.
             path: the file.
 
         Raises:

@@ -70,7 +70,7 @@ class _Stack(RewriteRuleClassBase):
 
 
 class _Transpose(RewriteRuleClassBase):
-    """A transposition that only moves axes of length one leaves the memory as it is."""
+    """Turn a transposition that only moves axes of length one into a reshape."""
 
     def pattern(self, op, x, permutation):
         return op.Transpose(x, perm=permutation)
@@ -89,7 +89,7 @@ class _Transpose(RewriteRuleClassBase):
 
 
 class _Bias(RewriteRuleClassBase):
-    """The constant that is added to each channel as the convolution's own bias."""
+    """Turn a constant that is added to each channel into the convolution's own bias."""
 
     def pattern(self, op, x, kernel, bias):
         return op.Add(op.Conv(x, kernel, _outputs=["convolved"]), bias)
@@ -162,7 +162,7 @@ class _Selu(RewriteRuleClassBase):
 
 
 def _new(op, array):
-    """A constant in the graph that a rule writes."""
+    """Return a constant in the graph that a rule writes."""
     return op.Constant(value=ir.tensor(np.ascontiguousarray(array, np.float32)))
 
 
@@ -193,7 +193,7 @@ def _channels_first(graph, node):
 
 
 def _first(graph, value):
-    """The channels-first form of a transposed value or of a constant per channel, else None."""
+    """Return the channels-first form of a transposed value or a constant per channel, or None."""
     if _is(value.producer(), "Transpose", perm=_TO_LAST):
         return value.producer().inputs[0]
     constant = _constant(value)
@@ -220,7 +220,7 @@ def _crop(graph, node):
 
 
 def _cropped(graph, value, size):
-    """The upper left of a value, by convolutions that compute no more; None where none can."""
+    """Return the upper left of a value, by convolutions that compute no more; None if none can."""
     node = value.producer()
     if node is None or not node.inputs or not _read_once(value):
         return None
@@ -247,20 +247,20 @@ def _cropped(graph, value, size):
 
 @dataclass(frozen=True)
 class _Window:
-    """What a convolution or pooling slides over an image: sizes of two axes."""
+    """Window that a convolution or pooling slides over an image: sizes of two axes."""
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
     begin: tuple[int, int]
 
     def reads(self, size):
-        """How many rows and columns an output of that size needs."""
+        """Return how many rows and columns an output of that size needs."""
         axes = zip(size, self.strides, self.kernel, self.begin, strict=True)
         return tuple((n - 1) * stride + kernel - begin for n, stride, kernel, begin in axes)
 
 
 def _window(node):
-    """The `_Window` of a convolution or pooling over images, if it says its padding in numbers."""
+    """Return the `_Window` of a convolution or pooling that states its padding in numbers."""
     if node.op_type not in ("Conv", "MaxPool") or len(node.outputs) != 1:
         return None
     get = node.attributes.get_ints
@@ -286,7 +286,7 @@ def _is_same_per_pixel(value):
 
 
 def _is(node, kind, **attributes):
-    """Whether a node is of this kind, with these attributes; None is not."""
+    """Return whether a node is of this kind, with these attributes; None is not."""
     return (
         node is not None
         and node.op_type == kind
@@ -319,7 +319,7 @@ def _initializer(graph, array):
 
 
 def _insert(graph, before, kind, inputs, **attributes):
-    """A new node before another one; its output."""
+    """Insert a new node before another one; return its output."""
     node = ir.node(kind, inputs, attributes=attributes)
     graph.insert_before(before, node)
     (output,) = node.outputs

@@ -13,7 +13,7 @@ from kpairs.exports.writing.formats import OPSET
 from kpairs.exports.writing.graph import simplify
 from kpairs.exports.writing.quiet import quiet
 
-# Who tells of attempts at other opsets; what comes of them is raised.
+# These log attempts at other opsets; failures are raised anyway.
 _TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._compat")
 
 

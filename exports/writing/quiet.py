@@ -1,4 +1,4 @@
-"""Silence for what libraries say and no user can mend; the user's own settings stay as they are."""
+"""Silence for library warnings that no user can mend; the user's own settings stay."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""The ways to run one pair model: its exported files, and the model that they come from."""
+"""Runners of one pair model: its exported files, and the model that they come from."""
 
 import contextlib
 import io
@@ -67,7 +67,7 @@ class Subject:
 
 
 def random_pairs(count: int, shape: tuple[int, ...]) -> PairSet:
-    """Make pairs of noise: what the pixels show makes no difference to the time."""
+    """Make pairs of noise; their content makes no difference to the time."""
     rng = np.random.default_rng(1)
     left, right = (rng.random((count, *shape), dtype=np.float32) for _ in range(2))
     left_digit, right_digit = (rng.integers(0, 10, count) for _ in range(2))
@@ -117,7 +117,7 @@ def subject(name: str, folder: str | Path, data_root: str | Path | None = None) 
 
 
 def _trained(name: str, data_root: str | Path | None) -> Trained:
-    """An architecture with fresh weights, or the first round of a run."""
+    """Return an architecture with fresh weights, or the first round of a run."""
     if name in ARCHS:
         model = build(name)
         initialize(model, "torch", np.random.default_rng(1))
@@ -173,7 +173,7 @@ def _stock_file(model: keras.Model, path: Path) -> Path:
 
 
 def _whole(file: Path, threads: int) -> Runner:
-    """A session as a stranger would make one; it takes the inputs in the file's order."""
+    """Return a session as a stranger would make one, with inputs in the file's order."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4

@@ -20,7 +20,7 @@ METADATA_FILE = "kpairs.json"
 
 
 class Named(torch.nn.Module):
-    """Takes the images by position and returns the outputs as a tuple, in the registered order.
+    """A network that takes images by position and returns outputs as a tuple, in their order.
 
     `model.export` is no substitute: it loses the outputs' names and sorts them.
     """
@@ -41,7 +41,7 @@ class Named(torch.nn.Module):
 
 
 class TorchModel:
-    """A loaded file, with the two things that `check_parity` asks of one."""
+    """A loaded file, as `check_parity` takes one."""
 
     def __init__(self, module: torch.nn.Module, metadata: str) -> None:
         self._module = module

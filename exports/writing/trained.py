@@ -157,7 +157,7 @@ class Trained:
 
     @cached_property
     def module(self) -> Named:
-        """The network as a torch module that takes images by position."""
+        """Network as a torch module that takes images by position."""
         twin = self.model
         if self.folded is not None:
             twin = self.folded()
@@ -166,7 +166,7 @@ class Trained:
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
-        """The module as a program of any batch."""
+        """Module as a program of any batch."""
         return to_program(self.module)
 
     def proto(self, opset: int) -> onnx.ModelProto:

@@ -366,20 +366,22 @@ class _RatedSource(_OwnImages):
             self.side = rescue_empty_grades(sides(units), grade, units)[rated.image]
         else:
             self.side = rated.split
-        for part, number in (("train", 0), ("test", 1)):
-            mine = self.side == number
-            there = set() if rated.grade is None else set(rated.grade[mine].tolist())
-            lacking = [c for i, c in enumerate(self.classes) if i not in there]
-            if not mine.any() or (part == "train" and lacking):
-                raise InputError(
-                    f"{path}: expected images of every grade for the {part} split, received none "
-                    f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the "
-                    "split, a fifth of the images is for testing"
-                )
 
     def _part(self, part: str) -> tuple[ImageFiles, NDArray[np.int64], NDArray[np.int64]]:
-        """Return a split's files, the number of the file of each rating, and its ratings."""
+        """Return a split's files, the number of the file of each rating, and its ratings.
+
+        Raises:
+            InputError: it has no images; for training, none of a grade.
+        """
         rows = np.flatnonzero(self.side == SPLITS.index(part))
+        there = set() if self.rated.grade is None else set(self.rated.grade[rows].tolist())
+        lacking = [c for i, c in enumerate(self.classes) if i not in there]
+        if not len(rows) or (part == "train" and lacking):
+            raise InputError(
+                f"{self.name}: expected images of every grade for the {part} split, received none "
+                f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the split, a "
+                "fifth of the images is for testing"
+            )
         used: dict[int, int] = {}
         numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
         all_ = self.rated.images
@@ -479,7 +481,6 @@ class ComparedPairs(_OwnImages):
 
     Attributes:
         listed: all pairs of the table.
-        parts: the pairs of each split.
         lost: number of rows in neither split, since one of their images is in each.
     """
 
@@ -488,20 +489,29 @@ class ComparedPairs(_OwnImages):
     def __init__(self, listed: ComparedImages, path: Path, root: Path) -> None:
         super().__init__(listed.images, path, root)
         self.listed, self.classes = listed, listed.classes
-        split = listed.split
-        if split is None:
+        self.side = listed.split
+        if self.side is None:
             units = units_of(listed.images, listed.group)
             decided = listed.probability != 0.5
             side = sides_of_pairs(units, listed.left, listed.right, decided)
             left, right = side[listed.left], side[listed.right]
-            split = np.where(left == right, left, -1)
-        self.lost = int(np.count_nonzero(split < 0))
-        self.parts = {
-            part: listed.take(split == number, f"{path} {part} split")
-            for number, part in enumerate(SPLITS)
-        }
-        for part, pairs in self.parts.items():
-            _check_pairs(pairs, part)
+            self.side = np.where(left == right, left, -1)
+        self.lost = int(np.count_nonzero(self.side < 0))
+
+    @cached_property
+    def parts(self) -> dict[str, ComparedImages]:
+        """The pairs of each split.
+
+        Raises:
+            InputError: a split without pairs that say anything.
+        """
+        return {part: self._part(part) for part in SPLITS}
+
+    def _part(self, part: str) -> ComparedImages:
+        rows = self.side == SPLITS.index(part)
+        pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
+        _check_pairs(pairs, part)
+        return pairs
 
     def _training_files(self) -> ImageFiles:
         return self.parts["train"].images
@@ -518,7 +528,7 @@ class ComparedPairs(_OwnImages):
 
     def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""
-        whole = self.listed if self.listed.split is None else self.parts["test"]
+        whole = self.listed if self.listed.split is None else self._part("test")
         return self.prepared(whole, settings, progress)
 
     def prepared(

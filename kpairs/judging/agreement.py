@@ -37,11 +37,11 @@ def share(hits: float, of: int) -> Share:
         >>> round(one.low, 3), round(one.high, 3)
         (0.826, 0.945)
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if not of:
         return Share(0.0, 0, 0.0, 1.0)
-    z = float(norm.ppf(0.975))
+    z = float(ndtri(0.975))
     middle = (hits + z * z / 2) / (of + z * z)
     half = z / (of + z * z) * float(np.sqrt(max(hits * (of - hits) / of, 0) + z * z / 4))
     return Share(float(hits), int(of), max(middle - half, 0.0), min(middle + half, 1.0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +36,8 @@ class Judge:
         slope: sharpness `a_k`, next to 1, the geometric mean over judges; below 1 the judge errs
             more. None below 100 judgements, like `pull` and `gain`.
         pull: `b_k` in logits; above 0 towards the right side.
-        gain: log-likelihood of the judge's left-out answers that slope and pull gain.
+        gain: log-likelihood of the judge's left-out answers that slope and pull gain over the
+            common slope without pull.
         counts: slope and pull are used in the scores, as they gain enough.
     """
 
@@ -70,14 +73,17 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
     counts = np.zeros(len(known), bool)
     for _ in range(_ROUNDS if enough.any() else 0):
         mean, variance = posterior.left_out()
-        for k in np.flatnonzero(enough):
-            rows = place == k
-            traits[k] = _traits(
-                answers.take(rows), mean[rows], variance[rows], posterior.scales.tie
+        seen = [
+            partial(
+                _likelihood, answers.take(rows), mean[rows], variance[rows], posterior.scales.tie
             )
-        sharp = traits[enough, 0]
-        sharp /= np.exp(np.log(sharp).mean())  # the scores' scale takes up what is common
-        traits[enough, 0] = sharp
+            for rows in (place == k for k in np.flatnonzero(enough))
+        ]
+        found = np.array([_traits(likelihood) for likelihood in seen])
+        common = float(np.exp(np.log(found[:, 0]).mean()))
+        gain = [one(*found[k]) - one(common, 0.0) for k, one in enumerate(seen)]
+        # The scores' scale takes up what is common to all.
+        traits[enough] = np.column_stack([found[:, 0] / common, found[:, 1], gain])
         before, counts = counts, enough & (traits[:, 2] > _GAIN + np.log(enough.sum()))
         if not (counts.any() or before.any()):
             break
@@ -118,20 +124,25 @@ def _table(
     return judges
 
 
-def _traits(answers: Judgements, mean: Floats, variance: Floats, tie: float) -> Floats:
-    """Return slope, pull and what they gain for one judge."""
-    from scipy.optimize import minimize
+def _likelihood(
+    answers: Judgements, mean: Floats, variance: Floats, tie: float, slope: float, pull: float
+) -> float:
+    """Return the log-likelihood of answers, each predicted without itself.
 
-    def likelihood(slope: float, pull: float) -> float:
-        # The mean of a sigmoid over a normal, as MacKay (1992) approximates it.
-        shrink = 1 / np.sqrt(1 + np.pi / 8 * slope**2 * variance)
-        seen = (slope * mean + pull) * shrink
-        return float(answers.weight @ (answers.outcome * seen - davidson(seen, tie)[0]))
+    The mean of a sigmoid over a normal distribution is MacKay's approximation (1992).
+    """
+    shrink = 1 / np.sqrt(1 + np.pi / 8 * slope**2 * variance)
+    seen = (slope * mean + pull) * shrink
+    return float(answers.weight @ (answers.outcome * seen - davidson(seen, tie)[0]))
+
+
+def _traits(likelihood: Callable[[float, float], float]) -> tuple[float, float]:
+    """Return the slope and the pull that maximise likelihood and priors."""
+    from scipy.optimize import minimize
 
     def loss(x: Floats) -> float:
         penalty = (x[0] / _SLOPE) ** 2 / 2 + (x[1] / _PULL) ** 2 / 2
-        return penalty - likelihood(float(np.exp(x[0])), float(x[1]))
+        return float(penalty) - likelihood(float(np.exp(x[0])), float(x[1]))
 
     log_slope, pull = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    slope = float(np.exp(log_slope))
-    return np.array([slope, pull, likelihood(slope, pull) - likelihood(1.0, 0.0)])
+    return float(np.exp(log_slope)), float(pull)

@@ -86,8 +86,6 @@ def score(
         >>> found.rank
         array([4, 3, 2, 1])
     """
-    from scipy.stats import rankdata
-
     posterior, judges = fit_judges(fit(judgements, features, start=start))
     mean = posterior.mean - posterior.mean.mean()
     stretch, certain = measured_scale(posterior)
@@ -103,7 +101,7 @@ def score(
     ranks = np.argsort(np.argsort(-draws, axis=1), axis=1) + 1
     best, worst = np.percentile(ranks, [2.5, 97.5], axis=0, method="nearest").astype(np.int64)
     half = 1.96 * deviation / unit
-    rank = rankdata(-mean, method="min").astype(np.int64)
+    rank = 1 + np.searchsorted(np.sort(-mean), -mean)
     return Scores(
         score=mean / unit,
         low=mean / unit - half,

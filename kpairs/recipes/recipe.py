@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
@@ -621,8 +622,8 @@ def _refusal(error: ValidationError) -> UsageError:
         text = str(first["ctx"]["error"])
         prefixed = len(place) < 2 or place[:2] == ["network", "options"]
         return UsageError(text if prefixed else f"{name}: {text}, received {first['input']!r:.60}")
-    text = (
-        first["msg"].replace("Input should be", "expected").replace("Input should", "expected to")
+    text = re.sub(
+        "^[A-Z][a-z]+ should (be)?", lambda m: f"expected{'' if m[1] else ' to '}", first["msg"]
     )
     return UsageError(f"{name}{inner}: {text}, received {first['input']!r:.60}")
 

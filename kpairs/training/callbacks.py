@@ -172,8 +172,18 @@ class AfterEpoch(keras.callbacks.Callback):
         if self.best is not None and self.best.is_over(epoch + 1):
             self.model.stop_training = True
 
-    def finish(self, model: keras.Model) -> None:
-        """Give the model the weights that are the result: the best epoch's, else the average."""
+    def finish(self, model: keras.Model, test: Batches) -> None:
+        """Give the model the weights that are the result: the best epoch's, else the average.
+
+        A training may stop after an epoch that no evaluation followed: the last row gets one.
+        """
+        if self.rows and math.isnan(float(self.rows[-1]["test_loss"])):
+            found = _evaluate(model, test)
+            self.rows[-1] |= {f"test_{name}": value for name, value in found.items()}
+            write_rows(self.path, self.rows)
+            if self.events is not None:
+                tested = {f"val_{name}": value for name, value in found.items()}
+                self.events.write(len(self.rows), tested, {})
         if self.best is not None and self.best.epoch:
             self.best.give(model)
         elif self.average is not None:

@@ -152,7 +152,7 @@ def fit(
             )
         if model.stop_training or (after.best is not None and after.best.is_over(start)):
             break
-    after.finish(model)
+    after.finish(model, test)
     best = None if after.best is None else after.best.epoch
     return Fitted(len(after.rows), best, engine, checkpoint.seconds)
 

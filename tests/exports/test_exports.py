@@ -415,7 +415,7 @@ def test_too_little_memory_is_told_in_one_line(run, monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
 
-    monkeypatch.setattr("kpairs.exports.writing.export.load_splits", full)
+    monkeypatch.setattr("kpairs.exports.writing.export.run_splits", full)
     done = CliRunner().invoke(main, ["export", str(run.path)])
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1].startswith("Error: not enough memory: expected")

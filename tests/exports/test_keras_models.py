@@ -6,7 +6,7 @@ import pytest
 
 import kpairs
 from kpairs.data import PairSet
-from kpairs.errors import UsageError
+from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.export import export
 from kpairs.exports.writing.trained import Trained
@@ -51,6 +51,8 @@ def test_one_output_by_the_order_of_its_inputs(pairs, tmp_path):
     received = loaded.compare(pairs.left, pairs.right)["comparison"]
     expected = model.predict([pairs.left, pairs.right], verbose=0)
     np.testing.assert_allclose(received, expected, atol=1e-6)
+    with pytest.raises(InputError, match="channels first"):  # or three grey pictures
+        loaded.predict(np.zeros((3, 12, 10)), np.zeros((3, 12, 10)))
 
 
 def test_named_inputs_and_scores_without_test_pairs(pairs, tmp_path):

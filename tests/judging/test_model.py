@@ -94,7 +94,8 @@ def test_all_ways_are_the_dense_formulas(way, tie, rng, monkeypatch):
     )
     # The priors of scales aside, and with the constant of ties' outcomes.
     ratio, total = np.log(scales.residual / scales.feature), np.log(np.hypot(1.5, 0.8))
-    priors = ((ratio - np.log(0.3)) ** 2 + ((total - np.log(3)) / 0.7) ** 2) / 2
+    terms = (ratio, *model_module._RATIO), (total, *model_module._TOTAL)
+    priors = sum(((value - middle) / deviation) ** 2 / 2 for value, middle, deviation in terms)
     constant = np.log(tie) * (data.weight @ (data.outcome == 0.5)) if tie else 0
     assert found.evidence + priors - constant == pytest.approx(evidence, abs=1e-4)
     draws = found.draw(20000, rng)
