@@ -212,7 +212,8 @@ class _Reader:
     def read(self, row: int, cells: Sequence[str]) -> None:
         """Take in one row."""
         cell = {name: self.columns.cell(cells, name) for name in (*self.sides, *self.judged_by)}
-        if self.judged_by and not any(cell[name] for name in self.judged_by):
+        judged = [cell[name] for name in self.judged_by or ("winner",)]
+        if not any(judged) or (self.by_loser and judged[0].lower() in ("none", "tie")):
             self.unjudged += 1
             return
         left, right = (self.places.number(cell[side], row) for side in self.sides)

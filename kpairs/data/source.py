@@ -492,7 +492,8 @@ class ComparedPairs(_OwnImages):
         self.side = listed.split
         if self.side is None:
             units = units_of(listed.images, listed.group)
-            side = sides_of_pairs(units, listed.left, listed.right)
+            decided = listed.probability != 0.5
+            side = sides_of_pairs(units, listed.left, listed.right, decided)
             left, right = side[listed.left], side[listed.right]
             self.side = np.where(left == right, left, -1)
         self.lost = int(np.count_nonzero(self.side < 0))
