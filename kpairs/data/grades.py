@@ -2,8 +2,8 @@
 
 A source is a folder of class folders, or a table with the columns `image` and `grade` (a few
 ordered classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or
-test) and `group` (images that belong together). An image that several people rated stands in several rows.
-Nothing is decoded here.
+test) and `group` (images that belong together). An image that several people rated stands in
+several rows. Nothing is decoded here.
 """
 
 from __future__ import annotations
