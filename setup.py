@@ -7,6 +7,8 @@ setup(
         *find_packages(include=["kpairs*"]),
         "kpairs.cli",
         "kpairs.exports",
+        "kpairs.exports.runtime",
         "kpairs.exports.web",
+        "kpairs.exports.writing",
     ]
 )

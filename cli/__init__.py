@@ -21,10 +21,25 @@ import kpairs
 from kpairs.errors import KpairsError, UsageError, first_line, printable
 from kpairs.files import FULL
 
-_COMMANDS = (
-    *("archs", "bench", "compare", "data", "demo", "evaluate", "export", "mini", "next-pairs"),
-    *("predict", "rank", "report", "search", "study", "train"),
-)
+# What `kpairs --help` says of each command, so that it imports none of them.
+_COMMANDS = {
+    "archs": "List the architectures, or show one: layers, recipe, results.",
+    "bench": "Measure how fast this machine trains and runs models.",
+    "compare": "Put runs side by side: recipes, errors, differences.",
+    "data": "Look at images: where they are, what they are like.",
+    "demo": "Open a page to compare two images on.",
+    "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
+    "export": "Export a run to ONNX and other formats, and check it.",
+    "mini": "Train report 002's framework, made from tensors alone.",
+    "next-pairs": "Propose pairs that are worth asking a person about.",
+    "predict": "Compare images with an exported model.",
+    "rank": "Rank images by an exported model.",
+    "report": "Write the pages of the reports from studies' rows.",
+    "score": "Rank images by judgements of pairs.",
+    "search": "Find hyperparameters by cross-validation.",
+    "study": "Run a report's experiment again.",
+    "train": "Train an architecture by its recipe, on digits or images.",
+}
 _INTERRUPTED = 130
 
 
@@ -82,6 +97,11 @@ def _one_line():
         unnamed = error.errno in FULL and error.filename is None
         where = ": standard output, or a temporary file" if unnamed else ""
         raise _Failure(f"{error}{where}", KpairsError.exit_code) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch's
+            raise
+        text = "not enough memory: expected fewer or smaller images, or fewer programs beside this"
+        raise _Failure(text, KpairsError.exit_code) from error
     except KeyboardInterrupt as error:
         raise _Failure(str(error) or "interrupted", _INTERRUPTED) from error
 
@@ -90,7 +110,11 @@ class _Group(click.Group):
     """Commands that are imported when they are asked for."""
 
     def list_commands(self, ctx):
-        return _COMMANDS
+        return list(_COMMANDS)
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def get_command(self, ctx, name):
         if name not in _COMMANDS:
@@ -103,6 +127,9 @@ class _Group(click.Group):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx):
+        if sys.stdout is None:  # as `>&-` leaves it; nothing could be told
+            text = "standard output is closed: expected a place for the result, such as /dev/null"
+            raise _Failure(text, KpairsError.exit_code)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" for it
                 stream.reconfigure(errors="replace")

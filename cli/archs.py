@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, import_own, imports, print_json
+from kpairs.cli.options import as_json, force, import_own, imports, print_json
 
 _MOST_REPORTED = 24
 
@@ -13,16 +13,21 @@ _MOST_REPORTED = 24
     "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
 )
 @imports
+@force
 @as_json
-def archs(name, plot, as_json, imports):
+def archs(name, plot, as_json, imports, force):
     """List the architectures, or show NAME: its layers, recipe and reported results.
 
     The table has each one's trainable parameters beside those that its report states; where they
     differ, the reason stands below.
     """
+    from kpairs.files import check_output
+
     import_own(imports)
     if plot and not name:
         raise click.UsageError("--plot expects the NAME of an architecture")
+    if plot:
+        check_output(plot, force=force)
     if name:
         _show(name, plot, as_json)
         return
@@ -94,13 +99,13 @@ def _show(name, plot, as_json):
     stated = reported(architecture.report) if architecture.report in REPORTS else []
     numbers = [r for r in stated if r.arch == name]
     # Of many sizes, those of the recipe come first.
-    own = "-".join(map(str, recipe.arch_options.get("widths", ())))
+    own = "-".join(map(str, recipe.network.options.get("widths", ())))
     numbers.sort(key=lambda r: r.table == "Figure 1" and not r.setting.endswith(f" {own}"))
     if plot:
         title = f"{name}, {row['parameters']:,} parameters"
-        draw_graph(model, plot, title, recipe.loss_weights)
+        draw_graph(model, plot, title, recipe.fit.loss_weights)
     if as_json:
-        facts = {"layers": layers, "recipe": asdict(recipe)}
+        facts = {"layers": layers, "recipe": recipe.model_dump()}
         print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
         return
     from rich.table import Table
@@ -114,7 +119,7 @@ def _show(name, plot, as_json):
     out.print(architecture.function.__doc__, soft_wrap=True)
     out.print(layer_table(layers))
     settings = Table(title="recipe", title_justify="left", show_header=False)
-    values = asdict(recipe)
+    values = recipe.flat()
     for key, value in {**values, **values.pop("arch_options")}.items():
         if value is not None:
             settings.add_row(key.replace("_", " "), str(value))

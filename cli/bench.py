@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json
+from kpairs.cli.options import (
+    as_json,
+    count,
+    data_dir,
+    device,
+    force,
+    import_own,
+    imports,
+    print_json,
+)
 
 
 @click.group()
@@ -14,19 +23,13 @@ def bench():
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, less certain.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=2,
-    show_default=True,
-    help="Processes for the rounds.",
-)
+@count("--jobs", default=2, most=1024, help="Processes for the rounds.")
 @click.option("--profile", is_flag=True, help="Tell where a step of the engine spends its time.")
 @data_dir
 @device
 @as_json
 def train(quick, jobs, profile, data_dir, device, as_json):
-    """Training: kpairs' engine beside loops written in PyTorch and beside stock Keras.
+    """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
     The tuned loop is what a good user of PyTorch writes: channels last, a fused optimizer, one call
     of the tower for both images where that is faster, no number read out in a step.
@@ -65,9 +68,10 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
 @data_dir
 @imports
+@force
 @as_json
-def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
-    """Inference: exported files beside Keras, torch and Keras' own ONNX export.
+def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, force):
+    """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
     MODEL is an architecture, which gets fresh weights (default auxws), a run folder, or an
     exported .onnx file, of which only the file is measured.
@@ -81,12 +85,14 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
     if plot:
+        from kpairs.files import check_output
         from kpairs.plots import check_picture_name, draw_inference
 
         check_picture_name(plot)
+        check_output(plot, models, force=force)
         if not Path(plot).absolute().parent.is_dir():
             raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
-    from kpairs.exports.benchmark import bench_inference
+    from kpairs.exports.writing.benchmark import bench_inference
 
     with console(stderr=True).status("") as status:
         result = bench_inference(
@@ -109,8 +115,58 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports):
         screen.print(f"wrote {plot}")
 
 
+@bench.command()
+@click.option("--quick", is_flag=True, help="One session each, 200 judgements: about a minute.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Sessions."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes."
+)
+@click.option(
+    "--truth", multiple=True, help="What is true; several times for several. [default: all]"
+)
+@click.option("--method", multiple=True, help="What to measure; several times. [default: all]")
+@click.option("--rows", type=click.Path(dir_okay=False), help="CSV file for every session's rows.")
+@as_json
+def judging(quick, seeds, jobs, truth, method, rows, as_json):
+    """Choice of pairs: how well 500 photographs are ordered after 50 to 1,600 judgements.
+
+    Judges are simulated; they are right on about 87 % of random pairs. kpairs is held against
+    random pairs with Bradley-Terry, TrueSkill and expected information gain. The photographs are
+    those of scikit-learn and scikit-image.
+
+    \b
+    kpairs bench judging --quick
+    kpairs bench judging --seeds 10 --rows judging.csv
+    kpairs bench judging --truth grades --method kpairs
+    """
+    from kpairs.bench.judging import METHODS, TRUTHS, bench_judging
+    from kpairs.cli.progress import measuring
+    from kpairs.cli.tables import console, judging_tables
+    from kpairs.files import write_rows
+
+    with measuring(console(stderr=True)) as progress:
+        result = bench_judging(
+            seeds=seeds,
+            quick=quick,
+            truths=truth or tuple(TRUTHS),
+            methods=method or tuple(METHODS),
+            jobs=jobs,
+            progress=progress,
+        )
+    if rows:
+        write_rows(Path(rows), result["rows"])
+    if as_json:
+        print_json(result)
+        return
+    screen = console()
+    for table in judging_tables(result["means"], TRUTHS, METHODS):
+        screen.print(table)
+
+
 def _counts(option, text, largest):
-    """Whole numbers between commas, sorted; None for None."""
+    """Read whole numbers between commas, sorted; None for None."""
     if text is None:
         return None
     try:

@@ -2,9 +2,18 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, print_json
-from kpairs.data.columns import parse_columns
-from kpairs.errors import UsageError
+from kpairs.cli.options import (
+    as_json,
+    classes,
+    columns,
+    data_dir,
+    folder,
+    force,
+    images,
+    print_json,
+    seed,
+    words,
+)
 
 _SPLITS = ("train", "test")
 
@@ -14,8 +23,10 @@ _SPLITS = ("train", "test")
 @click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
 @data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
-@click.option("--classes", help="Grades of SOURCE, lowest first, where they are no numbers.")
-@click.option("--columns", help="Headers of a CSV file of pairs, as 'kpairs train' takes them.")
+@classes
+@columns
+@words
+@images
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -26,12 +37,9 @@ _SPLITS = ("train", "test")
     show_default=True,
     help="Split that the sheet shows.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sheet."
-)
-@click.option(
+@seed
+@folder(
     "--samples",
-    type=click.Path(file_okay=False),
     help="Write a test image of each class into this folder, to try 'kpairs predict' on.",
 )
 @click.option(
@@ -41,14 +49,15 @@ _SPLITS = ("train", "test")
     "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
+@force
 @as_json
-def data(source, named, data_dir, fetch, classes, columns, example, clean, as_json, **pictures):
+def data(source, named, data_dir, fetch, example, clean, as_json, force, **options):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
     SOURCE is mnist (the default), fashionmnist, kmnist, qmnist, or your own: a folder with IDX
     files, a folder with one folder of images per class, as they are or under train/ and test/, a
-    CSV file with the columns image, grade and, if it likes, split, or one of compared pairs with
-    the columns left, right and label.
+    table with the columns image and grade or score, or one of compared pairs with the columns
+    left, right and label. Of a table the first rows are said in words: check their direction.
 
     \b
     kpairs data --sheet pairs.png
@@ -66,11 +75,14 @@ def data(source, named, data_dir, fetch, classes, columns, example, clean, as_js
         else:
             click.echo(told["said"])
         return
-    from kpairs.data.settings import parse_classes
+    if options["sheet"]:
+        from kpairs.files import check_output
 
-    columns = None if columns is None else parse_columns(columns)
-    splits, facts = _look(source, data_dir, fetch, classes and parse_classes(classes), columns)
-    written = _written(source, data_dir, splits, facts, columns, **pictures)
+        check_output(options["sheet"], [source], force=force)
+    how = {name: options.pop(name) for name in ("classes", "columns", "words", "images")}
+    found = _open(source, how, data_dir, fetch)
+    facts = _facts(found)
+    written = _written(found, facts, **options)
     if as_json:
         print_json({"source": source, **facts, "written": written})
         return
@@ -78,87 +90,85 @@ def data(source, named, data_dir, fetch, classes, columns, example, clean, as_js
 
     from kpairs.cli.tables import console
 
-    table = Table("split", *(["pairs"] if "judged" in facts else []), "images", "pixels")
-    table.add_column("classes in rank order")
-    for name in _SPLITS:
-        row = facts["splits"][name]
-        counts = (f"{row[what]:,}" for what in ("pairs", "images") if what in row)
+    counts = [name for name in ("pairs", "images") if name in facts["splits"]["train"]]
+    table = Table("split", *counts, "pixels", "classes in rank order")
+    for name, row in facts["splits"].items():
         size = " x ".join(map(str, row["pixels"]))
-        table.add_row(name, *counts, size, ", ".join(row["classes"]))
+        table.add_row(name, *(f"{row[n]:,}" for n in counts), size, ", ".join(row["classes"]))
     out = console()
     out.print(table)
-    if "judged" in facts:
-        out.print(facts["judged"], soft_wrap=True)
-    if "pictures" in facts:
-        out.print(f"{facts['pictures']}; a network sees {facts['network']}", soft_wrap=True)
+    for name in ("said", "pictures", "kept"):
+        if name in facts:
+            out.print(facts[name], soft_wrap=True)
+    for example_ in facts.get("examples", ()):
+        out.print(example_, soft_wrap=True)
     out.print(f"in {facts['folder']}", soft_wrap=True)
     for file in written:
         out.print(f"wrote {file}", soft_wrap=True)
 
 
-def _look(source, data_dir, fetch, classes, columns):
-    """Both splits, and what there is to say of them."""
-    from pathlib import Path
+def _open(source, how, data_dir, fetch):
+    from kpairs.bars import reading
+    from kpairs.cli.tables import console
+    from kpairs.data.source import open_source
 
-    from kpairs import load_digits
-    from kpairs.data.sources import is_compared, is_graded
-
-    if not is_graded(source):
-        splits = {name: load_digits(source, name, data_dir, fetch) for name in _SPLITS}
-        facts = {"folder": str(splits["train"].folder.absolute())}
-        pixels = list(splits["train"].images.shape[1:])
-    else:
-        from kpairs.data.survey import survey
-
-        facts = {"folder": str(Path(source).absolute())}
-        if is_compared(source, columns):
-            from kpairs.bars import reading
-            from kpairs.cli.tables import console
-            from kpairs.data.divided import divided_pairs
-
-            with reading(console(stderr=True)) as read:
-                division = divided_pairs(source, columns, classes, read)
-            splits = {name: getattr(division, name) for name in _SPLITS}
-            facts["judged"], pictures = str(division), division.train.pictures
-        else:
-            from kpairs.data.grades import read_grades
-
-            splits = {name: read_grades(source, name, classes) for name in _SPLITS}
-            pictures = splits["train"]
-        look = survey(pictures)
-        settings = look.settings()
-        facts |= {"pictures": str(look), "network": str(settings), "settings": settings.to_dict()}
-        pixels = list(settings.shape)
-    rows = {}
-    for name, part in splits.items():
-        counts = {"images": len(part)}
-        if "judged" in facts:
-            counts = {"pairs": len(part), "images": len(part.files)}
-        rows[name] = {**counts, "pixels": pixels, "classes": list(part.classes)}
-    return splits, {**facts, "splits": rows}
+    with reading(console(stderr=True)) as read:
+        return open_source(source, **how, root=data_dir, fetch=fetch, progress=read)
 
 
-def _written(source, data_dir, splits, facts, columns, *, sheet, split, seed, samples):
-    """Draw the sheet and write the samples that are asked for; the files' names."""
+def _facts(source):
+    """What there is to say of a source, JSON-ready."""
+    from kpairs.data.cache import usage
+
+    if source.word == "digit":
+        splits = {name: source.split(name) for name in _SPLITS}
+        rows = {
+            name: {
+                "images": len(part),
+                "pixels": list(part.images.shape[1:]),
+                "classes": list(part.classes),
+            }
+            for name, part in splits.items()
+        }
+        return {"folder": str(splits["train"].folder.absolute()), "splits": rows}
+    settings = source.settings()
+    rows = {
+        name: {
+            **source.counts(name),
+            "pixels": list(settings.shape),
+            "classes": list(source.classes),
+        }
+        for name in _SPLITS
+    }
+    facts = {"folder": source.name, "said": source.describe(), "splits": rows}
+    facts["pictures"] = f"images are {source.look}; a network sees {settings}"
+    facts["settings"] = settings.to_dict()
+    files, size = usage(source.root)
+    facts["kept"] = (
+        f"prepared images of all sources: {files} files, {size / 1e6:,.1f} MB in {source.root} "
+        "(--clean removes them)"
+    )
+    if source.judged:
+        facts["examples"] = source.examples()
+    return facts
+
+
+def _written(source, facts, *, sheet, split, seed, samples):
+    """Draw the sheet and write the samples that are asked for; return the files' names."""
     files = []
-    if samples and "judged" in facts:
-        raise UsageError("samples: expected images with grades, received compared pairs")
     if sheet:
-        from kpairs import draw_pairs, load_digits, seeds
+        from kpairs import draw_pairs, seeds
         from kpairs.plots import draw_pair_sheet
 
-        images = splits[split]
-        if "settings" in facts:
-            order = images.classes or None
-            images = load_digits(source, split, data_dir, classes=order, columns=columns)
-        count = len(images) if "judged" in facts else len(images) // 2
-        pairs = draw_pairs(images, min(32, count), seeds.generator(seed, 1, "pairs"))
+        images = source.split(split)
+        count = min(32, len(images) if source.judged else len(images) // 2)
+        pairs = draw_pairs(images, count, seeds.generator(seed, 1, "pairs"))
         draw_pair_sheet(pairs, images.classes, sheet, f"{images.name}, seed {seed}")
         files.append(sheet)
     if samples:
         from kpairs.data.examples import write_samples
 
-        files += map(str, write_samples(splits["test"], samples))
+        files += map(str, write_samples(source, samples))
     return files
 
 
@@ -166,7 +176,7 @@ def _clean(data_dir):
     from pathlib import Path
 
     from kpairs.data.cache import clean
-    from kpairs.data.sources import cache_root
+    from kpairs.data.source import cache_root
 
     files, freed = clean(Path(data_dir or cache_root()))
     said = f"removed {files} files of prepared images, {freed / 1e6:,.1f} MB"
@@ -174,13 +184,14 @@ def _clean(data_dir):
 
 
 def _write(example, folder, data_dir):
-    from kpairs import load_digits
     from kpairs.data.examples import write_digits, write_photographs
+    from kpairs.data.source import open_source
 
     if example == "photographs":
         counts = write_photographs(folder)
     else:
-        digits = {name: load_digits("mnist", name, data_dir) for name in _SPLITS}
+        mnist = open_source("mnist", root=data_dir)
+        digits = {name: mnist.split(name) for name in _SPLITS}
         counts = write_digits(digits, folder)
     said = f"wrote {counts['train']:,} train and {counts['test']:,} test images into {folder}"
     if "pairs" in counts:

@@ -36,12 +36,14 @@ def demo(models, port, no_browser, data_dir):
     import webbrowser
 
     from kpairs.exports.runtime import PairModel
-    from kpairs.exports.web.server import ADDRESS, DemoServer, offered_digits
+    from kpairs.exports.web.demo import demo_routes, offered_digits
+    from kpairs.exports.web.server import ADDRESS, LocalServer
 
     files = [Path(name) for name in models] or [_latest() or _trained(data_dir)]
     loaded = dict(zip(_names(files), map(PairModel.load, files), strict=True))
+    routes = demo_routes(loaded, offered_digits(list(loaded.values()), data_dir))
     try:
-        server = DemoServer(loaded, port, offered_digits(list(loaded.values()), data_dir))
+        server = LocalServer(routes, port)
     except OSError as error:
         raise KpairsError(f"{ADDRESS}:{port}: cannot listen here: {error.strerror}") from error
     with server:
@@ -49,13 +51,13 @@ def demo(models, port, no_browser, data_dir):
         if not no_browser:
             webbrowser.open(server.url)
         try:
-            server.serve_forever()
+            server.run()
         except KeyboardInterrupt:
             click.echo("ended")
 
 
 def _names(files):
-    """A name for each file, with its folder's where several share one."""
+    """Return a name for each file, with its folder's where several share one."""
     stems = [file.stem for file in files]
     if len(set(stems)) == len(stems):
         return stems
@@ -64,14 +66,14 @@ def _names(files):
 
 
 def _latest():
-    """The model that was exported last in runs/, if any."""
+    """Return the model that was exported last in runs/, or None."""
     found = sorted(Path("runs").glob("*/*.onnx"), key=lambda file: file.stat().st_mtime)
     return found[-1] if found else None
 
 
 def _trained(data_dir):
-    """The demo's own model, trained and exported by other processes: this one stays small."""
-    from kpairs.data.sources import cache_root
+    """Train and export the demo's own model, in other processes: this one stays small."""
+    from kpairs.data.source import cache_root
 
     run = Path(data_dir or cache_root()) / "demo" / _OWN
     file = run / f"{_OWN}.onnx"

@@ -2,34 +2,39 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, device, import_own, imports, print_json, threads
-from kpairs.data.columns import parse_columns
+from kpairs.cli.options import (
+    as_json,
+    columns,
+    count,
+    data_dir,
+    device,
+    import_own,
+    imports,
+    print_json,
+    threads,
+    words,
+)
 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option(
-    "--test-pairs",
-    type=click.IntRange(min=1),
-    help="Draw this many test pairs.  [default: the run's own]",
-)
+@count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
 @click.option(
     "--data",
     help="Evaluate on this instead: a source as 'kpairs train' takes it, of whose pairs all are "
     "taken unless the file says the split.",
 )
-@click.option("--columns", help="Headers of --data, as 'kpairs train' takes them.")
+@columns
+@words
 @click.option(
     "--all-pairs",
     is_flag=True,
     help="Measure on all ordered pairs of the test images too: exactly where the comparison "
     "follows from what the network says of each image, else on --sampled of them.",
 )
-@click.option(
+@count(
     "--sampled",
-    type=click.IntRange(min=1),
     default=100_000,
-    show_default=True,
     help="Pairs to draw of all, for networks that look at both images at once.",
 )
 @data_dir
@@ -42,6 +47,7 @@ def evaluate(
     test_pairs,
     data,
     columns,
+    words,
     all_pairs,
     sampled,
     data_dir,
@@ -57,6 +63,8 @@ def evaluate(
     calibration. A reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     import_own(imports)
+    if data is None and (columns or words):
+        raise click.UsageError("--columns and --words describe --data; expected --data FILE")
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
@@ -73,11 +81,12 @@ def evaluate(
             data_root=data_dir,
             test_pairs=test_pairs,
             data=data,
-            columns=None if columns is None else parse_columns(columns),
+            columns=columns,
+            words=words,
             every_pair=all_pairs,
             sampled=sampled,
         )
-    files = _draw(run, rows, data or run.recipe.data)
+    files = _draw(run, rows, data or run.recipe.data.source)
     summary = summarize(rows)
     if as_json:
         print_json({"run": str(run.path), "rounds": rows, "summary": summary, "written": files})
@@ -87,7 +96,7 @@ def evaluate(
     screen.print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
     if all_pairs:
         screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, f"{data or run.recipe.data}, test pairs"))
+    screen.print(measures_table(rows, f"{data or run.recipe.data.source}, test pairs"))
     for file in files:
         screen.print(f"wrote {file}", soft_wrap=True)
 
@@ -99,12 +108,12 @@ def _draw(run, rows, data):
     from kpairs.plots import draw_confusion, draw_reliability
 
     found = [row["measures"] for row in rows]
-    files, title = [run.path / "reliability.png"], f"{run.recipe.arch}, {Path(data).name}"
+    files, title = [run.path / "reliability.png"], f"{run.recipe.network.arch}, {Path(data).name}"
     draw_reliability([f["reliability"] for f in found], files[0], title)
     tables = [f["confusion"] for f in found if "confusion" in f]
     if tables:
         counts = [[sum(cells) for cells in zip(*r, strict=True)] for r in zip(*tables, strict=True)]
         files.append(run.path / "confusion.png")
-        names = run.recipe.classes or [str(i) for i in range(len(counts))]
+        names = run.recipe.data.classes or [str(i) for i in range(len(counts))]
         draw_confusion(counts, names, files[1], title)
     return list(map(str, files))

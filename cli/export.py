@@ -4,8 +4,16 @@ import os
 
 import click
 
-from kpairs.cli.options import as_argument, as_json, data_dir, import_own, imports, print_json
-from kpairs.exports.formats import FORMATS, OPSET
+from kpairs.cli.options import (
+    as_argument,
+    as_json,
+    data_dir,
+    force,
+    import_own,
+    imports,
+    print_json,
+)
+from kpairs.exports.writing.formats import FORMATS, OPSET
 
 
 def _formats(command):
@@ -40,13 +48,15 @@ def _formats(command):
 )
 @data_dir
 @imports
+@force
 @as_json
-def export(run, number, out, opset, data_dir, as_json, imports, **formats):
+def export(run, number, out, opset, data_dir, as_json, imports, force, **formats):
     """Export a model of RUN, by default the latest in runs/, and check it against Keras.
 
     Files are written only if onnxruntime, or PyTorch, gives Keras' outputs and decisions on all
     test pairs. Beside each stand a description (.json) and a model card (.md). An earlier export of
-    the same name is replaced. Runs trained on jax or tensorflow are exported by torch too.
+    the same name is replaced, another file only with --force. Runs trained on jax or tensorflow are
+    exported by torch too.
     """
     os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
     import_own(imports)
@@ -57,9 +67,9 @@ def export(run, number, out, opset, data_dir, as_json, imports, **formats):
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
     with console(stderr=True).status(f"exporting round {number} of {run.path}"):
-        from kpairs.exports.export import export_run  # it takes seconds
+        from kpairs.exports.writing.export import export_run  # it takes seconds
 
-        exports = export_run(run, number, out, data_dir, chosen, opset)
+        exports = export_run(run, number, out, data_dir, chosen, opset, force=force)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]
         print_json({"run": str(run.path), "round": number, "exports": rows})

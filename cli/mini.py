@@ -2,20 +2,12 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, jobs, print_json
-
-_out = click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="studies",
-    show_default=True,
-    help="Folder of the rows; what they hold is not trained again.",
-)
+from kpairs.cli.options import as_json, count, data_dir, finished, force, jobs, print_json, seed
 
 
 @click.group()
 def mini():
-    """A deep-learning framework from nothing but tensors (report 002, part 2)."""
+    """Train the deep-learning framework of report 002, which is made from tensors alone."""
 
 
 @mini.command()
@@ -29,30 +21,22 @@ def mini():
 @click.option(
     "--learning-rate", type=float, default=0.1, show_default=True, help="Of plain gradient descent."
 )
-@click.option(
-    "--epochs", type=click.IntRange(1), default=100, show_default=True, help="Passes over the data."
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Points per step."
-)
+@count("--epochs", default=100, help="Passes over the data.")
+@count("--batch-size", default=100, help="Points per step.")
 @click.option(
     "--init",
     type=click.Choice(["normal", "uniform"]),
     default="normal",
     show_default=True,
-    help="How weights are drawn at first.",
+    help="Distribution of the first weights.",
 )
-@click.option(
+@count(
     "--round",
     "number",
-    type=click.IntRange(1),
     default=1,
-    show_default=True,
-    help="Which of the study's rounds: its points and first weights.",
+    help="Round of the study, which decides the points and the first weights.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every random draw."
-)
+@seed
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False),
@@ -60,8 +44,9 @@ def mini():
     show_default=True,
     help="Where to draw predictions, boundary, error and loss: .png, .svg or .pdf.",
 )
+@force
 @as_json
-def train(picture, as_json, **options):
+def train(picture, as_json, force, **options):
     """Train 2-25-25-25-2 to tell the inside of a disc from its outside, and draw what it learned.
 
     \b
@@ -71,9 +56,12 @@ def train(picture, as_json, **options):
     import math
 
     from kpairs.errors import KpairsError
+    from kpairs.files import check_output
     from kpairs.plots import save_figure
     from kpairs.reports.chassagne.disc.disc import train_disc
     from kpairs.reports.chassagne.disc.figures import draw_run
+
+    check_output(picture, force=force)
 
     run = train_disc(**options)
     last = run.history[-1]
@@ -94,20 +82,14 @@ def train(picture, as_json, **options):
 
 
 @mini.command()
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 10**6),
-    default=50,
-    show_default=True,
-    help="Rounds of each activation and learning rate.",
-)
+@count("--rounds", default=50, most=10**6, help="Rounds of each activation and learning rate.")
 @click.option(
     "--shared-points",
     is_flag=True,
     help="Also train 5 networks with tanh on each of 10 draws of points, 200 trainings.",
 )
 @jobs
-@_out
+@finished("studies")
 @as_json
 def study(rounds, shared_points, jobs, out, as_json):
     """Train the disc at four learning rates with tanh and ReLU, and compare with the report.
@@ -140,22 +122,12 @@ def study(rounds, shared_points, jobs, out, as_json):
 
 
 @mini.command()
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 10**6),
-    default=1,
-    show_default=True,
-    help="Trainings, each with its own pairs and first weights.",
+@count(
+    "--rounds", default=1, most=10**6, help="Trainings, each with its own pairs and first weights."
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=40,
-    show_default=True,
-    help="Passes over the pairs.",
-)
+@count("--epochs", default=40, help="Passes over the pairs.")
 @jobs
-@_out
+@finished("studies")
 @data_dir
 @as_json
 def digits(rounds, epochs, jobs, out, data_dir, as_json):

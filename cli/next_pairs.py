@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, print_json
+from kpairs.cli.options import as_json, columns, force, print_json
 
 
 @click.command("next-pairs")
@@ -23,8 +23,10 @@ from kpairs.cli.options import as_json, print_json
     type=click.Path(dir_okay=False),
     help="CSV file with the columns left, right and an empty label, to be filled in.",
 )
+@columns
+@force
 @as_json
-def next_pairs(models_and_images, count, known, out, as_json):
+def next_pairs(models_and_images, count, known, out, columns, force, as_json):
     """Propose the pairs of images that are most worth asking a person about.
 
     Those are pairs whose answer the models do not know, of images that were compared little. In the
@@ -37,11 +39,17 @@ def next_pairs(models_and_images, count, known, out, as_json):
     from kpairs.bars import counting
     from kpairs.cli.rank import split_models
     from kpairs.cli.tables import console, proposals_table
-    from kpairs.exports.proposals import propose_pairs, write_questions
+    from kpairs.exports.runtime.proposals import check_names, propose_pairs, write_questions
+    from kpairs.files import check_output
 
-    models, files = split_models(models_and_images)
+    models, files = split_models(models_and_images, columns)
+    if out:
+        check_names(files)
+        check_output(out, [*models_and_images, *files, *known], force=force)
     with counting(console(stderr=True), "images") as counted:
-        proposals = propose_pairs(models, files, count, [Path(name) for name in known], counted)
+        proposals = propose_pairs(
+            models, files, count, [Path(name) for name in known], columns, counted
+        )
     if out:
         write_questions(Path(out), proposals)
     rows = [

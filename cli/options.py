@@ -4,12 +4,18 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import click
 
+from kpairs.data.columns import parse_columns, parse_words
+from kpairs.data.settings import parse_classes
 from kpairs.errors import printable
+
+Command = Callable[..., Any]
 
 
 def _known_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -19,10 +25,60 @@ def _known_device(context: click.Context, parameter: click.Parameter, value: str
     return value
 
 
-data_dir = click.option(
+def count(
+    *flags: str, help: str, default: int | None = None, least: int = 1, most: int | None = None
+) -> Callable[[Command], Command]:
+    """Return an option for a whole number from `least` to `most`."""
+    kind = click.IntRange(least, most)
+    shown = default is not None
+    return click.option(*flags, type=kind, default=default, show_default=shown, help=help)
+
+
+def folder(flag: str, *, help: str, default: str | None = None) -> Callable[[Command], Command]:
+    """Return an option for a folder, which need not exist yet."""
+    kind = click.Path(file_okay=False)
+    return click.option(flag, type=kind, default=default, show_default=bool(default), help=help)
+
+
+def finished(default: str) -> Callable[[Command], Command]:
+    """Return the option `--out` of commands that go on where they were stopped."""
+    text = "Folder of the finished trainings; what it holds is not trained again."
+    return folder("--out", default=default, help=text)
+
+
+data_dir = folder(
     "--data-dir",
-    type=click.Path(file_okay=False),
     help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
+)
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback that reads an option's text."""
+    return lambda context, parameter, text: None if text is None else parse(text)
+
+
+classes = click.option(
+    "--classes",
+    callback=_parsed(parse_classes),
+    metavar="LOWEST,...,HIGHEST",
+    help="Grades of one's own images, lowest first, if they are no numbers.",
+)
+columns = click.option(
+    "--columns",
+    callback=_parsed(parse_columns),
+    metavar="NAME=HEADER,...",
+    help="A table's own headers, where they differ: left=image_0,right=image_1,left_wins=label_0.",
+)
+words = click.option(
+    "--words",
+    callback=_parsed(parse_words),
+    metavar="SIDE=WORD,...",
+    help="A table's own words for who ranks higher: left=model_a,right=model_b,tie=equal.",
+)
+images = folder(
+    "--images",
+    help="Folder of the images that a table names, where it is not the table's own; names may lack "
+    "their endings.",
 )
 device = click.option(
     "--device",
@@ -32,20 +88,14 @@ device = click.option(
     show_default=True,
     help="Where to compute; auto takes a GPU if there is one, cuda:1 the second one.",
 )
-threads = click.option(
+threads = count(
     "--threads",
-    type=click.IntRange(1, 1024),
     default=1,
-    show_default=True,
+    most=1024,
     help="CPU threads; more than one rarely pays for networks this small.",
 )
-jobs = click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train side by side.",
-)
+jobs = count("--jobs", default=1, most=1024, help="Processes that train side by side.")
+seed = count("--seed", default=0, least=0, help="Seed of every random draw.")
 scheduler = click.option(
     "--scheduler",
     metavar="ADDRESS",
@@ -58,7 +108,60 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a file that exists already; inputs and tables with answers are never replaced.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def grouped(first: Sequence[str]) -> type[click.Command]:
+    """Return a class of commands whose `--help` shows some options, and `--help-all` every one.
+
+    Args:
+        first: the names of the options that everybody uses.
+    """
+
+    class Grouped(click.Command):
+        def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+            every = click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_all,
+                help="Show every option and exit.",
+            )
+            return [*super().get_params(ctx), every]
+
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            whole = ctx.meta.get("kpairs.help_all", False)
+            shown: list[tuple[str, str]] = []
+            rest: list[tuple[str, str]] = []
+            for parameter in self.get_params(ctx):
+                record = parameter.get_help_record(ctx)
+                if record is not None:
+                    usual = parameter.name in (*first, "help", "help_all")
+                    (shown if usual else rest).append(record)
+            with formatter.section("Options"):
+                formatter.write_dl(shown)
+            if whole:
+                with formatter.section("More options"):
+                    formatter.write_dl(rest)
+            else:
+                formatter.write_paragraph()
+                formatter.write_text(f"{len(rest)} more options: --help-all")
+
+    return Grouped
+
+
+def _show_all(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.meta["kpairs.help_all"] = True
+        click.echo(context.get_help(), color=context.color)
+        context.exit()
 
 
 def import_own(modules: Iterable[str]) -> None:
@@ -70,7 +173,7 @@ def import_own(modules: Iterable[str]) -> None:
 
 
 def as_argument(path: str | Path) -> str:
-    """A path as a command that is proposed takes it: never as an option, and with its spaces."""
+    """Return a path for a proposed command: quoted, and never an option."""
     text = str(path)
     return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
 
@@ -95,6 +198,8 @@ def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> Non
         rows = [
             {k: printable(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows
         ]
+    elif isinstance(sys.stdout, TextIOWrapper):  # names that are no UTF-8 keep their bytes
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer: csv.DictWriter[str] = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, print_csv, print_json
+from kpairs.cli.options import as_json, columns, print_csv, print_json
 from kpairs.errors import printable
 
 
@@ -16,9 +16,10 @@ from kpairs.errors import printable
     help="What these pictures are: bright on dark, dark on bright, or to be told by each one's "
     "border.  [default: what the model stores]",
 )
+@columns
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def predict(model, left, right, ink, as_json, as_csv):
+def predict(model, left, right, ink, columns, as_json, as_csv):
     """Compare images with an exported MODEL.onnx.
 
     LEFT and RIGHT are two images; or a folder and an image, for each image in the folder; or two
@@ -29,11 +30,12 @@ def predict(model, left, right, ink, as_json, as_csv):
     were, by the settings that MODEL.onnx stores. For a network of MNIST a digit should fill about
     three quarters of its picture. Needs neither keras nor torch.
     """
-    from kpairs.exports.predict import COLUMNS, find_pairs, predict_pairs
+    from kpairs.exports.runtime.predict import COLUMNS, predict_pairs
+    from kpairs.exports.runtime.sources import find_pairs
 
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
-    pairs, single = find_pairs(left, right)
+    pairs, single = find_pairs(left, right, columns)
     rows = predict_pairs(model, pairs, ink)
     if as_csv:
         print_csv(rows, [name for name in COLUMNS if name in rows[0]])

@@ -2,19 +2,19 @@
 
 import click
 
-from kpairs.cli.options import as_json, print_csv, print_json
+from kpairs.cli.options import as_json, columns, force, print_csv, print_json
 from kpairs.errors import UsageError
 
 
-def split_models(arguments):
-    """The .onnx files among the arguments, loaded, and the images that the others stand for."""
+def split_models(arguments, columns=None):
+    """Load the .onnx files among the arguments, and list the images that the others stand for."""
     from kpairs.exports.runtime import PairModel
-    from kpairs.exports.sources import find_images
+    from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if name.lower().endswith(".onnx")]
     if not models:
         raise UsageError("expected MODEL.onnx first, as 'kpairs export' writes it; received none")
-    images = find_images([name for name in arguments if name not in models])
+    images = find_images([name for name in arguments if name not in models], columns)
     return [PairModel.load(name) for name in models], images
 
 
@@ -26,9 +26,11 @@ def split_models(arguments):
     type=click.Path(dir_okay=False),
     help="Draw them, the highest first, to this PNG, JPEG or WebP.",
 )
+@columns
+@force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, sheet, as_json, as_csv):
+def rank(models_and_images, top, sheet, columns, force, as_json, as_csv):
     """Rank images by an exported model; by the mean of several, such as a run's rounds.
 
     IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
@@ -46,12 +48,15 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
 
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranking_table
-    from kpairs.exports.ranking import METHODS, rank
-    from kpairs.exports.sheet import MOST, check_sheet_name, draw_ranked_sheet
+    from kpairs.exports.runtime.ranking import METHODS, rank
+    from kpairs.exports.runtime.sheet import MOST, check_sheet_name, draw_ranked_sheet
+    from kpairs.files import check_output
 
     if sheet:
         check_sheet_name(sheet)
-    models, files = split_models(models_and_images)
+    models, files = split_models(models_and_images, columns)
+    if sheet:
+        check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:
         ranking = rank(models, files, count)
     rows = _rows(files, ranking)[:top]
@@ -60,16 +65,18 @@ def rank(models_and_images, top, sheet, as_json, as_csv):
         captions = [f"{row['rank']}  {row['score']:#.3g}" for row in shown]
         draw_ranked_sheet([Path(row["file"]) for row in shown], captions, Path(sheet))
     if as_csv:
+        rows = [{**row, "method": ranking.method} for row in rows]
         print_csv(rows, list(rows[0]))
     elif as_json:
-        print_json({"scores": METHODS[ranking.method], "images": rows})
+        told = {"method": ranking.method, "scores": METHODS[ranking.method]}
+        print_json({**told, "images": rows})
     else:
         title = f"{len(files):,} images by {METHODS[ranking.method]}"
         console().print(ranking_table(rows, title))
 
 
 def _rows(files, ranking):
-    """The images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+    """Return the images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
     rows = []
     for i in ranking.order().tolist():
         row = {

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import import_own, imports
+from kpairs.cli.options import folder, import_own, imports
 
 
 @click.command()
@@ -14,13 +14,7 @@ from kpairs.cli.options import import_own, imports
     show_default=True,
     help="Folder of the CSVs that 'kpairs study' leaves.",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="pages",
-    show_default=True,
-    help="Folder of the pages.",
-)
+@folder("--out", default="pages", help="Folder of the pages.")
 @imports
 def report(name, rows, out, imports):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.

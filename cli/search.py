@@ -2,15 +2,13 @@
 
 import math
 import re
-from dataclasses import fields, replace
 from itertools import product
 
 import click
 
 from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
-from kpairs.data.settings import parse_classes
 from kpairs.errors import KpairsError, UsageError, unknown
-from kpairs.recipes import Recipe, parse_argument, parse_loss_weights
+from kpairs.recipes import FIELDS, parse_argument, parse_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
 from kpairs.reports.resolve import recipe_of
 
@@ -98,8 +96,8 @@ def search(
     common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
     common = {name: value for name, value in common.items() if value is not None}
     if (classes := options.pop("classes")) is not None:
-        common["classes"] = parse_classes(classes)
-    recipes = tuple(replace(recipe_of(arch), **common) for arch in archs)
+        common["classes"] = classes
+    recipes = tuple(recipe_of(arch).replace(**common) for arch in archs)
     space = dict(_tried(text, recipes) for text in tried)
     if len(space) < len(tried):
         raise UsageError("--try: expected each name once")
@@ -115,7 +113,7 @@ def search(
     options["processes"] = options.pop("jobs")
     run = _run_grid if sampler == "grid" else _run_tpe
     candidates = run(what, out, trials, options)
-    ranked = rank(what, out, candidates, data_dir)
+    ranked = rank(what, out, candidates)
     if not ranked:
         raise KpairsError("nothing to rank: in every combination the loss became NaN or infinite")
     if as_json:
@@ -146,7 +144,7 @@ def _run_grid(what, out, trials, options):
     from kpairs.studies.search import grid, run_grid
 
     with console(stderr=True).status("choosing the combinations"):
-        candidates = grid(what, options["data_root"])
+        candidates = grid(what)
     jobs = [job for recipe in candidates for job in what.jobs(recipe)]
     done = sum(load_result(out, job) is not None for job in jobs)
     names = (
@@ -180,26 +178,26 @@ def _tried(text, recipes):
         raise UsageError(
             f'--try: expected NAME="VALUES" such as dropout="0 0.5", received {text!r}'
         )
-    options = recipes[0].arch_options
+    options = recipes[0].network.options
     if name not in (*SEARCHED, *options):
         raise unknown("field in --try", name, [*SEARCHED, *options])
     if name == "loss_weights":
         return name, [_weights(part, recipes) for part in values.split()]
-    like = options[name] if name in options else _LIKE[_types()[name]]
+    like = (
+        options[name]
+        if name in options
+        else _LIKE[FIELDS[name].kind if FIELDS[name].kind in _LIKE else str]
+    )
     if ".." in values:
         return name, _range(name, like, values)
     separator = r"\s+" if isinstance(like, tuple) else r"[,\s]+"
     return name, [parse_argument(name, part, like) for part in re.split(separator, values.strip())]
 
 
-def _types():
-    return {field.name: field.type for field in fields(Recipe)}
-
-
 def _weights(text, recipes):
     """The same weights by name for every architecture, whose outputs must be the same for that."""
-    outputs = tuple(recipes[0].loss_weights)
-    return parse_loss_weights(text, outputs, recipes[0].arch)
+    outputs = tuple(recipes[0].fit.loss_weights)
+    return parse_loss_weights(text, outputs, recipes[0].network.arch)
 
 
 def _range(name, like, text):
@@ -228,9 +226,9 @@ def _widths(text, recipes, space):
     """Every choice of widths among the sizes, for one architecture that takes widths."""
     if "widths" in space:
         raise UsageError("expected --sizes or --try widths=..., received both")
-    widths = recipes[0].arch_options.get("widths")
+    widths = recipes[0].network.options.get("widths")
     if len(recipes) > 1 or widths is None:
-        names = ", ".join(recipe.arch for recipe in recipes)
+        names = ", ".join(recipe.network.arch for recipe in recipes)
         raise UsageError(f"--sizes: expected one architecture that takes widths, received {names}")
     sizes = [parse_argument("--sizes", part, 0) for part in text.split(",")]
     return list(product(sizes, repeat=len(widths)))

@@ -2,26 +2,26 @@
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
+from kpairs.cli.options import (
+    as_json,
+    count,
+    data_dir,
+    finished,
+    import_own,
+    imports,
+    jobs,
+    print_json,
+    scheduler,
+)
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--list", "list_", is_flag=True, help="List the studies.")
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 10**6),
-    help="Rounds of each setting.  [default: as many as the report's]",
-)
+@count("--rounds", most=10**6, help="Rounds of each setting.  [default: as many as the report's]")
 @jobs
 @click.option("--quick", is_flag=True, help="A few settings, 2 rounds of 3 epochs: minutes.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="studies",
-    show_default=True,
-    help="Folder of the finished trainings; what it holds is not trained again.",
-)
+@finished("studies")
 @scheduler
 @data_dir
 @imports
@@ -71,5 +71,7 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir):
     done = {job.id for s in studies for job in finished(s, out, rounds)}
     missing = [job for job in work.values() if job.id not in done]
     options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
-    names = (f"{job.recipe.arch} {job.setting}" for job in run_jobs(missing, out, **options))
+    names = (
+        f"{job.recipe.network.arch} {job.setting}" for job in run_jobs(missing, out, **options)
+    )
     follow(names, len(work), out, done=len(done))

@@ -197,6 +197,28 @@ def _profile_table(case: Row) -> Table:
     return table
 
 
+def judging_tables(
+    means: Sequence[Row], truths: Mapping[str, str], methods: Mapping[str, str]
+) -> Iterator[Table | str]:
+    """Yield the tables of `kpairs bench judging`: one per truth, and the methods in words."""
+    counts = sorted({row["judgements"] for row in means})
+    for truth in dict.fromkeys(row["truth"] for row in means):
+        rows = [row for row in means if row["truth"] == truth]
+        title = f"Kendall's tau with the truth after judgements: {truth} ({truths[truth]})"
+        table = Table("method", title=title, title_justify="left")
+        for count in counts:
+            table.add_column(f"{count:,}", justify="right")
+        lines = (("tau", ""), ("tau_unseen", ", unseen"), ("coverage", ", coverage of intervals"))
+        for method in dict.fromkeys(row["method"] for row in rows):
+            cells = {row["judgements"]: row for row in rows if row["method"] == method}
+            for measure, name in lines:
+                values = [cells[count][measure] for count in counts]
+                if values[0] is not None:
+                    table.add_row(f"{method}{name}", *(f"{value:.2f}" for value in values))
+        yield table
+    yield "\n".join(f"{name}: {methods[name]}" for name in {row["method"]: 0 for row in means})
+
+
 def inference_tables(result: Row) -> Iterator[Table | str]:
     """The tables of `kpairs bench infer`: one per model and number of threads."""
     peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
@@ -309,6 +331,37 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
         score = f"{row['score']:.4g}{spread}"
         table.add_row(str(row["rank"]), printable(row["file"]), score)
+    return table
+
+
+def score_table(rows: Iterable[Row], facts: Row) -> Table:
+    """Make the table of `kpairs score`, highest first."""
+    title = f"expected Kendall's tau with the true order {facts['expected_tau']:.2f}"
+    if facts["alpha"] is not None:
+        title += f", Krippendorff's alpha {facts['alpha']:.2f}"
+    table = Table("rank", "file", title=title, title_justify="left")
+    for name in ("score", "95 % interval", "ranks", "judgements"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        ranks = f"{row['best']} to {row['worst']}"
+        cells = f"{row['score']:.2f}", interval, ranks, str(row["judgements"])
+        table.add_row(str(row["rank"]), printable(row["file"]), *cells)
+    return table
+
+
+def judge_table(rows: Iterable[Row]) -> Table:
+    """Make the table of judges of `kpairs score`; nothing is said where there is too little."""
+    table = Table("judge")
+    titles = ("judgements", "agrees with others", "with themselves", "chose right", "slope", "pull")
+    for name in (*titles, "counted"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        shares = (row[name] for name in ("agreement", "consistency", "right_side"))
+        told = (f"{s[0]:.0%} ({s[1]:.0%} to {s[2]:.0%})" if s else "-" for s in shares)
+        traits = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("slope", "pull"))
+        counted = "yes" if row["counts"] else "no"
+        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *traits, counted)
     return table
 
 

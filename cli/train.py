@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from dataclasses import fields
 
 import click
 from click.core import ParameterSource
@@ -10,48 +9,58 @@ from click.core import ParameterSource
 from kpairs.cli.options import (
     as_argument,
     as_json,
+    columns,
     data_dir,
     device,
+    grouped,
+    images,
     import_own,
     imports,
+    jobs,
     print_json,
     threads,
+    words,
 )
-from kpairs.data.columns import parse_columns
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
-from kpairs.recipes import Recipe, format_loss_weights, parse_argument
-from kpairs.reports.resolve import resolve
+from kpairs.recipes import FIELDS, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
-from kpairs.training.run import Run, check_free
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
-_LISTS = {"columns": parse_columns, "image_size": parse_size, "classes": parse_classes}
+_LISTS = {"image_size": parse_size, "classes": parse_classes}
+_SHARED = ("columns", "words", "images")  # options of other commands too
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the architecture's layers: 32,32,64,256.",
     "dropout": "Rate of the architecture's dropout layers.",
     "activation": "Activation of the hidden layers, such as relu, sigmoid, tanh or selu.",
 }
+# What everybody uses; `--help` shows these, `--help-all` the rest too.
+_FIRST = (
+    *("arch", "data", "loss_weights", "epochs", "pairs", "learning_rate", "rounds", "seed"),
+    *("out", "resumed", "jobs"),
+)
 
 
 def _hyperparameters(command):
-    """Add one option per hyperparameter; its help, choices and checks stand in `Recipe`."""
-    for field in reversed([f for f in fields(Recipe) if "help" in f.metadata]):
-        flag, kind = "--" + field.name.replace("_", "-"), field.type
-        if field.name == "augmentation":
+    """Add one option per hyperparameter; its help and choices stand in `Recipe`."""
+    for name, field in reversed(FIELDS.items()):
+        text = field.info.description
+        if not text or name in (*_SHARED, "arch_options"):
+            continue
+        flag, kind = "--" + name.replace("_", "-"), field.kind
+        if name == "augmentation":
             flag, kind = "--augment/--no-augment", bool
         elif kind is bool:
             flag = f"{flag}/--no-{flag[2:]}"
-        elif field.metadata["choices"]:
-            kind = click.Choice(field.metadata["choices"])
-        elif field.name in _LISTS or kind == str | None:
-            kind = str
-        elif kind == int | None:
+        elif field.choices and isinstance(field.choices[0], str):
+            kind = click.Choice(field.choices)
+        elif field.choices:
             kind = int
-        text = field.metadata["help"]
-        command = click.option(flag, field.name, type=kind, default=None, help=text)(command)
+        elif name in _LISTS:
+            kind = str
+        command = click.option(flag, name, type=kind, default=None, help=text)(command)
     return command
 
 
@@ -72,7 +81,8 @@ def _arguments(command):
     return command
 
 
-@click.command()
+@click.command(cls=grouped(_FIRST))
+@click.argument("name", metavar="[ARCH]", required=False)
 @click.option("--arch", help="Architecture; see 'kpairs archs'.")
 @click.option(
     "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
@@ -83,6 +93,9 @@ def _arguments(command):
     "name as comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
+@columns
+@words
+@images
 @_arguments
 @click.option(
     "--optimizer-option",
@@ -96,15 +109,10 @@ def _arguments(command):
     "--resume",
     "resumed",
     metavar="RUN",
-    help="Go on with this run where it stopped; takes --rounds to train more of them.",
+    help="Go on with this run where it stopped; --rounds trains more of them, --data says where "
+    "its images are now.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Processes that train rounds side by side.",
-)
+@jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard's event files into each round's folder."
@@ -122,48 +130,54 @@ def _arguments(command):
 @imports
 @as_json
 @click.pass_context
-def train(context, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
+def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
     """Train an architecture by its report's recipe, every number of which can be overridden.
 
     \b
-    kpairs train --arch auxws --loss-weights 0.5,1
-    kpairs train --arch ws --rounds 3 --epochs 10 --no-augment
+    kpairs train auxws --loss-weights 0.5,1
+    kpairs train ws --rounds 3 --epochs 10 --no-augment
     kpairs train --recipe runs/2026-11-21-auxws/recipe.json
-    kpairs train --arch auxws --rounds 20 --jobs 2
-    kpairs train --arch posterior --data photos --classes mild,moderate,severe
+    kpairs train posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
     import_own(imports)
+    if name and arch:
+        raise click.UsageError("expected ARCH or --arch ARCH, received both")
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
-    how = {name: options.pop(name) for name in names}
-    rounds = options["rounds"]
-    if resumed is None:
-        chosen = {name for name, value in options.items() if value is not None}
-        recipe = _resolve(arch, base, options)
-        # A recipe of one's own is meant as it is; a report's may be fitted to one's own images.
-        how["given"] = None if base else chosen
-        from kpairs.data.sources import source_key
+    how = {option: options.pop(option) for option in names}
+    from kpairs.training.run import Run, check_free
 
-        source_key(recipe.data)  # refused before Keras is imported
+    if resumed is not None:
+        _refuse_other_options(context)
+        run = Run.open(resumed)
+        recipe = run.recipe
+        idle = len(run.rounds) >= (options["rounds"] or recipe.fit.rounds)
+    else:
         if out is not None:
             check_free(out)
-    else:
-        _refuse_other_options(context)
-        recipe = Run.open(resumed).recipe
+        recipe, source = _resolve(arch or name, base, options, data_dir)
+        idle = False
     from kpairs.cli.tables import console, error_table
 
     progress = console(stderr=True)
-    weights = format_loss_weights(recipe.loss_weights)
-    progress.print(f"{recipe.arch}, loss weights {weights}, data {recipe.data}")
-    from kpairs import resume, train  # after the first word: it takes seconds
-
-    common = {"jobs": jobs, "data_root": data_dir, "progress": progress}
-    idle = False
+    weights = format_loss_weights(recipe.fit.loss_weights)
+    progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
-        run = train(recipe, out, **how, **common)
+        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.train import train_source
+
+        run = train_source(recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress)
     else:
-        idle = len(Run.open(resumed).rounds) >= (rounds or recipe.rounds)
-        run = resume(resumed, rounds=rounds, **common)
+        from kpairs import resume
+
+        run = resume(
+            resumed,
+            rounds=options["rounds"],
+            data=options["data"],
+            jobs=jobs,
+            data_root=data_dir,
+            verbose=progress,
+        )
     try:
         _show(run, idle, imports, as_json, console, error_table)
         sys.stdout.flush()
@@ -184,7 +198,7 @@ def _show(run, idle, imports, as_json, console, error_table):
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
-    title = f"{recipe.arch}, error after epoch {recipe.epochs}"
+    title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
     given = "".join(f" --import {module}" for module in imports)
     said = (
@@ -194,23 +208,25 @@ def _show(run, idle, imports, as_json, console, error_table):
 
 
 def _refuse_other_options(context):
-    """A resumed run's recipe and settings are its own."""
+    """Refuse options beside --resume: a run's recipe and settings are its own."""
     given = [
         option.opts[0]
         for option in context.command.params
         if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
-    kept = {"--resume", "--rounds", "--jobs", "--import", "--data-dir", "--json"}
+    kept = {"--resume", "--rounds", "--jobs", "--import", "--data", "--data-dir", "--json"}
     if others := set(given) - kept:
         raise click.UsageError(
             f"--resume goes on by the run's own recipe; expected no {', '.join(sorted(others))}"
         )
 
 
-def _resolve(arch, base, options):
-    """The recipe that the command line describes."""
+def _resolve(arch, base, options, data_dir):
+    """Return the recipe that the command line describes, and the images, opened."""
+    from kpairs.reports.resolve import changes_of, load_recipe, recipe_of
+
     if not arch and not base:
-        raise click.UsageError("expected --arch NAME or --recipe FILE; 'kpairs archs' lists names")
+        raise click.UsageError("expected ARCH or --recipe FILE; 'kpairs archs' lists names")
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}
     arch_options |= dict(map(_assignment, options.pop("arch_options")))
@@ -218,15 +234,29 @@ def _resolve(arch, base, options):
         name: parse_argument(name, text, 0.0)
         for name, text in map(_assignment, options.pop("optimizer_options"))
     }
-    changes = {name: value for name, value in options.items() if value is not None}
+    typed = {name: value for name, value in options.items() if value is not None}
     for name, parse in _LISTS.items():
-        if name in changes:
-            changes[name] = parse(changes[name])
-    if "augmentation" in changes:
-        changes["augmentation"] = _AUGMENT[changes["augmentation"]]
-    return resolve(
-        arch, base, arch_options=arch_options, optimizer_options=optimizer_options, **changes
-    )
+        if name in typed:
+            typed[name] = parse(typed[name])
+    if "augmentation" in typed:
+        typed["augmentation"] = _AUGMENT[typed["augmentation"]]
+    if optimizer_options:
+        typed["optimizer_options"] = optimizer_options
+    recipe = recipe_of(arch) if base is None else load_recipe(base)
+    arch = None if base is None else arch
+    changes = changes_of(recipe, arch, arch_options=arch_options, **typed)
+    known = {**recipe.flat(), **changes}
+    from kpairs.bars import reading
+    from kpairs.cli.tables import console
+    from kpairs.data.source import open_source
+
+    how = {name: known[name] for name in (*_SHARED, "classes")}
+    with reading(console(stderr=True)) as read:
+        source = open_source(known["data"], **how, root=data_dir, progress=read)
+    if base is None and source.word == "grade":
+        # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
+        changes = {**recipe.fitted_to(source), **changes}
+    return recipe.replace(**changes), source
 
 
 def _assignment(text):

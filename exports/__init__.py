@@ -1,4 +1,4 @@
-"""Models that leave kpairs: the files, the check against Keras, and running them.
+"""Exported models, in three rooms: `writing` makes files, `runtime` runs them, `web` serves pages.
 
-`kpairs.exports.predict` and `runtime`, and what they import, need neither keras nor torch.
+`runtime` and `web` import neither keras nor torch.
 """

@@ -7,12 +7,17 @@ The public names load on first use, because importing Keras and torch takes seco
 40
 """
 
-import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kpairs.backend import choose_backend
+
 if TYPE_CHECKING:
-    from kpairs.data import Digits, PairSet, augment_pairs, draw_pairs, load_digits
+    from kpairs import layers, losses, metrics, optimizers
+    from kpairs.data import PairSet, draw_pairs, open_source
+    from kpairs.loading import load
+    from kpairs.models.outputs import Output
     from kpairs.networks import ARCHS, build
     from kpairs.recipes import Recipe
     from kpairs.reports import RECIPES
@@ -20,53 +25,75 @@ if TYPE_CHECKING:
     from kpairs.training.run import Run
     from kpairs.training.train import resume, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# Keras reads its backend once, at import. Its own default is tensorflow, which kpairs does not
-# install; ~/.keras/keras.json is no sign of a choice, because Keras writes that file itself.
-if not os.environ.get("KERAS_BACKEND"):
-    os.environ["KERAS_BACKEND"] = "torch"
+choose_backend()
 
+_OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
-    "Digits": "kpairs.data",
+    "Output": "kpairs.models.outputs",
+    "PairModel": "kpairs.exports.runtime",
     "PairSet": "kpairs.data",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
     "Run": "kpairs.training.run",
-    "augment_pairs": "kpairs.data",
     "build": "kpairs.networks",
     "draw_pairs": "kpairs.data",
     "evaluate": "kpairs.training.evaluate",
-    "load_digits": "kpairs.data",
+    "export": "kpairs.exports.writing.export",
+    "load": "kpairs.loading",
+    "open_source": "kpairs.data",
+    "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
     "train": "kpairs.training.train",
 }
 __all__ = [
     "ARCHS",
     "RECIPES",
-    "Digits",
+    "Output",
+    "PairModel",
     "PairSet",
     "Recipe",
     "Run",
     "__version__",
-    "augment_pairs",
     "build",
     "draw_pairs",
     "evaluate",
-    "load_digits",
+    "export",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "open_source",
+    "optimizers",
+    "rank",
     "resume",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _OBJECTS:
+        return import_module(f"kpairs.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'kpairs' has no attribute {name!r}")
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say only that there is no such name here
         raise ImportError(f"cannot import {_HOMES[name]}: {error}") from error
+    _register()
+    return found
+
+
+def _register() -> None:
+    """Let `keras.saving.load_model` find kpairs' objects, once Keras is imported anyway."""
+    if "keras" in sys.modules:
+        for name in _OBJECTS:
+            import_module(f"kpairs.{name}")
+
+
+_register()
 
 
 def __dir__() -> list[str]:

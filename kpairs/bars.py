@@ -9,7 +9,7 @@ from rich.table import Column
 
 
 def bar(console: Console, last: str) -> Progress:
-    """A bar that leaves nothing behind: what is done, how long it takes still, and `last`."""
+    """Show a bar that disappears at its end: what is done, the time left, and `last`."""
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=8),
@@ -56,14 +56,14 @@ def counting(
 
 @contextmanager
 def reading(console: Console) -> Generator[Callable[[int, int], None], None, None]:
-    """`counting` for the bytes of a long file of pairs."""
+    """Count the bytes of a long file of pairs, as `counting` does."""
     with counting(console, "reading pairs", "{task.percentage:.0f} %") as read:
         yield read
 
 
 @contextmanager
 def preparing(console: Console) -> Generator[Callable[[int, int], None], None, None]:
-    """`counting` for images that are prepared, and a line when all are."""
+    """Count prepared images, as `counting` does, and print a line at the end."""
     with counting(console, "images") as count:
 
         def prepared(done: int, total: int) -> None:

@@ -1,24 +1,30 @@
-"""Reading files of unknown origin in bounded memory, and writing so that nothing is ever damaged.
+"""Reading of unknown files in bounded memory, and writing that never damages a file.
 
 A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
 """
 
 import csv
 import errno
-import fcntl
 import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kpairs.errors import InputError, first_line
+from kpairs.errors import InputError, KpairsError, first_line
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("kpairs runs on Linux and macOS; on Windows run it inside WSL") from error
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
+_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+_PATHS = ("left", "right", "image", "file")  # columns that hold no answers
 
 
 def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
@@ -77,6 +83,56 @@ def refuse_links(folder: Path) -> None:
             raise InputError(f"{place}: expected a folder to write to, received a link")
 
 
+def check_output(
+    path: str | Path, inputs: Iterable[str | Path] = (), *, force: bool = False
+) -> None:
+    """Refuse to write over a user's work. Call it before any computation.
+
+    Args:
+        path: the file to write.
+        inputs: files that the command reads.
+        force: whether the user allows an existing file to be replaced. Inputs, and tables that hold
+            answers, are never replaced.
+
+    Raises:
+        KpairsError: the file must not be replaced.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    own = path.stat()
+    for given in inputs:
+        if os.path.exists(given) and os.path.samestat(own, os.stat(given)):
+            raise KpairsError(f"{path}: this command reads that file; name another one to write")
+    if path.suffix.lower() in _TABLES and path.is_file() and (row := _answered(path)):
+        raise KpairsError(
+            f"{path}, row {row}: holds answers, which are never replaced; name another file to "
+            "write, or move this one"
+        )
+    if not force:
+        raise KpairsError(
+            f"{path}: exists already; add --force to replace it, or name another file"
+        )
+
+
+def _answered(path: Path) -> int | None:
+    """Return the first row that holds more than paths; 1 for a table that is no CSV."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = file.readline()
+            mark = next((mark for mark in ",;\t" if mark in header), ",")
+            names = [name.strip().lower() for name in header.split(mark)]
+            for number, row in enumerate(csv.reader(file, delimiter=mark), start=2):
+                answers = (
+                    c for i, c in enumerate(row) if not names[i : i + 1] or names[i] not in _PATHS
+                )
+                if any(cell.strip() for cell in answers):
+                    return number
+    except csv.Error:
+        return 1
+    return None
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it only if the block succeeds.
@@ -110,7 +166,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked for as long as it is open; the system frees it."""
+    """Make a file beside `path`, locked as long as it is open; the system frees it."""
     while True:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
@@ -138,7 +194,7 @@ def _sweep(path: Path) -> None:
 
 
 def _locked(handle: int) -> bool:
-    """Whether this process could lock a file."""
+    """Lock a file; return False where another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -159,8 +215,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write a value of finite numbers as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:

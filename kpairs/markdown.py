@@ -24,14 +24,14 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)")
 
 
 def escape(value: object) -> Markup:
-    """Any value as one line of Markdown that shows it as it is."""
+    """Return any value as one line of Markdown that shows it as it is."""
     if isinstance(value, Markup):
         return value
     return Markup(_SPECIAL.sub(r"\\\g<0>", printable(" ".join(str(value).split()))))
 
 
 def code(value: object) -> Markup:
-    """A name as code; as escaped text where code could not hold it."""
+    """Return a name as code, or as escaped text where code could not hold it."""
     text = str(value)
     if not text.isprintable() or not text or re.search(r"[`|\s]", text):
         return escape(text)
@@ -39,12 +39,12 @@ def code(value: object) -> Markup:
 
 
 def literal(value: object) -> Markup:
-    """A value as Python writes it, for a fenced block of code, which it cannot end."""
+    """Return a value as Python writes it, safe inside a fenced block of code."""
     return Markup(repr(value).replace("`", "\\x60"))
 
 
 def table(rows: "pd.DataFrame") -> Markup:
-    """A table of the columns that are not empty; their names are its head."""
+    """Return a table of the columns that are not empty, under their names."""
     cells = rows.astype(object).where(rows.notna(), "").map(escape)
     cells = cells.loc[:, (cells != "").any()]
     lines = [cells.columns.map(escape), ["---"] * cells.shape[1], *cells.to_numpy()]
@@ -52,7 +52,7 @@ def table(rows: "pd.DataFrame") -> Markup:
 
 
 def environment(package: str) -> Environment:
-    """Templates of Markdown in a package, whose every expression is escaped."""
+    """Return a package's Markdown templates, which escape every expression."""
     made = Environment(
         loader=PackageLoader(package, ""),
         autoescape=True,  # so that what a macro or block gives is Markup
@@ -78,7 +78,7 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
-    """A page of HTML that needs no other file.
+    """Return a page of HTML that needs no other file.
 
     Args:
         markdown: the page.
@@ -121,6 +121,6 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
 
 
 def inlined(svg: str) -> str:
-    """A picture as part of a page, whose colours it then has, and which knows its own width."""
+    """Return a picture as part of a page, with the page's colours and its own width."""
     svg = re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])
     return re.sub(r'<svg ([^>]*?)width="([\d.]+pt)"', r'<svg style="--wide: \2" \1width="\2"', svg)

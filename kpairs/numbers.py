@@ -1,20 +1,65 @@
-"""How a mean and its deviation are written, on the terminal and on pages."""
+"""Means with their deviations and confidence intervals, and their form in print."""
 
 import math
 import statistics
 from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+CONFIDENCE = 0.95
+
+
+def interval(mean: Any, error: Any, freedom: ArrayLike) -> tuple[Any, Any]:
+    """Return both ends of the 95 % confidence interval of a mean, by Student's t.
+
+    Args:
+        mean: an array or a number, as are the others.
+        error: standard error of the mean; where it is 0, the interval has no width.
+        freedom: degrees of freedom.
+    """
+    from scipy import stats  # after the first word: it takes a while
+
+    with np.errstate(invalid="ignore"):
+        half = np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return mean - half, mean + half
+
+
+def interval_of(values: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the mean of values; NaN for fewer than two."""
+    values = np.asarray(values, float)
+    if values.size < 2:
+        return math.nan, math.nan
+    low, high = interval(values.mean(), values.std(ddof=1) / values.size**0.5, values.size - 1)
+    return float(low), float(high)
+
+
+def welch(std: Any, count: Any, their_std: Any, their_count: Any) -> tuple[Any, Any]:
+    """Return the standard error of a difference of means, and its degrees of freedom (Welch).
+
+    Args:
+        std: an array or a number, as are the others.
+        count: numbers behind the mean; may be infinite.
+        their_std: of the other mean.
+        their_count: of the other mean.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ours, theirs = np.square(std) / count, np.square(their_std) / their_count
+        parts = ours**2 / np.subtract(count, 1) + theirs**2 / np.subtract(their_count, 1)
+        return np.sqrt(ours + theirs), (ours + theirs) ** 2 / parts
 
 
 def plus_minus(
     mean: float, std: float | None = None, count: int | None = None, digits: int | None = None
 ) -> str:
-    """Write a mean with what is known of its spread: "2.26 ± 0.55 (10)".
+    """Write a mean with its deviation and count, as far as known: "2.26 ± 0.55 (10)".
 
     Args:
         mean: the number.
         std: standard deviation; None or NaN where there is none.
-        count: how many numbers stand behind the mean; None, NaN or 0 where that is not known.
-        digits: after the point; default as many as each number needs, six at most.
+        count: numbers behind the mean; None, NaN or 0 where unknown.
+        digits: decimal places; default as many as each number needs, six at most.
     """
     form = "g" if digits is None else f".{digits}f"
     spread = "" if _unknown(std) else f" ± {std:{form}}"

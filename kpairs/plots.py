@@ -49,7 +49,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The same bytes for the same data, whenever it is drawn; its ink follows the page's colours.
+    """Return a figure as SVG: equal bytes for equal data, in the page's colours.
 
     Text and lines have the variable `--ink`, curves the palette's `--curve-0` and so on. A page
     sets them (tables.css); alone, the picture looks at the reader's colour scheme itself.
@@ -80,7 +80,7 @@ def save_inked(figure: Figure, path: str | Path) -> None:
 
 
 def check_picture_name(path: str | Path) -> str:
-    """The suffix of a picture's file name.
+    """Return the suffix of a picture's file name.
 
     Raises:
         UsageError: another suffix than .png, .pdf or .svg.
@@ -229,7 +229,7 @@ def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
     """Draw latency and throughput over the batch size, one row of axes per model and threads.
 
     Args:
-        result: as `kpairs.exports.benchmark.bench_inference` returns it.
+        result: as `kpairs.exports.writing.benchmark.bench_inference` returns it.
         path: the image file to write.
     """
     rows = result["rows"]
@@ -265,7 +265,7 @@ def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
 
 
 def colour(number: int) -> str:
-    """The colour of a picture's curve, counted from 0."""
+    """Return the colour of a picture's curve, counted from 0."""
     return PALETTE[number % len(PALETTE)]
 
 
@@ -275,7 +275,7 @@ def tidy(axes: Axes) -> None:
 
 
 def _stack(histories: Histories, column: str) -> NDArray[np.float64]:
-    """(rounds, epochs) values of one history column; NaN after a round has stopped."""
+    """Return (rounds, epochs) values of one history column; NaN after a round has stopped."""
     columns = ([row[column] for row in history] for history in histories)
     return np.array(list(zip_longest(*columns, fillvalue=np.nan))).T
 
@@ -307,7 +307,7 @@ def _band(
     colour: str,
     style: str,
 ) -> None:
-    """Mean over rounds and deviation of the epochs at which all rounds were evaluated."""
+    """Return mean and deviation over rounds of the epochs at which all were evaluated."""
     evaluated = ~np.isnan(values).any(axis=0)
     shown, values = np.array(epochs)[evaluated], values[:, evaluated]
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else 0

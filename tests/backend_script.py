@@ -4,9 +4,9 @@ python backend_script.py WEIGHTS_FOLDER OUTPUTS.npz RUNS_FOLDER
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import kpairs
@@ -18,7 +18,7 @@ def outputs_and_losses(name, model, inputs):
     results = {}
     for key, value in model.predict(inputs, verbose=0).items():
         results[f"{name}/{key}"] = value
-    compile_model(model, kpairs.RECIPES[name])
+    compile_model(model, kpairs.RECIPES[name], kpairs.ARCHS[name])
     digits = {"left_digit": np.array([3, 1, 4, 1, 5]), "right_digit": np.array([9, 2, 6, 1, 3])}
     targets = {**digits, "comparison": np.array([1, 1, 1, 1, 0])}
     wanted = {key: targets[key] for key in kpairs.ARCHS[name].outputs}
@@ -27,9 +27,31 @@ def outputs_and_losses(name, model, inputs):
     return results
 
 
+def judged_values():
+    """What is compared too: losses and metrics of ties and unknown classes, by compiled code."""
+    target = {"comparison": np.array([1, 0, 0.5, 0.3], "float32"), "left_digit": [0, -1, 2, 1]}
+    target["left_digit"] = np.array(target["left_digit"])
+    inputs = keras.Input((3,))
+    outputs = {"comparison": inputs[:, :2], "left_digit": inputs}
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        loss={
+            "comparison": kpairs.losses.PairCrossentropy(from_logits=True),
+            "left_digit": kpairs.losses.ClassCrossentropy(True, 0.1, ignore_class=-1),
+        },
+        metrics={
+            "comparison": [kpairs.metrics.PairAccuracy()],
+            "left_digit": [kpairs.metrics.ClassAccuracy()],
+        },
+    )
+    x = np.random.default_rng(5).normal(size=(4, 3)).astype("float32")
+    values = model.evaluate(x, target, verbose=0, return_dict=True)
+    return {f"judged/{key}": np.array(value) for key, value in values.items()}
+
+
 def main(weights, outputs, runs):
     inputs = dict(np.load(Path(weights) / "inputs.npz"))
-    results = {}
+    results = judged_values()
     for name in kpairs.ARCHS:
         model = kpairs.build(name, rescaling=(2.0, -0.5))
         model.load_weights(Path(weights) / f"{name}.weights.h5")
@@ -37,7 +59,7 @@ def main(weights, outputs, runs):
     np.savez(outputs, **results)
     for name, recipe in kpairs.RECIPES.items():
         small = {"pairs": 20, "test_pairs": 20, "epochs": 1, "batch_size": 10}
-        kpairs.train(replace(recipe, augmentation="none", **small), Path(runs) / name)
+        kpairs.train(recipe.replace(augmentation="none", **small), Path(runs) / name)
 
 
 if __name__ == "__main__":

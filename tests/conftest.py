@@ -1,14 +1,13 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from idx_writer import write_idx
 
-from kpairs.data import Digits, load_digits
+from kpairs.data import Digits, open_source
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
@@ -27,7 +26,8 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def mnist():
     """The two splits of the real MNIST."""
-    return {split: load_digits("mnist", split) for split in ("train", "test")}
+    source = open_source("mnist")
+    return {split: source.split(split) for split in ("train", "test")}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def tiny():
 
     def make(arch, **changes):
         small = {"pairs": 40, "test_pairs": 30, "epochs": 1, "batch_size": 20}
-        return replace(RECIPES[arch], **{"augmentation": "none", **small, **changes})
+        return RECIPES[arch].replace(**{"augmentation": "none", **small, **changes})
 
     return make
 

@@ -32,7 +32,7 @@ def families():
     """
     kinds = {}
     for name, operations, outputs in _networks():
-        kind = operations - {keras.layers.Dropout}, outputs, RECIPES[name].optimizer
+        kind = operations - {keras.layers.Dropout}, outputs, RECIPES[name].optimizer.name
         kinds.setdefault(kind, name)
     return sorted(kinds.values())
 

@@ -22,7 +22,12 @@ LONGEST_S = 600  # of a command; after that it hangs
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        *("kpairs.cli.tables", "kpairs.exports.formats", "kpairs.exports.parity", "onnx"),
+        *(
+            "kpairs.cli.tables",
+            "kpairs.exports.writing.formats",
+            "kpairs.exports.writing.parity",
+            "onnx",
+        ),
         *("kpairs.training.train", "kpairs.studies.pages", "kpairs.studies.search"),
     ]
 )

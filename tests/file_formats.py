@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,18 +14,17 @@ import onnx
 from fuzz_script import damaged
 from idx_writer import write_idx
 from PIL import Image
+from rounds import compiled
 
-from kpairs.data import draw_pairs, load_digits
+from kpairs.data import draw_pairs, open_source
 from kpairs.data.decode import decode
-from kpairs.data.divided import divided_pairs
-from kpairs.data.grades import read_grades
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
-from kpairs.exports.onnx import write_proto
-from kpairs.exports.predict import find_pairs
+from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sealing import seal
-from kpairs.exports.sources import listed_images
+from kpairs.exports.runtime.loading import seal
+from kpairs.exports.runtime.sources import find_pairs, listed_images
+from kpairs.exports.writing.onnx import write_proto
 from kpairs.networks import build
 from kpairs.recipes import Trial
 from kpairs.reports import RECIPES
@@ -38,8 +37,8 @@ from kpairs.studies.compare import compare
 from kpairs.studies.rows import job_row, records, rows_of, study_rows
 from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
-from kpairs.training.compile import build_round
 from kpairs.training.run import Run
+from kpairs.training.sample import load_sample, save_sample
 from kpairs.training.saved import load_saved
 from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
@@ -77,8 +76,8 @@ def _run(name: str, folder: Path) -> Path:
 def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
-    saved = build(run.recipe.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
-    return build_round(run.recipe, 2, 10, (1.0, 0.0)), saved
+    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
+    return compiled(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 
 def _checkpoint(folder: Path) -> Path:
@@ -115,7 +114,7 @@ def _compared(name: str, file: Path) -> None:
     records(compare(STUDIES[name], rows))
 
 
-TRIAL = Trial(replace(RECIPES["conv_1"], rounds=1), 1)
+TRIAL = Trial(RECIPES["conv_1"].replace(rounds=1), 1)
 
 
 def _result(folder: Path) -> Path:
@@ -195,9 +194,19 @@ def _listed(header: str, rows: tuple[str, ...], folder: Path) -> Path:
     return folder / "list.csv"
 
 
-def _read_grades(file: Path) -> None:
-    for split in ("train", "test"):
-        read_grades(file, split)
+def _open(data: Path) -> None:
+    source = open_source(data)
+    source.describe()
+    source.digest()
+
+
+def _kept(name: str, folder: Path) -> Path:
+    """A file of a run's folder that says which images it was trained on."""
+    source = open_source(_listed("image,grade,split", GRADES, folder))
+    run = Run.create(RECIPES["ranker"], {}, source, folder / "run")
+    split = source.split("train", PixelSettings(4, 4, 1, "pad", "bright", rounded=True))
+    save_sample(run.path, *[draw_pairs(split, 2)] * 2)
+    return run.path / name
 
 
 GRADES = ("a.png,1,train", "b.png,2,train", "c.png,1,test", "d.png,2,test")
@@ -212,14 +221,14 @@ def _export():
     """An exported file of a small network with first weights."""
     import tempfile
 
-    from kpairs.exports.formats import FORMATS
-    from kpairs.exports.trained import Trained
+    from kpairs.exports.writing.formats import FORMATS
+    from kpairs.exports.writing.trained import Trained
     from kpairs.networks import ARCHS
 
-    trained = Trained(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
+    trained = Trained.from_architecture(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
     with tempfile.TemporaryDirectory() as folder:
         _idx(Path(folder))
-        drawn = draw_pairs(load_digits(folder, "train"), 5, np.random.default_rng(0))
+        drawn = draw_pairs(open_source(folder).split("train"), 5)
         file = Path(folder) / "conv_1.onnx"
         FORMATS["onnx"]().write(trained, trained.description(drawn), file)
         return file.read_bytes()
@@ -332,6 +341,11 @@ def _formats():
         damage.in_csv,
         lambda file: _curves(Run.open(file.parents[1])),
     )
+    for name, change in (("data.json", damage.in_json), ("data.csv", damage.in_csv)):
+        reopen = lambda file: Run.open(file.parent).source()  # noqa: E731
+        yield name, partial(_kept, name), change, reopen
+    sample = lambda file: load_sample(file.parent)  # noqa: E731
+    yield "sample.npz", partial(_kept, "sample.npz"), damage.in_zip, sample
     yield (
         "checkpoint.npz",
         _checkpoint,
@@ -367,15 +381,16 @@ def _formats():
     )
     yield "result.json", _result, damage.in_json, _read_result
     yield "optuna.log", _journal, damage.in_lines, _read_journal
-    yield "IDX", _idx, damage.in_bytes, lambda file: load_digits(file.parent, "train")
-    yield "IDX, labels", partial(_idx, name="train-labels-idx1-ubyte"), damage.in_bytes, _labels
+    yield "IDX", _idx, damage.in_bytes, lambda file: _open(file.parent)
+    labels = partial(_idx, name="train-labels-idx1-ubyte")
+    yield "IDX, labels", labels, damage.in_bytes, lambda file: _open(file.parent)
     yield "IDX, .gz", _packed_idx, damage.in_bytes, read_idx
     for ending in ("png", "jpg", "bmp", "webp", "tif"):
         yield ending, partial(_picture, ending), damage.in_bytes, _read_picture
     grades = partial(_listed, "image,grade,split", GRADES)
-    yield "grades CSV", grades, damage.in_csv, _read_grades
+    yield "grades CSV", grades, damage.in_csv, _open
     listed = partial(_listed, "left,right,label,left_grade,right_grade,split", PAIRS)
-    yield "listed pairs CSV", listed, damage.in_csv, lambda file: divided_pairs(file)
+    yield "listed pairs CSV", listed, damage.in_csv, _open
     yield "predict's CSV", listed, damage.in_csv, find_pairs
     yield "rank's CSV", listed, damage.in_csv, lambda file: list(listed_images(file))
     yield "ONNX", _onnx, damage.in_bytes, _predict_whole
@@ -383,10 +398,6 @@ def _formats():
     yield "ONNX, graph", _onnx, _other_graph, _predict
     yield "ONNX, metadata", _onnx, _other_metadata, _predict
     yield "description JSON", _sidecar, damage.in_json, _predict
-
-
-def _labels(file: Path) -> None:
-    load_digits(file.parent, "train")
 
 
 FORMATS = {name: FileFormat(name, *rest) for name, *rest in _formats()}

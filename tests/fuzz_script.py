@@ -15,7 +15,7 @@ import numpy as np
 
 from kpairs.errors import InputError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sealing import seal
+from kpairs.exports.runtime.loading import seal
 
 
 def damaged(data, rng):

@@ -118,7 +118,7 @@ ARCHITECTURES = {
         [NETWORKS, "-k", "auxws"],
     ),
     "posterior: equal digits counted as greater": (
-        "kpairs/models/heads.py",
+        "kpairs/layers.py",
         "np.triu(np.ones(products.shape[1:], bool))",
         "np.triu(np.ones(products.shape[1:], bool), 1)",
         ["tests/ours/test_posterior.py"],
@@ -126,16 +126,16 @@ ARCHITECTURES = {
 }
 TRAINING = {
     "Adam's epsilon where Keras has it": (
-        "kpairs/training/optimizers.py",
+        "kpairs/optimizers.py",
         "self.epsilon * root)",
         "self.epsilon)",
-        ["tests/training/test_optimizers.py"],
+        ["tests/test_optimizers.py"],
     ),
     "Adam without the second bias correction": (
-        "kpairs/training/optimizers.py",
+        "kpairs/optimizers.py",
         "move = rate * root / first_correction",
         "move = rate / first_correction",
-        ["tests/training/test_optimizers.py"],
+        ["tests/test_optimizers.py"],
     ),
     "half the gradient of L2": (
         "kpairs/training/engine/step.py",
@@ -156,13 +156,13 @@ TRAINING = {
         [ENGINE, "-k", "trainings_are_stock_keras or layers_of_every_kind"],
     ),
     "softmax once where the reports have it twice": (
-        "kpairs/training/losses.py",
-        "y_true, y_pred + 0.0, from_logits=True",
-        "y_true, y_pred + 0.0, from_logits=False",
+        "kpairs/losses.py",
+        "ClassCrossentropy(as_logits,",
+        "ClassCrossentropy(False,",
         [NETWORKS, "-k", "training_steps and (c1l2 or wsal)"],
     ),
     "a cycle of the learning rate that begins too high": (
-        "kpairs/training/schedule.py",
+        "kpairs/optimizers.py",
         "self.highest / 25, self.highest / 25e4",
         "self.highest / 20, self.highest / 25e4",
         ["tests/ours/test_posterior.py", "-k", "one_cycle"],

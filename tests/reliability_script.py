@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 LONGEST_S = 30  # of reading one file
 MOST_MEMORY_GIB = 2  # that reading damaged files may add
-MOST_OF_MODELS_GIB = 10  # the same of models that run: `kpairs.exports.bounds.MAX_TOTAL` floats
+MOST_OF_MODELS_GIB = 10  # the same of models that run: `bounds.MAX_TOTAL` floats
 
 
 class Hang(BaseException):

@@ -24,7 +24,7 @@ FORMATS = (("--torchscript",), ("--onnx", "--torchscript"))
 LIMITS = (0, 1, 100, 5000, 100_000)  # bytes that fit into a file of a full disk
 OTHERS = (
     ("report", "haidinger", "--rows", ROWS, "--out", "{}/pages"),
-    ("data", "--sheet", "{}/sheet.png", "--samples", "{}/samples"),
+    ("data", "--sheet", "{}/sheet.png", "--force", "--samples", "{}/samples"),
     ("data", "{}/photos", "--example", "photographs"),  # a thousand writes
     (
         *("search", "--arch", "conv_1", "--try", "epochs=1 2", "--pairs", "40", "--folds", "2"),

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import torch
 from command_line import kpairs
 from PIL import Image
 
-from kpairs.exports.export import export_run
+import kpairs as kpairs_library
+from kpairs.exports.writing.export import export_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -75,9 +78,49 @@ def photos(workplace, monkeypatch):
     return workplace / "photos"
 
 
+def python_of(page):
+    """The Python blocks of a page, in their order."""
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+SMALLER = {
+    **dict.fromkeys(("epochs=10", "epochs=20", "epochs=3"), "epochs=1"),
+    "folds=5": "folds=2",
+    "(0.0, 0.15, 0.3)": "(0.0, 0.3)",
+    "1000, seed=0": "200, seed=0",
+}
+
+
+def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
+    """Block after block of README and docs, as a reader would; only epochs and folds are fewer."""
+    monkeypatch.syspath_prepend(workplace)
+    left, right = rng.random((2, 3, 14, 14, 1), dtype=np.float32)
+    x, target = torch.randn(5, 2), torch.eye(2)[[0, 1, 0, 1, 1]]
+    known = {"x": x, "target": target, "__name__": "printed"}
+    known |= {f"{side}_digit": keras.Input((10,)) for side in ("left", "right")}
+    (mine,) = python_of("../CONTRIBUTING.md")
+    exec(mine, {})
+    assert "tiny" in kpairs_library.ARCHS
+    blocks = python_of("../README.md")
+    blocks += python_of("guide.md") + python_of("mini.md")
+    for text in blocks:
+        for full, small in SMALLER.items():
+            text = text.replace(full, small)
+        exec(text, known)
+        if "kpairs.export(run)" in text:
+            path = known["run"].path
+            export_run(known["run"], formats=("torchscript",))
+            for file in (path / "auxws.onnx", path / "auxws.pt"):
+                (workplace / file.name).write_bytes(file.read_bytes())
+    for text in python_of("exports.md"):
+        if "Image.open" not in text:  # tests/exports/test_predict.py runs that one
+            exec(text, known | {"left": left, "right": right})
+    assert set(known["values"]) == {"comparison", "left_digit", "right_digit"}
+
+
 def test_the_python_of_own_data_runs_as_printed(photos):
     """A training, a stock `fit`, and the same order by kpairs, by onnxruntime and by a command."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "own-data.md").read_text(), re.DOTALL)
+    blocks = python_of("own-data.md")
     ranking, training = (next(b for b in blocks if word in b) for word in (".rank(", "model.fit"))
     found: dict = {}
     exec(training, found)

@@ -10,8 +10,16 @@ import time
 
 import pytest
 
-from kpairs.errors import InputError
-from kpairs.files import atomic_path, read_bytes, read_json, write_json, write_rows, write_text
+from kpairs.errors import InputError, KpairsError
+from kpairs.files import (
+    atomic_path,
+    check_output,
+    read_bytes,
+    read_json,
+    write_json,
+    write_rows,
+    write_text,
+)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
@@ -37,7 +45,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path):
     write_rows(file, [{"epoch": 1}])
     script = (
         "import resource, signal, sys\n"
-        "from kpairs.files import write_text\n"
+        "from kpairs.files import check_output, write_text\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "write_text(sys.argv[1], 'x' * 1000)\n"
@@ -103,3 +111,29 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
     (tmp_path / "deep").write_text("[" * 200_000)
     with pytest.raises(InputError, match="expected the metrics in JSON"):
         read_json(tmp_path / "deep", "metrics")
+
+
+def test_a_users_work_is_never_replaced(tmp_path):
+    """Inputs and answers never, other files by force alone."""
+    image, asked = tmp_path / "a.png", tmp_path / "ask.csv"
+    check_output(image, [image])
+    image.write_bytes(b"a photograph")
+    (tmp_path / "link.png").symlink_to(image)
+    for place in (image, tmp_path / "link.png", tmp_path / "." / "a.png"):
+        with pytest.raises(KpairsError, match="this command reads that file"):
+            check_output(place, [tmp_path / "none", image], force=True)
+    with pytest.raises(KpairsError, match="exists already; add --force"):
+        check_output(image)
+    check_output(image, force=True)
+    asked.write_text("left;right;label\na.png;b.png;\n")
+    check_output(asked, force=True)
+    for text in (
+        "left;right;label\na.png;b.png;\na.png;b.png;left\n",
+        "left,right\na.png,b.png,tie\n",
+        "file\tgrade\na.png\t3\n",
+        '{"left": "a.png"}\n{"label": "left"}\n',
+        "x,y,winner\na.png,b.png,x\n",
+    ):
+        asked.write_text(text)
+        with pytest.raises(KpairsError, match=r"ask.csv, row [23]: holds answers"):
+            check_output(asked, force=True)

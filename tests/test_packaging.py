@@ -1,14 +1,17 @@
-"""Which way imports run, and whether a plain wheel works like the editable install."""
+"""The direction of imports, declared dependencies, and the wheel with these alone."""
 
 import ast
-import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 # Imports run down this list, and within a line only inside one of its parts. Everything else in
@@ -21,6 +24,7 @@ LEVELS = (
     {"kpairs.networks", "kpairs.ours", "kpairs.reports"},
     {"kpairs.models", "kpairs.recipes"},
     {"kpairs.plots"},
+    {"kpairs.judging"},
     {"kpairs.data"},
 )
 TOP = 2  # of the library
@@ -35,9 +39,9 @@ FREE = {
     "kpairs.exports": {"click"},
     "kpairs.models": {"torch", "tensorflow", "jax"},
     "kpairs.recipes": {"keras", "torch"},
-    # What `kpairs predict` runs.
-    **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("loading", "predict", "runtime")},
-    **{f"kpairs.exports.{name}": {"keras", "torch"} for name in ("sealing", "web")},
+    "kpairs.judging": {"keras", "torch", "pandas"},
+    "kpairs.exports.runtime": {"keras", "torch"},
+    "kpairs.exports.web": {"keras", "torch"},
 }
 
 
@@ -55,15 +59,50 @@ MODULES = {
 }
 
 
-def imported_modules(file):
-    """The modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(file.read_text())):
+def imported_modules(code):
+    """Yield the modules that a file, or a part of its tree, imports, wherever in it."""
+    for node in ast.walk(ast.parse(code.read_text()) if isinstance(code, Path) else code):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{file} imports relatively"
+            assert not node.level, f"{code} imports relatively"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if name in MODULES else node.module for name in names)
+
+
+def is_guarded(node):
+    """Return whether kpairs goes on where what a statement's block imports is missing."""
+    if isinstance(node, ast.Try):
+        return any("ImportError" in ast.unparse(caught.type) for caught in node.handlers)
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.With) and "suppress(ImportError)" in ast.unparse(node).split(":")[0]
+
+
+def other_libraries(code):
+    """Return the names, as they are imported, of the libraries that a file or tree imports."""
+    return {name.split(".")[0] for name in imported_modules(code)} - sys.stdlib_module_names
+
+
+def provided(requirements):
+    """Return what declared distributions are imported as; of those not installed, their names."""
+    wanted = {canonicalize_name(Requirement(text).name) for text in requirements}
+    known = metadata.packages_distributions()
+    return wanted | {name for name in known if wanted & {*map(canonicalize_name, known[name])}}
+
+
+def closure(distribution):
+    """Return the installed distributions that one needs, directly and indirectly."""
+    found, waiting = {}, [(distribution, "")]
+    while waiting:
+        needing, extra = waiting.pop()
+        for needed in map(Requirement, needing.requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                for wanted in ("", *needed.extras):
+                    if (needed.name, wanted) not in found:
+                        found[needed.name, wanted] = metadata.distribution(needed.name)
+                        waiting.append((found[needed.name, wanted], wanted))
+    return list(found.values())
 
 
 def is_in(module, part):
@@ -121,20 +160,39 @@ def test_imports_run_one_way():
     assert wrong == []
 
 
+def test_what_is_imported_is_declared():
+    """Extras count where the code goes on without them; torch brings its own use of tqdm."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    always = provided(project["dependencies"]) | {"kpairs"}
+    extras = {key: provided(texts) for key, texts in project["optional-dependencies"].items()}
+    optional = always.union({"tqdm"}, *(extras[key] for key in extras if key != "dev"))
+    for file in MODULES.values():
+        tree = ast.parse(file.read_text())
+        for node in filter(is_guarded, ast.walk(tree)):
+            assert other_libraries(node) <= optional, file
+            node.body = []
+        assert other_libraries(tree) <= always, file
+    tests = [*(ROOT / "tests").rglob("*.py")]
+    known = optional.union(extras["dev"], (file.stem for file in tests))
+    for file in tests:
+        assert other_libraries(file) <= known, file
+
+
 def test_what_is_free_of_other_libraries():
     for module, file in MODULES.items():
-        imported = {name.split(".")[0] for name in imported_modules(file)}
+        imported = other_libraries(file)
         for part, forbidden in FREE.items():
             if is_in(module, part) and not is_in(module, "kpairs.cli"):
                 assert not imported & forbidden, module
 
 
 def test_what_runs_exported_files_knows_no_training():
-    runtime = [f"kpairs.exports.{name}" for name in ("loading", "predict", "runtime", "sealing")]
-    for name in [*runtime, *(m for m in MODULES if is_in(m, "kpairs.exports.web"))]:
+    rooms = ("kpairs.exports.runtime", "kpairs.exports.web")
+    apart = ("kpairs.exports.writing", "kpairs.training", "kpairs.networks")
+    for name in (m for m in MODULES if any(is_in(m, room) for room in rooms)):
         for module in imported_modules(MODULES[name]):
-            for part in ("kpairs.training", "kpairs.networks", "kpairs.models.registry"):
-                assert not is_in(module, part)
+            for part in (*apart, "kpairs.models.registry"):
+                assert not is_in(module, part), f"{name} imports {module}"
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
@@ -161,46 +219,49 @@ def test_torch_is_imported_only_where_it_belongs():
                 assert place.startswith(allowed), f"{file} imports {module}"
 
 
-def test_a_plain_wheel_works_in_an_empty_environment_from_another_folder(tmp_path):
-    """The wheel alone in a new environment; only the dependencies come from this one."""
+def test_the_wheel_trains_exports_and_predicts_with_what_it_declares(tmp_path, image_folder):
+    """In a new environment with its declared dependencies, linked from this one, and no more."""
     source = _copy_of_the_project(tmp_path / "source")
+    pip = [sys.executable, "-m", "pip"]
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path]
-    build = [sys.executable, "-m", "pip", "wheel", source, *options]
-    subprocess.run(build, check=True, capture_output=True)
+    subprocess.run([*pip, "wheel", source, *options], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("kpairs-*.whl")
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env/bin/python"
-    site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel],
-        check=True,
-        capture_output=True,
-    )
-    # A path in a .pth file is not searched for further .pth files, so the editable install of
-    # the environment that runs this test stays out.
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    (Path(site) / "dependencies.pth").write_text("\n".join(packages) + "\n")
+    into = [*pip, "--python", python, "install", "--no-deps", "--quiet", wheel]
+    subprocess.run(into, check=True, capture_output=True)
+    (site,) = (tmp_path / "env/lib").glob("python*/site-packages")
+    (installed,) = metadata.distributions(path=[str(site)])
+    for needed in closure(installed):
+        for name in {file.parts[0] for file in needed.files} - {"..", "__pycache__", "bin"}:
+            if not (site / name).exists():  # nvidia/ and others are shared by distributions
+                (site / name).symlink_to(needed.locate_file(name))
     away = tmp_path / "away"
     away.mkdir()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def run(*command):
-        return subprocess.run(
-            command, cwd=away, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(command, cwd=away, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-    script = "import kpairs.cli as c, kpairs.exports as e; print(c.__file__, e.__file__)"
-    places = run(python, "-c", script)
-    assert all(place.startswith(site) for place in places.split())
-    with pytest.raises(subprocess.CalledProcessError):
-        run(python, "-c", "import cli")
-    rows = json.loads(run(tmp_path / "env/bin/kpairs", "archs", "--json"))
-    assert "auxws" in [row["name"] for row in rows]
+    script = (
+        "import kpairs.cli, kpairs.exports\n"
+        "from importlib.util import find_spec\n"
+        "from kpairs.training.workers import run_tasks\n"
+        "print(kpairs.cli.__file__, kpairs.exports.__file__)\n"
+        "print(*map(find_spec, ('cli', 'tqdm', 'optuna')))\n"
+        "print(*run_tasks(abs, [(-1,), (-1,)], processes=2))\n"
+    )
+    places, others, results = run(python, "-c", script).splitlines()
+    assert all(place.startswith(str(site)) for place in places.split())
+    assert (others, results) == ("None None None", "1 1")
+    kpairs = tmp_path / "env/bin/kpairs"
+    small = ["--pairs", "20", "--test-pairs", "20", "--epochs", "1", "--out", "run"]
+    run(kpairs, "train", "--arch", "ws", "--data", image_folder, *small)
+    run(kpairs, "export", "run", "--onnx", "--out", "ws.onnx")
+    images = [image_folder / "1/0.png", image_folder / "10/0.png"]
+    assert "probability" in run(kpairs, "predict", "ws.onnx", *images, "--json")
 
 
 def test_the_example_of_ones_own_architecture_runs(tmp_path):

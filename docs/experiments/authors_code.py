@@ -76,9 +76,9 @@ def module(folder: Path, name: str, *changes: tuple[str, str]) -> ModuleType:
 
 def begin_as_ours(network: nn.Module, recipe: Recipe, number: int) -> None:
     """Copy the first weights of a round into a network of report 000 that shares none."""
-    model = build(recipe.arch)
-    rng = seeds.generator(recipe.seed, number, "initialization")
-    initialize(model, recipe.initialization, rng)
+    model = build(recipe.network.arch)
+    rng = seeds.generator(recipe.fit.seed, number, "initialization")
+    initialize(model, recipe.network.initialization, rng)
     convolutions, dense = (
         sorted(
             (layer for layer in layers_of(model) if type(layer).__name__ == kind),
@@ -110,7 +110,7 @@ def piguet(
     """Report 000: errors after the last epoch."""
     order = ("torch.randperm(train_input.size()[0])", "next(orders)")
     theirs = module(folder, "various_data_functions", *[order] * same)
-    name = recipe.arch.upper().replace("_", "")
+    name = recipe.network.arch.upper().replace("_", "")
     network = getattr(module(folder, "models"), name)()
     theirs.MNIST = lambda **_: None  # it would be downloaded, and is not used
     theirs.prologue.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
@@ -119,16 +119,16 @@ def piguet(
     if same:
         begin_as_ours(network, recipe, number)
         order_of = shuffled(recipe, number, len(train_input))
-        theirs.orders = (torch.tensor(order_of(epoch)) for epoch in range(recipe.epochs))
+        theirs.orders = (torch.tensor(order_of(epoch)) for epoch in range(recipe.fit.epochs))
     theirs.train_model(
         network,
         train_input,
         train_target,
         train_classes,
-        recipe.batch_size,
-        eta=recipe.learning_rate,
-        nb_epochs=recipe.epochs,
-        aux_factor=recipe.loss_weights.get("left_digit", 0),
+        recipe.fit.batch_size,
+        eta=recipe.optimizer.learning_rate,
+        nb_epochs=recipe.fit.epochs,
+        aux_factor=recipe.fit.loss_weights.get("left_digit", 0),
     )
     with torch.no_grad():
         errors = theirs.compute_nb_errors(network, test_input, test_target)
@@ -144,20 +144,22 @@ def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int) -> d
     """
     theirs = module(folder, "helpers", ("[[ind]]", "[torch.stack(ind)]"))
     if number == 1:
-        name = {"a_net": "no_w_a_net"}.get(recipe.arch, recipe.arch)
-        _CARRIED[recipe.arch] = getattr(module(folder, "nets"), name)()
-    elif recipe.arch not in _CARRIED:
-        raise SystemExit(f"{recipe.arch}: remove its rows, what round {number} carries on is lost")
-    network = _CARRIED[recipe.arch]
+        name = {"a_net": "no_w_a_net"}.get(recipe.network.arch, recipe.network.arch)
+        _CARRIED[recipe.network.arch] = getattr(module(folder, "nets"), name)()
+    elif recipe.network.arch not in _CARRIED:
+        raise SystemExit(
+            f"{recipe.network.arch}: remove its rows, what round {number} carries on is lost"
+        )
+    network = _CARRIED[recipe.network.arch]
     theirs.prologue.generate_pair_sets = lambda count: pairs
     train_input, train_target, train_classes, test_input, test_target, _ = theirs.generate_data()
-    digits = "left_digit" in recipe.loss_weights
+    digits = "left_digit" in recipe.fit.loss_weights
     parameters = {
         "aux_loss": digits,
         "adjust_lr": False,
-        "n_epochs": recipe.epochs,
-        "loss_ratio": recipe.loss_weights["comparison"],
-        "batch_size": recipe.batch_size,
+        "n_epochs": recipe.fit.epochs,
+        "loss_ratio": recipe.fit.loss_weights["comparison"],
+        "batch_size": recipe.fit.batch_size,
         "criterion": nn.BCELoss(),
         "aux_criterion": nn.CrossEntropyLoss(),
         "flatten_input": False,
@@ -176,9 +178,9 @@ def kong(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], number: int) -> d
 def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> dict[str, float]:
     """Report 004: errors after the last epoch, and the least after any."""
     theirs = module(folder, "model")
-    name = recipe.arch.replace("basicnet", "BasicNet").replace("auxnet", "AuxNet")
+    name = recipe.network.arch.replace("basicnet", "BasicNet").replace("auxnet", "AuxNet")
     network = getattr(theirs, name)(*recipe.build_options["widths"])
-    network.lr, network.batch_size = recipe.learning_rate, recipe.batch_size
+    network.lr, network.batch_size = recipe.optimizer.learning_rate, recipe.fit.batch_size
     theirs.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
     _, test, train, _, _ = network.train_model(0)
     network.batch_size = len(network.test_input)
@@ -208,7 +210,11 @@ def main(
         for study in STUDIES.values()
         for setting in study.settings
         if study.report == report and not setting.folds
-        if (setting.name == only if only else (setting.recipe.arch, setting.setting) in wanted)
+        if (
+            setting.name == only
+            if only
+            else (setting.recipe.network.arch, setting.setting) in wanted
+        )
     ]
     if not settings:
         raise SystemExit(f"expected a setting of {report} as {only!r} to train, received none")
@@ -226,11 +232,11 @@ def main(
         trials += [(n, study, setting) for n in rows["round"] if n > rounds]
     for number, study, setting in trials:
         recipe = setting.recipe
-        trial = {"arch": recipe.arch, "setting": setting.setting, "round": number}
+        trial = {"arch": recipe.network.arch, "setting": setting.setting, "round": number}
         if (rows_of(ROWS, study, kind)[list(trial)] == list(trial.values())).all(axis=1).any():
             continue
         drawn = draw_round(recipe, number, *load_splits(recipe))
-        torch.manual_seed(seeds.integer(recipe.seed, number, "initialization"))
+        torch.manual_seed(seeds.integer(recipe.fit.seed, number, "initialization"))
         begin = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             pairs = [part for side in drawn for part in as_theirs(side)]

@@ -1,5 +1,5 @@
-"""One page of plain HTML and script: draw two pictures, see what a network says of them.
+"""Pages on this machine, and one page with a network inside. No keras, no torch.
 
-`kpairs demo` serves it, and asks the runtime; `kpairs export --html` writes it with a network
-inside, which the page runs itself. Nothing here needs keras or torch.
+`kpairs demo` serves a page that asks the runtime; `kpairs export --html` writes the same page with
+the network, which the page runs itself.
 """

@@ -1,4 +1,4 @@
-"""What runs a page's network where its reader would: a browser without a window, or else node."""
+"""A page's network, run as its reader would: by a browser without a window, or else by node."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class PageModel:
         }
 
     def _in_browser(self, ask: str) -> Any:
-        """What the page says in a browser; None where there is none that opens it."""
+        """Return the page's answer in a browser; None where no browser opens it."""
         browser = find_browser()
         if browser is None:
             return None
@@ -147,7 +147,7 @@ def _inner(page: str, attributes: str) -> str:
 
 
 def _output(command: list[str], given: str | None = None) -> str | None:
-    """What a program prints; None where it fails."""
+    """Return the output of a program; None where it fails."""
     try:
         done = subprocess.run(
             command, input=given, capture_output=True, timeout=_PATIENCE, encoding="utf-8"
@@ -158,7 +158,7 @@ def _output(command: list[str], given: str | None = None) -> str | None:
 
 
 def _version(program: str) -> str:
-    """Name and version, such as Chromium 150.0.7871.100."""
+    """Return name and version, such as Chromium 150.0.7871.100."""
     said = (_output([program, "--version"]) or "").strip()
     found = re.match(r"[A-Za-z ]*v?[\d.]+", said)
     return found[0] if found else Path(program).name

@@ -9,25 +9,31 @@ const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
 // ---- What models say ------------------------------------------------------------------------
 
-/** Make a function of two pictures that gives each model's {seen: {left, right}, outputs}. */
+// A picture is {canvas, file, asIs}: asIs if the page made it, bright on dark or as the network sees
+// pictures, so that its ink is neither guessed nor inverted.
+
+/** Make a function of {left, right} pictures that gives each model's {seen, doubtful, outputs}. */
 function localAnswers() {
   const network = networkOf(config.graph), [{ pixels }] = config.models;
-  const input = ({ canvas }) => {
-    const { width, height } = canvas;
-    return prepare(canvas.getContext("2d").getImageData(0, 0, width, height), pixels);
-  };
-  return async (left, right) => {
-    const seen = { left: input(left), right: input(right) };
-    return [{ seen, outputs: network(seen.left, seen.right) }];
+  const imageOf = ({ canvas }) =>
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const input = (picture) =>
+    prepare(imageOf(picture), picture.asIs ? { ...pixels, ink: "mixed" } : pixels);
+  return async (pictures) => {
+    const [left, right] = SIDES.map((side) => input(pictures[side]));
+    const doubtful = SIDES.filter(
+      (side) => !pictures[side].asIs && isDoubtful(imageOf(pictures[side]), pixels));
+    return [{ seen: { left, right }, doubtful, outputs: network(left, right) }];
   };
 }
 
-async function serverAnswers(left, right) {
+async function serverAnswers(pictures) {
   const encoded = ({ canvas, file }) => file || canvas.toDataURL().split(",")[1];
+  const [left, right] = SIDES.map((side) => encoded(pictures[side]));
   const response = await fetch("compare", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ left: encoded(left), right: encoded(right) }),
+    body: JSON.stringify({ left, right, as_is: SIDES.filter((side) => pictures[side].asIs) }),
   });
   const received = await response.json();
   if (!response.ok) throw new Error(received.error);
@@ -62,12 +68,12 @@ function read(model, { seen, outputs }) {
 
 /** A file's picture: its pixels on a canvas, and its bytes as base64. */
 async function pictureOf(file) {
-  const bitmap = await createImageBitmap(file).catch(() => {
+  const { bytes, turn } = unturned(new Uint8Array(await file.arrayBuffer()));
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: file.type }),
+    { colorSpaceConversion: "none" }).catch(() => {
     throw new Error(`${file.name}: expected an image that this browser can show`);
   });
-  const canvas = Object.assign(document.createElement("canvas"),
-    { width: bitmap.width, height: bitmap.height });
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const canvas = turned(bitmap, turn);
   const url = await new Promise((done, failed) => {
     const reader = Object.assign(new FileReader(), { onerror: () => failed(reader.error) });
     reader.onload = () => done(reader.result);
@@ -81,7 +87,7 @@ function sampleOf(number) {
   const { width, height, channels, data } = config.samples;
   const size = width * height * channels;
   const levels = bytesOf(data).subarray(number * size, (number + 1) * size);
-  return { canvas: painted(levels, blank(width, height)) };
+  return { canvas: painted(levels, blank(width, height)), asIs: true };
 }
 
 /** One of the two places where a picture is drawn or dropped. */
@@ -134,7 +140,7 @@ class Pad {
       stroke.forEach((point) => this.pen.lineTo(...point));
       this.pen.stroke();
     }
-    this.picture = { canvas: digitOf(strokesDrawn(this.strokes)) };
+    this.picture = { canvas: digitOf(strokesDrawn(this.strokes)), asIs: true };
     this.root.classList.add("used");
     this.changed();
   }
@@ -199,6 +205,8 @@ function showAnswer(number, answer, given) {
     : `${words[0]} ${holds > 0.5 ? "≤" : ">"} ${words[1]}`;
   find("verdict", card).textContent = verdict;
   find("holds", card).textContent = told && !same ? percent(Math.max(holds, 1 - holds)) : "";
+  find("doubt", card).textContent = answer.doubtful.filter((side) => given[SIDES.indexOf(side)])
+    .map((side) => `The ${side} picture ${model.doubt}.`).join(" ");
   const scale = find("scale", card);
   scale.style.setProperty("--holds", told ? holds : 0.5);
   scale.setAttribute("aria-label", told ? `P(left <= right) = ${percent(holds)}` : "no answer");
@@ -239,8 +247,8 @@ async function ask() {
   asking = true;
   const started = performance.now(), pictures = pads.map((pad) => pad.picture);
   try {
-    const empty = { canvas: blank(MNIST.side, MNIST.side) };
-    const found = await answers(pictures[0] || empty, pictures[1] || empty);
+    const empty = { canvas: blank(MNIST.side, MNIST.side), asIs: true };
+    const found = await answers({ left: pictures[0] || empty, right: pictures[1] || empty });
     const given = pictures.map(Boolean);
     const shown = found.map((answer, i) => showAnswer(i, answer, given));
     const spoken = shown.find(({ sides }) => sides.left.shares) || shown[0]; // it names the digits
@@ -301,10 +309,12 @@ function scoreOf({ sides }) {
 
 async function rank(files) {
   const list = find("ranked"), shown = [];
+  let doubtful = 0;
   for (const [number, file] of files.entries()) {
     try {
       const picture = await pictureOf(file);
-      const answer = (await answers(picture, picture))[ranking];
+      const answer = (await answers({ left: picture, right: picture }))[ranking];
+      doubtful += Math.sign(answer.doubtful.length);
       const item = find("item").content.firstElementChild.cloneNode(true);
       const image = item.querySelector("img");
       Object.assign(image, { src: URL.createObjectURL(file), alt: file.name, title: file.name });
@@ -318,7 +328,8 @@ async function rank(files) {
       find("place", item).textContent = `${place + 1}. ${score.toFixed(2)}`;
     });
     list.replaceChildren(...shown.map(({ item }) => item));
-    find("progress").textContent = `${number + 1} of ${files.length}`;
+    find("progress").textContent = `${number + 1} of ${files.length}`
+      + (doubtful ? `; ${doubtful} of them: ${config.models[ranking].doubt}` : "");
   }
 }
 

@@ -1,15 +1,26 @@
-"""The page as one string of HTML: its markup, its scripts and what they are to show."""
+"""The page as one string of HTML: its markup, its scripts, its data, and perhaps a network."""
 
+from __future__ import annotations
+
+import base64
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+import onnx
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from kpairs.data.settings import PixelSettings
+from kpairs.data import PairSet
+from kpairs.data.settings import INKS, PixelSettings
+from kpairs.errors import UsageError
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.web.network import graph_of
 
+LARGEST = 2 * 2**20  # bytes of a page with a network: what a phone loads at once
+_PAIRS, _SAMPLE_BYTES = 20, 100_000
 _SCRIPTS = ("network", "pictures", "page")
 
 
@@ -20,7 +31,7 @@ def script(name: str) -> str:
 
 
 def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> dict[str, Any]:
-    """What the page knows of a model.
+    """Describe a model to the page.
 
     Args:
         name: as it is shown.
@@ -30,12 +41,28 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
     error = description.get("test_error_pct", {}).get("comparison")
     parts = [f"{description['parameters']:,} weights"] if "parameters" in description else []
     parts += [f"{error:.1f} % wrong on test pairs"] if error is not None else []
+    other = "dark" if pixels.ink == "bright" else "bright"
     return {
         "name": name,
         "about": ", ".join(parts),
         "classes": list(description["classes"]),
         "outputs": dict(description["outputs"]),
         "pixels": pixels.to_dict(),
+        "doubt": f"looks {INKS[other]}; {name} is for pictures that are {INKS[pixels.ink]}, and "
+        "its answers on others mean nothing",
+    }
+
+
+def samples_of(pictures: np.ndarray) -> dict[str, Any]:
+    """Write `(n, height, width, channels)` uint8 pictures down as the page reads them."""
+    count, height, width, channels = pictures.shape
+    data = base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode()
+    return {
+        "count": count,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "data": data,
     }
 
 
@@ -43,8 +70,8 @@ def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "
     """Fill in the page.
 
     Args:
-        config: what page.js reads: `models` as `about` gives them, and perhaps `samples`, and
-            `graph` and `expected` where the page has a network of its own.
+        config: data of page.js: `models` as `about` gives them, and perhaps `samples`, and `graph`
+            and `expected` where the page has a network of its own.
         title: of the window.
         footer: the page's last sentence.
         connect: whom the page may ask, as a content security policy says it.
@@ -60,3 +87,40 @@ def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "
         connect=connect,
         **{name: Markup(script(name)) for name in _SCRIPTS},
     )
+
+
+def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
+    """Make the page of one network, as one file that needs nothing else.
+
+    It carries some of the test pairs, and onnxruntime's answers to them: each browser that opens
+    the page first sees whether it computes the same.
+
+    Args:
+        proto: the network.
+        model: the same, run by onnxruntime.
+        pairs: of which the first few go along, their pixels in 8 bits.
+
+    Raises:
+        UsageError: a network that network.js does not run, or a page of more than 2 MiB.
+    """
+    size = int(np.prod(model.pixels.shape))
+    few = pairs.take(slice(min(_PAIRS, max(1, _SAMPLE_BYTES // size))))
+    levels = np.rint(255 * np.stack([*few.inputs().values()], axis=1)).astype(np.uint8)
+    asked = levels.astype(np.float32) / np.float32(255)  # (count, 2, *shape)
+    values = model.compare(asked[:, 0], asked[:, 1])
+    text = page(
+        {
+            "models": [about(model.arch, model.metadata, model.pixels)],
+            "graph": graph_of(proto),
+            "samples": samples_of(levels.reshape(-1, *model.pixels.shape)),
+            "expected": {name: value.tolist() for name, value in values.items()},
+        },
+        title=f"{model.arch}: which one ranks higher?",
+        footer="Made by kpairs. Everything is computed on this page; nothing is sent anywhere.",
+    )
+    if (received := len(text.encode())) > LARGEST:
+        raise UsageError(
+            f"html: expected a page of at most {LARGEST:,} bytes, received {received:,}; the "
+            "network is too large for one"
+        )
+    return text

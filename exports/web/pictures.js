@@ -53,6 +53,11 @@ function looksDark({ data, width, height }) {
   return 2 * bright > count;
 }
 
+/** Whether a picture (ImageData) has another ink than a network was trained on. */
+function isDoubtful(image, { ink }) {
+  return (ink === "bright" || ink === "dark") && looksDark(image) !== (ink === "dark");
+}
+
 /** Turn a picture (ImageData) into a network's input: (height, width, channels) in [0, 1]. */
 function prepare(image, { height, width, channels, fit, ink, rounded }) {
   const dark = ink === "auto" ? looksDark(image) : ink === "dark";
@@ -163,5 +168,84 @@ function painted(levels, canvas) {
     image.data[4 * i + 3] = 255;
   }
   pen.putImageData(image, 0, 0);
+  return canvas;
+}
+
+// ---- How a file's picture is turned: by its EXIF, as Pillow does ------------------------------
+// Browsers follow the EXIF of some formats, so that it is taken out before they decode.
+
+const ascii = (bytes, start, size) => String.fromCharCode(...bytes.subarray(start, start + size));
+
+/** Find {start, end, whole} of a file's EXIF; whole is where its PNG chunk begins and ends. */
+function exifOf(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint16(0) === 0xffd8) { // JPEG: segments up to the scan
+    for (let at = 2; at + 4 < bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda;) {
+      const end = at + 2 + view.getUint16(at + 2);
+      if (bytes[at + 1] === 0xe1 && ascii(bytes, at + 4, 4) === "Exif") {
+        return { start: at + 10, end };
+      }
+      at = end;
+    }
+  } else if (ascii(bytes, 1, 3) === "PNG") {
+    for (let at = 8; at + 12 <= bytes.length;) {
+      const end = at + 12 + view.getUint32(at);
+      if (ascii(bytes, at + 4, 4) === "eXIf") {
+        return { start: at + 8, end: end - 4, whole: [at, end] };
+      }
+      at = end;
+    }
+  } else if (ascii(bytes, 0, 4) === "RIFF" && ascii(bytes, 8, 4) === "WEBP") {
+    for (let at = 12; at + 8 <= bytes.length;) {
+      const size = view.getUint32(at + 4, true), start = at + 8;
+      if (ascii(bytes, at, 4) === "EXIF") {
+        return { start: start + (ascii(bytes, start, 4) === "Exif" ? 6 : 0), end: start + size };
+      }
+      at = start + size + (size % 2);
+    }
+  }
+  return null;
+}
+
+/** Take the orientation, 1 to 8, out of an image file: {bytes, turn}. */
+function unturned(bytes) {
+  try {
+    const exif = exifOf(bytes);
+    if (!exif) return { bytes, turn: 1 };
+    const view = new DataView(bytes.buffer, bytes.byteOffset + exif.start, exif.end - exif.start);
+    const little = view.getUint16(0) === 0x4949, first = view.getUint32(4, little);
+    for (let i = 0; i < view.getUint16(first, little); i++) {
+      const entry = first + 2 + 12 * i;
+      if (view.getUint16(entry, little) !== 0x112) continue;
+      const turn = view.getUint16(entry + 8, little);
+      if (exif.whole) { // a changed PNG chunk would need another checksum
+        const [from, to] = exif.whole, parts = [bytes.subarray(0, from), bytes.subarray(to)];
+        const rest = new Uint8Array(bytes.length - (to - from));
+        parts.forEach((part, n) => rest.set(part, n && from));
+        return { bytes: rest, turn };
+      }
+      const copy = bytes.slice();
+      new DataView(copy.buffer, exif.start).setUint16(entry + 8, 1, little);
+      return { bytes: copy, turn };
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // EXIF that ends early turns nothing
+  }
+  return { bytes, turn: 1 };
+}
+
+/** Draw a bitmap onto a canvas of its own, turned as an EXIF orientation says. */
+function turned(bitmap, turn) {
+  const { width: w, height: h } = bitmap;
+  const [width, height] = turn > 4 && turn < 9 ? [h, w] : [w, h];
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  const turns = {
+    2: [-1, 0, 0, 1, w, 0], 3: [-1, 0, 0, -1, w, h], 4: [1, 0, 0, -1, 0, h], 5: [0, 1, 1, 0, 0, 0],
+    6: [0, 1, -1, 0, h, 0], 7: [0, -1, -1, 0, h, w], 8: [0, -1, 1, 0, 0, w],
+  };
+  pen.imageSmoothingEnabled = false;
+  pen.setTransform(...(turns[turn] || [1, 0, 0, 1, 0, 0]));
+  pen.drawImage(bitmap, 0, 0);
   return canvas;
 }

@@ -1,213 +1,227 @@
-"""The page on this machine: a server that answers its own page, and nobody else.
+"""A server on this machine that answers its own pages, and nobody else.
 
-Python's `http.server` on 127.0.0.1. What other sites' scripts could send here is refused: by the
-`Host` header (a name that some site lets point to 127.0.0.1), by `Origin`, and by the type of the
-body, which a page of another site may not send unasked. Nothing is written.
+HTTP is uvicorn's and starlette's. Requests that another site's script could send are refused: by
+the `Host` header (a name that some site lets point to 127.0.0.1), by `Origin`, and by the type of
+the body, which a page of another site may not send unasked. Clients that take too long are dropped.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import logging
-from collections.abc import Mapping, Sequence
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kpairs.data.decode import decode_bytes
-from kpairs.data.pixels import prepare
-from kpairs.data.settings import DIGITS
-from kpairs.data.sources import load_digits
-from kpairs.errors import InputError, KpairsError
-from kpairs.exports.runtime import PairModel
-from kpairs.exports.web.page import about, page
-
-log = logging.getLogger(__name__)
+from kpairs.errors import KpairsError
 
 ADDRESS = "127.0.0.1"
 MAX_BODY = 64 * 2**20  # two large photographs as base64
+_MAX_BODIES = 4 * MAX_BODY  # of all requests that are being read or answered
+_PATIENCE = 10  # seconds until a request's head has arrived, and as many for its body
 _TYPE = "application/json"
-_PATIENCE = 10  # seconds in which a request must have arrived
-_SAMPLES = 200
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-class Refused(Exception):
-    """A request that is not answered, with its HTTP status."""
+class LocalServer:
+    """A server of some routes on 127.0.0.1.
 
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class DemoServer(ThreadingHTTPServer):
-    """Serves the page of some models on 127.0.0.1, from threads of its own.
-
-    >>> with DemoServer({"auxws": PairModel.load("auxws.onnx")}) as server:  # doctest: +SKIP
+    >>> with LocalServer([Route("/", page)]) as server:  # doctest: +SKIP
     ...     print(server.url)
-    ...     server.serve_forever()
+    ...     server.run()
 
     Args:
-        models: by the names that the page shows.
+        routes: starlette's; `json_endpoint` makes endpoints that answer a page's questions.
         port: 0 takes a free one.
-        samples: `(n, height, width, channels)` uint8 pictures that the page offers.
 
     Raises:
         OSError: the port is taken.
     """
 
-    daemon_threads = True
-
-    def __init__(
-        self,
-        models: Mapping[str, PairModel],
-        port: int = 0,
-        samples: np.ndarray | None = None,
-    ) -> None:
-        self.models = dict(models)
-        config: dict[str, Any] = {
-            "models": [about(name, m.metadata, m.pixels) for name, m in self.models.items()]
-        }
-        if samples is not None:
-            config["samples"] = samples_of(samples)
-        self.page = page(
-            config,
-            title="kpairs demo",
-            footer="Answered on this machine by onnxruntime; nothing is stored or sent elsewhere.",
-            connect="'self'",
-        ).encode()
-        super().__init__((ADDRESS, port), _Handler)
-        self.port = self.server_address[1]
+    def __init__(self, routes: Sequence[BaseRoute], port: int = 0) -> None:
+        # Named as TCP: only then asyncio sends an answer's parts without waiting (TCP_NODELAY).
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((ADDRESS, port))
+            self._socket.listen(1024)  # who asks before `run` waits
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            local_app(routes, self.port),
+            http=_Patient,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            backlog=1024,
+            log_config=None,
+            log_level="critical",  # the page says what went wrong
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://{ADDRESS}:{self.port}/"
 
-    def compare(self, body: bytes) -> dict[str, Any]:
-        """Answer a request of the page.
+    def run(self) -> None:
+        """Serve until `stop` is called, or Ctrl-C raises KeyboardInterrupt in the main thread."""
+        self._server.run(sockets=[self._socket])
 
-        Args:
-            body: JSON with `left` and `right`, image files as base64.
+    def stop(self) -> None:
+        """Make `run` return, from another thread."""
+        self._server.should_exit = True
 
-        Returns:
-            `models`: of each what it saw of each side, and its outputs.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises:
-            InputError: another body, or a picture that cannot be read.
-        """
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def local_app(routes: Sequence[BaseRoute], port: int) -> Starlette:
+    """Make an app that answers the pages of 127.0.0.1:`port` alone, and tells errors as JSON."""
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(_OwnPagesOnly, port=port)],
+        exception_handlers={HTTPException: _tell, KpairsError: _tell},
+    )
+
+
+def json_endpoint(answer: Callable[[bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """Make an endpoint that answers a JSON body with `answer(body)` as JSON.
+
+    `answer` runs in threads, one a core. A `KpairsError` of it becomes status 400 with its text.
+    """
+    held, turn = 0, asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def endpoint(request: Request) -> Response:
+        nonlocal held
+        body = bytearray()
         try:
-            sent = json.loads(body)
-            files = {s: base64.b64decode(sent[s], validate=True) for s in ("left", "right")}
-        except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-            raise InputError("expected JSON with left and right, images as base64") from error
-        pictures = {side: decode_bytes(data, side)[None] for side, data in files.items()}
-        return {"models": [_answer(model, pictures) for model in self.models.values()]}
+            async with asyncio.timeout(_PATIENCE):
+                async for piece in request.stream():
+                    body += piece
+                    held += len(piece)
+                    if len(body) > MAX_BODY:
+                        raise _too_large()
+                    if held > _MAX_BODIES:
+                        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "busy: try again")
+            async with turn:
+                return JSONResponse(await run_in_threadpool(answer, bytes(body)))
+        except TimeoutError as error:
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the request took too long") from error
+        except ClientDisconnect:
+            return Response()
+        finally:
+            held -= len(body)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that a browser gave up."""
-        log.debug("a connection ended early", exc_info=True)
-
-
-def samples_of(pictures: np.ndarray) -> dict[str, Any]:
-    """Write `(n, height, width, channels)` uint8 pictures down as the page reads them."""
-    count, height, width, channels = pictures.shape
-    data = base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode()
-    return {
-        "count": count,
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "data": data,
-    }
+    return endpoint
 
 
-def offered_digits(
-    models: Sequence[PairModel], data_root: str | Path | None = None
-) -> np.ndarray | None:
-    """Some of MNIST's test digits, 28x28, where the models are for such and the data are here."""
-    if any(model.pixels.shape != DIGITS.shape for model in models):
-        return None
-    try:
-        images = np.asarray(load_digits("mnist", "test", data_root, fetch=False).images)
-    except KpairsError:
-        return None
-    chosen = np.random.default_rng().choice(len(images), _SAMPLES, replace=False)
-    return images[chosen][..., None]
+def _too_large() -> HTTPException:
+    return HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_BODY:,} bytes"
+    )
 
 
-def _answer(model: PairModel, pictures: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    seen = {side: prepare(picture, model.pixels, side).pixels for side, picture in pictures.items()}
-    values = model.compare(seen["left"], seen["right"])
-    return {
-        "seen": {side: pixels.ravel().tolist() for side, pixels in seen.items()},
-        "outputs": {name: value[0].tolist() for name, value in values.items()},
-    }
+async def _tell(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.BAD_REQUEST
+    text = error.detail if isinstance(error, HTTPException) else str(error)
+    return JSONResponse({"error": text}, status, {"Connection": "close"})
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: DemoServer
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "kpairs", ""
-    timeout = _PATIENCE
+class _OwnPagesOnly:
+    """Middleware that refuses other sites' requests, and adds headers to each answer."""
 
-    def do_GET(self) -> None:
-        self._answer(self._page)
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app = app
+        self.hosts = [f"{name}:{port}" for name in (ADDRESS, "localhost")]
 
-    def do_POST(self) -> None:
-        self._answer(self._compare)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
 
-    def _page(self) -> tuple[str, bytes]:
-        if self.path != "/":
-            raise Refused(HTTPStatus.NOT_FOUND, "no such page")
-        return "text/html; charset=utf-8", self.server.page
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
 
-    def _compare(self) -> tuple[str, bytes]:
-        if self.path != "/compare":
-            raise Refused(HTTPStatus.NOT_FOUND, "no such page")
-        if self.headers.get("Origin") not in self._origins():
-            raise Refused(HTTPStatus.FORBIDDEN, "only the demo's own page is answered")
-        if self.headers.get_content_type() != _TYPE:
-            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {_TYPE}")
-        length = self.headers.get("Content-Length", "")
+        app = self.app
+        try:
+            self._check(scope["method"], Headers(scope=scope))
+        except HTTPException as refusal:
+            app = await _tell(Request(scope), refusal)
+        await app(scope, receive, send_with_headers)
+
+    def _check(self, method: str, headers: Headers) -> None:
+        if headers.get("Host") not in self.hosts:
+            raise HTTPException(HTTPStatus.FORBIDDEN, "expected this machine's own address")
+        if method in ("GET", "HEAD"):
+            return
+        if headers.get("Origin") not in [f"http://{host}" for host in self.hosts]:
+            raise HTTPException(HTTPStatus.FORBIDDEN, "only the page served here is answered")
+        if headers.get("Content-Type", "").partition(";")[0].strip().lower() != _TYPE:
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {_TYPE}")
+        length = headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
-            raise Refused(HTTPStatus.LENGTH_REQUIRED, "expected the body's length")
+            raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "expected the body's length")
         if int(length) > MAX_BODY:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_BODY} bytes")
-        try:
-            answer = self.server.compare(self.rfile.read(int(length)))
-        except InputError as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
-        return _TYPE, json.dumps(answer).encode()
+            raise _too_large()
 
-    def _origins(self) -> list[str]:
-        return [f"http://{name}:{self.server.port}" for name in (ADDRESS, "localhost")]
 
-    def _answer(self, what: Any) -> None:
-        status = HTTPStatus.OK
-        try:
-            if f"http://{self.headers.get('Host')}" not in self._origins():
-                raise Refused(HTTPStatus.FORBIDDEN, "expected this machine's own address")
-            kind, body = what()
-        except Refused as error:
-            status, kind = error.status, _TYPE
-            body = json.dumps({"error": str(error)}).encode()
-            self.close_connection = True  # its body was not read
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
+class _Patient(H11Protocol):
+    """uvicorn's HTTP, which by itself waits for ever for a request's head."""
 
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet: the page says what went wrong."""
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._set_deadline()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_deadline()
+
+    def _set_deadline(self) -> None:
+        """Run down time while a request is awaited; reading its body is the endpoint's business."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._unset_deadline()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(_PATIENCE, self.transport.close)
+
+    def _unset_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -137,7 +137,7 @@ NETWORKS: dict[str, type[PairNetwork]] = {
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a good user of PyTorch adds to a plain loop.
+    """The changes that a good user of PyTorch makes to a plain loop.
 
     Attributes:
         channels_last: keep an image's channels together in memory, where torch pools faster.
@@ -180,19 +180,19 @@ class Training:
     ) -> None:
         self.tuning = tuning
         layout = torch.channels_last if tuning.channels_last else torch.contiguous_format
-        self.model = NETWORKS[recipe.arch]().to(device).to(memory_format=layout)
+        self.model = NETWORKS[recipe.network.arch]().to(device).to(memory_format=layout)
         self.model.fold = self.model.fold or tuning.fold
-        optimizer, at_once = _OPTIMIZERS[recipe.optimizer]
+        optimizer, at_once = _OPTIMIZERS[recipe.optimizer.name]
         self.optimizer = optimizer(
             self.model.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.optimizer_options.get("weight_decay", recipe.l2),
+            lr=recipe.optimizer.learning_rate,
+            weight_decay=recipe.optimizer.options.get("weight_decay", recipe.optimizer.l2),
             **{at_once: tuning.at_once},
         )
         self.criterion = nn.CrossEntropyLoss()
-        weights = recipe.loss_weights
+        weights = recipe.fit.loss_weights
         self.weights = weights["comparison"], *[weights.get("left_digit", 0.0)] * 2
-        self.batch_size = recipe.batch_size
+        self.batch_size = recipe.fit.batch_size
         self.inputs, self.targets = _tensors(pairs, device, tuning.channels_last)
 
     def epoch(self) -> float:
@@ -245,7 +245,7 @@ class Training:
 def _tensors(
     pairs: PairSet, device: torch.device | str, channels_last: bool = False
 ) -> tuple[list[torch.Tensor], ...]:
-    """Images as (n, c, h, w), or (n, h, w, c): of one channel, torch cannot tell the two apart."""
+    """Return images as (n, c, h, w), or as (n, h, w, c) for `channels_last`."""
     images = [torch.from_numpy(array) for array in (pairs.left, pairs.right)]
     if not channels_last:
         images = [image.permute(0, 3, 1, 2).contiguous() for image in images]

@@ -1,4 +1,4 @@
-"""How fast kpairs trains: beside stock Keras and beside loops written by hand in PyTorch."""
+"""Training speed of kpairs, of stock Keras, and of loops written by hand in PyTorch."""
 
 import multiprocessing
 import re
@@ -16,17 +16,18 @@ import torch
 
 from kpairs import seeds
 from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
-from kpairs.data import PairSet, load_digits
+from kpairs.data import PairSet
+from kpairs.data.source import open_source
 from kpairs.data.splits import Split
-from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
-from kpairs.training.compile import build_round, rescaling_of
+from kpairs.training.compile import compile_model
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round
 from kpairs.training.engine.lower import lower
+from kpairs.training.network import architecture_of, build_round, rescale
+from kpairs.training.prepare import draw_round, rescaling_of
 from kpairs.training.train import train
 
 # The reports' own batch sizes, without augmentation, and photographs.
@@ -68,7 +69,8 @@ def bench_training(
         of kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
         runner; None if quick or not on Linux) and `machine`.
     """
-    splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
+    source = open_source("mnist", root=data_root)
+    splits = source.split("train"), source.split("test")
     cases = []
     with compute(device) as name:
         machine = describe(name, 1)
@@ -87,21 +89,21 @@ def bench_training(
 def _recipe(case: str, quick: bool = False) -> Recipe:
     changes: dict[str, Any] = {"augmentation": "none", "rounds": 1}
     if quick:
-        changes["pairs"] = min(RECIPES[case].pairs, 30 * RECIPES[case].batch_size)
+        changes["pairs"] = min(RECIPES[case].data.pairs, 30 * RECIPES[case].fit.batch_size)
     if case == "ranker":
         changes |= {"batch_size": _BATCH, "schedule": "constant"}
         changes["pairs"] = _BATCH if quick else 2 * _BATCH
         changes |= {"image_size": _PHOTOGRAPHS[:2], "channels": _PHOTOGRAPHS[2]}
-    return replace(RECIPES[case], **changes)
+    return RECIPES[case].replace(**changes)
 
 
 def _pairs(recipe: Recipe, splits: Sequence[Split]) -> PairSet:
-    """A round's pairs; in place of photographs noise, which takes as long."""
-    if recipe.arch != "ranker":
+    """Draw a round's pairs; noise stands in for photographs, because it takes as long."""
+    if recipe.network.arch != "ranker":
         return draw_round(recipe, 1, *splits)[0]
-    rng = seeds.generator(recipe.seed, 1, "pairs")
-    left, right = rng.random((2, recipe.pairs, *_PHOTOGRAPHS), np.float32)
-    return PairSet(left, right, *rng.integers(0, 10, (2, recipe.pairs)))
+    rng = seeds.generator(recipe.fit.seed, 1, "pairs")
+    left, right = rng.random((2, recipe.data.pairs, *_PHOTOGRAPHS), np.float32)
+    return PairSet(left, right, *rng.integers(0, 10, (2, recipe.data.pairs)))
 
 
 def _runner(
@@ -111,15 +113,20 @@ def _runner(
     if kind in ("torch", "tuned"):
         tuning = PLAIN if kind == "torch" else replace(TUNED, fold=fold)
         return Training(recipe, pairs, device, tuning).epoch
-    outputs = ARCHS[recipe.arch].named(recipe.word)
-    model = build_round(recipe, 1, 10, rescaling_of(recipe.normalization, pairs))
+    outputs = architecture_of(recipe).named(recipe.data.word)
+    model = build_round(recipe, 1, 10)
+    rescale(model, rescaling_of(recipe.data.normalization, pairs))
+    compile_model(model, recipe, architecture_of(recipe))
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
-        return partial(model.fit, x, y, batch_size=recipe.batch_size, verbose=0)
+        return partial(model.fit, x, y, batch_size=recipe.fit.batch_size, verbose=0)
     order = shuffled(recipe, 1, len(pairs))
-    batches = Batches(pairs, outputs, recipe.batch_size, device, order)
+    batches = Batches(pairs, outputs, recipe.fit.batch_size, device, order)
     lower(model, *batches.first())
-    callbacks = [Randomness(recipe.seed, 1, batches), StopOnNonFinite(recipe.learning_rate)]
+    callbacks = [
+        Randomness(recipe.fit.seed, 1, batches),
+        StopOnNonFinite(recipe.optimizer.learning_rate),
+    ]
     return partial(model.fit, batches, shuffle=False, callbacks=callbacks, verbose=0)
 
 
@@ -133,7 +140,7 @@ def _case(
 ) -> dict[str, Any]:
     recipe = _recipe(case, quick)
     pairs = _pairs(recipe, splits)
-    steps = -(-recipe.pairs // recipe.batch_size)
+    steps = -(-recipe.data.pairs // recipe.fit.batch_size)
     turns = 3 if quick else 20
     clock = time.process_time if device.startswith("cpu") else time.perf_counter
     runners = {kind: _runner(kind, recipe, pairs, device) for kind in RUNNERS}
@@ -151,7 +158,7 @@ def _case(
     is_faster = statistics.median(folded) < statistics.median(times["tuned"])
     times["tuned"] = folded if is_faster else times["tuned"]
     return {
-        "case": f"{case}, batch {recipe.batch_size}",
+        "case": f"{case}, batch {recipe.fit.batch_size}",
         **{f"{kind}_ms": statistics.median(times[kind]) for kind in RUNNERS},
         **{
             f"engine_over_{kind}": _ratio(times["engine"], times[kind])
@@ -169,7 +176,7 @@ def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 def _profile(epoch: Callable[[], Any], steps: int, device: str) -> list[dict[str, Any]]:
-    """Where an epoch's steps spend their time, by torch's profiler, which slows them itself."""
+    """Measure the parts of an epoch's steps with torch's profiler, which itself slows them."""
     # Kineto is for GPUs, and prints lines of its own.
     with torch.autograd.profiler.profile(use_kineto=not device.startswith("cpu")) as profiler:
         epoch()
@@ -193,10 +200,10 @@ def _rounds(
     data_root: str | Path | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Whole rounds, with the test error after every epoch and all that is saved."""
+    """Time whole rounds, with the test error after every epoch and all that is saved."""
     recipe = _recipe(_ROUNDS_CASE)
-    recipe = replace(recipe, rounds=4, epochs=5) if quick else replace(recipe, rounds=20)
-    what = f"{recipe.rounds} rounds of {recipe.epochs} epochs of {_ROUNDS_CASE}"
+    recipe = recipe.replace(rounds=4, epochs=5) if quick else recipe.replace(rounds=20)
+    what = f"{recipe.fit.rounds} rounds of {recipe.fit.epochs} epochs of {_ROUNDS_CASE}"
     progress(what, 0, 3)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -207,10 +214,10 @@ def _rounds(
     for done, (kind, tuning) in enumerate(tunings.items(), 1):
         progress(what, done, 3)
         started = time.perf_counter()
-        for number in range(1, recipe.rounds + 1):
+        for number in range(1, recipe.fit.rounds + 1):
             pairs, test_pairs = draw_round(recipe, number, *splits)
             training = Training(recipe, pairs, device_name, tuning)
-            for _ in range(recipe.epochs):
+            for _ in range(recipe.fit.epochs):
                 training.epoch()
                 training.error(test_pairs)
         seconds[kind] = time.perf_counter() - started
@@ -220,7 +227,7 @@ def _rounds(
         **{f"{kind}_s": value for kind, value in seconds.items()},
         **{f"engine_over_{kind}": seconds["engine"] / seconds[kind] for kind in tunings},
         **{
-            f"{kind}_rounds_per_minute": 60 * recipe.rounds / value
+            f"{kind}_rounds_per_minute": 60 * recipe.fit.rounds / value
             for kind, value in seconds.items()
         },
     }
@@ -234,7 +241,8 @@ def _peak_memory(runner: str, device: str, data_root: str | Path | None) -> floa
 
 def _train_alone(runner: str, device: str, data_root: str | Path | None) -> float | None:
     recipe = _recipe("auxws")
-    splits = [load_digits("mnist", split, data_root) for split in ("train", "test")]
+    source = open_source("mnist", root=data_root)
+    splits = source.split("train"), source.split("test")
     with compute(device) as name:
         _runner(runner, recipe, _pairs(recipe, splits), name)()
     # getrusage would count what the parent process had before this one was its own.

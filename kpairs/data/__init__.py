@@ -1,6 +1,6 @@
-"""Where images come from, how pairs are drawn from them, and how they are augmented.
+"""Images and the pairs drawn from them.
 
-The public names load on first use: what is known of pixels (`settings`) needs no NumPy.
+The public names load on first use: `settings` needs no NumPy.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kpairs.data.augment import augment_pairs
     from kpairs.data.pairs import PairSet, draw_pairs
-    from kpairs.data.sources import load_digits
+    from kpairs.data.source import open_source
     from kpairs.data.splits import Digits
 
 _HOMES = {
@@ -17,9 +17,9 @@ _HOMES = {
     "PairSet": "pairs",
     "augment_pairs": "augment",
     "draw_pairs": "pairs",
-    "load_digits": "sources",
+    "open_source": "source",
 }
-__all__ = ["Digits", "PairSet", "augment_pairs", "draw_pairs", "load_digits"]
+__all__ = ["Digits", "PairSet", "augment_pairs", "draw_pairs", "open_source"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,30 +1,67 @@
-"""The columns of a CSV file of compared pairs, by name; what they hold says `kpairs.data.listed`.
+"""Names of the columns and words of tables that people made, and how a user tells their own.
 
-Nothing is imported here, so that the command line can check names at once.
+Nothing heavy is imported here, so that the command line can check names at once.
 """
+
+import csv
 
 from kpairs.errors import UsageError, unknown
 
+WORDS = ("left", "right", "tie")
+# Which column says what; of compared pairs the first seven, of graded or scored images the rest.
+JUDGEMENTS = ("label", "winner", "left_wins", "right_wins")
 COLUMNS = (
-    *("left", "right", "label", "winner", "probability"),
-    *("weight", "split", "left_grade", "right_grade"),
+    *("left", "right", *JUDGEMENTS, "loser", "weight", "judge", "left_grade", "right_grade"),
+    *("image", "grade", "score", "split", "group"),
 )
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read the headers of a file by the names in `COLUMNS`: "left=image_0,label=label_1".
+    """Read the headers of a table by the names in `COLUMNS`: "left=image_0,right_wins=label_1".
+
+    A header that holds a comma is quoted: `"left=first, of two",right=second`.
 
     Raises:
-        UsageError: text of another form, or a name that is not in `COLUMNS`.
+        UsageError: text of another form, a name that is not in `COLUMNS`, or one that stands twice.
     """
-    columns = {}
-    for part in text.split(","):
-        name, equals, own = (piece.strip() for piece in part.partition("="))
-        if not (equals and own):
-            raise UsageError(
-                f"columns: expected headers such as left=image_0,right=image_1, received {text!r}"
-            )
+    columns: dict[str, str] = {}
+    for name, header in _assignments(text, "columns", "left=image_0,right=image_1"):
         if name not in COLUMNS:
             raise unknown("column", name, COLUMNS)
-        columns[name] = own
+        if name in columns:
+            raise UsageError(f"columns: expected {name} once, received {text!r}")
+        columns[name] = header
     return columns
+
+
+def parse_words(text: str) -> dict[str, str]:
+    """Read the words of a table for who ranks higher: "left=model_a,right=model_b,tie=equal".
+
+    One of the three may have several words: "tie=equal,tie=both bad".
+
+    Returns:
+        "left", "right" or "tie" by word in lower case.
+
+    Raises:
+        UsageError: text of another form, another name than those three, or a word of two meanings.
+    """
+    words: dict[str, str] = {}
+    for name, word in _assignments(text, "words", "left=model_a,right=model_b,tie=equal"):
+        if name not in WORDS:
+            raise unknown("word's meaning", name, WORDS)
+        if words.setdefault(word.lower(), name) != name:
+            raise UsageError(f"words: expected one meaning of {word!r}, received {text!r}")
+    return words
+
+
+def _assignments(text: str, what: str, example: str) -> list[tuple[str, str]]:
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    found = []
+    for part in parts:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            raise UsageError(f"{what}: expected such as {example}, received {text!r}")
+        found.append((name, value))
+    if not found:
+        raise UsageError(f"{what}: expected such as {example}, received {text!r}")
+    return found

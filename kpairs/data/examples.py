@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.grades import GradedFiles
+from kpairs.data.source import GradedImages, Source
 from kpairs.errors import KpairsError, UsageError
 from kpairs.files import FULL, atomic_path, write_rows
 
@@ -36,7 +36,7 @@ _SIDE = 64
 _GRADES = 5
 # Of each grade: deviation of a Gaussian blur in pixels, JPEG quality, deviation of noise in levels.
 _BLUR = (0.0, 0.8, 1.4, 2.4, 4.0)
-_JPEG = (None, 40, 18, 9, 4)
+_JPEG = (95, 40, 18, 9, 4)
 _NOISE = (0.0, 8.0, 18.0, 36.0, 70.0)
 KINDS = ("blur", "jpeg", "noise")
 _TEST_SHARE = 0.3  # of each photograph's width, on its right
@@ -134,25 +134,29 @@ def write_digits(
     return {split: min(count, len(part)) for split, part in digits.items()}
 
 
-def write_samples(images: Digits | GradedFiles, folder: str | Path) -> list[Path]:
-    """Write the first image of each class as `<class>.png`; of graded files, as they are.
+def write_samples(source: Source, folder: str | Path) -> list[Path]:
+    """Write the first test image of each class as `<class>.png`; of image files, as they are.
 
     Returns:
         The paths.
 
     Raises:
+        UsageError: images without classes.
         KpairsError: another file of such a name is there.
         OSError: the folder cannot be written.
     """
+    if not source.classes or source.judged:
+        raise UsageError(f"samples: expected images with grades, received {source.name}")
+    if isinstance(source, GradedImages):
+        found = [(Path(f).read_bytes(), Path(f).suffix) for f in source.first_of_each("test")]
+    else:
+        digits: Any = source.split("test")
+        numbers = [int(np.argmax(digits.labels == i)) for i in range(len(source.classes))]
+        found = [(_as_png(digits.images[i]), ".png") for i in numbers]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for label, name in enumerate(images.classes):
-        if isinstance(images, GradedFiles):
-            source = Path(images.files[int(np.argmax(images.grades == label))])
-            data, ending = source.read_bytes(), source.suffix
-        else:
-            data, ending = _as_png(images.images[np.argmax(images.labels == label)]), ".png"
+    for name, (data, ending) in zip(source.classes, found, strict=True):
         path = folder / f"{name}{ending}"
         if path.exists() and path.read_bytes() != data:
             raise KpairsError(f"{path} exists already and is another image; choose a new folder")
@@ -207,29 +211,63 @@ def _photographs() -> list[tuple[str, PillowImage]]:
     return found
 
 
-def _crop(photograph: PillowImage, split: str, rng: np.random.Generator) -> PillowImage:
-    """A 64x64 part with some texture, from the split's side of the photograph."""
+def _crop(
+    photograph: PillowImage, split: str, rng: np.random.Generator, side: int = _SIDE
+) -> PillowImage:
+    """Draw a square part with some texture, from the split's side of the photograph."""
     border = round((1 - _TEST_SHARE) * photograph.width)
     low, high = (0, border) if split == "train" else (border, photograph.width)
     for _ in range(1000):
-        left = int(rng.integers(low, high - _SIDE + 1))
-        top = int(rng.integers(0, photograph.height - _SIDE + 1))
-        crop = photograph.crop((left, top, left + _SIDE, top + _SIDE))
+        left = int(rng.integers(low, high - side + 1))
+        top = int(rng.integers(0, photograph.height - side + 1))
+        crop = photograph.crop((left, top, left + side, top + side))
         if np.asarray(crop.convert("L")).std() > _TEXTURE:
             return crop
     raise KpairsError("a photograph without texture")
 
 
-def _degraded(crop: PillowImage, kind: str, grade: int, rng: np.random.Generator) -> PillowImage:
+def _degraded(crop: PillowImage, kind: str, grade: float, rng: np.random.Generator) -> PillowImage:
+    """Degrade a crop; between two grades, by an amount between theirs."""
     from PIL import Image, ImageFilter
+
+    def amount(of_grade: Sequence[float]) -> float:
+        return float(np.interp(grade, range(_GRADES), of_grade))
 
     if grade == 0:
         return crop
     if kind == "blur":
-        return crop.filter(ImageFilter.GaussianBlur(_BLUR[grade]))
+        return crop.filter(ImageFilter.GaussianBlur(amount(_BLUR)))
     if kind == "jpeg":
         packed = io.BytesIO()
-        crop.save(packed, "JPEG", quality=_JPEG[grade])
+        crop.save(packed, "JPEG", quality=round(amount(_JPEG)))
         return Image.open(packed).convert("RGB")
-    noisy: NDArray[Any] = np.asarray(crop) + rng.normal(0, _NOISE[grade], (_SIDE, _SIDE, 3))
+    levels = np.asarray(crop)
+    noisy: NDArray[Any] = levels + rng.normal(0, amount(_NOISE), levels.shape)
     return Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+
+
+def degraded_photographs(
+    count: int, seed: int = 0, side: int = 128, grades: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return crops of photographs and by how much each is degraded, for simulated judges.
+
+    Args:
+        count: how many.
+        seed: of places, ways and amounts.
+        side: height and width.
+        grades: degrade by the five grades 0 to 4; by default by amounts between 0 and 4.
+
+    Returns:
+        `(count, side, side, 3)` uint8 crops, and `(count,)` amounts.
+
+    Raises:
+        UsageError: the packages with the photographs are missing.
+    """
+    photographs, rng = _photographs(), np.random.default_rng(seed)
+    crops = np.empty((count, side, side, 3), np.uint8)
+    amounts = rng.integers(0, _GRADES, count) if grades else rng.uniform(0, _GRADES - 1, count)
+    for crop, amount in zip(crops, amounts.tolist(), strict=True):
+        _, photograph = photographs[rng.integers(len(photographs))]
+        kind = KINDS[rng.integers(len(KINDS))]
+        crop[:] = np.asarray(_degraded(_crop(photograph, "train", rng, side), kind, amount, rng))
+    return crops, amounts.astype(np.float64)

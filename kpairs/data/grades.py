@@ -1,28 +1,45 @@
-"""Graded images of one's own: which files there are, what grade each has, and which are for tests.
+"""Rated images of one's own: which files there are, and what grade or score each has.
 
-A source is a folder of class folders or a CSV file with the columns image, grade and, if it likes,
-split. Nothing is decoded here.
+A source is a folder of class folders, or a table with the columns `image` and `grade` (a few
+ordered classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or
+test) and `group` (images that belong together). An image that several people rated stands in
+several rows. Nothing is decoded here.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.annotations import (
+    SPLIT_NAMES,
+    Columns,
+    ImageFiles,
+    Places,
+    known_split,
+    split_number,
+    without_val,
+)
 from kpairs.data.decode import SUFFIXES
-from kpairs.data.table import read_table
+from kpairs.data.listing import Listing, list_images, natural
+from kpairs.data.settings import format_classes
+from kpairs.data.table import number, read_table
 from kpairs.errors import InputError, UsageError
 
-_TEST_EVERY = 5
+log = logging.getLogger(__name__)
+
 _MOST_GRADES = 100
-_SPLITS = ("train", "test")
+_MOST_LEVELS = 20  # different numbers up to which a column holds grades; more are scores
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 # Scales that people name their classes by, lowest first. They are proposed, never assumed.
 _LADDERS = tuple(
     tuple(ladder.split())
@@ -49,80 +66,116 @@ _LADDERS = tuple(
 
 
 @dataclass(frozen=True)
-class GradedFiles:
-    """The images of one split, not yet decoded.
+class RatedImages:
+    """Images that people graded or scored, one row per rating.
 
     Attributes:
-        files: absolute paths.
-        grades: `(n,)` int64, the rank of each image's class.
-        classes: the class names, lowest rank first.
-        places: where each image is listed ("grades.csv row 17"), for messages.
-        name: what to call the split in messages.
-        source: the folder or CSV file.
+        images: the files, each once.
+        image: `(n,)` int64 number of the file of each rating.
+        grade: `(n,)` int64 rank; None where images are scored.
+        score: `(n,)` float64; None where images are graded.
+        classes: names of the grades, lowest first; empty where images are scored.
+        split: `(n,)` int64, 0 for training and 1 for testing; None where nothing says.
+        group: name of the group of each file, "" for none; None where there are no groups.
+        note: a sentence about the split val; empty where there is none.
     """
 
-    files: tuple[str, ...]
-    grades: NDArray[np.int64]
+    images: ImageFiles
+    image: NDArray[np.int64]
+    grade: NDArray[np.int64] | None
+    score: NDArray[np.float64] | None
     classes: tuple[str, ...]
-    places: tuple[str, ...]
-    name: str
-    source: Path
+    split: NDArray[np.int64] | None = None
+    group: tuple[str, ...] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.image)
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """One image as a source lists it; without a split, every fifth of a class is for testing."""
+class _Ratings:
+    """Ratings as texts.
 
-    file: str
-    grade: str
-    place: str
-    split: str | None
+    Attributes:
+        images: the files, each once.
+        image: number of the file of each rating.
+        texts: the ratings.
+        split: number in `SPLIT_NAMES` for each rating; empty where nothing says.
+        group: by number of the file.
+        scored: whether the source calls them scores.
+    """
+
+    images: ImageFiles
+    image: list[int]
+    texts: list[str]
+    split: list[int]
+    group: Mapping[int, str]
+    scored: bool = False
 
 
-def read_grades(
-    source: str | Path, split: str, classes: Sequence[str] | None = None
-) -> GradedFiles:
-    """List one split of a graded source.
+def read_rated(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    images: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+) -> RatedImages:
+    """List the ratings of a source.
 
-    A folder holds one folder of images per class, itself or in its `train/` and `test/`. A CSV file
-    has the columns `image` (a path, relative to the file), `grade` and optionally `split` (train or
-    test). Where nothing says the split, every fifth image of each class, by name, is for testing.
-    An image is never in both.
+    A folder holds one folder of images per class, itself or in its `train/`, `test/` and `val/`. A
+    column of numbers with more than 20 different values holds scores, whatever its name.
 
     Args:
-        source: the folder or the .csv file.
-        split: "train" or "test".
+        source: the folder or the table.
+        columns: a table's own headers by the usual names, where they differ.
+        images: folder of the images that a table names, where it is not the table's own.
         classes: the grades, lowest first; needed where their names are no numbers.
 
     Returns:
-        The split's `GradedFiles`, sorted by grade and name.
+        The ratings, sorted by rating and name of the file.
 
     Raises:
         UsageError: the order of the grades is not known, or `classes` names others.
-        InputError: no images, one grade only, a split without images, an image with two grades or
-            in both splits, or a CSV file that cannot be read.
+        InputError: no images, one grade only, an image in both splits, or a table that cannot be
+            read.
     """
     source = Path(source)
-    entries = list(_from_csv(source) if source.suffix.lower() == ".csv" else _from_folder(source))
-    if not entries:
+    found = _of_folder(source) if source.is_dir() else _of_table(source, columns, images)
+    if not found.texts:
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
-    names = ranked({e.grade for e in entries}, source, classes)
-    by_split = _divided(entries)
-    for part in _SPLITS:
-        _check_split(by_split[part], part, names, source)
-    chosen = by_split[split]
-    rank = {name: i for i, name in enumerate(names)}
-    chosen.sort(key=lambda e: (rank[e.grade], _natural(e.file)))
-    return GradedFiles(
-        files=tuple(e.file for e in chosen),
-        grades=np.array([rank[e.grade] for e in chosen], np.int64),
-        classes=names,
-        places=tuple(e.place for e in chosen),
-        name=f"{source} {split} split",
-        source=source,
+    values = None if classes is not None else _numbers(found.texts)
+    if found.scored and values is None:
+        odd = next((text for text in found.texts if _number(text) is None), None)
+        odd = odd or next(text for text in found.texts if "," in text)
+        raise InputError(
+            f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
+            "and no mark between thousands"
+        )
+    rating: NDArray[np.float64] | NDArray[np.int64]
+    if values is not None and (found.scored or len(set(values)) > _MOST_LEVELS):
+        order: tuple[str, ...] = ()
+        rating = np.array(values)
+        if len(set(values)) < 2:
+            raise InputError(f"{source}: expected different scores, received {values[0]:g} only")
+    else:
+        order = ranked(found.texts, source, classes)
+        rank = {name: i for i, name in enumerate(order)}
+        rating = np.array([rank[text] for text in found.texts], np.int64)
+    image = np.array(found.image, np.int64)
+    key = [natural(file) for file in found.images.files]
+    rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[found.image[row]])))
+    split, note = without_val(np.array(found.split, np.int64), "images")
+    count = len(found.images)
+    return RatedImages(
+        images=found.images,
+        image=image[rows],
+        grade=rating[rows] if order else None,
+        score=None if order else rating[rows],
+        classes=order,
+        split=split[rows] if found.split else None,
+        group=tuple(found.group.get(i, "") for i in range(count)) if found.group else None,
+        note=note,
     )
 
 
@@ -140,7 +193,7 @@ def ranked(
         UsageError: `classes` are other names, or the names are no numbers and `classes` is None.
         InputError: one grade only, two of the same value, or too many.
     """
-    names = sorted(set(found), key=_natural)
+    names = sorted(set(found), key=natural)
     if len(names) < 2:
         raise InputError(f"{source}: expected at least two grades, received {names[0]!r} only")
     if len(names) > _MOST_GRADES:
@@ -157,9 +210,8 @@ def ranked(
                 f"({', '.join(names)}); received {', '.join(classes)}"
             )
         return tuple(classes)
-    values = [_number(name) for name in names]
-    numbers = [value for value in values if value is not None]
-    if len(numbers) < len(names):
+    numbers = _numbers(names)
+    if numbers is None:
         raise UsageError(_order_unknown(names, source))
     if len(set(numbers)) < len(names):
         raise InputError(f"{source}: expected grades of different value, received {names}")
@@ -169,7 +221,7 @@ def ranked(
 def _order_unknown(names: list[str], source: str | Path) -> str:
     proposal = _ladder(names)
     order = proposal or names
-    advice = f"if {' < '.join(order)}, add --classes {','.join(order)}"
+    advice = f"if {' < '.join(order)}, add --classes {shlex.quote(format_classes(order))}"
     return (
         f"{source}: the order of the grades {', '.join(names)} is not known, as they are no "
         f"numbers; {advice}{'' if proposal else ', else give them as they rank, lowest first'}"
@@ -188,119 +240,125 @@ def _ladder(names: list[str]) -> list[str] | None:
     return None
 
 
-def _from_folder(folder: Path) -> Iterable[_Entry]:
-    """Every image below class folders; hidden files and other files are passed over."""
-    divided = (folder / "train").is_dir()
-    if divided and not (folder / "test").is_dir():
-        raise InputError(f"{folder}: expected test/ beside train/, received none")
-    roots = [(folder / part, part) for part in _SPLITS] if divided else [(folder, None)]
-    found = {part: _class_folders(root) for root, part in roots}
-    if divided and (one := set(found["train"])) != (other := set(found["test"])):
-        raise InputError(
-            f"{folder}: expected the same classes in train/ and test/; "
-            f"{', '.join(sorted(one ^ other))} in one only"
-        )
-    for root, part in roots:
+def _numbers(texts: Iterable[str]) -> list[float] | None:
+    """Read texts as numbers, all of them or none, with decimal points or with decimal commas.
+
+    Where every comma could part thousands ("1,200") the texts are no numbers, since nothing says
+    what they mean; nor are they where some have a point and others a comma.
+    """
+    texts = list(texts)
+    commas = [text for text in texts if "," in text]
+    if commas and (any("." in text for text in texts) or all(map(_THOUSANDS.fullmatch, commas))):
+        return None
+    values = [_number(text) for text in texts]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
+
+
+def _number(text: str) -> float | None:
+    return number(re.sub(r"^([+-]?[0-9]+),([0-9]+)$", r"\1.\2", text))
+
+
+def _of_folder(folder: Path) -> _Ratings:
+    """List every image below class folders."""
+    roots = {
+        part: place for place in _folders(folder) if (part := known_split(place.name)) is not None
+    }
+    divided = 0 in roots
+    if not divided:
+        roots = {0: folder}
+    elif len(roots) == 1:
+        raise InputError(f"{folder}: expected test/ beside {roots[0].name}/, received none")
+    found = {part: _class_folders(root) for part, root in roots.items()}
+    for part, root in roots.items():
+        if one := set(found[0]) ^ set(found[part]):
+            raise InputError(
+                f"{folder}: expected the same classes in {roots[0].name}/ and {root.name}/; "
+                f"{', '.join(sorted(one))} in one only"
+            )
+    files: dict[str, str] = {}  # class by real path
+    split: dict[str, int] = {}
+    texts, image, splits = [], [], []
+    left_out: Counter[str] = Counter()
+    for part, root in roots.items():
         for name in found[part]:
-            files = [f for f in os.scandir(root / name) if _is_image(f)]
-            if not files:
-                where = f" for the {part} split" if part else ""
-                kinds = ", ".join(SUFFIXES)
-                raise InputError(f"{root / name}: expected images ({kinds}){where}, received none")
-            for file in files:
-                path = os.path.abspath(file.path)
-                yield _Entry(path, name, path, part)
+            listing = list_images(root / name)
+            left_out.update(listing.left_out)
+            if not listing.files:
+                raise InputError(
+                    f"{root / name}: expected images ({', '.join(SUFFIXES)}), received none"
+                )
+            for file in listing.files:
+                path = os.path.realpath(file)
+                known = files.setdefault(path, name), split.setdefault(path, part)
+                if known != (name, part):
+                    raise InputError(
+                        f"{file}: expected each image in one class folder, received one that "
+                        f"{roots[known[1]] / known[0]} holds too"
+                    )
+    if said := Listing(folder, (), left_out).said():
+        log.warning("%s", said)
+    for number_, (path, name) in enumerate(files.items()):
+        texts.append(name)
+        image.append(number_)
+        splits.append(split[path])
+    paths = tuple(files)
+    images = ImageFiles(paths, paths, str(folder), folder)
+    return _Ratings(images, image, texts, splits if divided else [], {})
+
+
+def _folders(root: Path) -> list[Path]:
+    return [Path(f) for f in os.scandir(root) if f.is_dir() and not f.name.startswith(".")]
 
 
 def _class_folders(root: Path) -> list[str]:
-    names = [f.name for f in os.scandir(root) if f.is_dir() and not f.name.startswith(".")]
+    names = [place.name for place in _folders(root)]
     if len(names) < 2:
+        loose = len(list_images(root, recursive=False).files)
+        if loose and not names:
+            raise InputError(
+                f"{root}: {loose:,} images and no class folders; expected a folder for each grade, "
+                "or a table of image,grade or of left,right,label beside them"
+            )
         raise InputError(
             f"{root}: expected at least two class folders of images, or MNIST-like IDX files such "
             f"as train-images-idx3-ubyte; received {len(names)} folders"
         )
-    return names
+    return sorted(names, key=natural)
 
 
-def _is_image(file: os.DirEntry[str]) -> bool:
-    ending = os.path.splitext(file.name)[1].lower()
-    return ending in SUFFIXES and not file.name.startswith(".") and file.is_file()
-
-
-def _from_csv(path: Path) -> Iterable[_Entry]:
+def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path | None) -> _Ratings:
     table = read_table(path, "grades")
-    header = next(table)[1]
-    if not {"image", "grade"} <= set(header):
+    at = Columns(next(table)[1], columns, path)
+    rated = at.among(("grade", "score"))
+    if "image" not in at or len(rated) != 1:
         raise InputError(
-            f"{path}: expected the columns image and grade, perhaps split, or of compared pairs "
-            "left, right and label (other headers: --columns left=...,right=...,label=...); "
-            f"received {', '.join(header) or 'none'}"
+            f"{path}: expected the columns image and grade or score, or of compared pairs left, "
+            f"right and label; received {', '.join(at.header.written)}. Other headers: "
+            "--columns image=...,grade=... or left=...,right=...,label=..."
         )
-    for number, cells in table:
-        yield _row(path, header, cells, number)
-
-
-def _row(path: Path, header: list[str], row: list[str], number: int) -> _Entry:
-    place = f"{path} row {number}"
-    cells = dict(zip(header, row, strict=False))
-    image, grade = cells.get("image", ""), cells.get("grade", "")
-    if not image or not grade or "\0" in image:
-        raise InputError(f"{place}: expected an image and its grade, received {','.join(row)!r}")
-    split = cells.get("split", "").lower() or None
-    if "split" in header and split not in _SPLITS:
-        raise InputError(f"{place}: expected the split train or test, received {split or 'none'}")
-    return _Entry(os.path.abspath(path.parent / image), grade, place, split)
-
-
-def _divided(entries: list[_Entry]) -> dict[str, list[_Entry]]:
-    """The entries of each split, each image once."""
-    seen: dict[str, _Entry] = {}
-    for entry in entries:
-        first = seen.setdefault(entry.file, entry)
-        for kind, one, other in (
-            ("grade", first.grade, entry.grade),
-            ("split", first.split, entry.split),
-        ):
-            if one != other:
-                raise InputError(
-                    f"{entry.place}: expected one {kind} for {entry.file}, received {other} here "
-                    f"and {one} in {first.place}"
-                )
-    by_split: dict[str, list[_Entry]] = {part: [] for part in _SPLITS}
-    by_grade: dict[str, list[_Entry]] = {}
-    for entry in seen.values():
-        if entry.split is None:
-            by_grade.setdefault(entry.grade, []).append(entry)
-        else:
-            by_split[entry.split].append(entry)
-    for members in by_grade.values():
-        members.sort(key=lambda e: _natural(e.file))
-        for i, entry in enumerate(members):
-            by_split["test" if i % _TEST_EVERY == _TEST_EVERY - 1 else "train"].append(entry)
-    return by_split
-
-
-def _check_split(entries: list[_Entry], split: str, names: tuple[str, ...], source: Path) -> None:
-    there = {e.grade for e in entries}
-    if not entries or (split == "train" and len(there) < len(names)):
-        missing = [name for name in names if name not in there]
-        raise InputError(
-            f"{source}: expected images of every grade for the {split} split, received none of "
-            f"{', '.join(missing)}; where nothing says the split, every {_TEST_EVERY}th of a grade "
-            "is for testing"
-        )
-
-
-def _number(name: str) -> float | None:
-    try:
-        value = float(name)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key under which "img2" comes before "img10"; names alike but for zeros stay apart."""
-    parts = re.split(r"([0-9]+)", name)
-    digits = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
-    return [(len(part) if i % 2 else 0, part) for i, part in enumerate(digits)], name
+    places = Places(path, folder)
+    image: list[int] = []
+    texts: list[str] = []
+    split: list[int] = []
+    group: dict[int, str] = {}
+    for row, cells in table:
+        text = at.cell(cells, rated[0])
+        if not text:
+            raise InputError(f"{path} row {row}: expected an image and its {rated[0]}")
+        number_ = places.number(at.cell(cells, "image"), row)
+        image.append(number_)
+        texts.append(text)
+        if "split" in at:
+            split.append(split_number(at.cell(cells, "split"), path, row))
+        if "group" in at:
+            group.setdefault(number_, at.cell(cells, "group"))
+    places.check()
+    if split:
+        parts: dict[int, int] = {}
+        for number_, part in zip(image, split, strict=True):
+            if parts.setdefault(number_, part) != part:
+                file = places.images("").files[number_]
+                both = f"{SPLIT_NAMES[parts[number_]]} and {SPLIT_NAMES[part]}"
+                raise InputError(f"{path}: expected one split for {file}, received {both}")
+    return _Ratings(places.images(str(path)), image, texts, split, group, rated == ["score"])

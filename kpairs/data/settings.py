@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -21,6 +23,7 @@ INKS = {
 }
 FLIPS = ("none", "horizontal", "both")  # how images are mirrored in training
 LARGEST_SIDE = 1024
+WHITE = 65535  # the highest level of 16 bits
 
 
 def _is_whole(value: object) -> bool:
@@ -38,6 +41,7 @@ class PixelSettings:
         ink: what the training images are, a key of `INKS`. Grey pictures that are dark on bright
             are inverted, so that a network always sees bright on black; colours never are.
         rounded: pixels are rounded to 1/255, as images of one's own are kept in training.
+        white: level of 16-bit grey that is white: 4095 where files hold 12 bits.
 
     Raises:
         UsageError: an unknown name, or a number out of range.
@@ -49,6 +53,7 @@ class PixelSettings:
     fit: str = "pad"
     ink: str = "auto"
     rounded: bool = False
+    white: int = WHITE
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -60,6 +65,8 @@ class PixelSettings:
         for name, known in (("fit", FITS), ("ink", INKS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        if not _is_whole(self.white) or not 1 <= self.white <= WHITE:
+            raise UsageError(f"white: expected a level of 1 to {WHITE}, received {self.white!r}")
         if not isinstance(self.rounded, bool):
             raise UsageError(f"rounded: expected true or false, received {self.rounded!r}")
 
@@ -74,8 +81,11 @@ class PixelSettings:
         return self.ink == "bright" or (self.channels == 1 and self.ink in ("dark", "auto"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as a JSON-ready dict, which `from_dict` reads back."""
-        return asdict(self)
+        """Return the settings as a JSON-ready dict, which `from_dict` reads back.
+
+        The usual `white` is left out, as in files from before there was this setting.
+        """
+        return {name: v for name, v in asdict(self).items() if (name, v) != ("white", WHITE)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], name: str = "pixels") -> PixelSettings:
@@ -85,7 +95,7 @@ class PixelSettings:
             InputError: missing, unknown or impossible entries.
         """
         known = {f.name for f in fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != known:
+        if not isinstance(values, Mapping) or {"white", *values} != known:
             raise InputError(f"{name}: expected the settings {', '.join(sorted(known))}")
         try:
             return cls(**values)
@@ -108,13 +118,23 @@ DIGITS = PixelSettings()
 def parse_classes(text: str) -> tuple[str, ...]:
     """Read the names of classes, lowest first: "mild,moderate,severe".
 
+    A name that holds a comma is quoted: `0,"0,5",1`.
+
     Raises:
         UsageError: an empty name.
     """
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    names = tuple(part.strip() for part in parts)
+    if not names or not all(names):
         raise UsageError(f"classes: expected names such as mild,severe, received {text!r}")
     return names
+
+
+def format_classes(names: Iterable[str]) -> str:
+    """Write names of classes as `parse_classes` reads them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def parse_size(text: str) -> tuple[int, int]:

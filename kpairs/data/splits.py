@@ -1,4 +1,4 @@
-"""One split of a source: digits, which are in memory, graded images, and compared pairs."""
+"""One split of a source: digits, which are in memory; rated images; compared pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.listed import ListedPairs
+from kpairs.data.compared import ComparedImages
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.stored import Stored
@@ -17,7 +17,7 @@ from kpairs.data.stored import Stored
 _BRIGHT = PixelSettings(ink="bright")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Digits:
     """The images of one split.
 
@@ -25,10 +25,9 @@ class Digits:
         images: `(n, height, width)`, uint8 in 0..255 or float32 in [0, 1].
         labels: `(n,)` int64 class numbers in rank order.
         classes: the class names, lowest rank first.
-        name: what to call the split in messages.
+        name: the words for the split in messages.
         folder: where the files lie.
         settings: how an image becomes a network's input.
-        word: what a class is called: "digit" or "grade".
     """
 
     images: Any
@@ -38,11 +37,13 @@ class Digits:
     folder: Path
     settings: PixelSettings = _BRIGHT
 
-    word: ClassVar[str] = "digit"
     reused: ClassVar[bool] = False  # whether an image may be in several pairs of a round
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {len(self):,} images)"
 
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
@@ -56,13 +57,12 @@ class Digits:
         return prepare(images, self.settings, self.name).pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graded(Digits):
-    """The graded images of one split, a `Stored` of what `settings` made of them."""
+    """The graded images of one split, a row per rating, as `settings` prepared them."""
 
     images: Stored
 
-    word: ClassVar[str] = "grade"
     reused: ClassVar[bool] = True
 
     def pixels(self, rows: NDArray[np.int64]) -> Stored:
@@ -70,7 +70,35 @@ class Graded(Digits):
         return self.images[rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """The scored images of one split, a row per rating.
+
+    Attributes:
+        images: as `settings` prepared them.
+        scores: `(n,)` float64; a higher score ranks higher.
+        name: the words for the split in messages.
+        folder: the table.
+        settings: how an image becomes a network's input.
+    """
+
+    images: Stored
+    scores: NDArray[np.float64]
+    name: str
+    folder: Path
+    settings: PixelSettings
+
+    classes: ClassVar[tuple[str, ...]] = ()
+    reused: ClassVar[bool] = True
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        return f"Scored({self.name}: {len(self):,} images)"
+
+
+@dataclass(frozen=True, repr=False)
 class Compared:
     """The compared pairs of one split.
 
@@ -81,13 +109,14 @@ class Compared:
     """
 
     images: Stored
-    listed: ListedPairs
+    listed: ComparedImages
     settings: PixelSettings
-
-    word: ClassVar[str] = "grade"
 
     def __len__(self) -> int:
         return len(self.listed)
+
+    def __repr__(self) -> str:
+        return f"Compared({self.name}: {len(self):,} pairs of {len(self.listed.files):,} images)"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -96,13 +125,13 @@ class Compared:
 
     @property
     def name(self) -> str:
-        """What to call the split in messages."""
+        """The words for the split in messages."""
         return self.listed.name
 
     @property
     def folder(self) -> Path:
-        """The CSV file."""
+        """The table."""
         return self.listed.source
 
 
-Split = Digits | Compared
+Split = Digits | Scored | Compared

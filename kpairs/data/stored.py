@@ -1,4 +1,4 @@
-"""Prepared images in a mapped file, taken from it by number: what a batch needs is read for it."""
+"""Prepared images in a mapped file; a batch reads the ones that it needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 
 class Stored:
-    """Some images of a cache file, in some order, as if they were a float32 array.
+    """Some images of a cache file, in some order, in the place of a float32 array.
 
     Indexing by rows (an array or a slice) gives another `Stored` and reads nothing; `np.asarray`
-    reads. So a `PairSet` of a hundred thousand images holds numbers, and what it is sent to another
-    process as is the file's name.
+    reads. A `PairSet` of a hundred thousand images holds their numbers, and another process is sent
+    the file's name.
 
     Args:
         path: a .npy file of `(n, height, width, channels)` uint8, as
@@ -43,7 +43,7 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(n, height, width, channels)`."""
+        """Return `(n, height, width, channels)`."""
         return len(self.rows), *self._levels.shape[1:]
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Stored:
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
     def histogram(self) -> NDArray[np.int64]:
-        """How many pixels have each of the 256 levels, read some images at a time."""
+        """Return the number of pixels of each of the 256 levels, read some images at a time."""
         counts = np.zeros(256, np.int64)
         for start in range(0, len(self.rows), _AT_ONCE):
             levels = self._levels[self.rows[start : start + _AT_ONCE]]
@@ -70,7 +70,7 @@ class Stored:
 
     @classmethod
     def joined(cls, first: Stored, second: Stored) -> Stored:
-        """The images of one after those of the other; both are of one file."""
+        """Return the images of one after those of the other; both are of one file."""
         if first.path != second.path:
             raise ValueError(f"expected images of one file, received {first.path}, {second.path}")
         both = first[slice(0)]

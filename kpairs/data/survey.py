@@ -1,7 +1,9 @@
-"""What a folder's pictures are like, and the settings that follow for a network of them."""
+"""The look of a folder's pictures, and the settings that follow for a network of them."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.decode import decode
-from kpairs.data.grades import GradedFiles
-from kpairs.data.pixels import looks_dark
+from kpairs.data.annotations import ImageFiles
+from kpairs.data.decode import Picture, opened
+from kpairs.data.listing import stamp
+from kpairs.data.pixels import looks_dark, strips
 from kpairs.data.settings import INKS, PixelSettings
 from kpairs.errors import InputError
 
 _T = TypeVar("_T")
 _AHEAD = 64  # pictures that are decoded ahead of what is taken
 _SURVEYED = 500  # pictures that are looked at, evenly over the grades
+_MOST_KEPT = 2**26  # bytes
 _LONGEST_SIDE = 64  # of a network's input, where the user says nothing
 _ONE_INK = 0.98  # share of pictures that decides what the pictures are
 # A picture is in colour where more than this share of its pixels has channels that differ by more
@@ -29,10 +33,10 @@ _COLOURED, _TINT = 1e-3, 32 / 255
 
 @dataclass(frozen=True)
 class Survey:
-    """What the surveyed pictures are like.
+    """The look of the surveyed pictures.
 
     Attributes:
-        pictures: how many were looked at.
+        pictures: number of pictures that were looked at.
         widths, heights: smallest and largest.
         size: `(width, height)` that suits a network: all pictures' own size where they have one of
             at most 64x64, else the medians' shape with a longer side of at most 64.
@@ -49,7 +53,7 @@ class Survey:
 
     @property
     def are_photographs(self) -> bool:
-        """Whether the pictures are in colour or of no one ink, as drawings are not."""
+        """Return whether the pictures are in colour or of no one ink, as drawings are not."""
         return self.channels == 3 or self.ink == "mixed"
 
     def __str__(self) -> str:
@@ -65,7 +69,7 @@ class Survey:
         fit: str | None = None,
         ink: str | None = None,
     ) -> PixelSettings:
-        """The settings of a network for these pictures; what is given counts, the rest follows."""
+        """Return the settings of a network for these pictures; what is given counts."""
         width, height = size or self.size
         return PixelSettings(
             height=height,
@@ -77,8 +81,11 @@ class Survey:
         )
 
 
-def survey(pictures: GradedFiles) -> Survey:
+def survey(pictures: ImageFiles) -> Survey:
     """Look at up to 500 pictures, evenly spread.
+
+    JPEGs of more than a million pixels are looked at in a reduced size. Smaller pictures are kept
+    for `taken`, 64 MiB of them at most, so that they are decoded once.
 
     Args:
         pictures: the training split; its sides and its ink decide, those of no other picture.
@@ -110,14 +117,14 @@ def _one_ink(dark: NDArray[np.bool_]) -> str:
 
 
 def decoded_in_parallel(
-    pictures: GradedFiles, chosen: Sequence[int], function: Callable[[str], _T]
+    pictures: ImageFiles, chosen: Sequence[int], function: Callable[[str], _T]
 ) -> Iterator[_T]:
     """Apply a function to pictures' paths on all cores, in order, a few ahead of what is taken.
 
     Raises:
         InputError: that of the function, with the place where the picture is listed.
     """
-    with ThreadPoolExecutor() as pool:  # decoding and summing leave Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and summing leave Python's lock
         waiting = deque(pool.submit(function, pictures.files[i]) for i in chosen[:_AHEAD])
         for number, index in enumerate(chosen):
             try:
@@ -134,13 +141,58 @@ def decoded_in_parallel(
 
 
 def _look(path: str) -> tuple[int, int, bool, bool]:
-    """A picture's width and height, whether it is in colour, and whether it is dark on bright."""
-    picture = decode(path)
-    coloured = False
-    if picture.shape[-1] > 2:
-        spread = np.ptp(picture[..., :3].astype(np.int32), axis=-1)
-        coloured = bool(np.mean(spread > _TINT * np.iinfo(picture.dtype).max) > _COLOURED)
-    return picture.shape[1], picture.shape[0], coloured, bool(looks_dark(picture[None])[0])
+    """Return width, height, whether a picture is in colour, and whether it is dark on bright."""
+    with opened(path, reduced=True) as picture:
+        if (picture.width, picture.height) == picture.of:
+            _kept.put(path, picture)
+        tinted = 0
+        if picture.channels > 2:
+            for top, bottom in strips(picture):
+                colours = picture.part(top, bottom)[..., :3].astype(np.int16)
+                spread = colours.max(axis=-1) - colours.min(axis=-1)
+                tinted += int(np.count_nonzero(spread > _TINT * 255))
+        coloured = tinted > _COLOURED * picture.width * picture.height
+        return *picture.of, coloured, bool(looks_dark(picture)[0])
+
+
+class _Kept:
+    """Decoded pictures that wait to be prepared; the oldest leave where there are too many."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
+        self.bytes, self.lock = 0, threading.Lock()
+
+    def put(self, path: str, picture: Picture) -> None:
+        """Keep a picture, unless it alone is a quarter of what may be kept."""
+        size = picture.width * picture.height * picture.channels * picture.dtype.itemsize
+        if size > _MOST_KEPT // 4:
+            return
+        pixels = np.ascontiguousarray(picture.part(0, picture.height))
+        self.take(path)
+        with self.lock:
+            self.pictures[path, stamp(path)] = pixels
+            self.bytes += pixels.nbytes
+            while self.bytes > _MOST_KEPT:
+                self.bytes -= self.pictures.pop(next(iter(self.pictures))).nbytes
+
+    def take(self, path: str) -> NDArray[Any] | None:
+        """Return the pixels of a file that is as it was, if they are kept, and forget them."""
+        with self.lock:
+            pixels = self.pictures.pop((path, stamp(path)), None)
+            self.bytes -= 0 if pixels is None else pixels.nbytes
+        return pixels
+
+
+_kept = _Kept()
+
+
+def taken(path: str) -> NDArray[Any] | None:
+    """Return the `(height, width, channels)` pixels that `survey` decoded, once, or None.
+
+    Raises:
+        InputError: no such file.
+    """
+    return _kept.take(path)
 
 
 def _size(widths: NDArray[np.int64], heights: NDArray[np.int64]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Photographs seen a little differently in each epoch: mirrored, turned, cropped, brighter."""
+"""Random variations of photographs, new in each epoch: flips, turns, crops, brightness."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.distort import sample
+
 
 @dataclass(frozen=True)
 class Variation:
-    """How far images vary; the half-widths of uniform draws, each image's its own.
+    """The widths of the uniform draws by which each image varies.
 
     Attributes:
         flip: "horizontal" mirrors half of the images left to right, "both" half of them upside
             down too.
         rotation: degrees to either side.
-        crop: of each side at most this share is cut off, and what is left stretched back.
+        crop: largest share that is cut off each side; the rest is stretched back.
         brightness: pixels are multiplied by 1 plus or minus this, and kept in [0, 1].
     """
 
@@ -32,8 +34,7 @@ class Variation:
     def __call__(self, images: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
         """Vary each image by its own draws.
 
-        Where an image is turned or cropped it is interpolated once, bilinearly; flips move pixels
-        and change none.
+        Turns and crops interpolate an image once, bilinearly; flips move pixels and change none.
 
         Args:
             images: `(n, height, width, channels)` float32 in [0, 1].
@@ -48,14 +49,14 @@ class Variation:
                 chosen = rng.random(count) < 0.5
                 images[chosen] = np.flip(images[chosen], axis)
         if self.rotation or self.crop:
-            images = resampled(images, self.places(images.shape, rng))
+            images = sample(images, self.places(images.shape, rng), "edge")
         if self.brightness:
             factors = rng.uniform(1 - self.brightness, 1 + self.brightness, (count, 1, 1, 1))
             images = np.clip(images * factors.astype(np.float32), 0, 1)
         return images
 
     def places(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Where each pixel of each image comes from: `(2, n, height, width)`, rows then columns."""
+        """Draw the place of each pixel of each image: `(2, n, height, width)`, rows first."""
         count, height, width, _ = shape
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, count))
         size = np.array([[height], [width]])
@@ -66,29 +67,3 @@ class Variation:
         cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
         turned = np.stack([cosine * y + sine * x, cosine * x - sine * y])
         return (centre[..., None, None] + left_over[..., None, None] * turned).astype(np.float32)
-
-
-def resampled(images: NDArray[Any], places: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Interpolate images bilinearly at places of their own; beyond an edge its pixels repeat.
-
-    Args:
-        images: `(n, height, width, channels)`.
-        places: `(2, n, height, width)`, rows then columns.
-
-    Returns:
-        `(n, height, width, channels)` float32.
-    """
-    height, width = images.shape[1:3]
-    number = np.arange(len(images))[:, None, None]
-    rows, columns = (
-        np.clip(part, 0, side - 1) for part, side in zip(places, (height, width), strict=True)
-    )
-    top, left = rows.astype(np.intp), columns.astype(np.intp)
-    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
-    down, across = (
-        (at - before).astype(np.float32)[..., None] for at, before in ((rows, top), (columns, left))
-    )
-    upper = images[number, top, left] * (1 - across) + images[number, top, right] * across
-    lower = images[number, bottom, left] * (1 - across) + images[number, bottom, right] * across
-    new: NDArray[np.float32] = upper * (1 - down) + lower * down
-    return new

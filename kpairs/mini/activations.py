@@ -17,7 +17,7 @@ class Elementwise(Module):
 
     @abstractmethod
     def derivative(self) -> torch.Tensor:
-        """f'(x) of the last `forward`."""
+        """Return f'(x) of the last `forward`."""
 
     def backward(self, g: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""

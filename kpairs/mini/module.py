@@ -1,4 +1,4 @@
-"""What every part of a network promises: forward, backward, param."""
+"""The interface of every part of a network: forward, backward, param."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _COMPUTING = ("forward", "backward", "predict", "gradient_step", "gradient_reset
 
 
 def without_autograd(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that knows nothing of autograd, whatever comes in."""
+    """Wrap a method so that autograd records nothing of its inputs."""
 
     def plain(value: Any) -> Any:
         return value.detach() if isinstance(value, torch.Tensor) else value
@@ -58,7 +58,7 @@ class Module(ABC):
         """dl/dy -> dl/dx, of the last `forward`; computes the parameters' gradients as well."""
 
     def param(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The parameters, each a pair of two tensors of one shape: its value and its gradient."""
+        """Return the parameters, each a pair of tensors of one shape: value and gradient."""
         return []
 
     def expect(self, x: Any, *shape: int | str) -> None:
@@ -161,7 +161,7 @@ class Weighted(Module):
         return [(self.w, self.dw), (self.b, self.db)]
 
     def gradient_step(self, eta: float) -> None:
-        """One step of gradient descent: downhill, by the learning rate eta."""
+        """Take one step of gradient descent with the learning rate eta."""
         self.w -= eta * self.dw
         self.b -= eta * self.db
 

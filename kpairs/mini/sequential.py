@@ -81,5 +81,5 @@ class Sequential(Module):
         return f"Sequential({', '.join(map(repr, (self.loss, *self.layers)))})"
 
     def __str__(self) -> str:
-        """One line per layer."""
+        """Return one line per layer."""
         return "\n".join(["Sequential", *(f"  {m!r}" for m in (*self.layers, self.loss))])

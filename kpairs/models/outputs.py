@@ -29,7 +29,13 @@ class Output:
     Attributes:
         kind: a key of `OUTPUT_KINDS`, but no score.
         target: function of a `PairSet` of n pairs that returns `(n,)` class numbers; of a sigmoid
-            unit 0 or 1. For example, `lambda pairs: pairs.left_digit == pairs.right_digit`.
+            unit 0 or 1.
+
+    Example:
+        >>> import kpairs
+        >>> same = kpairs.Output("sigmoid", lambda pairs: pairs.left_digit == pairs.right_digit)
+        >>> same.kind
+        'sigmoid'
     """
 
     kind: str

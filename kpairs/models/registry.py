@@ -5,27 +5,23 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, get_args, get_origin
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.pairs import SCORES, TARGETS, PairSet
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
-from kpairs.models.heads import PosteriorComparison
+from kpairs.layers import PLACES, PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
-from kpairs.models.shifts import PLACES
 
 Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
+PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 # Outputs that learn classes, by the data source's word for one.
 _CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
-_KNOWN = {*TARGETS, *SCORES, *chain(*_CLASS_OUTPUTS.values())}
-_PIXELS = "rescaled_pixels"
 _BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
@@ -50,7 +46,7 @@ class Architecture:
     outputs: Mapping[str, str]
     function: Callable[..., Outputs]
     input_shape: Shape | None = None
-    own_targets: Mapping[str, Callable[[PairSet], NDArray[Any]]] = field(default_factory=dict)
+    own_targets: Targets = field(default_factory=dict)
 
     def named(self, word: str) -> dict[str, str]:
         """Return kinds by output name where the data source calls a class "digit" or "grade"."""
@@ -71,20 +67,7 @@ class Architecture:
         Raises:
             UsageError: a target function of the architecture's own fails, or gives another shape.
         """
-        names = self.named(word)
-        found = pairs.targets([name for name in names if name not in self.own_targets])
-        for name, function in self.own_targets.items():
-            what = f"{self.name}: the target of output {name}"
-            try:
-                found[name] = np.asarray(function(pairs))
-            except Exception as error:  # whatever a user's code raises
-                raise UsageError(f"{what} raised {_said(error)}") from error
-            if found[name].shape != (len(pairs),):
-                raise UsageError(
-                    f"{what} has the shape {found[name].shape}; expected one number a pair, "
-                    f"({len(pairs)},)"
-                )
-        return {name: found[name] for name in names}
+        return pairs.targets(self.named(word), self.own_targets)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -163,10 +146,10 @@ def _check(new: Architecture) -> None:
         if kind not in OUTPUT_KINDS:
             raise unknown(f"kind of {new.name}'s output {output}", kind, OUTPUT_KINDS)
         if output in new.own_targets:
-            if output in _KNOWN or kind == "score" or not output.isidentifier():
+            if output in KNOWN or kind == "score" or not output.isidentifier():
                 raise UsageError(
                     f"{new.name}: an output of its own is no score, and its name is a word other "
-                    f"than {', '.join(sorted(_KNOWN))}; received {output} ({kind})"
+                    f"than {', '.join(sorted(KNOWN))}; received {output} ({kind})"
                 )
         elif output not in (SCORES if kind == "score" else TARGETS):
             raise UsageError(
@@ -211,15 +194,15 @@ def build(
         classes: number of ranks, the width of each digit output; 0, of pairs that nobody graded,
             leaves the default, after which some networks size their layers.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
-        head: "own", or "posterior" for `kpairs.models.heads.PosteriorComparison` on the
+        head: "own", or "posterior" for `kpairs.layers.PosteriorComparison` on the
             digit outputs in place of the architecture's own comparison, whose layers are then left
             out.
         input_shape: `(height, width, channels)` of each image.
         word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
             architecture's tower, with fresh weights.
-        test_shifts: 5 averages an image's posterior over five places, in inference; see
-            `kpairs.models.shifts`.
+        test_shifts: 5 for the mean of what is said of an image at five places, in inference; see
+            `kpairs.layers.HalfPixelShifts`.
         fold: for a network that is not trained: run each shared tower once, on both images.
         **options: the architecture's own arguments, such as `dropout`.
 
@@ -234,6 +217,12 @@ def build(
         UsageError: an unknown architecture, head or argument; an argument's value that a layer
             refuses, or a network larger than memory; an architecture without digit outputs for the
             posterior head; images of another shape than it takes.
+
+    Example:
+        >>> import kpairs
+        >>> model = kpairs.build("auxws", dropout=0.2)
+        >>> list(model.output)
+        ['comparison', 'left_digit', 'right_digit']
     """
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
@@ -252,7 +241,7 @@ def build(
         left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
         seen = (left, right)
         if rescaling is not None:
-            layer = keras.layers.Rescaling(*rescaling, name=_PIXELS)
+            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
             seen = (layer(left), layer(right))
         options["classes"] = classes or _CLASSES
         try:
@@ -271,19 +260,6 @@ def build(
             results["comparison"] = _posterior(architecture, head, results)
         named = dict(zip(architecture.named(word), results.values(), strict=True))
         return keras.Model({"left": left, "right": right}, named, name=name)
-
-
-def rescale(model: keras.Model, rescaling: tuple[float, float]) -> None:
-    """Set the scale and offset of pixels in a network that was built with other ones.
-
-    The network of a training can thus be built before its pixels are known.
-
-    Args:
-        model: built with a `rescaling`, and not lowered yet.
-        rescaling: as `build` takes it.
-    """
-    layer = model.get_layer(_PIXELS)
-    layer.scale, layer.offset = rescaling
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:

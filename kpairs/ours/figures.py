@@ -9,7 +9,7 @@ from kpairs.studies.mistakes import to_image
 
 
 def difference_dots(frame: pd.DataFrame, label: str) -> Figure:
-    """Differences with their intervals, from top to bottom.
+    """Draw differences with their intervals, from top to bottom.
 
     Args:
         frame: with columns name, mean, low and high.
@@ -53,7 +53,7 @@ def scaling_lines(rows: pd.DataFrame) -> Figure:
 
 
 def time_lines(rows: pd.DataFrame) -> Figure:
-    """Errors of all pairs over the time of a training, every round a dot.
+    """Draw errors of all pairs over the time of a training, every round a dot.
 
     Args:
         rows: arch, epochs, seconds, mean and errors (a list of each round's) in percent.
@@ -90,7 +90,7 @@ def time_lines(rows: pd.DataFrame) -> Figure:
 
 
 def wrong_sheet(rows: pd.DataFrame) -> Figure:
-    """Pairs of images with their true and seen digits, from rows of wrong pairs."""
+    """Draw pairs of images with their true and seen digits, from rows of wrong pairs."""
     columns = 4
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(1.75 * columns, 1.45 * lines), layout="constrained")

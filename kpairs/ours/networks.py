@@ -1,15 +1,15 @@
 """Our own: a shared convolutional tower, and a comparison that has nothing to learn.
 
 `posterior` says which digit each image is, and P(left <= right) follows from the two posteriors
-(see `kpairs.models.heads.PosteriorComparison`). `ranker` gives each image a score, for pairs of
+(see `kpairs.layers.PosteriorComparison`). `ranker` gives each image a score, for pairs of
 which nothing else is known than which ranks higher. Every pair trains the tower alone.
 """
 
 from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
+from kpairs.layers import PosteriorComparison
 from kpairs.models.backbone import application
-from kpairs.models.heads import PosteriorComparison
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
 from kpairs.models.shifts import shifted
@@ -27,7 +27,7 @@ def _stage(
     padding: str = "valid",
     dropout: float | None = None,
 ) -> list[Layer]:
-    """Convolution, pooling where a dropout rate is given, batch normalisation, ReLU, dropout.
+    """Apply convolution, pooling (only with a dropout rate), batch norm, ReLU, dropout.
 
     Normalising after the pooling costs a quarter of the time. The convolution has no bias: batch
     normalisation has one.
@@ -43,7 +43,7 @@ def _stage(
 
 
 def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
-    """From an image to its features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
+    """Return an image's features: 14 -> 12 -> 6 -> 4 -> 2 -> 1.
 
     Larger images are first halved, by stages of the first two widths, until the longer side is
     below 28, or the shorter could not be halved again; the last convolution takes in what the
@@ -75,7 +75,7 @@ def _tower(pair: Pair, widths: Widths, dropout: float) -> list[Layer]:
 
 
 def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) -> Layers:
-    """From an image to its features, by `_tower` or by somebody else's network."""
+    """Return an image's features, by `_tower` or by somebody else's network."""
     if backbone is None:
         return _tower(pair, widths, dropout)
     height, width, channels = pair.left.shape[1:]
@@ -124,7 +124,7 @@ def posterior_s(
 
 
 def _ranked(features: KerasTensor) -> Outputs:
-    """One score of each image's features, (batch, 2, n), and the comparison that follows.
+    """Return one score of each image's features, (batch, 2, n), and their comparison.
 
     By Bradley and Terry (1952) the odds that right ranks higher are exp(right - left): the scores
     are the comparison's logits. Equal scores give exactly 1/2, and swapping the images swaps the

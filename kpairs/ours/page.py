@@ -1,18 +1,16 @@
-"""What the page of our own architecture shows: numbers for `page.md.j2`."""
+"""Numbers of the page of our own architecture, for `page.md.j2`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from pandas.api.typing import DataFrameGroupBy
-from scipy import stats
 
 from kpairs.markdown import code, table
 from kpairs.models.diagram import layer_rows
 from kpairs.networks import build
-from kpairs.numbers import plus_minus, summary
+from kpairs.numbers import interval_of, plus_minus, summary
 from kpairs.ours import figures
 from kpairs.ours.studies import (
     ABLATION,
@@ -47,7 +45,7 @@ _SHOWN = 24  # wrong pairs in the picture
 
 
 def pages(results: Results) -> list[Page]:
-    """The page of our own architecture."""
+    """Return the page of our own architecture."""
     return [OwnPage(results)]
 
 
@@ -58,21 +56,21 @@ class OwnPage(Page):
         super().__init__("posterior", "ours/page.md.j2")
         self.results, self.studies = results, STUDIES
         self.pass_counts = [
-            (s.recipe.epochs, s.recipe.pairs)
+            (s.recipe.fit.epochs, s.recipe.data.pairs)
             for s in SCALING.settings
-            if s.recipe.arch == "posterior"
+            if s.recipe.network.arch == "posterior"
         ]
 
     def layers(self) -> list[dict[str, Any]]:
-        """The network's layers, as `kpairs.models.diagram.layer_rows` has them."""
+        """Return the network's layers, as `kpairs.models.diagram.layer_rows` has them."""
         return layer_rows(build("posterior"))
 
     def result(self) -> list[dict[str, Any]]:
-        """The final rounds of each architecture."""
+        """Return the final rounds of each architecture."""
         lines = []
         for name, rows in self._groups(FINAL.name):
             errors, target = rows.sort_values("round")["test_error_pct"], TARGETS[name]
-            low, high = _interval(errors)
+            low, high = interval_of(errors)
             lines.append(
                 {
                     "name": name,
@@ -88,14 +86,14 @@ class OwnPage(Page):
         return lines
 
     def sizes(self) -> Markup:
-        """The figure of errors against parameters, the reports' networks and ours."""
+        """Draw the errors against parameters, the reports' networks and ours."""
         points = self.results.points
         if "kpairs" not in set(points["group"]):
             return Markup()
         return against_parameters(self, "parameters", points)
 
     def selection(self) -> list[dict[str, Any]]:
-        """What was tried in cross-validation: errors and last losses of each."""
+        """Return the candidates of the cross-validation: errors and last losses of each."""
         recipes = {setting.name: setting.recipe for setting in SELECTION.settings}
         last = _last_epochs(self.results.rows(SELECTION.name, "curves"))
         return [
@@ -120,15 +118,15 @@ class OwnPage(Page):
         return list(means.idxmin())
 
     def long_selection(self) -> list[dict[str, Any]]:
-        """What was tried on held-out training images: see `_of_all_pairs`."""
+        """Return the candidates on held-out training images: see `_of_all_pairs`."""
         return self._of_all_pairs(LONG_SELECTION.name)
 
     def long_result(self) -> list[dict[str, Any]]:
-        """The rounds of the longer recipe, and of the default: see `_of_all_pairs`."""
+        """Return the rounds of the longer recipe, and of the default: see `_of_all_pairs`."""
         return self._of_all_pairs(LONG_FINAL.name)
 
     def tried(self) -> list[dict[str, Any]]:
-        """What `docs/experiments/posterior_tried.py` tried, each beside its machine's first row.
+        """Return the trials of `docs/experiments/posterior_tried.py`, by machine.
 
         Errors of all pairs with five shifts, their mean difference on the same rounds, and the
         least seconds, machine by machine: on another, rounding makes another training of a round.
@@ -153,7 +151,7 @@ class OwnPage(Page):
         return lines
 
     def tried_again(self) -> list[float]:
-        """By how much each round of the first way tried differs between machines; may be empty."""
+        """Return the difference between machines in each round of the first trial."""
         rows = self._tried_rows()
         rows = rows[rows["setting"] == rows["setting"].head(1).squeeze()]
         errors = rows.pivot(index="round", columns="hardware", values="five_shifts_error_pct")
@@ -167,7 +165,7 @@ class OwnPage(Page):
         return read_rows(file, ["setting", "hardware", *columns])
 
     def timed(self) -> pd.DataFrame:
-        """Errors of all pairs by epochs: arch, epochs, errors, their mean, the least seconds."""
+        """Return errors of all pairs by arch and epochs, their mean and the least seconds."""
         groups = self.results.rows(TIME.name).groupby(["arch", "epochs"], sort=False)
         return pd.DataFrame(
             [
@@ -183,12 +181,12 @@ class OwnPage(Page):
         )
 
     def _least_seconds(self, arch: str, epochs: int) -> float:
-        """Of any round of a recipe: what else the machine did is no property of it."""
+        """Return the fastest round's seconds; slower ones only show a busy machine."""
         rows = pd.concat([self.results.rows(study.name) for study in (LONG_FINAL, TIME)])
         return rows[(rows["arch"] == arch) & (rows["epochs"] == epochs)]["seconds"].min()
 
     def time_lines(self) -> Markup:
-        """The figure of errors over the time of a training."""
+        """Draw the errors over the time of a training."""
         frame = self.timed()
         words = "Error of all pairs over the seconds of a round: " + "; ".join(
             f"{row.arch}, {row.seconds:.0f} s, {row.mean:.2f} %" for row in frame.itertuples()
@@ -197,15 +195,15 @@ class OwnPage(Page):
         return self.picture("time", figures.time_lines(frame), words, caption)
 
     def _of_all_pairs(self, study: str) -> list[dict[str, Any]]:
-        """Errors of all pairs of each setting, with shifts and without, beside the protocol's."""
+        """Return each setting's errors of all pairs, with shifts and without."""
         return [
             {
                 "arch": rows["arch"].iloc[0],
                 "setting": rows["setting"].iloc[0],
                 "shifted": list(rows["all_pairs_error_pct"]),
-                "interval": _interval(rows["all_pairs_error_pct"]),
+                "interval": interval_of(rows["all_pairs_error_pct"]),
                 "unshifted": list(rows["unshifted_error_pct"]),
-                "brought": _interval(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
+                "brought": interval_of(rows["all_pairs_error_pct"] - rows["unshifted_error_pct"]),
                 "digits": list(rows["all_pairs_digit_error_pct"]),
                 "drawn": list(rows["test_error_pct"]),
                 "seconds": self._least_seconds(rows["arch"].iloc[0], rows["epochs"].iloc[0]),
@@ -214,13 +212,13 @@ class OwnPage(Page):
         ]
 
     def ablation(self) -> pd.DataFrame:
-        """What each part brings, by what was changed, over all pairs: see `_paired`.
+        """Return the effect of each part over all pairs, by change: see `_paired`.
 
         `alone_mean`, `alone_low` and `alone_high` are the differences of the same networks seen at
         one place, NaN where that is what was changed.
         """
         final = self.results.rows(LONG_FINAL.name)
-        whole = final[(final["arch"] == "posterior") & (final["epochs"] == _PLAIN.epochs)]
+        whole = final[(final["arch"] == "posterior") & (final["epochs"] == _PLAIN.fit.epochs)]
         parts = [whole.assign(setting="whole"), self.results.rows(ABLATION.name)]
         alone = _in_place_of_drawn(whole, "unshifted_error_pct").assign(setting=_ONE_PLACE)
         names = [_ONE_PLACE, *(s.setting for s in ABLATION.settings)]
@@ -233,7 +231,7 @@ class OwnPage(Page):
         return shifted.join(single, on="name")
 
     def ablation_dots(self) -> Markup:
-        """The figure of what each part brings."""
+        """Draw the effect of each part."""
         label = "error of all pairs minus the whole recipe's (points, 95 %)"
         frame = self.ablation()
         each = [
@@ -247,25 +245,25 @@ class OwnPage(Page):
         return self.picture("ablation", figures.difference_dots(frame, label), words, caption)
 
     def heads(self) -> pd.DataFrame:
-        """The exact head on the reports' networks, by architecture: see `_paired`."""
+        """Return the effect of the exact head on the reports' networks: see `_paired`."""
         studies = [HEAD.name, *(study for study, _ in _OWN_HEADS.values())]
         frame = _paired(
             [self.results.rows(name) for name in studies],
             {arch: (own, f"{arch} exact head") for arch, (_, own) in _OWN_HEADS.items()},
         )
-        exact = {s.recipe.arch: parameters(s.recipe) for s in HEAD.settings}
+        exact = {s.recipe.network.arch: parameters(s.recipe) for s in HEAD.settings}
         own = {arch: parameters(RECIPES[arch]) for arch in exact}
         return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
 
     def _scaled(self) -> pd.DataFrame:
-        """The test error's mean, std and count by arch and number of training pairs."""
-        pairs = {s.name: s.recipe.pairs for s in SCALING.settings}
+        """Return the test error's mean, std and count by arch and number of training pairs."""
+        pairs = {s.name: s.recipe.data.pairs for s in SCALING.settings}
         rows = self.results.rows(SCALING.name)
         groups = rows.assign(pairs=name_of(rows).map(pairs)).groupby(["arch", "pairs"], sort=False)
         return groups["test_error_pct"].agg(["mean", "std", "count"]).reset_index()
 
     def scaling(self) -> Markup:
-        """The figure and the table of errors over the number of training pairs."""
+        """Draw the errors over the number of training pairs, with their table."""
         frame = self._scaled()
         if not len(frame):
             return Markup()
@@ -287,7 +285,7 @@ class OwnPage(Page):
         return picture + "\n" + table(wide)
 
     def as_good(self) -> Markup:
-        """The table of how many pairs the others take to have no more error than `posterior`."""
+        """Return the table of the pairs that other networks need to match `posterior`."""
         means = self._scaled().pivot(index="arch", columns="pairs", values="mean")
         if "posterior" not in means.index:
             return Markup()
@@ -301,18 +299,18 @@ class OwnPage(Page):
         return table(pd.DataFrame(lines))
 
     def wrong(self) -> pd.DataFrame:
-        """The wrongly ordered test pairs of the final rounds, the surest first."""
+        """Return the wrongly ordered test pairs of the final rounds, the surest first."""
         rows = self.results.rows(FINAL.name, "wrong")
         return rows.sort_values("probability", ascending=False) if len(rows) else rows
 
     def misread(self) -> int:
-        """How many of them have a digit that was taken for another."""
+        """Count the wrong pairs with a misread digit."""
         rows = self.wrong()
         sides = [rows[f"{side}_seen"] != rows[f"{side}_digit"] for side in ("left", "right")]
         return int((sides[0] | sides[1]).sum())
 
     def wrong_pairs(self) -> Markup:
-        """The figure of the surest mistakes."""
+        """Draw the surest mistakes."""
         shown = self.wrong()[:_SHOWN]
         truth = zip(shown["left_digit"], shown["right_digit"], strict=True)
         words = f"pairs that are ordered wrongly: {', '.join(f'{a} and {b}' for a, b in truth)}"
@@ -327,14 +325,6 @@ class OwnPage(Page):
         return rows.groupby(name_of(rows), sort=False)
 
 
-def _interval(values: pd.Series) -> tuple[float, float]:
-    """The 95 % interval of a mean, by Student's t; NaN of less than two values."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    interval = stats.ttest_1samp(values, 0).confidence_interval()
-    return float(interval.low), float(interval.high)
-
-
 def _verdict(mean: float, high: float, target: float) -> str:
     if mean > target:
         return "not reached"
@@ -342,17 +332,17 @@ def _verdict(mean: float, high: float, target: float) -> str:
 
 
 def _in_place_of_drawn(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Rows whose test error is another column's, which no rows lack."""
+    """Return rows with another column, which all of them have, as test error."""
     return rows.assign(test_error_pct=rows[column]) if len(rows) else rows
 
 
 def _last_epochs(curves: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each round's curve."""
+    """Return the last row of each round's curve."""
     return curves.groupby(["arch", "setting", "round"], as_index=False, sort=False).last()
 
 
 def _paired(parts: Sequence[pd.DataFrame], pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Differences on the same rounds.
+    """Return the differences on the same rounds.
 
     Args:
         parts: rows of all settings.

@@ -4,9 +4,7 @@ docs/posterior.md says what cross-validation on training pairs chose, and what i
 docs/own-data.md what `ranker` and `auxranker` reach.
 """
 
-from dataclasses import replace
-
-from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+from kpairs.recipes import Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
 WIDTHS = {
@@ -15,9 +13,9 @@ WIDTHS = {
 }
 DROPOUT = {**dict.fromkeys(("posterior", "ranker", "auxranker"), 0.08), "posterior_s": 0.03}
 
-_POSTERIOR = Recipe(
+_POSTERIOR = Recipe.of(
     arch="posterior",
-    source="kpairs, docs/posterior.md",
+    origin="kpairs, docs/posterior.md",
     loss_weights=weights(0.5, 1.0),
     pairing="renewed",
     distortion="elastic",
@@ -26,15 +24,13 @@ _POSTERIOR = Recipe(
     optimizer="adamw",
     learning_rate=6e-3,
     schedule="one_cycle",
-    optimizer_options=OPTIMIZERS["adamw"],
     initialization="keras",
     averaging=0.9,
     validate_every=10,
 )
-_RANKER = replace(
-    _POSTERIOR,
+_RANKER = _POSTERIOR.replace(
     arch="ranker",
-    source="kpairs, docs/own-data.md",
+    origin="kpairs, docs/own-data.md",
     loss_weights=weights(1.0),
     ties="half",
     pairing="drawn",
@@ -45,11 +41,11 @@ for _base, _name in (
     (_POSTERIOR, "posterior"),
     (_POSTERIOR, "posterior_s"),
     (_RANKER, "ranker"),
-    (replace(_RANKER, loss_weights=weights(1.0, 1.0)), "auxranker"),
+    (_RANKER.replace(loss_weights=weights(1.0, 1.0)), "auxranker"),
 ):
     _options = {"widths": WIDTHS[_name], "dropout": DROPOUT[_name]}
     register(RECIPES, _base, _name, arch_options=_options)
 # The same network, longer trained and seen at five places: slower, and better.
-RECIPES["posterior_long"] = replace(
-    RECIPES["posterior"], epochs=320, validate_every=40, test_shifts=5
+RECIPES["posterior_long"] = RECIPES["posterior"].replace(
+    epochs=320, validate_every=40, test_shifts=5
 )

@@ -1,7 +1,6 @@
 """The studies of our own architecture: how it was chosen, what each part brings, how it scales."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from kpairs.recipes import Recipe, Setting, Study, weights
@@ -26,7 +25,7 @@ def _study(
 
 
 # Where the selection began.
-_FIRST = replace(_POSTERIOR, seed=_SELECTION_SEED, averaging=0.0).with_options(
+_FIRST = _POSTERIOR.replace(seed=_SELECTION_SEED, averaging=0.0).with_options(
     widths=(16, 16, 48, 48, 128), dropout=0.15
 )
 _WIDE = (16, 16, 64, 64, 112)
@@ -34,7 +33,7 @@ _CHOSEN = _FIRST.with_options(widths=_WIDE, dropout=0.08)
 
 
 def _tried(setting: str, recipe: Recipe = _FIRST, **changes: Any) -> Setting:
-    return Setting(replace(recipe, **changes), setting, folds=4)
+    return Setting(recipe.replace(**changes), setting, folds=4)
 
 
 SELECTION = _study(
@@ -67,9 +66,9 @@ HEAD = _study(
     "posterior-head",
     "The exact comparison on the reports' digit networks",
     [
-        Setting(replace(RECIPES["auxws"], augmentation="none", head="posterior"), "exact head"),
+        Setting(RECIPES["auxws"].replace(augmentation="none", head="posterior"), "exact head"),
         *(
-            Setting(replace(RECIPES[arch], head="posterior"), "exact head")
+            Setting(RECIPES[arch].replace(head="posterior"), "exact head")
             for arch in ("wsal_bd", "a_w_net", "auxnet2")
         ),
     ],
@@ -77,13 +76,15 @@ HEAD = _study(
 )
 # Chosen on other training images than those trained on: 10,000 of them in all ordered pairs.
 _HELD_OUT = 5000
-_LONG = replace(_POSTERIOR, seed=_SELECTION_SEED, test_shifts=5)
+_LONG = _POSTERIOR.replace(seed=_SELECTION_SEED, test_shifts=5)
 
 
 def _longer(setting: str, epochs: int = 160, decay: float = 0.01, **changes: Any) -> Setting:
-    options = {**_LONG.optimizer_options, "weight_decay": decay}
-    recipe = replace(
-        _LONG, epochs=epochs, validate_every=epochs, optimizer_options=options, **changes
+    recipe = _LONG.replace(
+        epochs=epochs,
+        validate_every=epochs,
+        optimizer_options={"weight_decay": decay},
+        **changes,
     )
     return Setting(recipe, setting, held_out=_HELD_OUT)
 
@@ -102,14 +103,14 @@ LONG_SELECTION = _study(
 )
 # With the default beside it: the same training as it, so that without shifts it is the default.
 _LONGEST = RECIPES["posterior_long"]
-_SHORT = replace(_POSTERIOR, test_shifts=5)
-_SMALL_LONGEST = replace(_SMALL, epochs=320, validate_every=40, test_shifts=5)
+_SHORT = _POSTERIOR.replace(test_shifts=5)
+_SMALL_LONGEST = _SMALL.replace(epochs=320, validate_every=40, test_shifts=5)
 LONG_FINAL = _study(
     "posterior-long-final",
     "Longer training and shifts, over all ordered pairs of the test images",
     [
         Setting(_LONGEST, "320 epochs"),
-        Setting(replace(_LONGEST, epochs=160), "160 epochs"),
+        Setting(_LONGEST.replace(epochs=160), "160 epochs"),
         Setting(_SHORT, "80 epochs"),
         Setting(_SMALL_LONGEST, "320 epochs"),
     ],
@@ -120,21 +121,21 @@ LONG_FINAL = _study(
 # Evaluated as often as above, so that trainings from 80 epochs on are those of `LONG_FINAL`.
 _EPOCHS = {"posterior": (20, 40, 80, 160, 320), "posterior_s": (80, 160, 320)}
 _TIMED = [
-    replace(RECIPES[arch], epochs=epochs, validate_every=10 if epochs < 160 else 40, test_shifts=5)
+    RECIPES[arch].replace(epochs=epochs, validate_every=10 if epochs < 160 else 40, test_shifts=5)
     for arch, numbers in _EPOCHS.items()
     for epochs in numbers
 ]
 TIME = _study(
     "posterior-time",
     "Error against training time, over all ordered pairs of the test images",
-    [Setting(recipe, f"{recipe.epochs} epochs") for recipe in _TIMED],
+    [Setting(recipe, f"{recipe.fit.epochs} epochs") for recipe in _TIMED],
     8,
     note="seed 0, five shifts",
 )
 
 
 def _without(setting: str, **changes: Any) -> Setting:
-    return Setting(replace(_SHORT, **changes), setting)
+    return Setting(_SHORT.replace(**changes), setting)
 
 
 ABLATION = _study(
@@ -156,7 +157,7 @@ ABLATION = _study(
 )
 # Passes over the pairs: as many steps as memory of more pairs needs, fewer than in proportion.
 _PASSES = {100: 400, 300: 200, 1000: 80, 3000: 40, 10_000: 20, 30_000: 10}
-_OTHERS = (replace(RECIPES["auxws"], augmentation="none"), RECIPES["wsal_bd"])
+_OTHERS = (RECIPES["auxws"].replace(augmentation="none"), RECIPES["wsal_bd"])
 SCALING = _study(
     "posterior-scaling",
     "How it scales: more and fewer training pairs",
@@ -164,8 +165,8 @@ SCALING = _study(
         Setting(recipe, f"{count} pairs")
         for count, passes in _PASSES.items()
         for recipe in (
-            replace(_POSTERIOR, pairs=count, epochs=passes),
-            *(replace(other, pairs=count) for other in _OTHERS),
+            _POSTERIOR.replace(pairs=count, epochs=passes),
+            *(other.replace(pairs=count) for other in _OTHERS),
         )
     ],
     10,

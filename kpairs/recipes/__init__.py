@@ -10,11 +10,12 @@ from kpairs.recipes.loss_weights import (
     format_loss_weights,
     parse_loss_weights,
 )
-from kpairs.recipes.recipe import OPTIMIZERS, Recipe
+from kpairs.recipes.recipe import FIELDS, OPTIMIZERS, Recipe
 from kpairs.recipes.study import Ingredient, Setting, Study, Trial
-from kpairs.recipes.table import default_recipe, in_words, register, weights
+from kpairs.recipes.table import default_recipe, register, weights
 
 __all__ = [
+    "FIELDS",
     "OPTIMIZERS",
     "Ingredient",
     "Recipe",
@@ -26,7 +27,6 @@ __all__ = [
     "default_recipe",
     "format_argument",
     "format_loss_weights",
-    "in_words",
     "parse_argument",
     "parse_loss_weights",
     "register",

@@ -41,7 +41,12 @@ def check_loss_weights(weights: Mapping[str, float], outputs: Collection[str], a
         raise UsageError("loss weights: expected at least one above 0, received only zeros")
 
 
-def parse_loss_weights(text: str, outputs: Sequence[str], arch: str) -> dict[str, float]:
+def parse_loss_weights(
+    text: str,
+    outputs: Sequence[str],
+    arch: str,
+    also: Mapping[str, str] | None = None,
+) -> dict[str, float]:
     """Turn "0.5,1" or "comparison=0.5,left_digit=1,right_digit=1" into a name-to-weight dict.
 
     Without names, the first number weighs the comparison loss and the second each digit loss:
@@ -51,6 +56,7 @@ def parse_loss_weights(text: str, outputs: Sequence[str], arch: str) -> dict[str
         text: the weights as the command line takes them.
         outputs: the architecture's output names in order.
         arch: its name, for messages.
+        also: names of outputs by other names that they have, such as of grades.
 
     Raises:
         UsageError: not numbers, a wrong count, or names that are not the outputs.
@@ -60,7 +66,10 @@ def parse_loss_weights(text: str, outputs: Sequence[str], arch: str) -> dict[str
     has_names = [bool(equals) for _, equals, _ in named]
     try:
         if all(has_names):
-            weights = {name.strip(): float(value) for name, _, value in named}
+            weights = {
+                (also or {}).get(name.strip(), name.strip()): float(value)
+                for name, _, value in named
+            }
             if len(weights) != len(named):
                 raise UsageError(f"loss weights: an output is named twice in {text!r}")
         elif any(has_names):

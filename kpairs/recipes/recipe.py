@@ -1,355 +1,559 @@
-"""The recipe: everything that a training needs, as data."""
+"""The recipe: everything that a training needs, as data, in five groups."""
 
+from __future__ import annotations
+
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
-from kpairs.data.settings import FITS, FLIPS, INKS, LARGEST_SIDE
-from kpairs.errors import InputError, UsageError
-from kpairs.recipes.checks import MOST, check_argument, check_backbone, check_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from kpairs.data.settings import LARGEST_SIDE, WHITE, PixelSettings
+from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
-AUGMENTATIONS = ("none", "shifts_and_swap")
-TIES = ("no_higher", "half")
-PAIRINGS = ("drawn", "swapped", "renewed")
-DISTORTIONS = ("none", "affine", "elastic")
-SCHEDULES = ("constant", "one_cycle")
-HEADS = ("own", "posterior")
-INITIALIZATIONS = ("torch", "keras")
+if TYPE_CHECKING:
+    from kpairs.data.source import Source
+    from kpairs.models.registry import Architecture
+
+MOST = 10**9
+_WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
 # reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). `adam` is Keras',
 # which adds epsilon before the bias correction; `torch_adam` adds it after, as the reports' did.
 _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[str, float]] = {
     "adam": _ADAM,
     "torch_adam": _ADAM,
     "adamw": {"weight_decay": 0.01, **_ADAM},
     "adadelta": {"rho": 0.9, "epsilon": 1e-6},
 }
-NORMALIZATIONS = ("none", "standardize", "raw")
-# Arguments of architectures that had fields of their own once: in files of then and in what is
-# hashed they stand beside the fields.
-_ONCE_FIELDS = ("widths", "dropout", "activation")
-REPORTED_EPOCHS = ("last", "best")
 
 
-def _field(
-    help_text: str,
-    default: Any = MISSING,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: Sequence[str] | None = None,
-    later: bool = False,
-) -> Any:
-    """A recipe field with what the command line and the checks need to know of it.
-
-    Args:
-        help_text: what `kpairs train --help` says.
-        default: its value where none is given.
-        minimum: its least value.
-        maximum: its largest value.
-        choices: its values.
-        later: whether there were recipes before it: at its default it is no part of `identity`.
-    """
-    metadata = {"help": help_text, "min": minimum, "max": maximum, "choices": choices}
-    return field(default=default, metadata={**metadata, "later": later})
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All hyperparameters of a training; `dataclasses.replace` makes variants, checked anew.
+class Network(_Group):
+    """The network, and its first weights."""
+
+    arch: str
+    options: dict[str, Any] = Field({}, description="the architecture's own arguments by name")
+    head: Literal["own", "posterior"] = Field(
+        "own",
+        description="what compares: the architecture's own head, or posterior (exactly, from the "
+        "digits)",
+    )
+    backbone: str | None = Field(
+        None,
+        description="network of keras.applications in place of our networks' tower, such as "
+        "MobileNetV2",
+    )
+    backbone_weights: str = Field(
+        "none",
+        description="the backbone's first weights: none (drawn), imagenet, or a file; loaded "
+        "weights are trained in the epochs of --fine-tune alone",
+    )
+    test_shifts: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="places at which posterior sees each image once it is trained: 1, or 5 for "
+        "the mean of its log-posteriors there, as it is and moved by half a pixel to each side",
+    )
+    initialization: Literal["torch", "keras"] = Field(
+        description="draw starting weights as torch or as Keras does by default"
+    )
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _plain_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if not name.isidentifier():
+                raise ValueError(f"expected arguments by name, received {name!r}")
+            if isinstance(value, tuple) and not all(_is_width(n) for n in value):
+                raise ValueError(f"{name}: expected from 1 to {_WIDEST}, received {value!r}")
+            if not _is_plain(value):
+                raise ValueError(
+                    f"{name}: expected a finite number, a name, true, false, none or a list of "
+                    f"them, received {value!r}"
+                )
+        return options
+
+
+class Data(_Group):
+    """The images, the pairs drawn from them, and how they become a network's input.
 
     Attributes:
-        arch: name of the architecture.
-        source: where the recipe comes from (report and section).
+        word: what outputs call a class: "digit", or "grade" for images of one's own.
+    """
+
+    source: str = Field(
+        "mnist",
+        description="mnist, fashionmnist, kmnist, qmnist, a folder of images, or a table of graded "
+        "images (image,grade), of scored images (image,score) or of compared pairs "
+        "(left,right,label)",
+    )
+    columns: dict[str, str] | None = Field(
+        None,
+        description="the table's own headers, where they differ: left=image_0,right=image_1,"
+        "left_wins=label_0",
+    )
+    words: dict[str, str] | None = Field(
+        None, description="the table's own words for winners: left=model_a,right=model_b,tie=equal"
+    )
+    images: str | None = Field(
+        None, description="folder of the images that a table names, where it is not the table's own"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="grades of one's own images, lowest first, where they are no numbers: "
+        "mild,moderate,severe",
+    )
+    image_size: tuple[int, int] | None = Field(
+        None,
+        description="size of the network's images, 64 or 64x48 (width x height); default: from "
+        "the images",
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 for grey, 3 for RGB; default: from the images"
+    )
+    fit: Literal["pad", "crop", "stretch"] | None = Field(
+        None, description="what is done to images of another shape; default pad"
+    )
+    ink: Literal["bright", "dark", "mixed", "auto"] | None = Field(
+        None,
+        description="images are bright on dark, dark on bright, mixed as photographs are, or auto, "
+        "by the look of each; default: from the images",
+    )
+    white: int = Field(
+        WHITE, ge=1, le=WHITE, description="level of 16-bit greys that is white: 4095 for 12 bits"
+    )
+    word: Literal["digit", "grade"] = "digit"
+    pairs: int = Field(1000, ge=1, le=MOST, description="training pairs drawn per round")
+    test_pairs: int = Field(1000, ge=1, le=MOST, description="test pairs drawn per round")
+    ties: Literal["no_higher", "half"] = Field(
+        "no_higher",
+        description="comparison of equal classes: as left <= right, or half, a tie of judged pairs",
+    )
+    margin: float = Field(
+        0.0, ge=0, description="scores of images that differ by no more than this tie"
+    )
+    validation: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share of the training images set aside: the result is the epoch that is best "
+        "on their pairs; 0 for the last epoch",
+    )
+    normalization: Literal["none", "standardize", "raw"] = Field(
+        "none",
+        description="pixels as the network sees them: none 0..1, raw 0..255, or standardize by the "
+        "training pairs' mean and deviation",
+    )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether size, channels, fit and ink of images are all decided."""
+        return None not in (self.image_size, self.channels, self.fit, self.ink)
+
+    @field_validator("image_size", mode="after")
+    @classmethod
+    def _sides(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
+            raise ValueError(f"expected 1 to {LARGEST_SIDE} pixels a side")
+        return size
+
+
+class Variation(_Group):
+    """Changes of training pairs and images, once or in each epoch."""
+
+    augmentation: Literal["none", "shifts_and_swap"] = Field(
+        "none", description="shifts_and_swap: 9 one-pixel shifts x both orders"
+    )
+    pairing: Literal["drawn", "swapped", "renewed"] = Field(
+        "drawn",
+        description="drawn, or in each epoch anew: swapped (random sides), renewed (all images "
+        "paired again)",
+    )
+    distortion: Literal["none", "affine", "elastic"] = Field(
+        "none",
+        description="random distortion of every image in each epoch: affine, or elastic (affine "
+        "too)",
+    )
+    flip: Literal["none", "horizontal", "both"] = Field(
+        "none",
+        description="mirror half of the images in each epoch: horizontal, or both (upside down "
+        "too)",
+    )
+    rotation: float = Field(
+        0.0, ge=0, le=180, description="turn each image by up to so many degrees in each epoch"
+    )
+    crop: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="cut up to this share off each image's width and height in each epoch",
+    )
+    brightness: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="make each image brighter or darker by up to this share in each epoch",
+    )
+
+
+class Optimizer(_Group):
+    """The optimizer, its hyperparameters, and what is done to the weights.
+
+    Attributes:
+        options: every hyperparameter beside the learning rate; left out ones are torch's defaults.
+        l2: coupled L2 as torch's `weight_decay`: adds `l2 * w` to the gradient of every parameter,
+            biases included, which is a penalty of `l2 / 2 * ||w||^2`.
+    """
+
+    name: Literal["adam", "torch_adam", "adamw", "adadelta"] = Field(description="optimizer")
+    learning_rate: float = Field(ge=0, description="learning rate")
+    schedule: Literal["constant", "one_cycle"] = Field(
+        "constant",
+        description="learning rate over the training: constant, or one_cycle up to it and down to "
+        "0",
+    )
+    options: dict[str, float] = {}
+    l2: float = Field(0.0, ge=0, description="coupled L2 (torch's weight_decay) on every parameter")
+    averaging: float = Field(
+        0.0,
+        ge=0,
+        le=0.999,
+        description="decay per epoch of a moving average of the weights, which is the result; 0 "
+        "for none",
+    )
+
+    @model_validator(mode="after")
+    def _all_options(self) -> Self:
+        defaults = OPTIMIZERS[self.name]
+        if excess := set(self.options) - set(defaults):
+            raise ValueError(
+                f"optimizer_options: {self.name} expects {', '.join(defaults)}; received "
+                f"{', '.join(sorted(excess))}"
+            )
+        options = {**defaults, **self.options}
+        for name, value in options.items():
+            if not (value > 0 if name == "epsilon" else 0 <= value < 1):
+                wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
+                raise ValueError(f"{name} of {self.name}: expected {wanted}, received {value}")
+        object.__setattr__(self, "options", options)
+        return self
+
+
+class Fit(_Group):
+    """Losses, and the passes over the pairs.
+
+    Attributes:
         loss_weights: weight of each named output's loss; total = sum of weight * loss (+ L2).
-        optimizer_options: every hyperparameter of the optimizer beside its learning rate.
-        arch_options: the architecture's own arguments by name, such as `dropout`: numbers, names,
-            true or false, and tuples of them.
-        l2: coupled L2 as torch's `weight_decay`: adds `l2 * w` to the gradient of every
-            parameter, biases included, which is a penalty of `l2 / 2 * ||w||^2`.
         probabilities_as_logits: reports 000 and 002 end networks in a softmax and train them with
             a cross-entropy that applies another. That is a property of their recipes: it bounds
             the gradients, and the numbers they report come from it. False takes the logarithm of
             the probabilities, as a cross-entropy should.
+    """
+
+    loss_weights: dict[str, float]
+    label_smoothing: float = Field(
+        0.0, ge=0, le=0.999, description="share of each digit's target spread over all digits"
+    )
+    probabilities_as_logits: bool = Field(
+        False, description="train softmax outputs by a cross-entropy that applies softmax again"
+    )
+    epochs: int = Field(ge=1, le=MOST, description="passes over the training pairs")
+    batch_size: int = Field(ge=1, le=MOST, description="pairs per optimizer step")
+    shuffle: bool = Field(True, description="draw a new order of the pairs in each epoch")
+    fine_tune: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="last epochs in which a backbone's own weights are trained too, at a tenth of "
+        "the rate",
+    )
+    validate_every: int = Field(
+        1,
+        ge=1,
+        le=MOST,
+        description="epochs from one evaluation on the test pairs to the next; the last always has "
+        "one",
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="stop after so many epochs without a better one on the validation pairs; 0 for "
+        "never",
+    )
+    rounds: int = Field(
+        1, ge=1, le=MOST, description="trainings, each with its own pairs and initial weights"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random draw")
+
+
+class FlatField(NamedTuple):
+    """A field of a recipe by its flat name, as the command line has it.
+
+    Attributes:
+        group: the group that holds it; "" for the recipe itself.
+        name: its name there.
+        info: its default, bounds and help text.
+    """
+
+    group: str
+    name: str
+    info: FieldInfo
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that it takes, where they are a few names or numbers."""
+        parts = [self.info.annotation, *get_args(self.info.annotation)]
+        return next((get_args(p) for p in parts if getattr(p, "__origin__", None) is Literal), ())
+
+    @property
+    def kind(self) -> Any:
+        """The type of its value, without None."""
+        kinds = [part for part in get_args(self.info.annotation) if part is not type(None)]
+        return (
+            self.info.annotation if type(None) not in get_args(self.info.annotation) else kinds[0]
+        )
+
+
+log = logging.getLogger(__name__)
+_COUNTS = {"pairs": "train", "test_pairs": "test"}
+
+
+def _possible(source: Source, part: str, wanted: int) -> int:
+    """Return the number of pairs to draw: no more than there are; say where that is fewer."""
+    most = source.most_pairs(part)
+    if wanted > most:
+        log.info(
+            "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
+        )
+    return min(wanted, most)
+
+
+def _check_graded(recipe: Recipe, source: Source, network: Architecture) -> None:
+    """Refuse a network that learns classes of images that nobody graded."""
+    of_class = [n for n in network.learned(source.word) if n.endswith(f"_{source.word}")]
+    if of_class and not source.classes:
+        raise UsageError(
+            f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
+            "expected the columns left_grade and right_grade, or an architecture that only "
+            "compares, such as ranker"
+        )
+
+
+# Fields whose name in their group is short, because the group says the rest.
+_SHORT = {
+    ("network", "options"): "arch_options",
+    ("data", "source"): "data",
+    ("optimizer", "name"): "optimizer",
+    ("optimizer", "options"): "optimizer_options",
+}
+# Names of files of earlier versions.
+_ONCE_ARGUMENTS = ("widths", "dropout", "activation")
+
+
+class Recipe(_Group):
+    """All hyperparameters of a training, which nothing changes; `replace` makes variants.
+
+    Fields have flat names too (`epochs`, `arch_options`, `data`), as on the command line: `of`,
+    `replace` and `flat` use those.
+
+    >>> import kpairs
+    >>> short = kpairs.RECIPES["auxws"].replace(epochs=3, seed=7)
+    >>> short.fit.epochs, short.optimizer.learning_rate
+    (3, 0.003)
+
+    Attributes:
+        network, data, variation, optimizer, fit: the groups.
+        origin: the report and section that the recipe comes from.
         reported_rounds, reported_epoch: how many rounds stand behind the report's figures, and
             whether they are of the last or of the best epoch on the test pairs; they change
             nothing in training.
-
-    The others are described by their help texts below, which `kpairs train --help` shows.
-
-    Raises:
-        UsageError: an unknown name or a value outside its range.
     """
 
-    arch: str
-    source: str
-    loss_weights: Mapping[str, float]
-    data: str = _field(
-        "mnist, fashionmnist, kmnist, qmnist, a folder of images, a CSV file of image,grade, or "
-        "one of left,right,label",
-        "mnist",
-    )
-    columns: Mapping[str, str] | None = _field(
-        "headers of a CSV file of pairs, where they are others: left=image_0,right=image_1,"
-        "label=label_1",
-        None,
-        later=True,
-    )
-    ties: str = _field(
-        "comparison of equal classes: as left <= right, or half, a tie of judged pairs",
-        "no_higher",
-        choices=TIES,
-        later=True,
-    )
-    classes: tuple[str, ...] | None = _field(
-        "grades of one's own images, lowest first, where they are no numbers: mild,moderate,severe",
-        None,
-        later=True,
-    )
-    image_size: tuple[int, int] | None = _field(
-        "size of the network's images, 64 or 64x48 (width x height); default: from the images",
-        None,
-        minimum=1,
-        maximum=LARGEST_SIDE,
-        later=True,
-    )
-    channels: int | None = _field(
-        "1 for grey, 3 for RGB; default: from the images", None, minimum=1, maximum=3, later=True
-    )
-    fit: str | None = _field(
-        "what is done to images of another shape; default pad",
-        None,
-        choices=tuple(FITS),
-        later=True,
-    )
-    ink: str | None = _field(
-        "images are bright on dark, dark on bright, mixed as photographs are, or auto, by the look "
-        "of each; default: from the images",
-        None,
-        choices=tuple(INKS),
-        later=True,
-    )
-    pairs: int = _field("training pairs drawn per round", 1000, minimum=1, maximum=MOST)
-    test_pairs: int = _field("test pairs drawn per round", 1000, minimum=1, maximum=MOST)
-    augmentation: str = _field(
-        "shifts_and_swap: 9 one-pixel shifts x both orders", "none", choices=AUGMENTATIONS
-    )
-    pairing: str = _field(
-        "drawn, or in each epoch anew: swapped (random sides), renewed (all images paired again)",
-        "drawn",
-        choices=PAIRINGS,
-        later=True,
-    )
-    distortion: str = _field(
-        "random distortion of every image in each epoch: affine, or elastic (affine too)",
-        "none",
-        choices=DISTORTIONS,
-        later=True,
-    )
-    flip: str = _field(
-        "mirror half of the images in each epoch: horizontal, or both (upside down too)",
-        "none",
-        choices=FLIPS,
-        later=True,
-    )
-    rotation: float = _field(
-        "turn each image by up to so many degrees in each epoch",
-        0.0,
-        minimum=0.0,
-        maximum=180.0,
-        later=True,
-    )
-    crop: float = _field(
-        "cut up to this share off each image's width and height in each epoch",
-        0.0,
-        minimum=0.0,
-        maximum=0.9,
-        later=True,
-    )
-    brightness: float = _field(
-        "make each image brighter or darker by up to this share in each epoch",
-        0.0,
-        minimum=0.0,
-        maximum=0.9,
-        later=True,
-    )
-    epochs: int = _field("passes over the training pairs", minimum=1, maximum=MOST)
-    batch_size: int = _field("pairs per optimizer step", minimum=1, maximum=MOST)
-    shuffle: bool = _field("draw a new order of the pairs in each epoch", True)
-    optimizer: str = _field("optimizer", choices=tuple(OPTIMIZERS))
-    learning_rate: float = _field("learning rate", minimum=0.0)
-    schedule: str = _field(
-        "learning rate over the training: constant, or one_cycle up to it and down to 0",
-        "constant",
-        choices=SCHEDULES,
-        later=True,
-    )
-    optimizer_options: Mapping[str, float]
-    averaging: float = _field(
-        "decay per epoch of a moving average of the weights, which is the result; 0 for none",
-        0.0,
-        minimum=0.0,
-        maximum=0.999,
-        later=True,
-    )
-    label_smoothing: float = _field(
-        "share of each digit's target spread over all digits",
-        0.0,
-        minimum=0.0,
-        maximum=0.999,
-        later=True,
-    )
-    l2: float = _field("coupled L2 (torch's weight_decay) on every parameter", 0.0, minimum=0.0)
-    arch_options: Mapping[str, Any] = field(default_factory=dict)
-    head: str = _field(
-        "what compares: the architecture's own head, or posterior (exactly from the digits)",
-        "own",
-        choices=HEADS,
-        later=True,
-    )
-    backbone: str | None = _field(
-        "network of keras.applications in place of our networks' tower, such as MobileNetV2",
-        None,
-        later=True,
-    )
-    backbone_weights: str = _field(
-        "the backbone's first weights: none (drawn), imagenet, or a file; what is not drawn is "
-        "trained in the epochs of --fine-tune alone",
-        "none",
-        later=True,
-    )
-    fine_tune: int = _field(
-        "last epochs in which a backbone's own weights are trained too, at a tenth of the rate",
-        0,
-        minimum=0,
-        maximum=MOST,
-        later=True,
-    )
-    test_shifts: int = _field(
-        "places at which posterior sees each image once it is trained: 1, or 5 for the mean of its "
-        "log-posteriors there, as it is and moved by half a pixel to each side",
-        1,
-        minimum=1,
-        maximum=5,
-        later=True,
-    )
-    normalization: str = _field(
-        "pixels as the network sees them: none 0..1, raw 0..255, or standardize by the training "
-        "pairs' mean and deviation",
-        "none",
-        choices=NORMALIZATIONS,
-    )
-    probabilities_as_logits: bool = _field(
-        "train softmax outputs by a cross-entropy that applies softmax again", False
-    )
-    initialization: str = _field(
-        "starting weights drawn as torch or as Keras does by default", choices=INITIALIZATIONS
-    )
-    rounds: int = _field(
-        "trainings, each with its own pairs and initial weights", 1, minimum=1, maximum=MOST
-    )
-    seed: int = _field("seed of every random draw", 0, minimum=0)
-    validate_every: int = _field(
-        "epochs from one evaluation on the test pairs to the next; the last always has one",
-        1,
-        minimum=1,
-        maximum=MOST,
-        later=True,
-    )
-    validation: float = _field(
-        "share of the training images set aside: the result is the epoch that is best on their "
-        "pairs; 0 for the last epoch",
-        0.0,
-        minimum=0.0,
-        maximum=0.9,
-        later=True,
-    )
-    patience: int = _field(
-        "stop after so many epochs without a better one on the validation pairs; 0 for never",
-        0,
-        minimum=0,
-        maximum=MOST,
-        later=True,
-    )
+    network: Network
+    data: Data = Field(default_factory=Data)  # type: ignore[arg-type]
+    variation: Variation = Field(default_factory=Variation)  # type: ignore[arg-type]
+    optimizer: Optimizer
+    fit: Fit
+    origin: str
     reported_rounds: int | None = None
-    reported_epoch: str = field(default="last", metadata={"choices": REPORTED_EPOCHS})
+    reported_epoch: Literal["last", "best"] = "last"
 
-    def __post_init__(self) -> None:
-        for name in ("arch_options", "classes", "columns", "image_size"):
-            object.__setattr__(self, name, _tuples(getattr(self, name)))
-        for f in fields(self):
-            check_field(f, getattr(self, f.name))
-        for name in ("loss_weights", "optimizer_options"):  # variants share no dict
-            object.__setattr__(self, name, dict(getattr(self, name)))
-        options = OPTIMIZERS[self.optimizer]
-        if set(self.optimizer_options) != set(options):
-            raise UsageError(
-                f"optimizer_options: {self.optimizer} expects {', '.join(options)}; "
-                f"received {', '.join(self.optimizer_options) or 'none'}"
-            )
-        for name, value in self.optimizer_options.items():
-            if not (value > 0 if name == "epsilon" else 0 <= value < 1):
-                wanted = "above 0" if name == "epsilon" else "at least 0 and below 1"
-                raise UsageError(f"{name} of {self.optimizer}: expected {wanted}, received {value}")
-        for name, value in self.arch_options.items():
-            check_argument(name, value)
-        if self.patience and not self.validation:
-            raise UsageError(
+    @model_validator(mode="after")
+    def _groups_together(self) -> Self:
+        network, fit = self.network, self.fit
+        check_loss_weights(fit.loss_weights, tuple(fit.loss_weights), network.arch)
+        if fit.patience and not self.data.validation:
+            raise ValueError(
                 "patience: expected a share of the images in validation, received none"
             )
-        check_loss_weights(self.loss_weights, tuple(self.loss_weights), self.arch)
-        check_backbone(self)
+        loaded = network.backbone is not None and network.backbone_weights != "none"
+        if network.backbone is None and network.backbone_weights != "none":
+            raise ValueError(
+                "backbone_weights: expected a backbone for them, received "
+                f"{network.backbone_weights}"
+            )
+        if fit.fine_tune > (fit.epochs if loaded else 0):
+            wanted = f"at most the {fit.epochs} epochs" if loaded else "a backbone's loaded weights"
+            raise ValueError(f"fine_tune: expected {wanted}, received {fit.fine_tune}")
+        return self
 
-    @property
-    def word(self) -> str:
-        """What outputs call a class: "grade" where the loss weights do, else "digit"."""
-        return "grade" if "left_grade" in self.loss_weights else "digit"
+    @classmethod
+    def of(cls, **fields: Any) -> Recipe:
+        """Make a recipe from fields by their flat names.
+
+        Raises:
+            UsageError: an unknown field, a missing one, or a value that is refused.
+        """
+        return _validated(_grouped({}, fields))
+
+    def replace(self, **fields: Any) -> Recipe:
+        """Return a variant with other values of some fields, by their flat names.
+
+        Another optimizer comes with its own options; given options replace single ones.
+
+        Raises:
+            UsageError: an unknown field, or a value that is refused.
+        """
+        values = self.model_dump()
+        if fields.get("optimizer", self.optimizer.name) != self.optimizer.name:
+            values["optimizer"]["options"] = {}
+        if isinstance(fields.get("optimizer_options"), Mapping):
+            kept = values["optimizer"]["options"]
+            fields = {**fields, "optimizer_options": {**kept, **fields["optimizer_options"]}}
+        return _validated(_grouped(values, fields))
+
+    def with_options(self, **options: Any) -> Recipe:
+        """Return a variant with these arguments of the architecture, the others as they are."""
+        return self.replace(arch_options={**self.network.options, **options})
+
+    def flat(self) -> dict[str, Any]:
+        """Return the values of all fields by their flat names."""
+        values = self.model_dump()
+        return {
+            name: (values[f.group] if f.group else values)[f.name] for name, f in FIELDS.items()
+        }
 
     @property
     def build_options(self) -> dict[str, Any]:
-        """What `kpairs.build` takes by name: the architecture's arguments, and what is unusual."""
-        options: dict[str, Any] = dict(self.arch_options)
-        if self.head != "own":
-            options["head"] = self.head
-        if self.backbone is not None:
-            options["backbone"] = self.backbone
-        if self.test_shifts != 1:
-            options["test_shifts"] = self.test_shifts
-        if self.image_size is not None:
-            options["input_shape"] = (*self.image_size[::-1], self.channels or 1)
-        if self.word != "digit":
-            options["word"] = self.word
+        """The keywords of `kpairs.build`: the architecture's arguments, and what is unusual."""
+        network, data = self.network, self.data
+        options: dict[str, Any] = dict(network.options)
+        if network.head != "own":
+            options["head"] = network.head
+        if network.backbone is not None:
+            options["backbone"] = network.backbone
+        if network.test_shifts != 1:
+            options["test_shifts"] = network.test_shifts
+        if data.image_size is not None:
+            options["input_shape"] = (*data.image_size[::-1], data.channels or 1)
+        if data.word != "digit":
+            options["word"] = data.word
         return options
 
-    def with_options(self, **options: Any) -> "Recipe":
-        """Return a variant with these arguments of the architecture, the others as they are."""
-        return replace(self, arch_options={**self.arch_options, **options})
+    @property
+    def pixels(self) -> PixelSettings:
+        """The settings by which images become inputs, of a completed recipe."""
+        data = self.data
+        if not data.is_complete or data.image_size is None:
+            raise ValueError("expected a completed recipe, received one with open fields")
+        width, height = data.image_size
+        rounded = data.word == "grade"  # images of one's own are kept in 8 bits
+        return PixelSettings(
+            height,
+            width,
+            data.channels,  # type: ignore[arg-type]  # None only in a recipe with open fields
+            data.fit,  # type: ignore[arg-type]
+            data.ink,  # type: ignore[arg-type]
+            rounded,
+            data.white,
+        )
 
-    def identity(self) -> dict[str, Any]:
-        """Return the recipe as a dict without the fields that came later and are at their defaults.
+    def fitted_to(self, source: Source) -> dict[str, Any]:
+        """Return the changes that suit other images than the recipe was written for.
 
-        What is known by a hash of it (a study's trainings) keeps its name when fields are added.
+        All pairs that people compared; photographs mirrored and not distorted, as drawings are.
+
+        Returns:
+            Values by flat names, for `replace`.
         """
-        values = asdict(self)
-        for f in fields(self):
-            if f.metadata.get("later") and values[f.name] == f.default:
-                del values[f.name]
-        options = values.pop("arch_options")
-        values |= {name: options.pop(name, None) for name in _ONCE_FIELDS}
-        return {**values, "arch_options": options} if options else values
+        changes: dict[str, Any] = dict.fromkeys(("classes", "ink"))
+        if source.judged:
+            changes |= {
+                "pairs": source.most_pairs("train"),
+                "test_pairs": source.most_pairs("test"),
+            }
+        if source.are_photographs:
+            changes |= {"distortion": "none", "flip": "horizontal"}
+        return changes
+
+    def completed(self, source: Source, network: Architecture) -> Recipe:
+        """Return the recipe with everything decided that it leaves open.
+
+        Args:
+            source: the images. They decide size, channels, fit and ink where those are open, the
+                order of grades, and how many pairs there can be.
+            network: the architecture. It decides its own arguments and the names of its outputs.
+
+        Raises:
+            UsageError: images that the architecture is not for, or outputs that nobody graded.
+            InputError: images that cannot be read.
+        """
+        data = self.data
+        _check_graded(self, source, network)
+        names = dict(zip(network.learned(data.word), network.learned(source.word), strict=True))
+        wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
+        pixels = source.settings(network.input_shape, size=data.image_size, **wishes)
+        changes: dict[str, Any] = {
+            "data": source.name,
+            "word": source.word,
+            "classes": source.classes if source.word == "grade" and source.classes else None,
+            "loss_weights": {names.get(n, n): w for n, w in self.fit.loss_weights.items()},
+            "arch_options": {**network.options, **self.network.options},
+            "image_size": (pixels.width, pixels.height),
+            "channels": pixels.channels,
+            "fit": pixels.fit,
+            "ink": pixels.ink,
+        }
+        if source.word == "grade":
+            changes |= {n: _possible(source, part, getattr(data, n)) for n, part in _COUNTS.items()}
+        if source.judged and self.variation.pairing == "renewed":
+            changes["pairing"] = "drawn"  # people compared these pairs, and no others
+        return self.replace(**changes)
+
+    def key(self) -> str:
+        """Return a hash of the fields that differ from their defaults and change a training.
+
+        A field that is added later, at its default, changes no key.
+        """
+        values = self.flat()
+        for name in ("rounds", "origin", "reported_rounds", "reported_epoch"):
+            del values[name]
+        known = {name: v for name, v in values.items() if v != FIELDS[name].info.get_default()}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """Return the recipe as JSON text, which `from_json` reads back to an equal recipe."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, name: object = "recipe") -> "Recipe":
-        """Read a recipe from JSON text.
+    def from_json(cls, text: str, name: object = "recipe") -> Recipe:
+        """Read a recipe from JSON text, of this version or an earlier one.
 
         Args:
-            text: what `to_json` gave, of this version or an earlier one.
+            text: the text.
             name: what messages call it.
 
         Raises:
@@ -362,27 +566,93 @@ class Recipe:
             raise InputError(f"{name}: expected a recipe in JSON, received: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"{name}: expected a JSON object, received {type(values).__name__}")
-        if "arch_options" not in values:
-            once = {n: values.pop(n) for n in _ONCE_FIELDS if n in values}
-            values["arch_options"] = {n: v for n, v in once.items() if v is not None}
-        known = {f.name for f in fields(cls)}
-        optional = {
-            f.name
-            for f in fields(cls)
-            if f.default is not MISSING or f.default_factory is not MISSING
-        }
-        excess, missing = set(values) - known, known - optional - set(values)
-        if excess or missing:
-            raise InputError(
-                f"{name}: expected the fields of a recipe; "
-                f"missing {', '.join(sorted(missing)) or 'none'}, "
-                f"unknown {', '.join(sorted(excess)) or 'none'}"
-            )
-        return cls(**values)
+        try:
+            if "arch" in values:  # before there were groups
+                return _validated(_grouped({}, _of_before(values)))
+            return _validated(values)
+        except _FieldsError as error:
+            raise InputError(f"{name}: expected the fields of a recipe; {error}") from error
+
+
+def _fields() -> dict[str, FlatField]:
+    found = {}
+    for group, of_group in Recipe.model_fields.items():
+        kind = of_group.annotation
+        if isinstance(kind, type) and issubclass(kind, _Group):
+            for name, info in kind.model_fields.items():
+                found[_SHORT.get((group, name), name)] = FlatField(group, name, info)
+        else:
+            found[group] = FlatField("", group, of_group)
+    return found
+
+
+FIELDS = _fields()
+
+
+class _FieldsError(UsageError):
+    """Unknown or missing fields."""
+
+
+def _grouped(values: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Put fields by flat names into the groups of `values`."""
+    for name, value in fields.items():
+        if name not in FIELDS:
+            raise _FieldsError(str(unknown("field of a recipe", name, FIELDS)))
+        field = FIELDS[name]
+        (values.setdefault(field.group, {}) if field.group else values)[field.name] = value
+    return values
+
+
+def _of_before(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file of an earlier version by today's flat names."""
+    values = dict(values)
+    values["origin"] = values.pop("source", "unknown")
+    if "arch_options" not in values:
+        once = {name: values.pop(name, None) for name in _ONCE_ARGUMENTS}
+        values["arch_options"] = {name: v for name, v in once.items() if v is not None}
+    word = "grade" if "left_grade" in values.get("loss_weights", ()) else "digit"
+    return {"word": word, **values}
+
+
+def _validated(values: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ValidationError) -> UsageError:
+    """The first thing that pydantic refuses, in one line and by its flat name."""
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    name = _SHORT.get((place[0], place[1]), place[1]) if len(place) > 1 else "".join(place)
+    inner = "".join(f" {part}" for part in place[2:] if not part.startswith(("tuple", "dict")))
+    if first["type"] in ("missing", "extra_forbidden"):
+        return _FieldsError(f"{'missing' if first['type'] == 'missing' else 'unknown'} {name}")
+    if first["type"] == "value_error":
+        text = str(first["ctx"]["error"])
+        prefixed = len(place) < 2 or place[:2] == ["network", "options"]
+        return UsageError(text if prefixed else f"{name}: {text}, received {first['input']!r:.60}")
+    text = re.sub(
+        "^[A-Z][a-z]+ should (be)?", lambda m: f"expected{'' if m[1] else ' to '}", first["msg"]
+    )
+    return UsageError(f"{name}{inner}: {text}, received {first['input']!r:.60}")
 
 
 def _tuples(value: Any) -> Any:
     """A copy with tuples for lists, as JSON has them, so that equal recipes compare equal."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_width(value: Any) -> bool:
+    return not isinstance(value, int) or 1 <= value <= _WIDEST
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is what JSON gives back as it is, but for tuples."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    finite = not isinstance(value, float) or abs(value) < float("inf")  # NaN is not
+    return value is None or (isinstance(value, (bool, str, int, float)) and finite)

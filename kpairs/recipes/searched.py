@@ -1,17 +1,18 @@
-"""What of a recipe can be searched, and ranges of it."""
+"""The fields of a recipe that can be searched, and ranges of them."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from kpairs.errors import UsageError
-from kpairs.recipes.recipe import Recipe
+from kpairs.recipes.recipe import FIELDS
 
-# Which pairs are drawn and how often is the question's, not the answer's. Beside these fields of
-# the recipe, every argument of the architectures can be searched.
-_FIXED = {"data", "classes", "image_size", "pairs", "test_pairs", "rounds", "seed"}
+# How many pairs are drawn, and of which images, is part of the question. Beside these fields of the
+# recipe, every argument of the architectures can be searched.
+_FIXED = {"data", "columns", "words", "images", "classes", "image_size", "pairs", "test_pairs"}
+_FIXED |= {"rounds", "seed", "arch_options", "optimizer_options"}
 SEARCHED = (
     "loss_weights",
-    *(f.name for f in fields(Recipe) if "help" in f.metadata and f.name not in _FIXED),
+    *(n for n, f in FIELDS.items() if f.info.description and n not in _FIXED),
 )
 
 

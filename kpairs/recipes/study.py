@@ -1,7 +1,6 @@
-"""What a study is: settings, their trainings, and the one training that is a job."""
+"""Studies: settings, their trainings, and the one training that is a job."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,12 +31,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """As tables and files call it."""
-        return f"{self.recipe.arch} {self.setting}".strip()
+        """Its name in tables and files."""
+        return f"{self.recipe.network.arch} {self.setting}".strip()
 
     @property
     def reported_as(self) -> str:
-        """The setting whose reported numbers it is held against."""
+        """Name of the setting whose reported numbers it is held against."""
         return self.setting if self.variant_of is None else self.variant_of
 
     def trial(self, number: int) -> "Trial":
@@ -95,7 +94,7 @@ class Study:
     def quick(self) -> "Study":
         """Return a small true version: 2 rounds, 3 epochs, few settings; too little to judge by."""
         step = -(-len(self.settings) // 6)
-        settings = [replace(s, recipe=replace(s.recipe, epochs=3)) for s in self.settings[::step]]
+        settings = [replace(s, recipe=s.recipe.replace(epochs=3)) for s in self.settings[::step]]
         name = f"{self.name}-quick"
         return replace(self, name=name, settings=tuple(settings), rounds=2, judged=False)
 
@@ -140,12 +139,9 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """Hash of the recipe and the round or fold: the name of its folder.
+        """Hash of the recipe's key and of the round or fold: the name of its folder.
 
-        What a folder of images holds, the backend and the versions are not in it.
+        The content of a folder of images, the backend and the versions are not in it.
         """
-        known = replace(self.recipe, rounds=1, reported_rounds=None, source="").identity()
-        known = {**known, "reported_epoch": None, "number": self.number, "folds": self.folds}
-        if self.held_out:  # which earlier trainings did not know
-            known["held_out"] = self.held_out
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        known = f"{self.recipe.key()} {self.number} {self.folds} {self.held_out}"
+        return hashlib.sha256(known.encode()).hexdigest()[:16]

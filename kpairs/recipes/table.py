@@ -1,22 +1,15 @@
-"""How a report's or a user's recipes are written down: a base, and what differs from it."""
+"""Helpers to write down the recipes of a report: a base, and what differs from it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from kpairs.recipes.recipe import OPTIMIZERS, Recipe
+from kpairs.recipes.recipe import Recipe
 
 
 def weights(comparison: float, digit: float | None = None) -> dict[str, float]:
-    """Loss weights by output: of the comparison, and of both digits where there are digit heads."""
+    """Return loss weights by output: of the comparison, and of both digits if there are heads."""
     sides = {} if digit is None else {"left_digit": digit, "right_digit": digit}
     return {"comparison": comparison, **sides}
-
-
-def in_words(recipe: Recipe, word: str) -> Recipe:
-    """Return a recipe whose outputs call a class "digit" or "grade"."""
-    names = (name.replace("digit", word).replace("grade", word) for name in recipe.loss_weights)
-    return replace(recipe, loss_weights=dict(zip(names, recipe.loss_weights.values(), strict=True)))
 
 
 def register(
@@ -29,15 +22,15 @@ def register(
     """Put a base with changes into `recipes` for each architecture of a list.
 
     Args:
-        recipes: where to, by architecture.
+        recipes: the dict, by architecture.
         base: the `Recipe` that they vary.
         names: architectures, with spaces between them.
         arch_options: their own arguments, beside those of the base.
-        **changes: other fields.
+        **changes: other fields, by their flat names.
     """
-    options = {**base.arch_options, **(arch_options or {})}
+    options = {**base.network.options, **(arch_options or {})}
     for name in names.split():
-        recipes[name] = replace(base, arch=name, arch_options=options, **changes)
+        recipes[name] = base.replace(arch=name, arch_options=options, **changes)
 
 
 def default_recipe(arch: str, outputs: tuple[str, ...], arch_options: Mapping[str, Any]) -> Recipe:
@@ -50,9 +43,9 @@ def default_recipe(arch: str, outputs: tuple[str, ...], arch_options: Mapping[st
         outputs: its outputs' names.
         arch_options: its own arguments.
     """
-    return Recipe(
+    return Recipe.of(
         arch=arch,
-        source="kpairs' default recipe",
+        origin="kpairs' default recipe",
         loss_weights=dict.fromkeys(outputs, 1.0),
         arch_options=arch_options,
         normalization="standardize",
@@ -60,6 +53,5 @@ def default_recipe(arch: str, outputs: tuple[str, ...], arch_options: Mapping[st
         batch_size=50,
         optimizer="adam",
         learning_rate=1e-3,
-        optimizer_options=OPTIMIZERS["adam"],
         initialization="keras",
     )

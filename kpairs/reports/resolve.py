@@ -1,7 +1,6 @@
 """From names and overrides to a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
-    OPTIMIZERS,
     Recipe,
     check_arguments,
     format_loss_weights,
-    in_words,
     parse_argument,
     parse_loss_weights,
 )
@@ -66,91 +63,84 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path}: cannot read the recipe: {error}") from error
 
 
-def resolve(
-    arch: str | None,
-    base: str | None = None,
+def changes_of(
+    base: Recipe,
+    arch: str | None = None,
     *,
     loss_weights: str | None = None,
     arch_options: Mapping[str, str] | None = None,
-    optimizer_options: Mapping[str, float] | None = None,
-    **changes: Any,
-) -> Recipe:
-    """Return the recipe that names and overrides describe, checked as far as that goes here.
-
-    Whether the architecture takes its arguments, and its layers their values, shows when it is
-    built: this needs no Keras.
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the changes of a recipe that names and texts describe, for `Recipe.replace`.
 
     Args:
-        arch: the architecture; None for the one of `base`.
-        base: whose recipe to take, as `load_recipe` does; None for the architecture's own.
+        base: the recipe.
+        arch: another architecture than the recipe's.
         loss_weights: text as `kpairs.recipes.parse_loss_weights` takes it.
         arch_options: the architecture's arguments by name, as text.
-        optimizer_options: hyperparameters of the optimizer by name. Another optimizer than the
-            recipe's comes with its own defaults.
-        **changes: other fields of the recipe.
+        **fields: other fields of the recipe, by their flat names.
 
     Raises:
-        UsageError: neither `arch` nor `base`, an unknown name, or a value that is refused.
-        InputError: a file that is not a recipe.
+        UsageError: an unknown name, or text of another kind.
     """
-    if base is None:
-        if arch is None:
-            raise UsageError("expected an architecture or a recipe, received neither")
-        recipe = recipe_of(arch)
-    else:
-        recipe = in_words(load_recipe(base), "digit")
-    arch = recipe.arch if base is None or arch is None else arch  # a recipe may have its own name
+    changes: dict[str, Any] = {}
+    network, weights = base.network, base.fit.loss_weights
     if loss_weights is not None:
-        # The given weights, not the recipe's, must fit the architecture.
-        outputs = tuple(recipe_of(arch).loss_weights)
-        weights = parse_loss_weights(loss_weights.replace("grade", "digit"), outputs, arch)
-        recipe = replace(recipe, loss_weights=weights)
-    if arch != recipe.arch:
-        recipe = for_arch(recipe, arch)
-    if changes.get("data", recipe.data) != recipe.data:  # what its own images decided
-        recipe = replace(recipe, classes=None, columns=None, ink=None)
-    optimizer = changes.get("optimizer", recipe.optimizer)
-    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
-        changes["optimizer_options"] = {**OPTIMIZERS[optimizer], **(optimizer_options or {})}
-    elif optimizer_options:
-        changes["optimizer_options"] = {**recipe.optimizer_options, **optimizer_options}
-    return replace(recipe, **changes).with_options(**_parsed(recipe, arch_options or {}))
+        # The given weights, not the recipe's, must fit the architecture, in its own names.
+        name = arch or network.arch
+        own = recipe_of(name).fit.loss_weights if name in RECIPES or arch else weights
+        named = dict(zip((*own, *weights), (*own, *own), strict=False))
+        weights = parse_loss_weights(loss_weights, tuple(own), name, also=named)
+        changes["loss_weights"] = weights
+    options: Mapping[str, Any] = network.options
+    if arch is not None and arch != network.arch:
+        moved = for_arch(base, arch, weights)
+        changes |= moved
+        options = moved["arch_options"]
+    name = arch or network.arch
+    if fields.get("data", base.data.source) != base.data.source:  # what its own images decided
+        changes |= dict.fromkeys(("classes", "columns", "words", "images", "ink"))
+    known = {**(RECIPES[name].network.options if name in RECIPES else {}), **options}
+    given = arch_options or {}
+    check_arguments(name, dict.fromkeys(given), dict.fromkeys(known))
+    parsed = {key: parse_argument(key, text, known[key]) for key, text in given.items()}
+    if parsed:
+        changes["arch_options"] = {**options, **parsed}
+    return {**changes, **fields}
 
 
-def _parsed(recipe: Recipe, arch_options: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments from text, each of the kind that the recipe's own value is."""
-    known = {**RECIPES.get(recipe.arch, recipe).arch_options, **recipe.arch_options}
-    check_arguments(recipe.arch, dict.fromkeys(arch_options), dict.fromkeys(known))
-    return {name: parse_argument(name, text, known[name]) for name, text in arch_options.items()}
+def for_arch(
+    recipe: Recipe, arch: str, weights: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return the changes that make a recipe one for another architecture.
 
+    The training is the same, of that one's outputs and layers. Loss weights of outputs that the
+    architecture lacks are dropped, and so are arguments that it does not take. Arguments of several
+    values, such as widths, are always its own, and so is what only it takes.
 
-def for_arch(recipe: Recipe, arch: str) -> Recipe:
-    """Return a recipe for another architecture: the same training of that one's outputs and layers.
-
-    Loss weights of outputs that the architecture lacks are dropped, and so are arguments that it
-    does not take. What takes several values, such as widths, is always its own, and so is what
-    only it takes.
+    Args:
+        recipe: the recipe.
+        arch: the architecture.
+        weights: loss weights; default the recipe's.
 
     Raises:
-        UsageError: an unknown architecture, or one with outputs that the recipe's loss weights do
-            not name.
+        UsageError: an unknown architecture, or one with outputs that the loss weights do not name.
     """
     own = recipe_of(arch)
-    if arch == recipe.arch:
-        return recipe
-    missing = [name for name in own.loss_weights if name not in recipe.loss_weights]
+    weights = recipe.fit.loss_weights if weights is None else weights
+    missing = [name for name in own.fit.loss_weights if name not in weights]
     if missing:
         raise UsageError(
             f"the recipe gives no loss weight for {', '.join(missing)} of {arch}: "
-            f"expected loss weights such as {format_loss_weights(own.loss_weights)}"
+            f"expected loss weights such as {format_loss_weights(own.fit.loss_weights)}"
         )
-    return replace(
-        recipe,
-        arch=arch,
-        source=f"{recipe.source}; for {arch}",
-        loss_weights={name: recipe.loss_weights[name] for name in own.loss_weights},
-        arch_options={
-            name: value if isinstance(value, tuple) else recipe.arch_options.get(name, value)
-            for name, value in own.arch_options.items()
+    return {
+        "arch": arch,
+        "origin": f"{recipe.origin}; for {arch}",
+        "word": "digit",
+        "loss_weights": {name: weights[name] for name in own.fit.loss_weights},
+        "arch_options": {
+            name: value if isinstance(value, tuple) else recipe.network.options.get(name, value)
+            for name, value in own.network.options.items()
         },
-    )
+    }

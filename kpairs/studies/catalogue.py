@@ -14,7 +14,7 @@ STUDIES: dict[str, Study] = {
 
 
 def studies_of(name: str) -> list[Study]:
-    """The studies that a name stands for: a study, a report's key (all of its), or "all".
+    """Return the studies that a name stands for: a study, a report's key (all of its), or "all".
 
     Raises:
         UsageError: none of these.
@@ -27,7 +27,7 @@ def studies_of(name: str) -> list[Study]:
 
 
 def declared(name: str) -> dict[str, Any]:
-    """What the reports' `studies.py` say under a name that they may leave out, by report.
+    """Return an optional constant of the reports' `studies.py`, by report.
 
     Args:
         name: INGREDIENTS (a tuple of `Ingredient`), ELSEWHERE (what becomes of numbers that no

@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kpairs.numbers import interval, welch
 from kpairs.recipes import Study
 from kpairs.reports import REPORTS
 from kpairs.reports.reported import reported
@@ -34,14 +35,13 @@ OUR_ROUNDS = "cannot tell (our rounds)"
 NO_ROUNDS = "cannot tell (no rounds of ours would)"
 QUICK = "no verdict (a quick run)"
 VERDICTS = (AGREES, DIFFERS, OUR_ROUNDS, NO_ROUNDS, NOT_RUN)
-CONFIDENCE = 0.95
 _DRAWS = 10_000
 _ENOUGH = 20  # rounds of ours, to be drawn from
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a report's metric follows from a training's row.
+    """A report's metric, computed from a training's row.
 
     Attributes:
         label: on pages and axes.
@@ -58,11 +58,11 @@ class Metric:
     digits: int = 2
 
     def of(self, error: Any) -> Any:
-        """The metric of an error in percent; and the other way round, but for the unit."""
+        """Return the metric of an error in percent."""
         return self.unit * (100 - error if self.accuracy else error)
 
     def error(self, value: Any) -> Any:
-        """The error in percent that a value of the metric means."""
+        """Return the error in percent of a value of the metric."""
         return 100 - value / self.unit if self.accuracy else value / self.unit
 
 
@@ -81,7 +81,7 @@ METRICS = {
 
 
 def margin_of(error: ArrayLike) -> NDArray[np.float64]:
-    """By how many points a number may be off and is still called the same.
+    """Return the largest difference, in points, at which a number counts as the same.
 
     Args:
         error: in percent, that the reported number means; an array or a number.
@@ -121,11 +121,16 @@ def judge(
     their_means, their_stds, their_counts = (np.asarray(a, float) for a in theirs)
     their_counts = np.nan_to_num(their_counts, nan=1)
     assumed = np.isnan(their_stds) | (their_counts < 2)
-    others = np.where(assumed, stds, their_stds), their_counts, assumed
+    others = np.where(assumed, stds, their_stds), their_counts
     difference = means - their_means
-    error, freedom = _standard_error(stds, counts, *others)
-    half = _half(error, freedom)
-    most = _half(*_standard_error(stds, limits, *others))
+
+    def test(counts: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+        error, freedom = welch(stds, counts, *others)
+        freedom = np.where(assumed, counts - 1, freedom)
+        return error, freedom, interval(0, error, freedom)[1]
+
+    error, freedom, half = test(counts)
+    _, _, most = test(limits)
     size = np.abs(difference)
     with np.errstate(invalid="ignore", divide="ignore"):
         p_value = np.where(error == 0, size == 0, 2 * stats.t.sf(size / error, freedom))
@@ -141,30 +146,8 @@ def judge(
     )
 
 
-def _standard_error(
-    std: NDArray[np.float64],
-    count: NDArray[np.float64],
-    their_std: NDArray[np.float64],
-    their_count: NDArray[np.float64],
-    assumed: NDArray[np.bool_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of a difference of means, and its degrees of freedom; a count may be infinite."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ours, theirs = std**2 / count, their_std**2 / their_count
-        welch = (ours + theirs) ** 2 / (
-            ours**2 / (count - 1) + theirs**2 / np.where(assumed, np.nan, their_count - 1)
-        )
-    return np.sqrt(ours + theirs), np.where(assumed, count - 1, welch)
-
-
-def _half(error: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half of an interval."""
-    with np.errstate(invalid="ignore"):
-        return np.where(error == 0, 0.0, error * stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
-
-
 def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
-    """How often Welch's test finds as much between rounds that all are like ours.
+    """Return how often Welch's test finds as large a difference among our rounds alone.
 
     It takes rounds for normal, which they are not where some of them collapse: few without a
     collapsed one deviate little, and seem exact. Here as many as the report has and as we have are
@@ -204,7 +187,7 @@ def adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def numbers_of(report: str) -> pd.DataFrame:
-    """Every number of a report: a `DataFrame` of the `Reported`, their place in `number`."""
+    """Return a report's numbers: a `DataFrame` of the `Reported`, their order in `number`."""
     frame = pd.DataFrame(reported(report)).astype({"std": float, "rounds": float})
     return frame.assign(number=np.arange(len(frame)))
 
@@ -232,14 +215,17 @@ _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds
 
 
 def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows as values of the study's metrics.
+    """Return rows as values of the study's metrics.
 
     Returns:
         A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
         metric, value, collapsed, and limit (how many rounds there can be).
     """
     settings = pd.DataFrame(
-        [(s.recipe.arch, s.setting, s.reported_as, s.folds or np.inf) for s in study.settings],
+        [
+            (s.recipe.network.arch, s.setting, s.reported_as, s.folds or np.inf)
+            for s in study.settings
+        ],
         columns=["arch", "variant", "reported", "limit"],
     )
     rows = rows.rename(columns={"setting": "variant"}).merge(settings, on=["arch", "variant"])
@@ -258,7 +244,7 @@ def beside(
     values: pd.DataFrame,
     keys: Sequence[str] = ("arch", "setting", "metric"),
 ) -> pd.DataFrame:
-    """Reported numbers beside the mean of our values, by the rule.
+    """Compare reported numbers with the means of our values, by the rule.
 
     Args:
         numbers: of `numbers_of`.
@@ -334,15 +320,15 @@ def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         if len(table) < _TOGETHER or table.columns.size < 2:
             continue
         mean, error = _mean_of_table(table.to_numpy())
-        half = error * stats.t.ppf((1 + CONFIDENCE) / 2, min(table.shape) - 1)
+        low, high = interval(mean, error, min(table.shape) - 1)
         counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
-        ends = {"low": mean - half, "high": mean + half, "median": table.mean(axis=1).median()}
+        ends = {"low": low, "high": high, "median": table.mean(axis=1).median()}
         lines.append({"metric": metric, **counts, "mean": mean, **ends})
     return pd.DataFrame(lines)
 
 
 def _mean_of_table(table: NDArray[np.float64]) -> tuple[float, float]:
-    """The mean, and its standard error where lines and columns both have luck of their own."""
+    """Return the mean and its standard error, with both rows and columns as random effects."""
     away = (table - table.mean()) / table.size
     lines, columns, each = (
         (sums**2).sum() * sums.size / (sums.size - 1)

@@ -1,4 +1,4 @@
-"""What one ingredient brings: a network with it and without, by their reports' recipes.
+"""Effects of one ingredient: networks with and without it, by their reports' recipes.
 
 Networks are compared round by round: all networks of a study draw the same pairs in a round, and
 all folds cut the same pairs, so that what a round makes hard for both cancels in the difference.
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
+from kpairs.numbers import interval
 from kpairs.recipes import Ingredient
 from kpairs.reports.reported import reported
-from kpairs.studies.compare import CONFIDENCE, METRICS
+from kpairs.studies.compare import METRICS
 from kpairs.studies.rows import name_of
 
 OUTCOMES = YES, OPEN, OPPOSITE = "yes", "open", "no, the opposite"
@@ -69,12 +70,12 @@ def pool(networks: pd.DataFrame) -> Effect:
     tau2 = optimize.brentq(excess, 0, most) if excess(0) > 0 else 0.0
     spread, mean = _dispersion(y, v + tau2)
     error = np.sqrt(max(1.0, spread / freedom) / (1 / (v + tau2)).sum())
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    return Effect(len(y), mean, mean - half, mean + half, np.sqrt(tau2), y.min(), y.max())
+    ends = interval(mean, error, freedom)
+    return Effect(len(y), mean, *ends, np.sqrt(tau2), y.min(), y.max())
 
 
 def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
-    """The weighted sum of squares about the weighted mean (Cochran's Q), and that mean."""
+    """Return the weighted sum of squares about the weighted mean (Cochran's Q), and that mean."""
     mean = np.average(y, weights=1 / v)
     return ((y - mean) ** 2 / v).sum(), mean
 
@@ -99,9 +100,9 @@ def mean_of(paired: pd.DataFrame) -> Effect | None:
     if len(rounds) < _FEWEST:
         return None
     error = np.sqrt(max(rounds.var(), _RESOLUTION) / len(rounds))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(rounds) - 1) * error
     each, mean = table.dropna().mean(), rounds.mean()
-    return Effect(len(each), mean, mean - half, mean + half, np.nan, each.min(), each.max())
+    ends = interval(mean, error, len(rounds) - 1)
+    return Effect(len(each), mean, *ends, np.nan, each.min(), each.max())
 
 
 def without_collapsed(paired: pd.DataFrame) -> tuple[Effect | None, int]:
@@ -181,13 +182,13 @@ def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFr
     frame = rounds.groupby(by, sort=False).agg(["mean", "median", "var", "count"]).reset_index()
     frame = frame[frame["count"] >= _FEWEST].rename(columns={"count": "rounds"})
     frame["variance"] = frame.pop("var").clip(lower=_RESOLUTION) / frame["rounds"]
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, frame["rounds"] - 1) * frame["variance"] ** 0.5
-    return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half)
+    low, high = interval(frame["mean"], frame["variance"] ** 0.5, frame["rounds"] - 1)
+    return frame.assign(low=low, high=high)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What all trainings say of an ingredient.
+    """The effect of an ingredient over all trainings.
 
     Attributes:
         name: of the ingredient.
@@ -252,7 +253,7 @@ def _overall(networks: pd.DataFrame) -> Effect:
 
 
 def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.DataFrame:
-    """The differences of test error that the reports themselves state, in points.
+    """Return the differences of test error that the reports themselves state, in points.
 
     Args:
         ingredients: as in `differences`.

@@ -17,7 +17,7 @@ MOST = 40  # rows of dots in one figure
 
 
 def dots(compared: pd.DataFrame, label: str) -> Figure:
-    """Reported and our means in one row each, with their deviations.
+    """Draw reported and our means in one row each, with their deviations.
 
     Args:
         compared: of one metric, as `kpairs.studies.compare.beside` gives it; what was not run is
@@ -46,7 +46,7 @@ def dots(compared: pd.DataFrame, label: str) -> Figure:
 
 
 def agreement(compared: pd.DataFrame, label: str) -> Figure:
-    """Our means over the reported ones, a panel per architecture, with the line of equal ones.
+    """Draw our means over the reported ones, a panel per architecture.
 
     Args:
         compared: as in `dots`.
@@ -74,7 +74,7 @@ def agreement(compared: pd.DataFrame, label: str) -> Figure:
 def curves(
     rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], column: str, label: str
 ) -> Figure:
-    """Means over rounds per epoch, with their deviations shaded.
+    """Draw means over rounds per epoch, with their deviations shaded.
 
     Args:
         rows: of a study's curves.
@@ -95,7 +95,7 @@ def curves(
 
 
 def losses(rows: pd.DataFrame, name: str) -> Figure:
-    """Comparison and digit loss per epoch, training and test, of one setting."""
+    """Draw comparison and digit loss per epoch, training and test, of one setting."""
     rows = rows[name_of(rows) == name]
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("comparison", "digit"), strict=True):
@@ -116,7 +116,7 @@ def _epochs(axes: Axes, rows: pd.DataFrame, column: str, name: str, colour: str)
 
 
 def _legend_below(axes: Axes) -> None:
-    """Where it covers no curve; none where nothing was trained yet."""
+    """Put the legend below the axes; draw none where nothing was trained yet."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
@@ -170,7 +170,7 @@ def against_parameters(points: pd.DataFrame) -> Figure:
 
 
 def _apart(points: pd.DataFrame, wide: float = 1.3, high: float = 1.09) -> list[Any]:
-    """The points whose names have room: none of a lesser error is near."""
+    """Return the points whose names have room: no point of a lesser error is near."""
     chosen: list[Any] = []
     for row in points.sort_values("error").itertuples():
         near = [
@@ -185,7 +185,7 @@ def _apart(points: pd.DataFrame, wide: float = 1.3, high: float = 1.09) -> list[
 
 
 def effects(findings: Iterable[Finding]) -> Figure:
-    """A row per ingredient: its effect with the interval, and each network's as a small dot."""
+    """Draw a row per ingredient: its effect with the interval, and a dot per network."""
     findings = list(findings)[::-1]
     figure = Figure(figsize=(8, 1.2 + 0.5 * len(findings)), layout="constrained")
     axes = figure.add_subplot()

@@ -1,7 +1,6 @@
 """The pairs that a trained model still gets wrong, with their images: for our own architecture."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,30 @@ from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import all_pairs
 from kpairs.training.batches import evaluation_batch
-from kpairs.training.compile import load_weights
 from kpairs.training.evaluate import known_images
+from kpairs.training.network import load_weights
 from kpairs.training.round import Round
 
 
 def are_kept(recipe: Recipe) -> bool:
-    """Whether a study keeps the wrong pairs of this recipe's rounds: of our own, and of digits."""
-    architecture = ARCHS[recipe.arch]
-    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.word)
+    """Return whether studies keep the wrong pairs of a recipe: for our networks, on digits."""
+    architecture = ARCHS[recipe.network.arch]
+    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.data.word)
 
 
 def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """The test pairs that a finished `Round`'s model orders wrongly, the surest first.
+    """Return the test pairs that a finished `Round` orders wrongly, the surest first.
 
     Returns:
         A list of dicts: `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`,
         `right_seen` (most probable), `probability` (of the wrong order), `left`, `right` (images,
         196 pixels of 0..255 as hexadecimal text, row by row).
     """
-    recipe, pairs = job.recipe, job.test_pairs
+    recipe, pairs = job.recipe, job.pairs[1]
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
     images = pairs.inputs()
     values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
-    kinds = ARCHS[recipe.arch].learned()
+    kinds = ARCHS[recipe.network.arch].learned()
     found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
     told = pairs.comparison != 0.5  # no order of a tie is wrong
@@ -68,21 +67,24 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
         errors not exact.
     """
     recipe, file = job.recipe, job.folder / "model.keras"
-    if isinstance(job.judged, Compared) or (job.test_pairs.left_digit < 0).any():
+    if isinstance(job.test_images, Compared) or (job.pairs[1].left_digit < 0).any():
         return {}
-    if job.judged is None:
-        both = PairSet.concat(job.test_pairs, job.test_pairs.swapped())
+    if job.test_images is None:
+        both = PairSet.concat(job.pairs[1], job.pairs[1].swapped())
         images, labels = both.left, both.left_digit
     else:
-        images, labels = known_images(job.judged)
+        images, labels = known_images(job.test_images)
     variants = {"all_pairs": recipe}
-    if recipe.test_shifts != 1:
-        variants["unshifted"] = replace(recipe, test_shifts=1)
+    if recipe.network.test_shifts != 1:
+        variants["unshifted"] = recipe.replace(test_shifts=1)
     found = {}
     for name, variant in variants.items():
         model = load_weights(variant, job.classes, rescaling, file)
-        rng = seeds.generator(recipe.seed, job.number, "all pairs")
-        outputs, ties = ARCHS[recipe.arch].named(recipe.word), recipe.ties == "half"
+        rng = seeds.generator(recipe.fit.seed, job.number, "all pairs")
+        outputs, ties = (
+            ARCHS[recipe.network.arch].named(recipe.data.word),
+            recipe.data.ties == "half",
+        )
         errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
         if errors["exact"]:
             found[name] = {
@@ -94,12 +96,12 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
 
 
 def to_text(image: NDArray[np.float32]) -> str:
-    """A (14, 14, 1) image of 0..1 as hexadecimal text."""
+    """Return a (14, 14, 1) image of 0..1 as hexadecimal text."""
     return np.rint(255 * image).astype(np.uint8).tobytes().hex()
 
 
 def to_image(text: str) -> NDArray[np.float64]:
-    """The square image of 0..1 of such a text, of one byte a pixel."""
+    """Return the square image of 0..1 of such a text, one byte a pixel."""
     levels = np.frombuffer(bytes.fromhex(text), np.uint8)
     side = math.isqrt(len(levels))
     return levels.reshape(side, side) / 255

@@ -168,24 +168,24 @@ class ReportPage(Page):
 
     @property
     def folds(self) -> bool:
-        """Whether any of its studies is a cross-validation."""
+        """The presence of a cross-validation among its studies."""
         return any(setting.folds for study in self.studies for setting in study.settings)
 
     def agreement(self) -> dict[str, int]:
-        """How many numbers have each verdict."""
+        """Count the numbers of each verdict."""
         return self.results.agreement(self.numbers)
 
     def differing(self) -> pd.DataFrame:
-        """The numbers that differ."""
+        """Return the numbers that differ."""
         return self.results.differing(self.numbers)
 
     def machines(self) -> list[str]:
-        """What the trainings ran on."""
+        """Return the machines of the trainings."""
         rows = pd.concat([self.results.rows(s.name) for s in self.studies])
         return machines(rows)
 
     def compared(self, study: str) -> Markup:
-        """The table of a study's reported numbers beside ours, and what many say together."""
+        """Return the table of a study's reported numbers beside ours, and their mean difference."""
         frame = self.results.compared[study]
         said = []
         values = compare.measured(STUDIES[study], self.results.rows(study))
@@ -199,7 +199,7 @@ class ReportPage(Page):
         return Markup(sentence) + compared_table(frame)
 
     def best(self, study: str, metric: str) -> Markup:
-        """The table of each architecture's best size by an accuracy, the report's and ours."""
+        """Return the table of each architecture's best size, the report's and ours."""
         frame = self.results.compared[study]
         frame = frame[(frame["metric"] == metric) & (frame["ours_rounds"] > 0)]
         lines = []
@@ -226,7 +226,7 @@ class ReportPage(Page):
         return Markup(words) + Markup("\n\n") + table(pd.DataFrame(lines)) + Markup("\n")
 
     def own(self, study: str) -> Markup:
-        """The table of our errors in a study that nothing was reported of."""
+        """Return the table of our errors in a study without reported numbers."""
         groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
         errors, collapsed = groups["test_error_pct"], groups["collapsed"].sum()
         digits = groups["test_digit_error_pct"].mean()
@@ -238,7 +238,7 @@ class ReportPage(Page):
         return table(frame.rename(columns={"arch": "architecture"})) if len(frame) else Markup()
 
     def dots(self, study: str) -> Markup:
-        """A figure per metric of a study: reported and our means side by side."""
+        """Draw a figure per metric of a study: reported and our means side by side."""
         frame = self.results.compared[study]
         frame = frame[frame["ours_rounds"] > 0]
         shown = []
@@ -253,7 +253,7 @@ class ReportPage(Page):
         return Markup("\n").join(shown)
 
     def curves(self, study: str, panels: Mapping[str, Sequence[str]], key: str) -> Markup:
-        """A figure of the test error per epoch: panels' titles to the names of their settings."""
+        """Draw the test error per epoch, a panel for each title with its settings."""
         rows = self.results.rows(study, "curves")
         if not len(rows):
             return Markup()
@@ -270,7 +270,7 @@ class ReportPage(Page):
         return self.picture(key, figure, words, _CURVES)
 
     def losses(self, study: str, setting: str, key: str) -> Markup:
-        """A figure of the losses per epoch of one setting."""
+        """Draw the losses per epoch of one setting."""
         rows = self.results.rows(study, "curves")
         if setting not in set(name_of(rows)):
             return Markup()
@@ -278,7 +278,7 @@ class ReportPage(Page):
         return self.picture(key, figures.losses(rows, setting), words, _LOSSES)
 
     def scan(self, study: str, values: Mapping[str, float], label: str, key: str) -> Markup:
-        """A figure of the error over a number: names of settings to it; none of one number."""
+        """Draw the error over a number that settings vary; nothing for a single number."""
         rows = self.results.rows(study)
         means = rows.groupby(name_of(rows).map(values))["test_error_pct"].mean()
         if len(means) < 2:
@@ -289,12 +289,12 @@ class ReportPage(Page):
         return self.picture(key, figure, words, _SCAN)
 
     def conclusions(self) -> pd.DataFrame:
-        """What the report concluded, as `Results.conclusions`."""
+        """Return the report's conclusions, as `Results.conclusions`."""
         frame = self.results.conclusions
         return frame[frame["report"] == self.key]
 
     def rest(self) -> pd.DataFrame:
-        """The reported numbers that no rounds are compared with."""
+        """Return the reported numbers that no rounds are compared with."""
         return self.numbers[self.numbers["margin"].isna()]
 
 
@@ -306,14 +306,14 @@ class AcrossPage(Page):
         self.results = results
 
     def effects(self) -> Markup:
-        """The figure of all ingredients."""
+        """Draw the effects of all ingredients."""
         found = self.results.findings
         each = [f"{f.name} {f.overall.mean:+.1f}" for f in found]
         words = f"test error with an ingredient minus without, points: {', '.join(each)}"
         return self.picture("effects", figures.effects(found), words, _EFFECTS)
 
     def parameters(self) -> Markup:
-        """The figure of errors against parameters."""
+        """Draw the errors against parameters."""
         return against_parameters(self, "error-against-parameters", self.results.points)
 
 
@@ -335,13 +335,13 @@ def against_parameters(page: Page, key: str, points: pd.DataFrame) -> Markup:
 
 
 def machines(rows: pd.DataFrame) -> list[str]:
-    """What trainings ran on, each once."""
+    """Return the machines of trainings, each once."""
     known = zip(rows["keras"], rows["backend"], rows["hardware"], strict=True)
     return sorted({f"keras {keras} on {backend}, {machine}" for keras, backend, machine in known})
 
 
 def compared_table(frame: pd.DataFrame) -> Markup:
-    """A table of reported numbers beside ours.
+    """Return a table of reported numbers beside ours.
 
     Args:
         frame: as `kpairs.studies.compare.beside` gives it.
@@ -385,6 +385,6 @@ def _reach(values: pd.Series) -> str:
 def _collapsed(
     counts: Iterable[float], medians: Iterable[float], digits: Iterable[int]
 ) -> list[str]:
-    """How many trainings gave one answer to every pair, and the median that they hardly move."""
+    """Return counts of trainings with one answer for all pairs, each with the median."""
     numbers = zip(counts, medians, digits, strict=True)
     return [f"{c:.0f}; median {m:.{n}f}" if c else "" for c, m, n in numbers]

@@ -1,4 +1,4 @@
-"""What the rows of a folder say, all of it: beside every reported number, and of ingredients."""
+"""Results of the rows of a folder: beside every reported number, and by ingredient."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from kpairs.files import atomic_path
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import ARCHS, build
+from kpairs.numbers import CONFIDENCE, interval_of
 from kpairs.recipes import Recipe, Study
 from kpairs.reports import RECIPES, REPORTS, part
 from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
 from kpairs.studies.compare import (
     AGREES,
-    CONFIDENCE,
     DIFFERS,
     NOT_RUN,
     VERDICTS,
@@ -44,7 +43,7 @@ _FEWEST = 5  # trainings on a side, for an interval that means something
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of a study was run.
+    """The finished part of a study.
 
     Attributes:
         least, most: rounds of a setting that was run.
@@ -103,7 +102,7 @@ class Results:
         self._kept: dict[tuple[str, str], pd.DataFrame] = {}
 
     def rows(self, study: str, kind: str = "") -> pd.DataFrame:
-        """A study's rows, or what else `kpairs.studies.rows.rows_of` reads of it."""
+        """Return a study's rows, or others of its rows that `rows_of` reads."""
         if (study, kind) not in self._kept:
             read = rows_of(self.folder, STUDIES[study], kind) if kind else None
             read = study_rows(self.folder, STUDIES[study]) if read is None else read
@@ -116,7 +115,7 @@ class Results:
         return self._compared()
 
     def _compared(self, first: bool = False) -> dict[str, pd.DataFrame]:
-        """Of all rounds, or of the first ones alone, as many as the study has."""
+        """Compare all rounds, or only the first ones, as many as the study has."""
         found = {}
         for study in STUDIES.values():
             if study.report in self.reports:
@@ -126,7 +125,7 @@ class Results:
         return found
 
     def progress(self, study: Study) -> Progress:
-        """How much of a study was run."""
+        """Return the finished part of a study."""
         rows = self.rows(study.name)
         counts = name_of(rows).value_counts()
         least, most = (counts.min(), counts.max()) if len(counts) else (0, 0)
@@ -182,12 +181,12 @@ class Results:
         return frame
 
     def agreement(self, frame: pd.DataFrame) -> dict[str, int]:
-        """How many numbers that were compared by rounds have each verdict."""
+        """Count the numbers of each verdict that were compared by rounds."""
         counts = frame.loc[frame["margin"].notna(), "verdict"].value_counts()
         return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
 
     def chance(self, frame: pd.DataFrame) -> dict[str, int]:
-        """How many intervals of differences there are, and how many exclude 0.
+        """Count the intervals of differences, and those that exclude 0.
 
         Args:
             frame: some of `numbers`.
@@ -212,7 +211,7 @@ class Results:
         }
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Those of some of `numbers` that differ, by rounds, beside the authors' own code.
+        """Return the numbers that differ, beside the results of the authors' own code.
 
         Returns:
             These rows with what that code gives on the pairs of our rounds: `authors`,
@@ -231,7 +230,7 @@ class Results:
 
     @cached_property
     def _authors(self) -> pd.DataFrame:
-        """What the authors' own code gives, beside what they reported and beside ours."""
+        """Results of the authors' own code, beside their reported numbers and ours."""
         parts = []
         for study in STUDIES.values():
             if study.report not in self.reports:
@@ -262,13 +261,13 @@ class Results:
         apart = (pairs["test_error_pct"] - pairs["test_error_pct_other"])[~ours & ~theirs]
         if len(apart) < _FEWEST:
             return None
-        interval = stats.ttest_1samp(apart, 0).confidence_interval(CONFIDENCE)
+        low, high = interval_of(apart)
         return SameStart(
             trainings=len(pairs),
             settings=len(pairs[keys[:2]].drop_duplicates()),
             mean=apart.mean(),
-            low=interval.low,
-            high=interval.high,
+            low=low,
+            high=high,
             apart=apart.abs().mean(),
             ours=int(ours.sum()),
             theirs=int(theirs.sum()),
@@ -283,7 +282,7 @@ class Results:
 
     @cached_property
     def findings(self) -> list[effects.Finding]:
-        """What each ingredient that is pooled over reports brings."""
+        """The effect of each ingredient that is pooled over reports."""
         names = {i.name for mine in declared("INGREDIENTS").values() for i in mine if i.pooled}
         return effects.findings(self.paired[self.paired["ingredient"].isin(names)])
 
@@ -295,7 +294,7 @@ class Results:
 
     @cached_property
     def conclusions(self) -> pd.DataFrame:
-        """What reports say of ingredients, their own numbers, and ours on the same networks.
+        """Reports' claims of ingredients, their own numbers, and ours on the same networks.
 
         Returns:
             A `DataFrame` of report, ingredient, conclusion, reported (difference of test error in
@@ -332,7 +331,7 @@ class Results:
         return pd.DataFrame(lines)
 
     def outcomes(self, column: str) -> list[int]:
-        """How many of `conclusions` are borne out, stay open and are contradicted.
+        """Count the `conclusions` that are borne out, open and contradicted.
 
         Args:
             column: `borne_out` or `borne_out_sound`.
@@ -352,11 +351,11 @@ class Results:
             for setting in study.settings:
                 recipe = setting.recipe
                 errors = rows.loc[name_of(rows) == setting.name, "test_error_pct"]
-                own = recipe.identity() == RECIPES[recipe.arch].identity() and not setting.folds
-                if own and len(errors) and recipe.arch not in lines:
-                    lines[recipe.arch] = {
+                own = recipe.key() == RECIPES[recipe.network.arch].key() and not setting.folds
+                if own and len(errors) and recipe.network.arch not in lines:
+                    lines[recipe.network.arch] = {
                         "group": report_name(study.report),
-                        "arch": recipe.arch,
+                        "arch": recipe.network.arch,
                         "parameters": parameters(recipe),
                         "error": errors.mean(),
                         "std": errors.std(),
@@ -367,13 +366,13 @@ class Results:
 
 
 def report_name(key: str) -> str:
-    """A report as pages call it: its number and first author; our own by our name."""
+    """Return a report's name on pages: its number and first author; the key itself for ours."""
     return f"{REPORTS[key].number} {key}" if key in REPORTS else key
 
 
 def parameters(recipe: Recipe) -> int:
-    """Trainable parameters of a recipe's network."""
-    return _count(recipe.arch, tuple(sorted(recipe.build_options.items())))
+    """Return the trainable parameters of a recipe's network."""
+    return _count(recipe.network.arch, tuple(sorted(recipe.build_options.items())))
 
 
 @cache
@@ -382,7 +381,7 @@ def _count(arch: str, options: tuple[tuple[str, Any], ...]) -> int:
 
 
 def page_module(folder: str) -> ModuleType | None:
-    """The module `page` that a folder may have beside its studies.
+    """Return the module `page` of a folder, or None.
 
     It may give `compared(folder, first)`, reported numbers that no study stands for beside ours (of
     the first rounds alone, as many as the report's), as `kpairs.studies.compare.beside` has them,

@@ -1,4 +1,4 @@
-"""What studies found, as rows: from finished trainings to typed CSV files and back."""
+"""Rows of studies: from finished trainings to typed CSV files and back."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kpairs.data.table import number as as_number
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
 from kpairs.files import atomic_path
@@ -59,18 +60,9 @@ def read_rows(
     """
     table = read_table(path, "a study's rows")
     header = next(table)[1]
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise InputError(f"{path}: expected each column once, received {twice[0]!r} twice")
     if missing := [name for name in (*columns, *also) if name not in header]:
         raise InputError(f"{path}: expected a study's rows; it lacks {', '.join(missing)}")
-    rows = []
-    for number, cells in table:
-        if len(cells) != len(header):
-            raise InputError(
-                f"{path} row {number}: expected {len(header)} cells, received {len(cells)}"
-            )
-        rows.append(cells)
-    texts = pd.DataFrame(rows, columns=header, dtype=str)
+    texts = pd.DataFrame([cells for _, cells in table], columns=header, dtype=str)
     try:
         return pd.DataFrame({name: _typed(texts[name], name in columns) for name in header})
     except ValueError as error:
@@ -78,17 +70,17 @@ def read_rows(
 
 
 def _typed(texts: pd.Series, required: bool) -> pd.Series:
-    """A column as it is, or as numbers, each of which is checked."""
+    """Return a column as it is, or as checked numbers."""
     name = texts.name
     if name in _TEXTS:
         return texts
     if not len(texts):
         return texts.astype("int64" if name in ("round", "epoch") else float)
-    if texts.str.fullmatch(r"-?\d{1,15}").all():
+    if texts.str.fullmatch("-?[0-9]{1,15}").all():
         numbers = texts.astype("int64")
     else:
         empty = texts == ""
-        numbers = texts.where(~empty, "nan").astype(object).astype(float)
+        numbers = pd.Series([as_number(text) for text in texts], texts.index, float)
         good = numbers.abs() <= _LARGEST
         odd = texts[~(good | (empty & (not required)))]
         if len(odd):
@@ -107,7 +99,7 @@ def write_rows(path: str | Path, rows: pd.DataFrame) -> None:
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts of Python's own numbers, None where a number is missing: as JSON has them."""
+    """Return rows as dicts of Python's numbers, as JSON has them; None for a missing number."""
     return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
@@ -130,14 +122,14 @@ def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
 
 
 def _study_rows(folder: str | Path, study: Study) -> tuple[pd.DataFrame, int]:
-    """The rows of a study, and how many others its file has."""
+    """Return the rows of a study, and the count of others in its file."""
     file = Path(folder) / f"{study.name}.csv"
     known = file.exists()
     rows = read_rows(file, ["job", *_TRIAL, "test_error_pct"]) if known else pd.DataFrame()
     if rows.empty:
         return _no_rows(), 0
     rows = rows.reindex(columns=[*COLUMNS, *rows.columns.difference(COLUMNS, sort=False)])
-    settings = {(s.recipe.arch, s.setting): s for s in study.settings}
+    settings = {(s.recipe.network.arch, s.setting): s for s in study.settings}
 
     def is_trial(row: Any) -> bool:
         setting = settings.get((row.arch, row.setting))
@@ -203,7 +195,7 @@ def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.D
     for job in jobs:
         result = None if job.id in known else load_result(folder, job)
         if result is not None and result["row"] is not None:
-            name = f"{job.recipe.arch} {job.setting}".strip()
+            name = f"{job.recipe.network.arch} {job.setting}".strip()
             new[""].append(pd.DataFrame([job_row(job, result)]))
             if name in study.curves:
                 new["-curves"].append(_curve(job, result))
@@ -234,23 +226,23 @@ def _add(study: Study, file: Path, rows: pd.DataFrame) -> None:
 
 
 def finished(study: Study, folder: str | Path, rounds: int | None = None) -> list[Trial]:
-    """The jobs of a study that have a result or a row."""
+    """Return the jobs of a study that have a result or a row."""
     known = set(_study_rows(folder, study)[0]["job"])
     jobs = study.jobs(rounds)
     return [job for job in jobs if job.id in known or load_result(folder, job) is not None]
 
 
 def name_of(rows: pd.DataFrame) -> pd.Series:
-    """The names of rows' settings."""
+    """Return the names of rows' settings."""
     return (rows["arch"] + " " + rows["setting"]).str.strip()
 
 
 def _trial(job: Trial) -> dict[str, Any]:
-    return {"arch": job.recipe.arch, "setting": job.setting, "round": job.number}
+    return {"arch": job.recipe.network.arch, "setting": job.setting, "round": job.number}
 
 
 def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
-    """The losses and the test error of each evaluated epoch, to five digits."""
+    """Return the losses and the test error of each evaluated epoch, to five digits."""
     epochs = pd.DataFrame(result["history"]).dropna(subset="test_comparison_accuracy")
     error = 100 * (1 - epochs["test_comparison_accuracy"])
     rows = pd.DataFrame({"epoch": epochs["epoch"].astype(int), "test_error_pct": error.round(3)})
@@ -265,18 +257,18 @@ def _curve(job: Trial, result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
-    """One finished training as a row of CSV, by the names of `COLUMNS`."""
+    """Return one finished training as a row of CSV, by the names of `COLUMNS`."""
     row, machine = result["row"], result["machine"]
     return {
         "job": job.id,
         **_trial(job),
         "folds": job.folds,
-        "seed": job.recipe.seed,
+        "seed": job.recipe.fit.seed,
         "epochs": row["epochs"],
         "train_error_pct": row["train"]["comparison_error_pct"],
         "test_error_pct": row["test"]["comparison_error_pct"],
-        "train_digit_error_pct": row["train"].get(f"{job.recipe.word}_error_pct"),
-        "test_digit_error_pct": row["test"].get(f"{job.recipe.word}_error_pct"),
+        "train_digit_error_pct": row["train"].get(f"{job.recipe.data.word}_error_pct"),
+        "test_digit_error_pct": row["test"].get(f"{job.recipe.data.word}_error_pct"),
         "best_epoch_error_pct": row["best_epoch"]["comparison_error_pct"],
         "least_train_error_pct": _least_train_error(result["history"]),
         "best_epoch": row["best_epoch"]["epoch"],
@@ -293,7 +285,7 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
-    """The least error on the training pairs after any epoch, where they were evaluated.
+    """Return the least training error of all epochs in which it was evaluated.
 
     Report 004 gives it beside the best epoch on the test pairs, which is mostly another: in all 600
     of its runs' raw outputs the training accuracy is the maximum of its own curve, as
@@ -305,7 +297,7 @@ def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def _of_all_pairs(row: Mapping[str, Any]) -> dict[str, float]:
-    """Errors over all ordered pairs, where they were measured: of the network, and without shifts.
+    """Return the errors over all ordered pairs, with shifts and without, where measured.
 
     Columns that only such studies have.
     """

@@ -1,9 +1,10 @@
 """Running a study's trials: on this machine's cores or on several machines, never one twice."""
 
+import math
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ import numpy as np
 from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.pairs import image_sides
+from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import DivergedError, InputError
 from kpairs.files import read_json, write_json
-from kpairs.recipes import Trial
+from kpairs.recipes import Recipe, Trial
 from kpairs.studies.mistakes import are_kept, errors_of_all_pairs, wrong_pairs
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round, draw_split
-from kpairs.training.images import load_splits, settings_of
+from kpairs.training.network import architecture_of
+from kpairs.training.prepare import draw_round, draw_split
 from kpairs.training.records import is_number, is_row, read_history
 from kpairs.training.round import Round, train_round
 from kpairs.training.workers import log, run_tasks
 
+_READ_BY = ("columns", "words", "images", "classes")
 _PER_EPOCH = {"epoch", "train_loss", "test_loss", "test_comparison_accuracy"}
 
 
@@ -78,7 +81,7 @@ def save_result(
     """Write a trial's `result.json`, and drop what only its training needed."""
     path = folder / job.id
     path.mkdir(parents=True, exist_ok=True)
-    recipe = asdict(job.recipe)
+    recipe = job.recipe.model_dump()
     known = {"number": job.number, "folds": job.folds, "recipe": recipe, "machine": machine}
     write_json(path / "result.json", {**known, **outcome})
     for name in ("checkpoint.npz", "model.keras", "history.csv", ".lock"):
@@ -104,7 +107,7 @@ def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
 
 
 def _is_result(value: Any) -> bool:
-    """Whether a value of JSON is what `save_result` writes."""
+    """Return whether a value of JSON has the form that `save_result` writes."""
     if not (isinstance(value, dict) and _is_machine(value.get("machine")) and "row" in value):
         return False
     if (row := value["row"]) is None:
@@ -119,14 +122,14 @@ def _is_result(value: Any) -> bool:
         and isinstance(history, list)
         and bool(history)
         and all(isinstance(epoch, dict) and set(epoch) >= _PER_EPOCH for epoch in history)
-        and all(isinstance(v, float) or is_number(v) for epoch in history for v in epoch.values())
+        and all(isinstance(v, float | None) or is_number(v) for e in history for v in e.values())
         and isinstance(value.get("wrong", []), list)
         and all(isinstance(pair, dict) for pair in value.get("wrong", []))
     )
 
 
 def _is_machine(value: Any) -> bool:
-    """Whether a value of JSON says what `describe` does, as far as rows need it."""
+    """Return whether a value of JSON has the fields of `describe` that rows need."""
     if not (isinstance(value, dict) and isinstance(value.get("packages"), dict)):
         return False
     texts = [value.get(name) for name in ("kpairs", "backend", "python", "device_name")]
@@ -139,35 +142,43 @@ class _Draw:
 
     def __init__(self, folder: Path, data_root: str | Path | None) -> None:
         self.folder, self.data_root = folder, data_root
-        self.splits: dict[tuple[Any, ...], list[Split]] = {}
+        self.sources: dict[str, Source] = {}
+        self.splits: dict[tuple[Any, ...], tuple[Split, Split]] = {}
+
+    def _source(self, recipe: Recipe) -> Source:
+        how = {name: getattr(recipe.data, name) for name in _READ_BY}
+        key = repr((recipe.data.source, how))
+        if key not in self.sources:
+            self.sources[key] = open_source(recipe.data.source, **how, root=self.data_root)
+        return self.sources[key]
 
     def __call__(self, job: Trial) -> Round:
-        recipe = job.recipe
-        columns = tuple((recipe.columns or {}).items())
-        of = recipe.data, settings_of(recipe), recipe.classes, columns
+        source = self._source(job.recipe)
+        recipe = job.recipe.completed(source, architecture_of(job.recipe))
+        of = id(source), recipe.pixels
         if of not in self.splits:
-            self.splits[of] = load_splits(recipe, self.data_root)
+            train, test = (source.split(part, recipe.pixels) for part in ("train", "test"))
+            self.splits[of] = train, test
         splits = self.splits[of]
         everything = None
         if job.folds:  # of the first round's training pairs; no test pairs are drawn
-            rng = seeds.generator(recipe.seed, 1, "pairs")
-            everything = draw_split(recipe, splits[0], recipe.pairs, rng)
-            train_pairs, test_pairs = fold_of(everything, job, recipe.seed)
+            rng = seeds.generator(recipe.fit.seed, 1, "pairs")
+            everything = draw_split(recipe, splits[0], recipe.data.pairs, rng)
+            train_pairs, test_pairs = fold_of(everything, job, recipe.fit.seed)
         elif job.held_out:
-            rng = seeds.generator(recipe.seed, job.number, "pairs")
-            drawn = draw_split(recipe, splits[0], recipe.pairs + job.held_out, rng)
-            parts = slice(recipe.pairs), slice(recipe.pairs, None)
+            rng = seeds.generator(recipe.fit.seed, job.number, "pairs")
+            drawn = draw_split(recipe, splits[0], recipe.data.pairs + job.held_out, rng)
+            parts = slice(recipe.data.pairs), slice(recipe.data.pairs, None)
             train_pairs, test_pairs = map(drawn.take, parts)
         else:
-            train_pairs, test_pairs = draw_round(recipe, job.number, *splits, augment=False)
+            train_pairs, test_pairs = draw_round(recipe, job.number, *splits)
         return Round(
             recipe=recipe,
             number=job.number,
             folder=self.folder / job.id,
-            train_pairs=train_pairs,
-            test_pairs=test_pairs,
+            pairs=(train_pairs, test_pairs),
             classes=len(splits[0].classes),
-            judged=None if job.folds or job.held_out else splits[1],
+            test_images=None if job.folds or job.held_out else splits[1],
             normalized_by=everything,
         )
 
@@ -204,10 +215,12 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
     try:
         row = train_round(job)
     except DivergedError as error:
-        text = f"{job.recipe.arch}, round or fold {job.number}: {error}"
+        text = f"{job.recipe.network.arch}, round or fold {job.number}: {error}"
         log.warning(text)
         return id_, {"row": None, "said": [text]}
-    result = {"row": row, "history": read_history(job.folder / "history.csv")}
+    history = read_history(job.folder / "history.csv")
+    known = [{n: None if math.isnan(v) else v for n, v in epoch.items()} for epoch in history]
+    result = {"row": row, "history": known}
     if are_kept(job.recipe):
         result["wrong"] = wrong_pairs(job, row["rescaling"])
         row |= errors_of_all_pairs(job, row["rescaling"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data.distort import distort
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import PairSet, Targets
 from kpairs.data.stored import Stored
 from kpairs.data.vary import Variation
 from kpairs.recipes import Recipe
@@ -32,12 +32,18 @@ def evaluation_batch(pairs: PairSet) -> int:
 class Batches(torch.utils.data.DataLoader[Any]):
     """Batches of a `PairSet` for Keras' `fit`, `evaluate` and `predict`, on every backend.
 
+    A torch `DataLoader`, which Keras iterates as it is. It wraps a `keras.utils.PyDataset` in a
+    loader of its own: steps then take 4 to 15 % longer, and that loader draws from torch's random
+    numbers in every epoch, so that dropout would change.
+
     The tensors are loaded once and put in an epoch's order at once, so that a batch is a view. Of
     images that stay in their file (`Stored`) each batch is read when it is its turn.
 
     Args:
         pairs: a `PairSet`.
         outputs: names of the outputs that need targets.
+        own_targets: functions that give the targets of outputs of one's own, by name; see
+            `PairSet.targets`.
         batch_size: pairs per batch; the last may be smaller.
         device: torch device of the tensors; other backends copy them from "cpu".
         order: the function that gives an epoch's order of the pairs, `(epoch,) -> indices`;
@@ -60,12 +66,13 @@ class Batches(torch.utils.data.DataLoader[Any]):
         order: Callable[[int], NDArray[np.int64]] | None = None,
         renew: Callable[[int], PairSet] | None = None,
         transform: Callable[[int], Transform | None] | None = None,
+        own_targets: Targets | None = None,
     ) -> None:
         numbers: Any = range(len(pairs))  # a sequence is all that a loader asks for
         super().__init__(numbers, batch_size=batch_size)
         self._size = batch_size
         self._device = device if keras.backend.backend() == "torch" else "cpu"
-        self._outputs, self._pairs = outputs, pairs
+        self._outputs, self._own_targets, self._pairs = outputs, own_targets, pairs
         self._stored = isinstance(pairs.left, Stored)
         self._parts = [] if self._stored else self._tensors(pairs)
         self._order, self._renew, self._transform, self.epoch = order, renew, transform, 0
@@ -74,9 +81,12 @@ class Batches(torch.utils.data.DataLoader[Any]):
         inputs = pairs.inputs()
         if transform is not None:
             inputs = {name: transform(images) for name, images in inputs.items()}
-        parts = [inputs, pairs.targets(self._outputs)]
-        if pairs.weight is not None:
-            parts.append({_WEIGHT: pairs.weight})
+        # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
+        none = np.zeros(len(pairs), np.float32)
+        targets = pairs.targets(self._outputs, self._own_targets)
+        parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
+        if pairs.sample_weight is not None:
+            parts.append({_WEIGHT: pairs.sample_weight})
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
             for part in parts
@@ -141,9 +151,9 @@ def shuffled(
     recipe: Recipe, round_number: int, count: int
 ) -> Callable[[int], NDArray[np.int64]] | None:
     """The `order` of `Batches` for a recipe: drawn anew for each epoch, or None if it is fixed."""
-    if not recipe.shuffle:
+    if not recipe.fit.shuffle:
         return None
-    return lambda epoch: seeds.generator(recipe.seed, round_number, "order", epoch).permutation(
+    return lambda epoch: seeds.generator(recipe.fit.seed, round_number, "order", epoch).permutation(
         count
     )
 
@@ -155,12 +165,12 @@ def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int]
     None where the recipe changes nothing. Images that stay in their file are paired anew alone;
     `transformation` changes what is read of them.
     """
-    if recipe.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
+    if recipe.variation.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
         return None
 
     def renew(epoch: int) -> PairSet:
-        rng = seeds.generator(recipe.seed, round_number, "pairing", epoch)
-        new = paired_anew(pairs, recipe.pairing, rng)
+        rng = seeds.generator(recipe.fit.seed, round_number, "pairing", epoch)
+        new = paired_anew(pairs, recipe.variation.pairing, rng)
         transform = transformation(recipe, round_number, epoch)
         if transform is None or isinstance(new.left, Stored):
             return new
@@ -176,17 +186,22 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 
     What it does to each call's images follows from the calls before it in the epoch.
     """
-    vary = Variation(recipe.flip, recipe.rotation, recipe.crop, recipe.brightness)
-    if recipe.distortion == "none" and not vary:
+    vary = Variation(
+        recipe.variation.flip,
+        recipe.variation.rotation,
+        recipe.variation.crop,
+        recipe.variation.brightness,
+    )
+    if recipe.variation.distortion == "none" and not vary:
         return None
     distorting, varying = (
-        seeds.generator(recipe.seed, round_number, purpose, epoch)
+        seeds.generator(recipe.fit.seed, round_number, purpose, epoch)
         for purpose in ("distortion", "variation")
     )
 
     def transform(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if recipe.distortion != "none":
-            images = distort(images, recipe.distortion, distorting)
+        if recipe.variation.distortion != "none":
+            images = distort(images, recipe.variation.distortion, distorting)
         return vary(images, varying) if vary else images
 
     return transform

@@ -1,7 +1,7 @@
-"""Keras callbacks: what is kept of each epoch, and what stops a training."""
+"""The follow-up of each epoch: averages, the best epoch, history and event files; and one guard."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,116 @@ from kpairs.training.interrupt import InMainThread, Logs
 from kpairs.training.records import read_curve
 
 
-class HistoryFile(keras.callbacks.Callback):
-    """Writes one CSV row per epoch, at once: whatever stops the training, past epochs are there.
+class MovingAverage:
+    """A moving average of a model's variables, batch-norm statistics included.
 
+    After n epochs the values after epoch k have the weight `decay ** (n - k)` divided by the sum of
+    all weights. (Begun with the first epoch's values and not divided so, a short training would end
+    with a good part of them.)
+
+    Args:
+        model: a built Keras model.
+        decay: share of the past, 0 to 1.
+
+    Attributes:
+        variables: the averages, in the order of `variables_of`.
+    """
+
+    def __init__(self, model: keras.Model, decay: float) -> None:
+        self.decay, self.variables = decay, _copies(variables_of(model))
+
+    def update(self, model: keras.Model, epoch: int) -> None:
+        """Take in the values after an epoch, numbered from 0."""
+        share = (1 - self.decay) / (1 - self.decay ** (epoch + 1))
+        for average, variable in zip(self.variables, variables_of(model), strict=True):
+            if keras.backend.is_float_dtype(variable.dtype):
+                average.assign(average + share * (variable - average))
+            else:  # seed states
+                average.assign(variable)
+
+    def give(self, model: keras.Model) -> None:
+        """Assign the averages to the model."""
+        _assign(variables_of(model), self.variables)
+
+
+class BestEpoch:
+    """The variables of the best epoch on validation pairs.
+
+    Keras' `EarlyStopping` forgets its best epoch when a training is stopped and goes on; here the
+    state is variables, which the checkpoint holds. Better is a smaller share of wrong comparisons,
+    or the same share and a smaller loss.
+
+    Args:
+        model: a built and compiled Keras model.
+        batches: batches of validation pairs, none of which is a test pair.
+        patience: stop after so many epochs without a better one; 0 for never.
+        average: the weights that would be the result, if not the model's own.
+
+    Attributes:
+        variables: those of the best epoch so far, in the order of `variables_of`, then its number,
+            error and loss.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: Batches,
+        patience: int = 0,
+        average: MovingAverage | None = None,
+    ) -> None:
+        self.batches, self.patience, self.average = batches, patience, average
+        state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
+        self.variables = _copies([*variables_of(model), *state])
+
+    @property
+    def epoch(self) -> int:
+        """Number of the best epoch so far, from 1; 0 before the first."""
+        return int(self.variables[-3])
+
+    def is_over(self, epochs: int) -> bool:
+        """Tell whether a training that has done so many epochs has run out of patience."""
+        return bool(self.patience) and epochs - self.epoch >= self.patience
+
+    def update(self, model: keras.Model, epoch: int) -> dict[str, float]:
+        """Evaluate an epoch, numbered from 0; return its losses and metrics by name."""
+        plain = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
+        if self.average is not None:
+            self.average.give(model)
+        found = _evaluate(model, self.batches)
+        score = [np.float32(1 - found["comparison_accuracy"]), np.float32(found["loss"])]
+        if score < [np.float32(float(v)) for v in self.variables[-2:]]:
+            _assign(self.variables, [*variables_of(model), np.float32(epoch + 1), *score])
+        if self.average is not None:
+            _assign(variables_of(model), plain)
+        return found
+
+    def give(self, model: keras.Model) -> None:
+        """Assign the best epoch's variables to the model."""
+        _assign(variables_of(model), self.variables[:-3])
+
+
+class AfterEpoch(keras.callbacks.Callback):
+    """Follows up each epoch, in this order: average, evaluate, choose the best, write down.
+
+    One CSV row per epoch is written at once: whatever stops the training, past epochs are there.
     Columns: `epoch`, then Keras' names with a prefix: `train_loss`, `train_comparison_loss`,
     `train_comparison_accuracy`, ..., `test_loss`, ...; train values are running means over the
     epoch with dropout on, test values NaN after an epoch that was not followed by an evaluation.
-    With `evaluated` a column `evaluated_comparison_accuracy` follows, with `best` those of
-    `BestEpoch.row`.
+    `evaluated_comparison_accuracy` and `validation_...` follow where there are such pairs.
 
     Args:
-        path: the file.
-        epochs: how many of its rows to keep as they are.
+        path: the CSV file.
+        done: number of its rows to keep as they are.
+        average: the moving average of the weights, if the recipe has one.
+        best: the best epoch, if there are validation pairs. The names `val_...`, by which Keras'
+            own callbacks watch a training, are then those of validation pairs for callbacks after
+            this one.
         evaluated: batches of the training pairs, evaluated after each epoch as the test pairs are:
             with that epoch's weights and without dropout. None for no such evaluation.
-        best: the `BestEpoch` of this training, if there is one; it comes first.
+        events: TensorBoard's event files, if they are wanted.
+
+    Attributes:
+        rows: the rows of the file.
 
     Raises:
         InputError: the file has fewer rows, other columns, or cannot be read.
@@ -39,28 +134,68 @@ class HistoryFile(keras.callbacks.Callback):
     def __init__(
         self,
         path: Path,
-        epochs: int = 0,
+        done: int = 0,
+        *,
+        average: MovingAverage | None = None,
+        best: BestEpoch | None = None,
         evaluated: Batches | None = None,
-        best: "BestEpoch | None" = None,
+        events: "EventFiles | None" = None,
     ) -> None:
         super().__init__()
-        self.path, self.evaluated, self.best = path, evaluated, best
-        self.rows: list[dict[str, Any]] = _read_rows(path, epochs) if epochs else []
+        self.path, self.average, self.best = path, average, best
+        self.evaluated, self.events = evaluated, events
+        self.rows: list[dict[str, Any]] = _read_rows(path, done) if done else []
 
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
-        names = [name.removeprefix("train_") for name in train]
-        test = {f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}
-        row = {"epoch": epoch + 1, **train, **test}
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables that a training needs to go on, beside the model's and the optimizer's."""
+        kept = [part for part in (self.average, self.best) if part is not None]
+        return [variable for part in kept for variable in part.variables]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        row = {"epoch": epoch + 1, **_parts(logs)}
+        if self.average is not None:
+            self.average.update(self.model, epoch)
+        validated = {} if self.best is None else self.best.update(self.model, epoch)
         if self.evaluated is not None:
-            result = _evaluate(self.model, self.evaluated)
-            row["evaluated_comparison_accuracy"] = result["comparison_accuracy"]
-        if self.best is not None:
-            row |= self.best.row
+            found = _evaluate(self.model, self.evaluated)
+            row["evaluated_comparison_accuracy"] = found["comparison_accuracy"]
+        row |= {f"validation_{name}": value for name, value in validated.items()}
         if self.rows and set(row) != set(self.rows[0]):
             raise InputError(f"{self.path}: expected the columns {', '.join(row)}")
         self.rows.append(row)
         write_rows(self.path, self.rows)
+        if self.events is not None:
+            self.events.write(epoch + 1, logs, validated)
+        logs.update({f"val_{name}": value for name, value in validated.items()})
+        if self.best is not None and self.best.is_over(epoch + 1):
+            self.model.stop_training = True
+
+    def finish(self, model: keras.Model, test: Batches) -> None:
+        """Give the model the weights that are the result: the best epoch's, else the average.
+
+        A training may stop after an epoch that no evaluation followed: the last row gets one.
+        """
+        if self.rows and math.isnan(float(self.rows[-1]["test_loss"])):
+            found = _evaluate(model, test)
+            self.rows[-1] |= {f"test_{name}": value for name, value in found.items()}
+            write_rows(self.path, self.rows)
+            if self.events is not None:
+                tested = {f"val_{name}": value for name, value in found.items()}
+                self.events.write(len(self.rows), tested, {})
+        if self.best is not None and self.best.epoch:
+            self.best.give(model)
+        elif self.average is not None:
+            self.average.give(model)
+        if self.events is not None:
+            self.events.close()
+
+
+def _parts(logs: Mapping[str, float]) -> dict[str, float]:
+    train = {f"train_{k}": v for k, v in logs.items() if not k.startswith("val_")}
+    names = [name.removeprefix("train_") for name in train]
+    return {**train, **{f"test_{name}": logs.get(f"val_{name}", math.nan) for name in names}}
 
 
 def _read_rows(path: Path, epochs: int) -> list[dict[str, str]]:
@@ -71,6 +206,21 @@ def _read_rows(path: Path, epochs: int) -> list[dict[str, str]]:
             f"{len(rows)}; remove {path.parent} to train this round from its beginning"
         )
     return rows[:epochs]
+
+
+def _copies(values: Iterable[Any]) -> list[keras.Variable]:
+    # Copies: a variable made from another may share its memory.
+    arrays = [keras.ops.convert_to_numpy(value).copy() for value in values]
+    return [keras.Variable(array, dtype=array.dtype.name, trainable=False) for array in arrays]
+
+
+def _assign(variables: Iterable[keras.Variable], values: Iterable[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:
+    return model.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -98,136 +248,20 @@ class StopOnNonFinite(keras.callbacks.Callback):
             )
 
 
-class Averaging(keras.callbacks.Callback):
-    """Keeps a moving average of a model's variables, which the model ends with.
-
-    After n epochs the values after epoch k, batch-norm statistics included, have the weight
-    `decay ** (n - k)` divided by the sum of all weights. (Begun with the first epoch's values and
-    not divided so, a short training would end with a good part of them.) Epochs train, and are
-    evaluated, by the plain values.
-
-    Args:
-        model: a built Keras model.
-        decay: share of the past, 0 to 1.
-
-    Attributes:
-        variables: the averages, in the order of `variables_of`.
-        last: whether no other phase of the training follows: only then the model is given them.
-    """
-
-    def __init__(self, model: keras.Model, decay: float) -> None:
-        super().__init__()
-        self.decay, self.last = decay, True
-        # Copies: a variable made from another may share its memory.
-        values = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
-        self.variables = [keras.Variable(v, dtype=v.dtype.name, trainable=False) for v in values]
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        share = (1 - self.decay) / (1 - self.decay ** (epoch + 1))
-        for average, variable in zip(self.variables, variables_of(self.model), strict=True):
-            if keras.backend.is_float_dtype(variable.dtype):
-                average.assign(average + share * (variable - average))
-            else:  # seed states
-                average.assign(variable)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.last:
-            _assign(variables_of(self.model), self.variables)
-
-
-class BestEpoch(keras.callbacks.Callback):
-    """Ends a training with its best epoch on validation pairs, and when no better one comes.
-
-    Keras' `EarlyStopping` forgets its best epoch when a training is stopped and goes on; this one's
-    state is variables, which the checkpoint holds. Better is a smaller share of wrong comparisons,
-    or the same share and a smaller loss. What is evaluated is what would be the result: with
-    averaging the averages.
-
-    Args:
-        model: a built and compiled Keras model.
-        batches: batches of validation pairs, none of which is a test pair.
-        patience: stop after so many epochs without a better one; 0 for never.
-        averaging: the training's `Averaging`, if there is one; it comes first.
-
-    Attributes:
-        variables: of the best epoch so far, in the order of `variables_of`, then its number,
-            error and loss.
-        row: of the last epoch: `validation_loss`, `validation_comparison_accuracy`, ...
-        last: whether no other phase of the training follows; patience ends them all.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        batches: Batches,
-        patience: int = 0,
-        averaging: Averaging | None = None,
-    ) -> None:
-        super().__init__()
-        self.batches, self.patience, self.averaging = batches, patience, averaging
-        self.row: dict[str, float] = {}
-        self.last = True
-        state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
-        values = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
-        self.variables = [
-            keras.Variable(value, dtype=value.dtype.name, trainable=False)
-            for value in (*values, *state)
-        ]
-
-    @property
-    def epoch(self) -> int:
-        """Number of the best epoch so far, from 1; 0 before the first."""
-        return int(self.variables[-3])
-
-    def is_over(self, epoch: int) -> bool:
-        """Whether a training that has done so many epochs has run out of patience."""
-        return bool(self.patience) and epoch - self.epoch >= self.patience
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        model, averages = self.model, self.averaging and self.averaging.variables
-        plain = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
-        if averages:
-            _assign(variables_of(model), averages)
-        found = _evaluate(model, self.batches)
-        self.row = {f"validation_{name}": value for name, value in found.items()}
-        score = [np.float32(1 - found["comparison_accuracy"]), np.float32(found["loss"])]
-        if score < [np.float32(float(v)) for v in self.variables[-2:]]:
-            _assign(self.variables, [*variables_of(model), np.float32(epoch + 1), *score])
-        if averages:
-            _assign(variables_of(model), plain)
-        if self.is_over(epoch + 1):
-            model.stop_training = True
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        if self.epoch and (self.last or self.model.stop_training):
-            _assign(variables_of(self.model), self.variables[:-3])
-
-
-def _evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:
-    return model.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
-
-
-def _assign(variables: Iterable[keras.Variable], values: Iterable[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-class EventFiles(keras.callbacks.Callback):
-    """Writes TensorBoard's event files, with the names that Keras' own callback uses.
+class EventFiles:
+    """TensorBoard's event files, with the names that Keras' own callback uses.
 
     Keras' needs tensorflow; torch's writer needs the package tensorboard alone.
 
     Args:
-        folder: where `train/`, `test/` and `validation/` go.
-        done: epochs that were trained before; what was written beyond them is hidden.
-        best: the `BestEpoch` of this training, if there is one; it comes first.
+        folder: the folder of `train/`, `test/` and `validation/`.
+        done: number of epochs that were trained before; later events are hidden.
 
     Raises:
         UsageError: the package is missing.
     """
 
-    def __init__(self, folder: Path, done: int = 0, best: BestEpoch | None = None) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, done: int = 0) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -235,22 +269,26 @@ class EventFiles(keras.callbacks.Callback):
                 "tensorboard: expected the package of that name, received none; install it with: "
                 "pip install tensorboard"
             ) from error
-        parts = ("train", "test", *(() if best is None else ("validation",)))
-        self.writers = {p: SummaryWriter(folder / p, purge_step=done + 1) for p in parts}
-        self.best = best
+        self.folder, self.done, self._writer = folder, done, SummaryWriter
+        self.writers: dict[str, Any] = {}
 
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        test = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
-        values = {"train": {n: v for n, v in logs.items() if not n.startswith("val_")}}
-        values["test"] = test
-        if self.best is not None:
-            row = self.best.row
-            values["validation"] = {n.removeprefix("validation_"): v for n, v in row.items()}
-        for part, writer in self.writers.items():
-            for name, value in values[part].items():
-                writer.add_scalar(f"epoch_{name}", value, epoch + 1)
-            writer.flush()
+    def write(self, epoch: int, logs: Logs, validated: Logs) -> None:
+        """Write one epoch's losses and metrics."""
+        parts = {
+            "train": {n: v for n, v in logs.items() if not n.startswith("val_")},
+            "test": {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")},
+            "validation": validated,
+        }
+        for part, values in parts.items():
+            if values and part not in self.writers:
+                place = self.folder / part
+                self.writers[part] = self._writer(place, purge_step=self.done + 1)
+            for name, value in values.items():
+                self.writers[part].add_scalar(f"epoch_{name}", value, epoch)
+            if values:
+                self.writers[part].flush()
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
+    def close(self) -> None:
+        """Close the files."""
         for writer in self.writers.values():
             writer.close()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 from kpairs.models.pair import variables_of
-from kpairs.recipes.checks import MOST
+from kpairs.recipes.recipe import MOST
 from kpairs.training.interrupt import Logs
 
 NAME = "checkpoint.npz"
@@ -32,18 +32,16 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: the round's folder.
         keep: keep the file of every epoch too, as `checkpoint-<epoch>.npz`.
-        further: variables beside the model's and the optimizer's.
 
     Attributes:
+        further: variables beside the model's and the optimizer's.
         seconds: what the epochs so far have taken, in all processes that worked on them.
     """
 
-    def __init__(
-        self, folder: Path, keep: bool = False, further: Iterable[keras.Variable] = ()
-    ) -> None:
+    def __init__(self, folder: Path, keep: bool = False) -> None:
         super().__init__()
         self.path, self.keep, self.seconds = folder / NAME, keep, 0.0
-        self.further = tuple(further)
+        self.further: tuple[keras.Variable, ...] = ()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._since = time.perf_counter()

@@ -1,151 +1,20 @@
-"""The model of one round: built, initialised, compiled, saved and loaded."""
+"""Compiling a round's network: optimizer, losses, loss weights and metrics, phase by phase."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import keras
-import numpy as np
 
-from kpairs import seeds
-from kpairs.data import PairSet
-from kpairs.data.stored import Stored
-from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
-from kpairs.files import atomic_path
-from kpairs.models.backbone import NO_WEIGHTS, backbone_of, load_backbone
-from kpairs.models.initialization import initialize
-from kpairs.models.pair import variables_of
-from kpairs.networks import ARCHS, build
-from kpairs.recipes import Recipe, check_arguments, check_loss_weights
-from kpairs.training.losses import (
-    JudgedAccuracy,
-    JudgedCrossentropy,
-    KnownAccuracy,
-    KnownClasses,
-    Loss,
-    PartialAccuracy,
-    accuracy_of,
-    loss_of,
-)
-from kpairs.training.optimizers import OPTIMIZERS
-from kpairs.training.run import Run
-from kpairs.training.saved import load_saved
-from kpairs.training.schedule import OneCycle
+from kpairs.losses import PairCrossentropy, loss_of
+from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
+from kpairs.models.backbone import NO_WEIGHTS, backbone_of
+from kpairs.models.registry import Architecture
+from kpairs.optimizers import OPTIMIZERS, OneCycle
+from kpairs.recipes import Recipe
 
-Rescaling = tuple[float, float]  # scale and offset
 _FINE_TUNING = 0.1  # of the learning rate
-
-
-def check_architecture(recipe: Recipe) -> None:
-    """Refuse a recipe whose architecture, arguments or loss weights do not fit the registry.
-
-    Raises:
-        UsageError: an unknown architecture, arguments that it does not take or of another kind
-            than its own, or loss weights that do not name its outputs.
-    """
-    if recipe.arch not in ARCHS:
-        raise unknown("architecture", recipe.arch, ARCHS)
-    architecture = ARCHS[recipe.arch]
-    outputs = tuple(architecture.learned(recipe.word))
-    check_loss_weights(recipe.loss_weights, outputs, recipe.arch)
-    check_arguments(recipe.arch, recipe.arch_options, architecture.options, architecture.lengths)
-
-
-def check_run(run: Run) -> None:
-    """Refuse a run whose network is not registered here, or does not fit its recipe.
-
-    Raises:
-        UsageError: see `check_architecture`. A module that the run was trained with is named, and
-            not imported: its code is not run unasked.
-    """
-    if run.recipe.arch not in ARCHS and (origin := run.environment.get("import")):
-        raise UsageError(
-            f"{run.path}: expected --import {origin!r}, which defines {run.recipe.arch} and whose "
-            "code is not run unasked; received none"
-        )
-    check_architecture(run.recipe)
-
-
-def built(arch: str, classes: int, options: Mapping[str, Any]) -> keras.Model:
-    """As `kpairs.build`, for options that a user gave.
-
-    Raises:
-        UsageError: an argument's value that its layers refuse, or more than memory holds.
-    """
-    try:
-        return build(arch, classes, **options)
-    except KpairsError:
-        raise
-    except (ValueError, RuntimeError, MemoryError) as error:
-        given = ", ".join(f"{name} {value}" for name, value in options.items())
-        raise UsageError(f"{arch} cannot be built with {given}: {first_line(error)}") from error
-
-
-def rescaling_of(normalization: str, pairs: PairSet) -> Rescaling | None:
-    """What turns pixels in [0, 1] into what the network sees: `(scale, offset)` or None.
-
-    "standardize" subtracts the mean and divides by the standard deviation (n - 1) of all pixels of
-    the training pairs, two scalars that are then applied to any other image too.
-
-    Args:
-        normalization: "none", "raw" (0..255) or "standardize".
-        pairs: the training `PairSet`.
-
-    Raises:
-        InputError: pixels to standardise that are all alike.
-    """
-    if normalization == "none":
-        return None
-    if normalization == "raw":
-        return 255.0, 0.0
-    mean, deviation = _mean_and_deviation(pairs)
-    if deviation == 0:
-        raise InputError("the training images are all of one grey: they cannot be standardised")
-    return 1 / deviation, -mean / deviation
-
-
-def _mean_and_deviation(pairs: PairSet) -> tuple[float, float]:
-    """Of all pixels of a pair set; of stored images by how often there is each of 256 levels."""
-    if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
-        counts = pairs.left.histogram() + pairs.right.histogram()
-        levels, number = np.arange(256) / 255, counts.sum()
-        mean = (counts @ levels) / number
-        return float(mean), math.sqrt(counts @ (levels - mean) ** 2 / (number - 1))
-    pixels = np.stack([pairs.left, pairs.right]).astype(np.float64)
-    return float(pixels.mean()), float(pixels.std(ddof=1))
-
-
-def build_round(
-    recipe: Recipe,
-    number: int,
-    classes: int,
-    rescaling: Rescaling | None,
-    steps: int = 1,
-    judged: bool = False,
-) -> keras.Model:
-    """The model of one round, with its initial weights, compiled for the first phase.
-
-    Args:
-        recipe: the `Recipe`.
-        number: the round, from 1.
-        classes: number of ranks.
-        rescaling: as `rescaling_of` gives it.
-        steps: of the optimizer in each epoch; a schedule needs them.
-        judged: as `compile_model` takes it.
-
-    Raises:
-        InputError: a file of a backbone's weights that cannot be read.
-        KpairsError: a backbone's weights that cannot be fetched.
-    """
-    keras.utils.set_random_seed(seeds.integer(recipe.seed, number, "fit"))
-    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    initialize(model, recipe.initialization, seeds.generator(recipe.seed, number, "initialization"))
-    if recipe.backbone is not None and recipe.backbone_weights != NO_WEIGHTS:
-        load_backbone(model, recipe.backbone, recipe.backbone_weights)
-    compile_model(model, recipe, steps, phases(recipe)[0], judged)
-    return model
+Losses: TypeAlias = keras.losses.Loss | Mapping[str, keras.losses.Loss]
 
 
 @dataclass(frozen=True)
@@ -164,25 +33,40 @@ class Phase:
     frozen: bool = False
 
 
-def phases(recipe: Recipe) -> list[Phase]:
-    """The parts of a training: one; of a backbone with loaded weights first all but it, then all.
+@dataclass(frozen=True)
+class Own:
+    """Keras objects of the user's own in place of the recipe's.
 
-    Args:
-        recipe: the `Recipe`.
+    Attributes:
+        loss: of the comparison, or of several outputs by name.
+        optimizer: a fresh copy of it trains each phase.
+        callbacks: called after kpairs' own, in their order.
     """
-    if recipe.backbone_weights == NO_WEIGHTS:
-        return [Phase(0, recipe.epochs)]
-    alone = recipe.epochs - recipe.fine_tune
-    parts = [Phase(0, alone, frozen=True), Phase(alone, recipe.epochs, _FINE_TUNING)]
+
+    loss: Losses | None = None
+    optimizer: keras.optimizers.Optimizer | None = None
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+
+
+def phases(recipe: Recipe) -> list[Phase]:
+    """Return the parts of a training: one; of a loaded backbone first all but it, then all."""
+    epochs = recipe.fit.epochs
+    if recipe.network.backbone_weights == NO_WEIGHTS:
+        return [Phase(0, epochs)]
+    alone = epochs - recipe.fit.fine_tune
+    parts = [Phase(0, alone, frozen=True), Phase(alone, epochs, _FINE_TUNING)]
     return [part for part in parts if part.begin < part.end]
 
 
 def compile_model(
     model: keras.Model,
     recipe: Recipe,
-    steps: int = 1,
+    network: Architecture,
     phase: Phase | None = None,
+    *,
+    steps: int = 1,
     judged: bool = False,
+    own: Own | None = None,
 ) -> None:
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
@@ -191,85 +75,58 @@ def compile_model(
 
     Args:
         model: a built model.
-        recipe: the `Recipe`.
-        steps: of the optimizer in each epoch; a schedule needs them.
+        recipe: the recipe.
+        network: the architecture, which names the outputs.
         phase: of the training; default its only one.
+        steps: steps of the optimizer in each epoch; a schedule needs them.
         judged: whether targets of the comparison are probabilities, and classes may be unknown.
+        own: objects of the user's own.
     """
-    phase = phase or Phase(0, recipe.epochs)
-    if recipe.backbone is not None:
+    own = own or Own()
+    phase = phase or Phase(0, recipe.fit.epochs)
+    if recipe.network.backbone is not None:
         backbone_of(model).trainable = not phase.frozen
-    if recipe.l2:
+    if recipe.optimizer.l2:
         for variable in model.trainable_variables:
-            variable.regularizer = keras.regularizers.L2(recipe.l2 / 2)
-    outputs = ARCHS[recipe.arch].learned(recipe.word)
+            variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
+    outputs = network.learned(recipe.data.word)
+    losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
+    losses |= own.loss if isinstance(own.loss, Mapping) else {}
+    if isinstance(own.loss, keras.losses.Loss):
+        losses["comparison"] = own.loss
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
-    rate: float | OneCycle = phase.rate * recipe.learning_rate
-    if recipe.schedule == "one_cycle":
-        rate = OneCycle(phase.rate * recipe.learning_rate, (phase.end - phase.begin) * steps)
-    settings = {"learning_rate": rate, **recipe.optimizer_options}
     model.compile(
-        optimizer=OPTIMIZERS[recipe.optimizer](**settings),
-        loss={n: _loss(recipe, n, kind, judged) for n, kind in outputs.items()},
-        loss_weights={n: float(recipe.loss_weights[n]) for n in outputs},
-        metrics={
-            n: [_judged_accuracy(n)(accuracy) if judged else accuracy_of(kind, accuracy)]
-            for n, kind in outputs.items()
-        },
+        optimizer=_optimizer(recipe, phase, steps, own.optimizer),
+        loss=losses,
+        loss_weights={name: float(recipe.fit.loss_weights[name]) for name in losses},
+        metrics={name: [_metric(name, kind, accuracy, judged)] for name, kind in outputs.items()},
     )
-    model.optimizer.build([v for v in variables_of(model) if v.trainable])
+    model.optimizer.build(model.trainable_variables)
 
 
-def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> Loss:
-    as_logits = recipe.probabilities_as_logits
+def _optimizer(
+    recipe: Recipe, phase: Phase, steps: int, own: keras.optimizers.Optimizer | None
+) -> keras.optimizers.Optimizer:
+    if own is not None:
+        return own.from_config(own.get_config())
+    settings = recipe.optimizer
+    rate: float | OneCycle = phase.rate * settings.learning_rate
+    if settings.schedule == "one_cycle":
+        rate = OneCycle(phase.rate * settings.learning_rate, (phase.end - phase.begin) * steps)
+    return OPTIMIZERS[settings.name](learning_rate=rate, **settings.options)
+
+
+def _loss(recipe: Recipe, name: str, kind: str, judged: bool) -> keras.losses.Loss:
+    as_logits, smoothing = recipe.fit.probabilities_as_logits, recipe.fit.label_smoothing
     if name != "comparison":
-        loss = loss_of(kind, as_logits, recipe.label_smoothing)
-        return KnownClasses(loss) if judged else loss
+        return loss_of(kind, as_logits, smoothing, unknown=judged)
     if judged:
-        return JudgedCrossentropy(kind, kind == "logits" or (kind == "probabilities" and as_logits))
+        return PairCrossentropy(kind == "logits" or (kind == "probabilities" and as_logits))
     return loss_of(kind, as_logits)
 
 
-def _judged_accuracy(name: str) -> type[PartialAccuracy]:
-    return JudgedAccuracy if name == "comparison" else KnownAccuracy
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write a trained model as a .keras file, atomically.
-
-    The file holds the network without its training configuration, so that
-    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head, where
-    `kpairs.models.heads` is imported, and with shifts `kpairs.models.shifts`.
-    """
-    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
-    with atomic_path(path) as temporary:
-        bare.save(temporary)
-
-
-def load_round(run: Run, number: int, classes: int) -> keras.Model:
-    """The trained model of one round: rebuilt from the registry, weights read from its file.
-
-    Only arrays are read from the file, never a model's code or configuration.
-
-    Raises:
-        UsageError: the network is not registered; see `check_run`.
-        InputError: no such round, or a file that does not hold this architecture's weights.
-    """
-    check_run(run)
-    rescaling = run.row(number)["rescaling"]
-    return load_weights(run.recipe, classes, rescaling, run.model_file(number))
-
-
-def load_weights(
-    recipe: Recipe, classes: int, rescaling: Rescaling | None, file: Path
-) -> keras.Model:
-    """A recipe's model with the weights of a .keras file.
-
-    Raises:
-        InputError: a file that does not hold this architecture's weights, or whose layers have
-            other settings: see `load_saved`.
-    """
-    model = build(recipe.arch, classes, rescaling, **recipe.build_options)
-    load_saved(model, Path(file))
-    return model
+def _metric(name: str, kind: str, accuracy: str, judged: bool) -> keras.metrics.Metric:
+    if not judged:
+        return accuracy_of(kind, accuracy)
+    return (PairAccuracy if name == "comparison" else ClassAccuracy)(accuracy)

@@ -1,7 +1,6 @@
-"""How good a model is: its errors, and those of a run's models on pairs drawn again."""
+"""Error rates of a model, and of a run's models on pairs drawn again."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,19 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data import PairSet
-from kpairs.data.pairs import Images, most_pairs
+from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
+from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Split
 from kpairs.errors import InputError, UsageError
 from kpairs.models.outputs import decisions, share_wrong
-from kpairs.networks import ARCHS
+from kpairs.models.registry import Architecture
+from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
-from kpairs.training.compile import check_run, load_round
 from kpairs.training.device import compute
-from kpairs.training.draw import draw_round, draw_split
-from kpairs.training.images import load_other, load_splits
 from kpairs.training.measures import measures
+from kpairs.training.network import architecture_of_run, load_round
+from kpairs.training.prepare import augmented, draw_round, draw_split
 from kpairs.training.run import Run
 
 
@@ -35,6 +35,7 @@ def evaluate(
     test_pairs: int | None = None,
     data: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
     every_pair: bool = False,
     sampled: int = SAMPLED,
 ) -> list[dict[str, Any]]:
@@ -46,10 +47,11 @@ def evaluate(
         threads: see `train`.
         data_root: cache folder of the digit images.
         test_pairs: number of test pairs; default the recipe's, which are those of the training.
-        data: another source than the recipe's, as `kpairs.data.load_digits` takes it. Of compared
-            pairs all are taken, unless the file says which are for testing; else test pairs are
-            drawn from its test split. Its images are prepared as those of the training were.
-        columns: headers of `data`, where it is a CSV file of pairs with others.
+        data: other images than the run's, as `kpairs.open_source` takes them. Of compared pairs
+            all are taken, unless the table says which are for testing; else test pairs are drawn
+            from the test split. Images are prepared as those of the training were.
+        columns: headers of `data`, see `kpairs.open_source`.
+        words: words of `data`, see `kpairs.open_source`.
         every_pair: measure on all ordered pairs of the test images too, whichever were drawn.
         sampled: how many of those are drawn for networks whose comparison does not follow from
             what they say of each image.
@@ -65,47 +67,106 @@ def evaluate(
             of pairs that people compared.
         InputError: no finished round, a model that cannot be read, or missing data; `data` of other
             grades.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> rows = kpairs.evaluate(run, test_pairs=50)
+        >>> rows[0]["measures"]["pairs"]
+        50
     """
-    recipe = run.recipe if test_pairs is None else replace(run.recipe, test_pairs=test_pairs)
-    check_run(run)
+    network = architecture_of_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
-    splits = load_splits(recipe, data_root)
-    classes, other = splits[0].classes, None
-    if data is not None:
-        other = load_other(recipe, data, columns, classes, data_root)
+    recipe, splits = run.recipe, None
+    if data is None:
+        recipe, splits = run_splits(run, data_root)
+        classes, images = splits[0].classes, splits[1]
+    else:
+        images = _load_other(recipe, network, data, columns, words, data_root)
+        classes = recipe.data.classes or images.classes
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
-            most = most_pairs(other)
-            count = most if isinstance(other, Compared) else min(recipe.test_pairs, most)
-            recipe = replace(recipe, test_pairs=count)
-    outputs = ARCHS[recipe.arch].named(recipe.word)
+            most = most_pairs(images)
+            test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
+    if test_pairs is not None:
+        recipe = recipe.replace(test_pairs=test_pairs)
+    outputs = network.named(recipe.data.word)
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model = load_round(run, number, len(classes))
-            if other is None:
+            model = load_round(run, number)
+            if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
-                row = measure(model, train_pairs, pairs, outputs)
+                train_pairs = augmented(recipe, number, train_pairs)
+                row = measure(model, train_pairs, pairs, outputs, network.own_targets)
             else:
-                rng = seeds.generator(recipe.seed, number, "pairs")
-                pairs = draw_split(recipe, other, recipe.test_pairs, rng)
-                row = {"test": errors(model, pairs, outputs)}
+                rng = seeds.generator(recipe.fit.seed, number, "pairs")
+                pairs = draw_split(recipe, images, recipe.data.test_pairs, rng)
+                row = {"test": errors(model, pairs, outputs, network.own_targets)}
             found = measures(predict(model, pairs), outputs, pairs, len(classes))
             if every_pair:
-                rng = seeds.generator(recipe.seed, number, "all pairs")
+                rng = seeds.generator(recipe.fit.seed, number, "all pairs")
                 each = all_pairs(
                     model,
-                    *known_images(splits[1] if other is None else other),
+                    *known_images(images),
                     len(classes),
                     outputs,
                     rng,
-                    ties=recipe.ties == "half",
+                    ties=recipe.data.ties == "half",
                     sampled=sampled,
                 )
                 row["all_pairs"] = {n: each.pop(n) for n in list(each) if n.endswith("error_pct")}
                 found["all_pairs"] = each
             rows.append({"round": number, **row, "measures": found})
     return rows
+
+
+def run_splits(run: Run, data_root: str | Path | None = None) -> tuple[Recipe, tuple[Split, Split]]:
+    """Load the training and the test images of a run, by its own list.
+
+    Returns:
+        The run's recipe, completed if an earlier version left fields open, and both splits.
+
+    Raises:
+        InputError: images that are gone or are others.
+    """
+    recipe, source = run.recipe, run.source(root=data_root)
+    if not recipe.data.is_complete:
+        recipe = recipe.completed(source, architecture_of_run(run))
+    return recipe, (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
+
+
+def _load_other(
+    recipe: Recipe,
+    network: Architecture,
+    data: str | Path,
+    columns: Mapping[str, str] | None,
+    words: Mapping[str, str] | None,
+    root: str | Path | None,
+) -> Split:
+    """Load data to evaluate on, prepared as the images of a recipe are.
+
+    Returns:
+        Of compared pairs all, or those that the table says are for testing; else the test split.
+
+    Raises:
+        InputError: other classes than those that the network tells.
+    """
+    classes = recipe.data.classes
+    try:
+        source = open_source(data, columns=columns, words=words, classes=classes, root=root)
+    except UsageError:  # of other grades; said below
+        source = open_source(data, columns=columns, words=words, root=root)
+    tells_class = len(network.learned(recipe.data.word)) > 1  # scores can be held to any grades
+    wanted = classes or tuple(map(str, range(10)))
+    if tells_class and source.classes and tuple(source.classes) != tuple(wanted):
+        raise InputError(
+            f"{data}: expected the classes of the training, {', '.join(wanted)}; received "
+            f"{', '.join(source.classes)}"
+        )
+    if isinstance(source, ComparedPairs):
+        return source.everything(recipe.pixels)
+    return source.split("test", recipe.pixels)
 
 
 def known_images(split: Split) -> tuple[Images, NDArray[np.int64]]:
@@ -122,7 +183,11 @@ def known_images(split: Split) -> tuple[Images, NDArray[np.int64]]:
 
 
 def measure(
-    model: keras.Model, train_pairs: PairSet, test_pairs: PairSet, outputs: Mapping[str, str]
+    model: keras.Model,
+    train_pairs: PairSet,
+    test_pairs: PairSet,
+    outputs: Mapping[str, str],
+    own_targets: Targets | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model in inference mode.
 
@@ -131,6 +196,7 @@ def measure(
         train_pairs: what it was trained on.
         test_pairs: others.
         outputs: kind of each named output, as the registry gives it.
+        own_targets: see `PairSet.targets`; an output without any target is not measured.
 
     Returns:
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
@@ -138,38 +204,47 @@ def measure(
     """
     decided = _decided(model, test_pairs, outputs)
     return {
-        "train": errors(model, train_pairs, outputs),
-        "test": _error_rates(decided, test_pairs),
+        "train": errors(model, train_pairs, outputs, own_targets),
+        "test": _error_rates(decided, test_pairs, own_targets),
         "collapsed": len(np.unique(decided["comparison"])) == 1,
     }
 
 
-def errors(model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]) -> dict[str, float]:
+def errors(
+    model: keras.Model,
+    pairs: PairSet,
+    outputs: Mapping[str, str],
+    own_targets: Targets | None = None,
+) -> dict[str, float]:
     """Compute the error rates of a model in inference mode.
 
     Args:
         model: a Keras model with these outputs.
         pairs: what it decides.
         outputs: kind of each named output, as the registry gives it.
+        own_targets: see `PairSet.targets`; an output without any target is not measured.
 
     Returns:
-        `comparison_error_pct`, and with digit or grade outputs `digit_error_pct` or
-        `grade_error_pct` over both images, in percent.
+        `comparison_error_pct`, with digit or grade outputs `digit_error_pct` or `grade_error_pct`
+        over both images, and `{name}_error_pct` of each output in `own_targets`, in percent.
     """
-    return _error_rates(_decided(model, pairs, outputs), pairs)
+    return _error_rates(_decided(model, pairs, outputs), pairs, own_targets)
 
 
 def _decided(
     model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
 ) -> dict[str, NDArray[Any]]:
-    """What a model decides, by output but scores: `(n,)` class numbers."""
+    """Return the class numbers that a model decides on, `(n,)` by output; scores decide nothing."""
     values = predict(model, pairs)
     kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
     return {name: decisions(values[name], kind) for name, kind in kinds.items()}
 
 
-def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[str, float]:
-    targets = pairs.targets(decided)
+def _error_rates(
+    decided: Mapping[str, NDArray[Any]], pairs: PairSet, own: Targets | None
+) -> dict[str, float]:
+    own = own or {}
+    targets = pairs.targets([name for name in decided if name in KNOWN or name in own], own)
     rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
         if f"left_{word}" in decided:
@@ -177,7 +252,7 @@ def _error_rates(decided: Mapping[str, NDArray[Any]], pairs: PairSet) -> dict[st
             both = [np.concatenate([part[side] for side in sides]) for part in (decided, targets)]
             if (both[1] >= 0).any():
                 rates[f"{word}_error_pct"] = _percent(*both)
-    return rates
+    return rates | {f"{name}_error_pct": _percent(decided[name], targets[name]) for name in own}
 
 
 def _percent(decided: NDArray[Any], target: NDArray[Any]) -> float:

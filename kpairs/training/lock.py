@@ -1,4 +1,4 @@
-"""One process to a folder."""
+"""The lock that gives a folder to one process."""
 
 import json
 import os

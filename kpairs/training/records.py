@@ -1,14 +1,13 @@
-"""What the files of a run folder hold, read and checked: whoever made them.
-
-Nothing here imports Keras.
-"""
+"""The files of a run folder, read and checked, whoever made them. Nothing here imports Keras."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
@@ -17,124 +16,132 @@ from kpairs.files import read_json
 ENGINES = ("auto", "keras")  # how training steps run; here, where the command line may look
 BACKENDS = ("torch", "jax", "tensorflow")
 MOST_THREADS = 1024
-_SPLITS = ("train", "test")
-_MORE = ("all_pairs", "unshifted")  # errors of other pairs, where they were measured
+_PARTS = ("train", "test", "best_epoch", "all_pairs", "unshifted")
 _MEASURED = {"loss", "comparison_accuracy"}  # in every history, of both splits
 _LARGEST = 1e30
-_MOST_ROUNDS = 10**6
+
+Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
+Numbers = dict[str, Number]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Row(_Strict):
+    """The measures of a finished round, as `train_round` returns them."""
+
+    round: int = Field(ge=1, le=10**6)
+    train: Numbers
+    test: Numbers
+    best_epoch: Numbers | None = None
+    all_pairs: Numbers = {}
+    unshifted: Numbers = {}
+    collapsed: bool = False
+    rescaling: list[Number] | None = Field(min_length=2, max_length=2)
+
+    @model_validator(mode="after")
+    def _errors(self) -> Row:
+        for part in (self.train, self.test, self.best_epoch):
+            if part is not None and "comparison_error_pct" not in part:
+                raise ValueError("expected comparison_error_pct")
+            for name, value in (part or {}).items():
+                if name.endswith("_pct") and not 0 <= value <= 100:
+                    raise ValueError(f"{name}: expected 0 to 100, received {value}")
+        return self
+
+
+class Environment(_Strict):
+    """The versions and the machine that a run was begun on, and how it trains."""
+
+    backend: Literal["torch", "jax", "tensorflow"]
+    device: str = Field(min_length=1)
+    threads: int = Field(ge=1, le=MOST_THREADS)
+    engine: Literal["auto", "keras"]
+    keep_checkpoints: bool
+    tensorboard: bool = False
+    packages: dict[str, str] = {}
+    instructions: dict[str, str] = {}
+    resumed: list[dict[str, Any]] = []
+    own_outputs: dict[str, str] = {}
+
+
+_ROWS = TypeAdapter(list[Row])
+
+
+def is_row(row: object) -> bool:
+    """Tell whether a value of JSON is the row of a finished round, as `train_round` returns it."""
+    try:
+        Row.model_validate(row)
+    except ValidationError:
+        return False
+    return True
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number that float32 computes with."""
+    """Tell whether a value of JSON is a finite number that float32 computes with."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and abs(value) <= _LARGEST  # type: ignore[arg-type]  # NaN is not
 
 
-def are_errors(value: object) -> bool:
-    """Whether a value of JSON is the error rates of a split, in percent by name."""
-    return (
-        isinstance(value, dict)
-        and "comparison_error_pct" in value
-        and all(is_number(v) for v in value.values())
-        and all(0 <= v <= 100 for name, v in value.items() if name.endswith("_pct"))
-    )
-
-
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of finished rounds in `metrics.json`; what it says of all is made from them.
+    """Read the rows of finished rounds in `metrics.json`.
 
     Raises:
         InputError: it cannot be read, or holds anything else.
     """
     values = read_json(path, "metrics")
-    rows = values.get("rounds") if isinstance(values, dict) else None
-    if not (isinstance(rows, list) and all(is_row(row) for row in rows)):
-        raise InputError(f"{path}: expected the metrics of finished rounds, received others")
+    rows: Any = values.get("rounds") if isinstance(values, dict) else None
+    try:
+        _ROWS.validate_python(rows)
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: expected the metrics of finished rounds; {_first(error)}"
+        ) from error
     numbers = [row["round"] for row in rows]
     if len(set(numbers)) < len(numbers):
         raise InputError(f"{path}: expected each round once, received {numbers}")
-    for part in (*_SPLITS, "best_epoch", *_MORE):
+    for part in _PARTS:
         if len({frozenset(row.get(part, ())) for row in rows}) > 1:
             raise InputError(f"{path}: expected the same measures of {part} in every round")
     return rows
 
 
-def is_row(row: object) -> bool:
-    """Whether a value of JSON is the row of a finished round, as `train_round` gives it."""
-    return (
-        isinstance(row, dict)
-        and _is_whole(row.get("round"), 1, _MOST_ROUNDS)
-        and all(are_errors(row.get(split)) for split in _SPLITS)
-        and ("best_epoch" not in row or are_errors(row["best_epoch"]))
-        and all(_are_numbers(row.get(part, {})) for part in _MORE)
-        and isinstance(row.get("collapsed", False), bool)
-        and "rescaling" in row
-        and _is_rescaling(row["rescaling"])
-    )
-
-
-def _are_numbers(value: object) -> bool:
-    return isinstance(value, dict) and all(map(is_number, value.values()))
-
-
-def _is_rescaling(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
-    )
-
-
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
 def read_environment(path: Path) -> dict[str, Any]:
-    """Read what a run was begun on, `environment.json`.
+    """Read `environment.json`, what a run was begun on.
 
     Raises:
         InputError: it cannot be read, or says something that kpairs never writes.
     """
     known = read_json(path, "environment")
-    if not isinstance(known, dict):
-        raise InputError(f"{path}: expected what the run was begun on, received {known!r:.40}")
-    rules = {
-        "backend": (" or ".join(BACKENDS), lambda v: v in BACKENDS),
-        "device": ("a device's name", lambda v: isinstance(v, str) and bool(v)),
-        "threads": (f"1 to {MOST_THREADS}", lambda v: _is_whole(v, 1, MOST_THREADS)),
-        "engine": (" or ".join(ENGINES), lambda v: v in ENGINES),
-        "keep_checkpoints": ("true or false", lambda v: isinstance(v, bool)),
-    }
-    later = {
-        "tensorboard": ("true or false", lambda v: isinstance(v, bool)),
-        "import": ("a module's name", lambda v: isinstance(v, str)),
-        "packages": ("versions by name", _are_texts),
-        "instructions": ("instruction sets by name", _are_texts),
-        "resumed": ("a list of machines", lambda v: isinstance(v, list)),
-    }
-    if missing := [name for name in rules if name not in known]:
-        raise InputError(
-            f"{path}: expected what the run was begun on; missing {', '.join(missing)}"
-        )
-    for name, (wanted, fits) in (rules | later).items():
-        if name in known and not fits(known[name]):
-            raise InputError(f"{path}: {name}: expected {wanted}, received {known[name]!r:.60}")
+    try:
+        Environment.model_validate(known)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first(error)}") from error
     return known
 
 
-def _are_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+def _first(error: ValidationError) -> str:
+    """Return the first thing that pydantic refuses, in one line."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "missing":
+        return f"missing {place}"
+    text = first["msg"].replace("Input should be", "expected").removeprefix("Value error, ")
+    return f"{place}: {text}, received {first['input']!r:.60}"
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
     """Read the rows of a `history.csv`, one per epoch, as they are written; all are numbers.
 
     Raises:
-        InputError: it cannot be read, or a row is no epoch's: of other length, not in order, with
-            a cell that is neither a finite number nor nan.
+        InputError: it cannot be read, or a row is no epoch's: not in order, or with a cell that is
+            neither a finite number nor nan.
     """
     table = read_table(path, "epochs")
-    header = next(table)[1]
+    header = list(next(table)[1])
     trained = {name.removeprefix("train_") for name in header if name.startswith("train_")}
-    there = len(set(header)) == len(header) and set(header) >= {f"test_{name}" for name in trained}
+    there = set(header) >= {f"test_{name}" for name in trained}
     if header[:1] != ["epoch"] or not there or not trained >= _MEASURED:
         raise InputError(
             f"{path}: expected the columns epoch, train_loss, test_loss and so on; received "
@@ -142,10 +149,9 @@ def read_curve(path: Path) -> list[dict[str, str]]:
         )
     rows: list[dict[str, str]] = []
     for number, cells in table:
-        if len(cells) != len(header) or not all(map(_is_cell, cells)):
+        if not all(map(_is_cell, cells)):
             raise InputError(
-                f"{path} row {number}: expected {len(header)} numbers, received "
-                f"{','.join(cells)!r:.60}"
+                f"{path} row {number}: expected numbers, received {','.join(cells)!r:.60}"
             )
         rows.append(dict(zip(header, cells, strict=True)))
         if float(cells[0]) != len(rows):
@@ -173,11 +179,11 @@ def _is_cell(text: str) -> bool:
 
 
 def differences(begun: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Say what of this machine, on which rounding depends, is not as the run's was.
+    """Say in which respects, on which rounding depends, this machine is not as the run's was.
 
     Args:
         begun: `environment.json`; that of an earlier version may say less.
-        here: as `kpairs.training.device.describe` gives it.
+        here: as `kpairs.training.device.describe` returns it.
 
     Returns:
         Texts such as "instructions of torch AVX2 instead of AVX512"; none where it is of the same

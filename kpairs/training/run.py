@@ -4,6 +4,9 @@
 runs/2026-11-21-auxws/
     recipe.json        the resolved recipe: `kpairs train --recipe` repeats the run from it
     environment.json   versions, backend, device, threads, hardware, time
+    data.jsonl         the images of one's own that it was trained and tested on
+    data.json          what tells whether the images have changed since
+    sample.npz         a few of its pairs, by which it can be exported anywhere
     metrics.json       error rates of every finished round, and their mean and deviation
     curves.png         losses and errors per epoch
     round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
@@ -16,17 +19,21 @@ Nothing here imports Keras, so that a folder that cannot be made is reported at 
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kpairs.data.kept import keep, kept_facts, open_kept
+from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
+
+if TYPE_CHECKING:
+    import keras
 
 RUNS = Path("runs")
 _SPLITS = ("train", "test")
@@ -38,7 +45,13 @@ class Run:
     Attributes:
         path: the folder.
         recipe: the resolved recipe.
-        metrics: what `metrics.json` holds: `{"rounds": [...], "summary": {...}}`.
+        metrics: the content of `metrics.json`: `{"rounds": [...], "summary": {...}}`.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.Run.open("run").recipe.fit.epochs
+        1
     """
 
     def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
@@ -46,13 +59,18 @@ class Run:
 
     @classmethod
     def create(
-        cls, recipe: Recipe, environment: Mapping[str, Any], out: str | Path | None = None
+        cls,
+        recipe: Recipe,
+        environment: Mapping[str, Any],
+        source: Source,
+        out: str | Path | None = None,
     ) -> "Run":
-        """Make a new run folder with the recipe and what it is trained on.
+        """Make a new run folder with the recipe, the machine and the list of images.
 
         Args:
-            recipe: the `Recipe`.
+            recipe: the completed recipe.
             environment: JSON-ready dict; see `environment`.
+            source: the images, whose list the run keeps.
             out: the folder; default `runs/<date>-<arch>`, with a number where that is taken.
 
         Raises:
@@ -62,6 +80,7 @@ class Run:
         try:
             path = _claim_next(recipe) if out is None else _claim(Path(out))
             write_json(path / "environment.json", environment)
+            keep(source, path)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except OSError as error:
             if path is not None:  # it was new, or empty
@@ -85,7 +104,7 @@ class Run:
 
     @classmethod
     def latest(cls, root: str | Path = RUNS) -> "Run":
-        """The run in `root` that finished a round last.
+        """Open the run in `root` that finished a round last.
 
         Raises:
             InputError: there is none.
@@ -106,7 +125,7 @@ class Run:
         return [row["round"] for row in self.metrics["rounds"]]
 
     def row(self, number: int) -> dict[str, Any]:
-        """The metrics of one finished round.
+        """Return the metrics of one finished round.
 
         Raises:
             InputError: that round is not finished.
@@ -117,11 +136,11 @@ class Run:
         raise self._no_model(number)
 
     def folder(self, number: int) -> Path:
-        """The folder of one round, numbered from 1."""
+        """Return the folder of one round, numbered from 1."""
         return self.path / f"round-{number:02d}"
 
     def model_file(self, number: int) -> Path:
-        """The model of one finished round.
+        """Return the model file of one finished round.
 
         Raises:
             InputError: that round is not finished, or its model is gone.
@@ -136,7 +155,7 @@ class Run:
         return InputError(f"{self.path}: round {number} has no model; finished rounds: {done}")
 
     def history(self, number: int) -> list[dict[str, float]]:
-        """One round's history: a list of dicts, one per epoch, with float values.
+        """Read one round's history: a list of dicts, one per epoch, with float values.
 
         Raises:
             InputError: it cannot be read.
@@ -145,12 +164,62 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What `environment.json` holds.
+        """The content of `environment.json`.
 
         Raises:
             InputError: it cannot be read.
         """
         return read_environment(self.path / "environment.json")
+
+    def source(self, data: str | Path | None = None, root: str | Path | None = None) -> Source:
+        """Open the images that the run was trained and tested on, by its own list.
+
+        Args:
+            data: where they are now, if they have moved.
+            root: the cache folder of fetched and prepared images.
+
+        Raises:
+            InputError: images that are gone or are others.
+        """
+        known = self.recipe.data
+        how = {name: getattr(known, name) for name in ("columns", "words", "images", "classes")}
+
+        def reopen(place: str | None) -> Source:
+            return open_source(place or known.source, **how, root=root)
+
+        return open_kept(self.path, reopen, data, classes=known.classes, root=root)
+
+    @property
+    def images_digest(self) -> str | None:
+        """The digest of the run's images; None for runs of earlier versions."""
+        return kept_facts(self.path).get("digest")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the images have, lowest first; none where nobody graded."""
+        facts = kept_facts(self.path)
+        if "classes" in facts:
+            return tuple(facts["classes"])
+        return self.recipe.data.classes or tuple(map(str, range(10)))
+
+    def model(self, number: int = 1) -> "keras.Model":
+        """Load the trained Keras model of one round.
+
+        Args:
+            number: the round, from 1.
+
+        Raises:
+            InputError: that round is not finished, or its model cannot be read.
+
+        Example:
+            >>> import kpairs
+            >>> run = kpairs.train("ws", "new", pairs=100, test_pairs=100, epochs=1, verbose=0)
+            >>> list(run.model(1).output)
+            ['comparison']
+        """
+        from kpairs.training.network import load_round  # with it comes Keras
+
+        return load_round(self, number)
 
     def extend(self, rounds: int) -> None:
         """Set the number of rounds in all.
@@ -160,7 +229,7 @@ class Run:
         """
         if self.rounds and rounds < max(self.rounds):
             raise UsageError(f"rounds: expected at least {max(self.rounds)}, received {rounds}")
-        self.recipe = replace(self.recipe, rounds=rounds)
+        self.recipe = self.recipe.replace(rounds=rounds)
         write_text(self.path / "recipe.json", self.recipe.to_json())
 
     def add_round(self, row: Mapping[str, Any]) -> None:
@@ -171,7 +240,7 @@ class Run:
 
 
 def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
+    """Return mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     if not rounds:
         return {}
     parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
@@ -215,7 +284,7 @@ def _claim(path: Path) -> Path:
 
 
 def _claim_next(recipe: Recipe) -> Path:
-    base = f"{date.today().isoformat()}-{recipe.arch}"
+    base = f"{date.today().isoformat()}-{recipe.network.arch}"
     RUNS.mkdir(exist_ok=True)
     number = 1
     while True:

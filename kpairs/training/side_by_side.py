@@ -1,21 +1,20 @@
-"""Runs side by side: what differs in their recipes, their errors, and by how much these differ."""
+"""Runs side by side: the differences of their recipes and of their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from scipy import stats
+import numpy as np
 
 from kpairs.errors import InputError
+from kpairs.numbers import interval, interval_of, welch
 from kpairs.recipes import Recipe
 from kpairs.training.run import Run
 
-CONFIDENCE = 0.95
 # Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
-_DRAWN_BY = ("data", "columns", "pairs", "test_pairs", "seed", "ties")
-_NAMES = ("source", "rounds", "reported_rounds", "reported_epoch", "validate_every")
+_DRAWN_BY = ("data", "columns", "words", "pairs", "test_pairs", "seed", "ties", "margin")
+_NAMES = ("origin", "rounds", "reported_rounds", "reported_epoch", "validate_every")
 
 
 def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -58,9 +57,9 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    """The fields of a recipe, those that hold names themselves as `field.name`."""
+    """Return the fields of a recipe, nested ones as `field.name`."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(recipe).items():
+    for name, value in recipe.flat().items():
         if name not in _NAMES:
             parts = value if isinstance(value, dict) else {None: value}
             flat |= {f"{name}.{part}" if part else name: v for part, v in parts.items()}
@@ -68,19 +67,19 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 
 def _difference(first: Run, other: Run) -> dict[str, Any]:
-    paired = all(getattr(first.recipe, n) == getattr(other.recipe, n) for n in _DRAWN_BY)
+    drawn = [{name: run.recipe.flat()[name] for name in _DRAWN_BY} for run in (first, other)]
+    paired = drawn[0] == drawn[1] and first.images_digest == other.images_digest
     common = [number for number in first.rounds if number in other.rounds]
     found: dict[str, Any] = {"paired": paired, "rounds": len(common), "low": None, "high": None}
-    errors = [
-        [run.row(number)["test"]["comparison_error_pct"] for number in common]
+    ours, theirs = (
+        np.array([run.row(number)["test"]["comparison_error_pct"] for number in common])
         for run in (other, first)
-    ]
+    )
     if not common:
         return {**found, "mean": None}
-    found["mean"] = (sum(errors[0]) - sum(errors[1])) / len(common)
+    found["mean"] = mean = float((ours - theirs).mean())
     if len(common) > 1:
-        test = stats.ttest_rel if paired else stats.ttest_ind
-        options = {} if paired else {"equal_var": False}
-        interval = test(*errors, **options).confidence_interval(CONFIDENCE)
-        found |= {"low": float(interval.low), "high": float(interval.high)}
+        spreads = ours.std(ddof=1), len(common), theirs.std(ddof=1), len(common)
+        low, high = interval_of(ours - theirs) if paired else interval(mean, *welch(*spreads))
+        found |= {"low": float(low), "high": float(high)}
     return found

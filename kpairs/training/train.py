@@ -1,9 +1,10 @@
 """Training runs: rounds one after the other or side by side, interrupted and resumed."""
 
 import errno
-from collections.abc import Collection, Generator, Iterable, Mapping
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,41 +14,51 @@ import keras
 from rich.console import Console
 
 from kpairs.bars import preparing, reading
-from kpairs.data.pairs import check_enough
+from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.files import write_json
-from kpairs.networks import ARCHS, import_of
+from kpairs.models.outputs import Output
+from kpairs.models.own import OwnNetwork
+from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import Recipe
+from kpairs.recipes import Recipe, default_recipe
 from kpairs.reports.resolve import recipe_of
-from kpairs.training.compile import built, check_architecture, check_run
+from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits, settled
+from kpairs.training.fit import Machine
 from kpairs.training.interrupt import Interruption
 from kpairs.training.lock import locked
+from kpairs.training.network import architecture_of, architecture_of_run, build_round
+from kpairs.training.own_objects import load_objects, save_objects
+from kpairs.training.prepare import draw_round
 from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run
+from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
 
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | str | None = None,
     out: str | Path | None = None,
     *,
+    data: str | Path | Source | None = None,
+    model: keras.Model | None = None,
+    outputs: Mapping[str, str | Output] | None = None,
+    loss: Losses | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     device: str = "auto",
     threads: int = 1,
     engine: str = "auto",
     jobs: int = 1,
     keep_checkpoints: bool = False,
     tensorboard: bool = False,
-    data: str | Path | None = None,
-    given: Collection[str] | None = None,
     data_root: str | Path | None = None,
-    progress: Console | None = None,
+    verbose: int | str | Console = "auto",
+    **fields: Any,
 ) -> Run:
     """Train a recipe's rounds into a new run folder.
 
@@ -58,70 +69,126 @@ def train(
     round ended by giving every pair the same answer.
 
     Args:
-        recipe: what to train; the name of an architecture stands for its recipe.
+        recipe: the recipe, or the name of an architecture for its own. With `model` it may be left
+            out.
         out: the run folder; default `runs/<date>-<arch>`.
-        device: "auto" (a GPU if there is one), "cpu" or "gpu".
+        data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
+            Fields that depend on images (such as the number of pairs) are then fitted to these,
+            unless they are given.
+        model: a functional Keras model of your own, with two image inputs and a comparison output.
+            Each round begins with its weights as they are.
+        outputs: kind of each output of `model` that trains, by name, the comparison first; needed
+            where names and last layers do not tell. A `kpairs.Output` learns targets of its own.
+            See `kpairs.models.own.OwnNetwork.of`.
+        loss: a Keras loss of the comparison, or losses by output name, in place of the recipe's.
+        optimizer: a Keras optimizer in place of the recipe's.
+        callbacks: Keras callbacks, called in their order after kpairs' own. By the names `val_...`
+            they watch validation pairs where the recipe sets some aside, else test pairs.
+        device: "auto" (a GPU if there is one), "cpu", "gpu", or "cuda:N".
         threads: CPU threads of each process.
         engine: "auto" lowers training steps to a torch graph where that is possible; "keras"
             runs Keras' own.
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
         tensorboard: write TensorBoard's event files into each round's folder.
-        data: another source than the recipe's, as `kpairs.data.load_digits` takes it; what the
-            recipe says that depends on images (such as how many pairs) is then fitted to these.
-        given: names of the recipe's fields that are chosen, where others may be fitted to images
-            of one's own; default all are, with `data` only that. See
-            `kpairs.training.images.settled`.
-        data_root: cache folder of the digit images.
-        progress: where to show live progress; None for silence.
+        data_root: cache folder of fetched and prepared images.
+        verbose: 0 for silence, 1 for progress on standard error, "auto" for progress where that is
+            a terminal.
+        **fields: any field of the recipe by its flat name, such as `epochs=10, seed=7`.
 
     Returns:
         The finished `Run`.
 
     Raises:
-        UsageError: a recipe that does not fit its architecture, or an unknown engine or device.
+        UsageError: an unknown field, a recipe that does not fit its architecture, or an unknown
+            engine or device.
         InputError: images that are missing, unreadable or too few.
         KpairsError: the folder exists or cannot be written, the loss became NaN or infinite, ...
         KeyboardInterrupt: interrupted; its message says what is saved.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=2, verbose=0)
+        >>> run.rounds
+        [1]
     """
-    if engine not in ENGINES:
-        raise UsageError(f"engine: expected one of {', '.join(ENGINES)}, received {engine!r}")
-    if isinstance(recipe, str):
-        recipe = recipe_of(recipe)
+    console = _console(verbose)
+    network = None if model is None else OwnNetwork.of(model, outputs)
+    if network is not None:
+        chosen, fields = _recipe_of_model(network, recipe, fields)
+    elif recipe is None:
+        raise UsageError("expected a recipe, the name of an architecture or a model")
+    else:
+        chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
     if data is not None:
-        recipe, given = replace(recipe, data=str(data), classes=None, ink=None), given or {"data"}
-    check_architecture(recipe)
-    console = progress or Console(quiet=True)
-    with reading(console) as read:
-        recipe = settled(recipe, given, read)
-    recipe = recipe.with_options(**{**ARCHS[recipe.arch].options, **recipe.arch_options})  # in full
-    with compute(device, threads) as device_name:
-        # What its layers refuse is refused before images are prepared, and there is a folder.
-        if recipe.classes is not None:
-            built(recipe.arch, len(recipe.classes), recipe.build_options)
-        splits = _load(recipe, data_root, console)
-        if recipe.classes is None or len(recipe.classes) != len(splits[0].classes):
-            built(recipe.arch, len(splits[0].classes), recipe.build_options)
-        environment = {
-            **describe(device_name, threads),
-            "engine": engine,
-            "keep_checkpoints": keep_checkpoints,
-            "tensorboard": tensorboard,
-            **({"import": origin} if (origin := import_of(recipe.arch)) else {}),
+        source = (
+            data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
+        )
+        fields = {**chosen.fitted_to(source), **fields}
+    else:
+        source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
+    if fields:
+        chosen = chosen.replace(**fields)
+    own = Own(loss, optimizer, tuple(callbacks))
+    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    return train_source(
+        chosen, source, out, machine=machine, jobs=jobs, network=network, own=own, console=console
+    )
+
+
+def train_source(
+    recipe: Recipe,
+    source: Source,
+    out: str | Path | None = None,
+    *,
+    machine: Machine | None = None,
+    jobs: int = 1,
+    network: OwnNetwork | None = None,
+    own: Own | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Train a recipe on an open source into a new run folder; see `train`."""
+    console = console or Console(quiet=True)
+    machine, own = machine or Machine(), own or Own()
+    if machine.engine not in ENGINES:
+        raise UsageError(
+            f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
+        )
+    architecture = network.architecture if network else architecture_of(recipe)
+    recipe = recipe.completed(source, architecture)
+    if source.word == "grade":
+        log.info("%s; the network sees %s", source.describe(), recipe.pixels)
+    with compute(machine.device, machine.threads) as device:
+        # Built and drawn before there is a folder: what is refused leaves nothing behind.
+        model = build_round(recipe, 1, len(source.classes), network)
+        splits = _load(recipe, source, console)
+        pairs = draw_round(recipe, 1, *splits)
+        facts = {
+            **describe(device, machine.threads),
+            **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
+            **_own_facts(recipe, network, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        run = Run.create(recipe, environment, out)
+    run = Run.create(recipe, facts, source, out)
+    save_sample(run.path, *pairs)
+    save_objects(run.path, own)
     with locked(run.path):
-        return _train_rounds(run, splits, environment, jobs, console)
+        return _train_rounds(run, splits, jobs, console, network, own, model)
 
 
 def resume(
     path: str | Path,
     *,
     rounds: int | None = None,
+    data: str | Path | None = None,
+    model: keras.Model | None = None,
+    outputs: Mapping[str, str | Output] | None = None,
+    loss: Losses | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     jobs: int = 1,
     data_root: str | Path | None = None,
-    progress: Console | None = None,
+    verbose: int | str | Console = "auto",
 ) -> Run:
     """Go on with a run that was stopped, from the last epoch of each round that has begun.
 
@@ -132,18 +199,31 @@ def resume(
     Args:
         path: the run folder.
         rounds: train this many rounds in all instead of the recipe's.
+        data: where the run's images are now, if they have moved.
+        model: the run's own model again; needed for rounds that have not begun.
+        outputs: see `train`.
+        loss: see `train`; default the run's, as far as it could be saved.
+        optimizer: see `train`; default the run's, as far as it could be saved.
+        callbacks: see `train`; a run saves none.
         jobs: see `train`.
         data_root: see `train`.
-        progress: see `train`.
+        verbose: see `train`.
 
     Returns:
         The finished `Run`.
 
     Raises:
         InputError: not a run folder, or missing data.
-        UsageError: the run was trained on another backend, or has more rounds already.
+        UsageError: the run was trained on another backend, has more rounds already, or needs
+            objects that it could not save.
         KpairsError: another process trains this run; see also `train`.
         KeyboardInterrupt: interrupted; its message says what is saved.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        [1, 2]
     """
     run = Run.open(path)
     with locked(run.path):
@@ -155,20 +235,77 @@ def resume(
                 f"{path}: expected the {environment['backend']} backend, on which this run was "
                 f"begun, received {backend}; set KERAS_BACKEND={environment['backend']}"
             )
-        check_run(run)
-        console = progress or Console(quiet=True)
-        splits = _load(run.recipe, data_root, console)
+        architecture_of_run(run)
+        network = None if model is None else OwnNetwork.of(model, outputs)
+        own = load_objects(run, network, Own(loss, optimizer, tuple(callbacks)))
+        console = _console(verbose)
+        source = run.source(data, data_root)
+        if not run.recipe.data.is_complete:  # of an earlier version
+            run.recipe = run.recipe.completed(source, architecture_of_run(run))
+        splits = _load(run.recipe, source, console)
         if rounds is not None:
             run.extend(rounds)
-        if len(run.rounds) < run.recipe.rounds:
-            environment = _resumed(run, environment)
-        return _train_rounds(run, splits, environment, jobs, console)
+        if len(run.rounds) < run.recipe.fit.rounds:
+            _note_machine(run, environment)
+        return _train_rounds(run, splits, jobs, console, network, own)
 
 
-def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
-    """What a run was begun on and, where this machine is another, goes on on; says so."""
-    device = _device_of(environment)
-    with compute(device, environment["threads"]) as name:
+def _console(verbose: int | str | Console) -> Console:
+    if isinstance(verbose, Console):
+        return verbose
+    shown = sys.stderr.isatty() if verbose == "auto" else bool(verbose)
+    return Console(stderr=True) if shown else Console(quiet=True)
+
+
+def _recipe_of_model(
+    network: OwnNetwork, recipe: Recipe | str | None, fields: dict[str, Any]
+) -> tuple[Recipe, dict[str, Any]]:
+    """Return a recipe for a user's own network, and the fields that vary it."""
+    about = network.architecture
+    learned = about.learned("digit")
+    if recipe is None:
+        chosen = default_recipe(about.name, tuple(learned), {})
+        return chosen, {"normalization": "none", **fields}
+    chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
+    known = chosen.fit.loss_weights
+    weights = {name: known.get(name, 1.0) for name in learned}
+    own = {"arch": about.name, "arch_options": {}, "loss_weights": weights, "head": "own"}
+    return chosen, {**own, "backbone": None, "backbone_weights": "none", **fields}
+
+
+def _open(
+    recipe: Recipe,
+    data: str | Path,
+    fields: Mapping[str, Any],
+    root: str | Path | None,
+    console: Console,
+) -> Source:
+    """Open images by a recipe's way to read them; of other images than its own, by none."""
+    same = str(data) == recipe.data.source
+    how: dict[str, Any] = {n: getattr(recipe.data, n) if same else None for n in _READ_BY}
+    how |= {name: fields[name] for name in _READ_BY if fields.get(name) is not None}
+    with reading(console) as read:
+        return open_source(data, **how, root=root, progress=read)
+
+
+_READ_BY = ("columns", "words", "images", "classes")
+
+
+def _own_facts(recipe: Recipe, network: OwnNetwork | None, own: Own) -> dict[str, Any]:
+    """Return what a run says of parts that its recipe does not describe."""
+    facts: dict[str, Any] = {}
+    if network is not None:
+        facts["own_outputs"] = dict(network.architecture.named(recipe.data.word))
+    if origin := import_of(recipe.network.arch):
+        facts["import"] = origin
+    if own.callbacks:
+        facts["own_callbacks"] = [type(callback).__name__ for callback in own.callbacks]
+    return facts
+
+
+def _note_machine(run: Run, environment: dict[str, Any]) -> None:
+    """Note where another machine goes on with a run, and warn of it."""
+    with compute(_device_of(environment), environment["threads"]) as name:
         here = describe(name, environment["threads"])
     if others := differences(environment, here):
         log.warning(
@@ -177,35 +314,47 @@ def _resumed(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
             *(run.path, ", ".join(others)),
         )
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        environment = {
-            **environment,
-            "resumed": [*environment.get("resumed", ()), {**here, "since": since}],
-        }
-        write_json(run.path / "environment.json", environment)
-    return environment
+        resumed = [*environment.get("resumed", ()), {**here, "since": since}]
+        write_json(run.path / "environment.json", {**environment, "resumed": resumed})
 
 
-def _load(recipe: Recipe, data_root: str | Path | None, console: Console) -> list[Split]:
-    """Both splits, after a check that they hold enough images for a round."""
+def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
+    """Load both splits, with a bar."""
     with preparing(console) as prepared:
-        splits = load_splits(recipe, data_root, prepared)
-    for digits, count in zip(splits, (recipe.pairs, recipe.test_pairs), strict=True):
-        check_enough(digits, count)
-    return splits
+        return (
+            source.split("train", recipe.pixels, prepared),
+            source.split("test", recipe.pixels, prepared),
+        )
 
 
 def _train_rounds(
     run: Run,
-    splits: list[Split],
-    environment: Mapping[str, Any],
+    splits: tuple[Split, Split],
     jobs: int,
     console: Console,
+    network: OwnNetwork | None,
+    own: Own,
+    first: keras.Model | None = None,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
-    missing = [n for n in range(1, recipe.rounds + 1) if n not in run.rounds]
-    rounds = (_round(run, number, splits, environment) for number in missing)
+    machine, count = _machine_of(run.environment), recipe.fit.rounds
+    missing = [n for n in range(1, count + 1) if n not in run.rounds]
+    rounds = (
+        Round(
+            recipe=recipe,
+            number=number,
+            # A worker may have begun in another folder.
+            folder=run.path.resolve() / run.folder(number).name,
+            pairs=draw_round(recipe, number, *splits),
+            classes=len(splits[0].classes),
+            machine=machine,
+            network=network,
+            own=own,
+        )
+        for number in missing
+    )
     if jobs == 1:
-        rows = _one_by_one(recipe, rounds, interruption, console)
+        rows = _one_by_one(recipe, rounds, interruption, console, first)
     else:
         histories = [run.folder(number) / "history.csv" for number in missing]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
@@ -221,17 +370,17 @@ def _train_rounds(
         run = Run.open(run.path)  # the signal may have come while a round was being added
         reason = str(error) or "interrupted"
         raise (KpairsError if isinstance(error, OSError) else type(error))(
-            f"{reason}; {len(run.rounds)} of {recipe.rounds} rounds are finished, "
+            f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
     if curves := _curves(run):
-        draw_curves(curves, run.path / "curves.png", recipe.arch)
+        draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
     return run
 
 
 def _curves(run: Run) -> list[list[dict[str, float]]]:
-    """The curves of the finished rounds; one that is damaged is left out, with a word."""
+    """Read the curves of the finished rounds; a damaged one is left out, with a warning."""
     found: list[list[dict[str, float]]] = []
     for number in run.rounds:
         try:
@@ -245,40 +394,35 @@ def _curves(run: Run) -> list[list[dict[str, float]]]:
 
 
 def _device_of(environment: Mapping[str, Any]) -> str:
-    """The device that a run's rounds train on; a first GPU is whatever the backend calls so."""
+    """Return the device of a run's rounds; a first GPU is whatever the backend calls so."""
     name = environment["device"]
     if name.startswith("cpu"):
         return "cpu"
     return "gpu" if name == "cuda:0" or not name.startswith("cuda") else name
 
 
-def _round(run: Run, number: int, splits: list[Split], environment: Mapping[str, Any]) -> Round:
-    train_pairs, test_pairs = draw_round(run.recipe, number, *splits, augment=False)
-    return Round(
-        recipe=run.recipe,
-        number=number,
-        # A worker may have begun in another folder.
-        folder=run.path.resolve() / run.folder(number).name,
-        train_pairs=train_pairs,
-        test_pairs=test_pairs,
-        classes=len(splits[0].classes),
-        device=_device_of(environment),
-        threads=environment["threads"],
-        engine=environment["engine"],
-        keep_checkpoints=environment["keep_checkpoints"],
-        tensorboard=environment.get("tensorboard", False),  # runs of before had none
+def _machine_of(environment: Mapping[str, Any]) -> Machine:
+    """Return how a run's rounds are trained."""
+    return Machine(
+        _device_of(environment),
+        environment["threads"],
+        environment["engine"],
+        environment["keep_checkpoints"],
+        environment.get("tensorboard", False),  # earlier versions wrote no event files
     )
 
 
 def _one_by_one(
-    recipe: Recipe, rounds: Iterable[Round], interruption: Interruption, console: Console
+    recipe: Recipe,
+    rounds: Iterable[Round],
+    interruption: Interruption,
+    console: Console,
+    first: keras.Model | None,
 ) -> Generator[dict[str, Any], None, None]:
-    outputs = ARCHS[recipe.arch].learned(recipe.word)
-
-    def train_one(job: Round) -> dict[str, Any]:
-        live = LiveProgress(job.number, recipe.rounds, outputs, console)
+    def train_one(task: Round) -> dict[str, Any]:
+        live = LiveProgress(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console)
         try:
-            return train_round(job, [interruption, live])
+            return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:
             live.close()
 
@@ -288,7 +432,7 @@ def _one_by_one(
 def _side_by_side(
     recipe: Recipe, rounds: Iterable[Round], histories: list[Path], jobs: int, console: Console
 ) -> Generator[dict[str, Any], None, None]:
-    done = partial(share_done, histories, recipe.epochs)
+    done = partial(share_done, histories, recipe.fit.epochs)
     with (
         TrainingsProgress(
             console, len(histories), unit="rounds", completed=done, lines=True
@@ -305,16 +449,17 @@ def _warn_of_collapse(run: Run) -> None:
     """Say in one line which rounds learned nothing, and what to try."""
     collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
     if collapsed:
+        recipe = run.recipe
         log.warning(
             "%s collapsed in round%s %s of %d: the network gives every test pair the same answer. "
             "Try another seed than %d, a learning rate below %g, more epochs than %d, or another "
             "initialization than %s",
-            run.recipe.arch,
+            recipe.network.arch,
             "s" * (len(collapsed) > 1),
             ", ".join(collapsed),
             len(run.rounds),
-            run.recipe.seed,
-            run.recipe.learning_rate,
-            run.recipe.epochs,
-            run.recipe.initialization,
+            recipe.fit.seed,
+            recipe.optimizer.learning_rate,
+            recipe.fit.epochs,
+            recipe.network.initialization,
         )

@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from tqdm import tqdm
 
 from kpairs.errors import KpairsError, WorkerError
 
@@ -99,7 +98,7 @@ def _on_cluster(
     function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], scheduler: str
 ) -> Iterator[Told[Result]]:
     try:
-        from dask.distributed import Client, KilledWorker, as_completed
+        from distributed import Client, KilledWorker, as_completed
         from distributed.comm.core import CommClosedError
     except ImportError as error:
         raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
@@ -156,8 +155,12 @@ def _join(parent: int) -> None:
     """Make this process a worker of another one; once per process."""
     # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # tqdm, which torch.fx asks for a lock, would make a semaphore that outlives a killed process.
-    tqdm.set_lock(threading.RLock())
+    # torch.fx uses tqdm where it is installed; tqdm's own lock is a semaphore, which outlives a
+    # killed process.
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
     def end_with_parent() -> None:
         while os.getppid() == parent:

@@ -27,7 +27,7 @@ def trained(recipe, pairs, tuning):
 
 @pytest.mark.parametrize("name", sorted({*NETWORKS} - {"ranker"}))
 def test_a_tuned_loop_trains_as_the_plain_one(name, mnist, rng):
-    recipe = replace(RECIPES[name], batch_size=10)
+    recipe = RECIPES[name].replace(batch_size=10)
     pairs = draw_pairs(mnist["train"], 25, rng)
     expected_loss, expected = trained(recipe, pairs, PLAIN)
     loss, received = trained(recipe, pairs, replace(TUNED, fold=name not in NEVER_FOLDED))

@@ -29,5 +29,5 @@ def test_one_architecture(workplace):
     facts = json.loads(kpairs("archs", "a_w_net", "--json"))
     (first,) = [row for row in facts["layers"] if row["details"].startswith("32 3x3")]
     assert len(first["reads"]) == 2  # called on each image
-    assert facts["recipe"]["batch_size"] == 5
+    assert facts["recipe"]["fit"]["batch_size"] == 5
     assert {r["metric"] for r in facts["reported"]} == {"parameters", "validation_accuracy"}

@@ -21,10 +21,17 @@ def test_compared_pairs_are_shown(workplace, image_folder):
     arguments = ("data", "pairs.csv", "--columns", "left=a,right=b,label=who")
     facts = json.loads(kpairs(*arguments, "--sheet", "pairs.png", "--json"))
     assert facts["written"] == ["pairs.png"]
-    assert [facts["splits"][part]["pairs"] for part in ("train", "test")] == [3, 1]
-    assert "4 judgements of 8 images; left ranks higher in 0 %" in facts["judged"]
-    assert "ties 50 %; 3 to train, 1 to test" in " ".join(kpairs(*arguments).split())
-    assert "received compared pairs" in kpairs(*arguments, "--samples", "some", expect=2)
+    assert sum(facts["splits"][part]["pairs"] for part in ("train", "test")) == 4
+    assert "4 judgements of 8 images; left ranks higher in 0 %" in facts["said"]
+    assert facts["examples"] == [
+        "row 2: 0.png ranks higher than 0.png",
+        "row 3: 1.png and 1.png tie",
+        "row 4: 2.png and 2.png tie",
+    ]
+    shown = kpairs(*arguments)
+    assert "ties 50 %" in " ".join(shown.split())
+    assert all(example in shown for example in facts["examples"])
+    assert "expected images with grades" in kpairs(*arguments, "--samples", "some", expect=2)
 
 
 def test_names_are_shown_as_they_are(workplace, image_folder):

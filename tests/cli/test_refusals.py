@@ -9,13 +9,17 @@ import pytest
 from command_line import TINY, kpairs
 
 REFUSALS = [
-    (["train"], 2, "expected --arch NAME or --recipe FILE"),
+    (["train"], 2, "expected ARCH or --recipe FILE"),
     (["train", "--arch", "auxsw"], 2, "unknown architecture 'auxsw': did you mean auxws"),
     (["train", "--recipe", "nope.json"], 2, "unknown recipe"),
     (["train", "--recipe", "text"], 4, "text: expected a recipe in JSON"),
     (["train", "--arch", "ws", "--loss-weights", "0.5,1"], 2, "ws expects 1 (comparison)"),
     (["train", "--arch", "auxws", "--loss-weights", "1"], 2, "auxws expects 2"),
-    (["train", "--arch", "auxws", "--epochs", "0"], 2, "epochs: expected at least 1, received 0"),
+    (
+        ["train", "--arch", "auxws", "--epochs", "0"],
+        2,
+        "epochs: expected greater than or equal to 1, received 0",
+    ),
     (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
     (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),
     (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),
@@ -29,7 +33,7 @@ REFUSALS = [
         2,
         "fc_1 cannot be built with activation",
     ),
-    (["train", "--arch", "auxws", "--data", "minst"], 2, "did you mean mnist"),
+    (["train", "auxws", "--data", "minst"], 4, "did you mean mnist"),
     (["train", "--arch", "auxws", "--data", "damaged"], 4, "received 156716"),
     (["train", "--arch", "auxws", "--pairs", "30001"], 4, "at most 30000 pairs"),
     (["train", "--arch", "ws", *TINY, "--out", "text"], 1, "text exists already"),
@@ -43,7 +47,7 @@ REFUSALS = [
     (["data", "kmnist", "--no-fetch", "--data-dir", "empty"], 4, "kmnist is not here"),
     (["data", "--sheet", "sheet"], 2, "ends in .png, .pdf, .svg"),
     (["data", "--sheet", "sheet.txt"], 2, "sheet.txt: expected a picture's name"),
-    (["data", ""], 2, "unknown data source"),
+    (["data", ""], 2, "data: expected a name, a folder or a table, received nothing"),
     (["evaluate", ""], 4, "expected a run folder"),
     (["train", "--arch", "ws", "--threads", "99999999999999"], 2, "1<=x<=1024"),
     (["train", "--arch", "ws", *TINY, "--out", ""], 1, "exists already"),

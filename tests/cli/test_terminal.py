@@ -74,7 +74,7 @@ MISTAKES = [
 
 def test_mistakes_are_told_before_keras_is_imported():
     nowhere = [["export", "nowhere"], ["evaluate", "nowhere"], ["train", "--resume", "nowhere"]]
-    expected = [2] * len(MISTAKES) + [4] * len(nowhere)
+    expected = [4 if "minst" in words else 2 for words in MISTAKES] + [4] * len(nowhere)
     assert after([*MISTAKES, *nowhere], ["keras", "torch"]) == [expected, []]
 
 

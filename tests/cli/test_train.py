@@ -6,20 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 
 from command_line import TINY, kpairs
 
-from kpairs.recipes import Recipe
+from kpairs.recipes import FIELDS, Recipe
 from kpairs.reports import RECIPES
 
 
 def test_every_hyperparameter_has_a_flag():
-    text = kpairs("train", "--help")
-    for field in fields(Recipe):
-        flag = "--" + field.name.replace("_", "-").replace("options", "option")
+    usual, text = kpairs("train", "--help"), kpairs("train", "--help-all")
+    for name in FIELDS:
+        flag = "--" + name.replace("_", "-").replace("options", "option")
         flag = {"--augmentation": "--augment"}.get(flag, flag)
-        assert flag in text or field.name in ("source", "reported_rounds", "reported_epoch")
+        assert flag in text or name in ("word", "origin", "reported_rounds", "reported_epoch")
+    assert set(re.findall(r"--[\w-]+", usual)) < set(re.findall(r"--[\w-]+", text))
+    assert "more options: --help-all" in usual
 
 
 def test_flags_reach_the_recipe(workplace):
@@ -30,20 +31,24 @@ def test_flags_reach_the_recipe(workplace):
         *("--optimizer-option", "epsilon=1e-6"),
     )
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
-    assert (recipe.batch_size, recipe.learning_rate, recipe.l2) == (7, 0.01, 0)
-    assert (recipe.shuffle, recipe.initialization) == (False, "keras")
-    assert recipe.arch_options == {"dropout": 0.3}
-    assert (recipe.seed, recipe.augmentation) == (5, "shifts_and_swap")
-    assert recipe.optimizer_options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
+    assert recipe.fit.loss_weights == {"comparison": 2, "left_digit": 0.25, "right_digit": 0.25}
+    assert (recipe.fit.batch_size, recipe.optimizer.learning_rate, recipe.optimizer.l2) == (
+        7,
+        0.01,
+        0,
+    )
+    assert (recipe.fit.shuffle, recipe.network.initialization) == (False, "keras")
+    assert recipe.network.options == {"dropout": 0.3}
+    assert (recipe.fit.seed, recipe.variation.augmentation) == (5, "shifts_and_swap")
+    assert recipe.optimizer.options == {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-6}
 
 
 def test_widths_and_activation(workplace):
     arguments = ("train", "--arch", "auxnet2", "--widths", "8,8,16,12", *TINY, "--out", "run")
     kpairs(*arguments, "--normalization", "none", "--optimizer", "adadelta")
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.arch_options["widths"] == (8, 8, 16, 12)
-    assert recipe.optimizer_options == {"rho": 0.9, "epsilon": 1e-6}
+    assert recipe.network.options["widths"] == (8, 8, 16, 12)
+    assert recipe.optimizer.options == {"rho": 0.9, "epsilon": 1e-6}
     kpairs("train", "--arch", "fc_1", "--activation", "sigmoid", *TINY)
 
 

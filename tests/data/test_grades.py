@@ -1,39 +1,17 @@
-"""Graded images of one's own: their order, their splits, what they look like, their cache."""
+"""Rated images: the order of grades, scores, folders and tables, and what is refused."""
 
 import os
 from collections import Counter
 
-import numpy as np
 import pytest
-from faults import full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idx_writer import write_idx
+from image_folders import table, write
 from PIL import Image
 
-from kpairs.data import PairSet, draw_pairs, load_digits
-from kpairs.data.cache import clean, prepared_images
-from kpairs.data.divided import divided_pairs
-from kpairs.data.examples import write_digits, write_photographs, write_samples
-from kpairs.data.grades import ranked, read_grades
-from kpairs.data.pixels import prepare
-from kpairs.data.settings import PixelSettings
-from kpairs.data.sources import is_graded, settings_for
-from kpairs.data.stored import Stored
-from kpairs.data.survey import survey
-from kpairs.errors import InputError, KpairsError, UsageError
-
-
-def write(folder, names, count=10, size=(12, 9), mode="L", ending="png", dark=False):
-    """`count` pictures in each class folder: a random block on paper."""
-    rng = np.random.default_rng(1)
-    for name in names:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for i in range(count):
-            picture = np.full((size[1], size[0], 3), 255 if dark else 0, np.uint8)
-            picture[2:-2, 2:-2] = rng.integers(0, 256, 3)
-            Image.fromarray(picture).convert(mode).save(folder / name / f"{i}.{ending}")
-    return folder
+from kpairs.data.columns import parse_columns
+from kpairs.data.grades import ranked, read_rated
+from kpairs.errors import InputError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -58,7 +36,7 @@ def test_numbers_rank_by_value(names, expected):
     ],
 )
 def test_a_known_scale_is_proposed_and_never_assumed(names, proposed):
-    with pytest.raises(UsageError, match=f"add --classes {proposed}$"):
+    with pytest.raises(UsageError, match=f"add --classes '?{proposed}'?$"):
         ranked(names, "here")
     assert ranked(names, "here", proposed.split(",")) == tuple(proposed.split(","))
 
@@ -81,115 +59,201 @@ def test_one_grade_equal_grades_and_too_many():
         ranked(map(str, range(101)), "here")
 
 
-def test_a_folder_is_split_by_name(tmp_path):
+def test_a_folder_of_class_folders(tmp_path, caplog):
     folder = write(tmp_path / "photos", ("1", "2", "10"))
     (folder / "2" / "._1.png").write_bytes(b"a file of macOS")
     (folder / "2" / "notes.txt").write_text("a note")
     (folder / "2" / "folder.png").mkdir()
-    train, test = (read_grades(folder, split) for split in ("train", "test"))
-    assert train.classes == test.classes == ("1", "2", "10")
-    assert [os.path.basename(f) for f in test.files] == ["4.png", "9.png"] * 3
-    assert test.grades.tolist() == [0, 0, 1, 1, 2, 2]
-    assert len(train) == 24
-    assert not set(train.files) & set(test.files)
+    rated = read_rated(folder)
+    assert rated.classes == ("1", "2", "10")
+    assert [os.path.basename(rated.images.files[i]) for i in rated.image] == [
+        f"{i}.png" for _ in range(3) for i in range(10)
+    ]
+    assert rated.grade.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    assert rated.split is None
+    assert f"{folder / '2'}: left out 1 .txt" in caplog.text
 
 
 def test_a_folder_with_its_own_splits(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         write(tmp_path / split, ("low", "high", "medium"), count)
     order = ["low", "medium", "high"]
-    assert len(read_grades(tmp_path, "train", order)) == 9
-    assert len(read_grades(tmp_path, "test", order)) == 6
+    (tmp_path / "test").rename(tmp_path / "Val")
+    alone = read_rated(tmp_path, classes=order)
+    assert (Counter(alone.split.tolist()), alone.note[:31]) == (
+        {0: 9, 1: 6},
+        "6 images of val are for testing",
+    )
+    (tmp_path / "Val").rename(tmp_path / "test")
+    rated = read_rated(tmp_path, classes=order)
+    assert Counter(rated.split.tolist()) == {0: 9, 1: 6}
     for file in (tmp_path / "test" / "low").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match=r"low: expected images .* for the test split"):
-        read_grades(tmp_path, "train", order)
+    with pytest.raises(InputError, match=r"low: expected images .*, received none"):
+        read_rated(tmp_path, classes=order)
     (tmp_path / "test" / "low").rmdir()
     with pytest.raises(InputError, match=r"same classes in train/ and test/; low in one only"):
-        read_grades(tmp_path, "train", order)
-    (tmp_path / "test").rename(tmp_path / "val")
+        read_rated(tmp_path, classes=order)
+    (tmp_path / "test").rename(tmp_path / "other")
     with pytest.raises(InputError, match="expected test/ beside train/"):
-        read_grades(tmp_path, "train", order)
+        read_rated(tmp_path, classes=order)
 
 
 def test_folders_without_what_is_needed(tmp_path):
     with pytest.raises(InputError, match="at least two class folders"):
-        read_grades(tmp_path, "train")
-    write(tmp_path, ("1", "2"), 4)
-    with pytest.raises(InputError, match="for the test split, received none of 1, 2"):
-        read_grades(tmp_path, "train")
+        read_rated(tmp_path)
+    write(tmp_path, ("1",), 4)
+    with pytest.raises(InputError, match="at least two class folders"):
+        read_rated(tmp_path)
+    with pytest.raises(InputError, match="4 images and no class folders"):
+        read_rated(tmp_path / "1")
 
 
-def table(path, *lines):
-    path.write_text("\n".join(lines) + "\n")
-    return path
+@pytest.mark.parametrize("link", [False, True])
+def test_an_image_is_in_one_class_and_one_split(tmp_path, link):
+    """A link is the image that it leads to."""
+    write(tmp_path / "p", ("1", "2"), 4)
+    (tmp_path / "p/2/9.png").symlink_to(tmp_path / "p/1/0.png")
+    with pytest.raises(InputError, match="expected each image in one class folder"):
+        read_rated(tmp_path / "p")
+    write(tmp_path / "q/train", ("1", "2"), 4)
+    write(tmp_path / "q/test", ("1", "2"), 4)
+    (tmp_path / "q/test/1/9.png").symlink_to(tmp_path / "q/train/1/0.png")
+    with pytest.raises(InputError, match="expected each image in one class folder"):
+        read_rated(tmp_path / "q")
 
 
-def test_a_csv_file(tmp_path):
+def test_a_table(tmp_path):
     write(tmp_path / "images", ("a", "b"))
     rows = [f"images/{c}/{i}.png,{2 if c == 'a' else 10},x" for c in "ab" for i in range(10)]
-    source = table(tmp_path / "grades.csv", "Image, grade,note", *rows, rows[3], "", ",,")
-    train, test = (read_grades(source, split) for split in ("train", "test"))
-    assert train.classes == ("2", "10")
-    assert Counter(train.grades.tolist()) == {0: 8, 1: 8}
-    assert len(test) == 4
-    assert not set(train.files) & set(test.files)
-    assert train.files[0] == str(tmp_path / "images" / "a" / "0.png")
-    assert train.places[0] == f"{source} row 2"
-    divided = table(
-        tmp_path / "divided.csv",
-        "split,grade,image",
-        *(f"{s},{g},{s}{g}{i}.png" for s in ("train", "TEST") for g in (1, 2) for i in range(3)),
+    source = table(tmp_path / "grades.csv", "Image, grade,note", *rows, "", ",,")
+    rated = read_rated(source)
+    assert rated.classes == ("2", "10")
+    assert Counter(rated.grade.tolist()) == {0: 10, 1: 10}
+    assert rated.images.files[0] == str(tmp_path / "images" / "a" / "0.png")
+    assert rated.images.places[0] == f"{source} row 2"
+    words = ("train", "TEST", "val", "Validation")
+    rows = [
+        f"{word},{g},images/a/{2 * i + g - 1}.png" for i, word in enumerate(words) for g in (1, 2)
+    ]
+    divided = read_rated(table(tmp_path / "divided.csv", "split,grade,image", *rows))
+    assert sorted(zip(divided.image.tolist(), divided.split.tolist(), strict=True)) == [
+        *((0, 0), (1, 0), (2, 1), (3, 1), (4, 0), (5, 0), (6, 0), (7, 0))
+    ]
+
+
+def test_an_image_that_several_people_rated_stands_in_several_rows(tmp_path):
+    write(tmp_path / "p", "12", 3)
+    rows = ("p/1/0.png,1", "p/1/0.png,2", "./p/1/../1/0.png,2", "p/2/0.png,2")
+    rated = read_rated(table(tmp_path / "g.csv", "image,grade", *rows))
+    assert len(rated.images) == 2
+    assert rated.image.tolist() == [0, 0, 0, 1]
+    assert rated.grade.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "written"),
+    [("image,score", "{}"), ("image,grade", "{}"), ('"name, of file";mos', "{}")],
+)
+def test_scores_are_numbers(tmp_path, header, written):
+    """A column of more numbers than grades could be holds scores, whatever its name."""
+    write(tmp_path / "p", "1", 30)
+    mark = ";" if ";" in header else ","
+    values = [f"{1 + i / 10:.1f}" for i in range(30)]
+    rows = [f"p/1/{i}.png{mark}{v}" for i, v in enumerate(values)]
+    columns = (
+        None
+        if "," in header and ";" not in header
+        else parse_columns('"image=name, of file",score=mos')
     )
-    assert len(read_grades(divided, "train")) == len(read_grades(divided, "test")) == 6
+    rated = read_rated(table(tmp_path / "s.csv", header, *rows), columns=columns)
+    assert rated.classes == ()
+    assert rated.score.tolist() == [float(v) for v in values]
+
+
+@pytest.mark.parametrize("name", ["grade", "score"])
+def test_decimal_commas(tmp_path, name):
+    write(tmp_path / "p", "1", 4)
+    rows = [f"p/1/{i}.png;{v}" for i, v in enumerate(("0", "0,5", "1", "1,5"))]
+    rated = read_rated(table(tmp_path / "g.csv", f"image;{name}", *rows))
+    if name == "score":
+        assert rated.score.tolist() == [0, 0.5, 1, 1.5]
+    else:
+        assert rated.classes == ("0", "0,5", "1", "1,5")
+
+
+def test_names_with_commas_are_never_proposed_unquoted(tmp_path):
+    """A proposal must work as it is printed."""
+    write(tmp_path / "p", "1", 3)
+    rows = [f"p/1/{i}.png;{v}" for i, v in enumerate(("0", "0,5", "much, very"))]
+    with pytest.raises(UsageError) as error:
+        read_rated(table(tmp_path / "g.csv", "image;grade", *rows))
+    assert str(error.value).endswith(
+        """add --classes '0,"0,5","much, very"', else give """ + "them as they rank, lowest first"
+    )
+
+
+def test_images_by_name_in_another_folder(tmp_path):
+    write(tmp_path / "p", "12", 1)
+    for c in "12":
+        (tmp_path / f"p/{c}/0.png").rename(tmp_path / f"p/{c}/image {c}.png")
+    source = table(tmp_path / "g.csv", "image,grade", "image 1,1", "image 2.png,2")
+    rated = read_rated(source, images=tmp_path / "p")
+    assert [os.path.basename(f) for f in rated.images.files] == ["image 1.png", "image 2.png"]
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a,b", "1,2"], "expected the columns image and grade, perhaps split, .* received a, b"),
-        ([""], "received none"),
+        (["a,b", "1,2"], "expected the columns image and grade or score, .* received a, b"),
+        ([""], "received an empty file"),
         (["image,grade"], "expected images .*, received none"),
-        (["image,grade", "a.png"], "row 2: expected an image and its grade"),
+        (["image,grade", "a.png"], "row 2: expected 2 cells, received 1"),
+        (["image,grade", "a.png,0,75"], "received 3; quote cells .* decimals with a point"),
         (["image,grade", "a.png,"], "row 2: expected an image and its grade"),
-        (["image,grade,split", "a.png,1,val"], "row 2: expected the split train or test, .* val"),
         (
-            ["image,grade", "a.png,1", "./a.png,2", "b.png,2"],
-            "row 3: expected one grade for .*a.png",
+            ["image,grade,split", "a.png,1,middle"],
+            "row 2: expected the split train, val or test, .*",
+        ),
+        (["image,grade,score", "a.png,1,2"], "expected the columns image and grade or score"),
+        (["image,score", "a.png,1", "b.png,1_5"], "expected a number as score, received '1_5'"),
+        (
+            ["image,score", 'a.png,"1,500"', "b.png,980"],
+            "as score, received '1,500'; write decimals",
+        ),
+        (["image;score", "a.png;1,5", "b.png;1.5"], "as score, received '1,5'; write decimals"),
+        (["image,score", "a.png,2", "b.png,2.0"], "expected different scores, received 2 only"),
+        (
+            ["image,grade", "a.png,1", "c.png,2", "d/e.png,2"],
+            r"row 3: no image file 'c.png' in .*; 2 of the 3 images .* --images FOLDER",
         ),
         (
             ["image,grade,split", "a.png,1,train", "a.png,1,test", "b.png,2,test"],
-            "row 3: expected one split for .*a.png, received test here and train in .* row 2",
+            "expected one split for .*a.png, received train and test",
         ),
-        (["image,grade", *(f"{i}.png,1" for i in range(9))], "at least two grades, received '1'"),
-        (
-            ["image,grade,split", "a.png,1,train", "b.png,2,train"],
-            "images of every grade for the test split, received none of 1, 2",
-        ),
-        (
-            ["image,grade,split", "a.png,1,train", "b.png,2,test"],
-            "images of every grade for the train split, received none of 2",
-        ),
+        (["image,grade", "a.png,1", "b.png,1"], "at least two grades, received '1'"),
         (["image,grade", '"a.png,1'], "expected a CSV file of grades, received: unexpected end"),
         (["image,grade", "\0,1"], "row 2: expected an image"),
         (["image,grade", "a" * 200_000 + ",1"], "expected a CSV file of grades"),
     ],
 )
 def test_csv_files_that_say_too_little(tmp_path, lines, message):
+    for name in "ab":
+        Image.new("L", (3, 3)).save(tmp_path / f"{name}.png")
     with pytest.raises(InputError, match=message):
-        read_grades(table(tmp_path / "grades.csv", *lines), "train")
+        read_rated(table(tmp_path / "grades.csv", *lines))
 
 
 def test_csv_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "latin.csv").write_bytes(b"image,grade\n\xff,1\n")
+    (tmp_path / "damaged.csv").write_bytes("image,grade\n\xff,1\n".encode() + b"\xff,2\n")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
-        ("latin.csv", "expected a CSV file of grades"),
+        ("damaged.csv", "expected a CSV file of grades, received: 'utf-8' codec"),
         ("pipe.csv", "received none"),
         ("none.csv", "received none"),
     ):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
-            read_grades(tmp_path / name, "train")
+            read_rated(tmp_path / name)
 
 
 @settings(deadline=None, max_examples=30)
@@ -202,210 +266,3 @@ def test_any_names_are_ranked_or_refused(names):
     values = [float(name) for name in order]
     assert values == sorted(values)
     assert sorted(order) == sorted(names)
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_what_pictures_look_like(tmp_path, dark):
-    grey = survey(read_grades(write(tmp_path / "grey", "12", dark=dark), "train"))
-    assert (grey.channels, grey.size, grey.ink) == (1, (12, 9), "dark" if dark else "bright")
-    colour = survey(read_grades(write(tmp_path / "colour", "12", mode="RGB"), "train"))
-    assert colour.channels == 3
-    compressed = write(tmp_path / "jpeg", "12", mode="L", ending="jpg")
-    for file in compressed.rglob("*.jpg"):
-        Image.open(file).convert("RGB").save(file)  # as many cameras store grey
-    assert survey(read_grades(compressed, "train")).channels == 1
-
-
-def test_the_size_follows_from_the_pictures(tmp_path):
-    photos = write(tmp_path / "photos", "12", size=(640, 480))
-    assert survey(read_grades(photos, "train")).size == (64, 48)
-    write(tmp_path / "photos", "3", size=(480, 640))
-    mixed = survey(read_grades(photos, "train"))
-    assert mixed.size == (64, 64)
-    assert (mixed.widths, mixed.heights) == ((480, 640), (480, 640))
-    assert mixed.settings() == PixelSettings(64, 64, 1, "pad", "bright", rounded=True)
-    chosen = mixed.settings((32, 24), 3, "crop", "mixed")
-    assert chosen == PixelSettings(24, 32, 3, "crop", "mixed", rounded=True)
-
-
-def test_bright_and_dark_pictures_are_mixed(tmp_path):
-    write(tmp_path / "p", "1", dark=True)
-    write(tmp_path / "p", "2", dark=False)
-    assert survey(read_grades(tmp_path / "p", "train")).ink == "mixed"
-
-
-@pytest.fixture
-def graded(tmp_path):
-    return read_grades(write(tmp_path / "photos", "12", mode="RGB"), "train")
-
-
-def test_the_cache_holds_what_prepare_gives(graded, tmp_path):
-    setting = PixelSettings(7, 5, 3, ink="bright", rounded=True)
-    steps = []
-    file, doubtful = prepared_images(
-        graded, setting, tmp_path / "cache", lambda *s: steps.append(s)
-    )
-    assert np.load(file).dtype == np.uint8
-    expected = prepare(list(graded.files), setting)
-    np.testing.assert_array_equal(np.asarray(Stored(file)), expected.pixels)
-    assert steps == [(i + 1, 16) for i in range(16)]
-    assert doubtful == []
-    assert prepared_images(graded, setting, tmp_path / "cache", pytest.fail) == (file, [])
-
-
-def test_changed_pictures_and_other_settings_make_another_file(graded, tmp_path):
-    setting, root = PixelSettings(7, 5, 3, ink="bright", rounded=True), tmp_path / "cache"
-    prepared_images(graded, setting, root)
-    other = PixelSettings(7, 5, 3, ink="dark", rounded=True)
-    _, doubtful = prepared_images(graded, other, root)
-    assert doubtful == list(range(16))
-    Image.new("RGB", (9, 9), "red").save(graded.files[3])
-    file, _ = prepared_images(graded, setting, root)
-    np.testing.assert_array_equal(np.load(file)[3, 2, 2], [255, 0, 0])
-    assert len(list((root / "images").glob("*.npy"))) == 3
-    files, freed = clean(root)
-    assert files >= 6
-    assert freed > 3 * 16 * 7 * 5 * 3
-    assert clean(root) == (0, 0)
-
-
-def test_an_unreadable_picture_is_named_with_its_row(tmp_path):
-    write(tmp_path / "photos", "12", 30)
-    rows = [f"photos/{c}/{i}.png,{c}" for c in "12" for i in range(30)]
-    source = table(tmp_path / "grades.csv", "image,grade", *rows)
-    graded, setting = read_grades(source, "train"), PixelSettings(ink="mixed", rounded=True)
-    broken = tmp_path / "photos" / "2" / "11.png"
-    broken.write_bytes(broken.read_bytes()[:-30])
-    message = r"grades.csv row 43: .*photos/2/11.png: the image cannot be read"
-    with pytest.raises(InputError, match=message):
-        prepared_images(graded, setting, tmp_path / "cache")
-    with pytest.raises(InputError, match=message):
-        survey(graded)
-    assert not list((tmp_path / "cache").rglob("*.npy"))
-    broken.unlink()
-    with pytest.raises(InputError, match=r"grades.csv row 43: .*11.png: no such image file"):
-        prepared_images(graded, setting, tmp_path / "cache")
-
-
-def test_a_cache_that_cannot_be_written(graded, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(KpairsError, match="cannot keep prepared images here"):
-        prepared_images(graded, PixelSettings(rounded=True), tmp_path / "file")
-
-
-def test_photographs_as_graded_folders(tmp_path):
-    folder = tmp_path / "photographs"
-    assert write_photographs(folder, 60, 15) == {"train": 60, "test": 15, "pairs": 180}
-    train, test = (read_grades(folder, split) for split in ("train", "test"))
-    assert train.classes == tuple("01234")
-    assert np.bincount(train.grades).tolist() == [12] * 5
-    assert np.bincount(test.grades).tolist() == [3] * 5
-    looks = survey(train)
-    assert (looks.size, looks.channels) == ((64, 64), 3)
-    division = divided_pairs(folder / "pairs.csv")
-    assert [len(part) for part in (division.train, division.test)] == [150, 30]
-    assert (division.shared, division.train.classes) == (0, train.classes)
-    grade, pairs = dict(zip(train.files, train.grades, strict=True)), division.train
-    left, right = ([grade[pairs.files[i]] for i in side] for side in (pairs.left, pairs.right))
-    higher = np.sign(np.subtract(right, left))
-    np.testing.assert_array_equal(pairs.probability, (1 + higher) / 2)
-    with pytest.raises(KpairsError, match="exists already"):
-        write_photographs(folder)
-    write_photographs(tmp_path / "again", 60, 15)
-    for one, other in zip(train.files, read_grades(tmp_path / "again", "train").files, strict=True):
-        with open(one, "rb") as first, open(other, "rb") as second:
-            assert first.read() == second.read()
-
-
-def test_digits_as_folders(tmp_path, mnist):
-    assert write_digits(mnist, tmp_path / "digits", 90) == {"train": 90, "test": 90}
-    train = read_grades(tmp_path / "digits", "train")
-    images = prepare(list(train.files), PixelSettings(28, 28, ink="bright")).pixels[..., 0]
-    numbers = [int(os.path.basename(f)[:5]) for f in train.files]
-    np.testing.assert_array_equal(images, np.float32(mnist["train"].images[numbers] / 255))
-    np.testing.assert_array_equal(train.grades, mnist["train"].labels[numbers])
-
-
-def test_a_full_disk_leaves_no_half_a_folder(tmp_path, mnist):
-    folder = tmp_path / "digits"
-    with full_disk(), pytest.raises(OSError, match=r"nothing of the new folder is kept.*digits"):
-        write_digits(mnist, folder, 10)
-    assert not folder.exists()
-
-
-def test_samples_never_replace_another_file(tmp_path, mnist):
-    paths = write_samples(mnist["test"], tmp_path)
-    assert [path.name for path in paths] == [f"{digit}.png" for digit in range(10)]
-    seven = mnist["test"].images[np.argmax(mnist["test"].labels == 7)]
-    np.testing.assert_array_equal(prepare(paths[7]).pixels, prepare(seven).pixels)
-    write_samples(mnist["test"], tmp_path)  # the same images again are no loss
-    (tmp_path / "3.png").write_text("precious")
-    with pytest.raises(KpairsError, match=r"3.png exists already"):
-        write_samples(mnist["test"], tmp_path)
-    assert (tmp_path / "3.png").read_text() == "precious"
-
-
-def test_graded_images_load_as_their_network_sees_them(tmp_path):
-    folder = write(tmp_path / "photos", ("low", "high"), mode="RGB", size=(20, 30))
-    with pytest.raises(UsageError, match="add --classes low,high"):
-        load_digits(folder, root=tmp_path)
-    train = load_digits(folder, root=tmp_path, classes=("low", "high"))
-    assert (train.word, train.classes, len(train)) == ("grade", ("low", "high"), 16)
-    assert train.settings == PixelSettings(30, 20, 3, "pad", "bright", rounded=True)
-    listed = read_grades(folder, "train", ("low", "high"))
-    expected = prepare(list(listed.files), train.settings).pixels
-    np.testing.assert_array_equal(np.asarray(train.pixels(np.arange(16))), expected)
-    small = settings_for(folder, (14, 14), 1, "crop", "mixed", ("low", "high"))
-    assert small == PixelSettings(14, 14, 1, "crop", "mixed", rounded=True)
-    test = load_digits(folder, "test", tmp_path, settings=small, classes=("low", "high"))
-    assert test.pixels(np.array([1, 0])).shape == (2, 14, 14, 1)
-
-
-def test_graded_images_in_pairs(tmp_path, rng):
-    train = load_digits(write(tmp_path / "photos", "123", mode="RGB"), root=tmp_path)
-    few = draw_pairs(train, 12, rng)
-    assert len(np.unique(np.concatenate([few.left.rows, few.right.rows]))) == 24
-    many = draw_pairs(train, 100, rng)
-    pairs = set(zip(many.left.rows.tolist(), many.right.rows.tolist(), strict=True))
-    assert len(pairs) == 100  # no pair twice, no image against itself
-    assert all(left != right for left, right in pairs)
-    uses = np.bincount(np.concatenate([many.left.rows, many.right.rows]))
-    assert uses.min() >= 5  # 200 places for 24 images: 8.3 on average
-    assert uses.max() <= 9
-    assert len(draw_pairs(train, 24 * 23, rng)) == 24 * 23
-    with pytest.raises(InputError, match="553 pairs need more images, received 24; at most 552"):
-        draw_pairs(train, 553, rng)
-    targets = many.targets(["comparison", "left_grade", "right_grade"])
-    np.testing.assert_array_equal(targets["left_grade"], train.labels[many.left.rows])
-    joined = PairSet.concat(few, many.take(np.arange(10)))
-    assert isinstance(joined.left, Stored)
-    assert len(joined) == 22
-    assert joined.inputs()["right"].shape == (22, 9, 12, 3)
-
-
-def test_what_is_a_graded_source(tmp_path, idx_folder):
-    write(tmp_path / "photos", "12")
-    source = table(tmp_path / "Grades.CSV", "image,grade")
-    assert [is_graded(d) for d in ("mnist", idx_folder, tmp_path / "photos", source)] == [
-        *(False, False, True, True)
-    ]
-    for odd in (tmp_path / "none", tmp_path / "none.csv", "mnits", ""):
-        with pytest.raises(UsageError, match="unknown data source, folder or CSV file"):
-            is_graded(odd)
-
-
-def test_dark_digits_in_idx_files_are_seen_by_all(idx_folder):
-    """Of files of one's own the training images decide; the named sources are known."""
-    bright, dark = np.zeros((20, 28, 28), np.uint8), np.full((20, 28, 28), 255, np.uint8)
-    for images in (bright, dark):
-        images[:, 8:20, 8:20] = 100
-        for prefix in ("train", "t10k"):
-            write_idx(idx_folder / f"{prefix}-images-idx3-ubyte", images)
-            labels = (np.arange(20) % 10).astype(np.uint8)
-            write_idx(idx_folder / f"{prefix}-labels-idx1-ubyte", labels)
-        digits = load_digits(idx_folder, "test")
-        assert digits.settings.ink == ("bright" if images is bright else "dark")
-        assert digits.pixels(np.arange(2))[0, 0, 0, 0] == 0
-    assert [settings_for(name).ink for name in ("mnist", "qmnist", "kmnist")] == [
-        *("auto", "auto", "bright")
-    ]

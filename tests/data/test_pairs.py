@@ -30,6 +30,16 @@ def test_pairs_are_seeded(noise_digits):
     )
     np.testing.assert_array_equal(first.left, again.left)
     assert (first.left != other.left).any()
+    drawn = [draw_pairs(noise_digits, 50, seed) for seed in (3, np.random.default_rng(3), 4)]
+    np.testing.assert_array_equal(drawn[0].left, drawn[1].left)
+    assert (drawn[0].left != drawn[2].left).any()
+    with pytest.raises(UsageError, match="seed: expected 0 or more, received -1"):
+        draw_pairs(noise_digits, 50, seed=-1)
+
+
+def test_sets_are_shown_in_a_line(noise_digits):
+    assert repr(noise_digits) == "Digits(noise: 400 images)"
+    assert repr(draw_pairs(noise_digits, 7)) == "PairSet(7 pairs of 14x14x1)"
 
 
 def test_the_classes_of_mnist_pairs_hold_at_55_percent(mnist, rng):
@@ -72,6 +82,7 @@ def test_targets_are_named(noise_digits, rng):
     targets = pairs.targets(["right_digit", "comparison"])
     assert list(targets) == ["right_digit", "comparison"]
     np.testing.assert_array_equal(targets["right_digit"], pairs.right_digit)
+    assert pairs.targets(["left_score"]) == {"left_score": None}
     for name in ("margin", "swapped"):
         with pytest.raises(UsageError, match=f"unknown output '{name}'"):
             pairs.targets([name])

@@ -4,6 +4,7 @@ import json
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from kpairs.data import pixels
 from kpairs.data.decode import decode
 from kpairs.data.pixels import InkWarning, looks_dark, prepare, to_pixels
 from kpairs.data.settings import DIGITS, FITS, INKS, PixelSettings, parse_size
@@ -76,6 +78,18 @@ def test_a_batch_gives_what_each_picture_gives(setting, size, seed, channels):
     for i in range(4):
         for part, single in zip(whole, prepare(batch[i : i + 1], setting), strict=True):
             np.testing.assert_array_equal(part[i : i + 1], single)
+
+
+@anything
+@given(setting, size, seed, st.sampled_from([1, 2, 3, 4]), st.integers(1, 400))
+def test_strips_give_what_the_whole_gives(setting, size, seed, channels, values):
+    """Bit for bit, however few values are looked at together."""
+    batch = noise(size, channels, seed, 2)
+    whole = prepare(batch, setting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixels, "_AT_ONCE", values)
+        for part, other in zip(whole, prepare(batch, setting), strict=True):
+            np.testing.assert_array_equal(part, other)
 
 
 @anything
@@ -182,7 +196,7 @@ def test_sixteen_bits(tmp_path):
     received = prepare(tmp_path / "float.tiff", setting).pixels
     np.testing.assert_array_equal(received[0, :, :, 0], expected)
     Image.fromarray(deep.astype(np.int32) * 2).save(tmp_path / "deeper.tiff")
-    with pytest.raises(InputError, match="expected grey levels from 0 to 65535"):
+    with pytest.raises(InputError, match="received signed numbers; save it as PNG"):
         prepare(tmp_path / "deeper.tiff")
 
 
@@ -289,7 +303,7 @@ def test_shapes_of_arrays():
     assert prepare(noise((8, 9), 3, 0), setting).pixels.shape == (1, 8, 9, 1)
     for empty in ([], np.zeros((0, 28, 28), np.uint8)):
         prepared = prepare(empty)
-        assert [part.shape for part in prepared] == [(0, 14, 14, 1), (0,), (0,)]
+        assert [part.shape for part in prepared] == [(0, 14, 14, 1), (0,), (0,), (0,)]
     image = np.zeros((14, 14, 1), np.float32)
     assert prepare(image).pixels.dtype == np.float32
 
@@ -299,6 +313,7 @@ def test_shapes_of_arrays():
     [
         (np.zeros((14,), np.uint8), r"expected shape \(n, height, width\)"),
         (np.zeros((1, 14, 14, 5), np.uint8), r"received \(1, 14, 14, 5\)"),
+        (np.zeros((5, 3, 14, 14), np.uint8), r"14\) \(channels first\? np.moveaxis\(x, 1, -1\)"),
         (np.zeros((1, 0, 14), np.uint8), "expected pictures of 1x1 pixels or more"),
         (np.zeros((1, 14, 14), np.int64), "received int64"),
         (np.full((1, 14, 14), np.nan), "received 196 NaN or infinite"),
@@ -309,6 +324,15 @@ def test_shapes_of_arrays():
 def test_what_an_array_cannot_mean(pictures, message):
     with pytest.raises(InputError, match=f"left: .*{message}"):
         prepare(pictures, DIGITS, "left")
+
+
+def test_channels_first_is_no_three_grey_pictures():
+    """A network of colours refuses it; one of grey takes a batch of three as one of four."""
+    picture = noise((3, 9), 14, 1)
+    with pytest.raises(InputError, match=r"\(3, 9, 14\), which may be one .* np.moveaxis\(x, 0"):
+        prepare(picture, PixelSettings(14, 14, 3, ink="mixed"))
+    assert len(prepare(picture).pixels) == 3
+    assert len(prepare(picture[..., None], PixelSettings(14, 14, 3, ink="mixed")).pixels) == 3
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -323,8 +347,8 @@ def test_files_that_cannot_be_read(tmp_path):
     for name, (data, _) in cases.items():
         (tmp_path / name).write_bytes(data)
     messages = {name: message for name, (_, message) in cases.items()}
-    Image.new("L", (28, 28)).save(tmp_path / "other.gif")
-    messages |= {"other.gif": "expected an image", "missing.png": "no such image file"}
+    Image.new("L", (28, 28)).save(tmp_path / "other.ico")
+    messages |= {"other.ico": "expected an image", "missing.png": "no such image file"}
     messages |= {".": "no such image file"}
     for name, message in messages.items():
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
@@ -339,8 +363,10 @@ def test_pictures_too_large_to_decode(tmp_path, monkeypatch):
 
 
 @anything
-@given(setting)
-def test_settings_travel_as_json(setting):
+@given(setting, st.sampled_from([65535, 4095]))
+def test_settings_travel_as_json(setting, white):
+    assert ("white" in setting.to_dict()) is False  # as files of before there was one
+    setting = replace(setting, white=white)
     assert PixelSettings.from_dict(json.loads(json.dumps(setting.to_dict()))) == setting
     assert f"{setting.width}x{setting.height}" in str(setting)
 
@@ -357,6 +383,9 @@ def test_settings_travel_as_json(setting):
         {"ink": "blue"},
         {"ink": ["bright"]},
         {"rounded": 1},
+        {"white": 0},
+        {"white": 65536},
+        {"white": 255.0},
         {"more": 1},
     ],
 )

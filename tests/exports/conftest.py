@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from kpairs.data import draw_pairs
-from kpairs.exports.export import export_model
-from kpairs.exports.formats import Onnx, TorchExport, TorchScript
-from kpairs.exports.trained import Trained
+from kpairs.exports.writing.export import export_model
+from kpairs.exports.writing.formats import Onnx, TorchExport, TorchScript
+from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 
@@ -15,7 +15,7 @@ def fresh(name, seed=7):
     """A model with weights as at first, as if it was trained."""
     model = build(name)
     initialize(model, "torch", np.random.default_rng(seed))
-    return Trained(model, ARCHS[name], tuple("0123456789"))
+    return Trained.from_architecture(model, ARCHS[name], tuple("0123456789"))
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def exported(tmp_path_factory, mnist):
             trained = fresh(name)
             # Report 001's at every batch size that an export is checked at; of the others few pairs
             # tell as much, and the torch formats take a call per batch.
-            count = 130 if trained.architecture.report == "haidinger" else 20
+            count = 130 if trained.about["report"] == "haidinger" else 20
             pairs = draw_pairs(mnist["test"], count, np.random.default_rng(7))
             formats = (Onnx(), TorchScript(), TorchExport())
             made[name] = trained, export_model(trained, pairs, folder / name, formats), pairs

@@ -11,11 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_reference import REFERENCES, as_nchw
 
 from kpairs.cli import main
-from kpairs.exports.benchmark import flops_per_pair
-from kpairs.exports.export import export_model, export_run
-from kpairs.exports.runners import RUNNERS, random_pairs
-from kpairs.exports.runtime import CHUNK, PairModel
-from kpairs.exports.trained import Trained
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.model import CHUNK
+from kpairs.exports.writing.benchmark import flops_per_pair
+from kpairs.exports.writing.export import export_model, export_run
+from kpairs.exports.writing.runners import RUNNERS, random_pairs
+from kpairs.exports.writing.trained import Trained
 from kpairs.models.initialization import initialize
 from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
@@ -78,7 +79,7 @@ def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, tmp_path, 
         if layer.name.startswith("batch_normalization"):
             layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
     pairs = random_pairs(2 * CHUNK + 3, (14, 14, 1))
-    trained = Trained(model, ARCHS[name], tuple("0123456789"))
+    trained = Trained.from_architecture(model, ARCHS[name], tuple("0123456789"))
     (export,) = export_model(trained, pairs, tmp_path / "model")
     file = export.path
     with FlopCounterMode(display=False) as counter, torch.no_grad():

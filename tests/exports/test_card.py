@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kpairs.exports.card import card
-from kpairs.exports.export import Export
+from kpairs.exports.writing.card import card
+from kpairs.exports.writing.export import Export
 from kpairs.markdown import to_html
 
 DESCRIPTION = {

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -16,18 +17,20 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from families import few, networks
 from onnx import TensorProto
 from struck import inconsistent
 
-from kpairs.data import draw_pairs
+from kpairs.cli import main
+from kpairs.data import PairSet, draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
-from kpairs.exports.benchmark import bench_inference
-from kpairs.exports.export import export_model, export_run
-from kpairs.exports.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
-from kpairs.exports.parity import check_parity
-from kpairs.exports.quiet import quiet
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.benchmark import bench_inference
+from kpairs.exports.writing.export import export_model, export_run
+from kpairs.exports.writing.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
+from kpairs.exports.writing.parity import check_parity
+from kpairs.exports.writing.quiet import quiet
 from kpairs.models.outputs import decisions, probabilities
 from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
@@ -265,10 +268,10 @@ def writing(format_, other):
 def test_a_file_that_disagrees_is_not_written(format_, exported, another, tmp_path):
     trained, _, pairs = exported("auxws")
     target = tmp_path / f"auxws{format_.ending}"
-    target.write_bytes(b"an earlier export")
+    target.write_bytes(b"an earlier export of kpairs")
     with pytest.raises(ParityError, match="comparison at batch 1: expected differences up to"):
         export_model(trained, pairs, tmp_path / "auxws", [writing(format_, another)])
-    assert target.read_bytes() == b"an earlier export"
+    assert target.read_bytes() == b"an earlier export of kpairs"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -373,3 +376,46 @@ def test_probabilities_are_softmax_and_decisions_its_largest(rng):
     np.testing.assert_array_equal(decisions(logits, "logits"), logits.argmax(1))
     with pytest.raises(KeyError):
         probabilities(logits, "guess")
+
+
+def test_only_earlier_exports_are_replaced(exported, tmp_path):
+    trained, _, pairs = exported("auxws")
+    target = tmp_path / "auxws.onnx"
+    target.write_bytes(b"a model of somebody else")
+    with pytest.raises(KpairsError, match=r"auxws.onnx: exists already; add --force"):
+        export_model(trained, pairs, tmp_path / "auxws")
+    assert target.read_bytes() == b"a model of somebody else"
+    export_model(trained, pairs, tmp_path / "auxws", force=True)
+    export_model(trained, pairs, tmp_path / "auxws")
+
+
+def test_large_images_are_checked_some_at_a_time(rng):
+    """Memory follows from the images of one call, whatever the number of pairs."""
+    left, right = (rng.random((30, 128, 128, 1), dtype=np.float32) for _ in range(2))
+    inputs = [keras.Input((128, 128, 1), name=side) for side in ("left", "right")]
+    means = [keras.layers.GlobalAveragePooling2D()(one) for one in inputs]
+    outputs = {"comparison": keras.layers.Concatenate()(means)}
+    model = keras.Model(dict(zip(("left", "right"), inputs, strict=True)), outputs)
+
+    class Same:
+        outputs: ClassVar = {"comparison": "logits"}
+        seen: ClassVar = []
+
+        def run(self, left, right, chunk):
+            self.seen.append(len(left))
+            return model.predict({"left": left, "right": right}, verbose=0)
+
+    pairs = PairSet(left, right, *np.zeros((2, 30), np.int64))
+    parity = check_parity(model, Same(), pairs)
+    assert parity.batches == (1, 2, 7, 11)
+    assert (parity.pairs, max(Same.seen), sum(Same.seen)) == (30, 11, 4 * 30)
+
+
+def test_too_little_memory_is_told_in_one_line(run, monkeypatch):
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
+
+    monkeypatch.setattr("kpairs.exports.writing.export.run_splits", full)
+    done = CliRunner().invoke(main, ["export", str(run.path)])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: not enough memory: expected")

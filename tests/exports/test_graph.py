@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from kpairs.exports.graph import simplify
+from kpairs.exports.writing.graph import simplify
 
 SHAPES = {"w": (4, 3, 3, 3), "v": (2, 4, 3, 3), "bw": (1, 4, 1, 1), "bv": (1, 2, 1, 1)}
 SHAPES |= {"pixel": (1, 1, 6, 6), "row": (1, 1, 1, 4), "channel": (1, 1, 1, 3)}

@@ -1,18 +1,23 @@
 """The page in a real browser: strokes drawn by events, answers read from what it shows."""
 
 import base64
+import struct
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import QUIET, find_browser
-from kpairs.exports.web.server import DemoServer
-from kpairs.exports.web.standalone import standalone
+from kpairs.exports.web.demo import demo_routes
+from kpairs.exports.web.page import standalone
+from kpairs.exports.web.server import LocalServer
+from kpairs.exports.writing.export import export_model
+from kpairs.exports.writing.formats import Html
 
 pytestmark = pytest.mark.browser
 # Of a pad of 280 pixels a side.
@@ -45,12 +50,18 @@ def tab(browser):
 
 
 @pytest.fixture(scope="module")
-def server(exported):
-    models = {name: PairModel.load(exported(name)[1][0].path) for name in ("auxws", "conv_1")}
-    with DemoServer(models) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+def models(exported):
+    return {name: PairModel.load(exported(name)[1][0].path) for name in ("auxws", "conv_1")}
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with LocalServer(demo_routes(models)) as server:
+        thread = Thread(target=server.run)
+        thread.start()
         yield server
-        server.shutdown()
+        server.stop()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,7 @@ def shown(tab):
             return Array.from({length: width * height}, (_, i) => data[4 * i]);
           }),
           verdict: find("verdict", card).textContent,
+          doubt: find("doubt", card).textContent,
           holds: find("scale", card).getAttribute("aria-label"),
           bars: SIDES.map((side) => find("bars", find(side, card)).getAttribute("aria-label")),
         }))"""
@@ -120,12 +132,12 @@ def check(card, model):
         assert np.ptp(np.nonzero(mass > 0.2)[0]) in (8, 9, 10)  # 20 of 28 pixels, halved
 
 
-def test_drawn_strokes_are_answered(tab, server):
+def test_drawn_strokes_are_answered(tab, server, models):
     tab.goto(server.url)
     draw(tab, "left", THREE)
     assert shown(tab)[0]["verdict"] == ""  # half a pair
     draw(tab, "right", SEVEN)
-    for card, model in zip(shown(tab), server.models.values(), strict=True):
+    for card, model in zip(shown(tab), models.values(), strict=True):
         check(card, model)
 
 
@@ -166,6 +178,19 @@ def test_dropped_pictures_are_ranked(tab, file, tmp_path, rng):
     assert numbers == sorted(numbers, reverse=True)
 
 
+def prepared_by_the_page(tab, path, settings):
+    """The network's input that the page makes of a file."""
+    return tab.evaluate(
+        """async ([base64, name, settings]) => {
+          const {canvas} = await pictureOf(new File([bytesOf(base64)], name));
+          const {width, height} = canvas;
+          return Array.from(
+            prepare(canvas.getContext("2d").getImageData(0, 0, width, height), settings));
+        }""",
+        [base64.b64encode(path.read_bytes()).decode(), path.name, settings.to_dict()],
+    )
+
+
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("ink", ["auto", "dark", "mixed"])
 def test_pictures_become_what_python_makes_of_them(tab, file, tmp_path, rng, fit, ink):
@@ -176,17 +201,75 @@ def test_pictures_become_what_python_makes_of_them(tab, file, tmp_path, rng, fit
         path = tmp_path / "picture.png"
         Image.fromarray(picture).save(path)
         settings = PixelSettings(12, 15, channels, fit, ink, rounded=channels == 3)
-        received = tab.evaluate(
-            """async ([base64, settings]) => {
-              const {canvas} = await pictureOf(new File([bytesOf(base64)], "picture.png"));
-              const {width, height} = canvas;
-              return Array.from(
-                prepare(canvas.getContext("2d").getImageData(0, 0, width, height), settings));
-            }""",
-            [base64.b64encode(path.read_bytes()).decode(), settings.to_dict()],
-        )
         expected = prepare(path, settings).pixels
-        np.testing.assert_allclose(received, expected.ravel(), atol=1e-6 + settings.rounded / 255)
+        np.testing.assert_allclose(
+            prepared_by_the_page(tab, path, settings),
+            expected.ravel(),
+            atol=1e-6 + settings.rounded / 255,
+        )
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
+def test_turned_pictures_and_colour_profiles_are_read_as_python_reads_them(
+    tab, file, tmp_path, rng, ending
+):
+    tab.goto(file.as_uri())
+    picture = np.zeros((24, 16, 3), np.uint8)
+    picture[:12, :8], picture[12:, 8:], picture[12:, :8] = (250, 20, 60), (30, 200, 90), 128
+    image, path = Image.fromarray(picture), tmp_path / f"picture.{ending}"
+    settings = PixelSettings(8, 8, 3, "stretch", "mixed")
+    lossless = {"lossless": True} if ending == "webp" else {"quality": 100, "subsampling": 0}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    for further in (*({"exif": exif(turn)} for turn in range(1, 9)), {"icc_profile": swapped}):
+        image.save(path, **(lossless if ending != "png" else {}), **further)
+        expected = prepare(path, settings).pixels.ravel()
+        received = prepared_by_the_page(tab, path, settings)
+        np.testing.assert_allclose(received, expected, atol=0.02, err_msg=str(further)[:30])
+
+
+def exif(turn):
+    data = Image.Exif()
+    data[ExifTags.Base.Orientation] = turn
+    return data
+
+
+def test_gamma_of_a_png_changes_nothing(tab, file, tmp_path):
+    tab.goto(file.as_uri())
+    info, path = PngImagePlugin.PngInfo(), tmp_path / "picture.png"
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    Image.fromarray(np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)).save(path, pnginfo=info)
+    assert b"gAMA" in path.read_bytes()
+    settings = PixelSettings(8, 8, 1, "stretch", "mixed")
+    received = prepared_by_the_page(tab, path, settings)
+    np.testing.assert_allclose(received, prepare(path, settings).pixels.ravel(), atol=1e-6)
+
+
+def test_a_page_of_dark_ink_inverts_files_alone_and_warns(tab, exported, tmp_path, rng):
+    """Samples are the network's inputs already, and strokes are bright."""
+    trained, _, pairs = exported("auxws")
+    dark = replace(trained, pixels=PixelSettings(ink="dark"))
+    (page,) = export_model(dark, pairs, tmp_path / "dark", [Html()])
+    tab.goto(page.path.as_uri())
+    tab.evaluate("Math.random = () => 0.51")  # number 20 of 40 samples
+    tab.click('[data-is="samples"]')
+    (card,) = shown(tab)
+    np.testing.assert_array_equal(card["seen"][0], np.rint(255 * pairs.left[10]).ravel())
+    assert card["doubt"] == ""
+    for side, ink in (("left", 255), ("right", 0)):
+        picture = np.full((28, 28), 255 - ink, np.uint8)
+        picture[10:18, 12:16] = ink
+        Image.fromarray(picture).save(tmp_path / f"{side}.png")
+        tab.set_input_files(f'[data-is="pad-{side}"] [data-is="file"]', tmp_path / f"{side}.png")
+    until(tab, "pads.every((pad) => pad.picture.file)")
+    (card,) = shown(tab)
+    assert card["seen"][1][0] == 0  # dark ink on bright, inverted
+    assert card["doubt"].startswith("The left picture looks bright on dark; auxws is for pictures")
+    assert "The right" not in card["doubt"]
+    draw(tab, "left", THREE)
+    (card,) = shown(tab)
+    assert card["seen"][0][0] == 0
+    assert card["doubt"] == ""
 
 
 def test_another_sites_script_gets_nothing(tab, server):
@@ -206,7 +289,7 @@ def test_another_sites_script_gets_nothing(tab, server):
 def test_digits_pasted_as_strokes_keep_the_accuracy_of_predict(tab, mnist, tmp_path):
     """1,000 digits, larger and elsewhere, back to MNIST's place and size, by a trained network."""
     import kpairs
-    from kpairs.exports.export import export_run
+    from kpairs.exports.writing.export import export_run
 
     run = kpairs.train(kpairs.RECIPES["posterior_s"], tmp_path / "run")
     onnx, page = export_run(run, formats=("onnx", "html"))

@@ -15,9 +15,10 @@ from onnx import helper
 from PIL import Image
 
 from kpairs.cli import main
+from kpairs.data import open_source
 from kpairs.data.examples import write_samples
-from kpairs.exports.onnx import write_proto
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.onnx import write_proto
 
 DIGITS = ("left_digit", "right_digit")
 
@@ -29,9 +30,9 @@ def model(exported):
 
 
 @pytest.fixture
-def samples(mnist, workplace):
+def samples(workplace):
     """A folder with one image of each digit, 0.png to 9.png."""
-    write_samples(mnist["test"], workplace / "samples")
+    write_samples(open_source("mnist"), workplace / "samples")
     return workplace / "samples"
 
 
@@ -163,9 +164,9 @@ def test_what_predict_refuses(model, samples, workplace):
         (["missing.csv"], 4, "missing.csv: expected a CSV file of pairs, received none"),
         (["headless.csv"], 4, "headless.csv: expected the columns left and right; received a, b"),
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
-        (["half.csv"], 4, "half.csv row 2: expected two paths, received an empty one"),
+        (["half.csv"], 4, "half.csv row 2: expected a path in each column, received none"),
         (["gone.csv"], 4, "gone.png: no such image file"),
-        (["binary.csv"], 4, "binary.csv: expected a CSV file of pairs"),
+        (["binary.csv"], 4, "binary.csv row 2: expected 2 cells, received 1"),
         (["empty", three], 4, "empty: expected images"),
         ([samples, "few"], 4, "9 are in one only, such as 0"),
         ([three, three, "--json", "--csv"], 2, "expected --json or --csv, received both"),

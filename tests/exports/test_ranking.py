@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from kpairs.data import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.export import export_model
-from kpairs.exports.proposals import propose_pairs
-from kpairs.exports.ranking import rank, sampled_pairs
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sources import find_images
-from kpairs.exports.trained import Trained
-from kpairs.models.bradley_terry import bradley_terry
+from kpairs.exports.runtime.proposals import propose_pairs
+from kpairs.exports.runtime.ranking import rank, sampled_pairs
+from kpairs.exports.runtime.sources import find_images
+from kpairs.exports.writing.export import export_model
+from kpairs.exports.writing.trained import Trained
+from kpairs.judging import bradley_terry
 from kpairs.networks import ARCHS, build
 
 CLASSES = ("a", "b", "c", "d")
@@ -39,7 +40,7 @@ def exported(name, folder, seed=1):
     model = build(name, len(CLASSES))
     rng = np.random.default_rng(seed)
     pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
-    trained = Trained(model, ARCHS[name], CLASSES, pixels=LOOK)
+    trained = Trained.from_architecture(model, ARCHS[name], CLASSES, pixels=LOOK)
     (export,) = export_model(trained, pairs, folder / f"{name}-{seed}")
     return export.path
 
@@ -124,7 +125,7 @@ def test_several_models_give_a_deviation(models, pictures):
     np.testing.assert_allclose(ranking.deviation, np.std(centred, axis=0, ddof=1))
     text = kpairs("rank", models["ranker"], models["ranker-2"], pictures, "--csv")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["file", "score", "rank", "deviation"]
+    assert list(rows[0]) == ["file", "score", "rank", "deviation", "method"]
     with pytest.raises(UsageError, match="expected models that rank alike, received grade, score"):
         rank([both[0], PairModel.load(models["auxws"])], files)
 
@@ -253,3 +254,64 @@ def test_ranking_needs_neither_keras_nor_torch(models, pictures):
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_answered_pairs_are_known_whatever_else_their_file_holds(models, pictures, tmp_path):
+    """Own headers, further columns that name images too."""
+    known, files = tmp_path / "known.csv", find_images([pictures])
+    first = propose_pairs([PairModel.load(models["ranker"])], files, 6)
+    rows = [{"image": files[i], "a": p.left, "b": p.right} for i, p in enumerate(first)]
+    known.write_text("image,a,b\n" + "".join(f"{','.join(map(str, r.values()))}\n" for r in rows))
+    again = propose_pairs(
+        [PairModel.load(models["ranker"])], files, 6, [known], {"left": "a", "right": "b"}
+    )
+    asked, more = ({frozenset((p.left, p.right)) for p in part} for part in (first, again))
+    assert len(more) == 6
+    assert not asked & more
+    columns = ("--columns", "left=a,right=b,label=none")
+    told = kpairs("next-pairs", models["ranker"], pictures, "--known", known, *columns, "--json")
+    named = {frozenset((Path(row["left"]), Path(row["right"]))) for row in json.loads(told)}
+    assert not asked & named
+    table = json.loads(kpairs("predict", models["ranker"], known, *columns, "--json"))
+    assert [row["left"] for row in table] == [str(p.left) for p in first]
+    known.write_text("a,b\n" + "".join(f"{r['a']},{r['b']}\n" for r in rows))
+    ranked = json.loads(kpairs("rank", models["ranker"], known, *columns, "--json"))["images"]
+    assert {row["file"] for row in ranked} == {str(file) for pair in asked for file in pair}
+    said = kpairs("rank", models["ranker"], known, "--columns", "left=x,right=b", expect=4)
+    assert "expected the columns x; received a, b" in " ".join(said.split())
+
+
+def test_no_output_replaces_a_users_work(models, pictures, tmp_path):
+    ask, photograph = tmp_path / "ask.csv", pictures / "00.png"
+    before = photograph.read_bytes()
+    kpairs("next-pairs", models["ranker"], pictures, "--count", 2, "--out", ask)
+    assert "add --force" in kpairs("next-pairs", models["ranker"], pictures, "--out", ask, expect=1)
+    kpairs("next-pairs", models["ranker"], pictures, "--count", 2, "--out", ask, "--force")
+    ask.write_text(ask.read_text().rstrip() + "left\n")
+    answered = ask.read_bytes()
+    arguments = ("next-pairs", models["ranker"], pictures, "--force", "--out")
+    assert "ask.csv, row 3: holds answers" in kpairs(*arguments, ask, expect=1)
+    assert "this command reads that file" in kpairs(*arguments, photograph, expect=1)
+    for command in ((), ("--force",)):
+        kpairs("rank", models["ranker"], pictures, "--sheet", photograph, *command, expect=1)
+    assert (ask.read_bytes(), photograph.read_bytes()) == (answered, before)
+
+
+def test_names_that_are_no_text_come_out_as_they_are(models, pictures, tmp_path):
+    """File names are bytes: a reader of the CSV finds each file by them."""
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Path(os.fsdecode(name)).write_bytes((pictures / "00.png").read_bytes())
+    command = [sys.executable, "-m", "kpairs.cli", "rank", models["ranker"], tmp_path, "--csv"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert name in done.stdout
+    arguments = ("next-pairs", models["ranker"], tmp_path, pictures, "--out", tmp_path / "ask.csv")
+    assert "this name is no UTF-8" in kpairs(*arguments, expect=4)
+
+
+@pytest.mark.parametrize("options", [["--csv"], []])
+def test_a_closed_output_is_told(options, models, pictures):
+    command = [sys.executable, "-m", "kpairs.cli", "predict", models["ranker"]]
+    command += [pictures / "00.png", pictures / "02.png", *options]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("Error: standard output is closed: expected")

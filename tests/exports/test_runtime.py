@@ -18,9 +18,9 @@ from onnx import TensorProto, helper
 from kpairs.cli import main
 from kpairs.data import draw_pairs
 from kpairs.errors import InputError
-from kpairs.exports.onnx import OPSET, write_proto
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.sealing import is_sealed, seal
+from kpairs.exports.runtime.loading import is_sealed, seal
+from kpairs.exports.writing.onnx import OPSET, write_proto
 
 CLASSES = tuple("0123456789")
 

@@ -6,8 +6,17 @@ import io
 import json
 import re
 import socket
+import statistics
+import struct
 import subprocess
 import sys
+import time
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -18,22 +27,38 @@ from PIL import Image
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import NothingRunsIt, PageModel
-from kpairs.exports.web.graph import OPERATORS, graph_of
-from kpairs.exports.web.page import page, script
-from kpairs.exports.web.server import ADDRESS, MAX_BODY, DemoServer
+from kpairs.exports.web.demo import demo_routes
+from kpairs.exports.web.network import OPERATORS, graph_of
+from kpairs.exports.web.page import page, script, standalone
+from kpairs.exports.web.server import ADDRESS, MAX_BODY, LocalServer
 
 
 @pytest.fixture(scope="module")
-def server(exported):
+def model(exported):
     _, (onnx, *_), _ = exported("auxws")
-    with DemoServer({"auxws": PairModel.load(onnx.path)}) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    return PairModel.load(onnx.path)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with running({"auxws": model}) as server:
         yield server
-        server.shutdown()
+
+
+@contextmanager
+def running(models):
+    with LocalServer(demo_routes(models)) as server:
+        thread = Thread(target=server.run)
+        thread.start()
+        yield server
+        server.stop()
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def ask(server, method, path, body=b"", **headers):
     """A request as the page sends it, but for the headers that are given; None leaves one out."""
+    body = body.encode() if isinstance(body, str) else body
     own = {"Host": f"{ADDRESS}:{server.port}", "Origin": f"http://{ADDRESS}:{server.port}"}
     own |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     own |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -61,12 +86,12 @@ def body(rng):
     return json.dumps(sent).encode(), pictures
 
 
-def test_pictures_are_answered_as_by_predict(server, rng):
+def test_pictures_are_answered_as_by_predict(server, model, rng):
     sent, (left, right) = body(rng)
     status, received = ask(server, "POST", "/compare", sent)
     assert status == 200
     (answer,) = json.loads(received)["models"]
-    expected = server.models["auxws"].predict(left, right)
+    expected = model.predict(left, right)
     assert list(answer["outputs"]) == list(expected)
     for name, values in answer["outputs"].items():
         np.testing.assert_array_equal(np.float32(values), expected[name][0])
@@ -83,7 +108,7 @@ def test_pictures_are_answered_as_by_predict(server, rng):
         ({"Content_Type": "text/plain"}, 415),  # what a form of another site may send
         ({"Content_Length": str(MAX_BODY + 1)}, 413),
         ({"Content_Length": None}, 411),
-        ({"Content_Length": "-1"}, 411),
+        ({"Content_Length": "-1"}, 400),
     ],
 )
 def test_others_are_refused(server, rng, headers, status):
@@ -111,7 +136,7 @@ def test_what_is_no_pair_of_pictures_is_refused_in_words(server, sent):
 
 def test_only_this_machine_reaches_it(server):
     """It listens on 127.0.0.1 alone: not on what other machines reach this one by."""
-    assert server.server_address[0] == "127.0.0.1"
+    assert server.url == f"http://127.0.0.1:{server.port}/"
     for address in {"127.0.0.2", *socket.gethostbyname_ex(socket.gethostname())[2]} - {ADDRESS}:
         with pytest.raises(OSError, match=r"refused|timed out|unreachable|assign"):
             socket.create_connection((address, server.port), timeout=5)
@@ -123,12 +148,12 @@ def test_there_is_one_page_and_it_asks_nobody_else(server):
     assert "connect-src &#39;self&#39;" in received.decode()
     assert not re.search(rb"(src|href)=", received)
     assert ask(server, "GET", "/../setup.py")[0] == 404
-    assert ask(server, "POST", "/")[0] == 404
+    assert ask(server, "POST", "/")[0] == 405
 
 
 def test_the_server_needs_neither_keras_nor_torch():
     script = (
-        "import sys, kpairs.cli.demo, kpairs.exports.web.server, kpairs.exports.web.standalone\n"
+        "import sys, kpairs.cli.demo, kpairs.exports.web.demo, kpairs.exports.web.page\n"
         "print(sorted({'keras', 'torch'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -162,8 +187,6 @@ def test_what_the_script_does_not_have_is_refused(exported):
 @networks(("auxws", "posterior_s"))
 def test_the_page_computes_what_onnxruntime_computes(name, exported, tmp_path):
     """By a browser, or node."""
-    from kpairs.exports.web.standalone import standalone
-
     trained, (onnx, *_), pairs = exported(name)
     model = PairModel.load(onnx.path)
     file = tmp_path / "page.html"
@@ -176,3 +199,93 @@ def test_the_page_computes_what_onnxruntime_computes(name, exported, tmp_path):
         pytest.skip(str(error))
     for output, values in model.compare(*inputs).items():
         np.testing.assert_allclose(received[output], values, atol=1e-4)
+
+
+def test_many_questions_on_one_connection(server, rng):
+    """Answers come at once: no delay of the network between an answer's parts, which was 40 ms."""
+    sent, _ = body(rng)
+    connection = http.client.HTTPConnection(ADDRESS, server.port, timeout=30)
+    headers = {"Origin": f"http://{ADDRESS}:{server.port}", "Content-Type": "application/json"}
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        connection.request("POST", "/compare", sent, headers)
+        assert connection.getresponse().read()
+        times.append(time.perf_counter() - start)
+    connection.close()
+    assert statistics.median(times) < 0.03
+
+
+def test_two_hundred_clients_at_once_are_all_answered(server, rng):
+    sent, _ = body(rng)
+    with ThreadPoolExecutor(200) as pool:
+        found = list(pool.map(lambda _: ask(server, "POST", "/compare", sent), range(200)))
+    assert Counter(status for status, _ in found) == {200: 200}
+    assert len({received for _, received in found}) == 1
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"POST /compare HTTP/1.1\r\n",
+        b"POST /compare HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
+    ],
+    ids=["silent", "head", "body"],
+)
+def test_slow_clients_are_dropped(model, start, monkeypatch):
+    """A byte every 100 ms; meanwhile others are answered."""
+    monkeypatch.setattr("kpairs.exports.web.server._PATIENCE", 0.5)
+    with running({"auxws": model}) as server:
+        start = start.replace(b"{host}", f"{ADDRESS}:{server.port}".encode())
+        with socket.create_connection((ADDRESS, server.port), timeout=10) as slow:
+            slow.sendall(start)
+            for _ in range(100):
+                time.sleep(0.1)
+                try:
+                    slow.sendall(b"x" if start else b"")
+                    slow.settimeout(0.01)
+                    received = slow.recv(1)
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    received = b""
+                break
+            else:
+                pytest.fail("it was never dropped")
+            assert received == (b"H" if b"Length" in start else b"")  # a 408 in words, or the end
+        assert ask(server, "GET", "/")[0] == 200
+
+
+def test_a_png_that_lacks_rows_is_refused(server, rng):
+    """Pillow gives black for missing rows."""
+    whole = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(whole, "PNG")
+    data = whole.getvalue()
+    place = data.index(b"IDAT")
+    (size,) = struct.unpack(">I", data[place - 4 : place])
+    rows = zlib.compress(zlib.decompress(data[place + 4 : place + 4 + size])[:-100])
+    chunk = struct.pack(">I", len(rows)) + b"IDAT" + rows
+    chunk += struct.pack(">I", zlib.crc32(b"IDAT" + rows))
+    short = base64.b64encode(data[: place - 4] + chunk + data[place + 8 + size :]).decode()
+    status, received = ask(server, "POST", "/compare", json.dumps({"left": short, "right": short}))
+    assert (status, json.loads(received)["error"][:32]) == (400, "left: the image cannot be read: ")
+
+
+def test_pictures_of_the_page_are_not_inverted_and_doubtful_ones_are_told(model, rng):
+    """A network of dark ink: strokes and samples are bright, whatever the network reads."""
+    dark = copy(model)
+    dark.pixels = replace(model.pixels, ink="dark")
+    left, right = rng.integers(0, 100, (2, 28, 28), dtype=np.uint8)
+    sent = {"left": png(left), "right": png(255 - right)}
+    with running({"dark": dark}) as server:
+        answers = []
+        for further in ({}, {"as_is": ["left"]}):
+            status, received = ask(server, "POST", "/compare", json.dumps({**sent, **further}))
+            assert status == 200
+            answers += json.loads(received)["models"]
+    expected = model.predict(left, right)  # the same network, of bright ink
+    assert [answer["doubtful"] for answer in answers] == [["left"], []]
+    for name, values in expected.items():
+        np.testing.assert_allclose(answers[1]["outputs"][name], values[0], atol=1e-6)

@@ -13,7 +13,7 @@ from kpairs.models.backbone import application, backbone_of, load_backbone
 from kpairs.models.initialization import initialize
 from kpairs.models.pair import chain, layers_of
 from kpairs.networks import build
-from kpairs.training.compile import build_round, load_weights
+from kpairs.training.network import build_round, load_weights
 from kpairs.training.round import Round, train_round
 
 SHAPE = (32, 32, 3)
@@ -97,17 +97,17 @@ def test_recipes_of_backbones(tiny):
         ),
     ):
         with pytest.raises(UsageError, match=message):
-            replace(recipe, **changes)
+            recipe.replace(**changes)
 
 
 def test_weights_from_a_file(trained, tmp_path, tiny):
     file, weights = trained
     recipe = _recipe(tiny, file)
-    model = build_round(recipe, 1, 10, None)
+    model = build_round(recipe, 1, 10)
     for received, expected in zip(backbone_of(model).get_weights(), weights, strict=True):
         np.testing.assert_array_equal(received, expected)
-    drawn = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
-    again = build_round(replace(recipe, backbone_weights="none"), 1, 10, None)
+    drawn = build_round(recipe.replace(backbone_weights="none"), 1, 10)
+    again = build_round(recipe.replace(backbone_weights="none"), 1, 10)
     for one, other in zip(drawn.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)  # from the round's seed
     (tmp_path / "odd.weights.h5").write_bytes(b"no weights")
@@ -175,7 +175,7 @@ def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tin
     pairs = draw_pairs(digits["train"], 20, rng), draw_pairs(digits["test"], 10, rng)
     ends = {}
     for name, stop in (("whole", None), ("frozen", 2)):
-        job = Round(recipe, 1, tmp_path / name, *pairs, 10)
+        job = Round(recipe, 1, tmp_path / name, pairs, 10)
         if stop is not None:
             with pytest.raises(InterruptedError):
                 train_round(job, [_Stop(stop)])

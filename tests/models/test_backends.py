@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from backend_script import outputs_and_losses
+from backend_script import judged_values, outputs_and_losses
 
-from kpairs.exports.export import export_run
+from kpairs.exports.writing.export import export_run
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.training.evaluate import evaluate
@@ -28,7 +28,7 @@ def torchs(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(3)
     inputs = {side: rng.random((5, 14, 14, 1), dtype=np.float32) for side in ("left", "right")}
     np.savez(folder / "inputs.npz", **inputs)
-    outputs = {}
+    outputs = judged_values()
     for name in ARCHS:
         model = build(name, rescaling=(2.0, -0.5))
         initialize(model, "torch", rng)
@@ -63,3 +63,15 @@ def test_outputs_and_trainings(backend, torchs, tmp_path):
         assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"], name
     (export,) = export_run(Run.open(tmp_path / "runs" / "auxws"))
     assert export.description["training"]["backend"] == backend
+
+
+def test_keras_first_runs_on_tensorflow_and_kpairs_says_so(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import keras, kpairs; print(keras.backend.backend())"],
+        env={**environment, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "tensorflow\n", done.stderr[-3000:]
+    assert "Keras was imported before kpairs and runs on tensorflow" in done.stderr

@@ -4,7 +4,6 @@ The networks are built without dropout, whose place and rates are tests of their
 """
 
 import math
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -109,7 +108,7 @@ def random_pairs(rng, count=8):
 def test_the_tables_name_the_same_architectures():
     named = {name: recipe for name, recipe in RECIPES.items() if name != "posterior_long"}
     assert set(PARAMETERS) == set(ARCHS) == set(named) == set(REFERENCES)
-    assert all(recipe.arch == name for name, recipe in named.items())
+    assert all(recipe.network.arch == name for name, recipe in named.items())
 
 
 def test_parameters_outputs_and_report(network):
@@ -122,7 +121,7 @@ def test_parameters_outputs_and_report(network):
     scores = {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
     assert shapes == {"comparison": (None, units)} | digits | scores
     assert list(shapes) == list(architecture.outputs)
-    assert list(architecture.learned()) == list(RECIPES[name].loss_weights)
+    assert list(architecture.learned()) == list(RECIPES[name].fit.loss_weights)
     assert architecture.report in (*REPORTS, "kpairs")
     assert architecture.function.__doc__
 
@@ -150,13 +149,13 @@ def test_torch_initialization_has_torchs_limits_and_spread(network):
 
 def reference_optimizer(recipe, parameters):
     """torch's own; with a step's epsilon as Keras' AdamW has it, before the bias correction."""
-    rate, options = recipe.learning_rate, dict(recipe.optimizer_options)
-    if recipe.optimizer == "adadelta":
+    rate, options = recipe.optimizer.learning_rate, dict(recipe.optimizer.options)
+    if recipe.optimizer.name == "adadelta":
         return torch.optim.Adadelta(parameters, rate, options["rho"], options["epsilon"])
     betas, epsilon = (options["beta_1"], options["beta_2"]), options["epsilon"]
-    if recipe.optimizer == "torch_adam":
-        return torch.optim.Adam(parameters, rate, betas, epsilon, weight_decay=recipe.l2)
-    assert recipe.optimizer == "adamw"
+    if recipe.optimizer.name == "torch_adam":
+        return torch.optim.Adam(parameters, rate, betas, epsilon, weight_decay=recipe.optimizer.l2)
+    assert recipe.optimizer.name == "adamw"
     optimizer = torch.optim.AdamW(parameters, rate, betas, epsilon, options["weight_decay"])
 
     def scale_epsilon(optimizer, *_):
@@ -170,14 +169,14 @@ def reference_optimizer(recipe, parameters):
 def reference_loss(recipe, outputs, targets):
     """The weighted sum of torch's own losses."""
     total, cross_entropy = 0, torch.nn.functional.cross_entropy
-    for name, kind in ARCHS[recipe.arch].learned().items():
+    for name, kind in ARCHS[recipe.network.arch].learned().items():
         if kind == "sigmoid":
             unit, target = outputs[name][:, 0], targets[name].double()
             loss = torch.nn.functional.binary_cross_entropy(unit, target)
         else:
-            assert kind == "logits" or recipe.probabilities_as_logits
+            assert kind == "logits" or recipe.fit.probabilities_as_logits
             loss = cross_entropy(outputs[name], targets[name].long())
-        total += recipe.loss_weights[name] * loss
+        total += recipe.fit.loss_weights[name] * loss
     return total
 
 
@@ -189,8 +188,8 @@ def test_training_steps_equal_torch(network, rng):
     """
     network = Network(network.name)
     kinds, recipe = ARCHS[network.name].outputs, RECIPES[network.name]
-    recipe = replace(recipe, schedule="constant")
-    compile_model(network.model, recipe)
+    recipe = recipe.replace(schedule="constant")
+    compile_model(network.model, recipe, ARCHS[network.name])
     optimizer = reference_optimizer(recipe, list(network.reference.parameters()))
     batches = Batches(random_pairs(rng, 32), kinds, 16)
     lower(network.model, *batches.first())
@@ -326,6 +325,8 @@ def test_unknown_names_and_arguments_name_the_valid_ones():
         build("auxsw")
     with pytest.raises(UsageError, match="auxws takes dropout; received droput"):
         build("auxws", droput=0.1)
+    with pytest.raises(UsageError, match="auxws cannot be built with dropout 1.5, .* 0 and 1"):
+        build("auxws", dropout=1.5)
 
 
 def test_a_name_registers_once():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import kpairs
 
-from kpairs.data import load_digits
+from kpairs.data import open_source
 from kpairs.recipes import Recipe
 
 TESTS = Path(__file__).parents[1]
@@ -37,9 +37,8 @@ def scorer(pair, *, classes=10):
     return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}
 """
 RECIPE = """
-from dataclasses import replace
 from kpairs.reports import RECIPES as known
-own = replace(known["auxws"], arch="{name}", epochs=3, arch_options={{"depth": 2}})
+own = known["auxws"].replace(arch="{name}", epochs=3, arch_options={{"depth": 2}})
 RECIPES = {{"{name}": own}}
 """
 TINY = ["--pairs", "40", "--test-pairs", "30", "--epochs", "1"]
@@ -59,7 +58,7 @@ def run_script(script, folder):
 def test_from_a_file_to_a_prediction(workplace):
     """Trained by two processes, exported; no other process runs its code unasked."""
     (workplace / "mynets.py").write_text(NETWORKS.format(name="own") + SCORER)
-    load_digits("mnist", "test")
+    open_source("mnist").split("test")
     done = run_script(
         "import os\nos.environ['COLUMNS'] = '200'\n"  # no cell of a table is broken
         "from command_line import kpairs\n"
@@ -77,10 +76,10 @@ def test_from_a_file_to_a_prediction(workplace):
     )
     assert done.returncode == 0, done.stderr
     recipe = Recipe.from_json((workplace / "run/recipe.json").read_text())
-    assert recipe.arch_options == {"depth": 3, "widths": (8,), "act": "relu"}
-    assert recipe.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
+    assert recipe.network.options == {"depth": 3, "widths": (8,), "act": "relu"}
+    assert recipe.fit.loss_weights == {"comparison": 1, "left_digit": 1, "right_digit": 1}
     scored = Recipe.from_json((workplace / "scored/recipe.json").read_text())
-    assert scored.loss_weights == {"comparison": 1}
+    assert scored.fit.loss_weights == {"comparison": 1}
     assert "own takes act, depth, widths; received dept" in done.stdout
     assert "depth: expected a whole number, received 'x'" in done.stdout
     answer = kpairs("predict", "run/own.onnx", "samples/3.png", "samples/7.png", "--json")
@@ -124,7 +123,7 @@ def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):
             "from kpairs.reports import RECIPES, REPORTS\n"
             "from kpairs.studies.catalogue import STUDIES\n"
             "title = REPORTS['smith'].title\n"
-            "print(RECIPES['smith_net'].epochs, title, STUDIES['smith-one'].title)\n"
+            "print(RECIPES['smith_net'].fit.epochs, title, STUDIES['smith-one'].title)\n"
             "print(import_of('smith_net'), import_of('auxws'), imported_modules())\n",
             workplace,
         )
@@ -143,7 +142,7 @@ def test_installed_packages_are_found(workplace):
         "import sys; sys.path.insert(0, '.')\n"
         "from kpairs.reports.resolve import recipe_of\n"
         "assert 'keras' not in sys.modules\n"
-        "print(recipe_of('theirs').arch_options)\n",
+        "print(recipe_of('theirs').network.options)\n",
         workplace,
     )
     assert done.stdout == "{'depth': 1, 'widths': (8,), 'act': 'relu'}\n", done.stderr

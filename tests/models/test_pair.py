@@ -11,8 +11,9 @@ from kpairs.data import PairSet
 from kpairs.errors import UsageError
 from kpairs.models.outputs import Output
 from kpairs.models.pair import Pair, by_side, chain, is_tower, joined, layers_of, variables_of
-from kpairs.models.registry import ARCHS, arch, build, rescale
+from kpairs.models.registry import ARCHS, arch, build
 from kpairs.networks import ARCHS as EVERY
+from kpairs.training.network import rescale
 from kpairs.training.unfolded import unfolded
 
 

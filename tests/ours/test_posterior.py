@@ -1,6 +1,5 @@
 """Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
 
-from dataclasses import replace
 from itertools import product
 
 import keras
@@ -10,24 +9,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rounds import opened
 
 from kpairs.data import PairSet, draw_pairs
 from kpairs.errors import UsageError
-from kpairs.models.heads import PosteriorComparison
+from kpairs.layers import PosteriorComparison
+from kpairs.losses import loss_of
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OneCycle
 from kpairs.recipes import Setting, Study, Trial
 from kpairs.reports import RECIPES
 from kpairs.studies.mistakes import to_image
 from kpairs.studies.rows import collect, read_rows
 from kpairs.studies.run import load_result, run_jobs
 from kpairs.training.batches import Batches, paired_anew, renewal
-from kpairs.training.callbacks import Averaging
-from kpairs.training.compile import load_round
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits, settled
-from kpairs.training.losses import loss_of
-from kpairs.training.schedule import OneCycle
+from kpairs.training.callbacks import MovingAverage
+from kpairs.training.network import load_round
+from kpairs.training.prepare import draw_round
 from kpairs.training.train import train
 
 
@@ -188,7 +187,7 @@ def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
     assert (torch.cat([x["left"] for x, _ in again]) == third).all()
     assert (renewal(recipe, 2, pairs)(3).left != renew(3).left).any()
     assert renewal(RECIPES["auxws"], 1, pairs) is None
-    swapped = replace(recipe, pairing="swapped", distortion="none")
+    swapped = recipe.replace(pairing="swapped", distortion="none")
     assert isinstance(renewal(swapped, 1, pairs)(0), PairSet)
 
 
@@ -209,12 +208,11 @@ def test_one_cycle_is_torchs():
 
 def test_averaging_ends_with_the_moving_average():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    callback = Averaging(model, 0.75)
-    callback.set_model(model)
+    average = MovingAverage(model, 0.75)
     for epoch, value in enumerate([8.0, 4.0, 0.0]):
         model.set_weights([np.full((1, 1), value)])
-        callback.on_epoch_end(epoch)
-    callback.on_train_end()
+        average.update(model, epoch)
+    average.give(model)
     expected = np.average([8, 4, 0], weights=[0.75**2, 0.75, 1])
     assert float(model.get_weights()[0][0, 0]) == pytest.approx(expected)
 
@@ -224,7 +222,7 @@ def test_a_training_ends_with_the_moving_average(tiny, workplace):
     run = train(recipe, "run", keep_checkpoints=True)
     files = [np.load(run.folder(1) / f"checkpoint-00{epoch}.npz") for epoch in (1, 2, 3)]
     moved = 0
-    for i, variable in enumerate(load_round(run, 1, 10).variables):
+    for i, variable in enumerate(load_round(run, 1).variables):
         if "float" in variable.dtype:
             values = np.array([file[f"{i:04d}"] for file in files])
             expected = np.average(values, axis=0, weights=[0.36, 0.6, 1])
@@ -268,7 +266,7 @@ def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
 
 
 def test_a_study_of_scores_or_grades_keeps_no_wrong_pairs(tiny, idx_folder, image_folder, tmp_path):
-    graded = settled(tiny("posterior_s", data=str(image_folder), pairs=20, test_pairs=10))
+    graded, _ = opened(tiny("posterior_s", data=str(image_folder), pairs=20, test_pairs=10))
     scored = tiny("ranker", data=str(idx_folder))
     jobs = [Trial(recipe, 1) for recipe in (scored, graded)]
     list(run_jobs(jobs, tmp_path))
@@ -280,7 +278,8 @@ def test_a_study_keeps_the_wrong_pairs_of_digits_with_scores(tiny, idx_folder, t
     job = Trial(tiny("auxranker", ties="half", data=str(idx_folder)), 1)
     list(run_jobs([job], tmp_path))
     result = load_result(tmp_path, job)
-    _, pairs = draw_round(job.recipe, 1, *load_splits(job.recipe))
+    recipe, splits = opened(job.recipe)
+    _, pairs = draw_round(recipe, 1, *splits)
     told = np.count_nonzero(pairs.comparison != 0.5)
     assert 0 < told < len(pairs)
     assert all(row["left_digit"] != row["right_digit"] for row in result["wrong"])

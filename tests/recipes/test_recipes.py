@@ -1,18 +1,19 @@
 """Recipes as data, and loss weights that Keras would misassign without a word."""
 
 import json
-from dataclasses import fields, replace
-
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from kpairs.data import PairSet
 from kpairs.errors import InputError, UsageError
-from kpairs.networks import build
+from kpairs.networks import ARCHS, build
 from kpairs.recipes import (
+    FIELDS,
+    OPTIMIZERS,
     Recipe,
     check_arguments,
     check_loss_weights,
@@ -22,7 +23,7 @@ from kpairs.recipes import (
     parse_loss_weights,
 )
 from kpairs.reports import RECIPES
-from kpairs.reports.resolve import for_arch, load_recipe, recipe_of, resolve
+from kpairs.reports.resolve import changes_of, for_arch, load_recipe, recipe_of
 from kpairs.training.compile import compile_model
 
 ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
@@ -31,7 +32,7 @@ weights = st.floats(0, 100).map(lambda w: float(np.float32(w)))
 
 
 def parse(text, arch):
-    return parse_loss_weights(text, tuple(recipe_of(arch).loss_weights), arch)
+    return parse_loss_weights(text, tuple(recipe_of(arch).fit.loss_weights), arch)
 
 
 # What the reports and their authors' code say, copied by hand: optimizer, learning rate, batch,
@@ -56,35 +57,37 @@ STATED = {
 @pytest.mark.parametrize("name", STATED)
 def test_the_reports_recipes(name):
     r = RECIPES[name]
-    weights = r.loss_weights["comparison"], r.loss_weights.get("left_digit")
-    assert r.loss_weights.get("right_digit") == weights[1]
-    numbers = (r.optimizer, r.learning_rate, r.batch_size, r.epochs, r.shuffle, r.normalization)
-    assert (*numbers, *weights, r.reported_rounds) == STATED[name]
-    assert (r.pairs, r.test_pairs, r.initialization) == (1000, 1000, "torch")
+    fit, data = r.fit, r.data
+    weights = fit.loss_weights["comparison"], fit.loss_weights.get("left_digit")
+    assert fit.loss_weights.get("right_digit") == weights[1]
+    numbers = (r.optimizer.name, r.optimizer.learning_rate, fit.batch_size, fit.epochs)
+    numbers += (fit.shuffle, data.normalization, *weights, r.reported_rounds)
+    assert numbers == STATED[name]
+    assert (data.pairs, data.test_pairs, r.network.initialization) == (1000, 1000, "torch")
 
 
 def test_what_only_some_recipes_have():
     for name, r in RECIPES.items():
-        haidinger = "haidinger" in r.source
-        assert r.l2 == (2.5e-5 if haidinger else 0)
-        assert r.augmentation == ("shifts_and_swap" if haidinger else "none")
+        haidinger = "haidinger" in r.origin
+        assert r.optimizer.l2 == (2.5e-5 if haidinger else 0)
+        assert r.variation.augmentation == ("shifts_and_swap" if haidinger else "none")
         assert (
-            r.optimizer_options
+            r.optimizer.options
             == {
                 "torch_adam": ADAM,
                 "adamw": {**ADAM, "weight_decay": 0.01},
                 "adadelta": {"rho": 0.9, "epsilon": 1e-6},
-            }[r.optimizer]
+            }[r.optimizer.name]
         )
-        assert r.probabilities_as_logits == ("piguet" in r.source or name.startswith("wsal"))
-        assert r.reported_epoch == ("best" if "altunina" in r.source else "last")
+        as_logits = "piguet" in r.origin or name.startswith("wsal")
+        assert r.fit.probabilities_as_logits == as_logits
+        assert r.reported_epoch == ("best" if "altunina" in r.origin else "last")
 
 
 @settings(deadline=None)
 @given(st.tuples(weights, weights, weights).filter(any), st.integers(0, 2**40), st.floats(0, 0.9))
 def test_json_gives_the_same_recipe_back(values, seed, dropout):
-    recipe = replace(
-        RECIPES["auxws"],
+    recipe = RECIPES["auxws"].replace(
         loss_weights=dict(zip(NAMES, values, strict=True)),
         seed=seed,
         arch_options={"dropout": dropout, "sizes": (3, (0.5, "relu")), "deep": True, "top": None},
@@ -97,26 +100,54 @@ def test_every_recipe_survives_json(name):
     assert Recipe.from_json(RECIPES[name].to_json()) == RECIPES[name]
 
 
+def flat_file(recipe):
+    """What versions before there were groups wrote of a recipe."""
+    values = recipe.flat()
+    values["source"] = values.pop("origin")
+    del values["word"]
+    return values
+
+
 @pytest.mark.parametrize("name", ["auxws", "auxnet2", "fc_1", "c1l2"])
-def test_files_of_before_there_were_arch_options(name):
-    """Then three arguments were fields, and seven fields of today were not there."""
-    values = json.loads(RECIPES[name].to_json())
+def test_flat_files_of_earlier_versions(name):
+    """The first had three arguments as fields, and lacked fields of today."""
+    values = flat_file(RECIPES[name])
+    assert Recipe.from_json(json.dumps(values)) == RECIPES[name]
     options = values.pop("arch_options")
     old = {**values, **{n: options.get(n) for n in ("widths", "dropout", "activation")}}
     for later in ("pairing", "distortion", "schedule", "averaging", "label_smoothing", "head"):
         del old[later]
     assert Recipe.from_json(json.dumps(old)) == RECIPES[name]
-    with pytest.raises(InputError, match="unknown activation, dropout"):
+    graded = dict.fromkeys(("comparison", "left_grade", "right_grade"), 1.0)
+    assert Recipe.from_json(json.dumps({**old, "loss_weights": graded})).data.word == "grade"
+    with pytest.raises(InputError, match="unknown field of a recipe 'widths'|'dropout'"):
         Recipe.from_json(json.dumps({**old, "arch_options": {}}))
 
 
-def test_what_is_hashed_stays_when_arguments_and_fields_are_added():
-    """The three arguments that were fields stand beside the fields; others only where set."""
-    known = RECIPES["auxws"].identity()
-    assert (known["dropout"], known["widths"], known["activation"]) == (0.15, None, None)
-    assert not {"arch_options", "head", "averaging"} & set(known)
-    deep = replace(RECIPES["auxws"], averaging=0.5).with_options(depth=3).identity()
-    assert deep == {**known, "averaging": 0.5, "arch_options": {"depth": 3}}
+def test_a_key_is_of_what_differs_from_the_defaults_and_changes_a_training():
+    recipe = RECIPES["auxws"]
+    key = recipe.key()
+    assert recipe.replace(rounds=7, origin="here", reported_epoch="best").key() == key
+    assert recipe.replace(averaging=0.0, head="own").key() == key
+    others = [{"averaging": 0.5}, {"seed": 1}, {"arch_options": {"dropout": 0.2}}, {"pairs": 5}]
+    assert len({key, *(recipe.replace(**change).key() for change in others)}) == 5
+
+
+def test_another_optimizer_brings_its_own_options():
+    recipe = RECIPES["auxws"].replace(optimizer_options={"beta_1": 0.5})
+    assert recipe.optimizer.options == {**ADAM, "beta_1": 0.5}
+    assert recipe.replace(optimizer="adadelta").optimizer.options == OPTIMIZERS["adadelta"]
+    kept = recipe.replace(optimizer="torch_adam", optimizer_options={"beta_2": 0.9})
+    assert kept.optimizer.options == {**ADAM, "beta_1": 0.5, "beta_2": 0.9}
+
+
+def test_nothing_can_be_assigned():
+    recipe = RECIPES["auxws"]
+    for of, name in ((recipe, "origin"), (recipe.fit, "epochs"), (recipe.data, "new")):
+        with pytest.raises(ValidationError):
+            setattr(of, name, 3)
+    with pytest.raises(UsageError, match="unknown field of a recipe 'epoch': did you mean epochs"):
+        recipe.replace(epoch=3)
 
 
 @pytest.mark.parametrize(
@@ -176,14 +207,13 @@ def test_arguments_that_an_architecture_does_not_take(given, message):
     [
         ({"depth": object()}, "depth: expected a finite number, a name, true, false, none"),
         ({"depth": float("nan")}, "depth: expected a finite number"),
-        ({"widths": (0,)}, "widths: expected whole numbers from 1 to 65536"),
         ({"no name": 1}, "expected arguments by name, received 'no name'"),
-        ([("depth", 1)], "arch_options: expected a mapping"),
+        ([("depth", 1)], "arch_options: expected a valid dictionary"),
     ],
 )
 def test_arguments_that_no_recipe_holds(value, message):
     with pytest.raises(UsageError, match=message):
-        replace(RECIPES["auxws"], arch_options=value)
+        RECIPES["auxws"].replace(arch_options=value)
 
 
 @settings(max_examples=8, deadline=None)
@@ -191,9 +221,9 @@ def test_arguments_that_no_recipe_holds(value, message):
 def test_total_is_the_sum_of_weight_times_loss(values, seed):
     """Through compile and Keras' own evaluation, for any weights."""
     named = dict(zip(NAMES, values, strict=True))
-    recipe = replace(RECIPES["auxws"], loss_weights=named, l2=0.0)
+    recipe = RECIPES["auxws"].replace(loss_weights=named, l2=0.0)
     model = build("auxws")
-    compile_model(model, recipe)
+    compile_model(model, recipe, ARCHS["auxws"])
     rng = np.random.default_rng(seed)
     images = rng.random((2, 6, 14, 14, 1), dtype=np.float32)
     pairs = PairSet(*images, *rng.integers(0, 10, (2, 6)))
@@ -251,8 +281,10 @@ def test_loss_weights_that_are_refused(text, arch, message):
 
 
 def test_a_list_is_not_a_mapping_of_loss_weights():
-    with pytest.raises(UsageError, match=r"loss_weights: expected .*mapping.*, received \[1, 0"):
-        replace(RECIPES["auxws"], loss_weights=[1, 0.5, 0.5])
+    with pytest.raises(
+        UsageError, match=r"loss_weights: expected a valid dictionary, received \(1, 0"
+    ):
+        RECIPES["auxws"].replace(loss_weights=[1, 0.5, 0.5])
     with pytest.raises(UsageError, match=r"expected a number from 0 to 1e.06, received '1'"):
         check_loss_weights({"comparison": "1"}, ("comparison",), "ws")
 
@@ -260,23 +292,25 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs: expected at least 1, received 0"),
-        ({"epochs": 2.5}, "epochs: expected a whole number, received 2.5"),
-        ({"epochs": True}, "epochs: expected a whole number, received True"),
-        ({"batch_size": -1}, "batch_size: expected at least 1"),
+        ({"epochs": 0}, "epochs: expected greater than or equal to 1, received 0"),
+        ({"epochs": 2.5}, "epochs: expected a valid integer, received 2.5"),
+        ({"epochs": True}, "epochs: expected a valid integer, received True"),
+        ({"batch_size": -1}, "batch_size: expected greater than or equal to 1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number, received nan"),
-        ({"learning_rate": -1.0}, "learning_rate: expected at least 0"),
-        ({"arch_options": {"dropout": 1.0}}, "dropout: expected 0 to 0.999, received 1.0"),
-        ({"shuffle": 1}, "shuffle: expected true or false, received 1"),
-        ({"optimizer": "adm"}, "unknown optimizer 'adm': did you mean adam"),
-        ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
-        ({"initialization": "Torch"}, "did you mean torch"),
-        ({"optimizer_options": {"beta_1": 0.9}}, "adam expects beta_1, beta_2, epsilon"),
-        ({"optimizer_options": {**RECIPES["auxws"].optimizer_options, "epsilon": "x"}}, "epsilon"),
-        ({"classes": ()}, r"classes: expected names or none, received \(\)"),
-        ({"seed": -1}, "seed: expected at least 0"),
-        ({"batch_size": 10**21}, r"batch_size: expected 1 to 1e\+09"),
-        ({"learning_rate": 10**400}, "learning_rate: expected a finite number"),
+        ({"learning_rate": -1.0}, "learning_rate: expected greater than or equal to 0"),
+        ({"shuffle": 1}, "shuffle: expected a valid boolean, received 1"),
+        ({"optimizer": "adm"}, "optimizer: expected 'adam', .* received 'adm'"),
+        ({"augmentation": "flip"}, "augmentation: expected .* 'shifts_and_swap', received 'flip'"),
+        (
+            {"initialization": "Torch"},
+            "initialization: expected 'torch' or 'keras', received 'Torch'",
+        ),
+        ({"optimizer_options": {"rho": 0.9}}, "torch_adam expects beta_1, beta_2, epsilon; .* rho"),
+        ({"optimizer_options": {**RECIPES["auxws"].optimizer.options, "epsilon": "x"}}, "epsilon"),
+        ({"classes": ()}, "classes: expected to have at least 1 item"),
+        ({"seed": -1}, "seed: expected greater than or equal to 0"),
+        ({"batch_size": 10**21}, "batch_size: expected less than or equal to 1000000000"),
+        ({"learning_rate": 10**400}, "learning_rate: expected a valid number"),
         (
             {"optimizer_options": {**ADAM, "beta_1": 1}},
             "beta_1 of torch_adam: expected at least",
@@ -286,43 +320,47 @@ def test_a_list_is_not_a_mapping_of_loss_weights():
             "beta_2 of torch_adam: expected at least",
         ),
         ({"optimizer_options": {**ADAM, "epsilon": 0}}, "epsilon of torch_adam: expected above 0"),
-        ({"loss_weights": {**RECIPES["auxws"].loss_weights, "comparison": 1e39}}, "loss_weights"),
+        (
+            {"loss_weights": {**RECIPES["auxws"].fit.loss_weights, "comparison": 1e39}},
+            "loss weight of comparison: expected a number from 0 to 1e.06",
+        ),
     ],
 )
 def test_values_that_are_refused(change, message):
     with pytest.raises(UsageError, match=message):
-        replace(RECIPES["auxws"], **change)
+        RECIPES["auxws"].replace(**change)
 
 
 def test_a_recipe_for_another_architecture():
     moved = for_arch(RECIPES["auxws"], "simple")
-    assert (moved.arch, moved.loss_weights) == ("simple", {"comparison": 0.5})
+    assert (moved["arch"], moved["loss_weights"]) == ("simple", {"comparison": 0.5})
     small = RECIPES["auxnet2"].with_options(widths=(8, 8, 16, 16), dropout=0.0)
-    assert for_arch(small, "auxnet2") == small
+    assert changes_of(small, "auxnet2") == {}
     other = for_arch(small, "auxnet3")
-    widths = RECIPES["auxnet3"].arch_options["widths"]
-    assert other.arch_options == {"widths": widths, "dropout": 0.0}
+    widths = RECIPES["auxnet3"].network.options["widths"]
+    assert small.replace(**other).network.options == {"widths": widths, "dropout": 0.0}
     with pytest.raises(UsageError, match="no loss weight for left_digit, right_digit of auxws"):
         for_arch(RECIPES["simple"], "auxws")
 
 
 def test_variants_share_nothing():
-    variant = replace(RECIPES["auxws"], epochs=3)
-    variant.loss_weights["comparison"] = 7.0
-    variant.optimizer_options["epsilon"] = 1.0
-    assert RECIPES["auxws"].loss_weights["comparison"] == 0.5
-    assert RECIPES["ws"].optimizer_options == ADAM
+    variant = RECIPES["auxws"].replace(epochs=3)
+    variant.fit.loss_weights["comparison"] = 7.0
+    variant.optimizer.options["epsilon"] = 1.0
+    assert RECIPES["auxws"].fit.loss_weights["comparison"] == 0.5
+    assert RECIPES["ws"].optimizer.options == ADAM
 
 
 def test_recipe_files(tmp_path):
     file = tmp_path / "recipe.json"
-    file.write_text(replace(RECIPES["ws"], epochs=3).to_json())
-    assert load_recipe(str(file)).epochs == 3
-    assert load_recipe(str(tmp_path)).epochs == 3  # the folder of a run
+    file.write_text(RECIPES["ws"].replace(epochs=3).to_json())
+    assert load_recipe(str(file)).fit.epochs == 3
+    assert load_recipe(str(tmp_path)).fit.epochs == 3  # the folder of a run
     assert load_recipe("simple") is RECIPES["simple"]
-    assert resolve("posterior_long").arch == "posterior"  # a recipe of another name than its own
-    assert resolve("posterior", "posterior_long") == resolve("posterior_long")
-    assert resolve("posterior_s", "posterior_long").test_shifts == 5
+    long = load_recipe("posterior_long")  # a recipe of another name than its own
+    assert long.network.arch == "posterior"
+    assert long.replace(**changes_of(long, "posterior")) == long
+    assert long.replace(**changes_of(long, "posterior_s")).network.test_shifts == 5
     values = json.loads(file.read_text())
     cases = {
         "{": "expected a recipe in JSON",
@@ -330,7 +368,8 @@ def test_recipe_files(tmp_path):
         f'{{"seed": {"9" * 5000}}}': "expected a recipe in JSON",
         "[1]": "expected a JSON object, received list",
         json.dumps({**values, "epoch": 1}): "unknown epoch",
-        json.dumps({k: v for k, v in values.items() if k != "epochs"}): "missing epochs",
+        json.dumps({**values, "fit": {**values["fit"], "epoch": 1}}): "unknown epoch",
+        json.dumps({**values, "fit": {"loss_weights": {"comparison": 1}}}): "missing epochs",
     }
     for text, message in cases.items():
         file.write_text(text)
@@ -344,6 +383,6 @@ def test_recipe_files(tmp_path):
 
 
 def test_every_plain_field_has_a_help_text():
-    spelled = {"arch", "source", "loss_weights", "optimizer_options", "arch_options"}
+    spelled = {"arch", "origin", "loss_weights", "optimizer_options", "word"}
     spelled |= {"reported_rounds", "reported_epoch"}
-    assert {f.name for f in fields(Recipe) if "help" not in f.metadata} == spelled
+    assert {name for name, field in FIELDS.items() if not field.info.description} == spelled

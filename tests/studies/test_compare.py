@@ -192,7 +192,7 @@ def _rows(study, values):
         parts.append(
             pd.DataFrame(
                 {
-                    "arch": setting.recipe.arch,
+                    "arch": setting.recipe.network.arch,
                     "setting": setting.setting,
                     "round": np.arange(1, len(errors) + 1),
                     "collapsed": 0,

@@ -20,7 +20,7 @@ def _write(path, errors, collapsed=()):
     rows = [
         {
             "job": SETTING.trial(number).id,
-            "arch": SETTING.recipe.arch,
+            "arch": SETTING.recipe.network.arch,
             "setting": SETTING.setting,
             "round": number,
             "test_error_pct": error,

@@ -244,7 +244,7 @@ def test_what_a_row_holds_is_never_markup(tmp_path):
     job = study.jobs(1)[0]
     row = dict.fromkeys(COLUMNS, 1.0) | {
         "job": job.id,
-        "arch": job.recipe.arch,
+        "arch": job.recipe.network.arch,
         "setting": job.setting,
         "round": 1,
         "collapsed": 0,
@@ -291,7 +291,7 @@ def test_stale_rows_are_no_reason_to_stop(tmp_path):
     study = STUDIES["haidinger-plain"]
     job = study.jobs(1)[0]
     row = dict.fromkeys(COLUMNS, 1.0) | dict.fromkeys(("engine", "kpairs", "keras"), "x")
-    row |= {"job": "f" * 16, "arch": job.recipe.arch, "setting": job.setting, "round": 1}
+    row |= {"job": "f" * 16, "arch": job.recipe.network.arch, "setting": job.setting, "round": 1}
     write_rows(tmp_path / f"{study.name}.csv", pd.DataFrame([row]))
     kpairs("report", "haidinger", "--rows", tmp_path, "--out", tmp_path / "out")
     assert "No training has been run yet." in (tmp_path / "out/001-haidinger.md").read_text()
@@ -308,9 +308,8 @@ SIXTH = {
         '    return {"comparison": keras.layers.Dense(2)(x)}\n'
     ),
     "recipes.py": (
-        "from dataclasses import replace\n"
         "from kpairs.reports.haidinger.recipes import RECIPES as OTHERS\n\n"
-        'RECIPES = {"nobody_net": replace(OTHERS["simple"], arch="nobody_net", arch_options={})}\n'
+        'RECIPES = {"nobody_net": OTHERS["simple"].replace(arch="nobody_net", arch_options={})}\n'
     ),
     "studies.py": (
         "from kpairs.recipes import Setting, Study\n"

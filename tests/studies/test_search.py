@@ -13,7 +13,7 @@ from idx_writer import write_idx
 from scipy import stats
 
 from kpairs.cli import main
-from kpairs.data import load_digits
+from kpairs.data import open_source
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.reports import RECIPES
 from kpairs.reports.altunina.studies import count_parameters
@@ -21,7 +21,7 @@ from kpairs.reports.resolve import load_recipe
 from kpairs.studies.rows import read_rows
 from kpairs.studies.run import fold_of, load_result
 from kpairs.studies.search import Between, Search, behind, grid, rank, run_grid, run_tpe
-from kpairs.training.draw import draw_round
+from kpairs.training.prepare import draw_round
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def test_grid_is_every_combination():
     space = {"learning_rate": (1e-3, 1e-2, 1e-3), "batch_size": (50, 100), "epochs": (3,)}
     search = Search(recipes, space)
     found = grid(search)
-    assert [(r.arch, r.learning_rate, r.batch_size) for r in found] == [
+    assert [(r.network.arch, r.optimizer.learning_rate, r.fit.batch_size) for r in found] == [
         (arch, rate, size)
         for arch in ("auxws", "wsal_bd")
         for rate in (1e-3, 1e-2)
         for size in (50, 100)
     ]
-    assert {r.epochs for r in found} == {3}
-    assert {r.l2 for r in found} == {r.l2 for r in recipes}
+    assert {r.fit.epochs for r in found} == {3}
+    assert {r.optimizer.l2 for r in found} == {r.optimizer.l2 for r in recipes}
     assert search.label(found[0]) == "auxws learning_rate=0.001 batch_size=50"
 
 
@@ -59,15 +59,15 @@ def test_grid_keeps_to_the_parameters():
     expected = [w for w in widths if 30_000 <= count_parameters("auxnet2", w) <= 70_572]
     assert 0 < len(expected) < len(widths)
     assert (32, 32, 64, 256) in expected  # at the limit
-    assert [r.arch_options["widths"] for r in grid(search)] == expected
+    assert [r.network.options["widths"] for r in grid(search)] == expected
 
 
 def test_folds_are_of_the_training_pairs_alone(search, tmp_path, rng):
     """Other test images change nothing; the folds' errors are over all training pairs, once."""
     jobs, ranked = _run(search, tmp_path / "a")
     assert len(jobs) == 4
-    data = search.recipes[0].data
-    splits = [load_digits(data, split) for split in ("train", "test")]
+    source = open_source(search.recipes[0].data.source)
+    splits = [source.split(part, search.recipes[0].pixels) for part in ("train", "test")]
     pairs, _ = draw_round(search.recipes[0], 1, *splits)
     parts = [fold_of(pairs, job, 0)[1] for job in search.jobs(search.recipes[0])]
     validated = np.concatenate([part.left for part in parts])
@@ -89,8 +89,8 @@ def test_ranking_and_what_it_writes(search, tmp_path):
         measured = [load_result(tmp_path, job)["row"]["test"] for job in jobs]
         assert tuple(mine) == r.errors == tuple(m["comparison_error_pct"] for m in measured)
     best = load_recipe(str(tmp_path / "best.json"))
-    assert best == replace(ranked[0].recipe, source=best.source)
-    assert "best of 2 by 2-fold cross-validation" in best.source
+    assert best == ranked[0].recipe.replace(origin=best.origin)
+    assert "best of 2 by 2-fold cross-validation" in best.origin
 
 
 def test_more_values_train_only_what_is_new(search, tmp_path):
@@ -99,7 +99,7 @@ def test_more_values_train_only_what_is_new(search, tmp_path):
     assert jobs == []
     more = replace(search, space={"dropout": (0.1, 0.3, 0.5)})
     jobs, ranked = _run(more, tmp_path)
-    assert {job.recipe.arch_options["dropout"] for job in jobs} == {0.3}
+    assert {job.recipe.network.options["dropout"] for job in jobs} == {0.3}
     assert len(ranked) == 3
 
 
@@ -159,7 +159,7 @@ def test_a_diverging_candidate_stops_nothing(search, tmp_path, caplog):
     search = replace(search, space={"learning_rate": (1e-3, 1e20)})
     jobs, ranked = _run(search, tmp_path / "grid")
     assert len(jobs) == 4
-    assert [r.recipe.learning_rate for r in ranked] == [1e-3]
+    assert [r.recipe.optimizer.learning_rate for r in ranked] == [1e-3]
     assert "loss became nan" in caplog.text
     assert set(read_rows(tmp_path / "grid/search.csv")["setting"]) == {ranked[0].label}
     only = replace(search, space={"learning_rate": (1e20,)})
@@ -184,11 +184,11 @@ def test_files_that_cannot_be_read(search, tmp_path):
 def test_what_a_training_is_known_by(search, workplace, idx_folder):
     """Its folder of images from anywhere, every digit of a number, but no number of test pairs."""
     idx_folder.rename(workplace / "photos")
-    recipe = replace(search.recipes[0], data="photos")
+    recipe = search.recipes[0].replace(data="photos")
     one = replace(search, recipes=(recipe,), space={"dropout": (0.1, 0.1 + 1e-9)})
-    assert one.recipes[0].data == str(workplace / "photos")
+    assert one.recipes[0].data.source == str(workplace / "photos")
     assert len(grid(one)) == 2
-    other = replace(one, recipes=(replace(recipe, test_pairs=77),))
+    other = replace(one, recipes=(recipe.replace(test_pairs=77),))
     assert [j.id for j in one.jobs(grid(one)[0])] == [j.id for j in other.jobs(grid(other)[0])]
 
 
@@ -196,7 +196,7 @@ def test_tpe_keeps_to_the_parameters(tiny, idx_folder, tmp_path):
     widths = [(4, 4, 4, 4), (64, 64, 64, 64)]
     recipe = tiny("basicnet1", data=str(idx_folder))
     search = Search((recipe,), {"widths": widths}, folds=2, parameters=(0, 5_000))
-    assert [r.arch_options["widths"] for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
+    assert [r.network.options["widths"] for r in run_tpe(search, tmp_path, 2)] == [widths[0]] * 2
     none = replace(search, parameters=(1, 2))
     with pytest.raises(UsageError, match="1 to 2 parameters: none of 100 proposals"):
         list(run_tpe(none, tmp_path, 2))
@@ -209,7 +209,7 @@ def test_python_api_refuses(tiny):
     with pytest.raises(UsageError, match="at least one value"):
         Search((recipe,), {"epochs": ()})
     with pytest.raises(UsageError, match="same data, pairs and seed"):
-        Search((recipe, replace(RECIPES["ws"], seed=1)))
+        Search((recipe, RECIPES["ws"].replace(seed=1)))
     with pytest.raises(UsageError, match="one recipe for each"):
         Search((recipe, recipe))
     with pytest.raises(UsageError, match=r"range of low\.\.high"):

@@ -131,9 +131,9 @@ def test_a_study_holds_out_training_images(tiny, tmp_path):
     assert len(study_rows(tmp_path, study)) == 1
     draw = _Draw(tmp_path, None)
     held, tested = draw(setting.trial(1)), draw(Setting(recipe).trial(1))
-    np.testing.assert_array_equal(held.train_pairs.left, tested.train_pairs.left)
-    assert (held.judged, len(tested.judged)) == (None, 10_000)
-    images = np.concatenate([held.test_pairs.left, held.test_pairs.right])
+    np.testing.assert_array_equal(held.pairs[0].left, tested.pairs[0].left)
+    assert (held.test_images, len(tested.test_images)) == (None, 10_000)
+    images = np.concatenate([held.pairs[1].left, held.pairs[1].right])
     assert len(images) == 200
-    trained = {image.tobytes() for image in held.train_pairs.left}
+    trained = {image.tobytes() for image in held.pairs[0].left}
     assert not trained & {image.tobytes() for image in images}

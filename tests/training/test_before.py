@@ -7,15 +7,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from rounds import compiled, opened
 
 import kpairs
-from kpairs.data import load_digits
 from kpairs.errors import InputError
 from kpairs.networks import build
 from kpairs.reports import RECIPES
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.compile import build_round, load_round
-from kpairs.training.draw import draw_round
+from kpairs.training.network import load_round
+from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
 from kpairs.training.unfolded import unfolded
@@ -30,9 +30,12 @@ def before(workplace):
 
 def test_its_recipe_is_todays(before):
     own = RECIPES["conv_1"]
-    assert before.recipe.arch_options == own.arch_options == {}
-    assert before.recipe.optimizer_options == own.optimizer_options
-    assert (before.recipe.loss_weights, before.recipe.source) == (own.loss_weights, own.source)
+    assert before.recipe.network.options == own.network.options == {}
+    assert before.recipe.optimizer == own.optimizer
+    assert (before.recipe.fit.loss_weights, before.recipe.origin) == (
+        own.fit.loss_weights,
+        own.origin,
+    )
 
 
 def test_its_model_gives_what_it_gave(before):
@@ -41,10 +44,10 @@ def test_its_model_gives_what_it_gave(before):
         for rows in (kpairs.evaluate(before), before.metrics["rounds"])
     )
     assert evaluated == then
-    splits = [load_digits("mnist", split) for split in ("train", "test")]
-    _, pairs = draw_round(before.recipe, 1, *splits)
+    recipe, splits = opened(before.recipe)
+    _, pairs = draw_round(recipe, 1, *splits)
     saved = keras.saving.load_model(before.model_file(1))
-    ours = load_round(before, 1, 10).predict(pairs.inputs(), verbose=0)
+    ours = load_round(before, 1).predict(pairs.inputs(), verbose=0)
     theirs = saved.predict(pairs.inputs(), verbose=0)
     np.testing.assert_allclose(ours["comparison"], theirs["comparison"], atol=1e-6)
 
@@ -62,7 +65,7 @@ def test_it_goes_on_from_its_checkpoint(before):
 @pytest.mark.parametrize("name", ["c4l2", "a_w_net", "auxws"])
 def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
     """Their layers stood one by one; the network has them again, with the same variables."""
-    trained, fresh = (build_round(tiny(name), number, 10, (2.0, -0.5)) for number in (1, 2))
+    trained, fresh = (compiled(tiny(name), number, 10, (2.0, -0.5)) for number in (1, 2))
     for variable in (*trained.variables, *trained.optimizer.variables):
         variable.assign(rng.uniform(0, 9, variable.shape).astype(variable.dtype))
     flat = unfolded(trained)
@@ -75,7 +78,7 @@ def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
     state = [*flat.variables, *trained.optimizer.variables]
     arrays = {f"{n:04d}": keras.ops.convert_to_numpy(v) for n, v in enumerate(state)}
     np.savez(workplace / "checkpoint.npz", epoch=1, seconds=1.0, **arrays)
-    fresh = build_round(tiny(name), 2, 10, (2.0, -0.5))
+    fresh = compiled(tiny(name), 2, 10, (2.0, -0.5))
     assert Checkpoint(workplace).restore(fresh) == 1
     for one, other in zip(trained.variables, fresh.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())

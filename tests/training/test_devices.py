@@ -15,6 +15,7 @@ import torch
 from families import few, networks
 from keras.src.backend.common import global_state
 from precision import EXACT, difference, float64
+from rounds import compiled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kpairs.data import draw_pairs
@@ -22,7 +23,6 @@ from kpairs.models.registry import conventions
 from kpairs.networks import ARCHS
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
-from kpairs.training.compile import build_round
 from kpairs.training.device import _glibc, compute
 from kpairs.training.engine import graph as engine_graph
 from kpairs.training.engine.kernels import _KERNELS
@@ -34,11 +34,11 @@ from kpairs.training.engine.step import Steps, build_losses
 @networks(few())
 def test_trainings_on_a_gpu_are_stock_keras(name, mnist, rng):
     recipe = RECIPES[name]
-    if "dropout" in recipe.arch_options:
+    if "dropout" in recipe.network.options:
         recipe = recipe.with_options(dropout=0.0)
     with float64(), compute("gpu") as device:
         batches = Batches(draw_pairs(mnist["train"], 10, rng), ARCHS[name].outputs, 5, device)
-        stock, lowered = (build_round(recipe, 1, 10, (2.0, -0.5), steps=2) for _ in range(2))
+        stock, lowered = (compiled(recipe, 1, 10, (2.0, -0.5), steps=2) for _ in range(2))
         lower(lowered, *batches.first())
         for model in (stock, lowered):
             model.fit(batches, epochs=2, shuffle=False, verbose=0)
@@ -89,13 +89,13 @@ def _meta(monkeypatch):
 def _traced(recipe, pairs, monkeypatch, training=True):
     """A step as it is recorded on the meta device, and what it is called with there."""
     with conventions():
-        optimizer = build_round(recipe, 1, 10, (2.0, -0.5), steps=2).optimizer
+        optimizer = compiled(recipe, 1, 10, (2.0, -0.5), steps=2).optimizer
         kind, config = type(optimizer), optimizer.get_config()
         with keras.device("meta"):
-            model = build_round(recipe, 1, 10, (2.0, -0.5), steps=2)
+            model = compiled(recipe, 1, 10, (2.0, -0.5), steps=2)
             optimizer = kind.from_config(config)
         with _meta(monkeypatch):
-            batch = Batches(pairs, ARCHS[recipe.arch].outputs, len(pairs), "meta").first()
+            batch = Batches(pairs, ARCHS[recipe.network.arch].outputs, len(pairs), "meta").first()
             build_losses(model, *batch)
             steps = Steps(model, optimizer, list(batch[0]), list(batch[1]), {})
             step, state, _ = steps.graph(*batch, training=training)

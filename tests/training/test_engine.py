@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from dataclasses import replace
 from importlib import import_module
 from pkgutil import resolve_name
 
@@ -12,21 +11,20 @@ import pytest
 import torch
 from families import families, networks
 from precision import EXACT, difference, float64, moved
+from rounds import compiled
 
 from kpairs.data import draw_pairs
+from kpairs.losses import loss_of
 from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS, build
+from kpairs.optimizers import OneCycle, TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
-from kpairs.training.compile import build_round
 from kpairs.training.engine import private
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable, lower
-from kpairs.training.losses import loss_of
-from kpairs.training.optimizers import TorchAdam
 from kpairs.training.round import Round, train_round
-from kpairs.training.schedule import OneCycle
 
 
 @pytest.fixture
@@ -37,14 +35,14 @@ def pairs(mnist, rng):
 def without_dropout(name, **changes):
     """The recipe, but with dropout off, whose random numbers differ from stock Keras'."""
     recipe = RECIPES[name]
-    options = {"dropout": 0.0} if "dropout" in recipe.arch_options else {}
-    return replace(recipe.with_options(**options), batch_size=10, **changes)
+    options = {"dropout": 0.0} if "dropout" in recipe.network.options else {}
+    return recipe.with_options(**options).replace(batch_size=10, **changes)
 
 
 def both(recipe, pairs):
     """The same model twice, the second one lowered, and the batches; the last one is smaller."""
-    batches = Batches(pairs, ARCHS[recipe.arch].outputs, recipe.batch_size)
-    stock, lowered = (build_round(recipe, 1, 10, (2.0, -0.5), steps=3) for _ in range(2))
+    batches = Batches(pairs, ARCHS[recipe.network.arch].outputs, recipe.fit.batch_size)
+    stock, lowered = (compiled(recipe, 1, 10, (2.0, -0.5), steps=3) for _ in range(2))
     lower(lowered, *batches.first())
     return stock, lowered, batches
 
@@ -81,10 +79,10 @@ def test_float32_steps_are_as_near_as_rounding_allows(name, pairs, rng):
     batches there is none.
     """
     recipe = without_dropout(name)
-    options = {**recipe.optimizer_options, "epsilon": 1e-3}
-    recipe = replace(recipe, batch_size=5, optimizer_options=options)
+    options = {**recipe.optimizer.options, "epsilon": 1e-3}
+    recipe = recipe.replace(batch_size=5, optimizer_options=options)
     stock, lowered, batches = both(recipe, pairs)
-    twin = build_round(recipe, 1, 10, (2.0, -0.5), steps=3)
+    twin = compiled(recipe, 1, 10, (2.0, -0.5), steps=3)
     start, ratios = stock.get_weights(), []
     for x, y in batches:
         stock.set_weights(start)
@@ -247,7 +245,7 @@ def test_a_renamed_private_name_means_slower_steps(
         else:
             gone += "_of_old"
             monkeypatch.setitem(private.DEFINED, name, gone)
-    row = train_round(Round(tiny("fc_1"), 1, tmp_path, pairs, pairs, 10))
+    row = train_round(Round(tiny("fc_1"), 1, tmp_path, (pairs, pairs), 10))
     assert row["engine"] == "keras"
     assert "fc_1 trains by Keras' own, slower steps" in caplog.text
     assert gone in caplog.text
@@ -256,10 +254,10 @@ def test_a_renamed_private_name_means_slower_steps(
 def test_models_that_are_alike_share_what_was_traced(pairs):
     """The second one has other weights and another rescaling, and trains by the first one's."""
     recipe, alike = without_dropout("c2l2_ws"), object()
-    batches = Batches(pairs, ARCHS[recipe.arch].outputs, recipe.batch_size)
+    batches = Batches(pairs, ARCHS[recipe.network.arch].outputs, recipe.fit.batch_size)
     with float64():
         first, second, stock = (
-            build_round(recipe, number, 10, rescaling, steps=3)
+            compiled(recipe, number, 10, rescaling, steps=3)
             for number, rescaling in ((1, (2.0, -0.5)), (2, (3.0, -1.0)), (2, (3.0, -1.0)))
         )
         for model in (first, second):
@@ -323,7 +321,7 @@ def test_dropout_is_fresh_and_of_its_rate():
 
 
 def test_dropout_acts_in_training_alone(pairs):
-    stock, lowered, batches = both(replace(RECIPES["auxws"], batch_size=25), pairs)
+    stock, lowered, batches = both(RECIPES["auxws"].replace(batch_size=25), pairs)
     x, y = batches.first()
     stock.optimizer.learning_rate = lowered.optimizer.learning_rate = 0.0
     losses = [lowered.train_on_batch(x, y) for _ in range(2)]

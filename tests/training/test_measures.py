@@ -14,14 +14,11 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from kpairs import train
 from kpairs.data import PairSet
-from kpairs.errors import InputError
 from kpairs.networks import ARCHS
-from kpairs.recipes import in_words
-from kpairs.reports import RECIPES
-from kpairs.training.images import load_other
 from kpairs.training.measures import measures
 
 OUTPUTS = ARCHS["auxranker"].outputs
+PAIRS = [(a, b) for a in range(20) for b in range(20) if a != b]
 
 
 def softmax(values):
@@ -103,8 +100,7 @@ def run(tmp_path, tiny, monkeypatch, rng):
     for i in range(20):
         noise = rng.integers(8 * i, 8 * i + 40, (14, 14), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i:02d}.png")
-    rows = [(a, b, "left" if a > b else "right") for a in range(20) for b in range(20) if a != b]
-    write(tmp_path / "pairs.csv", rows)
+    write(tmp_path / "pairs.csv", [(a, b, "left" if a > b else "right") for a, b in PAIRS])
     recipe = tiny("ranker", data="pairs.csv", rounds=2).with_options(widths=(4, 4, 4, 4, 8))
     return train(recipe, "run", engine="keras")
 
@@ -124,7 +120,7 @@ def test_evaluation_on_other_data(run, tmp_path):
         assert drawn.size[0] > 100
     rows = [(0, 5, 1.0), (5, 9, 0.5), (9, 1, 0.25)]
     write(tmp_path / "others.csv", rows, ("a", "b", "p"))
-    arguments = ("--data", "others.csv", "--columns", "left=a,right=b,probability=p")
+    arguments = ("--data", "others.csv", "--columns", "left=a,right=b,right_wins=p")
     other = json.loads(kpairs("evaluate", "run", *arguments, "--json"))
     found = other["rounds"][0]["measures"]
     assert (found["pairs"], found["ties"]) == (3, 1)
@@ -138,14 +134,17 @@ def test_evaluation_on_other_data(run, tmp_path):
     assert other["rounds"][0]["measures"]["pairs"] == 2
 
 
-def test_evaluation_on_grades(run, tmp_path):
+def test_evaluation_on_grades(run, tmp_path, tiny):
     """A network that scores is held to any grades; one that tells grades to its own alone."""
     graded = [(a, b, "right", int(a > 3), 1) for a, b in ((0, 5), (5, 9), (2, 1))]
     header = ("left", "right", "label", "left_grade", "right_grade")
     write(tmp_path / "graded.csv", graded, header)
     found = json.loads(kpairs("evaluate", "run", "--data", "graded.csv", "--json"))
     assert {"kendall_tau_b", "spearman"} < set(found["rounds"][0]["measures"])
-    grading = replace(run.recipe, loss_weights=in_words(RECIPES["auxranker"], "grade").loss_weights)
-    with pytest.raises(InputError, match="of the training, low, high; received 0, 1"):
-        load_other(grading, "graded.csv", None, ("low", "high"))
-    assert "unknown data source" in kpairs("evaluate", "run", "--data", "nowhere", expect=2)
+    named = [(a, b, "left", *("low" if i < 10 else "high" for i in (a, b))) for a, b in PAIRS]
+    write(tmp_path / "own.csv", named, header)
+    grading = tiny("auxranker", data="own.csv", classes=("low", "high"))
+    train(grading.with_options(widths=(4, 4, 4, 4, 8)), "grading", engine="keras")
+    said = kpairs("evaluate", "grading", "--data", "graded.csv", expect=4)
+    assert "expected the classes of the training, low, high; received 0, 1" in said
+    assert "nowhere: no such file" in kpairs("evaluate", "run", "--data", "nowhere", expect=4)

@@ -2,26 +2,26 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from command_line import kpairs
 from PIL import Image
+from rounds import opened
 
 from kpairs import Run, train
-from kpairs.data.grades import read_grades
+from kpairs.data import open_source
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.export import export_run
-from kpairs.exports.predict import predict_pairs
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.predict import predict_pairs
+from kpairs.exports.writing.export import export_run
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import Batches
-from kpairs.training.compile import load_round, load_weights
-from kpairs.training.draw import draw_round
-from kpairs.training.evaluate import evaluate
-from kpairs.training.images import load_splits, settled
+from kpairs.training.evaluate import evaluate, run_splits
+from kpairs.training.fit import Machine
+from kpairs.training.network import load_round, load_weights
+from kpairs.training.prepare import draw_round
 from kpairs.training.round import Round, train_round
 
 
@@ -102,9 +102,8 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
     """Training, evaluation, exported file and prediction, by any batch: 100 % the same."""
     folder = write(tmp_path / "own", "012", 20, **CASES[case])
     run = trained(folder, pairs=40, test_pairs=30, epochs=2)
-    splits = load_splits(run.recipe)
-    model = load_round(run, 1, 3)
-    _, pairs = draw_round(run.recipe, 1, *splits)
+    model = load_round(run, 1)
+    _, pairs = draw_round(run.recipe, 1, *run_splits(run)[1])
     expected = model.predict(Batches(pairs, (), 7), verbose=0)
     kinds = dict.fromkeys(("comparison", "left_grade", "right_grade"), "logits")
     decided = {name: decisions(values, kinds[name]) for name, values in expected.items()}
@@ -114,7 +113,7 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
 
     (export,) = export_run(run)
     assert list(export.description["outputs"]) == list(kinds)
-    files = read_grades(folder, "test", run.recipe.classes).files
+    files = run.source()._part("test")[0].files
     sides = [[files[i] for i in side.rows] for side in (pairs.left, pairs.right)]
     loaded = PairModel.load(export.path)
     arrays = [[np.asarray(Image.open(f)) for f in side] for side in sides]
@@ -132,7 +131,7 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
         n = len(answers)
         assert [row["left_not_higher"] for row in answers] == decided["comparison"][:n].tolist()
         for side in ("left", "right"):
-            seen = [run.recipe.classes.index(row[f"{side}_grade"]) for row in answers]
+            seen = [run.recipe.data.classes.index(row[f"{side}_grade"]) for row in answers]
             assert seen == decided[f"{side}_grade"][:n].tolist()
             assert not any(row[f"{side}_doubtful"] for row in answers)
 
@@ -142,7 +141,13 @@ def test_the_settings_stand_everywhere(tmp_path, trained):
     folder = write(tmp_path / "own", "012", 20, dark=True)
     run = trained(folder, pairs=40, test_pairs=30)
     recipe = Run.open(run.path).recipe
-    stored = (recipe.image_size, recipe.channels, recipe.fit, recipe.ink, recipe.classes)
+    stored = (
+        recipe.data.image_size,
+        recipe.data.channels,
+        recipe.data.fit,
+        recipe.data.ink,
+        recipe.data.classes,
+    )
     assert stored == ((20, 24), 1, "pad", "dark", ("0", "1", "2"))
     (export,) = export_run(run)
     settings = {
@@ -182,10 +187,10 @@ def test_a_report_and_its_image_size(tmp_path, tiny):
     folder = write(tmp_path / "own", "012", 10)
     for changes in ({"image_size": (28, 28)}, {"channels": 3}):
         with pytest.raises(UsageError, match="auxws is for 14x14 grey images, as in its report"):
-            settled(tiny("auxws", data=str(folder), **changes))
+            opened(tiny("auxws", data=str(folder), **changes))
     run = train(tiny("auxws", data=str(folder), pairs=20, test_pairs=6), tmp_path / "run")
-    assert (run.recipe.image_size, run.recipe.channels) == ((14, 14), 1)
-    assert load_round(run, 1, 3).input["left"].shape == (None, 14, 14, 1)
+    assert (run.recipe.data.image_size, run.recipe.data.channels) == ((14, 14), 1)
+    assert load_round(run, 1).input["left"].shape == (None, 14, 14, 1)
     with pytest.raises(UsageError, match="takes images of at least 10x10 pixels, received 9x12"):
         train(tiny("posterior", data=str(folder), image_size=(9, 12)), tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -196,8 +201,8 @@ def test_a_report_and_its_image_size(tmp_path, tiny):
 def test_digits_at_another_size(tmp_path, tiny):
     """Of a named source too; what a recipe leaves open is then the source's own."""
     run = train(tiny("posterior", image_size=(28, 28)), tmp_path / "run", engine="keras")
-    assert load_round(run, 1, 10).input["left"].shape == (None, 28, 28, 1)
-    assert (run.recipe.ink, run.recipe.word) == (None, "digit")
+    assert load_round(run, 1).input["left"].shape == (None, 28, 28, 1)
+    assert (run.recipe.data.ink, run.recipe.data.word) == (None, "digit")
     (export,) = export_run(run)
     pixels = PairModel.load(export.path).pixels
     assert (pixels.shape, pixels.ink, pixels.rounded) == ((28, 28, 1), "auto", False)
@@ -207,7 +212,7 @@ def test_few_images_are_used_again(tmp_path, tiny, caplog):
     folder = write(tmp_path / "own", "012", 5)
     with caplog.at_level(logging.INFO, "kpairs"):
         recipe = settled(tiny("posterior", data=str(folder), pairs=1000, test_pairs=1000))
-    assert (recipe.pairs, recipe.test_pairs) == (12 * 11, 3 * 2)
+    assert (recipe.data.pairs, recipe.data.test_pairs) == (12 * 11, 3 * 2)
     assert "132 training pairs of 12 images: each image is in about 22 of them" in caplog.text
     assert "(these are all; 1,000 were wanted)" in caplog.text
     assert settled(recipe) == recipe
@@ -222,7 +227,7 @@ def test_photographs_are_mirrored_unless_the_user_chose(tmp_path, tiny):
     chosen = settled(recipe, given={"data", "distortion", "flip"})
     assert (chosen.flip, chosen.distortion) == ("none", "elastic")
     assert settled(recipe).distortion == "elastic"  # a recipe of one's own is meant as it is
-    drawn = settled(replace(recipe, data=str(drawings)), given={"data"})
+    drawn = settled(recipe.replace(data=str(drawings)), given={"data"})
     assert (drawn.flip, drawn.distortion) == ("none", "elastic")
 
 
@@ -237,11 +242,12 @@ def test_variations_of_stored_images_follow_the_epoch(tmp_path, tiny):
     folder = write(tmp_path / "own", "012", 10, colour=True)
     changes = {"flip": "both", "rotation": 10.0, "crop": 0.2, "brightness": 0.2}
     recipe = tiny("posterior", data=str(folder), pairs=20, test_pairs=6, epochs=3, **changes)
-    recipe = settled(recipe)
-    pairs = draw_round(recipe, 1, *load_splits(recipe))
+    recipe, splits = opened(recipe)
+    pairs = draw_round(recipe, 1, *splits)
+    machine = Machine(engine="keras")
     weights = []
     for name, stops in (("whole", False), ("stopped", True)):
-        job = Round(recipe, 1, tmp_path / name, *pairs, 3, engine="keras")
+        job = Round(recipe, 1, tmp_path / name, pairs, 3, machine)
         if stops:
             with pytest.raises(InterruptedError):
                 train_round(job, [_Stop()])
@@ -249,8 +255,8 @@ def test_variations_of_stored_images_follow_the_epoch(tmp_path, tiny):
         weights.append(load_weights(recipe, 3, None, tmp_path / name / "model.keras").get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    plain = replace(recipe, flip="none", rotation=0.0, crop=0.0, brightness=0.0)
-    train_round(Round(plain, 1, tmp_path / "plain", *pairs, 3, engine="keras"))
+    plain = recipe.replace(flip="none", rotation=0.0, crop=0.0, brightness=0.0)
+    train_round(Round(plain, 1, tmp_path / "plain", pairs, 3, machine))
     last = load_weights(recipe, 3, None, tmp_path / "plain" / "model.keras").get_weights()
     assert any((one != other).any() for one, other in zip(weights[0], last, strict=True))
 

@@ -17,11 +17,11 @@ import resume_script
 from click.testing import CliRunner
 from resume_script import RECIPE, digest
 from rich.console import Console
+from rounds import compiled, opened
 
 from kpairs.cli import main
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.training.checkpoint import Checkpoint, load
-from kpairs.training.compile import build_round
 from kpairs.training.lock import locked
 from kpairs.training.run import Run
 from kpairs.training.train import resume, train
@@ -42,10 +42,10 @@ class CtrlC(io.StringIO):
 
 def interrupted(recipe, out, number, epoch, **named):
     """Train until Ctrl-C at the end of an epoch, before anything of that epoch is saved."""
-    label = f"round {number}/{recipe.rounds} " if recipe.rounds > 1 else ""
+    label = f"round {number}/{recipe.fit.rounds} " if recipe.fit.rounds > 1 else ""
     screen = Console(file=CtrlC(f"{label}epoch {epoch + 1}/"))
     with pytest.raises(KeyboardInterrupt, match="go on with: kpairs train --resume"):
-        train(recipe, out, progress=screen, **named)
+        train(recipe, out, verbose=screen, **named)
     return Run.open(out)
 
 
@@ -88,7 +88,7 @@ def test_more_rounds_of_a_finished_run(tiny, workplace):
     whole = train(recipe, "whole")
     train(tiny("simple", rounds=1), "run")
     run = resume("run", rounds=3)
-    assert run.recipe == Run.open("run").recipe == recipe
+    assert run.recipe == Run.open("run").recipe == opened(recipe)[0]
     assert digest(run.path) == digest(whole.path)
     with pytest.raises(UsageError, match="rounds: expected at least 3, received 2"):
         resume("run", rounds=2)
@@ -114,7 +114,7 @@ def test_killed_while_training(tmp_path):
 def small(tiny):
     """A trained model and its recipe."""
     recipe = tiny("conv_1")
-    model = build_round(recipe, 1, 10, None)
+    model = compiled(recipe)
     return recipe, model
 
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_restores_everything(small, tmp_path, rng):
         if variable.dtype == "float32":
             variable.assign(rng.random(variable.shape))
     saved(tmp_path, model, 4)
-    other = build_round(recipe, 2, 10, None)
+    other = compiled(recipe, 2)
     assert Checkpoint(tmp_path).restore(other) == 5
     for a, b in zip(
         [*model.variables, *model.optimizer.variables],
@@ -222,7 +222,7 @@ def test_a_history_that_does_not_fit_its_checkpoint(tiny, workplace):
 
 def test_another_models_checkpoint(small, tiny, tmp_path):
     _, model = small
-    saved(tmp_path, build_round(tiny("conv_2"), 1, 10, None))
+    saved(tmp_path, compiled(tiny("conv_2")))
     with pytest.raises(InputError, match="expected the checkpoint of conv_1"):
         Checkpoint(tmp_path).restore(model)
 
@@ -231,7 +231,7 @@ def test_checkpoints_of_every_epoch(tiny, workplace):
     run = train(tiny("conv_1", epochs=3), "run", keep_checkpoints=True)
     names = {f.name for f in run.folder(1).glob("*.npz")}
     assert names == {"checkpoint.npz", *(f"checkpoint-00{epoch}.npz" for epoch in (1, 2, 3))}
-    model = build_round(run.recipe, 1, 10, run.row(1)["rescaling"])
+    model = compiled(run.recipe, 1, 10, run.row(1)["rescaling"])
     with np.load(run.folder(1) / "checkpoint-001.npz") as file:
         assert file["epoch"] == 1
         assert any((file["0000"] != v.numpy()).any() for v in model.variables[:1])
@@ -262,5 +262,5 @@ def test_a_run_of_another_backend(tiny, workplace):
     with pytest.raises(UsageError, match=r"expected the jax backend.*KERAS_BACKEND=jax"):
         resume("run")
     file.write_text("{}")
-    with pytest.raises(InputError, match=r"environment.json: expected what the run was begun on"):
+    with pytest.raises(InputError, match="environment.json: missing backend"):
         resume("run")

@@ -1,13 +1,13 @@
 """Runs compared: what differs, and whether differences are taken round by round."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from command_line import kpairs
 from scipy import stats
 
+from kpairs.data import open_source
 from kpairs.errors import InputError
 from kpairs.reports import RECIPES
 from kpairs.training.run import Run
@@ -16,7 +16,7 @@ from kpairs.training.side_by_side import compare_runs
 
 def finished(path, recipe, errors):
     """A run folder whose rounds have these test errors."""
-    run = Run.create(recipe, {}, path)
+    run = Run.create(recipe, {}, open_source("mnist"), path)
     for number, error in enumerate(errors, start=1):
         part = {"comparison_error_pct": error}
         run.add_round({"round": number, "train": part, "test": part, "rescaling": None})
@@ -26,7 +26,7 @@ def finished(path, recipe, errors):
 def test_differences_on_common_rounds(workplace):
     first, second = [10.0, 14.0, 12.0, 30.0], [9.0, 12.5, 11.5]
     recipe = RECIPES["auxws"]
-    lighter = replace(recipe, loss_weights={**recipe.loss_weights, "comparison": 0.1}, epochs=9)
+    lighter = recipe.replace(loss_weights={**recipe.fit.loss_weights, "comparison": 0.1}, epochs=9)
     finished("a", recipe, first)
     finished("b", lighter, second)
     rows = json.loads(kpairs("compare", "a", "b", "--json"))
@@ -45,7 +45,7 @@ def test_differences_on_common_rounds(workplace):
 def test_rounds_of_other_pairs_are_not_paired(workplace):
     recipe = RECIPES["ws"]
     a = finished("a", recipe, [10.0, 14.0])
-    b = finished("b", replace(recipe, seed=7), [11.0, 12.0])
+    b = finished("b", recipe.replace(seed=7), [11.0, 12.0])
     c = finished("c", recipe, [9.0])
     other, single = (row["difference"] for row in compare_runs([a, b, c])[1:])
     expected = stats.ttest_ind([11, 12], [10, 14], equal_var=False).confidence_interval(0.95)

@@ -5,7 +5,7 @@ accuracy on the test pairs, which is optimistic.
 Where the report leaves a number out, it is that of its authors' code.
 """
 
-from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+from kpairs.recipes import Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
 # Each network's size with the best mean accuracy of Figure 1, of two alike the one with the smaller
@@ -18,9 +18,9 @@ WIDTHS = {
 }
 DROPOUT = 0.5
 
-_ALTUNINA = Recipe(
+_ALTUNINA = Recipe.of(
     arch="auxnet2",
-    source="altunina (report 004), section III",
+    origin="altunina (report 004), section III",
     loss_weights=weights(1.0, 1.0),
     normalization="standardize",
     epochs=25,
@@ -28,7 +28,6 @@ _ALTUNINA = Recipe(
     shuffle=False,
     optimizer="torch_adam",
     learning_rate=5e-3,
-    optimizer_options=OPTIMIZERS["torch_adam"],
     arch_options={"dropout": DROPOUT},
     initialization="torch",
     reported_rounds=5,

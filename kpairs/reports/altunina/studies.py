@@ -1,7 +1,6 @@
 """The studies of report 004: its tables and figures as settings."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 
 from kpairs.recipes import Ingredient, Setting, Study
@@ -77,11 +76,11 @@ STUDIES = (
         "Figure 2: learning rates and batch sizes of AuxNet2",
         [
             *(
-                Setting(replace(RECIPES["auxnet2"], learning_rate=rate), f"learning_rates {rate:g}")
+                Setting(RECIPES["auxnet2"].replace(learning_rate=rate), f"learning_rates {rate:g}")
                 for rate in (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
             ),
             *(
-                Setting(replace(RECIPES["auxnet2"], batch_size=size), f"batch_sizes {size}")
+                Setting(RECIPES["auxnet2"].replace(batch_size=size), f"batch_sizes {size}")
                 for size in (25, 50, 100, 200, 500, 1000)
             ),
         ],
@@ -108,7 +107,7 @@ STUDIES = (
         "The program's default: the fastest network that suffices, AuxNet3 16-32-64-128",
         [
             Setting(
-                replace(RECIPES["auxnet3"].with_options(widths=(16, 32, 64, 128)), batch_size=200)
+                RECIPES["auxnet3"].replace(batch_size=200).with_options(widths=(16, 32, 64, 128))
             )
         ],
         10,

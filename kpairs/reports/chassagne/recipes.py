@@ -8,14 +8,14 @@ Where the report leaves a number out, it is that of its authors' code.
 
 from typing import Any
 
-from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+from kpairs.recipes import Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
 DROPOUT = 0.1
 
-_CHASSAGNE = Recipe(
+_CHASSAGNE = Recipe.of(
     arch="wsal_bd",
-    source="chassagne (report 002), section 1.2",
+    origin="chassagne (report 002), section 1.2",
     loss_weights=weights(2.0, 1.0),
     normalization="raw",
     epochs=25,
@@ -23,7 +23,6 @@ _CHASSAGNE = Recipe(
     shuffle=False,
     optimizer="adadelta",
     learning_rate=1.0,
-    optimizer_options=OPTIMIZERS["adadelta"],
     probabilities_as_logits=True,
     initialization="torch",
     reported_rounds=10,

@@ -10,7 +10,7 @@ STUDIES = (
         ["Table"],
         "The table: dropout and batch normalisation on a shared network, and a ResNet",
         [
-            Setting(RECIPES[arch], f"lr={RECIPES[arch].learning_rate:g}")
+            Setting(RECIPES[arch], f"lr={RECIPES[arch].optimizer.learning_rate:g}")
             for arch in ("basic", "wsal", "wsal_d", "wsal_b", "wsal_bd", "resnet")
         ],
         10,
@@ -22,7 +22,7 @@ STUDIES = (
         [],
         "The first auxiliary loss (section 1.1.2), whose numbers the report does not show",
         [
-            Setting(RECIPES[arch], f"lr={RECIPES[arch].learning_rate:g}")
+            Setting(RECIPES[arch], f"lr={RECIPES[arch].optimizer.learning_rate:g}")
             for arch in ("wsal_m1", "wsal_d_m1", "wsal_b_m1", "wsal_bd_m1")
         ],
         10,

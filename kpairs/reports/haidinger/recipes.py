@@ -5,21 +5,20 @@
 Where the report leaves a number out, it is that of its authors' code.
 """
 
-from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+from kpairs.recipes import Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
 DROPOUT = 0.15
 
-_HAIDINGER = Recipe(
+_HAIDINGER = Recipe.of(
     arch="auxws",
-    source="haidinger (report 001), section 3",
+    origin="haidinger (report 001), section 3",
     loss_weights=weights(0.5, 1.0),
     augmentation="shifts_and_swap",
     epochs=40,
     batch_size=100,
     optimizer="torch_adam",
     learning_rate=3e-3,
-    optimizer_options=OPTIMIZERS["torch_adam"],
     l2=2.5e-5,
     arch_options={"dropout": DROPOUT},
     initialization="torch",

@@ -1,7 +1,5 @@
 """The studies of report 001: its tables and figures as settings."""
 
-from dataclasses import replace
-
 from kpairs.recipes import Ingredient, Setting, Study
 from kpairs.reports.haidinger.recipes import RECIPES
 
@@ -22,7 +20,7 @@ STUDIES = (
         [],
         "The same three networks without augmentation, which the report did not show",
         [
-            Setting(replace(RECIPES[arch], augmentation="none"), "not augmented")
+            Setting(RECIPES[arch].replace(augmentation="none"), "not augmented")
             for arch in ("simple", "ws", "auxws")
         ],
         20,

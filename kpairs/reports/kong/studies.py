@@ -1,7 +1,5 @@
 """The studies of report 003: its tables and figures as settings."""
 
-from dataclasses import replace
-
 from kpairs.recipes import Ingredient, Recipe, Setting, Study, weights
 from kpairs.reports.kong.recipes import DROPOUT, RECIPES
 
@@ -9,7 +7,7 @@ _RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # of dropout
 
 
 def _weighed(arch: str, comparison: float, digit: float) -> Recipe:
-    return replace(RECIPES[arch], loss_weights=weights(comparison, digit))
+    return RECIPES[arch].replace(loss_weights=weights(comparison, digit))
 
 
 STUDIES = (

@@ -5,20 +5,19 @@ Mean test error after the last of 20 epochs, 20 rounds. The factor of the digit 
 Where the report leaves a number out, it is that of its authors' code.
 """
 
-from kpairs.recipes import OPTIMIZERS, Recipe, register, weights
+from kpairs.recipes import Recipe, register, weights
 
 RECIPES: dict[str, Recipe] = {}
 
-_PIGUET = Recipe(
+_PIGUET = Recipe.of(
     arch="c4l2_ws",
-    source="piguet (report 000), section 2.3",
+    origin="piguet (report 000), section 2.3",
     loss_weights=weights(1.0, 1.0),
     normalization="standardize",
     epochs=20,
     batch_size=10,
     optimizer="torch_adam",
     learning_rate=1e-3,
-    optimizer_options=OPTIMIZERS["torch_adam"],
     probabilities_as_logits=True,
     initialization="torch",
     reported_rounds=20,

@@ -1,17 +1,15 @@
 """The studies of report 000: its tables and figures as settings."""
 
-from dataclasses import replace
-
 from kpairs.recipes import Ingredient, Recipe, Setting, Study, weights
 from kpairs.reports.piguet.recipes import RECIPES
 
 
 def _weighed(arch: str, comparison: float, digit: float) -> Recipe:
-    return replace(RECIPES[arch], loss_weights=weights(comparison, digit))
+    return RECIPES[arch].replace(loss_weights=weights(comparison, digit))
 
 
 def _one_softmax(arch: str, factor: float) -> Recipe:
-    return replace(_weighed(f"{arch}_ws", 1.0, factor), probabilities_as_logits=False)
+    return _weighed(f"{arch}_ws", 1.0, factor).replace(probabilities_as_logits=False)
 
 
 # Report 000 trains the auxiliary heads by factors 0, 0.1 and 1; they are there at factor 0 too.
@@ -46,7 +44,7 @@ STUDIES = (
         [],
         "Why do auxiliary losses bring so little here? One softmax, and nothing but digits to read",
         [
-            Setting(replace(_one_softmax(arch, factor), head=head), setting)
+            Setting(_one_softmax(arch, factor).replace(head=head), setting)
             for setting, factor, head in (
                 (_ALONE, 0.0, "own"),
                 (_AUXILIARY, 1.0, "own"),

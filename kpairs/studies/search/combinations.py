@@ -15,12 +15,11 @@ from kpairs.studies.search.space import Search
 _MANY = 10_000
 
 
-def grid(search: Search, data_root: str | Path | None = None) -> list[Recipe]:
+def grid(search: Search) -> list[Recipe]:
     """List every combination of a search's values that is within its number of parameters.
 
     Args:
         search: what to compare, without ranges.
-        data_root: cache folder of the digit images, which tell the number of classes.
 
     Returns:
         Their recipes.
@@ -40,11 +39,10 @@ def grid(search: Search, data_root: str | Path | None = None) -> list[Recipe]:
     count = len(search.recipes) * math.prod(map(len, tried.values()))
     if count > _MANY:
         raise UsageError(f"expected at most {_MANY:,} combinations, received {count:,}")
-    classes = search.classes(data_root)
     found = {}
     for arch, *chosen in itertools.product(search.archs, *tried.values()):
         recipe = search.candidate(arch, zip(tried, chosen, strict=True))
-        if search.allows(recipe, classes):
+        if search.allows(recipe):
             found[search.jobs(recipe)[0].id] = recipe  # a value given twice is tried once
     if not found:
         raise UsageError(f"expected {search.budget}: none of {count:,} combinations has them")

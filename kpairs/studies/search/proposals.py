@@ -66,16 +66,15 @@ def run_tpe(
     optuna = _optuna()
     states = optuna.trial.TrialState
     study, scored, begun = known_proposals(optuna, search, Path(folder))
-    classes = search.classes(data_root)
     yield from scored
     done, refused = len(scored), 0
     while done < trials:
         # A seed of its own for each proposal: a search that was stopped goes on as if it was not.
         proposed = sum(_is_whole(search, t) for t in study.get_trials(deepcopy=False))
-        study.sampler = optuna.samplers.TPESampler(seed=search.recipes[0].seed + proposed)
+        study.sampler = optuna.samplers.TPESampler(seed=search.recipes[0].fit.seed + proposed)
         trial = begun.pop(0) if begun else study.ask()
         recipe = _proposed(search, trial)
-        if not search.allows(recipe, classes):
+        if not search.allows(recipe):
             study.tell(trial.number, state=states.FAIL)
             refused += 1
             if refused < _REFUSED:
@@ -143,7 +142,7 @@ def known_proposals(
 
 
 def _name_of(search: Search) -> str:
-    """A journal may hold searches of several spaces; each has a name made from what it compares."""
+    """Return a search's name in the journal, which may hold searches of several spaces."""
     recipes = [search.jobs(recipe)[0].id for recipe in search.recipes]
     known = [recipes, search.folds, search.parameters, sorted(search.space.items())]
     text = json.dumps(known, default=lambda v: vars(v) if isinstance(v, Between) else list(v))
@@ -151,7 +150,7 @@ def _name_of(search: Search) -> str:
 
 
 def _begun(optuna: ModuleType, study: Study, search: Search) -> list[FrozenTrial]:
-    """What an earlier run had begun; a proposal that it did not even write down is given up."""
+    """Return the trials that an earlier run began; give up a proposal without values."""
     states = optuna.trial.TrialState
     begun = []
     for trial in study.get_trials(states=[states.RUNNING]):

@@ -1,4 +1,4 @@
-"""Which candidate did best, and how sure that is."""
+"""The ranking of a search's candidates, with confidence intervals."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from kpairs.files import write_rows, write_text
+from kpairs.numbers import interval_of
 from kpairs.recipes import Recipe, Trial
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result
@@ -49,7 +49,6 @@ def rank(
     search: Search,
     folder: str | Path,
     recipes: Iterable[Recipe],
-    data_root: str | Path | None = None,
 ) -> list[Ranked]:
     """Rank the candidates with all folds finished, none diverged, least mean error first.
 
@@ -60,24 +59,22 @@ def rank(
         search: what was compared.
         folder: of the trials' results.
         recipes: the candidates.
-        data_root: cache folder of the digit images.
     """
     folder = Path(folder)
-    classes = search.classes(data_root)
     rows, ranked = [], []
     for recipe in {search.jobs(r)[0].id: r for r in recipes}.values():  # tpe may repeat itself
         label, jobs = search.label(recipe), search.jobs(recipe)
         results = [(job, load_result(folder, job)) for job in jobs]
         rows += [{**job_row(j, r), "setting": label} for j, r in results if r and r["row"]]
         if errors := fold_errors(folder, jobs):
-            ranked.append(Ranked(recipe, label, parameters_of(recipe, classes), errors))
+            ranked.append(Ranked(recipe, label, parameters_of(recipe, search.classes), errors))
     if rows:
         write_rows(folder / "search.csv", rows)
     if not ranked:
         return []
     first, *others = sorted(ranked, key=lambda r: r.mean)
     source = f"best of {len(ranked)} by {search.folds}-fold cross-validation (kpairs search)"
-    write_text(folder / "best.json", replace(first.recipe, source=source).to_json())
+    write_text(folder / "best.json", first.recipe.replace(origin=source).to_json())
     return [first, *(replace(r, behind=behind(r.errors, first.errors)) for r in others)]
 
 
@@ -104,8 +101,4 @@ def behind(errors: Sequence[float], best: Sequence[float]) -> tuple[float, float
         errors: of each fold, two at least.
         best: of the same folds.
     """
-    differences = np.subtract(errors, best)
-    if np.ptp(differences) == 0:
-        return (float(differences[0]),) * 2
-    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    return float(interval.low), float(interval.high)
+    return interval_of(np.subtract(errors, best))

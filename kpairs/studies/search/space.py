@@ -1,31 +1,29 @@
-"""What is compared: recipes, the values to try, and how many parameters a candidate may have."""
+"""The space of a search: recipes, values to try, and bounds of a candidate's parameters."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from kpairs.data.source import open_source
 from kpairs.errors import UsageError, unknown
 from kpairs.models.registry import trainable_parameters
+from kpairs.networks import build
 from kpairs.recipes import (
-    OPTIMIZERS,
     Recipe,
     Trial,
     check_arguments,
     format_argument,
     format_loss_weights,
-    in_words,
 )
 from kpairs.recipes.searched import SEARCHED, Between
-from kpairs.training.compile import built, check_architecture
-from kpairs.training.images import load_splits, settled
+from kpairs.training.network import architecture_of
 
 
 @dataclass(frozen=True)
 class Search:
-    """What to compare, and how.
+    """The candidates of a search and their folds.
 
     Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
 
@@ -36,6 +34,7 @@ class Search:
             architectures take, each a sequence or a `Between`.
         folds: of the cross-validation.
         parameters: `(least, most)` trainable parameters of a candidate, ends included.
+        classes: number of ranks of the data.
 
     Raises:
         UsageError: an unknown field, no values, folds that the pairs do not fill, two recipes of
@@ -46,18 +45,28 @@ class Search:
     space: Mapping[str, Sequence[Any] | Between] = field(default_factory=dict)
     folds: int = 5
     parameters: tuple[float, float] = (0, math.inf)
+    classes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        recipes = tuple(settled(recipe) for recipe in self.recipes)
-        object.__setattr__(self, "recipes", recipes)
-        if len({(r.data, r.pairs, r.seed) for r in self.recipes}) != 1:
+        if len({(r.data.source, r.data.pairs, r.fit.seed) for r in self.recipes}) != 1:
             raise UsageError("expected recipes of the same data, pairs and seed, to compare them")
-        if len({r.arch for r in self.recipes}) < len(self.recipes):
+        if len(set(self.archs)) < len(self.recipes):
             raise UsageError("expected one recipe for each architecture, received two for one")
-        if not 2 <= self.folds <= self.recipes[0].pairs:
+        data = self.recipes[0].data
+        source = open_source(
+            data.source,
+            columns=data.columns,
+            words=data.words,
+            images=data.images,
+            classes=data.classes,
+        )
+        completed = tuple(r.completed(source, architecture_of(r)) for r in self.recipes)
+        object.__setattr__(self, "recipes", completed)
+        object.__setattr__(self, "classes", len(source.classes))
+        pairs = self.recipes[0].data.pairs
+        if not 2 <= self.folds <= pairs:
             raise UsageError(
-                f"folds: expected 2 to the {self.recipes[0].pairs} training pairs, "
-                f"received {self.folds}"
+                f"folds: expected 2 to the {pairs} training pairs, received {self.folds}"
             )
         for name, values in self.space.items():
             if name not in SEARCHED:
@@ -70,20 +79,22 @@ class Search:
                 raise UsageError(f"{name}: expected at least one value to try, received none")
 
     def _check_argument(self, name: str) -> None:
-        taken = [set(recipe.arch_options) for recipe in self.recipes]
+        taken = [set(recipe.network.options) for recipe in self.recipes]
         if not any(name in arguments for arguments in taken):
             raise unknown("hyperparameter", name, [*SEARCHED, *set.union(*taken)])
         for recipe in self.recipes:
-            check_arguments(recipe.arch, {name: None}, dict.fromkeys(recipe.arch_options))
+            check_arguments(
+                recipe.network.arch, {name: None}, dict.fromkeys(recipe.network.options)
+            )
 
     @property
     def archs(self) -> list[str]:
         """The architectures' names."""
-        return [recipe.arch for recipe in self.recipes]
+        return [recipe.network.arch for recipe in self.recipes]
 
     @property
     def budget(self) -> str:
-        """How many parameters a candidate may have, in words."""
+        """The bounds of a candidate's parameters, in words."""
         least, most = self.parameters
         return f"{least:,.0f} to {most:,.0f} parameters"
 
@@ -99,19 +110,14 @@ class Search:
         Raises:
             UsageError: a value that the recipe or the architecture refuses.
         """
-        recipe, values = self.recipes[self.archs.index(arch)], dict(values)
-        fixed: dict[str, Any] = {"rounds": 1, "reported_rounds": None}
-        if (optimizer := values.pop("optimizer", recipe.optimizer)) != recipe.optimizer:
-            if optimizer not in OPTIMIZERS:
-                raise unknown("optimizer", optimizer, OPTIMIZERS)
-            fixed |= {"optimizer": optimizer, "optimizer_options": OPTIMIZERS[optimizer]}
-        recipe = in_words(_changed(replace(recipe, **fixed), values), recipe.word)
-        check_architecture(recipe)
+        recipe = self.recipes[self.archs.index(arch)].replace(rounds=1, reported_rounds=None)
+        recipe = _changed(recipe, dict(values))
+        architecture_of(recipe)
         return recipe
 
     def jobs(self, recipe: Recipe) -> list[Trial]:
         """List the trainings of a candidate: one per fold, the same folds for every candidate."""
-        recipe = replace(recipe, test_pairs=1)  # none are drawn
+        recipe = recipe.replace(test_pairs=1)  # none are drawn
         return [Trial(recipe, fold, self.folds) for fold in range(1, self.folds + 1)]
 
     def label(self, recipe: Recipe) -> str:
@@ -121,23 +127,15 @@ class Search:
             for name, values in self.space.items()
             if isinstance(values, Between) or len(values) > 1
         ]
-        return " ".join([recipe.arch, *values])
+        return " ".join([recipe.network.arch, *values])
 
-    def classes(self, data_root: str | Path | None = None) -> int:
-        """Count the ranks of the data."""
-        return len(load_splits(self.recipes[0], data_root)[0].classes)
-
-    def allows(self, recipe: Recipe, classes: int) -> bool:
+    def allows(self, recipe: Recipe) -> bool:
         """Tell whether a candidate's parameters are as many as wanted.
-
-        Args:
-            recipe: the candidate.
-            classes: number of ranks.
 
         Raises:
             UsageError: its network cannot be built.
         """
-        return self.parameters[0] <= parameters_of(recipe, classes) <= self.parameters[1]
+        return self.parameters[0] <= parameters_of(recipe, self.classes) <= self.parameters[1]
 
 
 def parameters_of(recipe: Recipe, classes: int) -> int:
@@ -150,23 +148,26 @@ def parameters_of(recipe: Recipe, classes: int) -> int:
     Raises:
         UsageError: the network cannot be built.
     """
-    return _count(recipe.arch, classes, tuple(sorted(recipe.build_options.items())))
+    recipe = recipe.replace(initialization="keras", rounds=1, seed=0)
+    return _count(recipe.to_json(), classes)
 
 
 @cache
-def _count(arch: str, classes: int, options: tuple[tuple[str, Any], ...]) -> int:
-    return trainable_parameters(built(arch, classes, dict(options)))
+def _count(recipe: str, classes: int) -> int:
+    chosen = Recipe.from_json(recipe)
+    model = build(chosen.network.arch, classes, **chosen.build_options)
+    return trainable_parameters(model)
 
 
 def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with these values of fields and of arguments of its architecture."""
-    fields_of_it = {name: value for name, value in values.items() if name in SEARCHED}
+    """Return a recipe with these values of fields and of arguments of its architecture."""
+    fields = {name: value for name, value in values.items() if name in SEARCHED}
     options = {name: value for name, value in values.items() if name not in SEARCHED}
-    return replace(recipe, **fields_of_it).with_options(**options)
+    return recipe.replace(**fields, arch_options={**recipe.network.options, **options})
 
 
 def _value(recipe: Recipe, name: str) -> Any:
-    return getattr(recipe, name) if name in SEARCHED else recipe.arch_options[name]
+    return recipe.flat()[name] if name in SEARCHED else recipe.network.options[name]
 
 
 def _text(value: Any) -> str:

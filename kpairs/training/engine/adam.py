@@ -11,8 +11,8 @@ import keras
 import torch
 from keras.optimizers import Adam, AdamW
 
+from kpairs.optimizers import TorchAdam
 from kpairs.training.engine.private import fused_adamw
-from kpairs.training.optimizers import TorchAdam
 
 Update = Callable[[torch.Tensor, torch.Tensor], None]  # by a gradient and a learning rate
 

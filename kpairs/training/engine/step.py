@@ -10,13 +10,13 @@ import keras
 import torch
 from keras import ops
 
+from kpairs.metrics import PartialAccuracy
+from kpairs.optimizers import TorchAdam
 from kpairs.training.engine.adam import in_one_pass
 from kpairs.training.engine.graph import trace
 from kpairs.training.engine.kernels import Kernels
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import compile_loss, foreach_copy, use_weight_decay
-from kpairs.training.losses import PartialAccuracy
-from kpairs.training.optimizers import TorchAdam
 
 Tensors = dict[str, torch.Tensor]
 Graph = Callable[..., list[torch.Tensor]]  # of a state and a batch

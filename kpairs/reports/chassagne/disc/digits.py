@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from kpairs import seeds
-from kpairs.data import PairSet, draw_pairs, load_digits
+from kpairs.data import PairSet, draw_pairs
+from kpairs.data.source import open_source
 from kpairs.mini.activations import SELU
 from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
 from kpairs.mini.dropout import Dropout
@@ -30,7 +31,7 @@ def simple_network(
     dropout_draws: torch.Generator | None = None,
     dropout: float = 0.15,
 ) -> Sequential:
-    """(n, 2, 14, 14) -> 2 logits: right ranks lower, right does not. 58,380 parameters."""
+    """Build (n, 2, 14, 14) -> 2 logits: right ranks lower, or does not. 58,380 parameters."""
     convolution = partial(Conv2d, init="uniform", generator=draws)
     linear = partial(Linear, init="uniform", generator=draws)
     net = Sequential(
@@ -58,7 +59,7 @@ def simple_network(
 
 
 def as_tensors(pairs: PairSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """A `PairSet` of n -> images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
+    """Return a `PairSet` as images (n, 2, 14, 14) float32 in [0, 1] and targets (n,) int64."""
     left, right = (torch.from_numpy(images[..., 0]) for images in (pairs.left, pairs.right))
     return torch.stack([left, right], 1), torch.from_numpy(pairs.comparison)
 
@@ -91,24 +92,24 @@ def train_digits(
     recipe = RECIPES["simple"]
     draws = seeds.generator(seed, number, "pairs")
     sets = []
-    for split, count in (("train", recipe.pairs), ("test", recipe.test_pairs)):
-        digits = load_digits(recipe.data, split, data_root)
+    for split, count in (("train", recipe.data.pairs), ("test", recipe.data.test_pairs)):
+        digits = open_source(recipe.data.source, root=data_root).split(split)
         sets.append(as_tensors(draw_pairs(digits, count, draws)))
     (x, target), test = sets
     net = simple_network(
         generator(seed, number, "initialization"),
         generator(seed, number, "fit"),
-        recipe.arch_options["dropout"],
+        recipe.network.options["dropout"],
     )
-    options = recipe.optimizer_options
+    options = recipe.optimizer.options
     betas = options["beta_1"], options["beta_2"]
-    adam = Adam(net, recipe.learning_rate, betas, options["epsilon"], recipe.l2)
+    adam = Adam(net, recipe.optimizer.learning_rate, betas, options["epsilon"], recipe.optimizer.l2)
     history: list[dict[str, float]] = []
     began = time.perf_counter()
-    for epoch in range(epochs or recipe.epochs):
+    for epoch in range(epochs or recipe.fit.epochs):
         order = seeds.generator(seed, number, "order", epoch).permutation(len(x))
         losses = []
-        for rows in torch.from_numpy(order).split(recipe.batch_size):
+        for rows in torch.from_numpy(order).split(recipe.fit.batch_size):
             loss, output = net.forward(x[rows], target[rows])
             net.backward(output, target[rows])
             adam.step()
@@ -122,6 +123,6 @@ def train_digits(
 
 
 def error_pct(net: Sequential, x: torch.Tensor, target: torch.Tensor) -> float:
-    """Wrong answers of a network in percent: inputs (n, ...), classes (n,)."""
+    """Return a network's wrong answers in percent: inputs (n, ...), classes (n,)."""
     wrong = net.predict(x).argmax(1) != target
     return 100 * wrong.sum().item() / len(target)

@@ -25,7 +25,7 @@ ACTIVATIONS = {"tanh": Tanh, "relu": ReLU}
 
 
 def draw_points(count: int, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points uniform in the unit square, and whether they are inside the disc.
+    """Draw uniform points of the unit square, and their classes (inside the disc or not).
 
     Args:
         count: n.
@@ -40,12 +40,12 @@ def draw_points(count: int, draws: torch.Generator) -> tuple[torch.Tensor, torch
 
 
 def one_hot(classes: torch.Tensor) -> torch.Tensor:
-    """(n,) of 0 and 1 -> (n, 2) float32: a 1 in the column of each class, [outside, inside]."""
+    """Return (n,) of 0 and 1 as (n, 2) float32: a 1 in the class' column, [outside, inside]."""
     return torch.stack([classes == 0, classes == 1], 1).float()
 
 
 def disc_network(activation: str, draws: torch.Generator, init: str = "normal") -> Sequential:
-    """2-25-25-25-2 with an activation after every layer, the last included: 1,427 parameters."""
+    """Build 2-25-25-25-2 with an activation after every layer, also the last: 1,427 parameters."""
     sizes = (2, 25, 25, 25, 2)
     layers: list[Module] = []
     for inputs, outputs in pairwise(sizes):
@@ -76,15 +76,15 @@ class DiscRun:
     seconds: float
 
     def outputs(self, points: torch.Tensor) -> torch.Tensor:
-        """Points of the unit square, (n, 2) -> (n, 2): how far outside, how far inside."""
+        """Return the outputs for points of the unit square, (n, 2) -> (n, 2): [outside, inside]."""
         return self.net.predict((points - self.mean) / self.std)
 
     def predictions(self) -> torch.Tensor:
-        """The class of each test point, (n,)."""
+        """Return the class of each test point, (n,)."""
         return self.outputs(self.points).argmax(1)
 
     def margins(self, side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """By how much "inside" exceeds "outside" over the square; 0 is the decision boundary.
+        """Return "inside" minus "outside" over the square; 0 is the decision boundary.
 
         Returns:
             x, y and margin of a grid of side x side points, each (side, side); x grows along

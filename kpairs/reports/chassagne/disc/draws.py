@@ -1,4 +1,4 @@
-"""What a round of training draws from, and what it runs on."""
+"""Random generators and the device of a round of training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from kpairs import seeds
 
 
 def generator(seed: int, number: int, purpose: str) -> torch.Generator:
-    """A `torch.Generator` of one purpose ("points", "initialization", ...) in one round."""
+    """Return the `torch.Generator` of a purpose ("points", "initialization", ...) in a round."""
     return torch.Generator().manual_seed(seeds.integer(seed, number, purpose))
 
 

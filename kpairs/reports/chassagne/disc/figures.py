@@ -18,7 +18,7 @@ _WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
 def draw_run(run: DiscRun, title: str) -> Figure:
-    """One training: predictions with the decision boundary, error and loss per epoch.
+    """Draw one training: predictions with the decision boundary, error and loss per epoch.
 
     Args:
         run: a `kpairs.reports.chassagne.disc.disc.DiscRun`.
@@ -57,7 +57,7 @@ def draw_predictions(axes: Axes, points: Floats, classes: Classes, predicted: Cl
 
 
 def draw_circle(axes: Axes) -> None:
-    """The true circle in the unit square."""
+    """Draw the true circle in the unit square."""
     axes.add_patch(Circle((0.5, 0.5), RADIUS, fill=False, ec="0.35", ls="--"))
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
 
@@ -65,7 +65,7 @@ def draw_circle(axes: Axes) -> None:
 def draw_boundary(
     axes: Axes, x: Floats, y: Floats, margins: Floats, colour: str = VERMILION
 ) -> None:
-    """Where a network's two outputs are equal.
+    """Draw the line on which a network's two outputs are equal.
 
     Args:
         axes: to draw on.
@@ -79,7 +79,7 @@ def draw_boundary(
 
 
 def draw_errors(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    """Training and test error per epoch."""
+    """Draw training and test error per epoch."""
     epochs = [row["epoch"] for row in history]
     for split, colour in (("train", BLUE), ("test", VERMILION)):
         values = [row[f"{split}_error_pct"] for row in history]
@@ -90,7 +90,7 @@ def draw_errors(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    """Squared error per epoch, summed over the batches."""
+    """Draw the squared error per epoch, summed over the batches."""
     values = [row["train_loss"] for row in history]
     axes.plot([row["epoch"] for row in history], values, color=BLUE, label="train")
     axes.set(title="loss", xlabel="epoch", ylabel="MSE, summed over the batches", ylim=(0, None))
@@ -99,7 +99,7 @@ def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def boundaries(x: Floats, y: Floats, margins: Mapping[str, Floats]) -> Figure:
-    """The decision boundaries of several networks beside the true circle.
+    """Draw the decision boundaries of several networks beside the true circle.
 
     Args:
         x: as in `draw_boundary`.
@@ -118,14 +118,14 @@ def boundaries(x: Floats, y: Floats, margins: Mapping[str, Floats]) -> Figure:
 
 
 def predictions(points: Floats, classes: Classes, predicted: Classes) -> Figure:
-    """`draw_predictions` as a figure."""
+    """Return `draw_predictions` as a figure."""
     figure = Figure(figsize=(4.8, 5), layout="constrained")
     draw_predictions(figure.add_subplot(), points, classes, predicted)
     return figure
 
 
 def errors_and_loss(history: Sequence[Mapping[str, float]]) -> Figure:
-    """`draw_errors` and `draw_loss` side by side."""
+    """Return `draw_errors` and `draw_loss` side by side."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     errors, loss = figure.subplots(1, 2)
     draw_errors(errors, history)

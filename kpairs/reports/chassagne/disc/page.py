@@ -1,4 +1,4 @@
-"""What the page of the mini framework shows: numbers for `page.md.j2`."""
+"""Numbers of the page of the mini framework, for `page.md.j2`."""
 
 import math
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import stats
 
+from kpairs.numbers import interval, welch
 from kpairs.reports.chassagne.disc import figures
 from kpairs.reports.chassagne.disc.trainings import (
     CURVES,
@@ -32,12 +33,12 @@ _TANH = "framework figure tanh"
 
 
 def pages(results: Results) -> list[Page]:
-    """The page of the mini framework."""
+    """Return the page of the mini framework."""
     return [MiniPage(results)]
 
 
 def compared(folder: str | Path, first: bool = False) -> pd.DataFrame:
-    """Every number that the report states of its framework beside our rows in a folder.
+    """Compare every number that the report states of its framework with our rows.
 
     Args:
         folder: of the rows.
@@ -69,7 +70,7 @@ def compare_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rates(numbers: pd.DataFrame) -> pd.Series:
-    """The learning rates that settings such as "eta=0.1 bs=100" name."""
+    """Return the learning rates that settings such as "eta=0.1 bs=100" name."""
     return numbers["setting"].str.extract(r"eta=([\d.]+)")[0].astype(float)
 
 
@@ -84,32 +85,32 @@ class MiniPage(Page):
         self.tested = _TESTED
 
     def machines(self) -> list[str]:
-        """What the trainings ran on."""
+        """Return the machines of the trainings."""
         known = zip(self.rows["backend"], self.rows["hardware"], strict=True)
         return sorted({f"{backend}, {machine}" for backend, machine in known})
 
     def further(self) -> list[tuple[str, float, int]]:
-        """Settings with more rounds than the study's: activation, learning rate, rounds."""
+        """List the settings with more rounds than the study: activation, learning rate, rounds."""
         counts = self.rows.groupby(["activation", "learning_rate"]).size()
         return [(*setting, count) for setting, count in counts.items() if count > ROUNDS]
 
     def agreement(self) -> dict[str, int]:
-        """How many numbers have each verdict."""
+        """Count the numbers of each verdict."""
         return self.results.agreement(self.compared)
 
     def chance(self) -> dict[str, int]:
-        """How many differ, and how many would by chance alone."""
+        """Count the numbers that differ, and those that would by chance alone."""
         numbers = self.results.numbers
         mine = numbers["number"].isin(self.compared["number"])
         return self.results.chance(numbers[mine & (numbers["report"] == "chassagne")])
 
     def numbers(self) -> Markup:
-        """The table of the framework's numbers."""
+        """Return the table of the framework's numbers."""
         place = self.compared["table"].str.removeprefix("framework ")
         return compared_table(self.compared.assign(setting=place + ", " + self.compared["setting"]))
 
     def dots(self, activation: str) -> Markup:
-        """The figure of the errors at each learning rate."""
+        """Draw the errors at each learning rate."""
         rows = self.compared[self.compared["table"] == f"framework figure {activation}"]
         figure = dots(rows, f"test error with {activation} (%)")
         words = f"test error with {activation} at each learning rate"
@@ -120,7 +121,7 @@ class MiniPage(Page):
         return self.picture(f"learning-rates-{activation}", figure, words, caption)
 
     def single(self) -> Mapping[str, object]:
-        """The training that the figures show: its first and last epoch, and the reported ends."""
+        """Return the first and last epoch of the training in the figures, and the reported ends."""
         curves = rows_of(self.results.folder, CURVES)
         if not len(curves):
             return {}
@@ -131,7 +132,7 @@ class MiniPage(Page):
         return {"rate": SHOWN["tanh"], "first": first, "last": last, "stated": ends}
 
     def predictions(self) -> Markup:
-        """The figure of the test points as the network calls them."""
+        """Draw the test points in the classes that the network gives them."""
         rows = rows_of(self.results.folder, POINTS)
         columns = rows[["x", "y"]], rows["inside"], rows["tanh"]
         figure = figures.predictions(*(column.to_numpy() for column in columns))
@@ -141,7 +142,7 @@ class MiniPage(Page):
         return self.picture("predictions", figure, words, caption)
 
     def epochs(self) -> Markup:
-        """The figure of errors and loss over the epochs."""
+        """Draw the errors and the loss over the epochs."""
         rows = rows_of(self.results.folder, CURVES)
         history = rows[rows["activation"] == "tanh"].to_dict("records")
         words = "training and test error, and training loss, per epoch"
@@ -149,7 +150,7 @@ class MiniPage(Page):
         return self.picture("epochs", figures.errors_and_loss(history), words, caption)
 
     def boundaries(self) -> Markup:
-        """The figure of the decision boundaries of both activations."""
+        """Draw the decision boundaries of both activations."""
         rows = rows_of(self.results.folder, GRID)
         side = math.isqrt(len(rows))
         x, y, *margins = (rows[name].to_numpy().reshape(side, side) for name in rows)
@@ -163,7 +164,7 @@ class MiniPage(Page):
         return self.picture("boundaries", figure, words, caption)
 
     def by_luck(self) -> pd.DataFrame:
-        """The reported deviations with tanh beside those that new test points alone would bring.
+        """Return the reported deviations with tanh beside those of new test points alone.
 
         Returns:
             A `DataFrame` of rate, least (deviation by the luck of the points, whatever the
@@ -179,7 +180,7 @@ class MiniPage(Page):
         return kept.assign(rate=_rates(stated), least=least, chance=chance)
 
     def draws(self) -> pd.DataFrame:
-        """Networks that share a draw of points: by rate and draw, mean, std and count."""
+        """Return mean, std and count of networks with shared points, by rate and draw."""
         rows = rows_of(self.results.folder, DRAWS)
         if not len(rows):
             return rows
@@ -187,7 +188,7 @@ class MiniPage(Page):
         return groups.agg(["mean", "std", "count"]).reset_index()
 
     def dead(self) -> list[dict[str, Any]]:
-        """ReLU's errors at each rate by how many outputs are dead, and those of tanh."""
+        """Return ReLU's errors at each rate by number of dead outputs, and those of tanh."""
         return [
             {
                 "rate": rate,
@@ -201,7 +202,7 @@ class MiniPage(Page):
         ]
 
     def mixtures(self) -> pd.DataFrame:
-        """Means and deviations if as many runs as fit ended at 50 % and the others near 3 %."""
+        """Return means and deviations if as many runs as fit ended at 50 %, the others near 3 %."""
         stated = self.compared[self.compared["table"] == "framework figure relu"]
         runs = stated["rounds"]
         failed = ((stated["mean"] - 3) / 47 * runs).round()
@@ -209,7 +210,7 @@ class MiniPage(Page):
         return stated.assign(failed=failed, then_mean=3 + 47 * failed / runs, then_std=std)
 
     def digits(self) -> pd.DataFrame:
-        """The trainings on digits, with the error of the same round by Keras."""
+        """Return the trainings on digits, with the error of the same round by Keras."""
         rows = rows_of(self.results.folder, DIGITS)
         if not len(rows):
             return rows
@@ -218,11 +219,12 @@ class MiniPage(Page):
         return rows.merge(theirs, how="left", on=["round", "epochs"], suffixes=("", "_keras"))
 
     def digits_compared(self) -> Mapping[str, object]:
-        """Both means, and the 95 % interval of their difference (Welch); empty of few rounds."""
+        """Return both means and the 95 % interval of their difference (Welch), if there are any."""
         rows = self.digits()
         both = rows.dropna(subset="test_error_pct_keras") if len(rows) else rows
         if len(both) < 2:
             return {}
         ours, keras = both["test_error_pct"], both["test_error_pct_keras"]
-        low, high = stats.ttest_ind(ours, keras, equal_var=False).confidence_interval()
+        of_difference = welch(ours.std(), len(ours), keras.std(), len(keras))
+        low, high = interval(ours.mean() - keras.mean(), *of_difference)
         return {"ours": list(ours), "keras": list(keras), "low": low, "high": high}

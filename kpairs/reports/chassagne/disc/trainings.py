@@ -42,7 +42,7 @@ Row = dict[str, Any]  # of CSV: a setting and what came of it
 
 
 def disc_settings(rounds: int = ROUNDS) -> list[Setting]:
-    """Every training of the disc study: round 1 of all settings, then round 2, ..."""
+    """List the trainings of the disc study: round 1 of all settings, then round 2, ..."""
     return [
         {"activation": activation, "learning_rate": rate, "round": number, "seed": 0, "epochs": 100}
         for number in range(1, rounds + 1)
@@ -52,7 +52,7 @@ def disc_settings(rounds: int = ROUNDS) -> list[Setting]:
 
 
 def draw_settings(draws: int = 10, networks: int = 5) -> list[Setting]:
-    """Trainings with tanh that share their points: networks on each of some draws of them."""
+    """List trainings with tanh that share their points: several on each draw."""
     return [
         {**s, "points": points}
         for points in range(1, draws + 1)
@@ -62,7 +62,7 @@ def draw_settings(draws: int = 10, networks: int = 5) -> list[Setting]:
 
 
 def digit_settings(rounds: int = 1, epochs: int = 40) -> list[Setting]:
-    """The trainings of `simple` on digit pairs."""
+    """Return the trainings of `simple` on digit pairs."""
     return [{"round": n, "seed": 0, "epochs": epochs} for n in range(1, rounds + 1)]
 
 
@@ -143,7 +143,7 @@ def train_missing(
 
 
 def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
-    """The rows of a file; none where there is no file.
+    """Return the rows of a file; none where there is no file.
 
     Raises:
         InputError: it cannot be read.
@@ -153,7 +153,7 @@ def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
 
 
 def finished(settings: list[Setting], folder: str | Path, name: str) -> pd.DataFrame:
-    """The rows of the settings that have one."""
+    """Return the rows of the settings that have one."""
     rows, wanted = rows_of(folder, name), pd.DataFrame(settings)
     return rows.merge(wanted, on=list(wanted)) if len(rows) else rows
 

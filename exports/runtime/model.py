@@ -1,0 +1,256 @@
+"""`PairModel`: a loaded .onnx file that compares and ranks pictures."""
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from kpairs.data.pixels import to_pixels
+from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.errors import InputError, first_line
+from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
+from kpairs.exports.runtime.loading import read_onnx
+from kpairs.models.outputs import OUTPUT_KINDS, probabilities
+
+if TYPE_CHECKING:
+    from kpairs.exports.runtime.ranking import Ranking
+
+Outputs = dict[str, np.ndarray]
+METADATA_KEY = "kpairs"
+# Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
+# core's cache, so that a larger batch runs faster in such pieces than whole.
+CHUNK = 32
+_BLOCK = 512
+_AT_ONCE = 2**22  # numbers in one value of a call: 16 MiB; more are no faster
+Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
+
+
+class PairModel:
+    """An exported pair model.
+
+    Attributes:
+        outputs: kind of each output by name, in the file's order; see
+            `kpairs.models.outputs.OUTPUT_KINDS`.
+        classes: class names in rank order.
+        arch: name of the architecture.
+        pixels: the `PixelSettings` by which pictures become its input.
+        metadata: all that the file says of itself, as a dict.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, metadata: dict[str, Any], size: Size
+    ) -> None:
+        self._session = session
+        fitting = min(_AT_ONCE // max(1, size.largest), MAX_TOTAL // max(1, size.total))
+        self._chunk = max(1, min(CHUNK, fitting))
+        self.metadata = metadata
+        self.outputs: dict[str, str] = metadata["outputs"]
+        self.classes: tuple[str, ...] = tuple(metadata["classes"])
+        self.arch: str = metadata["arch"]
+        self.pixels = _pixels_of(metadata)
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int = 1) -> Self:
+        """Load an .onnx file that `kpairs export` wrote.
+
+        Args:
+            path: the file.
+            threads: threads that share one block of pairs. One is fastest for networks this
+                small; see `predict` for many pairs.
+
+        Raises:
+            InputError: a file that `read_onnx` or onnxruntime refuses, or without the metadata that
+                describes its outputs.
+        """
+        data, size = read_onnx(path)
+        try:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.log_severity_level = 4  # errors come as exceptions
+            session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises kinds of its own
+            raise InputError(
+                f"{path}: expected an ONNX model, received: {first_line(error)}"
+            ) from error
+        return cls(session, _read_metadata(session, path), size)
+
+    @property
+    def of_class(self) -> list[str]:
+        """Names of the outputs that tell an image's digit or grade."""
+        return [n for n, kind in self.outputs.items() if kind != "score" and n != "comparison"]
+
+    def predict(self, left: Any, right: Any) -> Outputs:
+        """Compute every output for pairs of pictures.
+
+        onnxruntime gets 32 pairs at a time, which is faster than all at once. More than 512 pairs
+        are cut into blocks of 512, which run side by side on the machine's cores.
+
+        Args:
+            left: n pictures of any size, as the training's were: paths, Pillow images or arrays,
+                as `kpairs.data.pixels.prepare` takes them. `n` may be 0. What is the network's
+                input already belongs into `compare`.
+            right: as many others.
+
+        Returns:
+            Arrays by output name, `(n, width)` float32 each, of the kinds in `outputs`.
+
+        Raises:
+            InputError: pictures that `prepare` refuses, batches that differ, or a file that
+                onnxruntime cannot run.
+
+        Warns:
+            kpairs.data.pixels.InkWarning: pictures whose ink is not that of the training's.
+        """
+        left, right = to_pixels(left, self.pixels, "left"), to_pixels(right, self.pixels, "right")
+        return self.compare(left, right)
+
+    def compare(self, left: np.ndarray, right: np.ndarray) -> Outputs:
+        """Compute every output for what is the network's input already.
+
+        Args:
+            left: `(n, height, width, channels)` float32 pixels in [0, 1].
+            right: as many others.
+
+        Returns:
+            As `predict`.
+
+        Raises:
+            InputError: batches that differ, a file that onnxruntime cannot run, or one that gives
+                other than one finite answer for each pair.
+        """
+        if len(left) != len(right):
+            raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
+        starts = range(0, len(left), _BLOCK)
+        try:
+            if len(starts) <= 1:
+                return self._checked(left, right)
+            with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+                blocks = pool.map(
+                    lambda i: self._checked(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
+                )
+                parts = list(blocks)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def _checked(self, left: np.ndarray, right: np.ndarray) -> Outputs:
+        """Compute as `run` does; refuse the missing or infinite answers of odd models."""
+        values = self.run(left, right)
+        for name, value in values.items():
+            if len(value) != len(left):
+                raise InputError(
+                    f"{self.arch}: expected a row of {name} for each of {len(left)} pairs, the "
+                    f"model gave {len(value)}"
+                )
+            if not np.isfinite(value).all():
+                raise InputError(
+                    f"{self.arch}: expected numbers in {name}, the model gave NaN or infinite ones"
+                )
+        return values
+
+    def run(self, left: np.ndarray, right: np.ndarray, chunk: int | None = None) -> Outputs:
+        """Compute every output as `compare` does, without its checks, on one core.
+
+        Args:
+            left: as `compare` takes it.
+            right: as `compare` takes it.
+            chunk: pairs per call of onnxruntime; default 32, or fewer of a network whose values
+                would fill the memory.
+        """
+        chunk = chunk or self._chunk
+        names = list(self.outputs)
+        if len(left) <= chunk:
+            values = self._session.run(names, {"left": left, "right": right})
+            return dict(zip(names, values, strict=True))
+        starts = range(0, len(left), chunk)
+        parts = [self.run(left[i : i + chunk], right[i : i + chunk], chunk) for i in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+    def predict_probabilities(self, left: Any, right: Any) -> Outputs:
+        """Compute the probabilities of every output for pairs of pictures.
+
+        Args:
+            left: as `predict` takes it.
+            right: as `predict` takes it.
+
+        Returns:
+            Arrays by output name, `(n, classes)` float64 each; column 1 of `comparison` is
+            P(left <= right).
+        """
+        return self.as_probabilities(self.predict(left, right))
+
+    def as_probabilities(self, values: Mapping[str, np.ndarray]) -> Outputs:
+        """Turn what `predict`, `compare` or `run` gave into probabilities; scores are left out."""
+        return {
+            name: probabilities(values[name], kind)
+            for name, kind in self.outputs.items()
+            if kind != "score"
+        }
+
+    def rank(self, pictures: Any) -> "Ranking":
+        """Rank pictures: each is seen once where the network scores images or tells their class.
+
+        Args:
+            pictures: n of them, of any size: a sequence of paths or Pillow images, or an array.
+
+        Returns:
+            A `Ranking`, with `(n,)` arrays `score` and `rank`; rank 1 is the highest score, and
+            equal scores share a rank.
+
+        Raises:
+            InputError: pictures that `kpairs.data.pixels.prepare` refuses.
+        """
+        from kpairs.exports.runtime.ranking import rank
+
+        return rank([self], pictures)
+
+
+def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
+    """Return the settings in a file's metadata; the first files had none, and were of digits."""
+    return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
+
+
+def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
+    try:
+        # Text that is no UTF-8 is found here.
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        good = _describes(metadata, session)
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
+        good = False
+    if not good:
+        raise InputError(
+            f"{path}: expected a pair model written by 'kpairs export' (inputs left and right, "
+            "metadata that names its outputs), received another ONNX model"
+        )
+    return dict(metadata)
+
+
+def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
+    """Return whether metadata and file agree on names, kinds, types and shapes of all values."""
+    classes, outputs = metadata["classes"], metadata["outputs"]
+    widths = {name: len(classes) for name in outputs}
+    widths |= {name: 1 for name, kind in outputs.items() if kind == "score"}
+    widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
+    of_class = [name for name, kind in outputs.items() if kind != "score"][1:]
+    given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
+    shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
+    shapes |= {name: [width] for name, width in widths.items()}
+    return (
+        isinstance(metadata["arch"], str)
+        and all(text.isprintable() for text in (metadata["arch"], *classes, *outputs))
+        and len(classes) > (1 if of_class else -1)
+        and all(isinstance(name, str) for name in classes)
+        and all(kind in OUTPUT_KINDS for kind in outputs.values())
+        and [value.name for value in session.get_inputs()] == ["left", "right"]
+        and [value.name for value in session.get_outputs()] == list(outputs)
+        and all(v.type == "tensor(float)" for v in given.values())
+        and all(list(given[name].shape[1:]) == shape for name, shape in shapes.items())
+    )

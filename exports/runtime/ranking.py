@@ -1,0 +1,194 @@
+"""Rankings of images by exported models.
+
+A network that scores images, or tells their digit or grade, sees each image once. One that only
+compares is asked about sampled pairs, from whose answers scores are fitted by Bradley and Terry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
+from kpairs.data.settings import PixelSettings
+from kpairs.errors import UsageError
+from kpairs.judging import bradley_terry
+
+if TYPE_CHECKING:
+    from kpairs.exports.runtime import PairModel
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
+_OPPONENTS = 16  # of each image, where a network only compares
+METHODS = {
+    "score": "the network's own scores",
+    "grade": "expected ranks, from the probabilities of each image's class",
+    "comparison": "Bradley-Terry scores, fitted to sampled comparisons",
+}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Images in the order of a model, or of several.
+
+    Attributes:
+        score: `(n,)` float64, the mean over models; a higher score ranks higher.
+        rank: `(n,)` int64; 1 is the highest score, and equal scores share a rank.
+        deviation: `(n,)` float64, standard deviation (n - 1) over models, each one's scores taken
+            from their own mean; None for one model.
+        method: what the scores are, a key of `METHODS`.
+        doubtful: `(n,)` bool, images whose ink is not what the model learned from.
+    """
+
+    score: NDArray[np.float64]
+    rank: NDArray[np.int64]
+    deviation: NDArray[np.float64] | None
+    method: str
+    doubtful: NDArray[np.bool_]
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the numbers of the images, highest first; equal ones in the order given."""
+        return np.argsort(-self.score, kind="stable")
+
+
+def rank(
+    models: Sequence[PairModel], pictures: Any, progress: Callable[[int, int], None] | None = None
+) -> Ranking:
+    """Rank pictures by one model, or by the mean of several models of one network.
+
+    Logs a warning where pictures have another ink than the model learned from.
+
+    Args:
+        models: at least one.
+        pictures: n of them, as `kpairs.data.pixels.prepare` takes several.
+        progress: called with how many of how many are done.
+
+    Raises:
+        UsageError: no model, or models whose scores are of different kinds.
+        InputError: a picture that cannot be read.
+    """
+    from scipy.stats import rankdata
+
+    methods = sorted({method_of(model) for model in models})
+    if len(methods) != 1:
+        raise UsageError(
+            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
+        )
+    scores: list[NDArray[np.float64]] = []
+    for number, model in enumerate(models):
+        shown = progress and _share(progress, number, len(models))
+        score, doubtful, faint = _scored(model, methods[0], pictures, shown)
+        scores.append(score)
+    for odd, told in ((doubtful, contradiction), (faint, faintness)):
+        if odd.any():
+            place = int(odd.argmax())
+            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
+            log.warning("%s", told(int(odd.sum()), len(odd), first, models[-1].pixels))
+    mean = np.mean(scores, axis=0)
+    centred = [score - score.mean() for score in scores] if len(mean) else scores
+    return Ranking(
+        score=mean,
+        rank=rankdata(-mean, method="min").astype(np.int64),
+        deviation=np.std(centred, axis=0, ddof=1) if len(scores) > 1 else None,
+        method=methods[0],
+        doubtful=doubtful,
+    )
+
+
+def _share(
+    progress: Callable[[int, int], None], number: int, of: int
+) -> Callable[[int, int], None]:
+    return lambda done, total: progress(number * total + done, of * total)
+
+
+def method_of(model: PairModel) -> str:
+    """Return the basis of a model's ranking, a key of `METHODS`."""
+    if "left_score" in model.outputs:
+        return "score"
+    return "grade" if model.of_class else "comparison"
+
+
+def _scored(
+    model: PairModel,
+    method: str,
+    pictures: Any,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return each picture's score, whether its ink contradicts the model's, and if it is faint."""
+    scores, pixels = [np.zeros(0)], []
+    doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
+    done = 0
+    for block in prepared(pictures, model.pixels):
+        if method == "comparison":
+            pixels.append(block.pixels)
+        else:
+            scores.append(_one_by_one(model, method, block.pixels))
+        doubtful.append(block.doubtful)
+        faint.append(block.faint)
+        done += len(block.doubtful)
+        if progress is not None:
+            progress(done, len(pictures))
+    if pixels:
+        scores.append(_by_comparisons(model, np.concatenate(pixels)))
+    return np.concatenate(scores), np.concatenate(doubtful), np.concatenate(faint)
+
+
+def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
+    """Yield pictures as a network's input, some at a time, files decoded side by side."""
+    starts = range(0, len(pictures), _AT_ONCE)
+    if isinstance(pictures, np.ndarray):
+        yield from (prepare(pictures[i : i + _AT_ONCE], settings) for i in starts)
+        return
+    with ThreadPoolExecutor() as pool:
+        for start in starts:
+            parts = pool.map(lambda one: prepare(one, settings), pictures[start : start + _AT_ONCE])
+            yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return scores of images that are each compared with themselves: one pass for each."""
+    values = model.compare(pixels, pixels)
+    if method == "score":
+        return values["left_score"][:, 0].astype(np.float64)
+    found = model.as_probabilities(values)
+    sides = [found[name] for name in model.of_class]
+    # Both sides: in a network that shares nothing between them each is another's opinion.
+    return np.mean(sides, axis=0) @ np.arange(len(model.classes))
+
+
+def _by_comparisons(model: PairModel, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+    pairs = sampled_pairs(len(pixels), np.random.default_rng(0))
+    held = []
+    for start in range(0, len(pairs), _AT_ONCE):
+        left, right = pairs[start : start + _AT_ONCE].T
+        # Both orders: such a network may prefer a side.
+        there, back = (
+            model.as_probabilities(model.compare(pixels[a], pixels[b]))["comparison"][:, 1]
+            for a, b in ((left, right), (right, left))
+        )
+        held.append((there + 1 - back) / 2)
+    return bradley_terry(pairs, np.concatenate(held or [np.zeros(0)]), len(pixels))
+
+
+def sampled_pairs(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw pairs of different images, each image in about 16, all of them connected.
+
+    Args:
+        count: number of images.
+        rng: a `numpy.random.Generator`.
+
+    Returns:
+        `(m, 2)` numbers of images, no pair twice; all pairs where images are few.
+    """
+    if count <= _OPPONENTS + 1:
+        return np.stack(np.triu_indices(count, 1), axis=1)
+    circles = [rng.permutation(count) for _ in range(_OPPONENTS // 2)]
+    pairs = np.concatenate([np.stack([c, np.roll(c, 1)], axis=1) for c in circles])
+    return np.unique(np.sort(pairs, axis=1), axis=0)

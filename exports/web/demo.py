@@ -1,0 +1,111 @@
+"""The page of `kpairs demo`: two pictures, and the answers of some models, side by side."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from kpairs.data.decode import decode_bytes
+from kpairs.data.pixels import prepare
+from kpairs.data.settings import DIGITS
+from kpairs.data.source import open_source
+from kpairs.errors import InputError, KpairsError
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.web.page import about, page, samples_of
+from kpairs.exports.web.server import json_endpoint
+
+_SAMPLES = 200
+_SIDES = ("left", "right")
+
+
+def demo_routes(
+    models: Mapping[str, PairModel], samples: np.ndarray | None = None
+) -> list[BaseRoute]:
+    """Make the demo's routes, for a `LocalServer`.
+
+    Args:
+        models: by the names that the page shows.
+        samples: `(n, height, width, channels)` uint8 pictures to offer, bright on dark.
+    """
+    config: dict[str, Any] = {
+        "models": [about(name, m.metadata, m.pixels) for name, m in models.items()]
+    }
+    if samples is not None:
+        config["samples"] = samples_of(samples)
+    text = page(
+        config,
+        title="kpairs demo",
+        footer="Answered on this machine by onnxruntime; nothing is stored or sent elsewhere.",
+        connect="'self'",
+    )
+
+    async def show(_: Request) -> Response:
+        return HTMLResponse(text)
+
+    return [
+        Route("/", show),
+        Route("/compare", json_endpoint(lambda body: _compare(models, body)), methods=["POST"]),
+    ]
+
+
+def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
+    """Answer a request of the page.
+
+    Args:
+        models: the models.
+        body: JSON with `left` and `right`, image files as base64, and perhaps `as_is`, the sides
+            whose picture the page made: bright on dark, so that no ink is guessed.
+
+    Returns:
+        `models`: of each the inputs that it saw, which sides are doubtful, and its outputs.
+
+    Raises:
+        InputError: another body, or a picture that cannot be read.
+    """
+    try:
+        sent = json.loads(body)
+        files = {s: base64.b64decode(sent[s], validate=True) for s in _SIDES}
+        as_is = {str(side) for side in sent.get("as_is", ())}
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("expected JSON with left and right, images as base64") from error
+    pictures = {side: decode_bytes(data, side)[None] for side, data in files.items()}
+    return {"models": [_answer(model, pictures, as_is) for model in models.values()]}
+
+
+def _answer(
+    model: PairModel, pictures: Mapping[str, np.ndarray], as_is: set[str]
+) -> dict[str, Any]:
+    own = replace(model.pixels, ink="mixed")
+    seen = {
+        side: prepare(picture, own if side in as_is else model.pixels, side)
+        for side, picture in pictures.items()
+    }
+    values = model.compare(seen["left"].pixels, seen["right"].pixels)
+    return {
+        "seen": {side: each.pixels.ravel().tolist() for side, each in seen.items()},
+        "doubtful": [side for side, each in seen.items() if each.doubtful[0]],
+        "outputs": {name: value[0].tolist() for name, value in values.items()},
+    }
+
+
+def offered_digits(
+    models: Sequence[PairModel], data_root: str | Path | None = None
+) -> np.ndarray | None:
+    """Return some of MNIST's test digits, 28x28; None for other models, or without the data."""
+    if any(model.pixels.shape != DIGITS.shape for model in models):
+        return None
+    try:
+        images = np.asarray(open_source("mnist", root=data_root, fetch=False).split("test").images)
+    except KpairsError:
+        return None
+    chosen = np.random.default_rng().choice(len(images), _SAMPLES, replace=False)
+    return images[chosen][..., None]

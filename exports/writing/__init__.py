@@ -1,0 +1,1 @@
+"""Write trained networks to files, check each file against Keras, and measure their speed."""

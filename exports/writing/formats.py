@@ -1,0 +1,295 @@
+"""The formats of exported files: one object each. To add a format is to add a class to `FORMATS`.
+
+Writers and loaders are imported where they are needed: the command line lists the formats in its
+help, and must answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kpairs.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from kpairs.data import PairSet
+    from kpairs.exports.writing.int8 import Quantization
+    from kpairs.exports.writing.parity import Parity, Runnable
+    from kpairs.exports.writing.trained import Trained
+
+OPSET = 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """Facts about a file that was written.
+
+    Attributes:
+        description: metadata inside the file.
+        facts: further entries of the description beside it.
+        parity: the check against Keras; None where the file computes something else.
+        quantization: losses and gains of 8 bits; None for float32.
+    """
+
+    description: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    parity: Parity | None = None
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """A kind of file that holds a network.
+
+    Attributes:
+        name: as `kpairs export` takes it.
+        ending: of its files.
+        title: in a model card.
+        engine: the library that runs it.
+        help: of its option on the command line.
+        opset: version of the ONNX operators, for the formats that have some.
+        calibration: pairs that show the range of every value, for int8.
+    """
+
+    opset: int = OPSET
+    calibration: PairSet | None = None
+
+    name: ClassVar[str]
+    ending: ClassVar[str]
+    title: ClassVar[str]
+    engine: ClassVar[str]
+    help: ClassVar[str]
+
+    @abstractmethod
+    def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
+        """Write a network and its description.
+
+        Args:
+            trained: the network in every form.
+            description: JSON-ready.
+            path: the file.
+
+        Raises:
+            UsageError: an opset that torch's exporter does not write.
+        """
+
+    @abstractmethod
+    def load(self, path: Path) -> Runnable:
+        """Load a file that was just written.
+
+        Raises:
+            UsageError: an opset that onnxruntime does not run.
+        """
+
+    @abstractmethod
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how to run a file, in Python without kpairs.
+
+        Args:
+            file: its name, as Python writes it.
+            outputs: names of its outputs, as Python writes a list of them.
+        """
+
+    def check(self) -> None:
+        """Refuse impossible exports before any work.
+
+        Raises:
+            UsageError: something that the format needs is missing.
+        """
+        return
+
+    def facts(self, trained: Trained) -> dict[str, Any]:
+        """Return further entries of the description beside a file."""
+        return {}
+
+    def export(
+        self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
+    ) -> Written:
+        """Write a file, load it again and check it against the Keras model.
+
+        Args:
+            trained: the network in every form.
+            pairs: on which the file must agree with the model.
+            description: metadata inside the file.
+            path: the file.
+
+        Raises:
+            UsageError: see `write` and `load`.
+            ParityError: the file disagrees with the model.
+        """
+        from kpairs.exports.writing.parity import check_parity
+
+        self.write(trained, description, path)
+        parity = check_parity(trained.model, self.load(path), pairs)
+        return Written(description, self.facts(trained), parity)
+
+
+class Onnx(Format):
+    """ONNX: one file that runs anywhere."""
+
+    name = "onnx"
+    ending = ".onnx"
+    title = "ONNX"
+    engine = "onnxruntime"
+    help = "Write ONNX (.onnx), the default."
+
+    def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
+        """Write the network as ONNX, its description in the metadata."""
+        from kpairs.exports.writing.onnx import write_proto
+
+        write_proto(trained.proto(self.opset), json.dumps(description), path)
+
+    def load(self, path: Path) -> Runnable:
+        """Load the file by onnxruntime."""
+        import onnxruntime
+
+        from kpairs.exports.runtime import PairModel
+
+        try:
+            return PairModel.load(path)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            if self.opset == OPSET:
+                raise UsageError(f"this network's ONNX file cannot be run: {reason}") from error
+            raise UsageError(
+                f"opset: expected one that onnxruntime {onnxruntime.__version__} runs, such as "
+                f"{OPSET}; received {self.opset}: {reason}"
+            ) from error
+
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how onnxruntime runs it."""
+        return (
+            "import onnxruntime\n\n"
+            f"session = onnxruntime.InferenceSession({file})\n"
+            f'values = session.run({outputs}, {{"left": left, "right": right}})'
+        )
+
+    def facts(self, trained: Trained) -> dict[str, Any]:
+        """Give the opset and the number of nodes."""
+        return {"opset": self.opset, "nodes": len(trained.proto(self.opset).graph.node)}
+
+
+class TorchScript(Format):
+    """TorchScript: for programs that load models by `torch.jit`."""
+
+    name = "torchscript"
+    ending = ".pt"
+    title = "TorchScript"
+    engine = "torch.jit"
+    help = "Write TorchScript (.pt)."
+
+    def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
+        """Write a trace, its description as an extra file."""
+        from kpairs.exports.writing.torch_files import write_torchscript
+
+        write_torchscript(trained.module, json.dumps(description), path)
+
+    def load(self, path: Path) -> Runnable:
+        """Load the file by `torch.jit`."""
+        from kpairs.exports.writing.torch_files import load_torchscript
+
+        return load_torchscript(path)
+
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how `torch.jit` runs it."""
+        return f"import torch\n\nmodel = torch.jit.load({file})\n" + _call(outputs)
+
+
+class TorchExport(Format):
+    """torch.export: the program format of PyTorch 2."""
+
+    name = "torch-export"
+    ending = ".pt2"
+    title = "torch.export program"
+    engine = "torch.export"
+    help = "Write a torch.export program (.pt2)."
+
+    def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
+        """Write the program, its description as an extra file."""
+        from kpairs.exports.writing.torch_files import write_program
+
+        write_program(trained.program, json.dumps(description), path)
+
+    def load(self, path: Path) -> Runnable:
+        """Load the file by `torch.export`."""
+        from kpairs.exports.writing.torch_files import load_program
+
+        return load_program(path)
+
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how `torch.export` runs it."""
+        return f"import torch\n\nmodel = torch.export.load({file}).module()\n" + _call(outputs)
+
+
+class Int8(Onnx):
+    """ONNX in 8 bits: the checked float32 file, then quantised and measured."""
+
+    name = "int8"
+    ending = ".int8.onnx"
+    title = "ONNX, quantised to int8"
+    help = "Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs."
+
+    def check(self) -> None:
+        """Refuse an export without pairs to calibrate on."""
+        if self.calibration is None:
+            raise UsageError("int8: expected pairs to calibrate on, received none")
+
+    def export(
+        self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
+    ) -> Written:
+        """Write the float32 file, check it, and put its 8-bit version in its place."""
+        from kpairs.exports.writing.int8 import write_int8
+
+        super().export(trained, pairs, description, path)
+        description, quantization = write_int8(path, description, self.calibration, pairs)
+        return Written(description, {"opset": self.opset}, quantization=quantization)
+
+
+class Html(Onnx):
+    """One page of HTML that runs the network itself, in any browser."""
+
+    name = "html"
+    ending = ".html"
+    title = "HTML, with the network inside"
+    engine = "the page"
+    help = "Write one HTML page to draw on, with the network inside (.html); needs no network."
+
+    def export(
+        self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
+    ) -> Written:
+        """Check the ONNX file, make the page of it, and check that where it can be run."""
+        from kpairs.exports.runtime import PairModel
+        from kpairs.exports.web.browser import NothingRunsIt, PageModel
+        from kpairs.exports.web.page import standalone
+        from kpairs.exports.writing.parity import check_parity, in_blocks
+
+        with TemporaryDirectory(prefix="kpairs-") as folder:
+            file = Path(folder) / "model.onnx"
+            super().export(trained, pairs, description, file)
+            model = PairModel.load(file)
+            path.write_text(standalone(trained.proto(self.opset), model, pairs), encoding="utf-8")
+        page = PageModel(path)
+        _, asked = next(in_blocks(pairs))  # more would take a browser minutes
+        try:
+            parity = check_parity(trained.model, page, asked, batches=(1,))
+        except NothingRunsIt:
+            parity = None
+        return Written(description, {"checked_by": page.engine}, parity)
+
+    def usage(self, file: str, outputs: str) -> str:
+        """Show how to open it."""
+        return f"import webbrowser\n\nwebbrowser.open({file})"
+
+
+def _call(outputs: str) -> str:
+    return f"values = model(left, right)  # {outputs}"
+
+
+FORMATS: dict[str, type[Format]] = {
+    format_.name: format_ for format_ in (Onnx, TorchScript, TorchExport, Int8, Html)
+}

@@ -1,0 +1,120 @@
+"""ONNX files with 8-bit weights and values, by onnxruntime's static quantisation.
+
+Smaller files; on the networks of kpairs not faster ones, which is why the comparison is measured at
+every export.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kpairs.data import PairSet
+from kpairs.exports.runtime import PairModel
+from kpairs.exports.writing.onnx import write_proto
+from kpairs.exports.writing.parity import errors_pct, outputs_of
+from kpairs.exports.writing.quiet import quiet
+from kpairs.models.outputs import decisions
+from kpairs.training.batches import evaluation_batch
+
+_CALIBRATION_BATCH = 100
+_TIMED_BATCHES = (1, 128)
+_REPEATS = 30
+# quantize_static logs that graphs could be prepared (these are) and that a bias has no channels.
+_ADVICE = ("pre-processing before quantization", "out-of-range for weight")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Losses and gains of 8 bits.
+
+    Attributes:
+        bytes_before, bytes_after: sizes of the float32 and the int8 file.
+        error_pct_before, error_pct_after: errors on the test pairs by output, in percent.
+        same_decisions_pct: share of the test pairs with the float32 file's decision, by output.
+        time_ratio: median time of the int8 file over the float32 file's, by batch size, measured
+            in turns on one thread; above 1 it is slower.
+    """
+
+    bytes_before: int
+    bytes_after: int
+    error_pct_before: dict[str, float]
+    error_pct_after: dict[str, float]
+    same_decisions_pct: dict[str, float]
+    time_ratio: dict[str, float]
+
+
+def write_int8(
+    path: Path, description: Mapping[str, Any], calibration: PairSet, pairs: PairSet
+) -> tuple[dict[str, Any], Quantization]:
+    """Replace a float32 ONNX file by its int8 version, and compare the two.
+
+    Weights and values between nodes become int8, with one scale per channel of a weight
+    (QDQ format: QuantizeLinear and DequantizeLinear pairs, which any ONNX runtime understands).
+
+    Args:
+        path: an .onnx file of our own.
+        description: its metadata; the int8 file's has its own test errors.
+        calibration: training pairs, from whose values the ranges are taken.
+        pairs: test pairs.
+
+    Returns:
+        The int8 file's metadata, and the comparison.
+    """
+    size, model = path.stat().st_size, PairModel.load(path)
+    proto = _quantized(path, calibration)
+    method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
+    description = {**description, "quantized": method}
+    write_proto(proto, json.dumps(description), path)
+    quantized = PairModel.load(path)
+    before, after = (outputs_of(one, pairs) for one in (model, quantized))
+    wrong_before, wrong_after = (errors_pct(v, model.outputs, pairs) for v in (before, after))
+    same = {
+        name: 100 * float(np.mean(decisions(after[name], kind) == decisions(before[name], kind)))
+        for name, kind in model.outputs.items()
+        if kind != "score"
+    }
+    times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
+    description["test_error_pct"] = wrong_after
+    write_proto(proto, json.dumps(description), path)
+    quantization = Quantization(size, path.stat().st_size, wrong_before, wrong_after, same, times)
+    return description, quantization
+
+
+def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    n = min(_CALIBRATION_BATCH, max(1, evaluation_batch(calibration) // 4))
+
+    class Batches(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches = (
+                calibration.take(slice(i, i + n)).inputs() for i in range(0, len(calibration), n)
+            )
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._batches, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        with quiet("", about=_ADVICE):
+            quantize_static(path, target, Batches(), quant_format=QuantFormat.QDQ, per_channel=True)
+        return onnx.load(target)
+
+
+def _time_ratio(model: PairModel, quantized: PairModel, pairs: PairSet, batch: int) -> float:
+    few = pairs.take(slice(0, batch)).inputs()
+    times: dict[PairModel, list[float]] = {model: [], quantized: []}
+    for _ in range(_REPEATS):
+        for one in times:  # in turns: whatever else the machine does meets both
+            start = time.perf_counter()
+            one.run(**few)
+            times[one].append(time.perf_counter() - start)
+    return statistics.median(times[quantized]) / statistics.median(times[model])

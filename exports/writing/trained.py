@@ -1,0 +1,232 @@
+"""A trained network in the forms that exports are made from, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import onnx
+
+import kpairs
+from kpairs.data import PairSet
+from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.errors import UsageError
+from kpairs.exports.writing.onnx import to_proto
+from kpairs.exports.writing.parity import errors_pct
+from kpairs.exports.writing.torch_files import Named, to_program
+from kpairs.models.own import OwnNetwork
+from kpairs.models.registry import Architecture, trainable_parameters
+from kpairs.networks import ARCHS, build
+from kpairs.training.batches import predict
+from kpairs.training.network import architecture_of_run, load_round
+
+if TYPE_CHECKING:
+    import torch
+
+    from kpairs.training.run import Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and all that its files say of it.
+
+    Attributes:
+        model: a Keras model on the torch backend, from `{"left", "right"}` to outputs by name.
+        outputs: kind of each output by name, a key of `OUTPUT_KINDS`; `comparison` comes first.
+        classes: class names in rank order; empty where no output tells a class.
+        pixels: the `PixelSettings` of the images that it was trained on.
+        about: further entries of the description, such as `arch`, `source` and `training`.
+        folded: builds the same network without weights, each shared tower called once on both
+            images; None exports `model` as it is.
+    """
+
+    model: keras.Model
+    outputs: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    pixels: PixelSettings = DIGITS
+    about: Mapping[str, Any] = field(default_factory=dict)
+    folded: Callable[[], keras.Model] | None = None
+
+    @classmethod
+    def from_architecture(
+        cls,
+        model: keras.Model,
+        architecture: Architecture,
+        classes: tuple[str, ...],
+        rescaling: tuple[float, float] | None = None,
+        options: Mapping[str, Any] | None = None,
+        pixels: PixelSettings = DIGITS,
+        training: Mapping[str, Any] | None = None,
+    ) -> Trained:
+        """Describe a model that `kpairs.build` built.
+
+        Args:
+            model: the Keras model.
+            architecture: its `kpairs.models.registry.Architecture`.
+            classes: class names in rank order.
+            rescaling: the model's, see `kpairs.models.registry.build`.
+            options: further arguments of `build`: the architecture's own, `head`, `word`, ...
+            pixels: how pictures became its inputs.
+            training: data, pairs, epochs and seed of the training, JSON-ready.
+        """
+        options = dict(options or {})
+
+        def folded() -> keras.Model:
+            return build(architecture.name, len(classes), rescaling, fold=True, **options)
+
+        inside = "inside the model: {:.9g} * pixel + {:.9g}" if rescaling else "none"
+        return cls(
+            model,
+            architecture.named(options.get("word", "digit")),
+            classes,
+            pixels,
+            {
+                "arch": architecture.name,
+                "report": architecture.report,
+                "source": architecture.source,
+                "preprocessing": inside.format(*rescaling or ()),
+                "training": training,
+            },
+            folded if ARCHS.get(architecture.name) is architecture else None,
+        )
+
+    @classmethod
+    def from_run(
+        cls, run: Run, number: int, classes: tuple[str, ...], pixels: PixelSettings
+    ) -> Trained:
+        """Load the model of one round of a run.
+
+        Args:
+            run: a `kpairs.Run`, trained on any backend.
+            number: the round.
+            classes: class names in rank order.
+            pixels: how its pictures became inputs.
+
+        Raises:
+            InputError: no such round, or its model cannot be read.
+        """
+        recipe = run.recipe
+        training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
+        training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
+        return cls.from_architecture(
+            load_round(run, number),
+            architecture_of_run(run),
+            classes,
+            rescaling=run.row(number)["rescaling"],
+            options=recipe.build_options,
+            pixels=pixels,
+            training={**training, "round": number, "backend": run.environment["backend"]},
+        )
+
+    @classmethod
+    def from_keras(
+        cls,
+        model: keras.Model,
+        outputs: Mapping[str, str] | None = None,
+        classes: tuple[str, ...] = (),
+        pixels: PixelSettings | None = None,
+    ) -> Trained:
+        """Describe any functional Keras model that compares two images.
+
+        Args:
+            model: as `kpairs.models.own.OwnNetwork.of` takes it.
+            outputs: likewise; those that it names are exported.
+            classes: class names in rank order, where outputs tell a class.
+            pixels: how a picture becomes an input; default the model's input size, padded, taken as
+                pictures are (ink "mixed").
+
+        Raises:
+            UsageError: other inputs, no comparison, an output whose kind is not known, or of a
+                width that its kind does not have.
+        """
+        own = OwnNetwork.of(model, outputs)
+        shape = tuple(own.model.inputs[0].shape[1:])
+        height, width, channels = shape
+        pixels = pixels or PixelSettings(height, width, channels, ink="mixed")
+        if pixels.shape != shape:
+            raise UsageError(
+                f"pixels: expected settings of the model's shape {shape}, received {pixels.shape}"
+            )
+        trained = cls.from_architecture(own.model, own.architecture, classes, pixels=pixels)
+        _check_widths(trained)
+        return trained
+
+    @cached_property
+    def module(self) -> Named:
+        """Network as a torch module that takes images by position."""
+        twin = self.model
+        if self.folded is not None:
+            twin = self.folded()
+            twin.set_weights(self.model.get_weights())
+        return Named(twin, list(self.outputs)).eval()
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """Module as a program of any batch."""
+        return to_program(self.module)
+
+    def proto(self, opset: int) -> onnx.ModelProto:
+        """Write the program down in ONNX.
+
+        Args:
+            opset: version of the operators.
+
+        Raises:
+            UsageError: torch's exporter does not write that opset.
+        """
+        if opset not in self._protos:
+            self._protos[opset] = to_proto(self.program, list(self.outputs), opset)
+        return self._protos[opset]
+
+    @cached_property
+    def _protos(self) -> dict[int, onnx.ModelProto]:
+        return {}
+
+    def description(self, pairs: PairSet | None) -> dict[str, Any]:
+        """Describe the files: contents, test error, and how a picture becomes an input.
+
+        Args:
+            pairs: test pairs; None where there are none.
+
+        Returns:
+            A JSON-ready dict, the same for every format.
+        """
+        shape = ", ".join(map(str, self.pixels.shape))
+        wrong = {}
+        if pairs is not None:
+            wrong = errors_pct(predict(self.model, pairs), self.outputs, pairs)
+        about = dict(self.about)
+        training = about.pop("training")
+        return {
+            "kpairs": kpairs.__version__,
+            **about,
+            "parameters": trainable_parameters(self.model),
+            "input": f"left and right: float32 pixels in [0, 1], shape (batch, {shape})"
+            + (", bright on dark" if self.pixels.always_bright else ""),
+            "pixel_range": [0.0, 1.0],
+            "pixels": self.pixels.to_dict(),
+            "pictures": str(self.pixels),
+            "outputs": dict(self.outputs),
+            "classes": list(self.classes),
+            "label": "comparison class 1 means left <= right in the order of classes",
+            "test_pairs": 0 if pairs is None else len(pairs),
+            "test_error_pct": wrong,
+            "training": training,
+        }
+
+
+def _check_widths(trained: Trained) -> None:
+    """Refuse outputs of another width than their kind and the classes give."""
+    for name, kind in trained.outputs.items():
+        width = 2 if name == "comparison" else len(trained.classes)
+        width = 1 if kind in ("sigmoid", "score") else width
+        if (received := tuple(trained.model.output[name].shape[1:])) != (width,):
+            of = "" if name == "comparison" else f" and {len(trained.classes)} classes"
+            raise UsageError(
+                f"{name}: expected the shape (batch, {width}) of {kind}{of}, received "
+                f"(batch, {', '.join(map(str, received))})"
+            )

@@ -1,0 +1,125 @@
+"""The list of images that a run was trained and tested on, kept in its folder.
+
+A run goes on, and is evaluated, by its own list: images that are added to a folder later, or rows
+that are appended to a table, change neither its training nor its test images.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kpairs.data.listing import fingerprint, list_images
+from kpairs.data.source import Source, open_source
+from kpairs.errors import InputError
+from kpairs.files import read_json, write_json, write_text
+
+log = logging.getLogger(__name__)
+
+# Lines of JSON hold any file name; CSV in UTF-8 does not.
+_LIST, _FACTS = "data.jsonl", "data.json"
+
+
+def keep(source: Source, folder: Path) -> None:
+    """Write a source's list, and the facts that tell whether it changed, into a run's folder."""
+    place = Path(source.name)
+    base = place.parent if place.is_file() else place
+    facts: dict[str, object] = {"source": source.name, "digest": source.digest()}
+    facts["classes"] = list(source.classes)
+    rows = source.rows(base)
+    if rows is not None:
+        write_text(folder / _LIST, "".join(f"{json.dumps(row)}\n" for row in rows))
+        facts |= {"base": str(base), "stamp": _stamp(place), "files": source.fingerprints(base)}
+    write_json(folder / _FACTS, facts)
+
+
+def open_kept(
+    folder: Path,
+    reopen: Callable[[str | None], Source],
+    now: str | Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    root: str | Path | None = None,
+) -> Source:
+    """Open the images of a run by its own list.
+
+    Args:
+        folder: the run's folder.
+        reopen: opens the recipe's source, or the one at another place; for runs that keep no list:
+            of named sources, and of earlier versions.
+        now: the folder or table where the images are now; default where they were.
+        classes: the grades, lowest first, where they are no numbers.
+        root: the cache folder of fetched and prepared images.
+
+    Raises:
+        InputError: images that are gone or are others; the message says what to do.
+    """
+    if not (folder / _FACTS).is_file():
+        return reopen(None if now is None else str(now))
+    facts = _facts(folder)
+    if "base" not in facts:
+        source = reopen(None if now is None else str(now))
+        if source.digest() != facts["digest"]:
+            raise InputError(
+                f"{source.name}: its images are not those that {folder} was trained on; put those "
+                "back, or say where they are: --data FOLDER"
+            )
+        return source
+    place = Path(facts["base"])
+    if now is not None:
+        place = Path(now).parent if Path(now).is_file() else Path(now)
+    _check_there(place, facts["files"], folder)
+    if now is None:
+        _say_what_is_new(Path(facts["source"]), facts.get("stamp"))
+    source = open_source(folder / _LIST, images=place, classes=classes, root=root)
+    source.name = facts["source"] if now is None else str(Path(now).absolute())
+    return source
+
+
+def kept_facts(folder: Path) -> dict[str, Any]:
+    """Return `digest` and `classes` of a run's images; {} for a run of an earlier version."""
+    return _facts(folder) if (folder / _FACTS).is_file() else {}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = read_json(folder / _FACTS, "list of images")
+    if not (isinstance(facts, dict) and _are_texts(facts.get(n) for n in ("source", "digest"))):
+        raise InputError(f"{folder / _FACTS}: expected the facts of a run's images")
+    classes, base, files = facts.get("classes", []), facts.get("base"), facts.get("files")
+    listed = isinstance(files, dict) and _are_texts([base, *files.values()])
+    if not isinstance(classes, list) or not _are_texts(classes) or ("base" in facts and not listed):
+        raise InputError(f"{folder / _FACTS}: expected a run's images and their fingerprints")
+    return facts
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _check_there(place: Path, files: dict[str, str], folder: Path) -> None:
+    """Refuse a place without the run's images; say how many have changed."""
+    missing = [name for name in files if not (place / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{place}: {len(missing):,} of the {len(files):,} images of {folder} are not there, "
+            f"such as {missing[0]}; put them back, or say where they are now: --data FOLDER"
+        )
+    changed = [name for name, known in files.items() if fingerprint(place / name) != known]
+    if changed:
+        log.warning(
+            "%s: %s of the %s images have changed since %s was trained, such as %s",
+            *(place, f"{len(changed):,}", f"{len(files):,}", folder, changed[0]),
+        )
+
+
+def _stamp(place: Path) -> str:
+    """Return what tells whether a table has other rows, or a folder other images."""
+    return fingerprint(place) if place.is_file() else str(len(list_images(place).files))
+
+
+def _say_what_is_new(place: Path, stamp: object) -> None:
+    if place.exists() and _stamp(place) != stamp:
+        log.warning("%s has changed since the training; the run keeps to its own list", place)

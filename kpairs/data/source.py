@@ -1,0 +1,621 @@
+"""The images that a training, an evaluation or a look is about, opened once.
+
+`open_source` looks at the disk once and returns one of five kinds of source. Nothing after it asks
+what a string is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.annotations import SPLITS, Columns, ImageFiles
+from kpairs.data.cache import prepared_images
+from kpairs.data.compared import ComparedImages, agreement, are_compared, read_compared
+from kpairs.data.division import (
+    TEST_SHARE,
+    rescue_empty_grades,
+    shared_images,
+    sides,
+    sides_of_pairs,
+    units_of,
+)
+from kpairs.data.grades import RatedImages, read_rated
+from kpairs.data.idx_folder import find_idx_source, read_split
+from kpairs.data.listing import fingerprint
+from kpairs.data.named import SOURCES, available
+from kpairs.data.pixels import contradiction
+from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
+from kpairs.data.stored import Stored
+from kpairs.data.survey import Survey, ink_of, survey
+from kpairs.data.table import Progress, is_table, read_table
+from kpairs.errors import InputError, UsageError, unknown
+
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, int, int]
+
+
+def cache_root() -> Path:
+    """Return the folder for fetched data: `$KPAIRS_DATA`, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("KPAIRS_DATA") or platformdirs.user_cache_dir("kpairs"))
+
+
+def open_source(
+    data: str | Path = "mnist",
+    *,
+    columns: Mapping[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
+    images: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    root: str | Path | None = None,
+    fetch: bool = True,
+    progress: Progress | None = None,
+) -> Source:
+    """Open images by name or place.
+
+    Args:
+        data: "mnist", "fashionmnist", "kmnist", "qmnist"; a folder that holds MNIST-like IDX
+            files; a folder of class folders; a table of graded or scored images, see
+            `kpairs.data.grades`, or of compared pairs, see `kpairs.data.compared`.
+        columns: a table's own headers by the usual names, where they differ.
+        words: "left", "right" or "tie" by a table's own words for who ranks higher.
+        images: folder of the images that a table names, where it is not the table's own.
+        classes: the grades' names, lowest first, where they are no numbers.
+        root: the cache folder of fetched and prepared images; default `cache_root()`.
+        fetch: download a named source that is missing.
+        progress: called with how many bytes of a table of how many are read.
+
+    Returns:
+        A `NamedDigits`, `IdxFolder`, `GradedImages`, `ScoredImages` or `ComparedPairs`.
+
+    Raises:
+        UsageError: an unknown column or word, or grades whose order is not known.
+        InputError: no such file or folder, or one that cannot be read or makes no sense.
+
+    Example:
+        >>> import kpairs
+        >>> kpairs.open_source("mnist").split("test")
+        Digits(mnist test split: 10,000 images)
+    """
+    place = Path(root or cache_root())
+    key = str(data).lower().replace("-", "").replace("_", "")
+    if key in SOURCES:
+        return NamedDigits(key, place, fetch)
+    if not str(data).strip():
+        raise UsageError("data: expected a name, a folder or a table, received nothing")
+    path = Path(data)
+    if path.is_dir():
+        if found := find_idx_source(path):
+            return IdxFolder(path, *found)
+        return _rated(read_rated(path, classes=classes), path, place)
+    if not path.is_file():
+        near = unknown("data", data, SOURCES)
+        hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
+        raise InputError(f"{data}: no such file or folder{'; ' if hint else ''}{hint}")
+    if not is_table(path):
+        raise InputError(
+            f"{data}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
+            "images or compared pairs; received another file"
+        )
+    header = next(read_table(path, "pairs or grades"))[1]
+    if are_compared(Columns(header, columns, path)):
+        listed = read_compared(
+            path, columns=columns, words=words, images=images, classes=classes, progress=progress
+        )
+        return ComparedPairs(listed, path, place)
+    return _rated(read_rated(path, columns=columns, images=images, classes=classes), path, place)
+
+
+class Source(ABC):
+    """Images with what people said of them, opened and not yet decoded.
+
+    Attributes:
+        name: the key of a named source, else an absolute path: valid from anywhere.
+        classes: names of the classes, lowest first; empty where nobody graded.
+        word: what outputs call a class, "digit" or "grade".
+        judged: whether people compared the pairs, so that there are no others.
+        are_photographs: whether the images are in colour or of no one ink, as drawings are not.
+    """
+
+    word: ClassVar[str] = "grade"
+    judged: ClassVar[bool] = False
+    are_photographs = False
+    name: str
+    classes: tuple[str, ...]
+
+    def settings(
+        self,
+        shape: Shape | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        channels: int | None = None,
+        fit: str | None = None,
+        ink: str | None = None,
+    ) -> PixelSettings:
+        """Choose how an image becomes a network's input; what is given counts.
+
+        Args:
+            shape: `(height, width, channels)` of the only images that a network takes.
+            size: `(width, height)`.
+            channels: 1 or 3.
+            fit: a key of `kpairs.data.settings.FITS`.
+            ink: a key of `kpairs.data.settings.INKS`.
+
+        Raises:
+            UsageError: a value that is no setting.
+            InputError: an image that cannot be read.
+        """
+        if shape is not None:
+            size, channels = size or (shape[1], shape[0]), channels or shape[2]
+        return self._settings(size, channels, fit, ink)
+
+    def split(
+        self,
+        part: str,
+        settings: PixelSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Split:
+        """Load one split.
+
+        Args:
+            part: "train" or "test".
+            settings: how an image becomes a network's input; default `self.settings()`.
+            progress: called with how many images of how many are prepared.
+
+        Raises:
+            InputError: files that are missing, corrupt or inconsistent.
+            KpairsError: a named source that cannot be fetched, or a cache that cannot be written.
+        """
+        return self._split(part, settings or self.settings(), progress)
+
+    @abstractmethod
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        """Choose settings by size, channels, fit and ink, each None where it is open."""
+
+    @abstractmethod
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
+        """Load one split with these settings."""
+
+    @abstractmethod
+    def most_pairs(self, part: str) -> int:
+        """Count the pairs that can be drawn from a split."""
+
+    def counts(self, part: str) -> dict[str, int]:
+        """Return how many images a split has, and how many pairs if people compared them."""
+        return {"images": len(self.split(part))}
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in one line what there is."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return a digest of the images and of what people said of them."""
+
+    def rows(self, base: Path) -> list[dict[str, object]] | None:
+        """Return the source as rows of a table, paths relative to `base`; None for digits."""
+        return None
+
+    def fingerprints(self, base: Path) -> dict[str, str]:
+        """Return the fingerprint of each image file by its path relative to `base`."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+class NamedDigits(Source):
+    """MNIST or a data set like it, known by name, in the cache folder."""
+
+    word = "digit"
+    classes = tuple(str(i) for i in range(10))
+
+    def __init__(self, key: str, root: Path, fetch: bool = True) -> None:
+        self.name, self.root, self.fetch = key, root, fetch
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of its files, fetched first if any is missing."""
+        return available(self.name, self.root, self.fetch)
+
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
+        return _of_digits(size, channels, fit, ink or SOURCES[self.name].ink)
+
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
+        name = f"{self.name} {part} split"
+        digits = read_split(self.folder, SOURCES[self.name], part, name, named=True)
+        return replace(digits, settings=settings)
+
+    def most_pairs(self, part: str) -> int:
+        return self._images(part) // 2
+
+    def _images(self, part: str) -> int:
+        return 60_000 if part == "train" or self.name == "qmnist" else 10_000
+
+    def describe(self) -> str:
+        train, test = (f"{self._images(part):,}" for part in SPLITS)
+        return f"{self.name}: {train} training and {test} test images of ten classes"
+
+    def digest(self) -> str:
+        return self.name  # its files' checksums are known
+
+
+class IdxFolder(Source):
+    """A folder of MNIST-like IDX files."""
+
+    word = "digit"
+
+    def __init__(self, path: Path, place: Path, like: Any) -> None:
+        self.name, self.folder = str(path.absolute()), place
+        self._splits = {
+            part: read_split(place, like, part, f"{self.name} {part} split", named=False)
+            for part in SPLITS
+        }
+        self.classes = self._splits["train"].classes
+
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
+        return _of_digits(size, channels, fit, ink or ink_of(self._splits["train"].images))
+
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
+        return replace(self._splits[part], settings=settings)
+
+    def most_pairs(self, part: str) -> int:
+        return len(self._splits[part]) // 2
+
+    def describe(self) -> str:
+        counts = (f"{len(self._splits[part]):,}" for part in SPLITS)
+        return "{}: {} training and {} test images of {} classes".format(
+            self.name, *counts, len(self.classes)
+        )
+
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for part in SPLITS:
+            digits = self._splits[part]
+            found.update(np.ascontiguousarray(digits.images).tobytes() + digits.labels.tobytes())
+        return found.hexdigest()[:32]
+
+
+class _OwnImages(Source):
+    """Image files of the user's own."""
+
+    def __init__(self, images: ImageFiles, path: Path, root: Path) -> None:
+        self.name, self.root, self._images = str(path.absolute()), root, images
+
+    @abstractmethod
+    def _training_files(self) -> ImageFiles:
+        """The files of the training split."""
+
+    @cached_property
+    def look(self) -> Survey:
+        """What the training images are like."""
+        return survey(self._training_files())
+
+    @property
+    def are_photographs(self) -> bool:  # type: ignore[override]
+        return self.look.are_photographs
+
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink = wishes
+        if size and channels and fit and ink:  # no look is needed
+            return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
+        return self.look.settings(size, channels, fit, ink)
+
+    def _prepared(
+        self,
+        files: ImageFiles,
+        settings: PixelSettings,
+        progress: Progress | None,
+    ) -> Stored:
+        """Prepare images; say how many contradict the settings' ink."""
+        file, odd = prepared_images(files, settings, self.root, progress)
+        if odd:
+            said = contradiction(len(odd), len(files), files.places[odd[0]], settings)
+            log.warning("%s: %s", files.name, said)
+        return Stored(file)
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {file: fingerprint(file) for file in self._images.files}
+
+    def fingerprints(self, base: Path) -> dict[str, str]:
+        return {os.path.relpath(file, base): known for file, known in self._fingerprints.items()}
+
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for row in self.rows(Path(self.name).parent) or ():
+            found.update(repr(row).encode("utf-8", "surrogateescape"))
+        for known in self._fingerprints.values():
+            found.update(known.encode())
+        return found.hexdigest()[:32]
+
+
+def _rated(rated: RatedImages, path: Path, root: Path) -> Source:
+    return (GradedImages if rated.classes else ScoredImages)(rated, path, root)
+
+
+class _RatedSource(_OwnImages):
+    """Images that people graded or scored."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, rated: RatedImages, path: Path, root: Path) -> None:
+        super().__init__(rated.images, path, root)
+        self.rated, self.classes = rated, rated.classes
+        if rated.split is None:
+            units = units_of(rated.images, rated.group)
+            grade = np.zeros(len(rated.images), np.int64)
+            if rated.grade is not None:
+                grade[rated.image[::-1]] = rated.grade[::-1]
+            self.side = rescue_empty_grades(sides(units), grade, units)[rated.image]
+        else:
+            self.side = rated.split
+
+    def _part(self, part: str) -> tuple[ImageFiles, NDArray[np.int64], NDArray[np.int64]]:
+        """Return a split's files, the number of the file of each rating, and its ratings.
+
+        Raises:
+            InputError: it has no images; for training, none of a grade.
+        """
+        rows = np.flatnonzero(self.side == SPLITS.index(part))
+        there = set() if self.rated.grade is None else set(self.rated.grade[rows].tolist())
+        lacking = [c for i, c in enumerate(self.classes) if i not in there]
+        if not len(rows) or (part == "train" and lacking):
+            raise InputError(
+                f"{self.name}: expected images of every grade for the {part} split, received none "
+                f"{'of ' if lacking else ''}{', '.join(lacking)}; where nothing says the split, a "
+                "fifth of the images is for testing"
+            )
+        used: dict[int, int] = {}
+        numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
+        all_ = self.rated.images
+        files = ImageFiles(
+            tuple(all_.files[i] for i in used),
+            tuple(all_.places[i] for i in used),
+            f"{self.name} {part} split",
+            all_.source,
+        )
+        return files, np.array(numbers), rows
+
+    def _training_files(self) -> ImageFiles:
+        return self._part("train")[0]
+
+    def counts(self, part: str) -> dict[str, int]:
+        return {"images": len(self._part(part)[1])}
+
+    def most_pairs(self, part: str) -> int:
+        _, images, _ = self._part(part)
+        different = len(images) * (len(images) - 1)
+        return different - int(sum(n * (n - 1) for n in np.bincount(images)))
+
+    def rows(self, base: Path) -> list[dict[str, object]]:
+        rated, ratings = self.rated, self._ratings()
+        paths = [os.path.relpath(file, base) for file in rated.images.files]
+        group = rated.group
+        return [
+            {
+                "image": paths[image],
+                self.kind: rating,
+                "split": SPLITS[side],
+                **({} if group is None else {"group": group[image]}),
+            }
+            for image, rating, side in zip(
+                rated.image.tolist(), ratings, self.side.tolist(), strict=True
+            )
+        ]
+
+    @abstractmethod
+    def _ratings(self) -> list[object]: ...
+
+    def _counts(self, of: str) -> str:
+        train, test = (f"{np.count_nonzero(self.side == i):,}" for i in (0, 1))
+        note = f"; {self.rated.note}" if self.rated.note else ""
+        return f"{self.name}: {train} training and {test} test images{of}{note}"
+
+
+class GradedImages(_RatedSource):
+    """A folder of class folders, or a table of images and grades."""
+
+    kind = "grade"
+
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Graded:
+        files, numbers, rows = self._part(part)
+        images = self._prepared(files, settings, progress)[numbers]
+        labels = np.asarray(self.rated.grade)[rows]
+        return Graded(images, labels, self.classes, files.name, Path(self.name), settings)
+
+    def first_of_each(self, part: str) -> list[str]:
+        """Return the first file of each grade in a split, or in all where it has none there."""
+        grades, side = np.asarray(self.rated.grade), self.side == SPLITS.index(part)
+        found = []
+        for rank in range(len(self.classes)):
+            mine = np.flatnonzero((grades == rank) & side)
+            mine = mine if len(mine) else np.flatnonzero(grades == rank)
+            found.append(self.rated.images.files[self.rated.image[mine[0]]])
+        return found
+
+    def _ratings(self) -> list[object]:
+        return [self.classes[grade] for grade in np.asarray(self.rated.grade).tolist()]
+
+    def describe(self) -> str:
+        return self._counts(f" of {len(self.classes)} grades, {' < '.join(self.classes)}")
+
+
+class ScoredImages(_RatedSource):
+    """A table of images and numbers, such as mean opinion scores."""
+
+    kind = "score"
+
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Scored:
+        files, numbers, rows = self._part(part)
+        images = self._prepared(files, settings, progress)[numbers]
+        scores = np.asarray(self.rated.score)[rows]
+        return Scored(images, scores, files.name, Path(self.name), settings)
+
+    def _ratings(self) -> list[object]:
+        return np.asarray(self.rated.score).tolist()
+
+    def describe(self) -> str:
+        scores = np.asarray(self.rated.score)
+        return self._counts(f" with scores from {scores.min():g} to {scores.max():g}")
+
+
+class ComparedPairs(_OwnImages):
+    """A table of pairs that people compared.
+
+    Attributes:
+        listed: all pairs of the table.
+        lost: number of rows in neither split, since one of their images is in each.
+    """
+
+    judged = True
+
+    def __init__(self, listed: ComparedImages, path: Path, root: Path) -> None:
+        super().__init__(listed.images, path, root)
+        self.listed, self.classes = listed, listed.classes
+        if listed.split is not None:
+            self.side = listed.split
+        else:
+            units = units_of(listed.images, listed.group)
+            decided = listed.probability != 0.5
+            side = sides_of_pairs(units, listed.left, listed.right, decided)
+            left, right = side[listed.left], side[listed.right]
+            self.side = np.where(left == right, left, -1)
+        self.lost = int(np.count_nonzero(self.side < 0))
+
+    @cached_property
+    def parts(self) -> dict[str, ComparedImages]:
+        """The pairs of each split.
+
+        Raises:
+            InputError: a split without pairs that say anything.
+        """
+        return {part: self._part(part) for part in SPLITS}
+
+    def _part(self, part: str) -> ComparedImages:
+        rows = self.side == SPLITS.index(part)
+        pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
+        _check_pairs(pairs, part)
+        return pairs
+
+    def _training_files(self) -> ImageFiles:
+        return self.parts["train"].images
+
+    def counts(self, part: str) -> dict[str, int]:
+        return {"pairs": len(self.parts[part]), "images": len(self.parts[part].files)}
+
+    def examples(self, count: int = 3) -> list[str]:
+        """Say the first rows in words, so that a wrong direction is seen."""
+        return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
+
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Compared:
+        return self.prepared(self.parts[part], settings, progress)
+
+    def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
+        """Load the pairs to evaluate on: all, or those that the table says are for testing."""
+        whole = self.listed if self.listed.split is None else self._part("test")
+        return self.prepared(whole, settings, progress)
+
+    def prepared(
+        self,
+        pairs: ComparedImages,
+        settings: PixelSettings,
+        progress: Progress | None = None,
+    ) -> Compared:
+        """Load some of the pairs."""
+        return Compared(self._prepared(pairs.images, settings, progress), pairs, settings)
+
+    def most_pairs(self, part: str) -> int:
+        return len(self.parts[part])
+
+    def rows(self, base: Path) -> list[dict[str, object]]:
+        paths = [os.path.relpath(file, base) for file in self.listed.files]
+        found: list[dict[str, object]] = []
+        for part, pairs in self.parts.items():
+            number = {file: i for i, file in enumerate(self.listed.files)}
+            own = [paths[number[file]] for file in pairs.files]
+            for i in range(len(pairs)):
+                row: dict[str, object] = {
+                    "left": own[pairs.left[i]],
+                    "right": own[pairs.right[i]],
+                    "right_wins": float(pairs.probability[i]),
+                    "split": part,
+                }
+                if pairs.weight is not None:
+                    row["weight"] = float(pairs.weight[i])
+                if pairs.judge is not None:
+                    row["judge"] = str(pairs.judge[i])
+                if pairs.group is not None:
+                    row["group"] = pairs.group[pairs.left[i]]
+                for side, grades in (("left", pairs.left_grade), ("right", pairs.right_grade)):
+                    if self.classes:
+                        grade = int(grades[i])
+                        row[f"{side}_grade"] = self.classes[grade] if grade >= 0 else ""
+                found.append(row)
+        return found
+
+    def describe(self) -> str:
+        listed, (train, test) = self.listed, self.parts.values()
+        found = agreement(listed)
+        left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
+        shared = shared_images(train.files, test.files)
+        parts = [
+            f"{listed.source}: {len(listed):,} judgements of {found.images:,} images; left ranks "
+            f"higher in {left}, right in {right}, ties {ties}",
+            f"{len(train):,} to train, {len(test):,} to test",
+        ]
+        for count, what, text in (
+            (self.lost, "row", "left out, since one image is for training and one for testing"),
+            (shared, "image", "on both sides, as the table says"),
+            (listed.unjudged, "row", "left out without a judgement"),
+            (found.contradicting, "pair", "of images judged both ways"),
+            (found.cyclic, "pair", "on cycles (a above b above c above a)"),
+        ):
+            if count:
+                parts.append(f"{count:,} {what}{'s' * (count > 1)} {text}")
+        if listed.note:
+            parts.append(listed.note)
+        if self.classes:
+            parts.append(f"grades {' < '.join(self.classes)}")
+        return "; ".join(parts)
+
+
+def _check_pairs(pairs: ComparedImages, part: str) -> None:
+    """Refuse a split without pairs that say anything."""
+    if not len(pairs):
+        raise InputError(
+            f"{pairs.source}: expected pairs for the {part} split, received none; where no column "
+            f"split says, {TEST_SHARE:.0%} of the images are for testing"
+        )
+    if pairs.weight is not None and not pairs.weight.any():
+        raise InputError(
+            f"{pairs.source}: expected weights above 0 in the {part} split, received only zeros"
+        )
+    if (pairs.probability == 0.5).all():
+        raise InputError(
+            f"{pairs.source}: expected pairs of which one ranks higher in the {part} split, "
+            f"received ties only ({len(pairs):,})"
+        )
+
+
+def _of_digits(
+    size: tuple[int, int] | None, channels: int | None, fit: str | None, ink: str
+) -> PixelSettings:
+    width, height = size or (DIGITS.width, DIGITS.height)
+    return PixelSettings(height, width, channels or DIGITS.channels, fit or DIGITS.fit, ink)

@@ -1,0 +1,246 @@
+"""A ranking from judgements: scores with intervals, ranks with ranges, and the expected tau."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.judging.agreement import alpha
+from kpairs.judging.judgements import Floats, Judgements, Numbers
+from kpairs.judging.judges import LEAST, Judge, fit_judges
+from kpairs.judging.model import Posterior, davidson, fit
+
+_DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
+_SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
+_SIGNIFICANT = 1.92  # gain in log-likelihood that 5 % of chance gains exceed, of one parameter
+_STRETCH = 0.7  # prior deviation of the logarithm of the measured scale
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A ranking of n images with its uncertainty. Made by `score`.
+
+    Attributes:
+        score: `(n,)`; mean 0 and deviation 1 over the images; higher ranks higher.
+        low, high: `(n,)` 95 % intervals.
+        rank: `(n,)` 1 for the highest score; equal scores share a rank.
+        best, worst: `(n,)` ranges that hold 95 % of the rank's distribution.
+        count: `(n,)` judgements of each image.
+        component: `(n,)` numbers of the sets of images that judgements connect.
+        logit: logits per unit of `score`: images that differ by 1 are told apart with probability
+            `sigmoid(logit)`.
+        expected_tau: Kendall's tau between this ranking and the true one, as expected by the model.
+            Where the truth has few grades, it is too low.
+        stretch: measured scale of left-out answers over the predicted scale; `logit` includes it.
+            Below 1, intervals are widened by its inverse.
+        tie: Davidson's tie parameter.
+        alpha: Krippendorff's alpha over all answers; NaN where no pair was judged twice.
+        judges: one `Judge` for each judge.
+        notes: sentences about data that limit what the scores mean.
+        posterior: the model behind them, for `propose`.
+    """
+
+    score: Floats
+    low: Floats
+    high: Floats
+    rank: Numbers
+    best: Numbers
+    worst: Numbers
+    count: Numbers
+    component: Numbers
+    logit: float
+    expected_tau: float
+    stretch: float
+    tie: float
+    alpha: float
+    judges: list[Judge]
+    notes: list[str]
+    posterior: Posterior
+
+
+def score(
+    judgements: Judgements,
+    features: Floats | None = None,
+    *,
+    start: Posterior | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Return a ranking of all images from judgements.
+
+    Images that nobody judged are ranked by their features; without features they stand in the
+    middle, and their intervals say so. Sets of images that no judgement connects have an unknown
+    distance, which their intervals include.
+
+    Args:
+        judgements: m answers about n images.
+        features: `(n, d)` from `kpairs.judging.prepare_features`, or None.
+        start: an earlier posterior of the same images, to begin from.
+        seed: of the draws that give ranges of ranks.
+
+    Example:
+        >>> answers = Judgements([0, 1, 2] * 9, [1, 2, 3] * 9, [1] * 27, count=4)
+        >>> found = score(answers)
+        >>> found.rank
+        array([4, 3, 2, 1])
+    """
+    posterior, judges = fit_judges(fit(judgements, features, start=start))
+    mean = posterior.mean - posterior.mean.mean()
+    stretch, certain = measured_scale(posterior)
+    widening = max(1 / stretch, 1.0) if certain else 1.0
+    component = judgements.components()
+    apart = _distances(component, posterior.scales.residual)
+    deviation = widening * np.sqrt(posterior.centred_variance() + apart)
+    unit = float(mean.std()) or posterior.scales.residual
+    draws = posterior.draw(_DRAWS, np.random.default_rng(seed))
+    if apart.any():
+        shift = np.random.default_rng([seed, 1]).standard_normal((_DRAWS, component.max() + 1))
+        draws += (shift * _own_distance(component, posterior.scales.residual))[:, component]
+    ranks = np.argsort(np.argsort(-draws, axis=1), axis=1) + 1
+    best, worst = np.percentile(ranks, [2.5, 97.5], axis=0, method="nearest").astype(np.int64)
+    half = 1.96 * deviation / unit
+    rank = 1 + np.searchsorted(np.sort(-mean), -mean)
+    return Scores(
+        score=mean / unit,
+        low=mean / unit - half,
+        high=mean / unit + half,
+        rank=rank,
+        best=np.minimum(best, rank),
+        worst=np.maximum(worst, rank),
+        count=judgements.degree(),
+        component=component,
+        logit=unit * (stretch if certain else 1.0),
+        expected_tau=expected_tau(posterior),
+        stretch=stretch if certain else 1.0,
+        tie=posterior.scales.tie,
+        alpha=alpha(judgements),
+        judges=judges,
+        notes=_notes(judgements, component, judges, features is not None),
+        posterior=posterior,
+    )
+
+
+def _own_distance(component: Numbers, residual: float) -> Floats:
+    """Return the prior deviation of each set's unknown shift, `(sets,)`.
+
+    A shift common to a set leaves every answer's likelihood as it is. The images' own residuals
+    account for `su² / k` of its variance in a set of k images; the rest is added here.
+    """
+    size = np.bincount(component)
+    return residual * np.sqrt(1 - 1 / size) if len(size) > 1 else np.zeros(1)
+
+
+def _distances(component: Numbers, residual: float) -> Floats:
+    """Return the variance of each image's shift against the mean of all images, `(n,)`."""
+    if not len(component):
+        return np.zeros(0)
+    own = _own_distance(component, residual) ** 2
+    part = np.bincount(component) / len(component)
+    return (own * (1 - 2 * part) + part**2 @ own)[component]
+
+
+def expected_tau(posterior: Posterior, images: int = 300) -> float:
+    """Return Kendall's tau that the ranking is expected to have with the truth.
+
+    The mean over pairs of `2 Phi(|m| / sqrt(v)) - 1`, over at most 300 images drawn at random.
+
+    Raises:
+        Nothing: NaN for fewer than two images.
+    """
+    from scipy.special import erf
+
+    count = posterior.judgements.count
+    if count < 2:
+        return float("nan")
+    chosen = np.sort(np.random.default_rng(0).permutation(count)[:images])
+    covariance, mean = posterior.covariance(chosen), posterior.mean[chosen]
+    first, second = np.triu_indices(len(chosen), 1)
+    own = np.diag(covariance)
+    variance = np.maximum(own[first] + own[second] - 2 * covariance[first, second], 1e-12)
+    return float(np.mean(erf(np.abs(mean[first] - mean[second]) / np.sqrt(2 * variance))))
+
+
+def measured_scale(posterior: Posterior) -> tuple[float, bool]:
+    """Return the scale of left-out answers over the predicted one, and if it differs from 1.
+
+    The factor of all predicted differences that makes left-out answers most likely. Pairs that were
+    drawn at random are used where they are known; at least 100 are needed.
+
+    Returns:
+        The factor, and True where it gains more than chance would.
+    """
+    from scipy.optimize import minimize_scalar
+
+    answers = posterior.judgements
+    rows = np.ones(len(answers), bool) if answers.random is None else answers.random
+    if np.count_nonzero(rows) < LEAST:
+        return 1.0, False
+    mean, variance = (values[rows] for values in posterior.left_out())
+    slope, pull = posterior.slope[rows], posterior.pull[rows]
+    weight, outcome = answers.weight[rows], answers.outcome[rows]
+
+    def loss(log_scale: float) -> float:
+        a = slope * np.exp(log_scale)
+        seen = (a * mean + pull) / np.sqrt(1 + np.pi / 8 * a**2 * variance)
+        fit_ = weight @ (outcome * seen - davidson(seen, posterior.scales.tie)[0])
+        return (log_scale / _STRETCH) ** 2 / 2 - float(fit_)
+
+    best = minimize_scalar(loss, bounds=(-2, 2), method="bounded")
+    return float(np.exp(best.x)), bool(loss(0.0) - best.fun > _SIGNIFICANT)
+
+
+def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0.01) -> str | None:
+    """Return why asking may stop, or None.
+
+    Args:
+        history: numbers of judgements with the expected tau after each, in order.
+        target: expected tau to reach.
+        least: gain per 100 judgements below which more answers change little.
+
+    Example:
+        >>> enough([(100, 0.60), (200, 0.71), (300, 0.80)], target=0.8)
+        'the expected tau reached 0.80'
+        >>> enough([(100, 0.60), (200, 0.71)], target=0.8)
+    """
+    if not history:
+        return None
+    now, tau = history[-1]
+    if tau >= target:
+        return f"the expected tau reached {target:.2f}"
+    earlier = [old for count, old in history if count <= now - 100]
+    if earlier and tau - max(earlier) < least:
+        return f"the last 100 judgements gained less than {least:.2f} in expected tau"
+    return None
+
+
+def _notes(
+    judgements: Judgements, component: Numbers, judges: list[Judge], features: bool
+) -> list[str]:
+    """Say what limits the scores' meaning."""
+    size = np.bincount(component) if len(component) else np.zeros(0, np.int64)
+    judged: NDArray[np.int64] = np.bincount(component, judgements.degree() > 0).astype(np.int64)
+    sets = int(np.count_nonzero(judged > 0)) if len(size) else 0
+    unjudged = int(np.count_nonzero(judgements.degree() == 0))
+    notes = []
+    if not len(judgements):
+        notes.append("There are no judgements; every order is as likely as every other.")
+    if sets > 1:
+        means = "their features alone relate them" if features else "their distance is unknown"
+        notes.append(
+            f"Judgements leave {sets} sets of images unconnected; {means}. "
+            "Ask pairs between the sets to compare their scores."
+        )
+    if unjudged and len(judgements):
+        where = "by their features" if features else "in the middle, as nothing is known of them"
+        notes.append(f"{unjudged} images are in no judgement; they are placed {where}.")
+    for judge in judges:
+        side, right = judge.right_side, judge.right_side.value
+        if side.of >= LEAST and max(right, 1 - right) >= _SHIFTED:
+            name, often = ("right", right) if right > 0.5 else ("left", 1 - right)
+            notes.append(
+                f"Judge {judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
+                "answers, whichever it was."
+            )
+    return notes

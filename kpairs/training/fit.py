@@ -1,0 +1,235 @@
+"""Fitting a round's network: its phases, one after the other, from the last checkpoint on."""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from kpairs.data import PairSet
+from kpairs.models.registry import Architecture
+from kpairs.networks import import_of
+from kpairs.recipes import Recipe
+from kpairs.training.batches import (
+    Batches,
+    Randomness,
+    evaluation_batch,
+    renewal,
+    shuffled,
+    transformation,
+)
+from kpairs.training.callbacks import (
+    AfterEpoch,
+    BestEpoch,
+    EventFiles,
+    MovingAverage,
+    StopOnNonFinite,
+)
+from kpairs.training.checkpoint import Checkpoint
+from kpairs.training.compile import Own, Phase, compile_model, phases
+from kpairs.training.interrupt import InMainThread
+from kpairs.training.prepare import Prepared
+from kpairs.training.workers import log
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a training runs, beside its recipe.
+
+    Attributes:
+        device: see `kpairs.train`.
+        threads: see `kpairs.train`.
+        engine: see `kpairs.train`.
+        keep_checkpoints: see `kpairs.train`.
+        tensorboard: see `kpairs.train`.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    engine: str = "auto"
+    keep_checkpoints: bool = False
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit leaves beside the model.
+
+    Attributes:
+        epochs: how many were trained.
+        best_epoch: number of the best epoch on validation pairs; None without such pairs.
+        engine: "lowered", or "keras" for Keras' own steps.
+        seconds: how long the epochs took, in all processes that worked on them.
+    """
+
+    epochs: int
+    best_epoch: int | None
+    engine: str
+    seconds: float
+
+
+def fit(
+    model: keras.Model,
+    recipe: Recipe,
+    number: int,
+    network: Architecture,
+    data: Prepared,
+    folder: Path,
+    device: str,
+    machine: Machine,
+    own: Own,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> Fitted:
+    """Train a built network, phase by phase, from where its checkpoint is.
+
+    Args:
+        model: the network, with its initial weights.
+        recipe: the recipe.
+        number: the round, from 1.
+        network: the architecture.
+        data: the round's pairs.
+        folder: where checkpoint and history are.
+        device: torch device of the batches.
+        machine: how the training runs.
+        own: Keras objects of the user's own.
+        callbacks: further callbacks, of kpairs' own display.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        InputError: a checkpoint or a history that cannot be read.
+    """
+    outputs = network.named(recipe.data.word)
+    batches = Batches(
+        data.train,
+        outputs,
+        recipe.fit.batch_size,
+        device,
+        order=shuffled(recipe, number, len(data.train)),
+        renew=renewal(recipe, number, data.train),
+        transform=partial(transformation, recipe, number),
+        own_targets=network.own_targets,
+    )
+    size = evaluation_batch(data.train)
+    evaluated = partial(
+        Batches,
+        outputs=outputs,
+        batch_size=size,
+        device=device,
+        own_targets=network.own_targets,
+    )
+    test = evaluated(data.test)
+    _compile(model, recipe, network, phases(recipe)[0], data, batches, own)
+    after, checkpoint = _follow_up(model, recipe, evaluated, data, folder, machine)
+    done, engine = checkpoint.epochs, "keras"
+    always = [Randomness(recipe.fit.seed, number, batches), InMainThread(), *callbacks]
+    for phase in phases(recipe):
+        start = max(phase.begin, done)
+        if phase.end < start:
+            continue
+        if phase.begin:
+            _compile(model, recipe, network, phase, data, batches, own)
+        if machine.engine == "auto":
+            engine = _lower(model, batches, _same_steps(recipe, phase, data, batches, own))
+        if phase.begin < done:
+            checkpoint.restore(model)
+        if start < phase.end and not (after.best is not None and after.best.is_over(start)):
+            model.fit(
+                batches,
+                epochs=phase.end,
+                initial_epoch=start,
+                shuffle=False,  # the batches are
+                validation_data=test,
+                validation_freq=_evaluated(recipe),
+                callbacks=[
+                    StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
+                    *always,
+                    after,
+                    *own.callbacks,
+                    checkpoint,
+                ],
+                verbose=0,
+            )
+        if model.stop_training or (after.best is not None and after.best.is_over(start)):
+            break
+    after.finish(model, test)
+    best = None if after.best is None else after.best.epoch
+    return Fitted(len(after.rows), best, engine, checkpoint.seconds)
+
+
+def _compile(
+    model: keras.Model,
+    recipe: Recipe,
+    network: Architecture,
+    phase: Phase,
+    data: Prepared,
+    batches: Batches,
+    own: Own,
+) -> None:
+    steps = -(-len(data.train) // recipe.fit.batch_size)
+    compile_model(model, recipe, network, phase, steps=steps, judged=data.judged, own=own)
+
+
+def _follow_up(
+    model: keras.Model,
+    recipe: Recipe,
+    batches_of: Callable[[PairSet], Batches],
+    data: Prepared,
+    folder: Path,
+    machine: Machine,
+) -> tuple[AfterEpoch, Checkpoint]:
+    """Make the callback that follows up each epoch, and the one that saves the state after it."""
+    average = (
+        MovingAverage(model, recipe.optimizer.averaging) if recipe.optimizer.averaging else None
+    )
+    best = evaluated = None
+    if data.validation is not None:
+        validated = batches_of(data.validation)
+        best = BestEpoch(model, validated, recipe.fit.patience, average)
+    if recipe.reported_epoch == "best":  # the report states the best training accuracy too
+        evaluated = batches_of(data.train)
+    checkpoint = Checkpoint(folder, machine.keep_checkpoints)
+    done = checkpoint.epochs
+    events = EventFiles(folder / "tensorboard", done) if machine.tensorboard else None
+    after = AfterEpoch(
+        folder / "history.csv", done, average=average, best=best, evaluated=evaluated, events=events
+    )
+    checkpoint.further = tuple(after.variables)
+    return after, checkpoint
+
+
+def _same_steps(
+    recipe: Recipe, phase: Phase, data: Prepared, batches: Batches, own: Own
+) -> Hashable | None:
+    """Return the cache key of the traced step, or None for user code, which may use randomness."""
+    mine = own.loss is not None or own.optimizer is not None
+    if mine or import_of(recipe.network.arch) or recipe.network.arch not in _registered():
+        return None
+    same = {name: v for name, v in recipe.flat().items() if name not in ("seed", "rounds")}
+    return repr(same), phase, len(batches), data.judged
+
+
+def _registered() -> Iterable[str]:
+    from kpairs.networks import ARCHS
+
+    return ARCHS
+
+
+def _lower(model: keras.Model, batches: Batches, alike: Hashable | None) -> str:
+    """Lower a model's training where that is possible; return the engine's name."""
+    if keras.backend.backend() != "torch":
+        return "keras"
+    from kpairs.training.engine.lower import NotLowerable, lower
+
+    try:
+        lower(model, *batches.first(), alike=alike)
+    except NotLowerable as error:
+        log.warning("%s trains by Keras' own, slower steps: %s", model.name, error)
+        return "keras"
+    return "lowered"
+
+
+def _evaluated(recipe: Recipe) -> list[int]:
+    """Return the numbers of the epochs that an evaluation on the test pairs follows."""
+    every, epochs = recipe.fit.validate_every, recipe.fit.epochs
+    return sorted({*range(every, epochs, every), epochs})

@@ -1,0 +1,141 @@
+"""The network of a round: built, saved, and loaded again."""
+
+from pathlib import Path
+
+import keras
+
+from kpairs import seeds
+from kpairs.errors import UsageError, unknown
+from kpairs.files import atomic_path
+from kpairs.models.backbone import NO_WEIGHTS, load_backbone
+from kpairs.models.initialization import initialize
+from kpairs.models.own import OwnNetwork, architecture_of_outputs
+from kpairs.models.registry import PIXELS, Architecture
+from kpairs.networks import ARCHS, build
+from kpairs.recipes import Recipe, check_arguments, check_loss_weights
+from kpairs.training.prepare import Rescaling
+from kpairs.training.run import Run
+from kpairs.training.saved import load_saved
+
+UNSCALED: Rescaling = (1.0, 0.0)
+
+
+def architecture_of(recipe: Recipe) -> Architecture:
+    """Return the registered architecture of a recipe, after a check that both fit each other.
+
+    Raises:
+        UsageError: an unknown architecture, arguments that it does not take or of another kind
+            than its own, or loss weights that do not name its outputs.
+    """
+    name = recipe.network.arch
+    if name not in ARCHS:
+        raise unknown("architecture", name, ARCHS)
+    architecture = ARCHS[name]
+    word = recipe.data.word
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned(word)), name)
+    check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
+    return architecture
+
+
+def architecture_of_run(run: Run) -> Architecture:
+    """Return the architecture of a run, or what the run says of a network of the user's own.
+
+    Raises:
+        UsageError: see `architecture_of`. A module that the run was trained with is named, and not
+            imported: kpairs runs nobody's code unasked.
+    """
+    if (outputs := run.environment.get("own_outputs")) is not None:
+        return architecture_of_outputs(run.recipe.network.arch, outputs)
+    origin = run.environment.get("import")
+    if run.recipe.network.arch not in ARCHS and origin:
+        raise UsageError(
+            f"{run.path}: this run uses the network {run.recipe.network.arch} from {origin}; add "
+            f"--import {origin} (kpairs never runs that file unasked)"
+        )
+    return architecture_of(run.recipe)
+
+
+def build_round(
+    recipe: Recipe, number: int, classes: int, own: OwnNetwork | None = None
+) -> keras.Model:
+    """Build the network of one round, with its initial weights; `rescale` completes it.
+
+    Args:
+        recipe: the recipe.
+        number: the round, from 1.
+        classes: number of ranks.
+        own: a network of the user's own in place of the recipe's; its weights stay as they are.
+
+    Raises:
+        UsageError: an argument's value that its layers refuse, or more than memory holds.
+        InputError: a file of a backbone's weights that cannot be read.
+        KpairsError: a backbone's weights that cannot be fetched.
+    """
+    keras.utils.set_random_seed(seeds.integer(recipe.fit.seed, number, "fit"))
+    rescaled = recipe.data.normalization != "none"
+    if own is not None:
+        return own.copy(UNSCALED if rescaled else None)
+    network = recipe.network
+    given = UNSCALED if rescaled else None
+    model = build(network.arch, classes, given, **recipe.build_options)
+    rng = seeds.generator(recipe.fit.seed, number, "initialization")
+    initialize(model, network.initialization, rng)
+    if network.backbone is not None and network.backbone_weights != NO_WEIGHTS:
+        load_backbone(model, network.backbone, network.backbone_weights)
+    return model
+
+
+def rescale(model: keras.Model, rescaling: Rescaling | None) -> None:
+    """Set the scale and offset by which a built network sees pixels.
+
+    A network is built before its images are read, so that bad arguments fail at once; the mean and
+    deviation of its pixels are known later.
+    """
+    if rescaling is not None:
+        layer = model.get_layer(PIXELS)
+        layer.scale, layer.offset = rescaling
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a trained model as a .keras file, atomically.
+
+    The file holds the network without its training configuration, so that
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head or with
+    shifts, where `kpairs.layers` is imported. `kpairs.load` opens all.
+    """
+    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
+    with atomic_path(path) as temporary:
+        bare.save(temporary)
+
+
+def load_round(run: Run, number: int) -> keras.Model:
+    """Load the trained model of one round: rebuilt from the registry, weights read from its file.
+
+    Only arrays are read from the file, never a model's code or configuration; except of a network
+    of the user's own, which no registry knows: Keras loads it in safe mode.
+
+    Raises:
+        UsageError: the network is not registered; see `architecture_of_run`.
+        InputError: no such round, or a file that does not hold this architecture's weights.
+    """
+    architecture_of_run(run)
+    file = run.model_file(number)
+    if "own_outputs" in run.environment:
+        from kpairs.loading import load
+
+        return load(file)
+    return load_weights(run.recipe, len(run.classes), run.row(number)["rescaling"], file)
+
+
+def load_weights(
+    recipe: Recipe, classes: int, rescaling: Rescaling | None, file: Path
+) -> keras.Model:
+    """Build a recipe's model and give it the weights of a .keras file.
+
+    Raises:
+        InputError: a file that does not hold this architecture's weights, or whose layers have
+            other settings: see `load_saved`.
+    """
+    model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
+    load_saved(model, Path(file))
+    return model

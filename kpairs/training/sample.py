@@ -1,0 +1,61 @@
+"""A few prepared pairs that a run keeps, by which it can be exported wherever its images are."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpairs.data import PairSet
+from kpairs.errors import InputError, first_line
+from kpairs.files import atomic_path
+
+_FILE = "sample.npz"
+_PAIRS = {"train": 100, "test": 200}
+_MOST_BYTES = 2**24  # of images in each part
+_MOST_UNPACKED = 2**30
+
+
+def save_sample(folder: Path, train: PairSet, test: PairSet) -> None:
+    """Keep the first training and test pairs of a round in a run's folder.
+
+    Args:
+        folder: the run's folder.
+        train: training pairs, as drawn.
+        test: test pairs.
+    """
+    arrays: dict[str, Any] = {}
+    for part, pairs in (("train", train), ("test", test)):
+        bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
+        few = pairs.take(slice(max(2, min(_PAIRS[part], _MOST_BYTES // bytes_each))))
+        arrays |= {f"{part}_{name}": image for name, image in few.inputs().items()}
+        for name in ("left_digit", "right_digit", "probability"):
+            if (values := getattr(few, name)) is not None:
+                arrays[f"{part}_{name}"] = values
+    with atomic_path(folder / _FILE) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def load_sample(folder: Path) -> tuple[PairSet, PairSet]:
+    """Read the training and the test pairs that a run keeps.
+
+    Raises:
+        InputError: the run keeps none, as those of earlier versions, or the file is damaged.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        raise InputError(f"{folder}: the run keeps no pairs to check an export on")
+    try:
+        with zipfile.ZipFile(file) as archive:  # a small file can unpack to any size
+            if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
+                raise ValueError(f"expected at most {_MOST_UNPACKED:,} bytes of pairs")
+        with np.load(file, allow_pickle=False) as arrays:
+            return _part(arrays, "train"), _part(arrays, "test")
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+        raise InputError(f"{file}: cannot be read: {first_line(error)}") from error
+
+
+def _part(arrays: Any, part: str) -> PairSet:
+    names = "left", "right", "left_digit", "right_digit"
+    left, right, left_digit, right_digit = (arrays[f"{part}_{name}"] for name in names)
+    return PairSet(left, right, left_digit, right_digit, arrays.get(f"{part}_probability"))

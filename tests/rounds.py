@@ -1,0 +1,23 @@
+"""Parts of a training as tests take them one by one: a network that is compiled, images drawn."""
+
+from kpairs.data import open_source
+from kpairs.training.compile import compile_model
+from kpairs.training.network import architecture_of, build_round, rescale
+
+
+def compiled(recipe, number=1, classes=10, rescaling=None, **how):
+    """The network of one round with its initial weights, compiled; `how` as `compile_model` has it."""
+    if rescaling is not None:
+        recipe = recipe.replace(normalization="standardize")
+    model = build_round(recipe, number, classes)
+    rescale(model, rescaling)
+    compile_model(model, recipe, architecture_of(recipe), **how)
+    return model
+
+
+def opened(recipe):
+    """A recipe that its images complete, and both their splits."""
+    how = {name: getattr(recipe.data, name) for name in ("columns", "words", "images", "classes")}
+    source = open_source(recipe.data.source, **how)
+    recipe = recipe.completed(source, architecture_of(recipe))
+    return recipe, [source.split(part, recipe.pixels) for part in ("train", "test")]

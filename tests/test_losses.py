@@ -1,0 +1,58 @@
+"""Losses held against their formulas in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from kpairs.losses import ClassCrossentropy, PairCrossentropy
+
+
+@pytest.mark.parametrize(("from_logits", "columns"), [(True, 2), (False, 2), (True, 1), (False, 1)])
+def test_pair_crossentropy_is_that_of_a_probability(from_logits, columns, rng):
+    target, values = rng.random(9), rng.uniform(0.1, 0.9, (9, columns))
+    if columns == 2 and not from_logits:
+        values /= values.sum(axis=1, keepdims=True)
+    held = values[:, -1]
+    if from_logits:
+        held = 1 / (1 + np.exp((values[:, 0] if columns == 2 else 0) - values[:, -1]))
+    expected = -(target * np.log(held) + (1 - target) * np.log(1 - held))
+    loss = PairCrossentropy(from_logits)
+    for shape in ((9,), (9, 1)):
+        assert float(loss(target.reshape(shape), values)) == pytest.approx(
+            expected.mean(), rel=1e-5
+        )
+    weights = rng.random(9)
+    weighted = float(loss(target, values, weights))
+    assert weighted == pytest.approx((weights * expected).mean(), rel=1e-5)
+    summed = PairCrossentropy(from_logits, reduction="sum")
+    assert float(summed(target, values)) == pytest.approx(expected.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_class_crossentropy_of_known_classes(from_logits, smoothing, rng):
+    target = np.array([2, -1, 0, 3, -1, 1])
+    values = rng.normal(size=(6, 4))
+    exponentials = np.exp(values)
+    p = exponentials / exponentials.sum(axis=1, keepdims=True)
+    smoothed = (1 - smoothing) * np.eye(4)[target] + smoothing / 4
+    expected = -(smoothed * np.log(p)).sum(axis=1)[target >= 0]
+    loss = ClassCrossentropy(from_logits, smoothing, ignore_class=-1)
+    given = values if from_logits else p
+    assert float(loss(target, given)) == pytest.approx(expected.mean(), rel=1e-5)
+    assert float(loss(target[:, None], given)) == pytest.approx(expected.mean(), rel=1e-5)
+    assert float(loss(np.full(6, -1), given)) == 0
+    summed = ClassCrossentropy(from_logits, smoothing, -1, reduction="sum")
+    assert float(summed(target, given)) == pytest.approx(expected.sum(), rel=1e-5)
+    known = target >= 0
+    every = ClassCrossentropy(from_logits, smoothing)
+    assert float(every(target[known], given[known])) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_probabilities_as_logits_pass_a_second_softmax(rng):
+    p, target = rng.dirichlet(np.ones(5), 7), rng.integers(0, 5, 7)
+    expected = np.log(np.exp(p).sum(axis=1)) - p[np.arange(7), target]
+    assert float(ClassCrossentropy(True)(target, p)) == pytest.approx(expected.mean(), rel=1e-5)
+    assert expected.min() > np.log(1 + 4 / np.e)
+    kerass = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(ClassCrossentropy(True)(target, p)) == float(kerass(target, p))
