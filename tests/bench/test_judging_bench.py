@@ -23,7 +23,9 @@ def test_features_order_more_photographs_than_answers_alone(rng, monkeypatch):
         assert row["judgements"] == 50
         tau[method] = row["tau"]
     assert tau["kpairs"] > 0.45 > max(tau["bradley-terry"], tau["trueskill"], tau["asap"])
-    assert judging._means([row, row | {"tau": row["tau"] + 1}])[0]["tau"] == pytest.approx(row["tau"] + 0.5)
+    assert judging._means([row, row | {"tau": row["tau"] + 1}])[0]["tau"] == pytest.approx(
+        row["tau"] + 0.5
+    )
 
 
 def test_pairs_of_equal_truth_do_not_count(rng):
