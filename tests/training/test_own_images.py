@@ -187,7 +187,7 @@ def test_a_report_and_its_image_size(tmp_path, tiny):
     folder = write(tmp_path / "own", "012", 10)
     for changes in ({"image_size": (28, 28)}, {"channels": 3}):
         with pytest.raises(UsageError, match="auxws is for 14x14 grey images, as in its report"):
-            opened(tiny("auxws", data=str(folder), **changes))
+            train(tiny("auxws", data=str(folder), **changes), tmp_path / "none")
     run = train(tiny("auxws", data=str(folder), pairs=20, test_pairs=6), tmp_path / "run")
     assert (run.recipe.data.image_size, run.recipe.data.channels) == ((14, 14), 1)
     assert load_round(run, 1).input["left"].shape == (None, 14, 14, 1)
