@@ -209,7 +209,7 @@ def test_digits_at_another_size(tmp_path, tiny):
 
 
 def test_few_images_are_used_again(tmp_path, tiny, caplog):
-    folder = write(tmp_path / "own", "012", 5)
+    folder = write(tmp_path / "own", "012", 8)
     with caplog.at_level(logging.INFO, "kpairs"):
         recipe, splits = opened(tiny("posterior", data=str(folder), pairs=1000, test_pairs=1000))
     counts = [len(split) for split in splits]
@@ -219,8 +219,8 @@ def test_few_images_are_used_again(tmp_path, tiny, caplog):
 
 
 def test_photographs_are_mirrored_unless_the_user_chose(tmp_path, tiny):
-    photos = write(tmp_path / "photos", "01", 10, colour=True)
-    drawings = write(tmp_path / "drawings", "01", 10)
+    photos = write(tmp_path / "photos", "01", 15, colour=True)
+    drawings = write(tmp_path / "drawings", "01", 15)
     recipe = tiny("posterior", distortion="elastic", pairs=20, test_pairs=2)
 
     def varied(out, **how):
@@ -291,6 +291,7 @@ def test_the_command_line_from_folder_to_prediction(tmp_path, workplace):
         (["--data", "empty.csv"], 4, "expected images"),
         (["--data", "same.csv"], 4, "at least two grades, received '1' only"),
         (["--data", "train.csv"], 4, "for the test split, received none of 1, 2"),
+        (["--data", "two.csv"], 4, "two images or more in the test split, received one"),
         (["--data", "own", "--image-size", "8"], 2, "at least 10x10 pixels, received 8x8"),
         (["--data", "own", "--image-size", "64x"], 2, "expected one such as 64 or 64x48"),
         (["--data", "own", "--channels", "2"], 2, "channels: expected 1 or 3, received 2"),
@@ -310,6 +311,7 @@ def test_bad_input_is_one_line_before_training(arguments, code, message, tmp_pat
         "empty": ["image,grade"],
         "same": ["image,grade", *(f"own/0/{i}.png,1" for i in range(6))],
         "train": ["image,grade,split", "own/0/1.png,1,train", "own/1/1.png,2,train"],
+        "two": ["image,grade,split", f"{rows[0]},test", *(f"{row},train" for row in rows[1:])],
         "broken": ["image,grade", *rows[:15], "own/gone.png,1", *rows[15:]],
     }
     for name, lines in tables.items():
