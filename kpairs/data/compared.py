@@ -9,8 +9,9 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 
 In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
 row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
-together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
-Rows without a judgement are left out, so that a half-filled list of questions can be used.
+together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in
+either order. Rows without a judgement are left out, so that a half-filled list of questions can be
+used.
 """
 
 from __future__ import annotations
@@ -212,7 +213,8 @@ class _Reader:
     def read(self, row: int, cells: Sequence[str]) -> None:
         """Take in one row."""
         cell = {name: self.columns.cell(cells, name) for name in (*self.sides, *self.judged_by)}
-        if self.judged_by and not any(cell[name] for name in self.judged_by):
+        judged = [cell[name] for name in self.judged_by or ("winner",)]
+        if not any(judged) or (self.by_loser and judged[0].lower() in ("none", "tie")):
             self.unjudged += 1
             return
         left, right = (self.places.number(cell[side], row) for side in self.sides)

@@ -57,7 +57,10 @@ def sides(units: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def sides_of_pairs(
-    units: NDArray[np.str_], left: NDArray[np.int64], right: NDArray[np.int64]
+    units: NDArray[np.str_],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    decided: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
     """Return the side of each image of compared pairs, both images of a pair together if possible.
 
@@ -69,6 +72,7 @@ def sides_of_pairs(
         units: name of each image's unit.
         left: `(n,)` numbers of images.
         right: the other image of each pair.
+        decided: `(n,)`, where one image ranks higher; one such pair at least is for testing.
     """
     found: dict[str, int] = {}
     pairs = [tuple(pair) for pair in units[np.stack([left, right], axis=1)].tolist()]
@@ -76,8 +80,9 @@ def sides_of_pairs(
         known = any(name in found for name in pair)
         for name in pair:
             found.setdefault(name, _side(name if known else min(pair)))
-    if not any(found[one] and found[other] for one, other in pairs):  # few pairs: one of them
-        found |= dict.fromkeys(min(pairs, key=lambda pair: max(map(_share, pair))), 1)
+    telling = [pair for pair, tells in zip(pairs, decided.tolist(), strict=True) if tells]
+    if telling and not any(found[one] and found[other] for one, other in telling):
+        found |= dict.fromkeys(min(telling, key=lambda pair: max(map(_share, pair))), 1)
     return np.array([found.get(name, 0) for name in units.tolist()])
 
 

@@ -109,7 +109,7 @@ def trained_on(folder: Path) -> set[str]:
 
 
 def kept_facts(folder: Path) -> dict[str, Any]:
-    """Return what a run knows of its images, `digest` and `classes`; {} for an earlier version's."""
+    """Return `digest` and `classes` of a run's images; {} for a run of an earlier version."""
     return _facts(folder) if (folder / _FACTS).is_file() else {}
 
 

@@ -496,10 +496,12 @@ class ComparedPairs(_OwnImages):
     def __init__(self, listed: ComparedImages, path: Path, root: Path) -> None:
         super().__init__(listed.images, path, root)
         self.listed, self.classes = listed, listed.classes
-        self.side = listed.split
-        if self.side is None:
+        if listed.split is not None:
+            self.side = listed.split
+        else:
             units = units_of(listed.images, listed.group)
-            side = sides_of_pairs(units, listed.left, listed.right)
+            decided = listed.probability != 0.5
+            side = sides_of_pairs(units, listed.left, listed.right, decided)
             left, right = side[listed.left], side[listed.right]
             self.side = np.where(left == right, left, -1)
         self.lost = int(np.count_nonzero(self.side < 0))
@@ -514,7 +516,7 @@ class ComparedPairs(_OwnImages):
         return {part: self._part(part) for part in SPLITS}
 
     def _part(self, part: str) -> ComparedImages:
-        rows = np.equal(self.side, SPLITS.index(part))
+        rows = self.side == SPLITS.index(part)
         pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
         _check_pairs(pairs, part)
         return pairs
