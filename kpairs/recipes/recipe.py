@@ -345,6 +345,11 @@ class _Architecture(Protocol):
 def _possible(source: Source, part: str, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
     most = source.most_pairs(part)
+    if most < 1:
+        raise InputError(
+            f"{source.name}: expected two images or more in the {part} split, received one; where "
+            "nothing says the split, about a fifth of the images is for testing"
+        )
     if wanted > most:
         log.info(
             "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
