@@ -97,7 +97,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         table.add_row(name, *(f"{row[n]:,}" for n in counts), size, ", ".join(row["classes"]))
     out = console()
     out.print(table)
-    for name in ("said", "pictures"):
+    for name in ("said", "pictures", "kept"):
         if name in facts:
             out.print(facts[name], soft_wrap=True)
     for example_ in facts.get("examples", ()):
@@ -118,6 +118,8 @@ def _open(source, how, data_dir, fetch):
 
 def _facts(source):
     """What there is to say of a source, JSON-ready."""
+    from kpairs.data.cache import usage
+
     if source.word == "digit":
         splits = {name: source.split(name) for name in _SPLITS}
         rows = {
@@ -141,6 +143,11 @@ def _facts(source):
     facts = {"folder": source.name, "said": source.describe(), "splits": rows}
     facts["pictures"] = f"images are {source.look}; a network sees {settings}"
     facts["settings"] = settings.to_dict()
+    files, size = usage(source.root)
+    facts["kept"] = (
+        f"prepared images of all sources: {files} files, {size / 1e6:,.1f} MB in {source.root} "
+        "(--clean removes them)"
+    )
     if source.judged:
         facts["examples"] = source.examples()
     return facts

@@ -334,6 +334,37 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     return table
 
 
+def score_table(rows: Iterable[Row], facts: Row) -> Table:
+    """Make the table of `kpairs score`, highest first."""
+    title = f"expected Kendall's tau with the true order {facts['expected_tau']:.2f}"
+    if facts["alpha"] is not None:
+        title += f", Krippendorff's alpha {facts['alpha']:.2f}"
+    table = Table("rank", "file", title=title, title_justify="left")
+    for name in ("score", "95 % interval", "ranks", "judgements"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        ranks = f"{row['best']} to {row['worst']}"
+        cells = f"{row['score']:.2f}", interval, ranks, str(row["judgements"])
+        table.add_row(str(row["rank"]), printable(row["file"]), *cells)
+    return table
+
+
+def judge_table(rows: Iterable[Row]) -> Table:
+    """Make the table of judges of `kpairs score`; nothing is said where there is too little."""
+    table = Table("judge")
+    titles = ("judgements", "agrees with others", "with themselves", "chose right", "slope", "pull")
+    for name in (*titles, "counted"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        shares = (row[name] for name in ("agreement", "consistency", "right_side"))
+        told = (f"{s[0]:.0%} ({s[1]:.0%} to {s[2]:.0%})" if s else "-" for s in shares)
+        traits = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("slope", "pull"))
+        counted = "yes" if row["counts"] else "no"
+        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *traits, counted)
+    return table
+
+
 def proposals_table(rows: Iterable[Row]) -> Table:
     """What `kpairs next-pairs` proposes."""
     table = Table("left", "right")

@@ -254,7 +254,7 @@ def _resolve(arch, base, options, data_dir):
     with reading(console(stderr=True)) as read:
         source = open_source(known["data"], **how, root=data_dir, progress=read)
     if base is None and source.word == "grade":
-        # A report's recipe is fitted to images of one's own; a recipe of one's own is meant as it is.
+        # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
         changes = {**recipe.fitted_to(source), **changes}
     return recipe.replace(**changes), source
 

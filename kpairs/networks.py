@@ -83,7 +83,7 @@ def _adopt(name: str, load: Callable[[], ModuleType]) -> None:
 
 
 def _place(error: Exception) -> str:
-    """Where in the user's code an exception came from, as far as that is known."""
+    """Name the place in the user's code that an exception came from, as far as it is known."""
     inner = (str(Path(__file__).parent), str(Path(importlib.util.__file__).parent), "<")
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(inner):

@@ -20,6 +20,7 @@ from kpairs.data import draw_pairs, open_source
 from kpairs.data.decode import decode
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
+from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.loading import seal
 from kpairs.exports.runtime.sources import find_pairs, listed_images
@@ -37,6 +38,7 @@ from kpairs.studies.rows import job_row, records, rows_of, study_rows
 from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
 from kpairs.training.run import Run
+from kpairs.training.sample import load_sample, save_sample
 from kpairs.training.saved import load_saved
 from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
@@ -75,7 +77,7 @@ def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
     saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
-    return compiled(run.recipe, 2, rescaling=(1.0, 0.0)), saved
+    return compiled(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 
 def _checkpoint(folder: Path) -> Path:
@@ -192,6 +194,21 @@ def _listed(header: str, rows: tuple[str, ...], folder: Path) -> Path:
     return folder / "list.csv"
 
 
+def _open(data: Path) -> None:
+    source = open_source(data)
+    source.describe()
+    source.digest()
+
+
+def _kept(name: str, folder: Path) -> Path:
+    """A file of a run's folder that says which images it was trained on."""
+    source = open_source(_listed("image,grade,split", GRADES, folder))
+    run = Run.create(RECIPES["ranker"], {}, source, folder / "run")
+    split = source.split("train", PixelSettings(4, 4, 1, "pad", "bright", rounded=True))
+    save_sample(run.path, *[draw_pairs(split, 2)] * 2)
+    return run.path / name
+
+
 GRADES = ("a.png,1,train", "b.png,2,train", "c.png,1,test", "d.png,2,test")
 PAIRS = (
     *("a.png,b.png,left,1,2,train", "b.png,a.png,right,2,1,train"),
@@ -211,7 +228,7 @@ def _export():
     trained = Trained.from_architecture(build("conv_1"), ARCHS["conv_1"], tuple("0123456789"))
     with tempfile.TemporaryDirectory() as folder:
         _idx(Path(folder))
-        drawn = draw_pairs(open_source(folder).split("train"), 5, np.random.default_rng(0))
+        drawn = draw_pairs(open_source(folder).split("train"), 5)
         file = Path(folder) / "conv_1.onnx"
         FORMATS["onnx"]().write(trained, trained.description(drawn), file)
         return file.read_bytes()
@@ -324,6 +341,11 @@ def _formats():
         damage.in_csv,
         lambda file: _curves(Run.open(file.parents[1])),
     )
+    for name, change in (("data.json", damage.in_json), ("data.csv", damage.in_csv)):
+        reopen = lambda file: Run.open(file.parent).source()  # noqa: E731
+        yield name, partial(_kept, name), change, reopen
+    sample = lambda file: load_sample(file.parent)  # noqa: E731
+    yield "sample.npz", partial(_kept, "sample.npz"), damage.in_zip, sample
     yield (
         "checkpoint.npz",
         _checkpoint,
@@ -359,15 +381,16 @@ def _formats():
     )
     yield "result.json", _result, damage.in_json, _read_result
     yield "optuna.log", _journal, damage.in_lines, _read_journal
-    yield "IDX", _idx, damage.in_bytes, lambda file: open_source(file.parent).split("train")
-    yield "IDX, labels", partial(_idx, name="train-labels-idx1-ubyte"), damage.in_bytes, _labels
+    yield "IDX", _idx, damage.in_bytes, lambda file: _open(file.parent)
+    labels = partial(_idx, name="train-labels-idx1-ubyte")
+    yield "IDX, labels", labels, damage.in_bytes, lambda file: _open(file.parent)
     yield "IDX, .gz", _packed_idx, damage.in_bytes, read_idx
     for ending in ("png", "jpg", "bmp", "webp", "tif"):
         yield ending, partial(_picture, ending), damage.in_bytes, _read_picture
     grades = partial(_listed, "image,grade,split", GRADES)
-    yield "grades CSV", grades, damage.in_csv, open_source
+    yield "grades CSV", grades, damage.in_csv, _open
     listed = partial(_listed, "left,right,label,left_grade,right_grade,split", PAIRS)
-    yield "listed pairs CSV", listed, damage.in_csv, open_source
+    yield "listed pairs CSV", listed, damage.in_csv, _open
     yield "predict's CSV", listed, damage.in_csv, find_pairs
     yield "rank's CSV", listed, damage.in_csv, lambda file: list(listed_images(file))
     yield "ONNX", _onnx, damage.in_bytes, _predict_whole
@@ -375,10 +398,6 @@ def _formats():
     yield "ONNX, graph", _onnx, _other_graph, _predict
     yield "ONNX, metadata", _onnx, _other_metadata, _predict
     yield "description JSON", _sidecar, damage.in_json, _predict
-
-
-def _labels(file: Path) -> None:
-    open_source(file.parent).split("train")
 
 
 FORMATS = {name: FileFormat(name, *rest) for name, *rest in _formats()}

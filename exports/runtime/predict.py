@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kpairs.data.pixels import contradiction, prepare
+from kpairs.data.pixels import contradiction, faintness, prepare
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 
@@ -66,6 +66,7 @@ def predict_pairs(
         settings = replace(settings, ink=ink)
     rows: list[dict[str, Any]] = []
     doubtful: dict[str | Path, None] = {}
+    faint: dict[str | Path, None] = {}
     seen: set[str | Path] = set()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pairs), _AT_ONCE):
@@ -76,10 +77,11 @@ def predict_pairs(
             )
             seen |= set(files)
             doubtful |= {file: None for file, p in pictures.items() if p.doubtful[0]}
+            faint |= {file: None for file, p in pictures.items() if p.faint[0]}
             rows += _compare(loaded, block, pictures)
-    if doubtful:
-        first = next(iter(doubtful))
-        log.warning("%s", contradiction(len(doubtful), len(seen), str(first), settings))
+    for odd, told in ((doubtful, contradiction), (faint, faintness)):
+        if odd:
+            log.warning("%s", told(len(odd), len(seen), str(next(iter(odd))), settings))
     return rows
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.pixels import Prepared, contradiction, prepare
+from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
 from kpairs.judging import bradley_terry
@@ -81,16 +81,16 @@ def rank(
         raise UsageError(
             f"expected models that rank alike, received {', '.join(methods) or 'none'}"
         )
-    scores, doubtful = [], np.zeros(0, bool)
+    scores: list[NDArray[np.float64]] = []
     for number, model in enumerate(models):
         shown = progress and _share(progress, number, len(models))
-        score, doubtful = _scored(model, methods[0], pictures, shown)
+        score, doubtful, faint = _scored(model, methods[0], pictures, shown)
         scores.append(score)
-    if doubtful.any():
-        odd = int(doubtful.argmax())
-        first = f"image {odd}" if isinstance(pictures, np.ndarray) else str(pictures[odd])
-        count = int(np.count_nonzero(doubtful))
-        log.warning("%s", contradiction(count, len(doubtful), first, models[-1].pixels))
+    for odd, told in ((doubtful, contradiction), (faint, faintness)):
+        if odd.any():
+            place = int(odd.argmax())
+            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
+            log.warning("%s", told(int(odd.sum()), len(odd), first, models[-1].pixels))
     mean = np.mean(scores, axis=0)
     centred = [score - score.mean() for score in scores] if len(mean) else scores
     return Ranking(
@@ -120,9 +120,10 @@ def _scored(
     method: str,
     pictures: Any,
     progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a score of each picture, and whether its ink contradicts the model's."""
-    scores, doubtful, pixels = [np.zeros(0)], [np.zeros(0, bool)], []
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return each picture's score, whether its ink contradicts the model's, and if it is faint."""
+    scores, pixels = [np.zeros(0)], []
+    doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
     done = 0
     for block in prepared(pictures, model.pixels):
         if method == "comparison":
@@ -130,12 +131,13 @@ def _scored(
         else:
             scores.append(_one_by_one(model, method, block.pixels))
         doubtful.append(block.doubtful)
+        faint.append(block.faint)
         done += len(block.doubtful)
         if progress is not None:
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    return np.concatenate(scores), np.concatenate(doubtful)
+    return np.concatenate(scores), np.concatenate(doubtful), np.concatenate(faint)
 
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:

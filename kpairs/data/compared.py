@@ -9,8 +9,9 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 
 In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
 row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
-together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
-Rows without a judgement are left out, so that a half-filled list of questions can be used.
+together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in
+either order. Rows without a judgement are left out, so that a half-filled list of questions can be
+used.
 """
 
 from __future__ import annotations

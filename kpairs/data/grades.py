@@ -1,9 +1,9 @@
 """Rated images of one's own: which files there are, and what grade or score each has.
 
 A source is a folder of class folders, or a table with the columns `image` and `grade` (a few
-ordered classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or test) and
-`group` (images that belong together). An image that several people rated stands in several rows.
-Nothing is decoded here.
+ordered classes) or `score` (a number, such as a mean opinion). It may have `split` (train, val or
+test) and `group` (images that belong together). An image that several people rated stands in
+several rows. Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from kpairs.data.annotations import (
     without_val,
 )
 from kpairs.data.decode import SUFFIXES
-from kpairs.data.listing import list_images, natural
+from kpairs.data.listing import Listing, list_images, natural
 from kpairs.data.settings import format_classes
 from kpairs.data.table import number, read_table
 from kpairs.errors import InputError, UsageError
@@ -278,11 +279,11 @@ def _of_folder(folder: Path) -> _Ratings:
     files: dict[str, str] = {}  # class by real path
     split: dict[str, int] = {}
     texts, image, splits = [], [], []
+    left_out: Counter[str] = Counter()
     for part, root in roots.items():
         for name in found[part]:
             listing = list_images(root / name)
-            if said := listing.said():
-                log.warning("%s", said)
+            left_out.update(listing.left_out)
             if not listing.files:
                 raise InputError(
                     f"{root / name}: expected images ({', '.join(SUFFIXES)}), received none"
@@ -295,6 +296,8 @@ def _of_folder(folder: Path) -> _Ratings:
                         f"{file}: expected each image in one class folder, received one that "
                         f"{roots[known[1]] / known[0]} holds too"
                     )
+    if said := Listing(folder, (), left_out).said():
+        log.warning("%s", said)
     for number_, (path, name) in enumerate(files.items()):
         texts.append(name)
         image.append(number_)

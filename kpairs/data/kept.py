@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,23 @@ def open_kept(
 
 
 def kept_facts(folder: Path) -> dict[str, Any]:
-    """Return what a run knows of its images, `digest` and `classes`; {} for an earlier version's."""
+    """Return `digest` and `classes` of a run's images; {} for a run of an earlier version."""
     return _facts(folder) if (folder / _FACTS).is_file() else {}
 
 
 def _facts(folder: Path) -> dict[str, Any]:
     facts = read_json(folder / _FACTS, "list of images")
-    if not (isinstance(facts, dict) and {"source", "digest"} <= facts.keys()):
+    if not (isinstance(facts, dict) and _are_texts(facts.get(n) for n in ("source", "digest"))):
         raise InputError(f"{folder / _FACTS}: expected the facts of a run's images")
+    classes, base, files = facts.get("classes", []), facts.get("base"), facts.get("files")
+    listed = isinstance(files, dict) and _are_texts([base, *files.values()])
+    if not isinstance(classes, list) or not _are_texts(classes) or ("base" in facts and not listed):
+        raise InputError(f"{folder / _FACTS}: expected a run's images and their fingerprints")
     return facts
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _check_there(place: Path, files: dict[str, str], folder: Path) -> None:

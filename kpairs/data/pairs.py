@@ -324,7 +324,8 @@ def _drawn(
         images: how many there are.
         count: number of pairs.
         rng: the generator.
-        stored: the file of each image, where several ratings may be of one; None for different ones.
+        stored: the file of each image, where several ratings may be of one; None for
+            different ones.
     """
     drawn = np.empty((0, 2), np.int64)
     while len(drawn) < count:

@@ -125,7 +125,7 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     return (
         f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
         f"{settings.white:,}, the first is {first}; the network sees them almost black. If their "
-        "white is a lower level, as 4095 is for 12 bits, set it as white of the pixel settings"
+        "white is a lower level, as 4095 is for 12 bits, train with --white 4095"
     )
 
 

@@ -489,8 +489,9 @@ class ComparedPairs(_OwnImages):
     def __init__(self, listed: ComparedImages, path: Path, root: Path) -> None:
         super().__init__(listed.images, path, root)
         self.listed, self.classes = listed, listed.classes
-        self.side = listed.split
-        if self.side is None:
+        if listed.split is not None:
+            self.side = listed.split
+        else:
             units = units_of(listed.images, listed.group)
             decided = listed.probability != 0.5
             side = sides_of_pairs(units, listed.left, listed.right, decided)

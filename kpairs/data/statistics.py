@@ -6,6 +6,8 @@ noisy) and fail on content (which photograph carries more coins).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,6 +15,7 @@ from kpairs.errors import InputError
 
 Planes = NDArray[np.float32]  # (n, height, width)
 
+_LARGEST = 256  # pixels of a side of files' statistics
 _SMALLEST = 32  # pixels of a side; scales beyond need more
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _FLOOR = 1e-8  # added to energies before the logarithm: about a hundredth of a level, squared
@@ -77,6 +80,40 @@ def image_statistics(images: ArrayLike) -> NDArray[np.float32]:
     scale = np.float32(1 / 255 if array.dtype == np.uint8 else 1)
     # One image at a time stays in the processor's cache: twice as fast as whole arrays.
     rows = [_statistics(one.astype(np.float32) * scale) for one in array]
+    return np.stack(rows) if rows else np.zeros((0, len(NAMES)), np.float32)
+
+
+def file_statistics(
+    files: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.float32]:
+    """Return the statistics of image files, of their own pixels at most 256 a side.
+
+    Larger pictures are reduced by Pillow's `thumbnail`; smaller ones than 32 pixels are enlarged.
+
+    Args:
+        files: paths.
+        progress: called with how many of how many are done.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    from PIL import Image
+
+    from kpairs.data.decode import decode
+
+    rows = []
+    for done, file in enumerate(files, 1):
+        array = decode(file)
+        if array.dtype != np.uint8:  # 16 bits, or floats
+            most = 65535 if array.dtype == np.uint16 else 1
+            array = np.rint(np.clip(array / most, 0, 1) * 255).astype(np.uint8)
+        image = Image.fromarray(array.squeeze()).convert("RGB")
+        image.thumbnail((_LARGEST, _LARGEST))
+        if min(image.size) < _SMALLEST:
+            image = image.resize((max(image.width, _SMALLEST), max(image.height, _SMALLEST)))
+        rows.append(image_statistics(np.asarray(image)[None])[0])
+        if progress is not None:
+            progress(done, len(files))
     return np.stack(rows) if rows else np.zeros((0, len(NAMES)), np.float32)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kpairs.errors import InputError
+
+if TYPE_CHECKING:
+    from kpairs.data.compared import ComparedImages
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -90,6 +94,13 @@ class Judgements:
                     f"right {self.right[row]}, outcome {self.outcome[row]}, "
                     f"weight {self.weight[row]}, judge {self.judge[row]}"
                 )
+
+    @classmethod
+    def of(cls, pairs: ComparedImages) -> Judgements:
+        """Return the judgements of a table of compared images; judges by their sorted names."""
+        judge = None if pairs.judge is None else np.unique(pairs.judge, return_inverse=True)[1]
+        outcome = pairs.probability
+        return cls(pairs.left, pairs.right, outcome, len(pairs.files), judge, pairs.weight)
 
     def __len__(self) -> int:
         return len(self.left)

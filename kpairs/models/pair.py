@@ -1,4 +1,4 @@
-"""How two images meet: the only code here that knows a pair.
+"""Two images and the ways to look at them: the only code here that knows a pair.
 
 An architecture gets a `Pair`. A tower is a list of Keras layers for one image (or for both as
 channels); `chain` applies it.

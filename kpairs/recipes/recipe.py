@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from kpairs.data.settings import LARGEST_SIDE, PixelSettings
+from kpairs.data.settings import LARGEST_SIDE, WHITE, PixelSettings
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
@@ -130,6 +130,9 @@ class Data(_Group):
         None,
         description="images are bright on dark, dark on bright, mixed as photographs are, or auto, "
         "by the look of each; default: from the images",
+    )
+    white: int = Field(
+        WHITE, ge=1, le=WHITE, description="level of 16-bit greys that is white: 4095 for 12 bits"
     )
     word: Literal["digit", "grade"] = "digit"
     pairs: int = Field(1000, ge=1, le=MOST, description="training pairs drawn per round")
@@ -468,7 +471,15 @@ class Recipe(_Group):
             raise ValueError("expected a completed recipe, received one with open fields")
         width, height = data.image_size
         rounded = data.word == "grade"  # images of one's own are kept in 8 bits
-        return PixelSettings(height, width, data.channels, data.fit, data.ink, rounded)  # type: ignore[arg-type]
+        return PixelSettings(
+            height,
+            width,
+            data.channels,  # type: ignore[arg-type]  # None only in a recipe with open fields
+            data.fit,  # type: ignore[arg-type]
+            data.ink,  # type: ignore[arg-type]
+            rounded,
+            data.white,
+        )
 
     def fitted_to(self, source: Source) -> dict[str, Any]:
         """Return the changes that suit other images than the recipe was written for.

@@ -7,7 +7,7 @@ from kpairs.recipes.recipe import Recipe
 
 
 def weights(comparison: float, digit: float | None = None) -> dict[str, float]:
-    """Return loss weights by output: of the comparison, and of both digits where there are heads."""
+    """Return loss weights by output: of the comparison, and of both digits if there are heads."""
     sides = {} if digit is None else {"left_digit": digit, "right_digit": digit}
     return {"comparison": comparison, **sides}
 

@@ -1,5 +1,6 @@
 """Running a study's trials: on this machine's cores or on several machines, never one twice."""
 
+import math
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
@@ -121,7 +122,7 @@ def _is_result(value: Any) -> bool:
         and isinstance(history, list)
         and bool(history)
         and all(isinstance(epoch, dict) and set(epoch) >= _PER_EPOCH for epoch in history)
-        and all(isinstance(v, float) or is_number(v) for epoch in history for v in epoch.values())
+        and all(isinstance(v, float | None) or is_number(v) for e in history for v in e.values())
         and isinstance(value.get("wrong", []), list)
         and all(isinstance(pair, dict) for pair in value.get("wrong", []))
     )
@@ -217,7 +218,9 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
         text = f"{job.recipe.network.arch}, round or fold {job.number}: {error}"
         log.warning(text)
         return id_, {"row": None, "said": [text]}
-    result = {"row": row, "history": read_history(job.folder / "history.csv")}
+    history = read_history(job.folder / "history.csv")
+    known = [{n: None if math.isnan(v) else v for n, v in epoch.items()} for epoch in history]
+    result = {"row": row, "history": known}
     if are_kept(job.recipe):
         result["wrong"] = wrong_pairs(job, row["rescaling"])
         row |= errors_of_all_pairs(job, row["rescaling"])

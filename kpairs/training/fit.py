@@ -205,7 +205,7 @@ def _same_steps(
     mine = own.loss is not None or own.optimizer is not None
     if mine or import_of(recipe.network.arch) or recipe.network.arch not in _registered():
         return None
-    same = recipe.replace(seed=0, rounds=1)
+    same = {name: v for name, v in recipe.flat().items() if name not in ("seed", "rounds")}
     return repr(same), phase, len(batches), data.judged
 
 

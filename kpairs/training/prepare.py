@@ -126,7 +126,7 @@ def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, Pai
     rng = seeds.generator(recipe.fit.seed, number, "validation")
     sides = image_sides(pairs, (1 - share, share), rng)
     train, validation = (pairs.take((sides == side).all(axis=0)) for side in (0, 1))
-    if not len(train) or not len(validation) or (validation.comparison == 0.5).all():
+    if any((part.comparison == 0.5).all() for part in (train, validation)):  # or there are none
         raise InputError(
             f"validation: expected pairs on both sides of a share of {share:g}, received "
             f"{len(train)} to train and {len(validation)} to validate of {len(pairs)}"

@@ -1,5 +1,6 @@
 """A few prepared pairs that a run keeps, by which it can be exported wherever its images are."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kpairs.files import atomic_path
 _FILE = "sample.npz"
 _PAIRS = {"train": 100, "test": 200}
 _MOST_BYTES = 2**24  # of images in each part
+_MOST_UNPACKED = 2**30
 
 
 def save_sample(folder: Path, train: PairSet, test: PairSet) -> None:
@@ -44,6 +46,9 @@ def load_sample(folder: Path) -> tuple[PairSet, PairSet]:
     if not file.is_file():
         raise InputError(f"{folder}: the run keeps no pairs to check an export on")
     try:
+        with zipfile.ZipFile(file) as archive:  # a small file can unpack to any size
+            if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
+                raise ValueError(f"expected at most {_MOST_UNPACKED:,} bytes of pairs")
         with np.load(file, allow_pickle=False) as arrays:
             return _part(arrays, "train"), _part(arrays, "test")
     except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds

@@ -12,7 +12,7 @@ from kpairs.training.engine.private import run_through_graph
 def unfolded(model: keras.Model) -> keras.Model:
     """Return the same network without models for towers; it has the same layers and variables.
 
-    It has no `Identity` layers, which a `Pair` orders calls with. Its operations run in the order
+    `Identity` layers, with which a `Pair` orders calls, are left out. Operations run in the order
     of their depth, across towers: the engine draws dropout in that order. Model files of earlier
     versions hold such a network.
 

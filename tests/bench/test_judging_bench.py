@@ -8,9 +8,11 @@ from kpairs.bench import judging
 from kpairs.errors import UsageError
 
 
-def test_features_order_more_photographs_than_answers_alone(rng):
+def test_features_order_more_photographs_than_answers_alone(rng, monkeypatch):
     """Fifty answers by each method, on features that tell most of the truth."""
-    count = judging._IMAGES + judging._UNSEEN
+    monkeypatch.setattr(judging, "_IMAGES", 100)
+    monkeypatch.setattr(judging, "_UNSEEN", 30)
+    count = 130
     amounts = rng.uniform(0, 4, count)
     features = judging.prepare_features(
         np.column_stack([amounts + rng.normal(0, 0.5, count), rng.normal(size=(count, 3))])
@@ -20,8 +22,10 @@ def test_features_order_more_photographs_than_answers_alone(rng):
         (row,) = judging._run("careless", method, 0, 50, features, amounts)
         assert row["judgements"] == 50
         tau[method] = row["tau"]
-    assert tau["kpairs"] > 0.4 > max(tau["bradley-terry"], tau["trueskill"], tau["asap"])
-    assert judging._means([row, row | {"tau": row["tau"] + 1}])[0]["tau"] == row["tau"] + 0.5
+    assert tau["kpairs"] > 0.45 > max(tau["bradley-terry"], tau["trueskill"], tau["asap"])
+    assert judging._means([row, row | {"tau": row["tau"] + 1}])[0]["tau"] == pytest.approx(
+        row["tau"] + 0.5
+    )
 
 
 def test_pairs_of_equal_truth_do_not_count(rng):
@@ -31,7 +35,7 @@ def test_pairs_of_equal_truth_do_not_count(rng):
 
 
 def test_information_gain_is_that_of_the_integral(rng):
-    """By drawing differences: entropy of the mean answer less the mean entropy."""
+    """By drawing differences, as it takes a normal for the logistic: entropy of the mean answer less the mean entropy."""
     mean, variance = np.array([0.0, 1.0, 3.0]), np.array([1.0, 4.0, 0.5])
     d = mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((3, 200_000))
     p = 1 / (1 + np.exp(-d))
@@ -40,7 +44,7 @@ def test_information_gain_is_that_of_the_integral(rng):
         return -p * np.log2(p) - (1 - p) * np.log2(1 - p)
 
     expected = entropy(p.mean(axis=1)) - entropy(p).mean(axis=1)
-    np.testing.assert_allclose(judging.information_gain(mean, variance), expected, atol=0.02)
+    np.testing.assert_allclose(judging.information_gain(mean, variance), expected, atol=0.03)
 
 
 def test_unknown_names_are_refused():

@@ -73,7 +73,7 @@ def test_files_in_which_towers_were_no_models(name, tiny, workplace, rng):
     load_saved(fresh, workplace / "model.keras")
     for one, other in zip(trained.get_weights(), fresh.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(InputError, match="recipe.json and metrics.json"):
+    with pytest.raises(InputError, match=r"recipe\.json and metrics\.json"):
         load_saved(build("w_net", rescaling=(2.0, -0.5)), workplace / "model.keras")
     state = [*flat.variables, *trained.optimizer.variables]
     arrays = {f"{n:04d}": keras.ops.convert_to_numpy(v) for n, v in enumerate(state)}

@@ -74,7 +74,7 @@ def auxnet1(
     widths: Widths = WIDTHS["auxnet1"],
     dropout: float = DROPOUT,
 ) -> Outputs:
-    """The comparison reads the digits' logits. 72,460 parameters with the default widths."""
+    """Comparison from the digits' logits. 72,460 parameters with the default widths."""
     *channels, hidden = widths
     tower = _features3(*channels) + _classifier([hidden], classes, dropout)
     digits = pair.shared(tower)
@@ -90,7 +90,7 @@ def auxnet2(
     widths: Widths = WIDTHS["auxnet2"],
     dropout: float = DROPOUT,
 ) -> Outputs:
-    """The comparison reads the features. 70,572 parameters with the default widths."""
+    """Comparison from the features. 70,572 parameters with the default widths."""
     *channels, hidden = widths
     features = pair.shared(_features3(*channels))
     return _two_classifiers(features, [hidden], classes, dropout)

@@ -36,7 +36,7 @@ def _stage(filters: int, batchnorm: bool, dropout: float) -> list[Layer]:
 def _complex(
     pair: Pair, classes: int, *, batchnorm: bool = False, dropout: float = 0.0, method: int = 2
 ) -> Outputs:
-    """The network with its switches; the second dropout rate is twice the first (0.1 and 0.2)."""
+    """Build the network with its switches; the second dropout rate is twice the first."""
     if dropout >= 0.5:
         raise UsageError(
             f"dropout: expected less than 0.5, because the second rate is twice the first; "
@@ -112,7 +112,7 @@ def wsal_bd_m1(pair: Pair, *, classes: int = 10, dropout: float = DROPOUT) -> Ou
 
 
 def _residual(x: KerasTensor) -> KerasTensor:
-    """x + two 3x3 convolutions of 32 channels, each normalised; ReLU between and after."""
+    """Add two 3x3 convolutions of 32 channels, each normalised, to x; ReLU between and after."""
     y = x
     for activate in (True, False):
         y = chain([layers.Conv2D(32, 3, padding="same"), _norm()], y)

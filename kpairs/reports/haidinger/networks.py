@@ -37,7 +37,7 @@ def _hidden(units: int, dropout: float) -> list[Layer]:
 
 
 def _comparator(dropout: float) -> list[Layer]:
-    """The last three linear layers, from any number of features to two logits."""
+    """Make the last three linear layers, from any number of features to two logits."""
     return [*_hidden(230, dropout), *_hidden(100, dropout), layers.Dense(2)]
 
 

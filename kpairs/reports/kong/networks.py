@@ -117,7 +117,7 @@ def cnn_base(pair: Pair, *, classes: int = 10) -> Outputs:
 
 @_arch(source="Table III, no_w_net", outputs=_COMPARISON)
 def no_w_net(pair: Pair, *, classes: int = 10) -> Outputs:
-    """A block for each image. 235,777 parameters."""
+    """One block for each image. 235,777 parameters."""
     return {"comparison": _comparison(pair.separate(_block(), _block()))}
 
 

@@ -25,7 +25,7 @@ def _conv(filters: int, size: int) -> Layer:
 
 
 def _conv_pool(filters: int, pool: int) -> list[Layer]:
-    """A convolution of size 3 whose ReLU follows the pooling."""
+    """Make a convolution of size 3 whose ReLU follows the pooling."""
     return [layers.Conv2D(filters, 3), layers.MaxPooling2D(pool), layers.Activation("relu")]
 
 

@@ -1,4 +1,4 @@
-"""Writing down what a function does as one graph of torch operations, and tidying that graph.
+"""A function written down as one graph of torch operations, and that graph tidied.
 
 Stock Keras on torch spends most of a small network's step in Python around tiny operations, and
 pools in a memory layout that torch is ten times slower on. Here Keras' own code runs once under
@@ -123,7 +123,7 @@ def _skip_a_float_between(node: Node, first: Node) -> None:
 
 
 def _writes(node: Node) -> bool:
-    """Whether an operation changes a tensor that is neither an input nor made empty for it."""
+    """Tell whether an operation changes a tensor that is no input and was not made empty for it."""
     if node.op != "call_function" or not node.is_impure(impure_random=False):
         return False
     written: Any = node.args[0] if isinstance(node.args[0], (list, tuple)) else [node.args[0]]

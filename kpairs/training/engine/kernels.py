@@ -20,7 +20,7 @@ _KERNELS: dict[type[keras.Layer], tuple[Suits, Kernel]] = {}
 
 
 class Kernels(keras.layers.Layer):
-    """Runs the layers of a functional model, each by its kernel where there is one.
+    """The layers of a functional model, each run by its kernel where there is one.
 
     It is a layer itself, so that the layers below it are told by Keras whether they train.
 
@@ -64,7 +64,7 @@ class Kernels(keras.layers.Layer):
 
 
 def _kernel(operation: keras.Operation, training: bool | None) -> Callable[..., Any]:
-    """The function that computes what an operation of a model computes.
+    """Return a function that computes the same as an operation of a model.
 
     Raises:
         NotLowerable: half precision, whose rounding the kernels do not follow.
@@ -96,7 +96,7 @@ def _computes(
 
     Args:
         kind: the layer's class.
-        suits: whether a layer is so configured that the function computes what Keras does.
+        suits: true of a layer so configured that the function computes what Keras does.
     """
 
     def register(function: Kernel) -> Kernel:
@@ -116,7 +116,7 @@ def _one_after_the_other(
 
 
 def _channels_first(x: torch.Tensor) -> torch.Tensor:
-    """(n, h, w, c) as torch wants it, (n, c, h, w), in memory still with the channels together."""
+    """Permute (n, h, w, c) to torch's (n, c, h, w); channels stay together in memory."""
     return x.contiguous().permute(0, 3, 1, 2)
 
 
@@ -129,7 +129,7 @@ def _activated(layer: keras.Layer, y: torch.Tensor) -> torch.Tensor:
     lambda layer: layer.strides == layer.dilation_rate == (1, 1) and layer.groups == 1,
 )
 def _convolution(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
-    """Adds the bias inside the convolution, and so sums its gradient there."""
+    """Add the bias inside the convolution, and so sum its gradient there."""
     bias = layer.bias.value if layer.use_bias else None
     # Such channels oneDNN fills up to blocks of 16, at a third of its speed.
     plain = bias is not None and layer.padding == "valid"
@@ -151,9 +151,9 @@ def _convolution_as_product(layer: keras.layers.Conv2D, x: torch.Tensor) -> torc
 
 
 class _Below(torch.autograd.Function):
-    """What lies below each place of a kernel of 2x2, (n (h - 1) (w - 1), 4 c).
+    """The pixels below each place of a 2x2 kernel, (n, h, w, c) -> (n (h - 1) (w - 1), 4 c).
 
-    Of (n, h, w, c). Two copies of rows; as slices and their gradients it takes twice the time.
+    Two copies of rows; as slices and their gradients it takes twice the time.
     """
 
     @staticmethod
@@ -176,20 +176,20 @@ class _Below(torch.autograd.Function):
 
 @_computes(keras.layers.MaxPooling2D, lambda layer: layer.padding == "valid")
 def _max_pooling(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
-    """Ten times faster with the channels together in memory."""
+    """Pool with the channels together in memory: ten times faster."""
     return F.max_pool2d(_channels_first(x), layer.pool_size, layer.strides).permute(0, 2, 3, 1)
 
 
 @_computes(keras.layers.Dense, lambda layer: layer.use_bias and not layer.quantization_mode)
 def _dense(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
-    """Adds the bias inside the matrix product."""
+    """Add the bias inside the matrix product."""
     y = torch.addmm(layer.bias.value, x.reshape(-1, x.shape[-1]), layer.kernel.value)
     return _activated(layer, y.reshape(*x.shape[:-1], layer.units))
 
 
 @_computes(keras.layers.Dropout, lambda layer: layer.noise_shape is None and layer.seed is None)
 def _dropout(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torch.Tensor:
-    """Takes 15 random bits per element, four elements to a draw: five times faster.
+    """Take 15 random bits per element, four elements to a draw: five times faster.
 
     The rate becomes a multiple of 2^-15.
     """
@@ -210,7 +210,7 @@ def _is_plain_batch_normalization(layer: keras.layers.BatchNormalization) -> boo
 def _batch_normalization(
     layer: keras.Layer, x: torch.Tensor, training: bool | None
 ) -> torch.Tensor:
-    """By formulas for the gradient instead of one derived from a dozen operations."""
+    """Normalise by a formula for the gradient instead of one derived from a dozen operations."""
     if not (training and layer.trainable):
         return layer(x, training=training)
     y, mean, variance = _Normalization.apply(

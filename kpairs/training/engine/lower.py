@@ -1,4 +1,4 @@
-"""The way into the engine, and its guard."""
+"""Entrance to the engine, and its guard."""
 
 import re
 from collections.abc import Hashable
@@ -57,6 +57,6 @@ def lower(
 
 
 def _summary(error: Exception) -> str:
-    """The first lines of a message: Keras wraps it in its own, in bold."""
+    """Return the first lines of a message: Keras wraps it in its own, in bold."""
     lines = re.sub("\x1b\\[[0-9]*m", "", str(error)).split("\n")
     return " ".join([line for line in lines if line.strip()][:2]) or type(error).__name__

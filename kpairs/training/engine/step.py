@@ -1,4 +1,4 @@
-"""Train and test steps as graphs: what a step computes, and how its losses and metrics add up."""
+"""Train and test steps as graphs, with losses and metrics that add up over an epoch."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -28,7 +28,7 @@ _ELEMENTWISE = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta")
 
 @lru_cache(maxsize=8)
 def _graphs(alike: Hashable) -> Graphs:
-    """The graphs that models which are alike share, to be filled; by what `Steps.graph` says."""
+    """Return the graphs that models which are alike share; `Steps.graph` fills them."""
     return {}
 
 
@@ -39,7 +39,7 @@ def attach(
     sample_weight: torch.Tensor | None = None,
     alike: Hashable | None = None,
 ) -> None:
-    """What `kpairs.training.engine.lower.lower` does; it may raise anything."""
+    """Lower a model, as `kpairs.training.engine.lower.lower` does; this may raise anything."""
     optimizer = _same_optimizer(model)
     build_losses(model, x, y, sample_weight)
     _check(model)
@@ -99,7 +99,7 @@ class Steps:
         return self._run(*batches[0], training=True)
 
     def test(self, batches: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-        """As `train`, but evaluate."""
+        """Evaluate on one batch; arguments as of `train`."""
         return self._run(*batches[0], training=False)
 
     def _run(
@@ -127,7 +127,7 @@ class Steps:
     def graph(
         self, x: Tensors, y: Tensors, weight: torch.Tensor | None = None, *, training: bool
     ) -> Step:
-        """The step for batches of this size.
+        """Return the step for batches of this size.
 
         Returns:
             The graph, from the tensors of a state and of a batch to what the batch adds to the
@@ -146,7 +146,7 @@ class Steps:
         return self.graphs[key]
 
     def _read(self, training: bool) -> list[keras.Variable]:
-        """The variables that a step reads; of them the model's parameters come first."""
+        """List the variables that a step reads, the model's parameters first."""
         others = [self.vector, *self.network.model.non_trainable_variables, *self.network.numbers]
         return [*self.parameters, *others, *(self.optimizer.variables if training else ())]
 
@@ -183,10 +183,10 @@ class Steps:
         weight: torch.Tensor | None,
         training: bool,
     ) -> list[torch.Tensor]:
-        """What Keras' `train_step` and `test_step` do, but stepping the vector of parameters.
+        """Do as Keras' `train_step` and `test_step`, but step the vector of parameters.
 
         Returns:
-            What is left to be done by `self.update`: a gradient and a learning rate, or nothing.
+            The gradient and learning rate that `self.update` still steps by, or nothing.
         """
         outputs = self.network(x, training=training)
         loss = compile_loss(self.model)(y, outputs, weight)
@@ -204,7 +204,7 @@ class Steps:
         return []
 
     def _apply(self, gradient: torch.Tensor) -> list[torch.Tensor]:
-        """What an optimizer's `apply` does, by the optimizer's formula.
+        """Step the parameters by the optimizer's formula, as its `apply` does.
 
         Keras' own shortcut for torch changes tensors in place and reads numbers out of them,
         neither of which a graph can hold.
@@ -259,11 +259,11 @@ class Means:
         self.totals, self.counts = self.vector[::2], self.vector[1::2]
 
     def zeros(self) -> list[tuple[keras.Variable, torch.Tensor]]:
-        """Pairs of each variable and a new zero: before a batch."""
+        """List each variable with a new zero: before a batch."""
         return [(v, torch.zeros((), dtype=v.value.dtype)) for v in self.variables]
 
     def add(self, batch: torch.Tensor) -> dict[str, float]:
-        """Count what a batch adds to the vector; the means so far by Keras' names."""
+        """Add a batch to the vector; return the means so far by Keras' names."""
         self.vector.add_(batch)
         return dict(zip(self.names, (self.totals / self.counts).tolist(), strict=True))
 
@@ -294,13 +294,13 @@ def _check(model: keras.Model) -> None:
 
 
 def _split(items: Sequence[torch.Tensor], *lengths: int) -> list[list[torch.Tensor]]:
-    """Consecutive lists of these lengths."""
+    """Split into consecutive lists of these lengths."""
     ends = list(accumulate(lengths))
     return [list(items[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
 
 
 def _as_one_vector(variables: Sequence[keras.Variable]) -> keras.Variable:
-    """One vector of all these variables' elements, of which their own tensors become views."""
+    """Join variables to one vector, of which their own tensors become views."""
     vector = torch.cat([v.value.detach().reshape(-1) for v in variables])
     vector = keras.Variable(vector, dtype=variables[0].dtype, name="parameters")
     parts = vector.value.data.split([math.prod(v.shape) for v in variables])
@@ -310,7 +310,7 @@ def _as_one_vector(variables: Sequence[keras.Variable]) -> keras.Variable:
 
 
 def _decay(variables: Sequence[keras.Variable]) -> torch.Tensor | None:
-    """The L2 factor of each element of these variables, or None where there is none at all.
+    """Return the L2 factor of each element of these variables, None where there is none at all.
 
     One product with the vector of parameters replaces a penalty per variable.
     """
@@ -329,7 +329,7 @@ def _decay(variables: Sequence[keras.Variable]) -> torch.Tensor | None:
 
 
 def _same_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """A new optimizer of the configuration of the model's.
+    """Make a new optimizer of the configuration of the model's.
 
     Raises:
         NotLowerable: it looks at layers, not at parameters one by one.
