@@ -88,7 +88,8 @@ def provided(requirements):
     """Return what declared distributions are imported as; of those not installed, their names."""
     wanted = {canonicalize_name(Requirement(text).name) for text in requirements}
     known = metadata.packages_distributions()
-    return wanted | {name for name in known if wanted & {*map(canonicalize_name, known[name])}}
+    names = wanted | {name.replace("-", "_") for name in wanted}  # where it is not installed
+    return names | {name for name in known if wanted & {*map(canonicalize_name, known[name])}}
 
 
 def closure(distribution):
