@@ -341,7 +341,7 @@ def _formats():
         damage.in_csv,
         lambda file: _curves(Run.open(file.parents[1])),
     )
-    for name, change in (("data.json", damage.in_json), ("data.csv", damage.in_csv)):
+    for name, change in (("data.json", damage.in_json), ("data.jsonl", damage.in_lines)):
         reopen = lambda file: Run.open(file.parent).source()  # noqa: E731
         yield name, partial(_kept, name), change, reopen
     sample = lambda file: load_sample(file.parent)  # noqa: E731

@@ -14,6 +14,7 @@ from typing import Any
 
 from kpairs.data.listing import fingerprint, list_images
 from kpairs.data.source import Source, open_source
+from kpairs.data.table import read_table
 from kpairs.errors import InputError
 from kpairs.files import read_json, write_json, write_text
 
@@ -77,6 +78,34 @@ def open_kept(
     source = open_source(folder / _LIST, images=place, classes=classes, root=root)
     source.name = facts["source"] if now is None else str(Path(now).absolute())
     return source
+
+
+def holds_images(folder: Path, data: str | Path) -> bool:
+    """Tell whether a folder or table is a run's own that was moved: all its images are there."""
+    facts, data = kept_facts(folder), Path(data)
+    if not facts.get("files") or not data.exists():
+        return False
+    same_name = data.is_dir() or data.name == Path(facts["source"]).name
+    place = data if data.is_dir() else data.parent
+    return same_name and all(
+        (place / name).is_file() and fingerprint(place / name) == known
+        for name, known in facts["files"].items()
+    )
+
+
+def trained_on(folder: Path) -> set[str]:
+    """Return the fingerprints of a run's training images; none of digits.
+
+    Raises:
+        InputError: a list that cannot be read.
+    """
+    files: dict[str, str] = kept_facts(folder).get("files", {})
+    if not files:
+        return set()
+    (_, header), *rows = read_table(folder / _LIST, "images")
+    cells = [dict(zip(header, row, strict=True)) for _, row in rows]
+    names = (r.get(n) for r in cells if r.get("split") == "train" for n in ("image", "left", "right"))
+    return {files[name] for name in names if name in files}
 
 
 def kept_facts(folder: Path) -> dict[str, Any]:

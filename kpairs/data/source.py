@@ -214,6 +214,10 @@ class Source(ABC):
         """Return the fingerprint of each image file by its path relative to `base`."""
         return {}
 
+    def files(self, part: str) -> tuple[str, ...]:
+        """Return the paths of a split's images; none for digits."""
+        return ()
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
@@ -396,6 +400,9 @@ class _RatedSource(_OwnImages):
     def _training_files(self) -> ImageFiles:
         return self._part("train")[0]
 
+    def files(self, part: str) -> tuple[str, ...]:
+        return self._part(part)[0].files
+
     def counts(self, part: str) -> dict[str, int]:
         return {"images": len(self._part(part)[1])}
 
@@ -516,6 +523,9 @@ class ComparedPairs(_OwnImages):
 
     def _training_files(self) -> ImageFiles:
         return self.parts["train"].images
+
+    def files(self, part: str) -> tuple[str, ...]:
+        return self.parts[part].files
 
     def counts(self, part: str) -> dict[str, int]:
         return {"pairs": len(self.parts[part]), "images": len(self.parts[part].files)}

@@ -1,5 +1,6 @@
 """Error rates of a model, and of a run's models on pairs drawn again."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.kept import holds_images, trained_on
+from kpairs.data.listing import fingerprint
 from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Split
@@ -24,6 +27,8 @@ from kpairs.training.measures import measures
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
 from kpairs.training.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -47,7 +52,8 @@ def evaluate(
         threads: see `train`.
         data_root: cache folder of the digit images.
         test_pairs: number of test pairs; default the recipe's, which are those of the training.
-        data: other images than the run's, as `kpairs.open_source` takes them. Of compared pairs
+        data: other images than the run's, as `kpairs.open_source` takes them, or where the run's
+            own are now. Of compared pairs
             all are taken, unless the table says which are for testing; else test pairs are drawn
             from the test split. Images are prepared as those of the training were.
         columns: headers of `data`, see `kpairs.open_source`.
@@ -79,11 +85,15 @@ def evaluate(
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
     recipe, splits = run.recipe, None
-    if data is None:
+    if data is not None and holds_images(run.path, data):
+        log.warning("%s holds the images of %s; its own test split is evaluated", data, run.path)
+        recipe, splits = run_splits(run, data_root, data)
+    elif data is None:
         recipe, splits = run_splits(run, data_root)
+    if splits is not None:
         classes, images = splits[0].classes, splits[1]
     else:
-        images = _load_other(recipe, network, data, columns, words, data_root)
+        images = _load_other(run, network, str(data), columns, words, data_root)
         classes = recipe.data.classes or images.classes
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
             most = most_pairs(images)
@@ -121,8 +131,15 @@ def evaluate(
     return rows
 
 
-def run_splits(run: Run, data_root: str | Path | None = None) -> tuple[Recipe, tuple[Split, Split]]:
+def run_splits(
+    run: Run, data_root: str | Path | None = None, data: str | Path | None = None
+) -> tuple[Recipe, tuple[Split, Split]]:
     """Load the training and the test images of a run, by its own list.
+
+    Args:
+        run: a `Run`.
+        data_root: see `kpairs.train`.
+        data: where the run's images are now, if they have moved.
 
     Returns:
         The run's recipe, completed if an earlier version left fields open, and both splits.
@@ -130,16 +147,16 @@ def run_splits(run: Run, data_root: str | Path | None = None) -> tuple[Recipe, t
     Raises:
         InputError: images that are gone or are others.
     """
-    recipe, source = run.recipe, run.source(root=data_root)
+    recipe, source = run.recipe, run.source(data, data_root)
     if not recipe.data.is_complete:
         recipe = recipe.completed(source, architecture_of_run(run))
     return recipe, (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
 
 
 def _load_other(
-    recipe: Recipe,
+    run: Run,
     network: Architecture,
-    data: str | Path,
+    data: str,
     columns: Mapping[str, str] | None,
     words: Mapping[str, str] | None,
     root: str | Path | None,
@@ -152,7 +169,7 @@ def _load_other(
     Raises:
         InputError: other classes than those that the network tells.
     """
-    classes = recipe.data.classes
+    recipe, classes = run.recipe, run.recipe.data.classes
     try:
         source = open_source(data, columns=columns, words=words, classes=classes, root=root)
     except UsageError:  # of other grades; said below
@@ -165,8 +182,16 @@ def _load_other(
             f"{', '.join(source.classes)}"
         )
     if isinstance(source, ComparedPairs):
-        return source.everything(recipe.pixels)
-    return source.split("test", recipe.pixels)
+        split: Split = source.everything(recipe.pixels)
+    else:
+        split = source.split("test", recipe.pixels)
+    files = split.listed.files if isinstance(split, Compared) else source.files("test")
+    if known := trained_on(run.path) & set(map(fingerprint, files)):
+        log.warning(
+            "%s: %s of its %s images are training images of %s, which the network knows",
+            *(data, f"{len(known):,}", f"{len(files):,}", run.path),
+        )
+    return split
 
 
 def known_images(split: Split) -> tuple[Images, NDArray[np.int64]]:

@@ -86,7 +86,7 @@ def test_from_a_file_to_a_prediction(workplace):
     assert "left_digit" in json.loads(answer)
     for command in (["evaluate", "run"], ["export", "run"], ["train", "--resume", "run"]):
         message = kpairs(*command, expect=2)
-        assert f"run: expected --import '{workplace.resolve()}/mynets.py'" in message
+        assert f"the network own from {workplace.resolve()}/mynets.py; add --import" in message
 
 
 @pytest.mark.slow

@@ -130,17 +130,20 @@ EVALUATED = [
     (_large_array, "it holds larger arrays"),
 ]
 RESUMED = [
-    (_text("environment.json", "[]"), "expected what the run was begun on, received []"),
+    (_text("environment.json", "[]"), "environment.json: the file: expected a valid dictionary"),
     (_text("environment.json", DEEP), "environment.json: expected the environment in JSON"),
     (_pipe("environment.json"), "cannot read the environment: no regular file"),
-    (_set("environment.json", device=5), "device: expected a device's name, received 5"),
+    (_set("environment.json", device=5), "device: expected a valid string, received 5"),
     *(
-        (_set("environment.json", threads=n), f"threads: expected 1 to 1024, received {n!r}")
-        for n in ("x", 0, -3, 10**9, True)
+        (_set("environment.json", threads=n), f"threads: expected {what}, received {n!r}")
+        for n, what in (
+            *(("x", "a valid integer"), (True, "a valid integer"), (0, "greater than or equal to 1")),
+            *((-3, "greater than or equal to 1"), (10**9, "less than or equal to 1024")),
+        )
     ),
-    (_set("environment.json", engine="fast"), "engine: expected auto or keras"),
-    (_set("environment.json", backend=["torch"]), "backend: expected torch or jax"),
-    (_set("environment.json", keep_checkpoints="no"), "expected true or false"),
+    (_set("environment.json", engine="fast"), "engine: expected 'auto' or 'keras', received 'fast'"),
+    (_set("environment.json", backend=["torch"]), "backend: expected 'torch', 'jax' or 'tensorflow'"),
+    (_set("environment.json", keep_checkpoints="no"), "keep_checkpoints: expected a valid boolean, received 'no'"),
     (_arrays(epoch=-1), "expected a checkpoint, cannot read it: epoch -1"),
     (_arrays(epoch=np.ones(2)), "epoch is float64 of shape (2,)"),
     (_arrays(**{"0000": np.array("text")}), "expected the checkpoint of conv_1"),

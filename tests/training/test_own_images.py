@@ -113,7 +113,7 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
 
     (export,) = export_run(run)
     assert list(export.description["outputs"]) == list(kinds)
-    files = run.source()._part("test")[0].files
+    files = run.source().files("test")
     sides = [[files[i] for i in side.rows] for side in (pairs.left, pairs.right)]
     loaded = PairModel.load(export.path)
     arrays = [[np.asarray(Image.open(f)) for f in side] for side in sides]
@@ -187,7 +187,7 @@ def test_a_report_and_its_image_size(tmp_path, tiny):
     folder = write(tmp_path / "own", "012", 10)
     for changes in ({"image_size": (28, 28)}, {"channels": 3}):
         with pytest.raises(UsageError, match="auxws is for 14x14 grey images, as in its report"):
-            opened(tiny("auxws", data=str(folder), **changes))
+            train(tiny("auxws", data=str(folder), **changes), tmp_path / "none")
     run = train(tiny("auxws", data=str(folder), pairs=20, test_pairs=6), tmp_path / "run")
     assert (run.recipe.data.image_size, run.recipe.data.channels) == ((14, 14), 1)
     assert load_round(run, 1).input["left"].shape == (None, 14, 14, 1)
@@ -209,26 +209,30 @@ def test_digits_at_another_size(tmp_path, tiny):
 
 
 def test_few_images_are_used_again(tmp_path, tiny, caplog):
-    folder = write(tmp_path / "own", "012", 5)
+    folder = write(tmp_path / "own", "012", 8)
     with caplog.at_level(logging.INFO, "kpairs"):
-        recipe = settled(tiny("posterior", data=str(folder), pairs=1000, test_pairs=1000))
-    assert (recipe.data.pairs, recipe.data.test_pairs) == (12 * 11, 3 * 2)
-    assert "132 training pairs of 12 images: each image is in about 22 of them" in caplog.text
-    assert "(these are all; 1,000 were wanted)" in caplog.text
-    assert settled(recipe) == recipe
+        recipe, splits = opened(tiny("posterior", data=str(folder), pairs=1000, test_pairs=1000))
+    counts = [len(split) for split in splits]
+    assert [recipe.data.pairs, recipe.data.test_pairs] == [n * (n - 1) for n in counts]
+    assert f"own: all {recipe.data.pairs} train pairs (1,000 were wanted)" in caplog.text
+    assert opened(recipe)[0] == recipe
 
 
 def test_photographs_are_mirrored_unless_the_user_chose(tmp_path, tiny):
-    photos = write(tmp_path / "photos", "01", 10, colour=True)
-    drawings = write(tmp_path / "drawings", "01", 10)
-    recipe = tiny("posterior", data=str(photos), distortion="elastic")
-    fitted = settled(recipe, given={"data"})
-    assert (fitted.flip, fitted.distortion) == ("horizontal", "none")
-    chosen = settled(recipe, given={"data", "distortion", "flip"})
-    assert (chosen.flip, chosen.distortion) == ("none", "elastic")
-    assert settled(recipe).distortion == "elastic"  # a recipe of one's own is meant as it is
-    drawn = settled(recipe.replace(data=str(drawings)), given={"data"})
-    assert (drawn.flip, drawn.distortion) == ("none", "elastic")
+    photos = write(tmp_path / "photos", "01", 15, colour=True)
+    drawings = write(tmp_path / "drawings", "01", 15)
+    recipe = tiny("posterior", distortion="elastic", pairs=20, test_pairs=2)
+
+    def varied(out, **how):
+        variation = train(recipe, tmp_path / out, engine="keras", **how).recipe.variation
+        return variation.flip, variation.distortion
+
+    assert varied("fitted", data=photos) == ("horizontal", "none")
+    chosen = {"flip": "none", "distortion": "affine"}
+    assert varied("chosen", data=photos, **chosen) == ("none", "affine")
+    assert varied("drawn", data=drawings) == ("none", "elastic")
+    recipe = recipe.replace(data=str(photos))  # a recipe of one's own is meant as it is
+    assert varied("meant") == ("none", "elastic")
 
 
 class _Stop(keras.callbacks.Callback):
@@ -287,13 +291,14 @@ def test_the_command_line_from_folder_to_prediction(tmp_path, workplace):
         (["--data", "empty.csv"], 4, "expected images"),
         (["--data", "same.csv"], 4, "at least two grades, received '1' only"),
         (["--data", "train.csv"], 4, "for the test split, received none of 1, 2"),
+        (["--data", "two.csv"], 4, "two images or more in the test split, received one"),
         (["--data", "own", "--image-size", "8"], 2, "at least 10x10 pixels, received 8x8"),
         (["--data", "own", "--image-size", "64x"], 2, "expected one such as 64 or 64x48"),
-        (["--data", "own", "--channels", "2"], 2, "expected 1 (grey) or 3 (RGB), received 2"),
+        (["--data", "own", "--channels", "2"], 2, "channels: expected 1 or 3, received 2"),
         (
             ["--data", "own", "--classes", "0,1"],
             2,
-            "/own in their order, lowest first (0, 1, 2); received 0, 1",
+            "own in their order, lowest first (0, 1, 2); received 0, 1",
         ),
         (["--data", "broken.csv"], 4, "broken.csv row 17: "),
     ],
@@ -306,6 +311,7 @@ def test_bad_input_is_one_line_before_training(arguments, code, message, tmp_pat
         "empty": ["image,grade"],
         "same": ["image,grade", *(f"own/0/{i}.png,1" for i in range(6))],
         "train": ["image,grade,split", "own/0/1.png,1,train", "own/1/1.png,2,train"],
+        "two": ["image,grade,split", f"{rows[0]},test", *(f"{row},train" for row in rows[1:])],
         "broken": ["image,grade", *rows[:15], "own/gone.png,1", *rows[15:]],
     }
     for name, lines in tables.items():
