@@ -104,7 +104,9 @@ def trained_on(folder: Path) -> set[str]:
         return set()
     (_, header), *rows = read_table(folder / _LIST, "images")
     cells = [dict(zip(header, row, strict=True)) for _, row in rows]
-    names = (r.get(n) for r in cells if r.get("split") == "train" for n in ("image", "left", "right"))
+    names = (
+        r.get(n) for r in cells if r.get("split") == "train" for n in ("image", "left", "right")
+    )
     return {files[name] for name in names if name in files}
 
 

@@ -113,8 +113,12 @@ def _images(pairs: PairSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _of_class(outputs: Mapping[str, str]) -> list[str]:
     """The outputs that tell each side's digit or grade, left first."""
-    named = [name for name, kind in outputs.items() if kind != "score" and name != "comparison"]
-    return sorted(named)
+    return [
+        f"{side}_{word}"
+        for word in ("digit", "grade")
+        for side in SIDES
+        if f"{side}_{word}" in outputs
+    ]
 
 
 def _scores(

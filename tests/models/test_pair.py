@@ -187,9 +187,7 @@ def test_outputs_of_ones_own_have_targets_of_ones_own(twins, rng):
             zip(kinds, (2, 4, 4, 1, 7), strict=True)
         )
     twins.own_targets["same"] = lambda pairs: pairs.left
-    with pytest.raises(
-        UsageError, match=r"the target of output same has the shape \(30, 14"
-    ):
+    with pytest.raises(UsageError, match=r"the target of output same has the shape \(30, 14"):
         twins.targets(pairs)
     twins.own_targets["same"] = lambda pairs: pairs.middle
     with pytest.raises(UsageError, match=r"output same raised AttributeError: .* 'middle'"):

@@ -137,13 +137,26 @@ RESUMED = [
     *(
         (_set("environment.json", threads=n), f"threads: expected {what}, received {n!r}")
         for n, what in (
-            *(("x", "a valid integer"), (True, "a valid integer"), (0, "greater than or equal to 1")),
+            *(
+                ("x", "a valid integer"),
+                (True, "a valid integer"),
+                (0, "greater than or equal to 1"),
+            ),
             *((-3, "greater than or equal to 1"), (10**9, "less than or equal to 1024")),
         )
     ),
-    (_set("environment.json", engine="fast"), "engine: expected 'auto' or 'keras', received 'fast'"),
-    (_set("environment.json", backend=["torch"]), "backend: expected 'torch', 'jax' or 'tensorflow'"),
-    (_set("environment.json", keep_checkpoints="no"), "keep_checkpoints: expected a valid boolean, received 'no'"),
+    (
+        _set("environment.json", engine="fast"),
+        "engine: expected 'auto' or 'keras', received 'fast'",
+    ),
+    (
+        _set("environment.json", backend=["torch"]),
+        "backend: expected 'torch', 'jax' or 'tensorflow'",
+    ),
+    (
+        _set("environment.json", keep_checkpoints="no"),
+        "keep_checkpoints: expected a valid boolean, received 'no'",
+    ),
     (_arrays(epoch=-1), "expected a checkpoint, cannot read it: epoch -1"),
     (_arrays(epoch=np.ones(2)), "epoch is float64 of shape (2,)"),
     (_arrays(**{"0000": np.array("text")}), "expected the checkpoint of conv_1"),

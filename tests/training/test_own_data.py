@@ -20,7 +20,9 @@ def small(tiny, workplace, monkeypatch):
     monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
 
     def make(data, **changes):
-        recipe = tiny("ranker", data=str(data), **{"pairs": 60, "test_pairs": 6, **SMALL, **changes})
+        recipe = tiny(
+            "ranker", data=str(data), **{"pairs": 60, "test_pairs": 6, **SMALL, **changes}
+        )
         return recipe.with_options(widths=(4, 4, 4, 4, 8))
 
     return make
@@ -42,7 +44,9 @@ def test_images_that_are_added_change_no_round(small, image_folder, rng, caplog)
             picture(image_folder / grade / f"new{number}.png", rng)
     caplog.clear()
     assert measured(evaluate(run)) == measured(run.metrics["rounds"])
-    said = [m for m in caplog.messages if "has changed since the training; the run keeps to its" in m]
+    said = [
+        m for m in caplog.messages if "has changed since the training; the run keeps to its" in m
+    ]
     assert len(said) == 1
     assert digest(resume("run", rounds=2).path) == digest(whole.path)
 
@@ -66,7 +70,9 @@ def test_images_that_are_other_ones_now(small, image_folder, rng, caplog):
     evaluate(run)
     assert "1 of the 60 images have changed since run was trained" in caplog.text
     (image_folder / "1" / "5.png").unlink()
-    with pytest.raises(InputError, match=r"1 of the 60 images of run are not there, such as 1/5.png"):
+    with pytest.raises(
+        InputError, match=r"1 of the 60 images of run are not there, such as 1/5.png"
+    ):
         resume("run", rounds=2)
     assert Run.open("run").recipe.fit.rounds == 1
 
