@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +122,9 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
 def test_the_python_of_own_data_runs_as_printed(photos):
     """A training, a stock `fit`, and the same order by kpairs, by onnxruntime and by a command."""
     blocks = python_of("own-data.md")
-    ranking, training = (next(b for b in blocks if word in b) for word in (".rank(", "model.fit"))
+    words = (".rank(", "model.fit", "posterior.onnx")
+    ranking, training, predicting = (next(b for b in blocks if word in b) for word in words)
+    assert len(blocks) == 3
     found: dict = {}
     exec(training, found)
     assert found["run"].metrics["rounds"][0]["test"]["comparison_error_pct"] < 50
@@ -134,3 +137,9 @@ def test_the_python_of_own_data_runs_as_printed(photos):
     told = json.loads(kpairs("rank", "runs/ranker/ranker.onnx", "photos/test", "--json"))
     assert [image["file"] for image in told["images"]] == order
     assert len(order) == 20
+    for place in ("runs/photos", "samples"):
+        (photos.parent / place).mkdir()
+    shutil.copy("runs/ranker/ranker.onnx", "runs/photos/posterior.onnx")
+    for name in ("1", "4"):
+        shutil.copy(order[int(name)], f"samples/{name}.png")
+    exec(predicting, found)

@@ -269,8 +269,7 @@ def test_the_example_of_ones_own_architecture_runs(tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (example,) = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     training = (
-        "from dataclasses import replace\n"
-        "recipe = replace(kpairs.RECIPES['ws'], arch='tiny', arch_options={}, pairs=20, epochs=1)\n"
+        "recipe = kpairs.RECIPES['ws'].replace(arch='tiny', arch_options={}, pairs=20, epochs=1)\n"
         "print(kpairs.train(recipe, 'run').rounds)\n"
     )
     done = subprocess.run(

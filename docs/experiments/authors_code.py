@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from kpairs import seeds
-from kpairs.data import PairSet
+from kpairs.data import PairSet, open_source
 from kpairs.models.initialization import initialize
 from kpairs.models.pair import layers_of
 from kpairs.networks import build
@@ -47,8 +47,7 @@ from kpairs.studies.results import Results
 from kpairs.studies.rows import name_of, rows_of, study_rows, write_rows
 from kpairs.training.batches import shuffled
 from kpairs.training.device import compute, describe
-from kpairs.training.draw import draw_round
-from kpairs.training.images import load_splits
+from kpairs.training.prepare import augmented, draw_round
 
 ROWS = Path(__file__).parents[1] / "rows"
 _CARRIED: dict[str, nn.Module] = {}  # networks of report 003, from round to round
@@ -179,7 +178,7 @@ def altunina(folder: Path, recipe: Recipe, pairs: tuple[Any, ...], _: int) -> di
     """Report 004: errors after the last epoch, and the least after any."""
     theirs = module(folder, "model")
     name = recipe.network.arch.replace("basicnet", "BasicNet").replace("auxnet", "AuxNet")
-    network = getattr(theirs, name)(*recipe.build_options["widths"])
+    network = getattr(theirs, name)(*recipe.network.options["widths"])
     network.lr, network.batch_size = recipe.optimizer.learning_rate, recipe.fit.batch_size
     theirs.generate_pair_sets = lambda count: pairs  # type: ignore[attr-defined]
     _, test, train, _, _ = network.train_model(0)
@@ -230,12 +229,14 @@ def main(
         rows = study_rows(ROWS, study)
         rows = rows[(name_of(rows) == setting.name) & (rows["collapsed"] == 1)]
         trials += [(n, study, setting) for n in rows["round"] if n > rounds]
+    mnist = open_source("mnist")
     for number, study, setting in trials:
         recipe = setting.recipe
         trial = {"arch": recipe.network.arch, "setting": setting.setting, "round": number}
         if (rows_of(ROWS, study, kind)[list(trial)] == list(trial.values())).all(axis=1).any():
             continue
-        drawn = draw_round(recipe, number, *load_splits(recipe))
+        train, test = draw_round(recipe, number, *(mnist.split(part) for part in ("train", "test")))
+        drawn = augmented(recipe, number, train), test
         torch.manual_seed(seeds.integer(recipe.fit.seed, number, "initialization"))
         begin = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):

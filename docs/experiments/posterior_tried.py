@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kpairs.data import open_source
 from kpairs.data.distort import affine, elastic, sample
-from kpairs.reports import RECIPES
 from kpairs.training.all_pairs import wrong_by_class
 from kpairs.training.evaluate import known_images
-from kpairs.training.images import load_splits
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,7 @@ def main(name: str, rounds: int) -> None:
     """Train and measure rounds 1 to `rounds` of one way."""
     torch.set_num_threads(1)
     way = TRIED[name]
-    images, labels = known_images(load_splits(RECIPES["posterior"], None)[0])
+    images, labels = known_images(open_source("mnist").split("train"))
     for number in range(1, rounds + 1):
         order = np.random.default_rng([99, number]).permutation(len(images))
         mine, others = order[:2000], order[-10000:]

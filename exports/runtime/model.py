@@ -41,6 +41,15 @@ class PairModel:
         arch: name of the architecture.
         pixels: the `PixelSettings` by which pictures become its input.
         metadata: all that the file says of itself, as a dict.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> file = kpairs.export(run)[0].path
+        >>> model = kpairs.PairModel.load(file)
+        >>> pairs = kpairs.draw_pairs(run.source().split("test"), 3, seed=0)
+        >>> model.predict_probabilities(pairs.left, pairs.right)["comparison"].shape
+        (3, 2)
     """
 
     def __init__(

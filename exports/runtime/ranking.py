@@ -73,6 +73,14 @@ def rank(
     Raises:
         UsageError: no model, or models whose scores are of different kinds.
         InputError: a picture that cannot be read.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("auxws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> model = kpairs.PairModel.load(kpairs.export(run)[0].path)
+        >>> ranking = kpairs.rank([model], run.source().split("test").images[:20])
+        >>> ranking.rank.shape
+        (20,)
     """
     from scipy.stats import rankdata
 

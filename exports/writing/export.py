@@ -98,6 +98,12 @@ def export(
         InputError: no such round, or its model cannot be read.
         ParityError: see `export_model`.
         KpairsError: see `export_model`.
+
+    Example:
+        >>> import kpairs
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> [export.path.name for export in kpairs.export(run)]
+        ['ws.onnx']
     """
     if isinstance(model, Run):
         return export_run(model, number, path, data_root, formats, opset, force=force)

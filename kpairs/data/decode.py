@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -65,7 +65,7 @@ def missing_package(ending: str) -> str:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    if find_spec("pillow_heif"):
+    with suppress(ImportError):  # the extra "heif"
         import pillow_heif
 
         pillow_heif.register_heif_opener()

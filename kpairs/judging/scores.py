@@ -14,6 +14,7 @@ from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson, fit
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
+_BEGUN = 0.5  # expected tau from which little gain is a reason to stop
 _SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
 _SIGNIFICANT = 1.92  # gain in log-likelihood that 5 % of chance gains exceed, of one parameter
 _STRETCH = 0.7  # prior deviation of the logarithm of the measured scale
@@ -194,6 +195,9 @@ def measured_scale(posterior: Posterior) -> tuple[float, bool]:
 def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0.01) -> str | None:
     """Return why asking may stop, or None.
 
+    The second reason, little gain, holds from an expected tau of 0.5 on: before, an order without
+    features has hardly begun, and gains little at first.
+
     Args:
         history: numbers of judgements with the expected tau after each, in order.
         target: expected tau to reach.
@@ -210,7 +214,7 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     if tau >= target:
         return f"the expected tau reached {target:.2f}"
     earlier = [old for count, old in history if count <= now - 100]
-    if earlier and tau - max(earlier) < least:
+    if earlier and tau >= _BEGUN and tau - max(earlier) < least:
         return f"the last 100 judgements gained less than {least:.2f} in expected tau"
     return None
 

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -18,7 +18,6 @@ from kpairs.recipes.loss_weights import check_loss_weights
 
 if TYPE_CHECKING:
     from kpairs.data.source import Source
-    from kpairs.models.registry import Architecture
 
 MOST = 10**9
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
@@ -331,6 +330,18 @@ log = logging.getLogger(__name__)
 _COUNTS = {"pairs": "train", "test_pairs": "test"}
 
 
+class _Architecture(Protocol):
+    """The parts of an architecture that decide what a recipe leaves open."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int] | None: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
+    def learned(self, word: str) -> dict[str, str]: ...
+
+
 def _possible(source: Source, part: str, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
     most = source.most_pairs(part)
@@ -346,7 +357,7 @@ def _possible(source: Source, part: str, wanted: int) -> int:
     return min(wanted, most)
 
 
-def _check_graded(recipe: Recipe, source: Source, network: Architecture) -> None:
+def _check_graded(recipe: Recipe, source: Source, network: _Architecture) -> None:
     """Refuse a network that learns classes of images that nobody graded."""
     of_class = [n for n in network.learned(source.word) if n.endswith(f"_{source.word}")]
     if of_class and not source.classes:
@@ -504,13 +515,14 @@ class Recipe(_Group):
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes
 
-    def completed(self, source: Source, network: Architecture) -> Recipe:
+    def completed(self, source: Source, network: _Architecture) -> Recipe:
         """Return the recipe with everything decided that it leaves open.
 
         Args:
             source: the images. They decide size, channels, fit and ink where those are open, the
                 order of grades, and how many pairs there can be.
-            network: the architecture. It decides its own arguments and the names of its outputs.
+            network: the `kpairs.models.registry.Architecture`. It decides its own arguments and
+                the names of its outputs.
 
         Raises:
             UsageError: images that the architecture is not for, or outputs that nobody graded.

@@ -34,6 +34,11 @@ def sides_of(source):
     }
 
 
+def both(source):
+    """What both splits hold."""
+    return [source.counts(part) for part in ("train", "test")]
+
+
 def graded(folder, numbers, name="grades.csv"):
     rows = [f"p/{i}.png,{1 + i % 2}" for i in numbers]
     return open_source(table(folder / name, "image,grade", *rows))
@@ -120,7 +125,7 @@ def test_a_table_may_say_the_split_and_val_is_trained_on(pictures):
 )
 def test_splits_without_images(rows, message, pictures):
     with pytest.raises(InputError, match=message):
-        open_source(table(pictures / "g.csv", "image,grade,split", *rows))
+        both(open_source(table(pictures / "g.csv", "image,grade,split", *rows)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -209,4 +214,4 @@ def test_the_table_says_the_split(pictures):
 def test_splits_that_teach_nothing(one, other, message, pictures):
     rows = (f"p/0.png,p/1.png,{one}", f"p/1.png,p/2.png,{other}")
     with pytest.raises(InputError, match=message):
-        open_source(table(pictures / "pairs.csv", "left,right,label,split,weight", *rows))
+        both(open_source(table(pictures / "pairs.csv", "left,right,label,split,weight", *rows)))

@@ -136,3 +136,4 @@ def test_asking_stops_at_the_target_or_where_nothing_is_gained():
         "the last 100 judgements gained less than 0.01 in expected tau"
     )
     assert enough([(50, 0.5), (100, 0.5)], 0.8) is None
+    assert enough([(50, 0.1), (150, 0.1)], 0.8) is None  # an order has hardly begun

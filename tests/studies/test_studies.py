@@ -107,7 +107,7 @@ def test_committed_rows_are_of_jobs_that_exist(study):
 
 
 def test_rows_of_version_0_1_are_as_they_were_measured():
-    """Their ids were rewritten once, when recipes got groups; no number of theirs may ever change."""
+    """Their ids were rewritten once, when recipes got groups; their numbers never may be."""
     digest = hashlib.sha256()
     count = 0
     for file in sorted((DOCS / "rows").glob("*.csv")):

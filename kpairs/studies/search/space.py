@@ -74,7 +74,7 @@ class Search:
             if isinstance(values, Between):
                 for recipe in self.recipes:  # refused now, not when such a value is drawn
                     for value in (values.low, values.high):
-                        _changed(recipe, {name: value})
+                        parameters_of(_changed(recipe, {name: value}), len(source.classes))
             elif not len(values):
                 raise UsageError(f"{name}: expected at least one value to try, received none")
 

@@ -49,7 +49,6 @@ def trace(
     _skip_what_changes_nothing(graph, writing)
     if not writing:
         _compute_constants(module, copies[0].device)
-    _avoid_roots_of_zero(graph)
     graph.eliminate_dead_code()
     for node in graph.nodes:
         node.target = _DIRECT.get(node.target, node.target)
@@ -102,24 +101,6 @@ def _skip_what_changes_nothing(graph: Graph, writing: bool) -> None:
             or (node.target is _aten.add.Tensor and node.args[1] == 0)
         ):
             _replace_by_equal(node, node.args[0])
-        elif node.target is _aten._to_copy.default and node.args[0].target is node.target:
-            _skip_a_float_between(node, node.args[0].args[0])
-        elif node.target is _aten.permute.default:
-            inner, order = node.args
-            order = [axis % len(order) for axis in order]
-            if inner.target is _aten.permute.default:
-                before = [axis % len(order) for axis in inner.args[1]]
-                inner, order = inner.args[0], [before[axis] for axis in order]
-                node.args = (inner, order)
-            if order == sorted(order):
-                node.replace_all_uses_with(inner)
-
-
-def _skip_a_float_between(node: Node, first: Node) -> None:
-    """Read the whole numbers, here of classes, that became floats and now are as they were."""
-    mine, theirs = node.meta["tensor_meta"].dtype, first.meta["tensor_meta"].dtype
-    if mine == theirs and not mine.is_floating_point and set(node.kwargs) == {"dtype"}:
-        node.replace_all_uses_with(first)
 
 
 def _writes(node: Node) -> bool:
@@ -183,18 +164,3 @@ def _replace_by_equal(node: Node, other: Node) -> None:
     same = (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride)
     if same and not node.kwargs:
         node.replace_all_uses_with(other)
-
-
-def _avoid_roots_of_zero(graph: Graph) -> None:
-    """Add the smallest float to what a large root is drawn from.
-
-    torch's square root of zeros and of subnormal numbers takes twenty times as long, and Adam draws
-    it from the squared gradients, which are zero for every dead unit. Above 1e-30 nothing changes.
-    """
-    for node in list(graph.nodes):
-        if node.target is _aten.sqrt.default:
-            meta = node.meta["tensor_meta"]
-            if meta.dtype == torch.float32 and meta.shape.numel() > 1:
-                with graph.inserting_before(node):
-                    smallest = torch.finfo(torch.float32).tiny
-                    node.args = (graph.call_function(_aten.add.Scalar, (node.args[0], smallest)),)
