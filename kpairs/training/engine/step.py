@@ -322,7 +322,7 @@ def _save(
     stock.iterations.assign(optimizer.iterations)
     lengths = [math.prod(v.shape) for v in steps.parameters]
     for name, slots in vars(optimizer).items():
-        if name.startswith("_trainable") or not _is_slot(slots, steps.vector):
+        if not _is_slot(slots, steps.vector):
             continue
         parts = slots[0].value.data.split(lengths)
         of = {id(v): part.view(v.shape) for v, part in zip(steps.parameters, parts, strict=True)}
@@ -331,7 +331,7 @@ def _save(
     stock.save_own_variables(store)
 
 
-def _is_slot(value: object, vector: keras.Variable) -> bool:
+def _is_slot(value: Any, vector: keras.Variable) -> bool:
     """Tell whether an attribute of an optimizer holds a number for each parameter."""
     one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], keras.Variable)
     return one and value[0] is not vector and value[0].shape == vector.shape
