@@ -6,7 +6,7 @@ from kpairs.training.network import architecture_of, build_round, rescale
 
 
 def compiled(recipe, number=1, classes=10, rescaling=None, **how):
-    """The network of one round with its initial weights, compiled; `how` as `compile_model` has it."""
+    """The network of one round with its initial weights, compiled; `how` as in `compile_model`."""
     if rescaling is not None:
         recipe = recipe.replace(normalization="standardize")
     model = build_round(recipe, number, classes)

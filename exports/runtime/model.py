@@ -16,7 +16,7 @@ from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
 from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
 from kpairs.exports.runtime.loading import read_onnx
-from kpairs.models.outputs import OUTPUT_KINDS, probabilities
+from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS, probabilities
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime.ranking import Ranking
@@ -92,7 +92,7 @@ class PairModel:
     @property
     def of_class(self) -> list[str]:
         """Names of the outputs that tell an image's digit or grade."""
-        return [n for n, kind in self.outputs.items() if kind != "score" and n != "comparison"]
+        return [name for name in OF_CLASS if name in self.outputs]
 
     def predict(self, left: Any, right: Any) -> Outputs:
         """Compute every output for pairs of pictures.
@@ -245,10 +245,10 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> d
 def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
     """Return whether metadata and file agree on names, kinds, types and shapes of all values."""
     classes, outputs = metadata["classes"], metadata["outputs"]
-    widths = {name: len(classes) for name in outputs}
-    widths |= {name: 1 for name, kind in outputs.items() if kind == "score"}
+    of_class = [name for name in outputs if name in OF_CLASS]
+    widths = {name: len(classes) for name in of_class}
+    widths |= {name: 1 for name, kind in outputs.items() if kind in ("score", "sigmoid")}
     widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
-    of_class = [name for name, kind in outputs.items() if kind != "score"][1:]
     given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
     shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
     shapes |= {name: [width] for name, width in widths.items()}

@@ -13,6 +13,7 @@ import onnx
 
 import kpairs
 from kpairs.data import PairSet
+from kpairs.data.pairs import KNOWN
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.writing.onnx import to_proto
@@ -221,7 +222,8 @@ class Trained:
 
 def _check_widths(trained: Trained) -> None:
     """Refuse outputs of another width than their kind and the classes give."""
-    for name, kind in trained.outputs.items():
+    known = {name: kind for name, kind in trained.outputs.items() if name in KNOWN}
+    for name, kind in known.items():
         width = 2 if name == "comparison" else len(trained.classes)
         width = 1 if kind in ("sigmoid", "score") else width
         if (received := tuple(trained.model.output[name].shape[1:])) != (width,):

@@ -174,7 +174,8 @@ def _load_other(
         source = open_source(data, columns=columns, words=words, classes=classes, root=root)
     except UsageError:  # of other grades; said below
         source = open_source(data, columns=columns, words=words, root=root)
-    tells_class = len(network.learned(recipe.data.word)) > 1  # scores can be held to any grades
+    # Scores can be held to any grades.
+    tells_class = f"left_{recipe.data.word}" in network.learned(recipe.data.word)
     wanted = classes or tuple(map(str, range(10)))
     if tells_class and source.classes and tuple(source.classes) != tuple(wanted):
         raise InputError(

@@ -15,7 +15,7 @@ from scipy import stats
 
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
-from kpairs.models.outputs import probabilities
+from kpairs.models.outputs import OF_CLASS, probabilities
 
 BINS = 10  # of the reliability plot
 SIDES = ("left", "right")
@@ -113,8 +113,7 @@ def _images(pairs: PairSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _of_class(outputs: Mapping[str, str]) -> list[str]:
     """The outputs that tell each side's digit or grade, left first."""
-    named = [name for name, kind in outputs.items() if kind != "score" and name != "comparison"]
-    return sorted(named)
+    return [name for name in OF_CLASS if name in outputs]
 
 
 def _scores(

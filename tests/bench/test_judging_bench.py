@@ -35,7 +35,7 @@ def test_pairs_of_equal_truth_do_not_count(rng):
 
 
 def test_information_gain_is_that_of_the_integral(rng):
-    """By drawing differences, entropy of the mean answer less the mean entropy."""
+    """By drawing differences: entropy of the mean answer less the mean entropy."""
     mean, variance = np.array([0.0, 1.0, 3.0]), np.array([1.0, 4.0, 0.5])
     d = mean[:, None] + np.sqrt(variance)[:, None] * rng.standard_normal((3, 200_000))
     p = 1 / (1 + np.exp(-d))

@@ -325,7 +325,7 @@ def test_unknown_names_and_arguments_name_the_valid_ones():
         build("auxsw")
     with pytest.raises(UsageError, match="auxws takes dropout; received droput"):
         build("auxws", droput=0.1)
-    with pytest.raises(UsageError, match="auxws cannot be built with dropout 1.5, .* 0 and 1"):
+    with pytest.raises(UsageError, match=r"auxws cannot be built with dropout 1.5, .* 0 and 1"):
         build("auxws", dropout=1.5)
 
 

@@ -1,6 +1,7 @@
 """Recipes as data, and loss weights that Keras would misassign without a word."""
 
 import json
+
 import keras
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_flat_files_of_earlier_versions(name):
     assert Recipe.from_json(json.dumps(old)) == RECIPES[name]
     graded = dict.fromkeys(("comparison", "left_grade", "right_grade"), 1.0)
     assert Recipe.from_json(json.dumps({**old, "loss_weights": graded})).data.word == "grade"
-    with pytest.raises(InputError, match="unknown field of a recipe 'widths'|'dropout'"):
+    with pytest.raises(InputError, match=r"unknown field of a recipe 'widths'|'dropout'"):
         Recipe.from_json(json.dumps({**old, "arch_options": {}}))
 
 

@@ -20,9 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kpairs.data import draw_pairs
 from kpairs.models.registry import conventions
-from kpairs.networks import ARCHS
+from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
+from kpairs.training.compile import compile_model
 from kpairs.training.device import _glibc, compute
 from kpairs.training.engine import graph as engine_graph
 from kpairs.training.engine.kernels import _KERNELS
@@ -91,8 +92,9 @@ def _traced(recipe, pairs, monkeypatch, training=True):
     with conventions():
         optimizer = compiled(recipe, 1, 10, (2.0, -0.5), steps=2).optimizer
         kind, config = type(optimizer), optimizer.get_config()
-        with keras.device("meta"):
-            model = compiled(recipe, 1, 10, (2.0, -0.5), steps=2)
+        with keras.device("meta"):  # where weights have no values that could be drawn
+            model = build(recipe.network.arch, rescaling=(2.0, -0.5), **recipe.build_options)
+            compile_model(model, recipe, ARCHS[recipe.network.arch], steps=2)
             optimizer = kind.from_config(config)
         with _meta(monkeypatch):
             batch = Batches(pairs, ARCHS[recipe.network.arch].outputs, len(pairs), "meta").first()

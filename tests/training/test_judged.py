@@ -189,7 +189,7 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
         "classes, lowest rank first | none |" in export.path.with_name("ranker.onnx.md").read_text()
     )
     with pytest.raises(
-        UsageError, match="auxranker learns left_grade and right_grade, but .*has no grades"
+        UsageError, match=r"auxranker learns left_grade and right_grade, but .*has no grades"
     ):
         train(small("auxranker", data="other.csv", columns=columns), "other")
 

@@ -56,7 +56,7 @@ def test_a_run_whose_images_moved(small, image_folder, caplog):
     whole = train(small(image_folder, rounds=2), "whole", engine="keras")
     run = train(small(image_folder), "run", engine="keras")
     image_folder.rename("moved")
-    with pytest.raises(InputError, match="of the 60 images of run are not there.*--data FOLDER"):
+    with pytest.raises(InputError, match=r"of the 60 images of run are not there.*--data FOLDER"):
         evaluate(run)
     picture("moved/1/new.png", np.random.default_rng(1))
     assert measured(evaluate(run, data="moved")) == measured(run.metrics["rounds"])
@@ -97,7 +97,7 @@ def test_nothing_but_ties_is_refused_before_training(small, workplace, rng):
     for number in range(20):
         picture(workplace / f"{number}.png", rng)
     scores = table(workplace / "scores.csv", "image,score", *(f"{i}.png,{i}" for i in range(20)))
-    with pytest.raises(InputError, match="drew only ties .*; draw more pairs"):
+    with pytest.raises(InputError, match=r"drew only ties .*; draw more pairs"):
         train(small(scores, margin=100.0), "run")
     assert not (workplace / "run").exists()
     train(small(scores, margin=1.0, validation=0.5), "run", engine="keras")

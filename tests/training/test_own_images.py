@@ -11,7 +11,6 @@ from PIL import Image
 from rounds import opened
 
 from kpairs import Run, train
-from kpairs.data import open_source
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.predict import predict_pairs

@@ -262,5 +262,5 @@ def test_a_run_of_another_backend(tiny, workplace):
     with pytest.raises(UsageError, match=r"expected the jax backend.*KERAS_BACKEND=jax"):
         resume("run")
     file.write_text("{}")
-    with pytest.raises(InputError, match="environment.json: missing backend"):
+    with pytest.raises(InputError, match=r"environment.json: missing backend"):
         resume("run")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -45,6 +45,7 @@ def attach(
     _check(model)
     steps = Steps(model, optimizer, list(x), list(y), {} if alike is None else _graphs(alike))
     steps.graph(x, y, sample_weight, training=True)
+    optimizer.save_own_variables = partial(_save, optimizer, steps, model)
     model.optimizer = optimizer
     model.train_function = steps.train
     model.test_function = steps.test
@@ -307,6 +308,33 @@ def _as_one_vector(variables: Sequence[keras.Variable]) -> keras.Variable:
     for variable, part in zip(variables, parts, strict=True):
         variable.value.data = part.view(variable.shape)
     return vector
+
+
+def _save(
+    optimizer: keras.optimizers.Optimizer, steps: Steps, model: keras.Model, store: Any
+) -> None:
+    """Save an optimizer of one vector as Keras' own of every parameter, which `load_model` makes.
+
+    A user's `ModelCheckpoint` saves the model with its optimizer.
+    """
+    stock = type(optimizer).from_config(optimizer.get_config())
+    stock.build(model.trainable_variables)
+    stock.iterations.assign(optimizer.iterations)
+    lengths = [math.prod(v.shape) for v in steps.parameters]
+    for name, slots in vars(optimizer).items():
+        if not _is_slot(slots, steps.vector):
+            continue
+        parts = slots[0].value.data.split(lengths)
+        of = {id(v): part.view(v.shape) for v, part in zip(steps.parameters, parts, strict=True)}
+        for variable, slot in zip(model.trainable_variables, getattr(stock, name), strict=True):
+            slot.assign(of[id(variable)])
+    stock.save_own_variables(store)
+
+
+def _is_slot(value: Any, vector: keras.Variable) -> bool:
+    """Tell whether an attribute of an optimizer holds a number for each parameter."""
+    one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], keras.Variable)
+    return one and value[0] is not vector and value[0].shape == vector.shape
 
 
 def _decay(variables: Sequence[keras.Variable]) -> torch.Tensor | None:
