@@ -92,6 +92,7 @@ SMALLER = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated")
 def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
     """Block after block of README and docs, as a reader would; only epochs and folds are fewer."""
     monkeypatch.syspath_prepend(workplace)
@@ -113,9 +114,14 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
             export_run(known["run"], formats=("torchscript",))
             for file in (path / "auxws.onnx", path / "auxws.pt"):
                 (workplace / file.name).write_bytes(file.read_bytes())
+    sides = [keras.Input((14, 14, 1), name=side) for side in ("left", "right")]
+    difference = keras.layers.Subtract()([keras.layers.Flatten()(side) for side in sides])
+    verdict = keras.layers.Dense(1, activation="sigmoid", name="verdict")(difference)
+    known |= {"left": left, "right": right, "network": keras.Model(sides, verdict)}
+    known["test_pairs"] = known["pairs"].take(slice(0, 50))
     for text in python_of("exports.md"):
         if "Image.open" not in text:  # tests/exports/test_predict.py runs that one
-            exec(text, known | {"left": left, "right": right})
+            exec(text, known)
     assert set(known["values"]) == {"comparison", "left_digit", "right_digit"}
 
 

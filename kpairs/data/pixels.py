@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.decode import Picture, check_range, opened
 from kpairs.data.settings import DIGITS, INKS, WHITE, PixelSettings
-from kpairs.errors import InputError
+from kpairs.errors import InputError, printable
 
 # Grey levels of 0..255 where nothing is drawn: behind transparent pixels and in the padding.
 _PAPER = {"bright": 0, "dark": 255, "mixed": 128}
@@ -115,8 +115,9 @@ def contradiction(count: int, of: int, first: str, settings: PixelSettings) -> s
     """Say how many pictures contradict the settings' ink, and which is the first."""
     other = "dark" if settings.ink == "bright" else "bright"
     return (
-        f"{count:,} of {of:,} pictures look {INKS[other]}, the first is {first}; the network is "
-        f"for pictures that are {INKS[settings.ink]}, and its answers on others mean nothing"
+        f"{count:,} of {of:,} pictures look {INKS[other]}, the first is {printable(first)}; the "
+        f"network is for pictures that are {INKS[settings.ink]}, and its answers on others mean "
+        "nothing"
     )
 
 
@@ -124,8 +125,8 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     """Say how many 16-bit pictures use little of their range, and which is the first."""
     return (
         f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
-        f"{settings.white:,}, the first is {first}; the network sees them almost black. If their "
-        "white is a lower level, as 4095 is for 12 bits, train with --white 4095"
+        f"{settings.white:,}, the first is {printable(first)}; the network sees "
+        "them almost black. If their white is a lower level, as 4095 is for 12 bits, train with --white 4095"
     )
 
 

@@ -76,6 +76,8 @@ class Network(_Group):
                 raise ValueError(f"expected arguments by name, received {name!r}")
             if isinstance(value, tuple) and not all(_is_width(n) for n in value):
                 raise ValueError(f"{name}: expected from 1 to {_WIDEST}, received {value!r}")
+            if name == "dropout" and isinstance(value, float) and not 0 <= value < 1:
+                raise ValueError(f"dropout: expected at least 0 and less than 1, received {value}")
             if not _is_plain(value):
                 raise ValueError(
                     f"{name}: expected a finite number, a name, true, false, none or a list of "
@@ -650,10 +652,29 @@ def _refusal(error: ValidationError) -> UsageError:
         text = str(first["ctx"]["error"])
         prefixed = len(place) < 2 or place[:2] == ["network", "options"]
         return UsageError(text if prefixed else f"{name}: {text}, received {first['input']!r:.60}")
-    text = re.sub(
-        "^[A-Z][a-z]+ should (be)?", lambda m: f"expected{'' if m[1] else ' to '}", first["msg"]
-    )
-    return UsageError(f"{name}{inner}: {text}, received {first['input']!r:.60}")
+    received, limits = first["input"], first.get("ctx", {})
+    if first["type"] == "literal_error" and name in FIELDS:
+        return unknown(name, received, map(str, FIELDS[name].choices))
+    expected = next((text for key, text in _PLAIN.items() if first["type"].startswith(key)), "")
+    text = f"expected {expected.format(**limits)}" if expected else _in_our_words(first["msg"])
+    return UsageError(f"{name}{inner}: {text}, received {received!r:.60}")
+
+
+_PLAIN = {  # what pydantic's kinds of errors expect, by how their names begin
+    "int_": "a whole number",
+    "float_": "a number",
+    "finite_number": "a finite number",
+    "bool_": "true or false",
+    "string_type": "text",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
+
+
+def _in_our_words(text: str) -> str:
+    return re.sub("^[A-Z][a-z]+ should (be)?", lambda m: f"expected{'' if m[1] else ' to '}", text)
 
 
 def _tuples(value: Any) -> Any:

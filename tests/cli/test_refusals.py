@@ -18,7 +18,7 @@ REFUSALS = [
     (
         ["train", "--arch", "auxws", "--epochs", "0"],
         2,
-        "epochs: expected greater than or equal to 1, received 0",
+        "epochs: expected at least 1, received 0",
     ),
     (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
     (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),

@@ -259,7 +259,7 @@ def test_ties_of_graded_pairs_are_half_where_a_recipe_says_so(noise_digits, tiny
         ("left,right,label\n00.png,01.png,up\n", 4, "row 2: unknown words in label: 'up'"),
         ("left,right,label\n00.png,00.png,tie\n", 4, "row 2: expected two different images"),
         ("left,right,label\n00.png,01.png,tie\n02.png,03.png,tie\n", 4, "expected pairs"),
-        ("left,right,label\n00.png,01.png,left\n", 4, "for the test split, received none"),
+        ("left,right,label\n00.png,01.png,left\n", 4, "for the train split, received none"),
         (
             "left,right,who\n00.png,01.png,left\n",
             4,
