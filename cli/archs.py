@@ -43,15 +43,15 @@ def archs(name, plot, as_json, imports, force):
         return
     from rich.table import Table
 
-    table = Table("name", "report", "outputs")
+    table = Table("name", "report", "compares and tells")
     for heading in ("parameters", "stated", "agree"):
         table.add_column(heading, justify="right")
     for row in rows:
-        stated, outputs = row["stated_parameters"], len(row["outputs"])
+        stated = row["stated_parameters"]
         table.add_row(
             row["name"],
             report_title(row["report"]),
-            "comparison" + (" and digits" if outputs > 1 else ""),
+            _in_words(row["outputs"]),
             f"{row['parameters']:,}",
             f"{stated:,}" if stated else "-",
             {True: "yes", False: "no", None: "-"}[row["agrees"]],
@@ -61,6 +61,13 @@ def archs(name, plot, as_json, imports, force):
     for row in rows:
         if row["agrees"] is False:
             out.print(f"{row['name']}: {row['reason']}", soft_wrap=True)
+
+
+def _in_words(outputs):
+    """Say what there is beside the comparison, both images' outputs by one word: scores, digits."""
+    sides = [name.removeprefix("left_") for name in outputs if name.startswith("left_")]
+    further = [name for name in outputs[1:] if not name.startswith(("left_", "right_"))]
+    return ", ".join([*(f"{word}s" for word in sides), *further]) or "-"
 
 
 def _row(name, model=None):
@@ -121,7 +128,7 @@ def _show(name, plot, as_json):
     settings = Table(title="recipe", title_justify="left", show_header=False)
     values = recipe.flat()
     for key, value in {**values, **values.pop("arch_options")}.items():
-        if value is not None:
+        if value is not None and key != "word":
             settings.add_row(key.replace("_", " "), str(value))
     out.print(settings)
     claims = Table("table", "setting", "metric", "reported", "rounds", "note", title="reported")

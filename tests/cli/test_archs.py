@@ -15,7 +15,16 @@ def test_archs(workplace):
     disagree = {row["name"] for row in rows if row["agrees"] is False}
     assert disagree == {"c4l2_ws", "wsal_bd", "w_net", "a_w_net", "final_model"}
     assert all(row["reason"] for row in rows if row["name"] in disagree)
-    assert "56,470" in kpairs("archs")
+    table = kpairs("archs")
+    assert "56,470" in table
+    said = {
+        row.split("│")[1].strip(): row.split("│")[3].strip()
+        for row in table.splitlines()[3:-1]
+        if row.startswith("│")
+    }
+    assert said["simple"] == "-"
+    assert said["ranker"] == "scores"
+    assert said["auxws"] == "digits"
 
 
 def test_one_architecture(workplace):

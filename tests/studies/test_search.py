@@ -216,7 +216,7 @@ def test_python_api_refuses(tiny):
         Between(1.0, 0.5)
     with pytest.raises(UsageError, match=r"range of low\.\.high"):
         Between(1.0, float("inf"))
-    with pytest.raises(UsageError, match=r"auxws cannot be built with dropout 1\.5"):
+    with pytest.raises(UsageError, match="dropout: expected at least 0 and less than 1"):
         Search((recipe,), {"dropout": Between(0.5, 1.5)})
     with pytest.raises(UsageError, match="at most 10,000 combinations, received 20,000"):
         grid(Search((recipe,), {"epochs": range(1, 20_001)}))
@@ -229,16 +229,19 @@ def test_python_api_refuses(tiny):
         (["--arch", "auxws", "--try", "rate=1"], "unknown field in --try 'rate'"),
         (["--arch", "auxws", "--try", "dropout"], "--try: expected NAME="),
         (["--arch", "auxws", "--try", "dropout=high"], "dropout: expected a number"),
-        (["--arch", "auxws", "--try", "dropout=1.5"], "auxws cannot be built with dropout 1.5"),
+        (
+            ["--arch", "auxws", "--try", "dropout=1.5"],
+            "dropout: expected at least 0 and less than 1",
+        ),
         (["--arch", "auxws", "--try", "dropout=0..0.5"], "a grid takes values"),
         (["--arch", "auxws", "--try", "optimizer=adam..sgd"], "received the range"),
         (
             ["--arch", "auxws", "--try", "optimizer=sgd"],
-            "optimizer: expected 'adam', 'torch_adam', 'adamw' or 'adadelta', received 'sgd'",
+            "unknown optimizer 'sgd': expected one of adadelta, adam",
         ),
         (
             ["--arch", "auxws", "--try", "optimizer=adam sgd", "--sampler", "tpe"],
-            "optimizer: expected 'adam', 'torch_adam', 'adamw' or 'adadelta', received 'sgd'",
+            "unknown optimizer 'sgd': expected one of adadelta, adam",
         ),
         (["--arch", "auxws", "--try", "shuffle=perhaps"], "expected true or false"),
         (["--arch", "auxws", "--try", "loss_weights=1"], "auxws expects 2"),

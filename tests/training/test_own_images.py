@@ -293,7 +293,7 @@ def test_the_command_line_from_folder_to_prediction(tmp_path, workplace):
         (["--data", "two.csv"], 4, "two images or more in the test split, received one"),
         (["--data", "own", "--image-size", "8"], 2, "at least 10x10 pixels, received 8x8"),
         (["--data", "own", "--image-size", "64x"], 2, "expected one such as 64 or 64x48"),
-        (["--data", "own", "--channels", "2"], 2, "channels: expected 1 or 3, received 2"),
+        (["--data", "own", "--channels", "2"], 2, "unknown channels 2: expected one of 1, 3"),
         (
             ["--data", "own", "--classes", "0,1"],
             2,
