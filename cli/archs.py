@@ -43,7 +43,7 @@ def archs(name, plot, as_json, imports, force):
         return
     from rich.table import Table
 
-    table = Table("name", "report", "compares and tells")
+    table = Table("name", "report", "tells too")
     for heading in ("parameters", "stated", "agree"):
         table.add_column(heading, justify="right")
     for row in rows:
