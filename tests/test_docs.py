@@ -84,8 +84,12 @@ def python_of(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
+FEW = "pairs=60, test_pairs=60, epochs=1"
 SMALLER = {
-    **dict.fromkeys(("epochs=10", "epochs=20", "epochs=3"), "epochs=1"),
+    '"auxws", epochs=10': f'"auxws", {FEW}, engine="keras"',
+    **{f"    epochs={n},\n": f'    {FEW}, engine="keras",\n' for n in (10, 20)},
+    ".replace(epochs=10)": f".replace({FEW})",
+    **dict.fromkeys(("epochs=10", "epochs=3"), "epochs=1"),
     "folds=5": "folds=2",
     "(0.0, 0.15, 0.3)": "(0.0, 0.3)",
     "1000, seed=0": "200, seed=0",

@@ -32,6 +32,7 @@ def kpairs(*arguments):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
     run = train(tiny("auxws"), "run", engine="keras")

@@ -560,6 +560,7 @@ def short(count):
     return [{**s, "epochs": 1} for s in trainings.disc_settings(2)][:count]
 
 
+@pytest.mark.slow
 def test_studies_train_nothing_twice(tmp_path):
     def run(count, processes=1):
         train, name = trainings.disc_row, trainings.DISC

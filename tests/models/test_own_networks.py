@@ -104,6 +104,7 @@ def test_ones_own_arguments_are_searched(workplace):
     assert "own depth=2 widths=4,4" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):
     folder = workplace / "smith"
     folder.mkdir()

@@ -223,6 +223,7 @@ def test_a_fold_is_standardised_by_all_pairs(tiny, tmp_path):
     assert rescalings[0] == rescalings[1]
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on(tmp_path):
     """SIGKILL while it trains: what was finished stays as it was, and the rest is run."""
     out = tmp_path / "studies"

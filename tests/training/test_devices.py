@@ -68,6 +68,7 @@ with compute("cpu"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_glibc() is None, reason="memory is kept where the C library is glibc")
 def test_large_tensors_use_the_memory_that_others_left():
     """The system counts new pages, whatever its speed; in a process that has nothing else."""

@@ -91,11 +91,12 @@ CASES = {
     "wide TIFFs": {"size": (16, 40), "ending": "tiff", "colour": True, "dark": True},
     "WebP": {"colour": True, "ending": "webp"},
 }
+SELDOM = ("WebP", "wide TIFFs", "bright on black", "ink on nothing")
 
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=pytest.mark.slow) if c in ("WebP", "wide TIFFs") else c for c in CASES],
+    [pytest.param(c, marks=pytest.mark.slow) if c in SELDOM else c for c in CASES],
 )
 def test_all_stations_decide_alike(case, tmp_path, trained):
     """Training, evaluation, exported file and prediction, by any batch: 100 % the same."""

@@ -94,6 +94,7 @@ def test_more_rounds_of_a_finished_run(tiny, workplace):
         resume("run", rounds=2)
 
 
+@pytest.mark.slow
 def test_killed_while_training(tmp_path):
     """At moments that differ between the rounds; `make test-reliability` is the long form."""
     run = tmp_path / "run"
