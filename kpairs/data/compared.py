@@ -30,7 +30,7 @@ from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_n
 from kpairs.data.columns import JUDGEMENTS
 from kpairs.data.grades import ranked
 from kpairs.data.table import Progress, number, read_table
-from kpairs.errors import InputError
+from kpairs.errors import InputError, unknown
 
 UNKNOWN = -1  # a grade that nobody gave
 _SIDES = ("left", "right")
@@ -180,6 +180,8 @@ class _Reader:
         self.words = {word.lower(): word for word in _OUTCOMES} | {
             word.lower(): side for word, side in words.items()
         }
+        if wrong := set(words.values()) - set(_OUTCOMES):
+            raise unknown("meaning of a word", sorted(wrong)[0], _OUTCOMES)
         self.by_loser = "loser" in columns and "left" not in columns
         self.sides = ("winner", "loser") if self.by_loser else _SIDES
         self.judged_by = self._judged_by()

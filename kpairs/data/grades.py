@@ -144,10 +144,10 @@ def read_rated(
     found = _of_folder(source) if source.is_dir() else _of_table(source, columns, images)
     if not found.texts:
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
-    values = None if classes is not None else _numbers(found.texts)
+    values = None if classes is not None and not found.scored else _numbers(found.texts)
     if found.scored and values is None:
         odd = next((text for text in found.texts if _number(text) is None), None)
-        odd = odd or next(text for text in found.texts if "," in text)
+        odd = odd or next((text for text in found.texts if "," in text), found.texts[0])
         raise InputError(
             f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
             "and no mark between thousands"
@@ -352,7 +352,12 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
         if "split" in at:
             split.append(split_number(at.cell(cells, "split"), path, row))
         if "group" in at:
-            group.setdefault(number_, at.cell(cells, "group"))
+            name = at.cell(cells, "group")
+            if group.setdefault(number_, name) != name:
+                raise InputError(
+                    f"{path} row {row}: expected one group for an image, received {name!r} after "
+                    f"{group[number_]!r}"
+                )
     places.check()
     if split:
         parts: dict[int, int] = {}

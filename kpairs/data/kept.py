@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ _LIST, _FACTS = "data.jsonl", "data.json"
 def keep(source: Source, folder: Path) -> None:
     """Write a source's list, and the facts that tell whether it changed, into a run's folder."""
     place = Path(source.name)
-    base = place.parent if place.is_file() else place
+    base = Path(os.path.realpath(place.parent if place.is_file() else place))  # as files' are
     facts: dict[str, object] = {"source": source.name, "digest": source.digest()}
     facts["classes"] = list(source.classes)
     rows = source.rows(base)
@@ -71,11 +72,12 @@ def open_kept(
         return source
     place = Path(facts["base"])
     if now is not None:
-        place = Path(now).parent if Path(now).is_file() else Path(now)
+        place = Path(os.path.realpath(Path(now).parent if Path(now).is_file() else now))
     _check_there(place, facts["files"], folder)
     if now is None:
         _say_what_is_new(Path(facts["source"]), facts.get("stamp"))
     source = open_source(folder / _LIST, images=place, classes=classes, root=root)
+    source.read_by = {}  # by the recipe's own columns and words, not by those of the list
     source.name = facts["source"] if now is None else str(Path(now).absolute())
     return source
 

@@ -150,7 +150,9 @@ class PairSet:
                 f"the target of output {name} has the shape {found.shape}; expected one number a "
                 f"pair, ({len(self)},)"
             )
-        return found
+        if not np.array_equal(found, found.astype(np.int64)) or found.min(initial=0) < 0:
+            raise UsageError(f"the target of output {name}: expected class numbers, from 0")
+        return found.astype(np.int64)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":
         """Return the pairs of these rows, in their order."""

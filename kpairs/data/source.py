@@ -112,12 +112,21 @@ def open_source(
             "images or compared pairs; received another file"
         )
     header = next(read_table(path, "pairs or grades"))[1]
+    known = {"columns": columns, "words": words, "images": images}
+    read_by = {name: value for name, value in known.items() if value is not None}
+    if images is not None:
+        read_by["images"] = str(Path(images).absolute())
+    source: Source
     if are_compared(Columns(header, columns, path)):
         listed = read_compared(
             path, columns=columns, words=words, images=images, classes=classes, progress=progress
         )
-        return ComparedPairs(listed, path, place)
-    return _rated(read_rated(path, columns=columns, images=images, classes=classes), path, place)
+        source = ComparedPairs(listed, path, place)
+    else:
+        rated = read_rated(path, columns=columns, images=images, classes=classes)
+        source = _rated(rated, path, place)
+    source.read_by = read_by
+    return source
 
 
 class Source(ABC):
@@ -129,6 +138,7 @@ class Source(ABC):
         word: what outputs call a class, "digit" or "grade".
         judged: whether people compared the pairs, so that there are no others.
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
+        read_by: the `columns`, `words` and `images` (an absolute path) that it was opened with.
     """
 
     word: ClassVar[str] = "grade"
@@ -136,6 +146,7 @@ class Source(ABC):
     are_photographs = False
     name: str
     classes: tuple[str, ...]
+    read_by: Mapping[str, Any] = {}
 
     def settings(
         self,

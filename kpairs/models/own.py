@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 
 from kpairs.data.pairs import KNOWN, Targets
-from kpairs.errors import UsageError
+from kpairs.errors import UsageError, unknown
 from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
 from kpairs.models.registry import PIXELS, Architecture, Shape
@@ -50,10 +50,16 @@ class OwnNetwork:
         """
         _check_inputs(model)
         found = _outputs_of(model)
+        if outputs is not None and not outputs:
+            raise UsageError("outputs: expected the comparison at least, received none")
         first = next(iter(outputs)) if outputs else "comparison"
         if first not in found and len(found) == 1 and not outputs:
             first = next(iter(found))
         chosen = {first: "", **dict.fromkeys(found, "")} if outputs is None else dict(outputs)
+        if first != "comparison" and "comparison" in chosen:
+            raise UsageError(f"outputs: expected comparison first, received {', '.join(chosen)}")
+        if isinstance(chosen[first], Output):
+            raise UsageError(f"outputs: expected a kind for the comparison {first}, not an Output")
         for name in chosen:
             if name not in found:
                 raise UsageError(
@@ -66,7 +72,9 @@ class OwnNetwork:
             name: x.kind if isinstance(x, Output) else x or _kind(model, name, found[name])
             for name, x in chosen.items()
         }
-        for name in kinds:
+        for name, kind in kinds.items():
+            if kind not in OUTPUT_KINDS or (name in own and kind == "score"):
+                raise unknown(f"kind of output {name}", kind, set(OUTPUT_KINDS) - {"score"})
             if name not in own and name not in KNOWN and name != first:
                 raise UsageError(
                     f"model {model.name}: nothing is known that output {name} could learn; say it: "
@@ -74,7 +82,8 @@ class OwnNetwork:
                     "pairs that gives its targets; or name only the outputs that train"
                 )
         named = {"comparison" if name == first else name: found[name] for name in kinds}
-        as_ours = isinstance(model.output, dict) and list(named) == list(found)
+        as_ours = isinstance(model.output, dict) and isinstance(model.input, dict)
+        as_ours = as_ours and list(named) == list(found)
         if as_ours and tuple(_input_names(model)) == _SIDES:
             adopted = model
         else:

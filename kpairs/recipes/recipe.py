@@ -536,6 +536,7 @@ class Recipe(_Group):
         wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
         pixels = source.settings(network.input_shape, size=data.image_size, **wishes)
         changes: dict[str, Any] = {
+            **source.read_by,
             "data": source.name,
             "word": source.word,
             "classes": source.classes if source.word == "grade" and source.classes else None,

@@ -1,11 +1,14 @@
 """Compiling a round's network: optimizer, losses, loss weights and metrics, phase by phase."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 
+from kpairs.errors import UsageError, first_line, unknown
 from kpairs.losses import PairCrossentropy, loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of
@@ -14,7 +17,8 @@ from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import Recipe
 
 _FINE_TUNING = 0.1  # of the learning rate
-Losses: TypeAlias = keras.losses.Loss | Mapping[str, keras.losses.Loss]
+Loss: TypeAlias = keras.losses.Loss | Callable[[Any, Any], Any]
+Losses: TypeAlias = Loss | Mapping[str, Loss]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,33 @@ class Own:
     loss: Losses | None = None
     optimizer: keras.optimizers.Optimizer | None = None
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
+
+    @classmethod
+    def of(cls, loss: Any, optimizer: Any, callbacks: Iterable[keras.callbacks.Callback]) -> Own:
+        """Take what Keras' `compile` takes: objects, functions, or names of Keras' own.
+
+        Raises:
+            UsageError: something that is none of these.
+        """
+        try:
+            if isinstance(loss, Mapping):
+                loss = {name: keras.losses.get(one) for name, one in loss.items()}
+            else:
+                loss = keras.losses.get(loss)
+            optimizer = None if optimizer is None else keras.optimizers.get(optimizer)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"loss or optimizer: {first_line(error)}") from error
+        return cls(loss, optimizer, tuple(callbacks))
+
+    def check(self, outputs: Collection[str]) -> None:
+        """Refuse losses of outputs that a network does not have.
+
+        Raises:
+            UsageError: such a loss.
+        """
+        for name in self.loss if isinstance(self.loss, Mapping) else ():
+            if name not in outputs:
+                raise unknown("output of loss", name, outputs)
 
 
 def phases(recipe: Recipe) -> list[Phase]:
@@ -91,9 +122,8 @@ def compile_model(
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
     outputs = network.learned(recipe.data.word)
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
-    losses |= own.loss if isinstance(own.loss, Mapping) else {}
-    if isinstance(own.loss, keras.losses.Loss):
-        losses["comparison"] = own.loss
+    if own.loss is not None:
+        losses |= dict(own.loss) if isinstance(own.loss, Mapping) else {"comparison": own.loss}
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
     model.compile(

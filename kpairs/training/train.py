@@ -22,7 +22,7 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import Recipe, default_recipe
+from kpairs.recipes import Recipe, check_loss_weights, default_recipe
 from kpairs.reports.resolve import recipe_of
 from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
@@ -129,7 +129,7 @@ def train(
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
     if fields:
         chosen = chosen.replace(**fields)
-    own = Own(loss, optimizer, tuple(callbacks))
+    own = Own.of(loss, optimizer, callbacks)
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
     return train_source(
         chosen, source, out, machine=machine, jobs=jobs, network=network, own=own, console=console
@@ -156,6 +156,9 @@ def train_source(
         )
     architecture = network.architecture if network else architecture_of(recipe)
     recipe = recipe.completed(source, architecture)
+    learned = architecture.learned(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
+    own.check(learned)
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
@@ -163,6 +166,7 @@ def train_source(
         model = build_round(recipe, 1, len(source.classes), network)
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
+        architecture.targets(pairs[0], recipe.data.word)
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -237,7 +241,9 @@ def resume(
             )
         architecture_of_run(run)
         network = None if model is None else OwnNetwork.of(model, outputs)
-        own = load_objects(run, network, Own(loss, optimizer, tuple(callbacks)))
+        if network is not None:
+            _check_same(run, network)
+        own = load_objects(run, network, Own.of(loss, optimizer, callbacks))
         console = _console(verbose)
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
@@ -248,6 +254,30 @@ def resume(
         if len(run.rounds) < run.recipe.fit.rounds:
             _note_machine(run, environment)
         return _train_rounds(run, splits, jobs, console, network, own)
+
+
+def _check_same(run: Run, network: OwnNetwork) -> None:
+    """Refuse to train a run's further rounds by another network than its own.
+
+    Raises:
+        UsageError: the run trains no network of the user's own, or another one.
+    """
+    known = run.environment.get("own_outputs")
+    if known is None:
+        raise UsageError(
+            f"{run.path}: this run trains {run.recipe.network.arch}, which is built by name; "
+            "expected no model"
+        )
+    now = network.architecture.named(run.recipe.data.word)
+    shapes = [tuple(variable.shape) for variable in network.model.trainable_variables]
+    rounds = run.rounds
+    before = run.model(rounds[0]).trainable_variables if rounds else ()
+    if dict(now) != known or (rounds and shapes != [tuple(v.shape) for v in before]):
+        raise UsageError(
+            f"{run.path}: expected the model that this run was begun with, with the outputs "
+            f"{', '.join(known)}; received another one, {network.model.name}, with the outputs "
+            f"{', '.join(now)}"
+        )
 
 
 def _console(verbose: int | str | Console) -> Console:

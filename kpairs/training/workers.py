@@ -19,12 +19,13 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
+from pickle import PicklingError
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from kpairs.errors import KpairsError, WorkerError
+from kpairs.errors import KpairsError, UsageError, WorkerError, first_line
 
 Result = TypeVar("Result")
 Told = tuple[Result, list[logging.LogRecord]]
@@ -92,6 +93,11 @@ def _on_this_machine(
         yield from workers(delayed(_work)(function, task, os.getpid()) for task in tasks)
     except TerminatedWorkerError as error:
         raise WorkerError("a worker process ended, perhaps for want of memory") from error
+    except PicklingError as error:
+        raise UsageError(
+            f"jobs: something of this training cannot be handed to another process "
+            f"({first_line(error)}); train with jobs=1"
+        ) from error
 
 
 def _on_cluster(

@@ -127,6 +127,11 @@ def test_columns_and_words_that_are_refused(parse, text, message):
         parse(text)
 
 
+def test_a_word_means_a_side(pictures):
+    with pytest.raises(UsageError, match="unknown meaning of a word 'up'"):
+        read(pictures, "left,right,label\n1.png,2.png,A", words={"A": "up"})
+
+
 def test_a_named_column_excludes_the_unnamed_ones(pictures):
     """A table may have the decision in words and another column that means something else."""
     text = "left,right,label,winner\n0.png,1.png,right,0.png\n"

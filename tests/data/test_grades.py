@@ -231,6 +231,10 @@ def test_images_by_name_in_another_folder(tmp_path):
             ["image,grade,split", "a.png,1,train", "a.png,1,test", "b.png,2,test"],
             "expected one split for .*a.png, received train and test",
         ),
+        (
+            ["image,grade,group", "a.png,1,A", "b.png,2,B", "a.png,1,B"],
+            "row 4: expected one group for an image, received 'B' after 'A'",
+        ),
         (["image,grade", "a.png,1", "b.png,1"], "at least two grades, received '1'"),
         (["image,grade", '"a.png,1'], "expected a CSV file of grades, received: unexpected end"),
         (["image,grade", "\0,1"], "row 2: expected an image"),

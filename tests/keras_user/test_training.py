@@ -129,3 +129,57 @@ def test_a_training_that_a_callback_ends_before_any_evaluation(tiny, workplace):
     error = 100 * (1 - last["test_comparison_accuracy"])
     assert run.row(1)["test"]["comparison_error_pct"] == pytest.approx(error, abs=1e-3)
     assert run.row(1)["best_epoch"]["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": 3}, "loss or optimizer: "),
+        ({"optimizer": "adm"}, "loss or optimizer: "),
+        ({"loss": {"foo": "mse"}}, "unknown output of loss 'foo'"),
+        ({"loss_weights": {"comparison": 1.0}}, "received none for same"),
+        ({"outputs": {}}, "expected the comparison at least"),
+        ({"outputs": {"better": "sigmod"}}, "unknown kind of output better 'sigmod'"),
+        ({"outputs": {"better": Output("sigmoid", equal)}}, "expected a kind for the comparison"),
+        ({"outputs": {"better": "sigmoid", "same": Output("score", equal)}}, "kind of output same"),
+        (
+            {"outputs": {**OWN["outputs"], "same": Output("sigmoid", lambda p: p.left_digit / 2)}},
+            "the target of output same: expected class numbers",
+        ),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(wrong, message, idx_folder, workplace):
+    with pytest.raises(UsageError, match=message):
+        kpairs.train(
+            model=network(), out="run", data=str(idx_folder), epochs=1, **SHORT, **(OWN | wrong)
+        )
+    assert not (workplace / "run").exists()
+
+
+def test_names_of_keras_and_functions_are_taken(idx_folder, workplace):
+    """A loss of another kind is not passed over: the weights are other ones."""
+    losses = [None, "mean_squared_error", lambda true, y: keras.ops.mean(y) + 0 * true[0]]
+    runs = [
+        kpairs.train(
+            model=network(),
+            out=f"run{i}",
+            data=str(idx_folder),
+            epochs=1,
+            loss=loss,
+            **SHORT,
+            **OWN,
+        )
+        for i, loss in enumerate(losses)
+    ]
+    assert len({digest(run.path) for run in runs}) == 3
+    kpairs.train("ws", "named", data=str(idx_folder), epochs=1, optimizer="adam", **SHORT)
+    with pytest.raises(UsageError, match="is built by name; expected no model"):
+        kpairs.resume("named", rounds=2, model=network(), verbose=0, **OWN)
+    other = network()
+    wider = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(9, "relu")])
+    both = keras.layers.Concatenate()([wider(side) for side in other.inputs])
+    heads = {n: keras.layers.Dense(1, "sigmoid", name=n)(both) for n in ("better", "same")}
+    model = keras.Model(other.inputs, heads, name="mine")
+    with pytest.raises(UsageError, match="expected the model that this run was begun with"):
+        kpairs.resume("run0", rounds=2, model=model, verbose=0, **OWN)
+    assert kpairs.Run.open("run0").rounds == [1]

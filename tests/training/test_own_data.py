@@ -8,7 +8,7 @@ from image_folders import table
 from PIL import Image
 from resume_script import digest
 
-from kpairs import Run, evaluate, resume, train
+from kpairs import Run, evaluate, open_source, resume, train
 from kpairs.errors import InputError
 
 SMALL = {"image_size": (14, 14), "channels": 1, "fit": "pad", "ink": "mixed"}
@@ -103,3 +103,24 @@ def test_nothing_but_ties_is_refused_before_training(small, workplace, rng):
     train(small(scores, margin=1.0, validation=0.5), "run", engine="keras")
     text = (workplace / "run" / "metrics.json").read_text()
     json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_run_through_a_linked_folder(small, image_folder, workplace):
+    (workplace / "deep/er").mkdir(parents=True)
+    image_folder.rename(workplace / "deep/er/images")
+    (workplace / "short").symlink_to(workplace / "deep/er")
+    run = train(small("short/images"), "run", engine="keras")
+    assert measured(evaluate(run)) == measured(run.metrics["rounds"])
+
+
+def test_a_recipe_says_how_its_table_was_read(small, image_folder, workplace):
+    """A source that was opened before the training tells; repeated, judgements keep their side."""
+    names = sorted(str(file.relative_to(image_folder)) for file in image_folder.rglob("*.png"))
+    pairs = [f"{a},{b},left" for a, b in zip(names[::2], names[1::2], strict=True)]
+    (workplace / "pairs.csv").write_text("\n".join(["left,right,label", *pairs]))
+    how = {"columns": {"left": "right", "right": "left"}, "images": image_folder.name}
+    source = open_source("pairs.csv", **how)
+    run = train(small("pairs.csv", pairs=10, test_pairs=2), "run", data=source, engine="keras")
+    again = train(Run.open("run").recipe, "again", engine="keras")
+    assert again.source().examples() == run.source().examples()
+    assert digest(again.path) == digest(run.path)
