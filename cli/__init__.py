@@ -50,7 +50,7 @@ class _Failure(click.ClickException):
 
 
 def _settings_refused(error):
-    """What is wrong with the user's settings of Keras, if that is why it could not be imported."""
+    """Return the fault in the user's settings of Keras, if that is why it could not be imported."""
     error = error.__cause__ or error
     places = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     if places and places[-1].endswith(os.path.join("keras", "src", "backend", "config.py")):

@@ -117,7 +117,7 @@ def _open(source, how, data_dir, fetch):
 
 
 def _facts(source):
-    """What there is to say of a source, JSON-ready."""
+    """Return a source's facts, JSON-ready."""
     from kpairs.data.cache import usage
 
     if source.word == "digit":

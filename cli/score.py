@@ -62,7 +62,7 @@ def score(pairs, features, columns, words, images, as_json, as_csv):
 
 
 def _features(name, files, progress):
-    """Prepared features of the files: from a file of numbers, or the images' statistics."""
+    """Return prepared features of the files: from a file of numbers, or the images' statistics."""
     import numpy as np
 
     from kpairs.errors import InputError

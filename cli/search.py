@@ -195,7 +195,7 @@ def _tried(text, recipes):
 
 
 def _weights(text, recipes):
-    """The same weights by name for every architecture, whose outputs must be the same for that."""
+    """Return the same weights by name for every architecture; their outputs must be the same."""
     outputs = tuple(recipes[0].fit.loss_weights)
     return parse_loss_weights(text, outputs, recipes[0].network.arch)
 

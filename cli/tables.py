@@ -47,7 +47,7 @@ _MEASURES = (
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that keeps tables whole where the output is a file or a pipe."""
+    """Make a console that keeps tables whole where the output is a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
     # Names of files and classes are shown as they are, brackets and all.
@@ -55,7 +55,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def report_title(report: str) -> str:
-    """A report as "000 piguet"; our own and users' architectures by their name alone."""
+    """Return a report as "000 piguet"; our own and users' architectures by their name alone."""
     from kpairs.reports import REPORTS
 
     return f"{REPORTS[report].number} {report}" if report in REPORTS else report
@@ -83,7 +83,7 @@ def layer_table(rows: Iterable[Row]) -> Table:
 
 
 def error_table(rows: Sequence[Row], summary: Row, title: str, best_epoch: bool = False) -> Table:
-    """The errors of each round, on demand of the best epoch too; their mean and deviation."""
+    """Print the errors of each round, on demand of the best epoch too; their mean and deviation."""
     splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
     columns = [(s, m) for s in splits for m in _METRICS if m in rows[0].get(s, ())]
     table = Table(title=title, title_justify="left")
@@ -103,7 +103,7 @@ def error_table(rows: Sequence[Row], summary: Row, title: str, best_epoch: bool 
 
 
 def comparison_table(rows: Iterable[Row]) -> Table:
-    """What `kpairs compare` says of runs."""
+    """Make the table of runs beside each other."""
     table = Table("run", "what differs")
     for column in ("rounds", "test error (%)", "difference, 95 %"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -117,7 +117,7 @@ def comparison_table(rows: Iterable[Row]) -> Table:
 
 
 def _shown(difference: Row | None) -> str:
-    """A difference of two runs as text."""
+    """Return a difference of two runs as text."""
     if difference is None or difference["mean"] is None:
         return "" if difference is None else "no common round"
     low, high = difference["low"], difference["high"]
@@ -127,7 +127,7 @@ def _shown(difference: Row | None) -> str:
 
 
 def all_pairs_line(rows: Sequence[Row]) -> str:
-    """What the errors of all pairs are of: of all, or of how many, and how sure that makes them."""
+    """Say how many pairs were measured, and how sure that makes the error of all."""
     found = [row["measures"]["all_pairs"] for row in rows]
     count = f"{found[0]['pairs']:,}"
     if all(f["exact"] for f in found):
@@ -140,7 +140,7 @@ def all_pairs_line(rows: Sequence[Row]) -> str:
 
 
 def measures_table(rows: Sequence[Row], title: str) -> Table:
-    """What `kpairs.training.measures` found of each round."""
+    """Make the table of each round's measures, see `kpairs.training.measures`."""
     found = [row["measures"] for row in rows]
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
@@ -159,7 +159,7 @@ _SHOWN = 12  # operations of a profile
 
 
 def bench_tables(result: Row) -> tuple[Table, ...]:
-    """The tables of `kpairs bench train`."""
+    """Print the tables of `kpairs bench train`."""
     others = [kind for kind in _RUNNERS if kind != "engine"]
     steps = Table(title="milliseconds per training step", title_justify="left")
     for column in ("", *_RUNNERS.values(), *(f"kpairs/{_RUNNERS[kind]}" for kind in others)):
@@ -220,7 +220,7 @@ def judging_tables(
 
 
 def inference_tables(result: Row) -> Iterator[Table | str]:
-    """The tables of `kpairs bench infer`: one per model and number of threads."""
+    """Print the tables of `kpairs bench infer`: one per model and number of threads."""
     peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
     for model in result["models"]:
         flops = f"{model['flops_per_pair'] / 1e6:.2f} MFLOP per pair"
@@ -263,7 +263,7 @@ def _inference_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def studies_table(studies: Iterable[Study]) -> Table:
-    """The studies that there are."""
+    """Make the table of all studies."""
     table = Table("study", "report")
     for column in ("settings", "rounds"):
         table.add_column(column, justify="right")
@@ -275,7 +275,7 @@ def studies_table(studies: Iterable[Study]) -> Table:
 
 
 def study_table(study: Study, compared: pd.DataFrame, rows: pd.DataFrame) -> Table:
-    """A study's numbers beside the reported ones; where there are none, our errors alone."""
+    """Make the table of a study's numbers beside the reported ones, or of our errors alone."""
     if len(compared):
         return compared_table(compared, study.title)
     table = Table(title=study.title, title_justify="left")
@@ -287,7 +287,7 @@ def study_table(study: Study, compared: pd.DataFrame, rows: pd.DataFrame) -> Tab
 
 
 def compared_table(compared: pd.DataFrame, title: str) -> Table:
-    """Reported numbers beside ours, as `kpairs.studies.compare.beside` gives them."""
+    """Make the table of reported numbers beside ours, see `kpairs.studies.compare.beside`."""
     from kpairs.studies.compare import METRICS
 
     table = Table(title=title, title_justify="left")
@@ -310,7 +310,7 @@ def compared_table(compared: pd.DataFrame, title: str) -> Table:
 
 
 def search_table(ranked: Sequence[Ranked], folds: int, count: int) -> Table:
-    """The best candidates of a search."""
+    """Make the table of a search's best candidates."""
     title = f"validation error over {folds} folds: {len(ranked)} best of {count}"
     table = Table("candidate", title=title, title_justify="left")
     for column in ("parameters", "error (%)", "behind the best, 95 %"):
@@ -322,7 +322,7 @@ def search_table(ranked: Sequence[Ranked], folds: int, count: int) -> Table:
 
 
 def ranking_table(rows: Iterable[Row], title: str) -> Table:
-    """What `kpairs rank` says of images, highest first."""
+    """Make the table of ranked images, highest first."""
     table = Table(title=title, title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("file", overflow="fold")
@@ -366,7 +366,7 @@ def judge_table(rows: Iterable[Row]) -> Table:
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:
-    """What `kpairs next-pairs` proposes."""
+    """Make the table of proposed pairs."""
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
     for row in rows:
@@ -375,7 +375,7 @@ def proposals_table(rows: Iterable[Row]) -> Table:
 
 
 def prediction_table(rows: Sequence[Row]) -> Table:
-    """What `kpairs predict` says of many pairs."""
+    """Make the table of predictions of many pairs."""
     word = "digit" if "left_digit" in rows[0] else "grade"
     sides = [side for side in ("left", "right") if f"{side}_{word}" in rows[0]]
     table = Table()

@@ -51,10 +51,10 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its kind where there is no message."""
+    """Return the first line of an exception's message, or its kind where there is no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def printable(text: str) -> str:
-    """Text as a terminal may be given it: what could move its cursor is written as an escape."""
+    """Return text for a terminal: what could move its cursor is written as an escape."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""How many judgements an order of photographs takes: kpairs' choice of pairs beside others'.
+"""Judgements that an order of photographs takes: kpairs' choice of pairs beside others'.
 
 Judges are simulated: they see the truth through a logistic error, so that they are right on about
 87 % of random pairs, without fatigue. What they are asked, and how scores come from their answers,

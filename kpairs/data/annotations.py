@@ -1,4 +1,4 @@
-"""What the tables of compared pairs and of rated images share: columns, paths, splits, groups."""
+"""Parts that tables of compared pairs and of rated images share: columns, paths, splits, groups."""
 
 from __future__ import annotations
 

@@ -356,7 +356,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the judgements of a table agree with each other.
+    """Measure how far the judgements of a table agree with each other.
 
     Attributes:
         images: how many.

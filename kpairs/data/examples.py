@@ -167,7 +167,7 @@ def write_samples(source: Source, folder: str | Path) -> list[Path]:
 
 
 def _as_png(image: NDArray[Any]) -> bytes:
-    """A grey image, of levels or of floats in [0, 1], as a PNG file."""
+    """Write a grey image, of levels or of floats in [0, 1], as a PNG file."""
     from PIL import Image
 
     if image.dtype != np.uint8:
@@ -179,7 +179,7 @@ def _as_png(image: NDArray[Any]) -> bytes:
 
 @contextmanager
 def _new(folder: str | Path) -> Iterator[Path]:
-    """A new folder to fill; it is gone again where that fails or is stopped."""
+    """Make a new folder to fill; it is gone again where that fails or is stopped."""
     folder = Path(folder)
     if folder.exists():
         raise KpairsError(f"{folder} exists already; choose a new folder")

@@ -229,7 +229,7 @@ def _order_unknown(names: list[str], source: str | Path) -> str:
 
 
 def _ladder(names: list[str]) -> list[str] | None:
-    """The order that the names suggest: words of a known scale, or one word with numbers."""
+    """Return the order that the names suggest: words of a known scale, or one word with numbers."""
     plain = {name: re.sub(r"[\s_-]+", "_", name.strip().lower()) for name in names}
     for ladder in _LADDERS:
         if set(plain.values()) <= set(ladder) and len(set(plain.values())) == len(names):

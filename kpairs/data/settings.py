@@ -32,7 +32,7 @@ def _is_whole(value: object) -> bool:
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """How a picture becomes a network's input; stored with every trained network.
+    """The way from a picture to a network's input; stored with every trained network.
 
     Attributes:
         height, width: pixels of the network's input.
@@ -77,7 +77,7 @@ class PixelSettings:
 
     @property
     def always_bright(self) -> bool:
-        """Whether the network sees bright on dark alone, because what is not was inverted."""
+        """True if the network sees bright on dark alone, because what is not was inverted."""
         return self.ink == "bright" or (self.channels == 1 and self.ink in ("dark", "auto"))
 
     def to_dict(self) -> dict[str, Any]:

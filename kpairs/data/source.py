@@ -315,11 +315,11 @@ class _OwnImages(Source):
 
     @abstractmethod
     def _training_files(self) -> ImageFiles:
-        """The files of the training split."""
+        """Return the files of the training split."""
 
     @cached_property
     def look(self) -> Survey:
-        """What the training images are like."""
+        """The look of the training images."""
         return survey(self._training_files())
 
     @property

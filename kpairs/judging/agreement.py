@@ -1,4 +1,4 @@
-"""How far answers agree: judges with each other, with themselves, and by Krippendorff's alpha."""
+"""Agreement of answers: judges with each other, with themselves, and by Krippendorff's alpha."""
 
 from __future__ import annotations
 

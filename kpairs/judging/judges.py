@@ -1,4 +1,4 @@
-"""What kind of judge each person is: how sharp, how much drawn to one side, how consistent."""
+"""The kind of judge that each person is: how sharp, how much drawn to one side, how consistent."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a pair network is made of. Nothing is imported here: `outputs` is free of Keras."""
+"""Parts of a pair network. Nothing is imported here: `outputs` is free of Keras."""

@@ -160,7 +160,7 @@ class Data(_Group):
 
     @property
     def is_complete(self) -> bool:
-        """Whether size, channels, fit and ink of images are all decided."""
+        """True if size, channels, fit and ink of images are all decided."""
         return None not in (self.image_size, self.channels, self.fit, self.ink)
 
     @field_validator("image_size", mode="after")
@@ -624,7 +624,7 @@ def _grouped(values: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
 
 
 def _of_before(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a file of an earlier version by today's flat names."""
+    """Return the fields of a file of an earlier version by today's flat names."""
     values = dict(values)
     values["origin"] = values.pop("source", "unknown")
     if "arch_options" not in values:
@@ -642,7 +642,7 @@ def _validated(values: dict[str, Any]) -> Recipe:
 
 
 def _refusal(error: ValidationError) -> UsageError:
-    """The first thing that pydantic refuses, in one line and by its flat name."""
+    """Say the first thing that pydantic refuses, in one line and by its flat name."""
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"]]
     name = _SHORT.get((place[0], place[1]), place[1]) if len(place) > 1 else "".join(place)
@@ -679,7 +679,7 @@ def _in_our_words(text: str) -> str:
 
 
 def _tuples(value: Any) -> Any:
-    """A copy with tuples for lists, as JSON has them, so that equal recipes compare equal."""
+    """Copy values, with tuples for JSON's lists, so that equal recipes compare equal."""
     if isinstance(value, dict):
         return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""What the reports claim, as data."""
+"""The reports' claims, as data."""
 
 import csv
 from dataclasses import dataclass

@@ -115,7 +115,7 @@ def wrong_by_class(
 
 
 def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> Sides | None:
-    """What of each image decides a comparison, if its outputs do, as `wrong_by_class` takes it."""
+    """Return what of an image decides comparisons, if its outputs do; see `wrong_by_class`."""
     if "left_score" in outputs:
         left, right = (values[f"{side}_score"].astype(np.float64) for side in ("left", "right"))
         one = np.ones_like(left)
@@ -138,7 +138,7 @@ def _follows(
     sides: Sides,
     rng: np.random.Generator,
 ) -> bool:
-    """Whether the comparison of other pairs is what these say of their images."""
+    """Tell whether the comparison of other pairs is what these say of their images."""
     left, right = _drawn(len(itself), _TRIED, rng)
     held = predict(model, _paired(itself, left, right))["comparison"]
     received = probabilities(held, outputs["comparison"])[:, 1]
@@ -188,7 +188,7 @@ def _paired(itself: PairSet, left: NDArray[np.int64], right: NDArray[np.int64]) 
 def _class_errors(
     values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str], images: PairSet
 ) -> dict[str, float]:
-    """The error of each class output over all images, both sides together."""
+    """Return the error of each class output over all images, both sides together."""
     kinds = {n: kind for n, kind in outputs.items() if n.endswith(("_digit", "_grade"))}
     targets = images.targets(kinds)
     wrong = [share_wrong(decisions(values[n], kind), targets[n]) for n, kind in kinds.items()]

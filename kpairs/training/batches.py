@@ -116,12 +116,12 @@ class Batches(torch.utils.data.DataLoader[Any]):
             yield slice(start, start + self._size)
 
     def first(self) -> tuple[Any, ...]:
-        """The first batch of the order drawn: inputs, targets, and weights if there are some."""
+        """Return the first batch as drawn: inputs, targets, and weights if there are some."""
         return _batch(self._tensors(self._pairs.take(slice(0, self._size))))
 
 
 def _batch(parts: Iterable[Tensors]) -> tuple[Any, ...]:
-    """As Keras takes a batch: weights, one for each pair, are no dict."""
+    """Return a batch as Keras takes it: weights, one for each pair, are no dict."""
     inputs, targets, *weights = parts
     return inputs, targets, *(part[_WEIGHT] for part in weights)
 
@@ -150,7 +150,7 @@ class Randomness(keras.callbacks.Callback):
 def shuffled(
     recipe: Recipe, round_number: int, count: int
 ) -> Callable[[int], NDArray[np.int64]] | None:
-    """The `order` of `Batches` for a recipe: drawn anew for each epoch, or None if it is fixed."""
+    """Make the `order` of `Batches` for a recipe: drawn in each epoch, or None if it is fixed."""
     if not recipe.fit.shuffle:
         return None
     return lambda epoch: seeds.generator(recipe.fit.seed, round_number, "order", epoch).permutation(
@@ -159,7 +159,7 @@ def shuffled(
 
 
 def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int], PairSet] | None:
-    """The `renew` of `Batches` for a recipe: pairs and images as it changes them in each epoch.
+    """Make the `renew` of `Batches` for a recipe: pairs and images as they are in each epoch.
 
     Epoch e's come from (seed, round, e) alone, so that a training that stopped sees the same.
     None where the recipe changes nothing. Images that stay in their file are paired anew alone;
@@ -182,7 +182,7 @@ def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int]
 
 
 def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform | None:
-    """How a recipe distorts and varies images in an epoch: `(images,) -> images`, None for not.
+    """Return the function by which a recipe varies images in an epoch, or None.
 
     What it does to each call's images follows from the calls before it in the epoch.
     """
@@ -208,7 +208,7 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 
 
 def paired_anew(pairs: PairSet, pairing: str, rng: np.random.Generator) -> PairSet:
-    """The same images in other pairs.
+    """Return the same images in other pairs.
 
     Args:
         pairs: a `PairSet`.

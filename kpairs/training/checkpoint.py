@@ -48,7 +48,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def epochs(self) -> int:
-        """How many epochs the file's training has done; 0 without a file.
+        """Number of epochs that the file's training has done; 0 without a file.
 
         Raises:
             InputError: not a checkpoint.
@@ -114,7 +114,7 @@ def epochs_in(path: Path) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["_Arrays"]:
-    """A checkpoint's arrays by name; whatever is wrong with it becomes an `InputError`."""
+    """Read a checkpoint's arrays by name; whatever is wrong with it becomes an `InputError`."""
     try:
         if not path.is_file():
             raise ValueError("no regular file")
@@ -152,13 +152,13 @@ class _Arrays:
             )
 
     def read(self, name: str) -> NDArray[Any]:
-        """An array that was checked."""
+        """Return an array that was checked."""
         with self.archive.open(f"{name}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
+        """Number of epochs that are done."""
         self.check("epoch", (), "a training")
         epoch = self.read("epoch")
         if epoch.dtype.kind not in "iu" or not 1 <= epoch <= MOST:
@@ -167,7 +167,7 @@ class _Arrays:
 
     @property
     def seconds(self) -> float:
-        """How long they took."""
+        """Seconds that they took."""
         self.check("seconds", (), "a training")
         seconds = float(self.read("seconds"))
         if not 0 <= seconds < math.inf:

@@ -1,4 +1,4 @@
-"""What a training ran on: versions, backend, device and hardware."""
+"""The machine that a training ran on: versions, backend, device and hardware."""
 
 import ctypes
 import os
@@ -123,7 +123,7 @@ def _kept_memory() -> Iterator[None]:
 
 @cache
 def _glibc() -> Any:
-    """The C library of this process; None where it is not glibc."""
+    """Return the C library of this process; None where it is not glibc."""
     try:
         libc = ctypes.CDLL(None)
         _ = libc.gnu_get_libc_version, libc.mallopt, libc.malloc_trim
@@ -150,7 +150,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
 
 
 def _instructions() -> dict[str, str]:
-    """What of a CPU's instructions the libraries use, on which rounding depends."""
+    """Return the CPU's instructions that the libraries use, on which rounding depends."""
     if keras.backend.backend() != "torch":
         return {}
     import torch

@@ -35,7 +35,7 @@ from kpairs.training.workers import log
 
 @dataclass(frozen=True)
 class Machine:
-    """How a training runs, beside its recipe.
+    """The way a training runs, beside its recipe.
 
     Attributes:
         device: see `kpairs.train`.
@@ -54,7 +54,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit leaves beside the model.
+    """The results of a fit beside the model.
 
     Attributes:
         epochs: how many were trained.

@@ -1,4 +1,4 @@
-"""What people measure of a network that compares: accuracy, AUC, rank correlations, calibration.
+"""Measures of a network that compares: accuracy, AUC, rank correlations, calibration.
 
 Each number is as scipy or a textbook defines it, of the pairs, or of the images in them.
 """
@@ -96,7 +96,7 @@ def _calibration(held: NDArray[np.float64], judged: NDArray[np.float64]) -> dict
 
 
 def _images(pairs: PairSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The number of each image, left ones first, and by number its class: -1 if unknown.
+    """Return the number of each image, left ones first, and by number its class: -1 if unknown.
 
     Where people graded an image differently, its class is the median.
     """
@@ -112,14 +112,14 @@ def _images(pairs: PairSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _of_class(outputs: Mapping[str, str]) -> list[str]:
-    """The outputs that tell each side's digit or grade, left first."""
+    """Return the outputs that tell each side's digit or grade, left first."""
     return [name for name in OF_CLASS if name in outputs]
 
 
 def _scores(
     values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str], number: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """A score of each image, or its expected class; None where a network only compares."""
+    """Return a score of each image, or its expected class; None where a network only compares."""
     if "left_score" in outputs:
         both = np.concatenate([values[f"{side}_score"] for side in SIDES])
     elif names := _of_class(outputs):

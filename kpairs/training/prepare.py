@@ -34,7 +34,7 @@ class Prepared:
 
     @property
     def judged(self) -> bool:
-        """Whether targets of the comparison are probabilities, and classes may be unknown."""
+        """True if targets of the comparison are probabilities, and classes may be unknown."""
         return self.train.probability is not None
 
 

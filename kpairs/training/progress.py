@@ -146,7 +146,7 @@ class TrainingsProgress:
 
 
 def share_done(histories: Iterable[Path], epochs: int) -> float:
-    """How much of some trainings is done, in trainings.
+    """Count how much of some trainings is done, in trainings.
 
     Args:
         histories: the `history.csv` of each, which need not be there.

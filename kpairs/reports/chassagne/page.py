@@ -1,4 +1,4 @@
-"""What report 002 has beside its studies: the mini framework, with a page of its own."""
+"""Parts of report 002 beside its studies: the mini framework, with a page of its own."""
 
 from kpairs.reports.chassagne.disc.page import compared, pages
 
