@@ -50,7 +50,7 @@ copybutton_prompt_is_regexp = True
 
 
 def public_names():
-    """The names of `kpairs`, each with what it is."""
+    """Return the names of `kpairs`, each with what it is."""
     return {name: getattr(kpairs, name) for name in kpairs.__all__ if name != "__version__"}
 
 

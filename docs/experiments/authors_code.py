@@ -61,7 +61,7 @@ def as_theirs(pairs: PairSet) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def module(folder: Path, name: str, *changes: tuple[str, str]) -> ModuleType:
-    """A module of theirs, with texts of its source changed."""
+    """Load a module of theirs, with texts of its source changed."""
     source = (folder / f"{name}.py").read_text()
     for old, new in changes:
         if old not in source:
