@@ -29,6 +29,10 @@ def keep(source: Source, folder: Path) -> None:
     """Write a source's list, and the facts that tell whether it changed, into a run's folder."""
     place = Path(source.name)
     base = Path(os.path.realpath(place.parent if place.is_file() else place))  # as files' are
+    names = source.fingerprints(base)
+    if any(name.startswith(os.pardir) for name in names):  # elsewhere: by the folder they share
+        folders = {os.path.dirname(os.path.normpath(base / name)) for name in names}
+        base = Path(os.path.commonpath(folders))
     facts: dict[str, object] = {"source": source.name, "digest": source.digest()}
     facts["classes"] = list(source.classes)
     rows = source.rows(base)

@@ -124,3 +124,15 @@ def test_a_recipe_says_how_its_table_was_read(small, image_folder, workplace):
     again = train(Run.open("run").recipe, "again", engine="keras")
     assert again.source().examples() == run.source().examples()
     assert digest(again.path) == digest(run.path)
+
+
+def test_images_beside_their_table_may_be_renamed(small, image_folder, workplace):
+    """Their folder is then the place that --data names."""
+    names = sorted(str(file.relative_to(image_folder)) for file in image_folder.rglob("*.png"))
+    pairs = [f"{a},{b},left" for a, b in zip(names[::2], names[1::2], strict=True)]
+    (workplace / "tables").mkdir()
+    (workplace / "tables/pairs.csv").write_text("\n".join(["left,right,label", *pairs]))
+    source = open_source("tables/pairs.csv", images=image_folder)
+    run = train(small("pairs.csv", pairs=10, test_pairs=2), "run", data=source, engine="keras")
+    image_folder.rename("renamed")
+    assert measured(evaluate(run, data="renamed")) == measured(run.metrics["rounds"])
