@@ -142,13 +142,14 @@ def test_compiled_models_open_in_another_process(saved):
             np.testing.assert_allclose(received[key], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("name", sorted(set(kpairs.__all__) - {"__version__", "ARCHS", "RECIPES"}))
-def test_every_public_name_has_an_example_that_runs(name, workplace):
-    value = getattr(kpairs, name)
-    tests = doctest.DocTestFinder().find(value, name, globs={})
-    examples = sum(len(test.examples) for test in tests)
-    assert examples, f"{name} has no example"
+def test_every_public_name_has_an_example_that_runs(workplace, monkeypatch):
+    """In one process: what is traced for one example serves the next."""
     runner = doctest.DocTestRunner()
-    for test in tests:
-        runner.run(test)
-    assert not runner.failures
+    for name in sorted(set(kpairs.__all__) - {"__version__", "ARCHS", "RECIPES"}):
+        (workplace / name).mkdir()
+        monkeypatch.chdir(workplace / name)
+        tests = doctest.DocTestFinder().find(getattr(kpairs, name), name, globs={})
+        assert sum(len(test.examples) for test in tests), f"{name} has no example"
+        for test in tests:
+            runner.run(test)
+        assert not runner.failures, name

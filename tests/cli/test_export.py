@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_export_takes_torch_whatever_the_backend(run):
     """Of a run's backend nothing remains but its weights; jax need not be installed."""
     command = [sys.executable, "-m", "kpairs.cli", "export", "--json", "--torchscript", run]

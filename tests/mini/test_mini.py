@@ -593,6 +593,7 @@ def test_a_page_of_nothing(tmp_path):
     assert set(page.compared["verdict"]) == {NOT_RUN}
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on(workplace, monkeypatch):
     asked, row_of = [], trainings.disc_row
 

@@ -55,6 +55,7 @@ def run_script(script, folder):
     )
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_prediction(workplace):
     """Trained by two processes, exported; no other process runs its code unasked."""
     (workplace / "mynets.py").write_text(NETWORKS.format(name="own") + SCORER)

@@ -123,6 +123,7 @@ def test_interval_is_the_paired_t_test(pairs):
     assert low - 1e-9 <= differences.mean() <= high + 1e-9
 
 
+@pytest.mark.slow
 def test_a_stopped_tpe_search_goes_on_as_if_it_was_not(search, tmp_path, monkeypatch):
     """Killed in the middle of its second proposal: the same proposals, none trained twice."""
     space = {"dropout": Between(0.0, 0.6), "batch_size": (10, 20), "learning_rate": (1e-3, 1e-2)}

@@ -141,6 +141,7 @@ def test_folds_cut_the_pairs(mnist, rng, tiny):
     assert sorted(seen) == sorted(image.tobytes() for image in pairs.left)
 
 
+@pytest.mark.slow
 def test_best_epochs_are_each_of_its_own_pairs(tiny, tmp_path):
     """As in report 004: the least test error, and apart from it the least training error.
 

@@ -104,6 +104,7 @@ def test_a_comparison_that_does_not_follow_is_noticed(images, rng):
     assert not all_pairs(other, *images, 10, outputs, rng, sampled=100)["exact"]
 
 
+@pytest.mark.slow
 def test_evaluate_measures_all_pairs(tiny, workplace):
     run = train(tiny("posterior_s"), "run")
     (row,) = json.loads(kpairs("evaluate", "run", "--all-pairs", "--json"))["rounds"]

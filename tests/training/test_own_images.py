@@ -136,6 +136,7 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
             assert not any(row[f"{side}_doubtful"] for row in answers)
 
 
+@pytest.mark.slow
 def test_the_settings_stand_everywhere(tmp_path, trained):
     """In the recipe of the run, in the file's metadata, beside it and on its card."""
     folder = write(tmp_path / "own", "012", 20, dark=True)

@@ -83,6 +83,7 @@ def test_rounds_side_by_side_are_the_same_rounds(tiny, workplace):
     assert (two.path / "curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_more_rounds_of_a_finished_run(tiny, workplace):
     recipe = tiny("simple", rounds=3)
     whole = train(recipe, "whole")
