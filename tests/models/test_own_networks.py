@@ -132,6 +132,7 @@ def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):
         assert done.stdout == f"3 X One\n{name} None ({name!r},)\n", done.stderr
 
 
+@pytest.mark.slow
 def test_installed_packages_are_found(workplace):
     """By the entry points in their metadata, as pip writes them; one that fails is only said."""
     for name, code in (("good_nets", NETWORKS.format(name="theirs")), ("bad_nets", "1 / 0\n")):

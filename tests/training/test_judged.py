@@ -173,6 +173,7 @@ def test_a_run_on_compared_pairs(small, workplace):
         np.testing.assert_allclose(received[name], values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_grades_and_with_other_headers(small, squares, workplace):
     text = squares.read_text().replace("left,right,label", "a,b,who", 1)
     squares.with_name("other.csv").write_text(
@@ -280,6 +281,7 @@ def test_columns_that_are_not_there(squares, workplace):
     assert "expected the column x, received left, right, label" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_validation_pairs_choose_the_epoch_and_when_to_stop(small, workplace):
     """No image is on two of the three sides, and a resumed training chooses the same epoch."""
     recipe = small("ranker", epochs=9, validation=0.25, patience=2, averaging=0.5)

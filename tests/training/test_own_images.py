@@ -167,6 +167,7 @@ def test_the_settings_stand_everywhere(tmp_path, trained):
     assert "grade_error_pct" in (run.path / "metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_ink_that_the_network_never_saw_is_a_warning(tmp_path, trained, caplog):
     folder = write(tmp_path / "own", "012", 10, dark=True)
     run = trained(folder)
