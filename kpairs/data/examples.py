@@ -86,7 +86,7 @@ def write_photographs(
 
 
 def _judged(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, str | int]]:
-    """Which of two crops is more degraded, of random pairs, as rows of compared pairs."""
+    """Yield random pairs of crops as rows of compared pairs: the more degraded one ranks higher."""
     for split, each in _COMPARISONS.items():
         files = sorted((folder / split).glob("*/*.png"))
         pairs: dict[tuple[int, int], None] = {}  # each once, in the order drawn

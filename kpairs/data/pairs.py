@@ -150,8 +150,10 @@ class PairSet:
                 f"the target of output {name} has the shape {found.shape}; expected one number a "
                 f"pair, ({len(self)},)"
             )
-        if not np.array_equal(found, found.astype(np.int64)) or found.min(initial=0) < 0:
-            raise UsageError(f"the target of output {name}: expected class numbers, from 0")
+        numbers = found.dtype.kind in "biuf" and bool(np.isfinite(found).all())
+        lowest = 0 if self.probability is None else -1  # of judged pairs classes may be unknown
+        if not numbers or (found % 1).any() or found.min(initial=0) < lowest:
+            raise UsageError(f"the target of output {name}: expected class numbers, from {lowest}")
         return found.astype(np.int64)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairSet":

@@ -146,6 +146,10 @@ def test_a_training_that_a_callback_ends_before_any_evaluation(tiny, workplace):
             {"outputs": {**OWN["outputs"], "same": Output("sigmoid", lambda p: p.left_digit / 2)}},
             "the target of output same: expected class numbers",
         ),
+        (
+            {"outputs": {**OWN["outputs"], "same": Output("sigmoid", lambda p: ["a"] * len(p))}},
+            "the target of output same: expected class numbers",
+        ),
     ],
 )
 def test_what_is_refused_leaves_no_folder(wrong, message, idx_folder, workplace):
