@@ -2,7 +2,7 @@
 
 `PosteriorComparison` compares two images by what is known of each; `HalfPixelShifts` and
 `MeanPosterior` average what a network says of an image over five places; `ImageStatistics` measures
-sharpness, noise and compression.
+sharpness, noise and compression; `Resize` changes images' size.
 """
 
 from typing import Any
@@ -195,6 +195,59 @@ def _kernel(channels: int) -> NDArray[np.float32]:
         for pixel in ((1, 1), (1 + row, 1 + column)):
             kernel[pixel][:, place] += np.eye(channels) / 2
     return kernel.reshape(3, 3, channels, -1)
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class Resize(keras.layers.Layer):
+    """Images of another size, bilinear, and without aliasing where they become smaller.
+
+    Each side is a matrix product, so that every backend and runtime gives the same numbers. They
+    are those of `torch.nn.functional.interpolate` with `antialias=True`.
+
+    Args:
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, height, width, channels)` of the new size.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import Resize
+    >>> image = keras.ops.reshape([0.0, 1.0, 0.0, 1.0], (1, 2, 2, 1))
+    >>> [round(float(value), 2) for value in keras.ops.ravel(Resize(1, 4)(image))]
+    [0.0, 0.25, 0.75, 1.0]
+    """
+
+    def __init__(self, height: int, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.height, self.width = height, width
+
+    def call(self, images: KerasTensor) -> KerasTensor:
+        down, across = (
+            ops.convert_to_tensor(_interpolation(int(before), after), images.dtype)
+            for before, after in zip(images.shape[1:3], (self.height, self.width), strict=True)
+        )
+        planes = ops.matmul(down, ops.transpose(images, (0, 3, 1, 2)))
+        return ops.transpose(ops.matmul(planes, ops.transpose(across)), (0, 2, 3, 1))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.height, self.width, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def _interpolation(before: int, after: int) -> NDArray[np.float32]:
+    """Return the weight of each pixel before in each after, `(after, before)`."""
+    scale = before / after
+    places = (np.arange(after)[:, None] + 0.5) * scale - 0.5
+    weights = np.maximum(0, 1 - np.abs(np.arange(before) - places) / max(scale, 1))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 # Luminance, red - green and yellow - blue of RGB, in levels of 0 to 255.
