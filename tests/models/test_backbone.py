@@ -210,12 +210,16 @@ def values(network, images, training=False):
     return keras.ops.convert_to_numpy(network(images, training=training))
 
 
+def means(maps, axes=(1, 2)):
+    return np.concatenate([keras.ops.convert_to_numpy(m).mean(axes) for m in maps], axis=1)
+
+
 def test_lite0_gives_its_stages_means(rng, tmp_path):
     images = rng.random((3, 40, 60, 1), dtype=np.float32)
     network = feature_network("lite0", 40, 60, 1, size=64)
     received = values(network, images)
     maps = lite0(52, 78)(Resize(52, 78)(keras.ops.repeat(images, 3, axis=-1)))
-    expected = np.concatenate([m.mean((2, 3)).numpy() for m in maps], axis=1)
+    expected = means(maps, axes=(2, 3))
     assert expected.shape == (3, 816)
     np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
     network.save(tmp_path / "features.keras")
@@ -275,7 +279,7 @@ def test_an_application_gives_its_last_layer_at_each_resolution(trained, rng):
     names = [f"conv_pw_{n}_relu" for n in (1, 3, 5, 11, 13)]
     maps = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
     images = rng.random((2, *SHAPE), dtype=np.float32)
-    expected = np.concatenate([m.mean((1, 2)) for m in maps(2 * images - 1)], axis=1)
+    expected = means(maps(2 * images - 1))
     np.testing.assert_allclose(values(network, images), expected, rtol=1e-3, atol=1e-4)
     drawn = feature_network("ConvNeXtTiny", 40, 40, 1, size=32, weights="none")
     assert drawn.output_shape == (None, 3 + 96 + 192 + 384 + 768)
@@ -292,14 +296,13 @@ def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
     images = rng.random((2, 20, 24, 1), dtype=np.float32)
     network = feature_network(source, 20, 24, 1)
     one, vector = map(keras.ops.convert_to_numpy, own(keras.ops.repeat(images, 3, axis=-1)))
-    expected = np.concatenate([one.mean((1, 2)), vector], axis=1)
+    expected = np.concatenate([means([one]), vector], axis=1)
     np.testing.assert_allclose(values(network, images), expected, rtol=1e-5, atol=1e-5)
     assert own.trainable
-    for run in (
-        exported(feature_network(source, 20, 24, 1, size=30, mirrored=True)) if from_file else ()
-    ):
-        said = values(feature_network(source, 20, 24, 1, size=30, mirrored=True), images)
-        np.testing.assert_allclose(run(images), said, rtol=1e-4, atol=1e-4)
+    if from_file:
+        network = feature_network(source, 20, 24, 1, size=30, mirrored=True)
+        for run in exported(network):
+            np.testing.assert_allclose(run(images), values(network, images), rtol=1e-4, atol=1e-4)
     assert feature_network(source, 20, 24, 1, size=11).output_shape == (None, 8)
     with pytest.raises(UsageError, match=r"weights: expected none, .* has its own"):
         feature_network(source, 20, 24, 1, weights="imagenet")
