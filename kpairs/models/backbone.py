@@ -86,7 +86,7 @@ def feature_network(
         vectors = [_vector(output, axes) for output in maps]
         features = vectors[0] if len(vectors) == 1 else layers.Concatenate(name="all")(vectors)
     if mirrored:
-        features = MirroredMean(name="mean")(features)
+        features = MirroredMean(name="mirrored_mean")(features)
     network = keras.Model(image, features, name=NAME)
     set_trainable(network, False)
     return network
