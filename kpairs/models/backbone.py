@@ -26,6 +26,8 @@ from kpairs.models.weights import check_weights
 NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
 LITE0, STATISTICS = "lite0", "statistics"
+FEATURES = "features"  # of images whose features are known: no network stands before the head
+SCORE = "score"  # name of a linear head's layer
 SIZE = 128  # pixels a side that named networks see
 
 
@@ -285,6 +287,25 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
         layer.set_weights(_network(_found(name)[0], name, height, width, IMAGENET).get_weights())
     else:
         _load_file(layer, name, weights)
+
+
+def load_features(model: keras.Model, name: str, weights: str, **options: Any) -> None:
+    """Put weights that others trained into the feature network of a linear model.
+
+    Args:
+        model: with a layer called "backbone", as `feature_network` builds it.
+        name: see `feature_network`.
+        weights: see `feature_network`.
+        **options: see `feature_network`.
+
+    Raises:
+        InputError: a file that does not hold this network's weights.
+        KpairsError: weights that are not installed, or could not be fetched.
+    """
+    layer = backbone_of(model)
+    _, height, width, channels = layer.input.shape
+    trained = feature_network(name, height, width, channels, weights=weights, **options)
+    layer.set_weights(trained.get_weights())
 
 
 def _load_file(network: keras.Model, name: str, weights: str) -> None:
