@@ -27,9 +27,8 @@ default_role = "code"  # what our docstrings put between single backticks
 html_theme = "furo"
 html_title = "kpairs"
 html_copy_source = False
-html_static_path = ["../kpairs/studies/tables.css", "../kpairs/studies/tables.js"]
+html_static_path = ["../kpairs/studies/tables.css"]
 html_css_files = ["tables.css"]
-html_js_files = [("tables.js", {"defer": "defer"})]
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0072b2",
