@@ -122,9 +122,7 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     body = parser.renderer.render(tokens, parser.options, {})
     page = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
     css = Markup(files("kpairs.studies").joinpath("tables.css").read_text("utf-8"))
-    return page.get_template("studies/page.html.j2").render(
-        title=title, body=Markup(body), css=css
-    )
+    return page.get_template("studies/page.html.j2").render(title=title, body=Markup(body), css=css)
 
 
 def inlined(svg: str) -> str:

@@ -239,7 +239,7 @@ def beside(
         columns of `numbers`, `variant`, and by all of our rounds `ours`, `ours_std`,
         `ours_median`, `ours_rounds`, `collapsed`, `margin`, those of `judge` and, of numbers that
         differ, `resampled_p_value`; by the first ones `first_ours`, `first_std`, `first_rounds`,
-        `first_low`, `first_high`, `first_p_value`, and `as_expected`: "yes", "no", or "" of nothing.
+        `first_low`, `first_high`, `first_p_value`, and `as_expected`: "yes", "no", "" of nothing.
     """
     keys = list(keys)
     frame = _held(numbers, values, keys).assign(resampled_p_value=np.nan)

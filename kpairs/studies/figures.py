@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from kpairs.plots import OURS, PALETTE, REPORTED, band, tidy
 from kpairs.studies.effects import Effect
 from kpairs.studies.rows import name_of
 
-_WIDE = 5.2  # inches: 500 pixels, of which 400 leave letters of 8 points
-_MOST = 40  # rows, from which on settings stand side by side without names
+_WIDE = 4.8  # inches: 460 pixels, of which 370 leave letters of 8 points
+MOST = 40  # rows, from which on settings stand side by side without names
 
 
 def figure_of(tall: float, **options: Any) -> tuple[Figure, Any]:
@@ -26,11 +26,11 @@ def numbers(frame: pd.DataFrame, label: str) -> Figure:
     """Draw reported and our means on one axis, both with 95 % intervals.
 
     Args:
-        frame: a row for each number, from top to bottom: group, name, `mean` and `half` (of the
-            interval; NaN where unknown) as reported, `ours` and `ours_half`, `as_expected`.
+        frame: as `kpairs.studies.page.shown` gives it, and group; a row for each number, from top
+            to bottom, or, where they are many, from left to right without names.
         label: of the axis.
     """
-    beside = len(frame) > _MOST
+    beside = len(frame) > MOST
     figure, axes = figure_of(4.2 if beside else 0.9 + 0.21 * len(frame))
     places = np.arange(len(frame)) if beside else -np.arange(len(frame))
     shift = 0.0 if beside else 0.16
@@ -47,7 +47,11 @@ def numbers(frame: pd.DataFrame, label: str) -> Figure:
             axes.errorbar(frame[mean], places + sign * shift, xerr=ends, **style)
     (axes.set_ylabel if beside else axes.set_xlabel)(label)
     axes.grid(axis="y" if beside else "x", alpha=0.3)
+    unexpected = (frame["as_expected"] == "no").to_numpy()
     if beside:
+        axes.plot(
+            places[unexpected], frame.loc[unexpected, "ours"], "kx", ms=6, label="not as expected"
+        )
         starts = np.flatnonzero(frame["group"] != frame["group"].shift())
         middles = (starts + np.append(starts[1:], len(frame)) - 1) / 2
         for start in starts[1:]:
@@ -55,11 +59,13 @@ def numbers(frame: pd.DataFrame, label: str) -> Figure:
         axes.set_xticks(middles, frame["group"].iloc[starts])
         axes.tick_params(axis="x", length=0)
     else:
-        marks = np.where(frame["as_expected"] == "no", "✗ ", "")
-        axes.set_yticks(places, marks + frame["name"])
+        varies = "metric_label" if frame["metric"].nunique() > 1 else "table"
+        more = ", " + frame[varies].str.partition(" (")[0]
+        names = frame["name"] + more.where(frame["name"].duplicated(keep=False), "")
+        axes.set_yticks(places, np.where(unexpected, "✗ ", "") + names)
         axes.set_ylim(places[-1] - 0.7, 0.7)
     tidy(axes)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
@@ -75,7 +81,7 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) 
     place, ticks = 0.0, {}
     for heading, rows in groups.items():
         axes.text(
-            0, place, heading, transform=axes.get_yaxis_transform(), weight="bold", va="center"
+            0.01, place, heading, transform=axes.get_yaxis_transform(), weight="bold", va="center"
         )
         for number, (name, effect, networks) in enumerate(rows, 1):
             whole = number == len(rows) and len(rows) > 1
@@ -89,7 +95,8 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) 
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set_ylim(place + 0.6, 0.6)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("← helps    test error, points    hurts →")
+    axes.xaxis.set_major_locator(MultipleLocator(5))
+    axes.set_xlabel("test error, points (← helps)")
     tidy(axes)
     return figure
 

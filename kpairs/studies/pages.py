@@ -91,10 +91,15 @@ class ReportPage(Page):
             return Markup("No training has been run yet.\n")
         label = label or METRICS[frame["metric"].iloc[0]].label
         first = frame["table"] == frame["table"].iloc[0]
-        frame = frame.assign(group=frame["model"].where(first, frame["table"]))
+        frame = frame.assign(
+            group=frame["model"].where(first, frame["table"].str.replace("Figure", "Fig."))
+        )
+        if len(frame) > figures.MOST:
+            groups = frame.groupby("group", sort=False)
+            frame = pd.concat([rows.sort_values("mean") for _, rows in groups])
         theirs, ours = (f"{frame[n].min():.4g} to {frame[n].max():.4g}" for n in ("mean", "ours"))
         words = f"{label} of {len(frame)} settings: reported {theirs}, by kpairs {ours}"
-        caption = "Lines are 95 % intervals of the means; overlapping ones are as expected."
+        caption = "Lines are 95 % intervals of the means; ✗: the difference's own excludes 0."
         return self.picture("numbers", figures.numbers(frame, label), words, caption)
 
     def table(self, frame: pd.DataFrame, rows: str, columns: str) -> Markup:
@@ -175,8 +180,10 @@ class ReportPage(Page):
         return self.picture("epochs", figures.lines(drawn, label), words, caption)
 
     def best(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the row of the best reported number of each model, and ours there."""
-        return frame.loc[frame.groupby("model", sort=False)["mean"].idxmax()]
+        """Return each model's best reported number of the first table, and those of the others."""
+        first = frame["table"] == frame["table"].iloc[0]
+        best = frame[first].groupby("model", sort=False)["mean"].idxmax()
+        return pd.concat([frame.loc[best], frame[~first]])
 
     def progress(self, study: Study) -> dict[str, int]:
         """Return a study's least and most rounds of a setting, trainings and collapsed ones."""

@@ -72,13 +72,19 @@ class MiniPage(Page):
         frame = compare_rows(self.rows).assign(report="chassagne")
         self.compared = shown(frame[frame["as_expected"] != ""])
         place = self.compared["table"].str.removeprefix("framework ").str.removeprefix("figure ")
-        self.compared["name"] = place + " " + self.compared["setting"].str.split().str[0]
+        self.compared["name"] = (
+            place + " " + self.compared["setting"].str.split().str[0].str.removeprefix("eta=")
+        )
 
     def dots(self) -> Markup:
         """Draw reported and our errors at each learning rate."""
+        if self.compared.empty:
+            return Markup("No training has been run yet.\n")
         figure = numbers(self.compared, "error (%)")
         words = f"error (%) of {len(self.compared)} settings, reported and by kpairs.mini"
-        caption = "Lines are 95 % intervals of the means. ReLU fails now and then, hence its spread."
+        caption = (
+            "Lines are 95 % intervals of the means. ReLU fails now and then, hence its spread."
+        )
         return self.picture("numbers", figure, words, caption)
 
     def learned(self) -> Markup:
