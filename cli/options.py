@@ -108,6 +108,27 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+
+
+def architecture_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete the name of an architecture."""
+    from kpairs.reports import RECIPES
+
+    names = [name for name, recipe in RECIPES.items() if recipe.network.arch == name]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def study_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a study or a report."""
+    from kpairs.reports import REPORTS
+    from kpairs.studies.catalogue import names
+
+    numbers = [report.number for report in REPORTS.values()]
+    return [name for name in [*names(), *numbers] if name.startswith(incomplete)]
+
+
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 force = click.option(
     "--force",
