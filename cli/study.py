@@ -30,8 +30,8 @@ from kpairs.cli.options import (
 def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, imports):
     """Run a report's experiment again and show it beside the reported numbers.
 
-    NAME is a study, a report (its number or key: all of its studies) or "all". A study can be stopped at any moment;
-    the same command goes on, and never trains a round twice.
+    NAME is a study, a report (its number or key: all of its studies) or "all". A study can be
+    stopped at any moment; the same command goes on, and never trains a round twice.
 
     \b
     kpairs study --list

@@ -84,9 +84,7 @@ def _arguments(command):
 
 @click.command(cls=grouped(_FIRST))
 @click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
-@click.option(
-    "--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'."
-)
+@click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
 @click.option(
     "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
 )

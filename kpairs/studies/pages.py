@@ -269,40 +269,44 @@ class MethodPage(Page):
         """Hold ours against the authors' own code, for numbers that differ by all rounds.
 
         Args:
-            sound: leave out trainings that collapsed.
+            sound: leave out rounds in which either training collapsed.
 
         Returns:
-            A `DataFrame` of report, number, name, mean (ours minus theirs, in points), low and
-            high, and too: True where that code differs from its report on the same side as ours.
+            A `DataFrame` of report, number, name, mean (ours minus theirs on the same rounds, in
+            points), low and high (95 %), and too: True where that code differs from its report on
+            the same side as ours. Numbers with fewer than five such rounds are left out.
         """
         judged = self.results.judged
-        differing = judged[judged["verdict"] == DIFFERS]
-        keys, parts = ["arch", "setting", "metric"], []
+        differing = shown(judged[judged["verdict"] == DIFFERS])
+        keys, lines = ["arch", "setting", "metric", "variant", "round"], []
         for study in STUDIES.values():
+            both = [self.results.rows(study.name, kind) for kind in ("", "authors")]
+            mine, theirs = (measured(study, rows) for rows in both)
+            values = mine.merge(theirs, on=keys, suffixes=("", "_theirs"))
+            values = values[values["variant"] == ""]
+            if sound:
+                values = values[(values["collapsed"] == 0) & (values["collapsed_theirs"] == 0)]
             numbers = differing[
                 (differing["report"] == study.report) & differing["table"].isin(study.tables)
             ]
-            both = (self.results.rows(study.name, kind) for kind in ("", "authors"))
-            for side, rows in zip(("mine", "theirs"), both, strict=True):
-                values = measured(study, rows[(rows["collapsed"] == 0) | (not sound)])
-                means = values[values["variant"] == ""].groupby(keys)["value"]
-                means = means.agg(["mean", "std", "count"]).add_prefix(f"{side}_")
-                numbers = numbers.merge(means.reset_index(), on=keys)
-            few = numbers[["mine_count", "theirs_count"]].min(axis="columns") < _FEWEST
-            parts.append(numbers[~few])
-        frame = shown(pd.concat(parts, ignore_index=True))
-        mine, theirs = (
-            [frame[f"{side}_{name}"] for name in ("mean", "std", "count")]
-            for side in ("mine", "theirs")
-        )
-        apart = judge(*mine, *theirs, 0)
-        beyond = judge(*theirs, frame["mean"], frame["std"], frame["rounds"], 0)
-        too = np.where(frame["difference"] > 0, beyond["low"] > 0, beyond["high"] < 0)
-        units = np.array([METRICS[name].unit for name in frame["metric"]])
-        ends = {n: apart[n] / units for n in ("low", "high")}
-        return frame[["report", "number", "name"]].assign(
-            **ends, mean=apart["difference"] / units, too=too
-        )
+            for row in numbers.itertuples():
+                pairs = values[
+                    (values["arch"] == row.arch)
+                    & (values["setting"] == row.setting)
+                    & (values["metric"] == row.metric)
+                ]
+                if len(pairs) < _FEWEST:
+                    continue
+                other = pairs["value_theirs"]
+                apart = (pairs["value"] - other) / METRICS[str(row.metric)].unit
+                known = other.mean(), other.std(), len(other)
+                (beyond,) = judge(*known, row.mean, row.std, row.rounds, 0).itertuples()
+                too = beyond.low > 0 if row.difference > 0 else beyond.high < 0
+                lines.append(
+                    (row.report, row.number, row.name, apart.mean(), *interval_of(apart), too)
+                )
+        names = ["report", "number", "name", "mean", "low", "high", "too"]
+        return pd.DataFrame(lines, columns=names)
 
     def beyond(self, frame: pd.DataFrame) -> int:
         """Count the intervals that exclude 0."""

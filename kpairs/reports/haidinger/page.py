@@ -45,7 +45,9 @@ class WeightSharingPage(Page):
             "simple: one tower sees both images; ws: the same tower sees each image; "
             "auxws: it also says which digit each image shows"
         )
-        caption = "Blue: the weights that see an image; = the same ones. Orange: outputs with a loss."
+        caption = (
+            "Blue: the weights that see an image; = the same ones. Orange: outputs with a loss."
+        )
         return self.picture("schemes", _schemes(), words, caption)
 
 

@@ -93,11 +93,9 @@ class MiniPage(Page):
         side = math.isqrt(len(grid))
         x, y, *margins = (grid[name].to_numpy().reshape(side, side) for name in grid)
         names = [f"{activation}, {rate:g}" for activation, rate in SHOWN.items()]
-        columns = points[["x", "y"]], points["inside"], points["tanh"]
-        figure = figures.learned(
-            *(column.to_numpy() for column in columns),
-            (x, y, dict(zip(names, margins, strict=True))),
-        )
+        edges = x, y, dict(zip(names, margins, strict=True))
+        where, inside, told = (points[name].to_numpy() for name in (["x", "y"], "inside", "tanh"))
+        figure = figures.learned(where, inside, told, edges)
         wrong = int((points["inside"] != points["tanh"]).sum())
         words = f"{len(points)} test points by predicted class, {wrong} wrong; the networks' edges"
         caption = "Tanh bends, ReLU is made of straight pieces; dashed is the true disc."
@@ -132,12 +130,15 @@ class MiniPage(Page):
         rows = self.rows[self.rows["activation"] == "relu"]
         groups = rows.groupby(["learning_rate", "dead_outputs"])["test_error_pct"]
         cells = groups.agg(lambda errors: f"{errors.mean():.1f} % ({len(errors)})")
-        return cells.unstack(fill_value="").rename_axis(columns=None).reset_index()
+        wide = cells.unstack(fill_value="").rename(columns="{:.0f} dead".format)
+        return wide.rename_axis(index="rate", columns=None).reset_index()
 
     def digits(self) -> Mapping[str, Any]:
         """Return the test errors on digits, those of the same rounds by Keras, and the interval."""
         rows = rows_of(self.results.folder, DIGITS)
         theirs = self.results.rows("haidinger-plain")
+        if rows.empty:
+            return {}
         theirs = theirs[theirs["arch"] == "simple"][["round", "epochs", "test_error_pct"]]
         both = rows.merge(theirs, on=["round", "epochs"], suffixes=("", "_keras"))
         if len(both) < 2:
