@@ -81,7 +81,7 @@ class ReportPage(Page):
         # Of numbers that studies stand for; others may have a page of their own.
         tables = {name for study in self.studies for name in study.tables}
         numbers = results.numbers[results.numbers["report"] == key]
-        self.numbers = shown(numbers[numbers["as_expected"] != ""])
+        self.numbers = shown(numbers[numbers["first_rounds"] > 0])
         self.rest = numbers[numbers["margin"].isna()]
         self.main = self.numbers[self.numbers["table"].isin(tables)]
 

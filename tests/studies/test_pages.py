@@ -213,7 +213,7 @@ def test_the_first_screen_is_short():
             for tables, _, sentences in map(parts_of, (visible, text))
             for shown in [[*sentences, *(cell for rows in tables for row in rows for cell in row)]]
         ]
-        assert counts[0] <= 420, (name, counts)
+        assert counts[0] <= 400, (name, counts)
         assert counts[1] <= (3000 if "altunina" in name else 1500), (name, counts)
 
 

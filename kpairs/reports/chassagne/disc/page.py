@@ -70,7 +70,7 @@ class MiniPage(Page):
         super().__init__("mini", "reports/chassagne/disc/page.md.j2", results)
         self.rows = rows_of(results.folder, DISC)
         frame = compare_rows(self.rows).assign(report="chassagne")
-        self.compared = shown(frame[frame["as_expected"] != ""])
+        self.compared = shown(frame[frame["first_rounds"] > 0])
         place = self.compared["table"].str.removeprefix("framework ").str.removeprefix("figure ")
         self.compared["name"] = (
             place + " " + self.compared["setting"].str.split().str[0].str.removeprefix("eta=")
