@@ -110,23 +110,37 @@ imports = click.option(
 )
 
 
-def architecture_names(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[str]:
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _completed(names: Callable[[], Iterable[str]]) -> Complete:
+    """Return what completes one of these names in a shell."""
+    return lambda context, parameter, text: [name for name in names() if name.startswith(text)]
+
+
+@_completed
+def architecture_names() -> Iterable[str]:
     """Complete the name of an architecture."""
     from kpairs.reports import RECIPES
 
-    names = [name for name, recipe in RECIPES.items() if recipe.network.arch == name]
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name, recipe in RECIPES.items() if recipe.network.arch == name]
 
 
-def study_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+@_completed
+def report_names() -> Iterable[str]:
+    """Complete the key or the number of a report."""
+    from kpairs.reports import REPORTS
+
+    return [*REPORTS, *(report.number for report in REPORTS.values())]
+
+
+@_completed
+def study_names() -> Iterable[str]:
     """Complete the name of a study or a report."""
     from kpairs.reports import REPORTS
     from kpairs.studies.catalogue import names
 
-    numbers = [report.number for report in REPORTS.values()]
-    return [name for name in [*names(), *numbers] if name.startswith(incomplete)]
+    return [*names(), *(report.number for report in REPORTS.values())]
 
 
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")

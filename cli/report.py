@@ -2,11 +2,11 @@
 
 import click
 
-from kpairs.cli.options import folder, import_own, imports, study_names
+from kpairs.cli.options import folder, import_own, imports, report_names
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=study_names)
+@click.argument("name", required=False, shell_complete=report_names)
 @click.option(
     "--rows",
     type=click.Path(exists=True, file_okay=False),

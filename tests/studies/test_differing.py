@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from kpairs.studies.catalogue import STUDIES
-from kpairs.studies.compare import judge, resampled
+from kpairs.studies.compare import resampled
 from kpairs.studies.pages import MethodPage
 from kpairs.studies.results import Results
 from kpairs.studies.rows import COLUMNS, write_rows
