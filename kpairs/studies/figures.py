@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from kpairs.plots import OURS, PALETTE, REPORTED, band, tidy
 from kpairs.studies.effects import Effect
-from kpairs.studies.rows import name_of
 
 _WIDE = 4.8  # inches: 460 pixels, of which 370 leave letters of 8 points
 MOST = 40  # rows, from which on settings stand side by side without names
@@ -101,19 +100,18 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) 
     return figure
 
 
-def lines(panels: Mapping[str, Mapping[str, tuple[pd.DataFrame, str]]], label: str) -> Figure:
+def lines(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> Figure:
     """Draw means over rounds per epoch, their standard deviations shaded, a panel below the other.
 
     Args:
-        panels: by title the curves: by name the rows and their column.
+        panels: by title the curves: by name their mean and std, indexed by epoch.
         label: of the vertical axes.
     """
     figure, panes = figure_of(
         0.5 + 2.3 * len(panels), nrows=len(panels), sharex=True, squeeze=False
     )
     for axes, (title, curves) in zip(panes[:, 0], panels.items(), strict=True):
-        for colour, (name, (rows, column)) in zip(PALETTE, curves.items(), strict=False):
-            epochs = rows.groupby("epoch")[column].agg(["mean", "std"])
+        for colour, (name, epochs) in zip(PALETTE, curves.items(), strict=False):
             band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), name, colour)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=title, ylabel=label, ylim=(0, None))
@@ -121,11 +119,6 @@ def lines(panels: Mapping[str, Mapping[str, tuple[pd.DataFrame, str]]], label: s
         tidy(axes)
     panes[-1, 0].set_xlabel("epoch")
     return figure
-
-
-def of_settings(rows: pd.DataFrame, *names: str) -> list[pd.DataFrame]:
-    """Return the rows of each of these settings."""
-    return [rows[name_of(rows) == name] for name in names]
 
 
 def against_parameters(points: pd.DataFrame, named: Sequence[str]) -> Figure:

@@ -28,6 +28,7 @@ from kpairs.studies.results import (
     report_name,
     write_results,
 )
+from kpairs.studies.rows import name_of
 
 _FEWEST = 5  # trainings on a side, for an interval that means something
 
@@ -161,20 +162,16 @@ class ReportPage(Page):
 
     def lines(self, panels: Mapping[str, Mapping[str, tuple[str, str, str]]], label: str) -> Markup:
         """Redraw a figure of the report: by panel and curve (study, setting, column)."""
-        drawn = {
-            title: {
-                name: (figures.of_settings(self.results.rows(study, "curves"), setting)[0], column)
-                for name, (study, setting, column) in curves.items()
-            }
-            for title, curves in panels.items()
-        }
-        if any(rows.empty for curves in drawn.values() for rows, _ in curves.values()):
-            return Markup()
-        ends = [
-            f"{name} {rows.loc[rows['epoch'] == rows['epoch'].max(), column].mean():.3g}"
-            for curves in drawn.values()
-            for name, (rows, column) in curves.items()
-        ]
+        drawn: dict[str, dict[str, pd.DataFrame]] = {title: {} for title in panels}
+        for title, curves in panels.items():
+            for name, (study, setting, column) in curves.items():
+                rows = self.results.rows(study, "curves")
+                mine = rows[name_of(rows) == setting]
+                if mine.empty:
+                    return Markup()
+                drawn[title][name] = mine.groupby("epoch")[column].agg(["mean", "std"])
+        every = [each for curves in drawn.values() for each in curves.items()]
+        ends = [f"{name} {epochs['mean'].iloc[-1]:.3g}" for name, epochs in every]
         words = f"{label} per epoch; at the end {', '.join(ends)}"
         caption = "Means over rounds; shades are one standard deviation."
         return self.picture("epochs", figures.lines(drawn, label), words, caption)
