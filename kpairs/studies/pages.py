@@ -41,7 +41,7 @@ def write_pages(
     Args:
         rows_folder: of the CSVs that `kpairs study` leaves.
         out: folder of the pages; figures go into `figures/` in it.
-        reports: keys of `REPORTS`; default all, the pages across them and those of our own.
+        reports: keys of `REPORTS`; default all, the page across them and those of our own.
 
     Returns:
         The files written.
@@ -58,8 +58,8 @@ def write_pages(
             pages += [ReportPage(key, results)] if key in REPORTS else []
             if further := getattr(page_module(folder), "pages", None):
                 pages += further(results)
-    if reports is None:
-        pages += [Overview(results), MethodPage(results)]
+    pages += [Overview(results)] if reports is None else []
+    pages += [MethodPage(results), Page("results", "studies/results.md.j2", results)]
     files = [file for page in pages for file in page.write(out)]
     write_results(results, out / "results.csv")
     return [*files, out / "results.csv"]
