@@ -130,8 +130,8 @@ ELSEWHERE = {
     ("abstract", "test_accuracy_pct"): "Table III's last row",
 }
 # Why a number differs, by table, architecture, setting and metric.
-_FOLDS = "folds of 250 pairs cannot vary as little as reported; with chance's deviation it holds 0"
-_ROUNDS = "rounds cannot vary as little as reported; with our deviation on both sides it holds 0"
+_FOLDS = "folds of 250 pairs vary more than reported; with that deviation the interval holds 0"
+_ROUNDS = "rounds vary more than reported; with our deviation on both sides the interval holds 0"
 EXPLAINED = {
     (*place, "validation_accuracy"): reason
     for reason, places in {
@@ -141,7 +141,7 @@ EXPLAINED = {
             ("Table II", "a_w_net", "loss_ratio=0.1"),
         ],
         _ROUNDS: [("Table III", arch, "") for arch in ("cnn_base", "no_w_net", "w_net")],
-        "the text leaves its loss weight open: with 1 in place of 0.5 it holds 0": [
+        "the text leaves its loss weight open; with 1 in place of 0.5 the interval holds 0": [
             ("Table III", "a_net", "")
         ],
     }.items()
