@@ -142,10 +142,14 @@ def test_every_verdict_comes_out_again_from_the_rows(pages):
         list(judged["first_ours"].astype(float)), rel=1e-4
     )
     expected = sum(verdict == "yes" for _, verdict in found.values())
-    counts = expected, len(found), 0.05 * len(found)
+    counts = expected, len(found), round(0.05 * len(found))
+    plain = judged[~judged["table"].str.contains("framework")].astype(
+        {"reported": float, "first_ours": float}
+    )
+    alike = [g["reported"].corr(g["first_ours"]) for _, g in plain.groupby("report")]
     readme = (DOCS.parent / "README.md").read_text().partition("## What it reproduces")[2]
     for text in ((pages / "reports.md").read_text(), readme.partition("\n## ")[0]):
-        assert all(states(text, *map(round, counts)))
+        assert all(states(text, *counts, min(alike), max(alike)))
     for name, report in zip(OF_REPORTS, REPORTS, strict=True):
         own = [v for k, (_, v) in found.items() if k[0] == report and "framework" not in k[1]]
         assert all(states((pages / name).read_text(), own.count("yes"), len(own)))
