@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import (
+    architecture_names,
     as_argument,
     as_json,
     columns,
@@ -82,8 +83,8 @@ def _arguments(command):
 
 
 @click.command(cls=grouped(_FIRST))
-@click.argument("name", metavar="[ARCH]", required=False)
-@click.option("--arch", help="Architecture; see 'kpairs archs'.")
+@click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
+@click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
 @click.option(
     "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
 )
