@@ -21,6 +21,7 @@ from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMe
 from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
 from kpairs.models.pair import Layers, is_tower, layers_of
+from kpairs.models.vision import PREFIX, VisionMaps
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
@@ -47,6 +48,7 @@ def feature_network(
     - "statistics": `kpairs.layers.ImageStatistics` alone.
     - A network of `keras.applications`, such as "MobileNetV2": means of its last layer at each
       resolution.
+    - A network of `torchvision.models`, such as "torchvision/resnet18", likewise; on torch alone.
     - A `keras.Model` or a `.keras` file, from pixels in [0, 1] to vectors, which stay as they are,
       or to maps, whose means are taken.
 
@@ -61,7 +63,8 @@ def feature_network(
         size: the network sees about `size * size` pixels of unchanged proportions. Default 128 for
             named networks; a model's own size, or the images' where it takes any.
         weights: of a named network "imagenet" (default), "none" for weights freshly drawn, or a
-            file, .weights.h5 or .keras, of the network without its head.
+            file: .weights.h5 or .keras of the network without its head, of torchvision's a .pth
+            with its `state_dict`.
         mirrored: in inference give the mean of an image's and its mirror image's features, which
             ranks better and takes twice the time.
 
@@ -140,6 +143,11 @@ def _tower(
         network = lite0(*sides, weights=IMAGENET if weights == IMAGENET else None)
         _load_file(network, backbone, weights)
         return network
+    if backbone.startswith(PREFIX):
+        image, maps = keras.Input((*sides, 3)), VisionMaps(backbone.removeprefix(PREFIX))
+        tower = keras.Model(image, maps(image))
+        maps.load(weights)
+        return tower
     function, module = _found(backbone)
     scale, offset, reverse = _preparation(module)
     network = _network(function, backbone, *sides, weights)
