@@ -386,7 +386,7 @@ class ImageStatistics(_Precise):
     Example:
     >>> import keras
     >>> from kpairs.layers import ImageStatistics
-    >>> ImageStatistics()(keras.ops.zeros((2, 64, 64, 3))).shape
+    >>> tuple(ImageStatistics()(keras.ops.zeros((2, 64, 64, 3))).shape)
     (2, 54)
     """
 
