@@ -12,6 +12,7 @@ from kpairs.errors import UsageError
 from kpairs.layers import PosteriorComparison
 from kpairs.models.backbone import (
     FEATURES,
+    FILES,
     NO_WEIGHTS,
     SCORE,
     STATISTICS,
@@ -197,7 +198,7 @@ def linear(
         tower: Layers = [layers.Flatten()]
     elif backbone == STATISTICS:
         tower = [feature_network(backbone, *shape)]
-    elif backbone.endswith(".keras"):
+    elif backbone.endswith(FILES):
         tower = [feature_network(backbone, *shape, mirrored=mirrored)]
     else:
         tower = [

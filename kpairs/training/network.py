@@ -9,6 +9,7 @@ from kpairs import seeds
 from kpairs.errors import UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.backbone import (
+    FILES,
     IMAGENET,
     LITE0,
     NO_WEIGHTS,
@@ -67,7 +68,7 @@ def with_backbone(recipe: Recipe) -> Recipe:
             "have none"
         )
     weights = network.backbone_weights
-    if backbone.endswith(".keras"):
+    if backbone.endswith(FILES):
         backbone = str(Path(backbone).absolute())
     elif weights == NO_WEIGHTS and backbone != STATISTICS:
         weights = IMAGENET
