@@ -13,7 +13,7 @@ from onnx import helper
 from kpairs.errors import InputError, KpairsError, UsageError, first_line
 
 OPERATOR = "kpairs.network::OnnxNetwork"  # that exporters write down, and `joined` replaces
-_CONTENTS: dict[str, bytes] = {}  # networks by their digest, of this process
+_OPENED: dict[str, tuple[bytes, Any]] = {}  # networks and their sessions, by digest
 _LARGEST = 2**30  # bytes of a file
 _FEATURES = "kpairs_features"
 
@@ -40,7 +40,6 @@ class OnnxNetwork(keras.layers.Layer):
     def __init__(self, length: int, width: int, channels_last: bool, **options: Any) -> None:
         super().__init__(trainable=False, **options)
         self.length, self.width, self.channels_last = length, width, channels_last
-        self._session: Any = None
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         if keras.backend.backend() != "torch":
@@ -55,11 +54,6 @@ class OnnxNetwork(keras.layers.Layer):
         if torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise UsageError("TorchScript cannot hold an ONNX network; export to onnx")
         pixels = images if self.channels_last else ops.transpose(images, (0, 3, 1, 2))
-        if self._session is None:
-            content = keras.ops.convert_to_numpy(self.content).tobytes()
-            self._digest = hashlib.sha256(content).hexdigest()
-            self._session = _opened(content)
-            _CONTENTS[self._digest] = content
         if torch.compiler.is_exporting():
             return torch.onnx.ops.symbolic(
                 OPERATOR,
@@ -69,8 +63,20 @@ class OnnxNetwork(keras.layers.Layer):
                 shape=(pixels.shape[0], self.width),
                 version=1,
             )
-        features = _run(self._session, keras.ops.convert_to_numpy(pixels))
+        features = _run(self._prepared(), keras.ops.convert_to_numpy(pixels))
         return ops.convert_to_tensor(features)
+
+    def _prepared(self) -> Any:
+        """Return a session of the network that the weights are now; tracing cannot look at them."""
+        content = keras.ops.convert_to_numpy(self.content).tobytes()
+        self._digest = hashlib.sha256(content).hexdigest()
+        if self._digest not in _OPENED:
+            _OPENED[self._digest] = content, _opened(content)
+        return _OPENED[self._digest][1]
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self._prepared()
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (input_shape[0], self.width)
@@ -119,6 +125,7 @@ def read(file: str, height: int, width: int, opset: int = 20) -> keras.Model:
     layer = OnnxNetwork(len(content), found.shape[1], channels_last)
     layer.build(image.shape)
     layer.content.assign(np.frombuffer(content, np.uint8))
+    layer._prepared()
     return keras.Model(image, layer(image))
 
 
@@ -131,7 +138,7 @@ def joined(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         digest = helper.get_node_attr_value(node, "digest").decode()
-        network = onnx.load_model_from_string(_CONTENTS[digest])
+        network = onnx.load_model_from_string(_OPENED[digest][0])
         network = onnx.compose.add_prefix(network, f"network_{number}_")
         (entry,), (exit_,) = _inputs(network), network.graph.output
         nodes.append(helper.make_node("Identity", [node.input[0]], [entry.name]))

@@ -42,6 +42,7 @@ def test_an_onnx_network_gives_features_and_is_exported_inside(extractor, rng, t
     module, folder = extractor
     images = rng.random((3, 24, 20, 1), dtype=np.float32)
     network = feature_network(str(folder / "any.onnx"), 24, 20, 1, mirrored=True)
+    run, _ = exported(network, torchscript=False)
     received = keras.ops.convert_to_numpy(network(images))
     with torch.no_grad():
         both = [
@@ -50,7 +51,6 @@ def test_an_onnx_network_gives_features_and_is_exported_inside(extractor, rng, t
             for maps, vector in [module(torch.tensor(side).permute(0, 3, 1, 2).repeat(1, 3, 1, 1))]
         ]
     np.testing.assert_allclose(received, (both[0] + both[1]) / 2, rtol=1e-4, atol=1e-5)
-    run, _ = exported(network, torchscript=False)
     with pytest.raises(UsageError, match="TorchScript cannot hold"), quiet():
         torch.jit.trace(network, torch.tensor(images), check_trace=False)
     for batch in (images[:1], images):
