@@ -12,12 +12,12 @@ from kpairs.errors import UsageError
 from kpairs.layers import PosteriorComparison
 from kpairs.models.backbone import (
     FEATURES,
-    FILES,
     NO_WEIGHTS,
     SCORE,
     STATISTICS,
     application,
     feature_network,
+    is_file,
 )
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
@@ -198,7 +198,7 @@ def linear(
         tower: Layers = [layers.Flatten()]
     elif backbone == STATISTICS:
         tower = [feature_network(backbone, *shape)]
-    elif backbone.endswith(FILES):
+    elif is_file(backbone):
         tower = [feature_network(backbone, *shape, mirrored=mirrored)]
     else:
         tower = [

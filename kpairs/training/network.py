@@ -9,11 +9,11 @@ from kpairs import seeds
 from kpairs.errors import UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.backbone import (
-    FILES,
     IMAGENET,
     LITE0,
     NO_WEIGHTS,
     STATISTICS,
+    is_file,
     load_backbone,
     load_features,
 )
@@ -68,7 +68,7 @@ def with_backbone(recipe: Recipe) -> Recipe:
             "have none"
         )
     weights = network.backbone_weights
-    if backbone.endswith(FILES):
+    if is_file(backbone):
         backbone = str(Path(backbone).absolute())
     elif weights == NO_WEIGHTS and backbone != STATISTICS:
         weights = IMAGENET
