@@ -34,6 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 CHECKPOINTS = (50, 100, 200, 400, 800, 1600)
 _IMAGES, _UNSEEN = 500, 250  # photographs to order, and others that nobody judges
+_HELD_OUT = 2000  # pairs that nobody judged, to check intervals by
 _SPREAD = 3.0  # deviation of the truth in logits
 _STEP = 10  # judgements between two fits, and a twentieth of all where that is more
 TRUTHS = {
@@ -50,6 +51,7 @@ METHODS = {
     "trueskill": "TrueSkill; the least certain image against its nearest",
     "asap": "expected information gain, spanning-tree batches, no features",
 }
+_OF_KPAIRS = ("tau_unseen", "expected_tau", "coverage", "coverage_pairs", "stop")
 
 
 class _Method(Protocol):
@@ -223,6 +225,18 @@ def agreement_with(truth: Floats, scores: Floats) -> float:
     return float(np.sum(order * np.sign(scores[:, None] - scores)) / np.count_nonzero(order))
 
 
+def _coverage_of_pairs(found: Scores, truth: Floats) -> float:
+    """Return how often intervals of differences hold the true one, of pairs that nobody judged."""
+    answers, count = found.posterior.judgements, len(truth)
+    first, second = np.triu_indices(count, 1)
+    low, high = np.minimum(answers.left, answers.right), np.maximum(answers.left, answers.right)
+    chosen = np.setdiff1d(first * count + second, low * count + high)
+    first, second = np.divmod(np.random.default_rng(0).permutation(chosen)[:_HELD_OUT], count)
+    drawn = found.draws[:, second] - found.draws[:, first]
+    off = np.abs(truth[second] - truth[first] - drawn.mean(axis=0))
+    return float(np.mean(off <= 1.96 * drawn.std(axis=0)))
+
+
 def _photographs(grades: bool) -> tuple[Floats, Floats]:
     """Return statistics and truth of the photographs to order, then those that nobody judges."""
     from kpairs.data.examples import degraded_photographs
@@ -269,12 +283,16 @@ def _run(
             "seed": seed,
             "judgements": checkpoint,
             "tau": agreement_with(seen, one.scores()),
-            **dict.fromkeys(("tau_unseen", "expected_tau", "coverage", "stop")),
+            **dict.fromkeys(_OF_KPAIRS),
         }
         if isinstance(one, _Kpairs) and one.found:
             found = one.found
             held = (found.low <= seen) & (seen <= found.high)
-            row |= {"expected_tau": found.expected_tau, "coverage": float(held.mean())}
+            row |= {
+                "expected_tau": found.expected_tau,
+                "coverage": float(held.mean()),
+                "coverage_pairs": _coverage_of_pairs(found, seen),
+            }
             if one.features is not None:
                 predicted = features[_IMAGES:] @ found.posterior.weights
                 row["tau_unseen"] = agreement_with(unseen, predicted)
@@ -351,7 +369,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     means = []
     for (truth, method, judgements), cell in cells.items():
         mean: dict[str, Any] = {"truth": truth, "method": method, "judgements": judgements}
-        for name in ("tau", "tau_unseen", "expected_tau", "coverage", "stop"):
+        for name in ("tau", *_OF_KPAIRS):
             values = [row[name] for row in cell if row.get(name) is not None]
             mean[name] = float(np.mean(values)) if values else None
         means.append(mean | {"sessions": len(cell)})

@@ -49,6 +49,7 @@ _PENALTY = 1e-3  # on squared scores of plain Bradley-Terry: keeps those finite 
 # and of the residual's deviation over the features'.
 _TOTAL = (np.log(3.0), 0.7)
 _RATIO = (np.log(0.3), 0.7)
+_DOUBT = 1.0  # evidence that a wider residual may lack, in nats
 _TIE = (0.0, 2.0)  # and of the tie parameter
 # Steps of the logarithms of both scales that the search tries; without features, of the second.
 _MOVES = [(0.5, 0.0), (-0.5, 0.0), (0.0, -0.5), (0.0, 0.5), (0.5, 0.5), (-0.5, -0.5)]
@@ -314,6 +315,11 @@ def is_dense(answers: Judgements) -> bool:
     return answers.count <= _DENSE or len(answers) > _FILL * answers.count
 
 
+def is_large(answers: Judgements) -> bool:
+    """Tell if one factorisation takes seconds."""
+    return is_dense(answers) and answers.count > _DENSE
+
+
 def _laplacian(answers: Judgements, edges: Floats) -> Any:
     from scipy.sparse import coo_matrix
 
@@ -474,8 +480,8 @@ def fit(
         start.residual if near and start else np.zeros(count),
     )
     if scales is not None:
-        return _mode(model, is_dense(judgements) and count > _DENSE)
-    if is_dense(judgements) and count > _DENSE:
+        return _mode(model, is_large(judgements))
+    if is_large(judgements):
         return _mode(_tuned_on_a_part(model), iterative=True)
     return _tuned(model)
 
@@ -509,7 +515,18 @@ def _climbed(model: Posterior) -> Posterior:
             turned = 0
         else:
             turned += 1
-    return best
+    return _doubtful(best)
+
+
+def _doubtful(best: Posterior) -> Posterior:
+    """Return the model of the largest residual that is about as likely: sure of less."""
+    wide = best
+    while True:
+        tried = replace(wide, scales=_moved(wide.scales, 0.0, 0.5))
+        tried = _mode(tried, iterative=False, tolerance=1e-6)
+        if tried.evidence < best.evidence - _DOUBT:
+            return wide
+        wide = tried
 
 
 def _moved(scales: Scales, feature: float, residual: float) -> Scales:

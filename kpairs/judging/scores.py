@@ -41,6 +41,7 @@ class Scores:
         alpha: Krippendorff's alpha over all answers; NaN where no pair was judged twice.
         judges: one `Judge` for each judge.
         notes: sentences about data that limit what the scores mean.
+        draws: `(400, n)` scores as the truth may have them, on the same scale.
         posterior: the model behind them, for `propose`.
     """
 
@@ -59,6 +60,7 @@ class Scores:
     alpha: float
     judges: list[Judge]
     notes: list[str]
+    draws: Floats
     posterior: Posterior
 
 
@@ -88,58 +90,53 @@ def score(
         array([4, 3, 2, 1])
     """
     posterior, judges = fit_judges(fit(judgements, features, start=start))
-    mean = posterior.mean - posterior.mean.mean()
     stretch, certain = measured_scale(posterior)
-    widening = max(1 / stretch, 1.0) if certain else 1.0
+    stretch = stretch if certain else 1.0
     component = judgements.components()
-    apart = _distances(component, posterior.scales.residual)
-    deviation = widening * np.sqrt(posterior.centred_variance() + apart)
+    draws = _draws(posterior, component, max(1 / stretch, 1.0), seed)
+    mean = posterior.mean - posterior.mean.mean()
     unit = float(mean.std()) or posterior.scales.residual
-    draws = posterior.draw(_DRAWS, np.random.default_rng(seed))
-    if apart.any():
-        shift = np.random.default_rng([seed, 1]).standard_normal((_DRAWS, component.max() + 1))
-        draws += (shift * _own_distance(component, posterior.scales.residual))[:, component]
+    centre, half = draws.mean(axis=0), 1.96 * draws.std(axis=0)
     ranks = np.argsort(np.argsort(-draws, axis=1), axis=1) + 1
     best, worst = np.percentile(ranks, [2.5, 97.5], axis=0, method="nearest").astype(np.int64)
-    half = 1.96 * deviation / unit
     rank = 1 + np.searchsorted(np.sort(-mean), -mean)
     return Scores(
         score=mean / unit,
-        low=mean / unit - half,
-        high=mean / unit + half,
+        low=np.minimum(centre - half, mean / unit),
+        high=np.maximum(centre + half, mean / unit),
         rank=rank,
         best=np.minimum(best, rank),
         worst=np.maximum(worst, rank),
         count=judgements.degree(),
         component=component,
-        logit=unit * (stretch if certain else 1.0),
+        logit=unit * stretch,
         expected_tau=expected_tau(posterior),
-        stretch=stretch if certain else 1.0,
+        stretch=stretch,
         tie=posterior.scales.tie,
         alpha=alpha(judgements),
         judges=judges,
         notes=_notes(judgements, component, judges, features is not None),
+        draws=draws,
         posterior=posterior,
     )
 
 
-def _own_distance(component: Numbers, residual: float) -> Floats:
-    """Return the prior deviation of each set's unknown shift, `(sets,)`.
+def _draws(posterior: Posterior, component: Numbers, widening: float, seed: int) -> Floats:
+    """Draw scores of mean 0 and deviation 1, `(draws, n)`: what the truth may be on that scale.
 
-    A shift common to a set leaves every answer's likelihood as it is. The images' own residuals
-    account for `su² / k` of its variance in a set of k images; the rest is added here.
+    A shift common to a set of connected images leaves every answer's likelihood as it is. The
+    images' own residuals account for `su² / k` of its variance in a set of k images; the rest is
+    added here.
     """
+    rng = np.random.default_rng(seed)
+    draws = posterior.draw(_DRAWS, rng)
     size = np.bincount(component)
-    return residual * np.sqrt(1 - 1 / size) if len(size) > 1 else np.zeros(1)
-
-
-def _distances(component: Numbers, residual: float) -> Floats:
-    """Return the variance of each image's shift against the mean of all images, `(n,)`."""
-    if not len(component):
-        return np.zeros(0)
-    own = _own_distance(component, residual) ** 2
-    part = np.bincount(component) / len(component)
-    return (own * (1 - 2 * part) + part**2 @ own)[component]
+    if len(size) > 1:
+        shift = posterior.scales.residual * np.sqrt(1 - 1 / size)
+        draws += (shift * rng.standard_normal((_DRAWS, len(size))))[:, component]
+    draws = posterior.mean + widening * (draws - posterior.mean)
+    draws -= draws.mean(axis=1, keepdims=True)
+    return draws / np.maximum(draws.std(axis=1, keepdims=True), 1e-9)
 
 
 def expected_tau(posterior: Posterior, images: int = 300) -> float:
