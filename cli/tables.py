@@ -208,7 +208,12 @@ def judging_tables(
         table = Table("method", title=title, title_justify="left")
         for count in counts:
             table.add_column(f"{count:,}", justify="right")
-        lines = (("tau", ""), ("tau_unseen", ", unseen"), ("coverage", ", coverage of intervals"))
+        lines = (
+            ("tau", ""),
+            ("tau_unseen", ", unseen"),
+            ("coverage", ", coverage of intervals"),
+            ("coverage_pairs", ", coverage of differences"),
+        )
         for method in dict.fromkeys(row["method"] for row in rows):
             cells = {row["judgements"]: row for row in rows if row["method"] == method}
             for measure, name in lines:

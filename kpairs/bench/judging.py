@@ -26,6 +26,7 @@ from kpairs.judging import (
     prepare_features,
     propose,
     score,
+    without_last,
 )
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 CHECKPOINTS = (50, 100, 200, 400, 800, 1600)
 _IMAGES, _UNSEEN = 500, 250  # photographs to order, and others that nobody judges
+_STOP_EACH = 100  # judgements after which the rule to stop is asked
 _HELD_OUT = 2000  # pairs that nobody judged, to check intervals by
 _SPREAD = 3.0  # deviation of the truth in logits
 _STEP = 10  # judgements between two fits, and a twentieth of all where that is more
@@ -51,7 +53,7 @@ METHODS = {
     "trueskill": "TrueSkill; the least certain image against its nearest",
     "asap": "expected information gain, spanning-tree batches, no features",
 }
-_OF_KPAIRS = ("tau_unseen", "expected_tau", "coverage", "coverage_pairs", "stop")
+_OF_KPAIRS = ("tau_unseen", "expected_tau", "coverage", "coverage_pairs", "stop", "tau_at_stop")
 
 
 class _Method(Protocol):
@@ -74,9 +76,10 @@ class _Kpairs:
     seed: int
     count: int
     found: Scores | None = None
-    history: list[tuple[int, float]] = field(default_factory=list)
+    stopped: int | None = None
     posterior: Posterior = field(init=False)
     tuned: int = 0
+    checked: int = 0
 
     def __post_init__(self) -> None:
         nothing = Judgements([], [], [], self.count, random=[])
@@ -97,7 +100,11 @@ class _Kpairs:
         if old is None:
             self.tuned = max(len(answers), _STEP)
         self.posterior = fit(answers, self.features, old, start=self.posterior)
-        self.history.append((len(answers), expected_tau(self.posterior)))
+        if self.stopped is None and len(answers) // _STOP_EACH > self.checked:
+            self.checked = len(answers) // _STOP_EACH
+            taus = [(0, without_last(self.posterior)), (_STOP_EACH, expected_tau(self.posterior))]
+            if enough([(n, tau) for n, tau in taus if tau is not None], target=1.0):
+                self.stopped = len(answers)
         if last:
             self.found = score(answers, self.features, start=self.posterior)
 
@@ -266,7 +273,7 @@ def _run(
         kinds = {"bradley-terry": _BradleyTerry, "trueskill": _TrueSkill, "asap": _Asap}
         one = kinds[method](_IMAGES, rng)
     asked: list[tuple[int, int, bool, int, float]] = []
-    rows = []
+    rows, tau_at_stop = list[dict[str, Any]](), None
     for checkpoint in (c for c in CHECKPOINTS if c <= most):
         while len(asked) < checkpoint:
             for left, right, drawn in one.ask()[: checkpoint - len(asked)]:
@@ -277,6 +284,8 @@ def _run(
             left_, right_, drawn_, judge_, outcome = map(np.array, zip(*asked, strict=True))
             answers = Judgements(left_, right_, outcome, _IMAGES, judge_, random=drawn_)
             one.learn(answers, len(asked) >= checkpoint)
+            if tau_at_stop is None and isinstance(one, _Kpairs) and one.stopped:
+                tau_at_stop = agreement_with(seen, one.posterior.mean)
         row: dict[str, Any] = {
             "truth": truth,
             "method": method,
@@ -296,12 +305,7 @@ def _run(
             if one.features is not None:
                 predicted = features[_IMAGES:] @ found.posterior.weights
                 row["tau_unseen"] = agreement_with(unseen, predicted)
-            stops = (
-                count
-                for k, (count, _) in enumerate(one.history)
-                if enough(one.history[: k + 1], target=1.0)
-            )
-            row["stop"] = next(stops, None)
+            row |= {"stop": one.stopped, "tau_at_stop": tau_at_stop}
         rows.append(row)
     return rows
 
@@ -328,7 +332,9 @@ def bench_judging(
     Returns:
         `rows`, one for each session and checkpoint, and `means` over the seeds: `tau` with the
         truth, `tau_unseen` of 250 photographs that nobody judged, `expected_tau`, `coverage` of the
-        95 % intervals of scores, and `stop`, where asking would have stopped as little is gained.
+        95 % intervals of scores, `coverage_pairs` of those of differences between images of pairs
+        that nobody judged, and `stop`, after how many judgements asking would have stopped as
+        little was gained, with `tau_at_stop`.
 
     Raises:
         UsageError: an unknown truth or method, or missing photographs.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
 from kpairs.data.cache import prepared_images
-from kpairs.data.compared import ComparedImages, agreement, are_compared, read_compared
+from kpairs.data.compared import ComparedImages, are_compared, count_outcomes, read_compared
 from kpairs.data.division import (
     TEST_SHARE,
     rescue_empty_grades,
@@ -583,7 +583,9 @@ class ComparedPairs(_OwnImages):
                 if pairs.judge is not None:
                     row["judge"] = str(pairs.judge[i])
                 if pairs.group is not None:
-                    row["group"] = pairs.group[pairs.left[i]]
+                    groups = [pairs.group[side[i]] for side in (pairs.left, pairs.right)]
+                    names = ("left_group", "right_group") if groups[0] != groups[1] else ("group",)
+                    row |= dict(zip(names, groups, strict=False))
                 for side, grades in (("left", pairs.left_grade), ("right", pairs.right_grade)):
                     if self.classes:
                         grade = int(grades[i])
@@ -593,7 +595,7 @@ class ComparedPairs(_OwnImages):
 
     def describe(self) -> str:
         listed, (train, test) = self.listed, self.parts.values()
-        found = agreement(listed)
+        found = count_outcomes(listed)
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
         shared = shared_images(train.files, test.files)
         parts = [

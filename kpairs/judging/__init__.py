@@ -2,10 +2,11 @@
 
 from kpairs.judging.agreement import Share, agreement, alpha
 from kpairs.judging.choice import Proposal, propose
+from kpairs.judging.features import file_features, prepare_features
 from kpairs.judging.judgements import Judgements
 from kpairs.judging.judges import Judge, fit_judges
-from kpairs.judging.model import Posterior, Scales, bradley_terry, fit, prepare_features
-from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score
+from kpairs.judging.model import Posterior, Scales, bradley_terry, fit
+from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score, without_last
 
 __all__ = [
     "Judge",
@@ -20,10 +21,12 @@ __all__ = [
     "bradley_terry",
     "enough",
     "expected_tau",
+    "file_features",
     "fit",
     "fit_judges",
     "measured_scale",
     "prepare_features",
     "propose",
     "score",
+    "without_last",
 ]

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kpairs.data.columns import REASONS
 from kpairs.errors import InputError, UsageError
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.model import Posterior
@@ -30,7 +31,6 @@ from kpairs.judging.model import Posterior
 _LOGISTIC = 8 / np.pi  # variance of the normal distribution function that is most like a sigmoid
 _PART = 50  # pairs after which other images become candidates
 _TRIES = 200  # draws of a random pair before the judge counts as having seen all
-REASONS = ("rule", "random", "repeat", "overlap")
 
 
 @dataclass(frozen=True)

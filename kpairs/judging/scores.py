@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.errors import UsageError
 from kpairs.judging.agreement import alpha
+from kpairs.judging.features import file_features
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson, fit
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
+_LAST = 100  # judgements whose gain is told
 _BEGUN = 0.5  # expected tau from which little gain is a reason to stop
 _SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
 _SIGNIFICANT = 1.92  # gain in log-likelihood that 5 % of chance gains exceed, of one parameter
@@ -39,6 +44,7 @@ class Scores:
             Below 1, intervals are widened by its inverse.
         tie: Davidson's tie parameter.
         alpha: Krippendorff's alpha over all answers; NaN where no pair was judged twice.
+        gain: expected tau that the last 100 judgements gained; None where there are no more.
         judges: one `Judge` for each judge.
         notes: sentences about data that limit what the scores mean.
         draws: `(400, n)` scores as the truth may have them, on the same scale.
@@ -58,15 +64,39 @@ class Scores:
     stretch: float
     tie: float
     alpha: float
+    gain: float | None
     judges: list[Judge]
     notes: list[str]
     draws: Floats
     posterior: Posterior
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the images, highest first, as rows of a table: file, score, low, high and so on.
+
+        Images that are no files have their number in place of `file`.
+        """
+        judgements = self.posterior.judgements
+        rows = []
+        for i in (-self.score).argsort(kind="stable").tolist():
+            row: dict[str, Any] = {"file": judgements.files[i] if judgements.files else i}
+            row |= {name: float(getattr(self, name)[i]) for name in ("score", "low", "high")}
+            row |= {name: int(getattr(self, name)[i]) for name in ("rank", "best", "worst")}
+            row["judgements"] = int(self.count[i])
+            if judgements.group is not None:
+                row["group"] = judgements.group[i]
+            rows.append(row)
+        return rows
+
+    def stop(self, target: float = 0.8) -> str | None:
+        """Return why asking may stop, or None; see `enough`."""
+        count, tau = len(self.posterior.judgements), self.expected_tau
+        earlier = [] if self.gain is None else [(count - _LAST, tau - self.gain)]
+        return enough([*earlier, (count, tau)], target)
+
 
 def score(
-    judgements: Judgements,
-    features: Floats | None = None,
+    judgements: Judgements | str | Path,
+    features: Floats | str | None = None,
     *,
     start: Posterior | None = None,
     seed: int = 0,
@@ -78,20 +108,36 @@ def score(
     distance, which their intervals include.
 
     Args:
-        judgements: m answers about n images.
-        features: `(n, d)` from `kpairs.judging.prepare_features`, or None.
+        judgements: m answers about n images, or a table as `Judgements.read` takes it.
+        features: `(n, d)` from `kpairs.judging.prepare_features`; "images" to compute them from the
+            images' files; or None.
         start: an earlier posterior of the same images, to begin from.
         seed: of the draws that give ranges of ranks.
 
+    Raises:
+        UsageError: another word than "images", or "images" of what are no files.
+        InputError: a table or an image that cannot be read, or features of other images.
+
     Example:
-        >>> answers = Judgements([0, 1, 2] * 9, [1, 2, 3] * 9, [1] * 27, count=4)
-        >>> found = score(answers)
-        >>> found.rank
+        >>> import kpairs
+        >>> answers = kpairs.Judgements([0, 1, 2] * 9, [1, 2, 3] * 9, [1] * 27, count=4)
+        >>> scores = kpairs.score(answers)
+        >>> scores.rank
         array([4, 3, 2, 1])
+        >>> scores.rows()[0]["judgements"]
+        9
     """
+    if not isinstance(judgements, Judgements):
+        judgements = Judgements.read(judgements)
+    if isinstance(features, str):
+        if features != "images" or len(judgements.files) != judgements.count:
+            raise UsageError(
+                f"features: expected an array, or 'images' where they are files; {features!r}"
+            )
+        features = file_features(judgements.files)
     posterior, judges = fit_judges(fit(judgements, features, start=start))
     stretch, certain = measured_scale(posterior)
-    stretch = stretch if certain else 1.0
+    stretch, tau = stretch if certain else 1.0, expected_tau(posterior)
     component = judgements.components()
     draws = _draws(posterior, component, max(1 / stretch, 1.0), seed)
     mean = posterior.mean - posterior.mean.mean()
@@ -110,10 +156,11 @@ def score(
         count=judgements.degree(),
         component=component,
         logit=unit * stretch,
-        expected_tau=expected_tau(posterior),
+        expected_tau=tau,
         stretch=stretch,
         tie=posterior.scales.tie,
         alpha=alpha(judgements),
+        gain=None if (earlier := without_last(posterior)) is None else tau - earlier,
         judges=judges,
         notes=_notes(judgements, component, judges, features is not None),
         draws=draws,
@@ -158,6 +205,27 @@ def expected_tau(posterior: Posterior, images: int = 300) -> float:
     own = np.diag(covariance)
     variance = np.maximum(own[first] + own[second] - 2 * covariance[first, second], 1e-12)
     return float(np.mean(erf(np.abs(mean[first] - mean[second]) / np.sqrt(2 * variance))))
+
+
+def without_last(posterior: Posterior, last: int = _LAST) -> float | None:
+    """Return the expected tau without the last judgements, scales as they are; None if all are.
+
+    Scales that are chosen anew move the expected tau by more than some answers do.
+    """
+    answers = posterior.judgements
+    rows = np.arange(len(answers) - last)
+    if len(rows) <= 0:
+        return None
+    return expected_tau(
+        fit(
+            answers.take(rows),
+            posterior.features,
+            posterior.scales,
+            slope=posterior.slope[rows],
+            pull=posterior.pull[rows],
+            start=posterior,
+        )
+    )
 
 
 def measured_scale(posterior: Posterior) -> tuple[float, bool]:
@@ -210,7 +278,7 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     now, tau = history[-1]
     if tau >= target:
         return f"the expected tau reached {target:.2f}"
-    earlier = [old for count, old in history if count <= now - 100]
+    earlier = [old for count, old in history if count <= now - _LAST]
     if earlier and tau >= _BEGUN and tau - max(earlier) < least:
         return f"the last 100 judgements gained less than {least:.2f} in expected tau"
     return None
@@ -237,11 +305,12 @@ def _notes(
         where = "by their features" if features else "in the middle, as nothing is known of them"
         notes.append(f"{unjudged} images are in no judgement; they are placed {where}.")
     for judge in judges:
+        who = judgements.judges[judge.judge] if judgements.judges else ""
         side, right = judge.right_side, judge.right_side.value
         if side.of >= LEAST and max(right, 1 - right) >= _SHIFTED:
             name, often = ("right", right) if right > 0.5 else ("left", 1 - right)
             notes.append(
-                f"Judge {judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
+                f"Judge {who or judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
                 "answers, whichever it was."
             )
     return notes
