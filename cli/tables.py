@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from kpairs.errors import printable
+from kpairs.errors import UsageError, printable
 from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:  # these import pandas or more, which not every table needs
@@ -370,12 +371,37 @@ def judge_table(rows: Iterable[Row]) -> Table:
     return table
 
 
+def ranked_groups(
+    rows: Iterable[Row], files: Sequence[Any], group: Sequence[str] | None, top: int | None
+) -> Sequence[Row]:
+    """Return ranked images group by group.
+
+    Raises:
+        UsageError: nothing says which image is in which group.
+    """
+    from kpairs.data.groups import best_of_groups
+
+    if group is None:
+        raise UsageError("--by group: add --group folder, or --group with a regular expression")
+    return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
+
+
+def write_sheet(rows: Sequence[Row], path: str) -> None:
+    """Draw ranked images with rank and score to a picture file."""
+    from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
+
+    captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
+    draw_ranked_sheet([Path(row["file"]) for row in rows[:MOST]], captions, Path(path))
+
+
 def proposals_table(rows: Iterable[Row]) -> Table:
     """Make the table of proposed pairs."""
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
+    table.add_column("reason")
     for row in rows:
-        table.add_row(printable(row["left"]), printable(row["right"]), f"{row['probability']:.1%}")
+        chance = f"{row['probability']:.1%}"
+        table.add_row(printable(row["left"]), printable(row["right"]), chance, row["reason"])
     return table
 
 

@@ -102,7 +102,10 @@ class _Kpairs:
         self.posterior = fit(answers, self.features, old, start=self.posterior)
         if self.stopped is None and len(answers) // _STOP_EACH > self.checked:
             self.checked = len(answers) // _STOP_EACH
-            taus = [(0, without_last(self.posterior)), (_STOP_EACH, expected_tau(self.posterior))]
+            taus = [
+                (0, without_last(self.posterior, _STOP_EACH)),
+                (_STOP_EACH, expected_tau(self.posterior)),
+            ]
             if enough([(n, tau) for n, tau in taus if tau is not None], target=1.0):
                 self.stopped = len(answers)
         if last:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +57,22 @@ def number_groups(names: Sequence[str]) -> NDArray[np.int64]:
         [number.setdefault(name or f"\0{i}", len(number)) for i, name in enumerate(names)],
         np.int64,
     )
+
+
+def best_of_groups(
+    rows: Iterable[Mapping[str, Any]], group: Mapping[str, str], top: int | None = None
+) -> list[dict[str, Any]]:
+    """Return ranked images group by group, with `group`, and `rank` within it.
+
+    Args:
+        rows: of images, highest first, with `file`, `score` and `rank`.
+        group: name of each file's group, "" for one that is alone.
+        top: images of each group, the highest; None for all.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        name = group[row["file"]]
+        within = found.setdefault(name or f"\0{row['file']}", [])
+        rank = 1 + sum(one["score"] > row["score"] for one in within)
+        within.append({**row, "rank": rank, "group": name})
+    return [row for within in found.values() for row in within[:top]]

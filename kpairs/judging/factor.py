@@ -125,7 +125,7 @@ class Factor:
 
 
 def is_dense(answers: Judgements) -> bool:
-    """Tell if dense matrices are faster than sparse ones: few images, or many judgements of each."""
+    """Tell if dense matrices are faster: of few images, or with many judgements of each."""
     return answers.count <= _SMALL or len(answers) > _FILL * answers.count
 
 

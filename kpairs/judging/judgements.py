@@ -196,9 +196,15 @@ class Judgements:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Judgements:
         """Return the judgements of some rows, given by number or by mask."""
-        names = ("left", "right", "outcome", "judge", "weight", "random")
-        parts = ((name, getattr(self, name)) for name in names)
-        return replace(self, **{n: None if part is None else part[rows] for n, part in parts})
+        return replace(
+            self,
+            left=self.left[rows],
+            right=self.right[rows],
+            outcome=self.outcome[rows],
+            judge=self.judge[rows],
+            weight=self.weight[rows],
+            random=None if self.random is None else self.random[rows],
+        )
 
     def degree(self) -> Numbers:
         """Return the number of judgements that each image is in, `(count,)`."""

@@ -18,7 +18,7 @@ from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson, fit
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
-_LAST = 100  # judgements whose gain is told
+_LAST, _LAST_SHARE = 100, 5  # judgements whose gain is told: 100, or one for five images
 _BEGUN = 0.5  # expected tau from which little gain is a reason to stop
 _SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
 _SIGNIFICANT = 1.92  # gain in log-likelihood that 5 % of chance gains exceed, of one parameter
@@ -44,7 +44,8 @@ class Scores:
             Below 1, intervals are widened by its inverse.
         tie: Davidson's tie parameter.
         alpha: Krippendorff's alpha over all answers; NaN where no pair was judged twice.
-        gain: expected tau that the last 100 judgements gained; None where there are no more.
+        last: the number of judgements whose gain is told: 100, or one for five images.
+        gain: expected tau that the last judgements gained; None where there are no more.
         judges: one `Judge` for each judge.
         notes: sentences about data that limit what the scores mean.
         draws: `(400, n)` scores as the truth may have them, on the same scale.
@@ -64,6 +65,7 @@ class Scores:
     stretch: float
     tie: float
     alpha: float
+    last: int
     gain: float | None
     judges: list[Judge]
     notes: list[str]
@@ -90,8 +92,8 @@ class Scores:
     def stop(self, target: float = 0.8) -> str | None:
         """Return why asking may stop, or None; see `enough`."""
         count, tau = len(self.posterior.judgements), self.expected_tau
-        earlier = [] if self.gain is None else [(count - _LAST, tau - self.gain)]
-        return enough([*earlier, (count, tau)], target)
+        earlier = [] if self.gain is None else [(count - self.last, tau - self.gain)]
+        return enough([*earlier, (count, tau)], target, last=self.last)
 
 
 def score(
@@ -138,6 +140,8 @@ def score(
     posterior, judges = fit_judges(fit(judgements, features, start=start))
     stretch, certain = measured_scale(posterior)
     stretch, tau = stretch if certain else 1.0, expected_tau(posterior)
+    last = max(_LAST, judgements.count // _LAST_SHARE)
+    earlier = without_last(posterior, last)
     component = judgements.components()
     draws = _draws(posterior, component, max(1 / stretch, 1.0), seed)
     mean = posterior.mean - posterior.mean.mean()
@@ -160,7 +164,8 @@ def score(
         stretch=stretch,
         tie=posterior.scales.tie,
         alpha=alpha(judgements),
-        gain=None if (earlier := without_last(posterior)) is None else tau - earlier,
+        last=last,
+        gain=None if earlier is None else tau - earlier,
         judges=judges,
         notes=_notes(judgements, component, judges, features is not None),
         draws=draws,
@@ -207,7 +212,7 @@ def expected_tau(posterior: Posterior, images: int = 300) -> float:
     return float(np.mean(erf(np.abs(mean[first] - mean[second]) / np.sqrt(2 * variance))))
 
 
-def without_last(posterior: Posterior, last: int = _LAST) -> float | None:
+def without_last(posterior: Posterior, last: int) -> float | None:
     """Return the expected tau without the last judgements, scales as they are; None if all are.
 
     Scales that are chosen anew move the expected tau by more than some answers do.
@@ -257,7 +262,9 @@ def measured_scale(posterior: Posterior) -> tuple[float, bool]:
     return float(np.exp(best.x)), bool(loss(0.0) - best.fun > _SIGNIFICANT)
 
 
-def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0.01) -> str | None:
+def enough(
+    history: Sequence[tuple[int, float]], target: float, least: float = 0.01, last: int = _LAST
+) -> str | None:
     """Return why asking may stop, or None.
 
     The second reason, little gain, holds from an expected tau of 0.5 on: before, an order without
@@ -266,7 +273,8 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     Args:
         history: numbers of judgements with the expected tau after each, in order.
         target: expected tau to reach.
-        least: gain per 100 judgements below which more answers change little.
+        least: gain of the last judgements below which more answers change little.
+        last: how many those are.
 
     Example:
         >>> enough([(100, 0.60), (200, 0.71), (300, 0.80)], target=0.8)
@@ -278,9 +286,9 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     now, tau = history[-1]
     if tau >= target:
         return f"the expected tau reached {target:.2f}"
-    earlier = [old for count, old in history if count <= now - _LAST]
+    earlier = [old for count, old in history if count <= now - last]
     if earlier and tau >= _BEGUN and tau - max(earlier) < least:
-        return f"the last 100 judgements gained less than {least:.2f} in expected tau"
+        return f"the last {last} judgements gained less than {least:.2f} in expected tau"
     return None
 
 
@@ -305,12 +313,12 @@ def _notes(
         where = "by their features" if features else "in the middle, as nothing is known of them"
         notes.append(f"{unjudged} images are in no judgement; they are placed {where}.")
     for judge in judges:
-        who = judgements.judges[judge.judge] if judgements.judges else ""
+        who = (judgements.judges[judge.judge] if judgements.judges else "") or judge.judge
         side, right = judge.right_side, judge.right_side.value
         if side.of >= LEAST and max(right, 1 - right) >= _SHIFTED:
             name, often = ("right", right) if right > 0.5 else ("left", 1 - right)
             notes.append(
-                f"Judge {who or judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
+                f"Judge {who} chose the {name} image in {100 * often:.0f} % of {side.of} "
                 "answers, whichever it was."
             )
     return notes

@@ -13,8 +13,7 @@ from scipy.optimize import minimize
 from scipy.stats import kendalltau
 
 from kpairs.errors import InputError
-from kpairs.judging import Judgements, Scales, bradley_terry, fit, prepare_features
-from kpairs.judging import factor
+from kpairs.judging import Judgements, Scales, bradley_terry, factor, fit, prepare_features
 from kpairs.judging import model as model_module
 from kpairs.judging.model import _mode, davidson
 
@@ -143,8 +142,8 @@ def test_scales_and_ties_are_found_again(rng):
     assert 0.6 < found.scales.tie < 1.0
     assert kendalltau(found.mean, scores).statistic > 0.85
     better = found.evidence
-    for factor in (0.4, 2.5):
-        worse = replace(found.scales, residual=found.scales.residual * factor)
+    for times in (0.4, 2.5):
+        worse = replace(found.scales, residual=found.scales.residual * times)
         assert fit(found.judgements, features, worse).evidence < better
 
 
