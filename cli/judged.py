@@ -15,7 +15,7 @@ features = click.option(
     default="images",
     show_default=True,
     metavar="images|none|FILE.npy",
-    help="Numbers by which judgements of some images tell of others: computed from the images, none, "
+    help="Numbers by which judgements of some images tell of others: computed from images, none, "
     "or of a file with one row per image, in the order of their paths.",
 )
 group = click.option(

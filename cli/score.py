@@ -102,7 +102,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     else:
         screen = console()
         screen.print(score_table(rows, facts))
-        screen.print(judge_table(facts["judges"]))
+        screen.print(judge_table(facts["judges"], facts["alpha"]))
         for note in (*result.notes, _advice(facts)):
             screen.print(note)
 

@@ -35,6 +35,8 @@ _METRICS = {
 }
 _MEASURES = (
     ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
+    ("within_groups.accuracy_pct", "the same within groups (%)", 2),
+    ("across_groups.accuracy_pct", "the same across groups (%)", 2),
     ("auc", "AUC of P(left <= right)", 4),
     ("kendall_tau_b", "Kendall's tau-b of scores and grades", 4),
     ("spearman", "Spearman's correlation of scores and grades", 4),
@@ -147,12 +149,19 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
     table.add_column("measure")
     table.add_column("mean ± std" if len(rows) > 1 else "value", justify="right")
     for name, text, digits in _MEASURES:
-        values = [f[name] for f in found if name in f]
+        values = [value for f in found if (value := _value(f, name)) is not None]
         if values:
             table.add_row(
                 text, summary(values, digits) if len(rows) > 1 else f"{values[0]:,.{digits}f}"
             )
     return table
+
+
+def _value(measures: Row, name: str) -> float | None:
+    """Return a measure by its name, or by two names where it has parts."""
+    group, _, part = name.rpartition(".")
+    value = (measures.get(group, {}) if group else measures).get(part)
+    return None if value is None else float(value)
 
 
 _RUNNERS = {"engine": "kpairs", "tuned": "tuned PyTorch", "torch": "PyTorch", "keras": "Keras"}
@@ -343,8 +352,6 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
 def score_table(rows: Iterable[Row], facts: Row) -> Table:
     """Make the table of `kpairs score`, highest first."""
     title = f"expected Kendall's tau with the true order {facts['expected_tau']:.2f}"
-    if facts["alpha"] is not None:
-        title += f", Krippendorff's alpha {facts['alpha']:.2f}"
     table = Table("rank", "file", title=title, title_justify="left")
     for name in ("score", "95 % interval", "ranks", "judgements"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -356,18 +363,20 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
     return table
 
 
-def judge_table(rows: Iterable[Row]) -> Table:
-    """Make the table of judges of `kpairs score`; nothing is said where there is too little."""
-    table = Table("judge")
-    titles = ("judgements", "agrees with others", "with themselves", "chose right", "slope", "pull")
-    for name in (*titles, "counted"):
+def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
+    """Make the table of judges; slope, pull and whether they count only where they were fitted."""
+    title = "" if alpha is None else f"judges: Krippendorff's alpha {alpha:.2f}"
+    table = Table("judge", title=title, title_justify="left")
+    fitted = any(row["slope"] is not None for row in rows)
+    traits = ("slope", "pull", "counted") if fitted else ()
+    for name in ("judgements", "agrees with others", "with themselves", "chose right", *traits):
         table.add_column(name, justify="right")
     for row in rows:
         shares = (row[name] for name in ("agreement", "consistency", "right_side"))
         told = (f"{s[0]:.0%} ({s[1]:.0%} to {s[2]:.0%})" if s else "-" for s in shares)
-        traits = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("slope", "pull"))
-        counted = "yes" if row["counts"] else "no"
-        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *traits, counted)
+        values = ("-" if row[name] is None else f"{row[name]:.2f}" for name in traits[:2])
+        counted = ("yes" if row["counts"] else "no",) if fitted else ()
+        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *values, *counted)
     return table
 
 

@@ -4,7 +4,7 @@ from kpairs.judging.agreement import Share, agreement, alpha
 from kpairs.judging.choice import Proposal, propose
 from kpairs.judging.features import file_features, prepare_features
 from kpairs.judging.judgements import Judgements
-from kpairs.judging.judges import Judge, fit_judges
+from kpairs.judging.judges import Judge, describe_judges, fit_judges
 from kpairs.judging.model import Posterior, Scales, bradley_terry, fit
 from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score, without_last
 
@@ -19,6 +19,7 @@ __all__ = [
     "agreement",
     "alpha",
     "bradley_terry",
+    "describe_judges",
     "enough",
     "expected_tau",
     "file_features",

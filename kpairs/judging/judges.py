@@ -117,6 +117,13 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
     return posterior, _table(answers, known, enough, traits, counts)
 
 
+def describe_judges(answers: Judgements) -> list[Judge]:
+    """Return counts, agreement and consistency of each judge, without a fit: no slope, no pull."""
+    known = np.unique(answers.judge)
+    nothing = np.zeros(len(known), bool)
+    return _table(answers, known, nothing, np.zeros((len(known), 3)), nothing)
+
+
 def _table(
     answers: Judgements, known: Numbers, enough: Flags, traits: Floats, counts: Flags
 ) -> list[Judge]:
