@@ -37,7 +37,7 @@ def measures(
 
         - `pairs`, `ties`: how many, and of how many neither image ranks higher;
         - `accuracy_pct`: of the others, whose decision is right;
-        - `within_groups`, `across_groups`: `pairs` of images of one group and of two, ties left out,
+        - `within_groups`, `across_groups`: `pairs` of images of one group and of two, without ties,
           and their `accuracy_pct`;
         - `auc`: how often a pair whose right image ranks higher gets a higher P(left <= right) than
           one whose left image does;

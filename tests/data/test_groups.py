@@ -26,7 +26,7 @@ def test_groups_by_folder_or_by_name(by, groups):
 
 
 def test_what_gives_no_groups_is_refused():
-    with pytest.raises(InputError, match="'zz' matches none of 2 names, such as a.png"):
+    with pytest.raises(InputError, match="matches none of 2 names, such as"):
         name_groups(["p/a.png", "p/b.png"], "zz")
     with pytest.raises(UsageError, match="expected folder or a regular expression"):
         name_groups(["p/a.png"], "(")
