@@ -61,7 +61,7 @@ def find_features(name, models, files, progress):
     """Return prepared features of the files: of models, of the images, or of a file; or None."""
     import numpy as np
 
-    from kpairs.judging import file_features, prepare_features
+    from kpairs.judging import prepare_features
 
     if models:
         from kpairs.exports.runtime.ranking import rank
@@ -71,7 +71,9 @@ def find_features(name, models, files, progress):
     if name == "none":
         return None
     if name == "images":
-        return file_features(files, progress)
+        from kpairs.models.statistics import file_statistics
+
+        return prepare_features(file_statistics(files, progress))
     try:
         rows = np.load(name, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from kpairs.judging.agreement import Share, agreement, alpha
 from kpairs.judging.choice import Proposal, propose
-from kpairs.judging.features import file_features, prepare_features
+from kpairs.judging.features import prepare_features
 from kpairs.judging.judgements import Judgements
 from kpairs.judging.judges import Judge, describe_judges, fit_judges
 from kpairs.judging.model import Posterior, Scales, bradley_terry, fit
@@ -22,7 +22,6 @@ __all__ = [
     "describe_judges",
     "enough",
     "expected_tau",
-    "file_features",
     "fit",
     "fit_judges",
     "measured_scale",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,23 +9,6 @@ from kpairs.errors import InputError
 from kpairs.judging.judgements import Floats
 
 _KEPT = 64  # principal components
-
-
-def file_features(
-    files: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> Floats:
-    """Return prepared features of image files, `(n, d)`.
-
-    Args:
-        files: paths.
-        progress: called with how many of how many are done.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    from kpairs.data.statistics import file_statistics
-
-    return prepare_features(file_statistics(files, progress))
 
 
 def prepare_features(values: ArrayLike) -> Floats:

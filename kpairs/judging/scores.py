@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.errors import UsageError
 from kpairs.judging.agreement import alpha
-from kpairs.judging.features import file_features
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson, fit
@@ -98,7 +96,7 @@ class Scores:
 
 def score(
     judgements: Judgements | str | Path,
-    features: Floats | str | None = None,
+    features: Floats | None = None,
     *,
     start: Posterior | None = None,
     seed: int = 0,
@@ -111,14 +109,12 @@ def score(
 
     Args:
         judgements: m answers about n images, or a table as `Judgements.read` takes it.
-        features: `(n, d)` from `kpairs.judging.prepare_features`; "images" to compute them from the
-            images' files; or None.
+        features: `(n, d)` from `kpairs.judging.prepare_features`, or None.
         start: an earlier posterior of the same images, to begin from.
         seed: of the draws that give ranges of ranks.
 
     Raises:
-        UsageError: another word than "images", or "images" of what are no files.
-        InputError: a table or an image that cannot be read, or features of other images.
+        InputError: a table that cannot be read, or features of other images.
 
     Example:
         >>> import kpairs
@@ -131,12 +127,6 @@ def score(
     """
     if not isinstance(judgements, Judgements):
         judgements = Judgements.read(judgements)
-    if isinstance(features, str):
-        if features != "images" or len(judgements.files) != judgements.count:
-            raise UsageError(
-                f"features: expected an array, or 'images' where they are files; {features!r}"
-            )
-        features = file_features(judgements.files)
     posterior, judges = fit_judges(fit(judgements, features, start=start))
     stretch, certain = measured_scale(posterior)
     stretch, tau = stretch if certain else 1.0, expected_tau(posterior)

@@ -18,6 +18,7 @@ from kpairs.training.compile import Own
 from kpairs.training.device import compute
 from kpairs.training.evaluate import measure
 from kpairs.training.fit import Machine, fit
+from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
 from kpairs.training.prepare import prepare
@@ -87,10 +88,16 @@ def train_round(
         data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
+        head = LinearHead(model, recipe, number, network, data) if network.linear else None
         fitted = fit(
-            model, recipe, number, network, data, folder, device, machine, task.own, callbacks
+            *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
+            solve=None if head is None else head.solve,
         )
-        measured = measure(model, data.train, data.test, outputs, network.own_targets)
+        if head is None:
+            measured = measure(model, data.train, data.test, outputs, network.own_targets)
+        else:
+            seen, (train, test) = head.on_features()
+            measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
     if fitted.best_epoch is None:
         best = _best_epoch(read_history(folder / "history.csv"))

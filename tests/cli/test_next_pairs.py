@@ -120,13 +120,13 @@ def test_what_makes_no_sense_is_refused(arguments, code, message, pictures):
     assert message in " ".join(said.split())
 
 
-def test_neither_keras_nor_torch_is_imported(pictures):
+def test_without_features_neither_keras_nor_torch_is_imported(pictures):
     import subprocess
 
     script = (
         "import sys\n"
         "from kpairs.cli import main\n"
-        "main(['next-pairs', 'pictures', '--json'], standalone_mode=False)\n"
+        "main(['next-pairs', 'pictures', '--features', 'none'], standalone_mode=False)\n"
         "print(sorted({'keras', 'torch'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
