@@ -107,14 +107,12 @@ class Posterior:
         answers = self.judgements
         return self.slope * (self.mean[answers.right] - self.mean[answers.left]) + self.pull
 
-    def _factor(self, curvature: Floats) -> Factor:
-        edges = self.judgements.weight * self.slope**2 * curvature
-        return Factor(self.judgements, edges, self.scales.residual**-2)
-
     @cached_property
     def _parts(self) -> tuple[Factor, Floats, float]:
         """The factor of C, `T inv(chol(S))'` of shape (n, d), and log|H|."""
-        factor = self._factor(davidson(self.margin(), self.scales.tie)[2])
+        curvature = davidson(self.margin(), self.scales.tie)[2]
+        edges = self.judgements.weight * self.slope**2 * curvature
+        factor = Factor(self.judgements, edges, self.scales.residual**-2)
         low, explained = factor.schur(self.features, self.scales.feature**-2)
         half = np.asarray(np.linalg.solve(low, explained.T).T, np.float64)
         return factor, half, factor.log_determinant + 2 * float(np.log(np.diag(low)).sum())
@@ -187,22 +185,10 @@ def _objective(model: Posterior, weights: Floats, residual: Floats) -> tuple[flo
     return float(value), gradient, curvature
 
 
-def _exact_step(
+def _newton_step(
     model: Posterior, gradient: tuple[Floats, Floats], curvature: Floats
 ) -> tuple[Floats, Floats]:
-    """Solve Newton's equations by the factors of C and S."""
-    factor = model._factor(curvature)
-    low, _ = factor.schur(model.features, model.scales.feature**-2)
-    inner = factor.laplacian @ factor.solve(gradient[1][:, None])
-    step = np.linalg.solve(low @ low.T, gradient[0] - (model.features.T @ inner)[:, 0])
-    rest = gradient[1] - factor.laplacian @ (model.features @ step)
-    return step, factor.solve(rest[:, None])[:, 0]
-
-
-def _iterative_step(
-    model: Posterior, gradient: tuple[Floats, Floats], curvature: Floats
-) -> tuple[Floats, Floats]:
-    """Solve Newton's equations by conjugate gradients: no factor, little memory."""
+    """Solve Newton's equations by conjugate gradients: fast, and of little memory."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     answers, features, scales = model.judgements, model.features, model.scales
@@ -231,15 +217,14 @@ def _iterative_step(
     return step[:size], step[size:]
 
 
-def _mode(model: Posterior, iterative: bool, tolerance: float = 1e-12) -> Posterior:
+def _mode(model: Posterior, tolerance: float = 1e-12) -> Posterior:
     """Find the mode by Newton's method, from the mode that the model has."""
     w, u = model.weights, model.residual
-    solve = _iterative_step if iterative else _exact_step
     value, slope, curvature = _objective(model, w, u)
     for _ in range(200):
         by_w = model.features.T @ slope - (w / model.scales.feature**2 if len(w) else 0)
         by_u = slope - u / model.scales.residual**2
-        step_w, step_u = solve(model, (by_w, by_u), curvature)
+        step_w, step_u = _newton_step(model, (by_w, by_u), curvature)
         gain = float(by_w @ step_w + by_u @ step_u)
         length = 1.0
         while True:
@@ -316,11 +301,9 @@ def fit(
         start.weights if near and start else np.zeros(given.shape[1]),
         start.residual if near and start else np.zeros(count),
     )
-    if scales is not None:
-        return _mode(model, is_large(judgements))
-    if is_large(judgements):
-        return _mode(_tuned_on_a_part(model), iterative=True)
-    return _tuned(model)
+    if scales is None:
+        model = _tuned_on_a_part(model) if is_large(judgements) else _tuned(model)
+    return _mode(model)
 
 
 def _tuned(model: Posterior) -> Posterior:
@@ -330,21 +313,21 @@ def _tuned(model: Posterior) -> Posterior:
     """
     best = model
     for _ in range(2):
-        rough = _mode(best, iterative=False, tolerance=1e-6)
+        rough = _mode(best, tolerance=1e-6)
         tie = _tie_parameter(rough)
         best = _climbed(replace(rough, scales=replace(rough.scales, tie=tie)))
         if not tie:
             break
-    return _mode(best, iterative=False)
+    return best
 
 
 def _climbed(model: Posterior) -> Posterior:
-    best, turned = _mode(model, iterative=False, tolerance=1e-6), 0
+    best, turned = _mode(model, tolerance=1e-6), 0
     moves = _MOVES if model.features.shape[1] else _MOVES[2:4]
     while turned < len(moves):
         move = moves[turned]
         tried = replace(best, scales=_moved(best.scales, *move))
-        tried = _mode(tried, iterative=False, tolerance=1e-6)
+        tried = _mode(tried, tolerance=1e-6)
         if tried.evidence > best.evidence + 1e-6:
             # The way back is known to be worse; the other scale may have come to want a change.
             best, back = tried, (-move[0], -move[1])
@@ -360,7 +343,7 @@ def _doubtful(best: Posterior) -> Posterior:
     wide = best
     while True:
         tried = replace(wide, scales=_moved(wide.scales, 0.0, 0.5))
-        tried = _mode(tried, iterative=False, tolerance=1e-6)
+        tried = _mode(tried, tolerance=1e-6)
         if tried.evidence < best.evidence - _DOUBT:
             return wide
         wide = tried

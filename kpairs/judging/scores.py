@@ -46,7 +46,7 @@ class Scores:
         gain: expected tau that the last judgements gained; None where there are no more.
         judges: one `Judge` for each judge.
         notes: sentences about data that limit what the scores mean.
-        draws: `(400, n)` scores as the truth may have them, on the same scale.
+        draws: `(400, n)` float32 scores as the truth may have them, on the same scale.
         posterior: the model behind them, for `propose`.
     """
 
@@ -67,7 +67,7 @@ class Scores:
     gain: float | None
     judges: list[Judge]
     notes: list[str]
-    draws: Floats
+    draws: NDArray[np.float32]
     posterior: Posterior
 
     def rows(self) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ def score(
         gain=None if earlier is None else tau - earlier,
         judges=judges,
         notes=_notes(judgements, component, judges, features is not None),
-        draws=draws,
+        draws=draws.astype(np.float32),
         posterior=posterior,
     )
 
