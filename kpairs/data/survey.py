@@ -37,7 +37,7 @@ class Survey:
     Attributes:
         pictures: number of pictures that were looked at.
         widths, heights: smallest and largest.
-        median: `(width, height)` that stand for all; a square where some are upright and others not.
+        median: `(width, height)` that stand for all; a square where only some are upright.
         channels: 3 where a picture has colour, else 1.
         ink: "dark" or "bright" where at least 98 % look so, else "mixed".
     """
