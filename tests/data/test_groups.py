@@ -9,6 +9,7 @@ from kpairs.data import PairSet
 from kpairs.data.groups import best_of_groups, name_groups, number_groups
 from kpairs.data.pairs import image_sides
 from kpairs.errors import InputError, UsageError
+from kpairs.judging.linear import fit_linear
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,19 @@ def test_parts_of_pairs_keep_groups_together(seed):
         assert len(set(sides[group == one].tolist())) <= 1
     assert (pairs.swapped().group == group[:, ::-1]).all()
     assert (pairs.take(slice(3)).group == group[:3]).all()
+
+
+def test_left_out_pairs_of_groups_are_of_groups_that_nobody_taught():
+    """Features name the group and nothing else: another group's scores cannot be known."""
+    rng = np.random.default_rng(3)
+    group = np.arange(200) % 20
+    left, right = rng.integers(0, 200, (2, 600))
+    left, right = left[group[left] != group[right]], right[group[left] != group[right]]
+    answer = rng.permutation(20)[group]
+    answers = answer[right] > answer[left]
+    pairs = np.stack([group[left], group[right]], axis=1)
+    features = np.eye(20)[group]
+    leaky = fit_linear(features, left, right, answers).error
+    honest = fit_linear(features, left, right, answers, group=pairs).error
+    assert leaky.value < 0.15
+    assert honest.value > 0.3
