@@ -122,7 +122,7 @@ class Posterior:
         """Laplace's approximation of the log marginal likelihood, with the scales' priors."""
         scales = self.scales
         count, size = self.features.shape
-        value = _objective(self, self.weights, self.residual)[0]
+        value = _objective(self, np.concatenate([self.weights, self.residual]))[0]
         value -= count * np.log(scales.residual) + self._parts[2] / 2
         total = scales.residual
         if size:
@@ -166,38 +166,39 @@ class Posterior:
         return difference - cavity * gradient, cavity
 
 
-def _objective(model: Posterior, weights: Floats, residual: Floats) -> tuple[float, Floats, Floats]:
-    """Return the log posterior, its gradient by scores `(n,)`, and curvatures `(m,)`."""
-    answers, tie = model.judgements, model.scales.tie
-    scores = model.features @ weights + residual
+def _precision(model: Posterior) -> Floats:
+    """Return the prior precision of w and u, `(d + n,)`."""
+    scales, size = model.scales, model.features.shape[1]
+    return np.repeat([scales.feature**-2, scales.residual**-2], [size, model.judgements.count])
+
+
+def _objective(model: Posterior, x: Floats) -> tuple[float, Floats, Floats]:
+    """Return the log posterior of w and u, its gradient, and curvatures of answers `(m,)`."""
+    answers, tie, size = model.judgements, model.scales.tie, model.features.shape[1]
+    scores = model.features @ x[:size] + x[size:]
     margin = model.slope * (scores[answers.right] - scores[answers.left]) + model.pull
     log_z, mean, curvature = davidson(margin, tie)
-    value = answers.weight @ (answers.outcome * margin - log_z)
+    pulled = _precision(model) * x
+    value = answers.weight @ (answers.outcome * margin - log_z) - x @ pulled / 2
     if tie:
         value += np.log(tie) * (answers.weight @ (answers.outcome == 0.5))
-    value -= residual @ residual / (2 * model.scales.residual**2)
-    if len(weights):
-        value -= weights @ weights / (2 * model.scales.feature**2)
-    slopes: Floats = answers.weight * model.slope * (answers.outcome - mean)
-    count = answers.count
-    gradient: Floats = np.bincount(answers.right, slopes, count).astype(np.float64)
-    gradient -= np.bincount(answers.left, slopes, count)
-    return float(value), gradient, curvature
+    slopes = answers.weight * model.slope * (answers.outcome - mean)
+    right, left = (
+        np.bincount(side, slopes, answers.count) for side in (answers.right, answers.left)
+    )
+    by_score: Floats = (right - left).astype(np.float64)
+    return float(value), np.concatenate([model.features.T @ by_score, by_score]) - pulled, curvature
 
 
-def _newton_step(
-    model: Posterior, gradient: tuple[Floats, Floats], curvature: Floats
-) -> tuple[Floats, Floats]:
+def _newton_step(model: Posterior, gradient: Floats, curvature: Floats) -> Floats:
     """Solve Newton's equations by conjugate gradients: fast, and of little memory."""
     from scipy.sparse.linalg import LinearOperator, cg
 
-    answers, features, scales = model.judgements, model.features, model.scales
+    answers, features, precision = model.judgements, model.features, _precision(model)
     size = features.shape[1]
     graph = laplacian(answers, answers.weight * model.slope**2 * curvature)
-    precision = np.repeat([scales.feature**-2, scales.residual**-2], [size, answers.count])
-    block = features.T @ (graph @ features) + scales.feature**-2 * np.eye(size)
-    inverse = np.linalg.inv(block)
-    diagonal = graph.diagonal() + scales.residual**-2
+    inverse = np.linalg.inv(features.T @ (graph @ features) + np.diag(precision[:size]))
+    diagonal = graph.diagonal() + precision[size:]
 
     def hessian(x: Floats) -> Floats:
         pushed = graph @ (features @ x[:size] + x[size:])
@@ -206,37 +207,31 @@ def _newton_step(
     def precondition(x: Floats) -> Floats:
         return np.concatenate([inverse @ x[:size], x[size:] / diagonal])
 
-    shape = (len(precision), len(precision))
-    step, _ = cg(
-        LinearOperator(shape, hessian, dtype=np.float64),
-        np.concatenate(gradient),
-        rtol=1e-4,
-        maxiter=2000,
-        M=LinearOperator(shape, precondition, dtype=np.float64),
+    whole, rough = (
+        LinearOperator((len(gradient),) * 2, part, dtype=np.float64)
+        for part in (hessian, precondition)
     )
-    return step[:size], step[size:]
+    step: Floats = cg(whole, gradient, rtol=1e-4, maxiter=2000, M=rough)[0]
+    return step
 
 
 def _mode(model: Posterior, tolerance: float = 1e-12) -> Posterior:
     """Find the mode by Newton's method, from the mode that the model has."""
-    w, u = model.weights, model.residual
-    value, slope, curvature = _objective(model, w, u)
+    x = np.concatenate([model.weights, model.residual])
+    value, gradient, curvature = _objective(model, x)
     for _ in range(200):
-        by_w = model.features.T @ slope - (w / model.scales.feature**2 if len(w) else 0)
-        by_u = slope - u / model.scales.residual**2
-        step_w, step_u = _newton_step(model, (by_w, by_u), curvature)
-        gain = float(by_w @ step_w + by_u @ step_u)
-        length = 1.0
+        step = _newton_step(model, gradient, curvature)
+        gain, length = float(gradient @ step), 1.0
         while True:
-            tried = _objective(model, w + length * step_w, u + length * step_u)
+            tried = _objective(model, x + length * step)
             if tried[0] >= value + 1e-4 * length * gain - 1e-12 * abs(value) or length < 1e-6:
                 break
             length /= 2
-        w, u = w + length * step_w, u + length * step_u
-        value, slope, curvature = tried
+        x, (value, gradient, curvature) = x + length * step, tried
         if gain < tolerance:
             break
-    return replace(model, weights=w, residual=u)
+    weights, residual = np.split(x, [len(model.weights)])
+    return replace(model, weights=weights, residual=residual)
 
 
 def _tie_parameter(model: Posterior) -> float:
