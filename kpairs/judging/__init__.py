@@ -3,9 +3,10 @@
 from kpairs.judging.agreement import Share, agreement, alpha
 from kpairs.judging.choice import Proposal, propose
 from kpairs.judging.features import prepare_features
+from kpairs.judging.fitting import bradley_terry, fit
 from kpairs.judging.judgements import Judgements
 from kpairs.judging.judges import Judge, describe_judges, fit_judges
-from kpairs.judging.model import Posterior, Scales, bradley_terry, fit
+from kpairs.judging.model import Posterior, Scales
 from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score, without_last
 
 __all__ = [

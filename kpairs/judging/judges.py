@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.judging.agreement import Share, agreement, share
+from kpairs.judging.fitting import fit
 from kpairs.judging.judgements import Floats, Judgements, Numbers
-from kpairs.judging.model import Posterior, davidson, fit
+from kpairs.judging.model import Posterior, davidson
 
 Flags = NDArray[np.bool_]
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.judging.agreement import alpha
+from kpairs.judging.fitting import fit
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.judges import LEAST, Judge, fit_judges
-from kpairs.judging.model import Posterior, davidson, fit
+from kpairs.judging.model import Posterior, davidson
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
 _LAST, _LAST_SHARE = 100, 5  # judgements whose gain is told: 100, or one for five images
