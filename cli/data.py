@@ -2,7 +2,6 @@
 
 import click
 
-from kpairs.cli.judged import group
 from kpairs.cli.options import (
     as_json,
     classes,
@@ -10,6 +9,7 @@ from kpairs.cli.options import (
     data_dir,
     folder,
     force,
+    group,
     images,
     print_json,
     seed,

@@ -18,13 +18,6 @@ features = click.option(
     help="Numbers by which judgements of some images tell of others: computed from images, none, "
     "or of a file with one row per image, in the order of their paths.",
 )
-group = click.option(
-    "--group",
-    metavar="folder|REGEX",
-    help="Images that belong together, such as a burst: those of a folder, or those of whose names "
-    "a regular expression matches the same text (its first parentheses).  [default: the column "
-    "group]",
-)
 
 
 def read_arguments(arguments, *, columns, words, images, group):

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.judged import features, find_features, group, read_arguments, shown
-from kpairs.cli.options import as_json, columns, count, force, images, print_json, seed, words
+from kpairs.cli.judged import features, find_features, read_arguments, shown
+from kpairs.cli.options import (
+    as_json,
+    columns,
+    count,
+    force,
+    group,
+    images,
+    print_json,
+    seed,
+    words,
+)
 
 
 def _share(flag, default, help):

@@ -2,12 +2,12 @@
 
 import click
 
-from kpairs.cli.judged import group
 from kpairs.cli.options import (
     as_json,
     by_group,
     columns,
     force,
+    group,
     print_csv,
     print_json,
     sheet,

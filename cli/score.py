@@ -2,12 +2,13 @@
 
 import click
 
-from kpairs.cli.judged import features, find_features, group, read_arguments, shown
+from kpairs.cli.judged import features, find_features, read_arguments, shown
 from kpairs.cli.options import (
     as_json,
     by_group,
     columns,
     force,
+    group,
     images,
     print_csv,
     print_json,
