@@ -8,6 +8,7 @@ from kpairs.cli.options import (
     count,
     data_dir,
     device,
+    group,
     import_own,
     imports,
     print_json,
@@ -26,6 +27,7 @@ from kpairs.cli.options import (
 )
 @columns
 @words
+@group
 @click.option(
     "--all-pairs",
     is_flag=True,
@@ -48,6 +50,7 @@ def evaluate(
     data,
     columns,
     words,
+    group,
     all_pairs,
     sampled,
     data_dir,
@@ -63,8 +66,8 @@ def evaluate(
     calibration. A reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     import_own(imports)
-    if data is None and (columns or words):
-        raise click.UsageError("--columns and --words describe --data; expected --data FILE")
+    if data is None and (columns or words or group):
+        raise click.UsageError("--columns, --words and --group describe --data; expected --data")
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
@@ -83,6 +86,7 @@ def evaluate(
             data=data,
             columns=columns,
             words=words,
+            group=group,
             every_pair=all_pairs,
             sampled=sampled,
         )

@@ -108,6 +108,24 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+group = click.option(
+    "--group",
+    metavar="folder|REGEX",
+    help="Images that belong together, such as a burst: those of a folder, or those of whose names "
+    "a regular expression matches the same text (its first parentheses).  [default: the column "
+    "group]",
+)
+top = click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
+by_group = click.option(
+    "--by",
+    type=click.Choice(["group"]),
+    help="Rank within each group, so that --top 1 picks the best of each; see --group.",
+)
+sheet = click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False),
+    help="Draw them, the highest first, to this PNG, JPEG or WebP.",
+)
 
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]

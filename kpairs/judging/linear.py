@@ -98,6 +98,7 @@ def fit_linear(
     answer: ArrayLike,
     weight: ArrayLike | None = None,
     seed: int = 0,
+    group: Numbers | None = None,
 ) -> Linear:
     """Return the scores that explain compared pairs best.
 
@@ -108,6 +109,8 @@ def fit_linear(
         answer: `(m,)` probability that the right image ranks higher; 0.5 for a tie.
         weight: `(m,)` weights of the pairs; default 1 each.
         seed: of the folds of cross-validation.
+        group: `(m, 2)` numbers of the groups of left and right image: a group is in one fold.
+            Default: every image is a group.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -134,7 +137,7 @@ def fit_linear(
         variance=variance,
         covariance=covariance.astype(np.float32),
         centre=centre,
-        error=_cross_validated(pairs, variance, found, seed),
+        error=_cross_validated(pairs, variance, found, seed, group),
     )
 
 
@@ -261,15 +264,18 @@ def _left_out(rows: Floats, pairs: _Pairs, weights: Floats, hessian: Floats) -> 
     return float(pairs.weight @ (pairs.answer * margin - np.logaddexp(0, margin)))
 
 
-def _cross_validated(pairs: _Pairs, variance: float, start: Floats, seed: int) -> Share | None:
+def _cross_validated(
+    pairs: _Pairs, variance: float, start: Floats, seed: int, group: Numbers | None
+) -> Share | None:
     """Return the share of wrong answers on pairs of two left-out images, with its interval.
 
-    Images are put into folds, pairs together where that is possible; a fold's pairs are answered
-    by what the pairs of all other images teach. A pair that several partitions leave out counts
-    once, with the mean of its results.
+    Images, or their groups, are put into folds, pairs together where that is possible; a fold's
+    pairs are answered by what the pairs of all other images teach. A pair that several partitions
+    leave out counts once, with the mean of its results.
     """
     wrong, times = np.zeros(len(pairs)), np.zeros(len(pairs))
-    number = np.unique(np.stack([pairs.left, pairs.right]), return_inverse=True)[1]
+    units = np.stack([pairs.left, pairs.right]) if group is None else group.T
+    number = np.unique(units, return_inverse=True)[1]
     left, right = number.reshape(2, -1)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])

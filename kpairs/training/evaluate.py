@@ -42,6 +42,7 @@ def evaluate(
     data: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     words: Mapping[str, str] | None = None,
+    group: str | None = None,
     every_pair: bool = False,
     sampled: int = SAMPLED,
 ) -> list[dict[str, Any]]:
@@ -59,6 +60,7 @@ def evaluate(
             from the test split. Images are prepared as those of the training were.
         columns: headers of `data`, see `kpairs.open_source`.
         words: words of `data`, see `kpairs.open_source`.
+        group: groups of `data`, see `kpairs.open_source`.
         every_pair: measure on all ordered pairs of the test images too, whichever were drawn.
         sampled: how many of those are drawn for networks whose comparison does not follow from
             what they say of each image.
@@ -94,7 +96,7 @@ def evaluate(
     if splits is not None:
         classes, images = splits[0].classes, splits[1]
     else:
-        images = _load_other(run, network, str(data), columns, words, data_root)
+        images = _load_other(run, network, str(data), columns, words, group, data_root)
         classes = recipe.data.classes or images.classes
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
             most = most_pairs(images)
@@ -164,6 +166,7 @@ def _load_other(
     data: str,
     columns: Mapping[str, str] | None,
     words: Mapping[str, str] | None,
+    group: str | None,
     root: str | Path | None,
 ) -> Split:
     """Load data to evaluate on, prepared as the images of a recipe are.
@@ -175,10 +178,11 @@ def _load_other(
         InputError: other classes than those that the network tells.
     """
     recipe, classes = run.recipe, run.recipe.data.classes
+    how: dict[str, Any] = {"columns": columns, "words": words, "group": group, "root": root}
     try:
-        source = open_source(data, columns=columns, words=words, classes=classes, root=root)
+        source = open_source(data, **how, classes=classes)
     except UsageError:  # of other grades; said below
-        source = open_source(data, columns=columns, words=words, root=root)
+        source = open_source(data, **how)
     # Scores can be held to any grades.
     tells_class = f"left_{recipe.data.word}" in network.learned(recipe.data.word)
     wanted = classes or tuple(map(str, range(10)))

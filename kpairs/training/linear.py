@@ -102,7 +102,13 @@ class LinearHead:
         left: Any = train.left
         right: Any = train.right
         self.solution = fit_linear(
-            left.features, left.rows, right.rows, train.comparison, train.sample_weight, self.seed
+            left.features,
+            left.rows,
+            right.rows,
+            train.comparison,
+            train.sample_weight,
+            self.seed,
+            train.group,
         )
         kernel = self.solution.weights[:, None].astype(np.float32)
         for model in (self.model, head):

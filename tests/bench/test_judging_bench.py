@@ -1,11 +1,16 @@
 """Simulated sessions: every method runs, and the measures are what they are named for."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import somersd
 
 from kpairs.bench import judging
 from kpairs.errors import UsageError
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_features_order_more_photographs_than_answers_alone(rng, monkeypatch):
@@ -50,3 +55,29 @@ def test_information_gain_is_that_of_the_integral(rng):
 def test_unknown_names_are_refused():
     with pytest.raises(UsageError, match="unknown method 'kpair': did you mean kpairs"):
         judging.bench_judging(methods=["kpair"])
+
+
+def test_the_page_shows_the_committed_rows():
+    rows = pd.read_csv(DOCS / "rows/judging.csv")
+    assert rows.groupby(["truth", "method", "judgements"]).size().eq(10).all()
+    shown = {
+        "kpairs": ("continuous", "kpairs", "tau"),
+        "kpairs, random pairs": ("continuous", "kpairs-random", "tau"),
+        "kpairs, no features": ("continuous", "kpairs-plain", "tau"),
+        "Bradley-Terry, random pairs": ("continuous", "bradley-terry", "tau"),
+        "TrueSkill": ("continuous", "trueskill", "tau"),
+        "information gain (as in ASAP), no features": ("continuous", "asap", "tau"),
+        "kpairs, 250 photographs nobody judged": ("continuous", "kpairs", "tau_unseen"),
+        "kpairs, five grades as truth": ("grades", "kpairs", "tau"),
+        "kpairs, one judge of three answers by chance": ("careless", "kpairs", "tau"),
+        "kpairs, features that say nothing": ("shuffled", "kpairs", "tau"),
+    }
+    page = (DOCS / "judging.md").read_text(encoding="utf-8")
+    for label, (truth, method, column) in shown.items():
+        part = rows[(rows.truth == truth) & (rows.method == method)]
+        means = part.groupby("judgements")[column].mean()
+        assert f"| {label} | {' | '.join(f'{value:.2f}' for value in means)} |" in page
+    covered = rows[rows.method.str.startswith("kpairs")].groupby(["truth", "method", "judgements"])
+    covered = covered["coverage_pairs"].mean()
+    assert "for 92 to 99 % of pairs" in page
+    assert (round(covered.min(), 2), round(covered.max(), 2)) == (0.92, 0.99)

@@ -173,6 +173,29 @@ def test_a_run_on_compared_pairs(small, workplace):
         np.testing.assert_allclose(received[name], values, atol=1e-5)
 
 
+def test_groups_are_on_one_side_of_splits_folds_and_validation(small, workplace):
+    """By a part of the file's name, kept by the run for a later evaluation."""
+    recipe = small("ranker", group="(.)[.]png", validation=0.3)  # ten groups, by the last digit
+    run = train(recipe, "run")
+    assert run.recipe.data.group == "(.)[.]png"
+    (row,) = json.loads(kpairs("evaluate", "run", "--json"))["rounds"]
+    found = row["measures"]
+    parts = [found[name] for name in ("within_groups", "across_groups") if name in found]
+    assert sum(part["pairs"] for part in parts) == found["pairs"] - found["ties"]
+    source = run.source()
+    groups = [{file[-5] for file in source.files(part)} for part in ("train", "test")]
+    assert not groups[0] & groups[1]
+    assert source.listed.group is not None
+    _, splits = run_splits(run)
+    pairs, _ = draw_round(run.recipe, 1, *splits)
+    (trial, *_) = Search((recipe.replace(validation=0.0),), {"dropout": (0.1,)}, folds=3).jobs(
+        recipe
+    )
+    for some, others in (set_aside(run.recipe, 1, pairs), fold_of(pairs, trial, 0)):
+        assert len(others)
+        assert not set(some.group.ravel()) & set(others.group.ravel())
+
+
 @pytest.mark.slow
 def test_without_grades_and_with_other_headers(small, squares, workplace):
     text = squares.read_text().replace("left,right,label", "a,b,who", 1)
