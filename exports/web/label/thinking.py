@@ -1,0 +1,84 @@
+"""What runs in the background processes: features of images, and scores from answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kpairs.data.decode import opened
+from kpairs.data.statistics import file_statistics
+from kpairs.errors import InputError
+from kpairs.exports.web.label.background import Progress
+from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
+from kpairs.judging.judgements import Floats, Numbers
+
+_LAST = 100  # answers whose gain the page tells
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What follows from the answers so far.
+
+    Attributes:
+        scores: of the images.
+        proposals: pairs to ask, by number of the judge.
+        earlier: expected tau without the last 100 answers; None where it was not asked for.
+    """
+
+    scores: Scores
+    proposals: dict[int, list[Proposal]]
+    earlier: float | None
+
+
+def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
+    """Return prepared features of the images that can be read, and the numbers of the others."""
+    try:
+        return prepare_features(file_statistics(files, progress)), []
+    except InputError:
+        bad = [number for number, file in enumerate(files) if not _is_readable(file)]
+        if not bad:
+            raise
+    good = [file for number, file in enumerate(files) if number not in set(bad)]
+    return prepare_features(file_statistics(good, progress)), bad
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        with opened(file, least=1):
+            return True
+    except InputError:
+        return False
+
+
+def think(
+    answers: Judgements,
+    features: Floats | None,
+    start: Scores | None,
+    wanted: Mapping[int, Mapping[str, float]],
+    count: int,
+    group: Numbers,
+    earlier: bool,
+) -> Thought:
+    """Score images and propose pairs.
+
+    Args:
+        answers: about n images.
+        features: `(n, d)` prepared features, or None.
+        start: earlier scores of the same images, or None.
+        wanted: shares of `propose` by number of the judge.
+        count: pairs to propose to each.
+        group: `(n,)` numbers of groups in which pairs stay.
+        earlier: compute the expected tau without the last 100 answers, too.
+    """
+    found = score(answers, features, start=start and start.posterior)
+    proposals = {
+        judge: propose(found.posterior, count, judge=judge, group=group, **shares)
+        for judge, shares in wanted.items()
+    }
+    before = None
+    if earlier and len(answers) > _LAST:
+        before = score(answers.take(np.arange(len(answers) - _LAST)), features).expected_tau
+    # `replace` leaves behind what a posterior has computed from its fields.
+    return Thought(replace(found, posterior=replace(found.posterior)), proposals, before)
