@@ -185,7 +185,8 @@ def _mended(path: Path) -> str:
             said = ""
         else:
             file.truncate(size - len(data) + len(end) - len(tail))
-            said = f"{path}: cut off an incomplete last line: {printable(tail.decode(errors='replace'))!r}"
+            text = printable(tail.decode(errors="replace"))
+            said = f"{path.name}: an incomplete last line was cut off: {text!r}"
         file.flush()
         os.fsync(file.fileno())
     return said

@@ -95,7 +95,7 @@ class Background:
 
 
 def _serve() -> None:
-    """Answer what comes on standard input until it ends, as it does when the page's process does."""
+    """Answer what comes on standard input, until the page's process ends and this input with it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers
     os.nice(10)

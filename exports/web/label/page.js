@@ -358,21 +358,18 @@ export function showProgress(found = state) {
   const { judged, answers, images, tau, gain, enough, features } = found;
   const own = judged ?? answers;
   find("count").textContent = `${own.toLocaleString()} judged`;
-  const parts = [];
+  const long = (text) => Object.assign(document.createElement("span"), { className: "long", textContent: text });
   if (tau !== null && answers) {
     const right = Math.round(50 * (1 + tau));
-    parts.push(`${right} % of pairs in order`);
-    const more = [`tau ${tau.toFixed(2)}`];
-    if (gain !== null) more.push(`${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last 100`);
-    parts.push(`(${more.join(", ")})`);
+    const last = gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last 100`;
+    find("order").replaceChildren(`${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${last})`));
     find("meter").firstElementChild.style.width = `${2 * right - 100}%`;
     find("meter").setAttribute("aria-valuenow", String(right));
     find("help-order").textContent = `Of 100 pairs of the ${images.toLocaleString()} images, about ${right} are expected to stand in the right order (Kendall's tau ${tau.toFixed(2)}).`;
-  } else if (features) {
-    parts.push(features[0] ? `looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}` : "");
+  } else {
+    find("order").replaceChildren(features?.[0]
+      ? long(`looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`) : "");
   }
-  const [first, second] = parts;
-  find("order").replaceChildren(first || "", ...(second ? [Object.assign(document.createElement("span"), { className: "long", textContent: ` ${second}` })] : []));
   find("enough").hidden = !enough || enough === dismissed;
   find("enough").firstElementChild.textContent = enough ? `This may be enough: ${enough}.` : "";
   find("enough").dataset.reason = enough || "";

@@ -47,7 +47,10 @@ async function showRanking() {
   if (!found) return;
   const same = found.answers === ranking.answers && found.images.length === ranking.images.length;
   ranking = found;
-  find("notes").replaceChildren(...found.notes.map((text) => element("li", { textContent: text })));
+  const count = found.notes.length;
+  find("notes").querySelector("summary").textContent = `${count} remark${count > 1 ? "s" : ""}`;
+  find("notes").querySelector("ul").replaceChildren(
+    ...found.notes.map((text) => element("li", { textContent: text })));
   find("notes").hidden = !found.notes.length;
   if (!same) draw();
 }

@@ -1,4 +1,4 @@
-"""Routes of the page to compare on. Each link holds a key, which says who comes and lets them in."""
+"""Routes of the page to compare on. A link holds a key, which tells who comes and lets them in."""
 
 from __future__ import annotations
 

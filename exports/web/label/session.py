@@ -1,4 +1,4 @@
-"""One sitting of people who compare a folder's images: who they are, what to ask them, what follows.
+"""A sitting of people who compare a folder's images: who they are, what is asked, what follows.
 
 Methods may be called from several threads. What they return goes to a page as JSON: images by
 number, never a path of the disk.
@@ -113,15 +113,16 @@ class Session:
         self.folder, self.question, self.ties = Path(folder), question, ties
         self._repeat, self._white = repeat, white
         listing = list_images(folder)
-        self.notes = [said] if (said := listing.said()) else []
+        said = listing.said().removeprefix(f"{folder}: ")
+        self.notes = [said] if said else []
         base = os.path.realpath(Path(out).parent)
         texts = {os.fspath(file): os.path.relpath(_real(file), base) for file in listing.files}
         self.files = [file for file, text in texts.items() if _can_stand_in_a_table(text)]
         self.names = [os.path.relpath(file, folder) for file in self.files]
         if odd := len(texts) - len(self.files):
             self.notes.append(
-                f"{odd} images are left out: their names have control characters, spaces at an end, "
-                "or no UTF-8"
+                f"left out {odd} images whose names hold control characters, end in a space, or are "
+                "no UTF-8"
             )
         if len(self.files) < 2:
             raise InputError(
@@ -156,8 +157,8 @@ class Session:
             self.notes.append(self.answers.mended)
         if gone := sum(self._pair(answer) is None for answer in self.answers.rows):
             self.notes.append(
-                f"{gone} answers in {self.answers.path.name} are about images that are no longer in "
-                "the folder; the answers stay in the table and are left out here"
+                f"{gone} answers in {self.answers.path.name} are about images that left the folder; "
+                "they stay in the table and do not count here"
             )
 
     def __enter__(self) -> Session:
@@ -282,17 +283,17 @@ class Session:
         file, name = self.files[number], self.names[number]
         try:
             return self._pictures.get(
-                number, longest, lambda: shown(file, f"image {number}", longest, self._white)
+                number, longest, lambda: shown(file, name, longest, self._white)
             )
         except InputError as error:
             with self._changed:
-                self._leave_out({number: f"{name}: {error}"})
-            raise
+                self._leave_out({number: str(error)})
+            raise InputError("this image cannot be read") from error
 
     # ---- The starter's page -----------------------------------------------------------------
 
     def ranking(self) -> dict[str, Any]:
-        """Return all images in order, the highest first, with intervals; none before a first fit."""
+        """Return all images in order, the highest first; none before the first fit."""
         with self._changed:
             thought, (images, rows) = self._thought, self._thought_of
             disagreed = self._disagreed()

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
 from kpairs.errors import InputError, KpairsError, UsageError
@@ -95,16 +95,21 @@ class Sitting:
 
     def run(self) -> None:
         """Serve until the page or Ctrl-C ends it."""
-        thread = Thread(target=self._server.run)
+        ended = Event()
+
+        def serve() -> None:
+            try:
+                self._server.run()
+            finally:
+                ended.set()
+
+        thread = Thread(target=serve)
         thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(0.2)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self._server.stop()
-            thread.join()
+        with suppress(KeyboardInterrupt):
+            while not ended.wait(0.5):  # an interrupt within Thread.join would lose the thread
+                pass
+        self._server.stop()
+        thread.join()
 
     def stop(self) -> None:
         """Make `run` return, from another thread."""
@@ -173,7 +178,11 @@ def label(
     )
     with sitting:
         for name, link in sitting.links.items():
-            say(f"{name}: {link}" if name else f"{link} (the page's Finish, or an interrupt, ends it)")
+            say(
+                f"{name}: {link}"
+                if name
+                else f"{link} (the page's Finish, or an interrupt, ends it)"
+            )
         if browser:
             webbrowser.open(sitting.links[""])
         sitting.run()

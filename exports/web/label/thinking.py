@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def think(
     answers: Judgements,
     features: Floats | None,
     start: Scores | None,
-    wanted: Mapping[int, Mapping[str, float]],
+    wanted: Mapping[int, Mapping[str, Any]],
     count: int,
     group: Numbers,
     earlier: bool,
@@ -72,7 +73,7 @@ def think(
         group: `(n,)` numbers of groups in which pairs stay.
         earlier: compute the expected tau without the last 100 answers, too.
     """
-    found = score(answers, features, start=start and start.posterior)
+    found = score(answers, features, start=None if start is None else start.posterior)
     proposals = {
         judge: propose(found.posterior, count, judge=judge, group=group, **shares)
         for judge, shares in wanted.items()
