@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,7 +34,6 @@ class Visitor:
         parts = urlsplit(link)
         self.host, self.port, self.path = parts.hostname, parts.port, parts.path
         self.origin = f"http://{parts.netloc}"
-        self._connection = None
 
     def request(self, method, place, sent=None, **headers):
         """Return status, headers and body; a header of None is left out."""
@@ -45,33 +44,21 @@ class Visitor:
             own |= {"Content-Length": str(len(body))}
         own |= {name.replace("_", "-"): value for name, value in headers.items()}
         path = place if place.startswith("/") else self.path + place
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
-        try:
-            self._connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        with closing(connection):
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in own.items():
                 if value is not None:
-                    self._connection.putheader(name, value)
-            self._connection.endheaders(body)
-            response = self._connection.getresponse()
-            data = response.read()
-        except BaseException:
-            self.leave()
-            raise
-        if response.getheader("Connection") == "close":
-            self.leave()
-        return response.status, response.headers, data
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
 
     def ask(self, place, **sent):
         """Return what the page would get; refusals are errors."""
         status, _, data = self.request("POST", place, sent)
         assert status == 200, (place, status, data)
         return json.loads(data)
-
-    def leave(self):
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, KpairsError
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.server import json_endpoint
 from kpairs.files import read_json, write_json
@@ -120,9 +120,11 @@ def label_routes(
             try:
                 sent = json.loads(body)
                 if not isinstance(sent, dict):
-                    raise ValueError("no object")
+                    raise TypeError
                 return answer(person, sent)
-            except (KeyError, TypeError, RecursionError) as error:
+            except KpairsError:
+                raise
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise InputError("expected a JSON object as this page sends it") from error
             except OSError as error:
                 raise HTTPException(

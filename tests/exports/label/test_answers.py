@@ -28,7 +28,7 @@ ANSWERS = st.builds(
 ONE = Answer("a.png", "b,c.png", "left", "anna", "", "2026-11-30T12:00:00Z", "1.5", "random")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_appended_removed_and_torn_rows(tmp_path_factory, data):
     """Against a list, with kills in a write: a torn last row is cut off, and no other."""

@@ -1,12 +1,13 @@
 """`kpairs label` over its own HTTP interface: who may ask what, and what comes of answers."""
 
 import csv
+import http.client
 import io
 import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -60,7 +61,7 @@ def test_answers_undo_and_ties(folder, tmp_path):
     with sitting(folder, judge="anna", out=out) as (links, session):
         visitor = Visitor(links[""])
         asked = [answer(visitor, label)[0] for label in ("left", "right", "tie", "")]
-        rows = list(csv.DictReader(out.open()))
+        rows = list(csv.DictReader(out.read_text().splitlines()))
         assert [row["label"] for row in rows] == ["left", "right", "tie", ""]
         for row, question in zip(rows, asked, strict=True):
             assert row["left"].endswith(session.names[question["left"]])
@@ -68,7 +69,7 @@ def test_answers_undo_and_ties(folder, tmp_path):
         for question in reversed(asked):  # as often as one likes, and the same sides
             first = visitor.ask("undo")["queue"][0]
             assert (first["left"], first["right"]) == (question["left"], question["right"])
-        assert list(csv.DictReader(out.open())) == []
+        assert list(csv.DictReader(out.read_text().splitlines())) == []
         assert visitor.request("POST", "undo")[0] == 400
 
 
@@ -114,7 +115,11 @@ def test_pairs_stay_within_folders(tmp_path):
             question, _ = answer(visitor)
             places = {os.path.dirname(session.names[question[side]]) for side in ("left", "right")}
             assert len(places) == 1
-    assert {row["group"] for row in csv.DictReader(out.open())} == {"p1", "p2", "p3"}
+    assert {row["group"] for row in csv.DictReader(out.read_text().splitlines())} == {
+        "p1",
+        "p2",
+        "p3",
+    }
 
 
 def test_going_on_with_more_and_fewer_images(tmp_path):
@@ -260,26 +265,13 @@ def test_strangers_are_refused_and_no_path_is_told(several, folder):
 
 @pytest.mark.parametrize("sent", [b"", b"[]", b"{", b"[" * 9000, b'{"label": 3}', b" " * 20_000])
 def test_requests_that_make_no_sense_are_refused(several, sent):
-    visitor = several[0]["anna"]
-    headers = {"Content_Length": str(len(sent))}
-    for place in ("answer", "undo"):
-        if place == "undo" and sent == b'{"label": 3}':
-            continue
-        before = len(several[1].answers.rows)
-        status = raw(visitor, place, sent, headers)
-        assert status in (400, 413), (place, sent[:9])
-        assert len(several[1].answers.rows) == before
-
-
-def raw(visitor, place, sent, headers):
-    import http.client
-
-    connection = http.client.HTTPConnection(visitor.host, visitor.port, timeout=30)
+    visitor, session = several[0]["anna"], several[1]
+    before = len(session.answers.rows)
     own = {"Origin": visitor.origin, "Content-Type": "application/json"}
-    connection.request("POST", visitor.path + place, sent, own)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    with closing(http.client.HTTPConnection(visitor.host, visitor.port, timeout=30)) as connection:
+        connection.request("POST", f"{visitor.path}answer", sent, own)
+        assert connection.getresponse().status in (400, 413)
+    assert len(session.answers.rows) == before
 
 
 @pytest.mark.parametrize(
