@@ -121,7 +121,7 @@ class Session:
         self.names = [os.path.relpath(file, folder) for file in self.files]
         if odd := len(texts) - len(self.files):
             self.notes.append(
-                f"left out {odd} images whose names hold control characters, end in a space, or are "
+                f"left out {odd} images whose names hold control characters, end in a space or are "
                 "no UTF-8"
             )
         if len(self.files) < 2:
@@ -157,8 +157,8 @@ class Session:
             self.notes.append(self.answers.mended)
         if gone := sum(self._pair(answer) is None for answer in self.answers.rows):
             self.notes.append(
-                f"{gone} answers in {self.answers.path.name} are about images that left the folder; "
-                "they stay in the table and do not count here"
+                f"{gone} answers of {self.answers.path.name} are about images that are gone. "
+                "They stay in the table, and do not count here"
             )
 
     def __enter__(self) -> Session:

@@ -134,7 +134,7 @@ def test_going_on_with_more_and_fewer_images(tmp_path):
     with sitting(folder, judge="anna") as (links, session):
         assert links[""] == link  # a link lasts
         assert "added.png" in session.names
-        assert any("left the folder" in note for note in session.notes)
+        assert any("images that are gone" in note for note in session.notes)
         state = Visitor(link).ask("state")
         assert state["judged"] == 4
         assert len(session.answers.rows) == 4
@@ -236,7 +236,7 @@ def test_other_sites_are_refused(several, headers, status):
 
 
 def test_strangers_are_refused_and_no_path_is_told(several, folder):
-    visitors, session = several
+    visitors = several[0]
     anna = visitors["anna"]
     key = anna.path.strip("/")
     for wrong in ("x", key[:-1], key + "A", key.swapcase(), "%ff", "é"):
@@ -248,7 +248,7 @@ def test_strangers_are_refused_and_no_path_is_told(several, folder):
             ("POST", "answer"),
             ("GET", "pairs.csv"),
         ):
-            status, _, data = anna.request(
+            status, *_ = anna.request(
                 method, f"/{wrong.encode('ascii', 'ignore').decode() or 'e'}/{place}"
             )
             assert status == 403, (wrong, place)
