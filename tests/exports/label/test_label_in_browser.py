@@ -111,7 +111,7 @@ def test_sixty_comparisons_by_keys_through_a_reload_and_a_kill(tabs, tmp_path, r
         latency = float(page.evaluate("document.body.dataset.milliseconds"))
         assert 0 < latency < 2000
     times = [float(row["seconds"]) for row in rows(out)]
-    assert 0.1 <= min(times)
+    assert min(times) >= 0.1
     assert max(times) < 60
 
 
