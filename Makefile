@@ -1,7 +1,7 @@
 PYTHON ?= python3
 # Another Python has an environment of its own: make test PYTHON=python3.13
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
-EXTRAS ?= dev
+EXTRAS ?= dev,pretrained
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
@@ -54,7 +54,7 @@ test-mutations: $(READY)
 
 # Every architecture on jax and tensorflow, in an environment of its own.
 test-backends:
-	$(MAKE) VENV=.venv-backends EXTRAS=dev,backends backends
+	$(MAKE) VENV=.venv-backends EXTRAS=dev,pretrained,backends backends
 
 backends: $(READY)
 	$(BIN)/python -m pytest -m backends

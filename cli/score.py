@@ -69,7 +69,7 @@ def _features(name, files, progress):
     from kpairs.judging import prepare_features
 
     if name == "statistics":
-        from kpairs.data.statistics import file_statistics
+        from kpairs.models.statistics import file_statistics
 
         return prepare_features(file_statistics(files, progress))
     try:

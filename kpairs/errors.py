@@ -51,8 +51,13 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its kind where there is no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of an exception's message, and the next one if it ends in a colon.
+
+    Where there is no message, its kind.
+    """
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    lines = lines or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Layers for pairs of images, beside those of Keras. None has weights.
+"""Layers for images and pairs of images, beside those of Keras. None has weights.
 
 `PosteriorComparison` compares two images by what is known of each; `HalfPixelShifts` and
-`MeanPosterior` average what a network says of an image over five places.
+`MeanPosterior` average what a network says of an image over five places; `ImageStatistics` measures
+sharpness, noise and compression; `Resize` changes images' size.
 """
 
 from typing import Any
@@ -194,3 +195,256 @@ def _kernel(channels: int) -> NDArray[np.float32]:
         for pixel in ((1, 1), (1 + row, 1 + column)):
             kernel[pixel][:, place] += np.eye(channels) / 2
     return kernel.reshape(3, 3, channels, -1)
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class Resize(keras.layers.Layer):
+    """Images of another size, bilinear, and without aliasing where they become smaller.
+
+    Each side is a matrix product, so that every backend and runtime gives the same numbers. They
+    are those of `torch.nn.functional.interpolate` with `antialias=True`.
+
+    Args:
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, height, width, channels)` of the new size.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import Resize
+    >>> image = keras.ops.reshape([0.0, 1.0, 0.0, 1.0], (1, 2, 2, 1))
+    >>> [round(float(value), 2) for value in keras.ops.ravel(Resize(1, 4)(image))]
+    [0.0, 0.25, 0.75, 1.0]
+    """
+
+    def __init__(self, height: int, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.height, self.width = height, width
+
+    def call(self, images: KerasTensor) -> KerasTensor:
+        down, across = (
+            ops.convert_to_tensor(_interpolation(int(before), after), images.dtype)
+            for before, after in zip(images.shape[1:3], (self.height, self.width), strict=True)
+        )
+        planes = ops.matmul(down, ops.transpose(images, (0, 3, 1, 2)))
+        return ops.transpose(ops.matmul(planes, ops.transpose(across)), (0, 2, 3, 1))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.height, self.width, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def _interpolation(before: int, after: int) -> NDArray[np.float32]:
+    """Return the weight of each pixel before in each after, `(after, before)`."""
+    scale = before / after
+    places = (np.arange(after)[:, None] + 0.5) * scale - 0.5
+    weights = np.maximum(0, 1 - np.abs(np.arange(before) - places) / max(scale, 1))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+# Luminance, red - green and yellow - blue of RGB, in levels of 0 to 255.
+_PLANES = 255 * np.array([[0.299, 0.587, 0.114], [1, -1, 0], [0.5, 0.5, -1]])
+# Added to energies in levels, and to shares. Exporters take what is added for zero from 1e-8 on.
+_FLOOR, _LEAST_VARIANCE = 1e-3, 1e-6
+_STEP = 0.025  # levels added to absolute differences
+_LOCAL = 2  # levels added to local deviations: noise of flat places is no contrast
+STATISTICS_SIDE = 32  # pixels of the shorter side; scales beyond need more
+_NEIGHBOURS = ("right", "below", "right_below", "left_below")
+STATISTICS = (
+    *(f"{plane}_x" for plane in ("gradient", "red_green", "yellow_blue")),
+    *(f"{plane}_y" for plane in ("gradient", "red_green", "yellow_blue")),
+    *("noise", "noise_half", "blocks_x", "blocks_y"),
+    *(f"dct_{frequency}" for frequency in range(1, 15)),
+    *("dct_small_low", "dct_small_high"),
+    *("laplacian", *(f"laplacian_of_gaussian_{scale}" for scale in (1, 2, 4))),
+    *(
+        f"contrast_{scale}_{name}"
+        for scale in ("full", "half")
+        for name in (
+            *("magnitude", "variance", "skewness", "kurtosis"),
+            *(f"{part}_{place}" for place in _NEIGHBOURS for part in ("product", "spread")),
+        )
+    ),
+)
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class ImageStatistics(_Precise):
+    """54 classical statistics of each image, which need no training; `STATISTICS` names them.
+
+    - Logarithms of gradient energies of luminance, red - green and yellow - blue.
+    - Noise: the logarithm of a mean of absolute diagonal differences that large ones hardly move,
+      (mean of square roots) squared, at full and half size (after Donoho and Johnstone, Ideal
+      spatial adaptation by wavelet shrinkage, 1994).
+    - Block edges of JPEG: the mean difference across columns and rows at multiples of 8, over
+      that elsewhere (Wang, Sheikh and Bovik, No-reference quality assessment of JPEG images, 2002).
+    - Logarithms of energies of the 8 x 8 DCT by the sum of both frequencies, 1 to 14; the share of
+      coefficients near zero, 1 / (1 + (2 c)^2) of c levels, in low and high frequencies:
+      quantisation.
+    - Sharpness: logarithms of energies of the Laplacian, and of Laplacians of smoothed images at
+      full, half and quarter size (Pertuz et al., Analysis of focus measure operators, 2013).
+    - Natural-scene statistics: magnitude, variance, skewness and kurtosis of luminance less its
+      local mean, over its local deviation; mean and spread of its products with four neighbours, at
+      full and half size (Mittal, Moorthy and Bovik, No-reference image quality assessment in the
+      spatial domain, 2012).
+
+    It uses shifts, sums and matrix products, which every runtime computes alike and fast. Local
+    means weigh a pixel by its distance, 1, 2, 3, 2, 1: nearly a Gaussian of deviation 7/6. All
+    energies are sums of squares, which lose no digits, and never differences of such sums.
+
+    Args:
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(batch, height, width, 1 or 3)` pixels in [0, 1], at least 32 a side.
+
+    Returns:
+        `(batch, 54)` float32, finite.
+
+    Raises:
+        ValueError: inputs of another shape.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import ImageStatistics
+    >>> ImageStatistics()(keras.ops.zeros((2, 64, 64, 3))).shape
+    (2, 54)
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        sides, channels = input_shape[1:-1], input_shape[-1]
+        if len(sides) != 2 or channels not in (1, 3) or min(map(int, sides)) < STATISTICS_SIDE:
+            raise ValueError(
+                f"expected (batch, height, width, 1 or 3) with sides of at least {STATISTICS_SIDE} "
+                f"pixels, received {input_shape}"
+            )
+
+    def call(self, images: KerasTensor) -> KerasTensor:
+        _, height, width, channels = images.shape
+        planes = _PLANES if channels == 3 else _PLANES.sum(axis=1, keepdims=True)
+        flat = ops.reshape(ops.transpose(images, (0, 3, 1, 2)), (-1, channels, height * width))
+        colours = ops.reshape(ops.matmul(_tensor(planes), flat), (-1, 3, height, width))
+        full = colours[:, :1]
+        half = _halved(full)
+        quarter = _halved(half)
+        every_right, every_down = _steps(colours)
+        right, down = every_right[:, :1], every_down[:, :1]
+        smooth = [_smoothed(part) for part in (full, half, quarter)]
+        values = [
+            *(_energy(every_right), _energy(every_down)),
+            *(_noise(right), _noise(_steps(half)[0])),
+            *(_blocks(right), _blocks(ops.swapaxes(down, -2, -1))),
+            *_frequencies(full),
+            *(_energy(_laplacian(part)) for part in (full, *smooth)),
+            *_contrast(full, smooth[0]),
+            *_contrast(half, smooth[1]),
+        ]
+        return ops.concatenate(values, axis=1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], len(STATISTICS))
+
+
+# Below, images are (batch, planes, height, width), and statistics (batch, numbers).
+
+
+def _tensor(values: NDArray[Any]) -> KerasTensor:
+    return ops.convert_to_tensor(values.astype(np.float32))
+
+
+def _mean(x: KerasTensor) -> KerasTensor:
+    return ops.mean(x, axis=(-2, -1))
+
+
+def _energy(x: KerasTensor) -> KerasTensor:
+    return ops.log(_mean(x * x) + _FLOOR)
+
+
+def _steps(x: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+    """Return differences of neighbouring columns, and of neighbouring rows."""
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def _laplacian(x: KerasTensor) -> KerasTensor:
+    right, down = _steps(x)
+    across, along = right[..., 1:-1, :], down[..., 1:-1]
+    return across[..., 1:] - across[..., :-1] + along[..., 1:, :] - along[..., :-1, :]
+
+
+def _halved(x: KerasTensor) -> KerasTensor:
+    """Average 2 x 2 pixels of one plane."""
+    height, width = x.shape[2:]
+    kernel = _tensor(np.full((2, 2, 1, 1), 0.25))
+    half = ops.conv(ops.reshape(x, (-1, height, width, 1)), kernel, strides=2)
+    return ops.reshape(half, (-1, 1, height // 2, width // 2))
+
+
+def _smoothed(x: KerasTensor) -> KerasTensor:
+    """Return local means with weights 1, 2, 3, 2, 1 a side, two pixels smaller on each side."""
+    for _ in range(2):
+        x = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
+    for _ in range(2):
+        x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
+    return x * (1 / 81)
+
+
+def _noise(right: KerasTensor) -> KerasTensor:
+    diagonal = right[..., 1:, :] - right[..., :-1, :]
+    return 2 * ops.log(_mean(ops.sqrt(ops.abs(diagonal) + _STEP)))
+
+
+def _blocks(right: KerasTensor) -> KerasTensor:
+    """Return the logarithm of steps between columns at multiples of 8, over other steps."""
+    rows, columns = right.shape[2:]
+    edges = np.arange(1, columns + 1) % 8 == 0
+    weights = np.stack([edges / edges.sum(), ~edges / (~edges).sum()], axis=1)
+    means = ops.matmul(_tensor(np.full((1, rows), 1 / rows)), ops.abs(right))
+    logs = ops.log(ops.reshape(ops.matmul(means, _tensor(weights)), (-1, 2)) + _STEP)
+    return logs[:, :1] - logs[:, 1:]
+
+
+def _frequencies(grey: KerasTensor) -> list[KerasTensor]:
+    high, wide = (side // 8 for side in grey.shape[2:])
+    blocks = ops.reshape(grey[:, 0, : 8 * high, : 8 * wide], (-1, high, 8, wide, 8))
+    blocks = ops.reshape(ops.transpose(blocks, (0, 1, 3, 2, 4)), (-1, high * wide, 64))
+    waves = np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(8) + 1) / 16) / 2
+    waves[0] /= np.sqrt(2)  # the orthonormal DCT-II, its rows the frequencies
+    squares = ops.square(ops.matmul(blocks, _tensor(np.kron(waves, waves).T)))
+    average = _tensor(np.full((1, high * wide), 1 / (high * wide)))
+    sums = np.add.outer(np.arange(8), np.arange(8)).ravel()
+    found = []
+    for values, groups in (
+        (squares, sums[:, None] == np.arange(1, 15)),
+        (1 / (1 + 4 * squares), np.stack([(sums > 0) & (sums < 5), sums >= 5], axis=1)),
+    ):
+        means = ops.matmul(ops.matmul(average, values), _tensor(groups / groups.sum(axis=0)))
+        found.append(ops.reshape(means, (-1, groups.shape[1])))
+    return [ops.log(found[0] + 1e-2), found[1]]
+
+
+def _contrast(grey: KerasTensor, smooth: KerasTensor) -> list[KerasTensor]:
+    """Return moments of locally normalised luminance, and of its products with neighbours."""
+    residual = grey[..., 2:-2, 2:-2] - smooth
+    deviation = ops.sqrt(_smoothed(residual * residual) + _FLOOR)
+    normal = residual[..., 2:-2, 2:-2] / (deviation + _LOCAL)
+    square = normal * normal
+    variance = _mean(square) + _LEAST_VARIANCE
+    found = [
+        *(_mean(ops.abs(normal)), variance),
+        _mean(square * normal) / (variance * ops.sqrt(variance)),
+        _mean(square * square) / (variance * variance),
+    ]
+    inner = normal[..., :-1, 1:-1]
+    below = normal[..., 1:, :]
+    for neighbour in (normal[..., :-1, 2:], below[..., 1:-1], below[..., 2:], below[..., :-2]):
+        product = inner * neighbour
+        found += [_mean(product), _mean(ops.abs(product))]
+    return found

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 import kpairs
-from kpairs.layers import HalfPixelShifts, MeanPosterior, PosteriorComparison
+from kpairs.layers import (
+    HalfPixelShifts,
+    ImageStatistics,
+    MeanPosterior,
+    PosteriorComparison,
+    Resize,
+)
 from kpairs.losses import ClassCrossentropy, PairCrossentropy
 from kpairs.metrics import ClassAccuracy, PairAccuracy
 from kpairs.optimizers import OneCycle, TorchAdam
@@ -24,7 +30,10 @@ LOSSES = (
     ClassCrossentropy(ignore_class=-1, reduction="sum"),
 )
 METRICS = (PairAccuracy("own", threshold=0.75), ClassAccuracy("own"))
-LAYERS = (PosteriorComparison("probabilities", "sigmoid"), HalfPixelShifts(), MeanPosterior())
+LAYERS = (
+    PosteriorComparison("probabilities", "sigmoid"),
+    *(HalfPixelShifts(), MeanPosterior(), ImageStatistics(), Resize(5, 7)),
+)
 OPTIMIZERS = (
     TorchAdam(0.25, beta_1=0.5, beta_2=0.75, epsilon=1e-3, weight_decay=0.125),
     TorchAdam(OneCycle(0.5, steps=9), global_clipnorm=2.0),

@@ -226,7 +226,7 @@ def agreement_with(truth: Floats, scores: Floats) -> float:
 def _photographs(grades: bool) -> tuple[Floats, Floats]:
     """Return statistics and truth of the photographs to order, then those that nobody judges."""
     from kpairs.data.examples import degraded_photographs
-    from kpairs.data.statistics import image_statistics
+    from kpairs.models.statistics import image_statistics
 
     images, amounts = degraded_photographs(_IMAGES + _UNSEEN, seed=1, grades=grades)
     return prepare_features(image_statistics(images)), amounts

