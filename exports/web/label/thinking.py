@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kpairs.data.decode import opened
-from kpairs.data.statistics import file_statistics
 from kpairs.errors import InputError
 from kpairs.exports.web.label.background import Progress
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
@@ -35,6 +34,8 @@ class Thought:
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
     """Return prepared features of the images that can be read, and the numbers of the others."""
+    from kpairs.models.statistics import file_statistics  # imports Keras, in this process alone
+
     try:
         return prepare_features(file_statistics(files, progress)), []
     except InputError:
