@@ -12,7 +12,7 @@ class Refused extends Error {}
 
 /** Ask the server; while it does not answer, say so and ask again. */
 export async function ask(path, sent = {}) {
-  for (;;) {
+  for (let failed = false; ; failed = true) {
     let response;
     try {
       response = await fetch(path, {
@@ -24,8 +24,8 @@ export async function ask(path, sent = {}) {
       continue;
     }
     const told = await response.json().catch(() => ({ error: response.statusText }));
+    if (failed) say("");
     if (!response.ok) throw new Refused(told.error);
-    say("");
     return told;
   }
 }
@@ -314,6 +314,7 @@ async function answer(label) {
     await take(await ask("answer", {
       question: current.id, label, seconds: (pressed - shownAt) / 1000,
     }));
+    say("");
     find("said").textContent = `${label ? `${label}, saved` : "skipped"}; ${state.judged} judged`;
     document.body.dataset.milliseconds = String(performance.now() - pressed);
   } catch (error) {
@@ -329,6 +330,7 @@ async function undo() {
   busy = true;
   try {
     await take(await ask("undo"));
+    say("");
     find("said").textContent = `taken back; ${state.judged} judged`;
   } catch (error) {
     await recover(error);

@@ -186,7 +186,7 @@ class Session:
             own = sum(a.judge == judge and bool(a.label) for a in self.answers.rows)
             return {
                 "queue": [{"id": q.id, "left": q.left, "right": q.right} for q in seat.queue],
-                "done": not seat.queue and self._thought_of[1] == len(self.answers.rows),
+                "done": not seat.queue and self._is_through(seat),
                 "judged": own,
                 **self.progress(),
             }
@@ -415,6 +415,12 @@ class Session:
             if found is None:
                 return
             seat.queue.append(Question(secrets.token_urlsafe(9), *found))
+
+    def _is_through(self, seat: _Seat) -> bool:
+        """Tell if a judge has seen every pair of readable images."""
+        readable = [n for n in range(len(self.files)) if n not in self._unreadable]
+        pairs = sum(k * (k - 1) // 2 for k in np.bincount(self._group[readable]).tolist())
+        return sum(not pair & self._unreadable.keys() for pair in seat.asked) >= pairs
 
     def _next(self, seat: _Seat) -> tuple[int, int, str] | None:
         while seat.proposed:

@@ -101,6 +101,7 @@ def test_a_small_folder_is_compared_completely_and_no_pair_twice(tmp_path):
             question, _ = answer(visitor)
             pairs.append(frozenset((question["left"], question["right"])))
         assert len(pairs) == len(set(pairs)) == 6
+        assert state["done"]
 
 
 def test_pairs_stay_within_folders(tmp_path):
@@ -304,6 +305,16 @@ def test_a_proxy_with_tls_may_stand_before_it(folder, tmp_path):
         assert visitor.request("POST", "state", **proxied)[0] == 200
         assert visitor.request("POST", "state", Host="label.example.org")[0] == 200
         assert visitor.request("POST", "state", Origin="http://label.example.org")[0] == 403
+
+
+def test_another_address_of_this_machine(folder, tmp_path):
+    options = {"judges": ("anna",), "host": "127.0.0.2", "out": tmp_path / "pairs.csv"}
+    with sitting(folder, **options) as (links, _):
+        visitor = Visitor(links["anna"])
+        assert visitor.host == "127.0.0.2"
+        assert visitor.request("POST", "state")[0] == 200
+        for other in ("127.0.0.1", "localhost", "127.0.0.2.example"):
+            assert visitor.request("POST", "state", Host=f"{other}:{visitor.port}")[0] == 403
 
 
 def test_links_are_for_their_owner_alone(folder, tmp_path):

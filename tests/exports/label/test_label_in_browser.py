@@ -75,6 +75,7 @@ def judged(page):
     return int(re.search(r"\d+", page.inner_text("#count"))[0])
 
 
+@pytest.mark.slow
 def test_sixty_comparisons_by_keys_through_a_reload_and_a_kill(tabs, tmp_path, rng):
     folder, out = tmp_path / "photos", tmp_path / "pairs.csv"
     write_images(folder, 40, (300, 200))
@@ -135,6 +136,7 @@ def test_nothing_is_loaded_from_elsewhere_and_the_next_pair_is_there(tabs, tmp_p
         assert not (tmp_path / "photos/pairs.csv").read_text().count("tie")
 
 
+@pytest.mark.slow
 def test_zoom_moves_both_images_alike(tabs, tmp_path):
     write_images(tmp_path / "photos", 6, (1800, 1200))
     where = "[...document.querySelectorAll('.view img')].map((image) => image.style.transform)"
@@ -199,6 +201,7 @@ def swipe(page, place, dx, dy):
         client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
+@pytest.mark.slow
 def test_two_judges_at_once_and_who_started_it(tabs, tmp_path):
     folder, out = tmp_path / "photos", tmp_path / "pairs.csv"
     write_images(folder, 20)
