@@ -363,7 +363,8 @@ export function showProgress(found = state) {
   const long = (text) => Object.assign(document.createElement("span"), { className: "long", textContent: text });
   if (tau !== null && answers) {
     const right = Math.round(50 * (1 + tau));
-    const last = gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last 100`;
+    const last = features ? `; looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`
+      : gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last 100`;
     find("order").replaceChildren(`${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${last})`));
     find("meter").firstElementChild.style.width = `${2 * right - 100}%`;
     find("meter").setAttribute("aria-valuenow", String(right));

@@ -147,7 +147,7 @@ class Session:
         self._of: list[int] = []  # images that the features are of
         self._done: tuple[int, int] | None = (0, len(self.files))  # features so far
         self._thought: Thought | None = None
-        self._thought_of: tuple[list[int], int] = ([], 0)  # images and number of rows
+        self._thought_of: tuple[list[int], int] = ([], 0)  # images and number of answers
         self._thought_names: list[str] = []  # of its judges
         self._history: list[tuple[int, float]] = []
         self._changed, self._closed, self._version = Condition(), False, 1
@@ -500,6 +500,7 @@ class Session:
             self._workers[0].close()
         with self._changed:
             self._features, self._done = features, None
+            self._history = []  # an order without features is no measure of what answers gain
             self._of = [n for n in range(len(self.files)) if n not in set(bad)]
             self._leave_out({n: f"{self.names[n]}: the image cannot be read" for n in bad})
 
@@ -527,7 +528,7 @@ class Session:
                 self._take(thought, len(arguments[0]))
 
     def _task(self) -> tuple[list[int], int, list[str], tuple[Any, ...]] | None:
-        """Return images, number of rows, judges and the arguments of `think`; None without rows."""
+        """Return images, number of answers, judges, arguments of `think`; None without answers."""
         there = self._of if self._features is not None else range(len(self.files))
         images = [number for number in there if number not in self._unreadable]
         place = {number: i for i, number in enumerate(images)}
@@ -562,7 +563,8 @@ class Session:
         wanted = {names[name]: shares for name in self._seats}
         first = not any(number <= len(answers) - 100 for number, _ in self._history)
         arguments = (answers, features, start, wanted, _BATCH, group, first)
-        return images, len(self.answers.rows), [*names], arguments
+        labelled = sum(bool(answer.label) for answer in self.answers.rows)
+        return images, labelled, [*names], arguments
 
     def _take(self, thought: Thought, count: int) -> None:
         self._thought = thought
