@@ -2,7 +2,8 @@
 
 `PosteriorComparison` compares two images by what is known of each; `HalfPixelShifts` and
 `MeanPosterior` average what a network says of an image over five places; `ImageStatistics` measures
-sharpness, noise and compression; `Resize` changes images' size.
+sharpness, noise and compression; `Resize` changes images' size,
+`Mirrored` and `MirroredMean` average over an image and its mirror image.
 """
 
 from typing import Any
@@ -195,6 +196,69 @@ def _kernel(channels: int) -> NDArray[np.float32]:
         for pixel in ((1, 1), (1 + row, 1 + column)):
             kernel[pixel][:, place] += np.eye(channels) / 2
     return kernel.reshape(3, 3, channels, -1)
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class Mirrored(keras.layers.Layer):
+    """Each image and its mirror image, left and right exchanged, after each other.
+
+    Only in inference; in training images pass as they are. `MirroredMean` takes the mean of what a
+    network gives for both.
+
+    Args:
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(batch, height, width, channels)`.
+
+    Returns:
+        `(2 batch, height, width, channels)`; in training the input.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import Mirrored
+    >>> both = Mirrored()(keras.ops.reshape([0.0, 1.0], (1, 1, 2, 1)))
+    >>> [[float(value) for value in image] for image in keras.ops.reshape(both, (2, 2))]
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+
+    def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
+        if training:
+            return images
+        both = ops.stack([images, ops.flip(images, axis=2)], axis=1)
+        return ops.reshape(both, (-1, *images.shape[1:]))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (None, *input_shape[1:])
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class MirroredMean(keras.layers.Layer):
+    """The mean of the features of an image and its mirror image, in inference.
+
+    Args:
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(2 batch, n)` features of what `Mirrored` gave.
+
+    Returns:
+        `(batch, n)`; in training the input.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import MirroredMean
+    >>> [float(value) for value in MirroredMean()(keras.ops.array([[0.0, 2.0], [1.0, 4.0]]))[0]]
+    [0.5, 3.0]
+    """
+
+    def call(self, features: KerasTensor, training: bool | None = None) -> KerasTensor:
+        if training:
+            return features
+        return ops.mean(ops.reshape(features, (-1, 2, features.shape[-1])), axis=1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (None, *input_shape[1:])
 
 
 @keras.saving.register_keras_serializable("kpairs")

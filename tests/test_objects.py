@@ -16,6 +16,8 @@ from kpairs.layers import (
     HalfPixelShifts,
     ImageStatistics,
     MeanPosterior,
+    Mirrored,
+    MirroredMean,
     PosteriorComparison,
     Resize,
 )
@@ -32,7 +34,8 @@ LOSSES = (
 METRICS = (PairAccuracy("own", threshold=0.75), ClassAccuracy("own"))
 LAYERS = (
     PosteriorComparison("probabilities", "sigmoid"),
-    *(HalfPixelShifts(), MeanPosterior(), ImageStatistics(), Resize(5, 7)),
+    *(HalfPixelShifts(), MeanPosterior(), ImageStatistics()),
+    *(Mirrored(), MirroredMean(), Resize(5, 7)),
 )
 OPTIMIZERS = (
     TorchAdam(0.25, beta_1=0.5, beta_2=0.75, epsilon=1e-3, weight_decay=0.125),

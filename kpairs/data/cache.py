@@ -28,6 +28,7 @@ from kpairs.files import atomic_path, write_json
 log = logging.getLogger(__name__)
 
 _FOLDER = "images"
+FEATURES = "features"  # folder of features by frozen networks, beside that of images
 _VERSION = 2  # of what `prepare` computes and of the files' format
 _FACTS = ("doubtful", "faint")  # lists of pictures that are kept beside the pixels
 
@@ -131,18 +132,19 @@ def _write(
 
 
 def usage(root: Path) -> tuple[int, int]:
-    """Return the number of files of prepared images below the cache folder, and their bytes."""
-    folder = root / _FOLDER
-    sizes = [f.stat().st_size for f in folder.iterdir()] if folder.is_dir() else []
+    """Return the number of files of images and features in the cache folder, and their bytes."""
+    folders = [root / _FOLDER, root / FEATURES]
+    sizes = [f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file()]
     return len(sizes), sum(sizes)
 
 
 def clean(root: Path) -> tuple[int, int]:
-    """Remove all prepared images below the cache folder.
+    """Remove all prepared images and all features below the cache folder.
 
     Returns:
         How many files and bytes that freed.
     """
     freed = usage(root)
-    shutil.rmtree(root / _FOLDER, ignore_errors=True)
+    for name in (_FOLDER, FEATURES):
+        shutil.rmtree(root / name, ignore_errors=True)
     return freed

@@ -35,7 +35,7 @@ from kpairs.data.idx_folder import find_idx_source, read_split
 from kpairs.data.listing import fingerprint
 from kpairs.data.named import SOURCES, available
 from kpairs.data.pixels import contradiction
-from kpairs.data.settings import DIGITS, PixelSettings
+from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
 from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import Survey, ink_of, survey
@@ -156,6 +156,7 @@ class Source(ABC):
         channels: int | None = None,
         fit: str | None = None,
         ink: str | None = None,
+        longest: int = LONGEST_SIDE,
     ) -> PixelSettings:
         """Choose how an image becomes a network's input; what is given counts.
 
@@ -165,6 +166,7 @@ class Source(ABC):
             channels: 1 or 3.
             fit: a key of `kpairs.data.settings.FITS`.
             ink: a key of `kpairs.data.settings.INKS`.
+            longest: pixels to which photographs' longer side is reduced, without a size.
 
         Raises:
             UsageError: a value that is no setting.
@@ -172,7 +174,7 @@ class Source(ABC):
         """
         if shape is not None:
             size, channels = size or (shape[1], shape[0]), channels or shape[2]
-        return self._settings(size, channels, fit, ink)
+        return self._settings(size, channels, fit, ink, longest)
 
     def split(
         self,
@@ -195,7 +197,7 @@ class Source(ABC):
 
     @abstractmethod
     def _settings(self, *wishes: Any) -> PixelSettings:
-        """Choose settings by size, channels, fit and ink, each None where it is open."""
+        """Choose settings by size, channels, fit, ink (None: open) and the longest side."""
 
     @abstractmethod
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
@@ -248,7 +250,7 @@ class NamedDigits(Source):
         return available(self.name, self.root, self.fetch)
 
     def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink = wishes
+        size, channels, fit, ink, _ = wishes
         return _of_digits(size, channels, fit, ink or SOURCES[self.name].ink)
 
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
@@ -284,7 +286,7 @@ class IdxFolder(Source):
         self.classes = self._splits["train"].classes
 
     def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink = wishes
+        size, channels, fit, ink, _ = wishes
         return _of_digits(size, channels, fit, ink or ink_of(self._splits["train"].images))
 
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
@@ -327,10 +329,10 @@ class _OwnImages(Source):
         return self.look.are_photographs
 
     def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink = wishes
+        size, channels, fit, ink, longest = wishes
         if size and channels and fit and ink:  # no look is needed
             return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
-        return self.look.settings(size, channels, fit, ink)
+        return self.look.settings(size, channels, fit, ink, longest)
 
     def _prepared(
         self,

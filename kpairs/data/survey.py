@@ -17,14 +17,13 @@ from kpairs.data.annotations import ImageFiles
 from kpairs.data.decode import Picture, opened
 from kpairs.data.listing import stamp
 from kpairs.data.pixels import looks_dark, strips
-from kpairs.data.settings import INKS, PixelSettings
+from kpairs.data.settings import INKS, LONGEST_SIDE, PixelSettings
 from kpairs.errors import InputError
 
 _T = TypeVar("_T")
 _AHEAD = 64  # pictures that are decoded ahead of what is taken
 _SURVEYED = 500  # pictures that are looked at, evenly over the grades
 _MOST_KEPT = 2**26  # bytes
-_LONGEST_SIDE = 64  # of a network's input, where the user says nothing
 _LEAST = 256  # pixels of a side that are enough to look at
 _ONE_INK = 0.98  # share of pictures that decides what the pictures are
 # A picture is in colour where more than this share of its pixels has channels that differ by more
@@ -39,8 +38,7 @@ class Survey:
     Attributes:
         pictures: number of pictures that were looked at.
         widths, heights: smallest and largest.
-        size: `(width, height)` that suits a network: all pictures' own size where they have one of
-            at most 64x64, else the medians' shape with a longer side of at most 64.
+        median: `(width, height)` that stand for all; a square where some are upright and others not.
         channels: 3 where a picture has colour, else 1.
         ink: "dark" or "bright" where at least 98 % look so, else "mixed".
     """
@@ -48,7 +46,7 @@ class Survey:
     pictures: int
     widths: tuple[int, int]
     heights: tuple[int, int]
-    size: tuple[int, int]
+    median: tuple[float, float]
     channels: int
     ink: str
 
@@ -69,9 +67,13 @@ class Survey:
         channels: int | None = None,
         fit: str | None = None,
         ink: str | None = None,
+        longest: int = LONGEST_SIDE,
     ) -> PixelSettings:
-        """Return the settings of a network for these pictures; what is given counts."""
-        width, height = size or self.size
+        """Return the settings of a network for these pictures; what is given counts.
+
+        Without a size it is the pictures' own, reduced to at most `longest` pixels a side.
+        """
+        width, height = size or self._size(longest)
         return PixelSettings(
             height=height,
             width=width,
@@ -80,6 +82,12 @@ class Survey:
             ink=ink or self.ink,
             rounded=True,
         )
+
+
+    def _size(self, longest: int) -> tuple[int, int]:
+        width, height = self.median
+        scale = min(1.0, longest / max(width, height))
+        return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def survey(pictures: ImageFiles) -> Survey:
@@ -101,7 +109,7 @@ def survey(pictures: ImageFiles) -> Survey:
         pictures=len(chosen),
         widths=(int(widths.min()), int(widths.max())),
         heights=(int(heights.min()), int(heights.max())),
-        size=_size(widths, heights),
+        median=_median(widths, heights),
         channels=3 if coloured.any() else 1,
         ink=_one_ink(dark),
     )
@@ -196,10 +204,8 @@ def taken(path: str) -> NDArray[Any] | None:
     return _kept.take(path)
 
 
-def _size(widths: NDArray[np.int64], heights: NDArray[np.int64]) -> tuple[int, int]:
+def _median(widths: NDArray[np.int64], heights: NDArray[np.int64]) -> tuple[float, float]:
     if (widths > heights).any() and (widths < heights).any():  # landscapes and portraits
-        side = min(_LONGEST_SIDE, int(np.median(np.maximum(widths, heights))))
+        side = float(int(np.median(np.maximum(widths, heights))))
         return side, side
-    width, height = float(np.median(widths)), float(np.median(heights))
-    scale = min(1.0, _LONGEST_SIDE / max(width, height))
-    return max(1, round(scale * width)), max(1, round(scale * height))
+    return float(np.median(widths)), float(np.median(heights))

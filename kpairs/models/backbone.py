@@ -17,17 +17,18 @@ from keras import layers, ops
 
 from kpairs import __version__
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
-from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Resize
+from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
-from kpairs.models.lite0 import lite0
+from kpairs.models.lite0 import FORMAT, lite0
 from kpairs.models.pair import Layers, is_tower, layers_of
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
 LITE0, STATISTICS = "lite0", "statistics"
+FEATURES = "features"  # of images whose features are known: no network stands before the head
+SCORE = "score"  # name of a linear head's layer
 SIZE = 128  # pixels a side that named networks see
-_VARIANCE = 1e-6  # added to variances: the root of 0 has no gradient
 
 
 def feature_network(
@@ -38,18 +39,19 @@ def feature_network(
     *,
     size: int | None = None,
     weights: str | None = None,
+    mirrored: bool = False,
 ) -> keras.Model:
     """Build a frozen network from an image to its features.
 
-    - "lite0": means and deviations over the image of EfficientNet-Lite0's stem and seven stages,
-      and the image's classical statistics.
+    - "lite0": means over the image of EfficientNet-Lite0's stem and seven stages, 816 numbers.
     - "statistics": `kpairs.layers.ImageStatistics` alone.
-    - A network of `keras.applications`, such as "MobileNetV2": means and deviations of its last
-      layer at each resolution.
+    - A network of `keras.applications`, such as "MobileNetV2": means of its last layer at each
+      resolution.
     - A `keras.Model` or a `.keras` file, from pixels in [0, 1] to vectors, which stay as they are,
-      or to maps, whose means and deviations are taken.
+      or to maps, whose means are taken.
 
-    Statistics see the image's own pixels; of images below 32 pixels a side, an enlarged image.
+    Early stages see sharpness and noise, late ones content. Statistics see the image's own pixels;
+    of images below 32 pixels a side, an enlarged image.
 
     Args:
         backbone: a name, a file or a model.
@@ -60,6 +62,8 @@ def feature_network(
             named networks; a model's own size, or the images' where it takes any.
         weights: of a named network "imagenet" (default), "none" for weights freshly drawn, or a
             file, .weights.h5 or .keras, of the network without its head.
+        mirrored: in inference give the mean of an image's and its mirror image's features, which
+            ranks better and takes twice the time.
 
     Returns:
         A functional model called "backbone" from `(batch, height, width, channels)` pixels in
@@ -71,20 +75,21 @@ def feature_network(
         KpairsError: weights that are not installed, or could not be fetched.
     """
     image = keras.Input((height, width, channels), name="image")
-    features = []
-    if backbone != STATISTICS:
-        tower = _tower(backbone, height, width, size, weights)
-        seen = _seen(image, tower, backbone)
-        for output in keras.tree.flatten(tower(seen)):
-            features += _vectors(output, backbone)
-    elif size is not None or weights is not None:
-        raise UsageError("statistics: expected neither size nor weights; they see all pixels")
-    if backbone in (LITE0, STATISTICS):
+    seen = Mirrored(name="mirrored")(image) if mirrored else image
+    if backbone == STATISTICS:
+        if size is not None or weights is not None:
+            raise UsageError("statistics: expected neither size nor weights; they see all pixels")
         sides = max(height, STATISTICS_SIDE), max(width, STATISTICS_SIDE)
-        pixels = image if sides == (height, width) else Resize(*sides)(image)
-        features.append(ImageStatistics(name="statistics")(pixels))
-    joined = features[0] if len(features) == 1 else layers.Concatenate(name="features")(features)
-    network = keras.Model(image, joined, name=NAME)
+        features = ImageStatistics(name="statistics")(_fitted(seen, (*sides, channels)))
+    else:
+        tower = _tower(backbone, height, width, size, weights)
+        maps = keras.tree.flatten(tower(_fitted(seen, tower.input.shape[1:])))
+        axes = (2, 3) if backbone == LITE0 and FORMAT == "channels_first" else (1, 2)
+        vectors = [_vector(output, axes) for output in maps]
+        features = vectors[0] if len(vectors) == 1 else layers.Concatenate(name="all")(vectors)
+    if mirrored:
+        features = MirroredMean(name="mean")(features)
+    network = keras.Model(image, features, name=NAME)
     set_trainable(network, False)
     return network
 
@@ -179,29 +184,25 @@ def _sides(height: int, width: int, size: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _seen(image: keras.KerasTensor, tower: keras.Model, backbone: object) -> keras.KerasTensor:
-    """Return an image in the size and the channels that a tower takes."""
-    _, height, width, channels = tower.input.shape
+def _fitted(image: keras.KerasTensor, shape: tuple[int, int, int]) -> keras.KerasTensor:
+    """Return an image in a network's size and channels."""
+    height, width, channels = shape
     if image.shape[3] != channels:
         if image.shape[3] != 1:
-            raise UsageError(f"backbone {backbone}: expected grey images, received RGB")
+            raise UsageError("backbone: expected RGB images' network, received one of grey images")
         image = layers.Concatenate(name="rgb")([image] * channels)
     return image if image.shape[1:3] == (height, width) else Resize(height, width)(image)
 
 
-def _vectors(output: keras.KerasTensor, backbone: object) -> list[keras.KerasTensor]:
-    """Return a vector as it is, a map as its means and deviations over the image."""
-    output = ops.cast(output, "float32")
-    if len(output.shape) == 2:
-        return [output]
-    if len(output.shape) != 4:
+def _vector(output: keras.KerasTensor, axes: tuple[int, int]) -> keras.KerasTensor:
+    """Return a vector as it is, of a map its mean over the image."""
+    if len(output.shape) not in (2, 4):
         raise UsageError(
-            f"backbone {backbone}: expected vectors (batch, n) or maps (batch, h, w, n), received "
+            "backbone: expected vectors (batch, n) or maps (batch, height, width, n), received "
             f"{output.shape}"
         )
-    means = ops.mean(output, axis=(1, 2), keepdims=True)
-    variances = ops.mean(ops.square(output - means), axis=(1, 2))
-    return [ops.squeeze(means, axis=(1, 2)), ops.sqrt(variances + _VARIANCE)]
+    output = ops.cast(output, "float32")
+    return output if len(output.shape) == 2 else ops.mean(output, axis=axes)
 
 
 def _last_maps(network: keras.Model) -> list[keras.KerasTensor]:
@@ -286,6 +287,25 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
         layer.set_weights(_network(_found(name)[0], name, height, width, IMAGENET).get_weights())
     else:
         _load_file(layer, name, weights)
+
+
+def load_features(model: keras.Model, name: str, weights: str, size: int) -> None:
+    """Put weights that others trained into the feature network of a linear model.
+
+    Args:
+        model: with a layer called "backbone", as `feature_network` builds it.
+        name: see `feature_network`.
+        weights: see `feature_network`.
+        size: see `feature_network`.
+
+    Raises:
+        InputError: a file that does not hold this network's weights.
+        KpairsError: weights that are not installed, or could not be fetched.
+    """
+    layer = backbone_of(model)
+    _, height, width, channels = layer.input.shape
+    trained = feature_network(name, height, width, channels, size=size, weights=weights)
+    layer.set_weights(trained.get_weights())
 
 
 def _load_file(network: keras.Model, name: str, weights: str) -> None:

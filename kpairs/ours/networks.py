@@ -2,14 +2,22 @@
 
 `posterior` says which digit each image is, and P(left <= right) follows from the two posteriors
 (see `kpairs.layers.PosteriorComparison`). `ranker` gives each image a score, for pairs of
-which nothing else is known than which ranks higher. Every pair trains the tower alone.
+which nothing else is known than which ranks higher. Every pair trains the tower alone. `linear`
+scores images by the features of a network that others trained.
 """
 
 from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
 from kpairs.layers import PosteriorComparison
-from kpairs.models.backbone import application
+from kpairs.models.backbone import (
+    FEATURES,
+    NO_WEIGHTS,
+    SCORE,
+    STATISTICS,
+    application,
+    feature_network,
+)
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
 from kpairs.models.shifts import shifted
@@ -166,3 +174,25 @@ def auxranker(
     tower = _features(pair, widths, dropout, backbone)
     features = pair.shared(tower, joint_statistics=True)
     return {**_ranked(features), **by_side(layers.Dense(classes)(features))}
+
+
+@arch(
+    report="kpairs",
+    source="docs/own-data.md",
+    outputs=outputs("logits", scores=True),
+    linear=True,
+    longest_side=128,
+)
+def linear(
+    pair: Pair, *, classes: int = 10, backbone: str = STATISTICS, size: int = 128
+) -> Outputs:
+    """A score that is linear in a frozen network's features, solved for in about a second."""
+    shape = pair.left.shape[1:]
+    if backbone == FEATURES:
+        tower: Layers = [layers.Flatten()]
+    elif backbone == STATISTICS:
+        tower = [feature_network(backbone, *shape)]
+    else:
+        tower = [feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS)]
+    scores = pair.shared([*tower, layers.Dense(1, name=SCORE)], joint_statistics=True)
+    return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}

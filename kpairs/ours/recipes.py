@@ -45,6 +45,19 @@ for _base, _name in (
 ):
     _options = {"widths": WIDTHS[_name], "dropout": DROPOUT[_name]}
     register(RECIPES, _base, _name, arch_options=_options)
+# The head is solved for; all of this is for fine-tuning.
+RECIPES["linear"] = Recipe.of(
+    arch="linear",
+    origin="kpairs, docs/own-data.md",
+    arch_options={"size": 128},
+    loss_weights=weights(1.0),
+    ties="half",
+    epochs=1,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    initialization="keras",
+)
 # The same network, longer trained and seen at five places: slower, and better.
 RECIPES["posterior_long"] = RECIPES["posterior"].replace(
     epochs=320, validate_every=40, test_shifts=5

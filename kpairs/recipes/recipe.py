@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 MOST = 10**9
+LINEAR = "linear"  # the architecture whose head is solved for, not trained
+_VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
 # reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). `adam` is Keras',
@@ -340,6 +342,8 @@ class _Architecture(Protocol):
     @property
     def input_shape(self) -> tuple[int, int, int] | None: ...
     @property
+    def longest_side(self) -> int: ...
+    @property
     def options(self) -> dict[str, Any]: ...
     def learned(self, word: str) -> dict[str, str]: ...
 
@@ -408,6 +412,19 @@ class Recipe(_Group):
     origin: str
     reported_rounds: int | None = None
     reported_epoch: Literal["last", "best"] = "last"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_linear(cls, values: Any) -> Any:
+        """Give a linear head its one epoch, and fine-tuning its own and images to validate by."""
+        parts = ("network", "data", "fit")
+        if isinstance(values, dict) and all(isinstance(values.get(p), dict) for p in parts):
+            tuned = values["fit"].get("fine_tune", 0)
+            if values["network"].get("arch") == LINEAR and isinstance(tuned, int):
+                values = {**values, "fit": {**values["fit"], "epochs": 1 + tuned}}
+                if tuned:
+                    values["data"] = {"validation": _VALIDATION, **values["data"]}
+        return values
 
     @model_validator(mode="after")
     def _groups_together(self) -> Self:
@@ -534,7 +551,10 @@ class Recipe(_Group):
         _check_graded(self, source, network)
         names = dict(zip(network.learned(data.word), network.learned(source.word), strict=True))
         wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
-        pixels = source.settings(network.input_shape, size=data.image_size, **wishes)
+        longest = network.longest_side
+        pixels = source.settings(
+            network.input_shape, size=data.image_size, longest=longest, **wishes
+        )
         changes: dict[str, Any] = {
             **source.read_by,
             "data": source.name,

@@ -25,8 +25,9 @@ _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is eval
 
 def evaluation_batch(pairs: PairSet) -> int:
     """Pairs per batch where nothing is trained: 1,000 digits, fewer of larger images."""
-    height, width = pairs.left.shape[1:3]
-    return max(1, _EVALUATED // (height * width))
+    height, width, channels = pairs.left.shape[1:]
+    numbers = height * width * max(1, channels // 3)  # of features there are more than three
+    return max(1, _EVALUATED // numbers)
 
 
 class Batches(torch.utils.data.DataLoader[Any]):

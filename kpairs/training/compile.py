@@ -11,7 +11,7 @@ import keras
 from kpairs.errors import UsageError, first_line, unknown
 from kpairs.losses import PairCrossentropy, loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
-from kpairs.models.backbone import NO_WEIGHTS, backbone_of
+from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
 from kpairs.models.registry import Architecture
 from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import Recipe
@@ -98,6 +98,7 @@ def compile_model(
     steps: int = 1,
     judged: bool = False,
     own: Own | None = None,
+    backbone: bool = True,
 ) -> None:
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
@@ -112,11 +113,15 @@ def compile_model(
         steps: steps of the optimizer in each epoch; a schedule needs them.
         judged: whether targets of the comparison are probabilities, and classes may be unknown.
         own: objects of the user's own.
+        backbone: whether the recipe's backbone is in the model.
     """
     own = own or Own()
     phase = phase or Phase(0, recipe.fit.epochs)
-    if recipe.network.backbone is not None:
-        backbone_of(model).trainable = not phase.frozen
+    if recipe.network.backbone is not None and backbone:
+        if network.linear:
+            set_trainable(backbone_of(model), not phase.frozen)
+        else:
+            backbone_of(model).trainable = not phase.frozen
     if recipe.optimizer.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)

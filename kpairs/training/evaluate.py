@@ -23,6 +23,7 @@ from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
 from kpairs.training.device import compute
+from kpairs.training.linear import on_features
 from kpairs.training.measures import measures
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
@@ -108,10 +109,14 @@ def evaluate(
             if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 train_pairs = augmented(recipe, number, train_pairs)
+                if network.linear:
+                    model, (train_pairs, pairs) = on_features(model, recipe, train_pairs, pairs)
                 row = measure(model, train_pairs, pairs, outputs, network.own_targets)
             else:
                 rng = seeds.generator(recipe.fit.seed, number, "pairs")
                 pairs = draw_split(recipe, images, recipe.data.test_pairs, rng)
+                if network.linear:
+                    model, (pairs,) = on_features(model, recipe, pairs)
                 row = {"test": errors(model, pairs, outputs, network.own_targets)}
             found = measures(predict(model, pairs), outputs, pairs, len(classes))
             if every_pair:

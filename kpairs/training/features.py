@@ -1,0 +1,162 @@
+"""Features of images by a frozen network: each image passes once, and is remembered on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from kpairs.data.cache import FEATURES
+from kpairs.data.pairs import Images
+from kpairs.data.stored import Stored
+from kpairs.errors import KpairsError
+from kpairs.files import atomic_path
+from kpairs.models.backbone import feature_digest
+from kpairs.training.interrupt import InMainThread
+
+Progress = Callable[[int, int], None]
+_BATCH = 16  # images that pass together: what layers hand to each other stays in the cache
+_PART = 512  # images whose features are written together
+_MOST = 4 * 2**30  # bytes of features that are kept; what was used longest ago goes first
+_KEY = 16  # bytes of an image's digest
+
+
+class Featured(Stored):
+    """Features in the place of images, `(n, 1, 1, d)` float32, in some order.
+
+    Args:
+        features: `(n, d)` float32.
+        rows: numbers of images; default all, in order.
+    """
+
+    def __init__(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        self.path, self.rows = "", rows
+        self.features = features
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return `(n, 1, 1, d)`."""
+        return len(self.rows), 1, 1, self.features.shape[1]
+
+    def __getstate__(self) -> tuple[Any, ...]:  # type: ignore[override]
+        return self.features, self.rows
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.path, (self.features, self.rows) = "", state
+
+    def __getitem__(self, rows: Any) -> Featured:
+        return Featured(self.features, self.rows[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        found: NDArray[Any] = self.features[self.rows][:, None, None, :]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+def image_features(
+    network: keras.Model, images: Images, progress: Progress | None = None, *, keep: bool = True
+) -> NDArray[np.float32]:
+    """Return features of images, `(n, d)`; those of stored images are kept on disk.
+
+    The features of an image are found again by the digests of its pixels and of the network, also
+    in another training of other images. They lie beside the prepared images.
+
+    Args:
+        network: a frozen model from images to features, as `feature_network` returns it.
+        images: n images.
+        progress: called with how many of how many images passed.
+        keep: keep features of stored images, and look for them.
+
+    Raises:
+        KpairsError: the cache folder cannot be written.
+    """
+    if not keep or not isinstance(images, Stored) or not len(images):
+        return np.concatenate([np.zeros((0, network.output.shape[1]), np.float32), *_passed(
+            network, images, np.arange(len(images)), progress
+        )])
+    root = Path(images.path).parent.parent / FEATURES
+    folder = root / feature_digest(network)[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            found = _kept(folder, network, images, progress)
+            os.utime(folder)
+            _bound(root, folder)
+    except OSError as error:
+        raise KpairsError(f"{folder}: cannot keep features here: {error}") from error
+    return found
+
+
+def _passed(
+    network: keras.Model, images: Images, rows: NDArray[np.int64], progress: Progress | None
+) -> Any:
+    """Yield the features of some images, part by part."""
+    for start in range(0, len(rows), _PART):
+        part = np.asarray(images[rows[start : start + _PART]])
+        yield network.predict(part, batch_size=_BATCH, callbacks=[InMainThread()], verbose=0)
+        if progress is not None:
+            progress(min(start + _PART, len(rows)), len(rows))
+
+
+def _kept(
+    folder: Path, network: keras.Model, images: Stored, progress: Progress | None
+) -> NDArray[np.float32]:
+    """Return features, from the folder's parts where they are there; add a part of the others."""
+    width = network.output.shape[1]
+    keys = images.digests(_KEY)
+    found = np.empty((len(keys), width), np.float32)
+    missing = np.ones(len(keys), bool)
+    for file in sorted(folder.glob("*.npy")):
+        part = _read(file, width)
+        if part is None:
+            continue
+        known, features = part
+        order = np.argsort(known)
+        place = np.minimum(np.searchsorted(known, keys, sorter=order), len(known) - 1)
+        here = missing & (known[order[place]] == keys)
+        if here.any():
+            found[here] = features[order[place[here]]]
+            missing &= ~here
+            os.utime(file)
+    rows = np.flatnonzero(missing)
+    done = 0
+    for features in _passed(network, images, rows, progress):
+        new = rows[done : done + len(features)]
+        found[new] = features
+        done += len(features)
+        name = hashlib.sha256(keys[new].tobytes()).hexdigest()[:32]
+        with atomic_path(folder / f"{name}.npy") as temporary:
+            part = np.empty(len(new), [("key", f"S{_KEY}"), ("features", np.float32, (width,))])
+            part["key"], part["features"] = keys[new], features
+            with open(temporary, "wb") as file:
+                np.save(file, part)
+    return found
+
+
+def _read(file: Path, width: int) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
+    """Map a part; None where it is damaged."""
+    try:
+        part = np.load(file, mmap_mode="r")
+        good = part.dtype == np.dtype(
+            [("key", f"S{_KEY}"), ("features", np.float32, (width,))]
+        ) and part.ndim == 1 and len(part)
+    except (OSError, ValueError, EOFError):
+        return None
+    return (np.array(part["key"]), part["features"]) if good else None
+
+
+def _bound(root: Path, own: Path) -> None:
+    """Remove parts until no more is kept than allowed: other networks' first, then the oldest."""
+    parts = [(f.parent == own, f.stat().st_mtime, f.stat().st_size, f) for f in root.glob("*/*.npy")]
+    excess = sum(size for _, _, size, _ in parts) - _MOST
+    for _, _, size, file in sorted(parts):
+        if excess <= 0:
+            break
+        file.unlink(missing_ok=True)
+        excess -= size

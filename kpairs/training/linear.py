@@ -1,0 +1,139 @@
+"""The head of the architecture `linear`: solved for on the features of a frozen network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kpairs.data import PairSet
+from kpairs.data.stored import Stored
+from kpairs.judging.linear import Linear, fit_linear
+from kpairs.models.backbone import FEATURES, SCORE, backbone_of
+from kpairs.models.pair import is_tower
+from kpairs.models.registry import Architecture
+from kpairs.networks import build
+from kpairs.recipes import Recipe
+from kpairs.training.batches import Batches, evaluation_batch
+from kpairs.training.compile import compile_model
+from kpairs.training.features import Featured, Progress, image_features
+from kpairs.training.interrupt import InMainThread
+from kpairs.training.prepare import Prepared
+
+def head_of(model: keras.Model, word: str) -> keras.Model:
+    """Return the part of a linear model behind the features, as a model of its own.
+
+    It takes `(batch, 1, 1, d)` features for images, and gives the same outputs.
+    """
+    width = backbone_of(model).output.shape[1]
+    head = build("linear", 0, backbone=FEATURES, input_shape=(1, 1, width), word=word)
+    _score(head).set_weights(_score(model).get_weights())
+    return head
+
+
+def featured(
+    model: keras.Model,
+    *sets: PairSet,
+    progress: Progress | None = None,
+    keep: bool = True,
+) -> list[PairSet]:
+    """Return pair sets with features in the place of images; each image passes once.
+
+    Args:
+        model: a model of the architecture `linear`.
+        *sets: pair sets.
+        progress: called with how many of how many images passed.
+        keep: see `kpairs.training.features.image_features`.
+    """
+    network = backbone_of(model)
+    found = []
+    for pairs in sets:
+        if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
+            both = Stored.joined(pairs.left, pairs.right)
+            rows, number = np.unique(both.rows, return_inverse=True)
+            both.rows = rows
+            left, right = np.split(number, 2)
+            features = image_features(network, both, progress, keep=keep)
+        else:
+            images: Any = np.concatenate([pairs.left, pairs.right])
+            features = image_features(network, images, progress, keep=False)
+            left, right = np.split(np.arange(len(images)), 2)
+        sides = {"left": Featured(features, left), "right": Featured(features, right)}
+        found.append(replace(pairs, **sides))
+    return found
+
+
+class LinearHead:
+    """The linear head of one round's model, solved for and measured on features.
+
+    Args:
+        model: the round's model, which gets the solution.
+        recipe: the recipe.
+        network: the architecture.
+        data: the round's pairs.
+
+    Attributes:
+        solution: the solution; None before `solve`.
+    """
+
+    def __init__(
+        self, model: keras.Model, recipe: Recipe, network: Architecture, data: Prepared
+    ) -> None:
+        self.model, self.recipe, self.network, self.data = model, recipe, network, data
+        self.solution: Linear | None = None
+
+    def solve(self, seed: int) -> dict[str, float]:
+        """Give the model the head that explains its training pairs best.
+
+        Args:
+            seed: of cross-validation.
+
+        Returns:
+            Losses and metrics on training and test pairs, by Keras' names.
+        """
+        head, (train, test) = self.on_features()
+        left, right = train.left, train.right
+        assert isinstance(left, Featured) and isinstance(right, Featured)
+        self.solution = fit_linear(
+            left.features, left.rows, right.rows, train.comparison, train.sample_weight, seed
+        )
+        kernel = self.solution.weights[:, None].astype(np.float32)
+        for model in (self.model, head):
+            _score(model).set_weights([kernel, np.array([self.solution.offset], np.float32)])
+        compile_model(head, self.recipe, self.network, judged=self.data.judged, backbone=False)
+        logs = {}
+        for prefix, pairs in (("", train), ("val_", test)):
+            batches = Batches(
+                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
+            )
+            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
+            logs |= {f"{prefix}{name}": value for name, value in found.items()}
+        return logs
+
+    def on_features(self) -> tuple[keras.Model, list[PairSet]]:
+        """Return the head, and the training and test pairs with features in place of images."""
+        return on_features(self.model, self.recipe, self.data.train, self.data.test)
+
+
+def on_features(
+    model: keras.Model,
+    recipe: Recipe,
+    *sets: PairSet,
+) -> tuple[keras.Model, list[PairSet]]:
+    """Return a linear model's head, and pair sets with features in the place of images.
+
+    Features are remembered, unless fine-tuning made the network one of a kind.
+    """
+    keep = not recipe.fit.fine_tune
+    return head_of(model, recipe.data.word), featured(model, *sets, keep=keep)
+
+
+def _score(model: keras.Model) -> keras.Layer:
+    for layer in model.layers:
+        if layer.name == SCORE:
+            return layer
+        if is_tower(layer):
+            return _score(layer)
+    raise KeyError(SCORE)
