@@ -38,7 +38,7 @@ class Survey:
     Attributes:
         pictures: number of pictures that were looked at.
         widths, heights: smallest and largest.
-        median: `(width, height)` that stand for all; a square where some are upright and others not.
+        median: `(width, height)` that stand for all; a square where only some are upright.
         channels: 3 where a picture has colour, else 1.
         ink: "dark" or "bright" where at least 98 % look so, else "mixed".
     """
@@ -82,7 +82,6 @@ class Survey:
             ink=ink or self.ink,
             rounded=True,
         )
-
 
     def _size(self, longest: int) -> tuple[int, int]:
         width, height = self.median

@@ -149,10 +149,13 @@ def _moments(features: NDArray[Any], used: Numbers) -> tuple[Floats, Floats]:
 def _choose(pairs: _Pairs, seed: int) -> float:
     """Return the prior variance by which left-out pairs are most likely."""
     if len(pairs) > _CHOOSING:
-        rows = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
-        pairs = pairs.take(np.sort(rows))
-    rows, _ = _reduced(pairs.rows())
-    likely, start = [], None
+        chosen = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
+        pairs = pairs.take(np.sort(chosen))
+    rows = pairs.rows()
+    if len(rows) < rows.shape[1]:
+        rows, _ = _reduced(rows)
+    likely: list[float] = []
+    start: Floats | None = None
     for variance in _VARIANCES:
         start, hessian = _newton([(slice(None), rows)], pairs, _penalty(pairs, variance), start)
         likely.append(_left_out(rows, pairs, start, hessian))
@@ -161,7 +164,7 @@ def _choose(pairs: _Pairs, seed: int) -> float:
 
 def _penalty(pairs: _Pairs, variance: float) -> float:
     """Return the precision of each weight."""
-    return max(np.count_nonzero(pairs.scale), 1) / variance
+    return max(int(np.count_nonzero(pairs.scale)), 1) / variance
 
 
 def _reduced(rows: Floats) -> tuple[Floats, Floats]:

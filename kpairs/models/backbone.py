@@ -88,7 +88,7 @@ def feature_network(
         vectors = [_vector(output, axes) for output in maps]
         features = vectors[0] if len(vectors) == 1 else layers.Concatenate(name="all")(vectors)
     if mirrored:
-        features = MirroredMean(name="mean")(features)
+        features = MirroredMean(name="mirrored_mean")(features)
     network = keras.Model(image, features, name=NAME)
     set_trainable(network, False)
     return network
@@ -289,14 +289,14 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
         _load_file(layer, name, weights)
 
 
-def load_features(model: keras.Model, name: str, weights: str, size: int) -> None:
+def load_features(model: keras.Model, name: str, weights: str, **options: Any) -> None:
     """Put weights that others trained into the feature network of a linear model.
 
     Args:
         model: with a layer called "backbone", as `feature_network` builds it.
         name: see `feature_network`.
         weights: see `feature_network`.
-        size: see `feature_network`.
+        **options: see `feature_network`.
 
     Raises:
         InputError: a file that does not hold this network's weights.
@@ -304,7 +304,7 @@ def load_features(model: keras.Model, name: str, weights: str, size: int) -> Non
     """
     layer = backbone_of(model)
     _, height, width, channels = layer.input.shape
-    trained = feature_network(name, height, width, channels, size=size, weights=weights)
+    trained = feature_network(name, height, width, channels, weights=weights, **options)
     layer.set_weights(trained.get_weights())
 
 

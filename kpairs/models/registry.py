@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 import keras
 from numpy.typing import NDArray
 
-from kpairs.data.settings import LONGEST_SIDE
 from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
 from kpairs.models.outputs import OUTPUT_KINDS, Output

@@ -184,15 +184,22 @@ def auxranker(
     longest_side=128,
 )
 def linear(
-    pair: Pair, *, classes: int = 10, backbone: str = STATISTICS, size: int = 128
+    pair: Pair,
+    *,
+    classes: int = 10,
+    backbone: str = STATISTICS,
+    size: int = 128,
+    mirrored: bool = True,
 ) -> Outputs:
-    """A score that is linear in a frozen network's features, solved for in about a second."""
+    """Score images linearly in a frozen network's features; solved for in about a second."""
     shape = pair.left.shape[1:]
     if backbone == FEATURES:
         tower: Layers = [layers.Flatten()]
     elif backbone == STATISTICS:
         tower = [feature_network(backbone, *shape)]
     else:
-        tower = [feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS)]
+        tower = [
+            feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS, mirrored=mirrored)
+        ]
     scores = pair.shared([*tower, layers.Dense(1, name=SCORE)], joint_statistics=True)
     return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}

@@ -49,7 +49,7 @@ for _base, _name in (
 RECIPES["linear"] = Recipe.of(
     arch="linear",
     origin="kpairs, docs/own-data.md",
-    arch_options={"size": 128},
+    arch_options={"size": 128, "mirrored": True},
     loss_weights=weights(1.0),
     ties="half",
     epochs=1,

@@ -45,7 +45,7 @@ class Featured(Stored):
         """Return `(n, 1, 1, d)`."""
         return len(self.rows), 1, 1, self.features.shape[1]
 
-    def __getstate__(self) -> tuple[Any, ...]:  # type: ignore[override]
+    def __getstate__(self) -> tuple[Any, ...]:
         return self.features, self.rows
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -77,9 +77,12 @@ def image_features(
         KpairsError: the cache folder cannot be written.
     """
     if not keep or not isinstance(images, Stored) or not len(images):
-        return np.concatenate([np.zeros((0, network.output.shape[1]), np.float32), *_passed(
-            network, images, np.arange(len(images)), progress
-        )])
+        return np.concatenate(
+            [
+                np.zeros((0, network.output.shape[1]), np.float32),
+                *_passed(network, images, np.arange(len(images)), progress),
+            ]
+        )
     root = Path(images.path).parent.parent / FEATURES
     folder = root / feature_digest(network)[:32]
     try:
@@ -132,20 +135,22 @@ def _kept(
         done += len(features)
         name = hashlib.sha256(keys[new].tobytes()).hexdigest()[:32]
         with atomic_path(folder / f"{name}.npy") as temporary:
-            part = np.empty(len(new), [("key", f"S{_KEY}"), ("features", np.float32, (width,))])
-            part["key"], part["features"] = keys[new], features
-            with open(temporary, "wb") as file:
-                np.save(file, part)
+            table = np.empty(len(new), _table(width))
+            table["key"], table["features"] = keys[new], features
+            with open(temporary, "wb") as written:
+                np.save(written, table)
     return found
+
+
+def _table(width: int) -> np.dtype[Any]:
+    return np.dtype([("key", f"S{_KEY}"), ("features", np.float32, (width,))])
 
 
 def _read(file: Path, width: int) -> tuple[NDArray[Any], NDArray[np.float32]] | None:
     """Map a part; None where it is damaged."""
     try:
         part = np.load(file, mmap_mode="r")
-        good = part.dtype == np.dtype(
-            [("key", f"S{_KEY}"), ("features", np.float32, (width,))]
-        ) and part.ndim == 1 and len(part)
+        good = part.dtype == _table(width) and part.ndim == 1 and len(part) > 0
     except (OSError, ValueError, EOFError):
         return None
     return (np.array(part["key"]), part["features"]) if good else None
@@ -153,10 +158,10 @@ def _read(file: Path, width: int) -> tuple[NDArray[Any], NDArray[np.float32]] | 
 
 def _bound(root: Path, own: Path) -> None:
     """Remove parts until no more is kept than allowed: other networks' first, then the oldest."""
-    parts = [(f.parent == own, f.stat().st_mtime, f.stat().st_size, f) for f in root.glob("*/*.npy")]
-    excess = sum(size for _, _, size, _ in parts) - _MOST
-    for _, _, size, file in sorted(parts):
+    stats = {file: file.stat() for file in root.glob("*/*.npy")}
+    excess = sum(stat.st_size for stat in stats.values()) - _MOST
+    for file in sorted(stats, key=lambda file: (file.parent == own, stats[file].st_mtime)):
         if excess <= 0:
             break
         file.unlink(missing_ok=True)
-        excess -= size
+        excess -= stats[file].st_size

@@ -169,7 +169,9 @@ def _solved(
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
     """Pass off a solution as the first epoch, so that all that follows epochs follows it."""
-    followers = keras.callbacks.CallbackList(callbacks, add_history=False, model=model)
+    followers = keras.callbacks.CallbackList(
+        callbacks, add_history=False, model=model, epochs=1, steps=1, verbose=0
+    )
     followers.on_train_begin()
     followers.on_epoch_begin(0)
     followers.on_epoch_end(0, solve())

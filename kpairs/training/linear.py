@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging.linear import Linear, fit_linear
@@ -21,6 +22,7 @@ from kpairs.training.compile import compile_model
 from kpairs.training.features import Featured, Progress, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
+
 
 def head_of(model: keras.Model, word: str) -> keras.Model:
     """Return the part of a linear model behind the features, as a model of its own.
@@ -60,8 +62,7 @@ def featured(
             images: Any = np.concatenate([pairs.left, pairs.right])
             features = image_features(network, images, progress, keep=False)
             left, right = np.split(np.arange(len(images)), 2)
-        sides = {"left": Featured(features, left), "right": Featured(features, right)}
-        found.append(replace(pairs, **sides))
+        found.append(replace(pairs, left=Featured(features, left), right=Featured(features, right)))
     return found
 
 
@@ -71,6 +72,7 @@ class LinearHead:
     Args:
         model: the round's model, which gets the solution.
         recipe: the recipe.
+        number: the round, from 1.
         network: the architecture.
         data: the round's pairs.
 
@@ -79,31 +81,34 @@ class LinearHead:
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, network: Architecture, data: Prepared
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        number: int,
+        network: Architecture,
+        data: Prepared,
     ) -> None:
         self.model, self.recipe, self.network, self.data = model, recipe, network, data
+        self.seed = seeds.integer(recipe.fit.seed, number, "folds")
         self.solution: Linear | None = None
 
-    def solve(self, seed: int) -> dict[str, float]:
+    def solve(self) -> dict[str, float]:
         """Give the model the head that explains its training pairs best.
-
-        Args:
-            seed: of cross-validation.
 
         Returns:
             Losses and metrics on training and test pairs, by Keras' names.
         """
         head, (train, test) = self.on_features()
-        left, right = train.left, train.right
-        assert isinstance(left, Featured) and isinstance(right, Featured)
+        left: Any = train.left
+        right: Any = train.right
         self.solution = fit_linear(
-            left.features, left.rows, right.rows, train.comparison, train.sample_weight, seed
+            left.features, left.rows, right.rows, train.comparison, train.sample_weight, self.seed
         )
         kernel = self.solution.weights[:, None].astype(np.float32)
         for model in (self.model, head):
             _score(model).set_weights([kernel, np.array([self.solution.offset], np.float32)])
         compile_model(head, self.recipe, self.network, judged=self.data.judged, backbone=False)
-        logs = {}
+        logs: dict[str, float] = {}
         for prefix, pairs in (("", train), ("val_", test)):
             batches = Batches(
                 pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)

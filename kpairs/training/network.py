@@ -113,7 +113,7 @@ def build_round(
     if network.backbone is not None and network.backbone_weights != NO_WEIGHTS:
         given_weights = (network.backbone, network.backbone_weights)
         if ARCHS[network.arch].linear:
-            load_features(model, *given_weights, network.options["size"])
+            load_features(model, *given_weights, **network.options)
         else:
             load_backbone(model, *given_weights)
     return model

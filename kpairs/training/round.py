@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
@@ -90,16 +88,16 @@ def train_round(
         data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
-        head = LinearHead(model, recipe, network, data) if network.linear else None
+        head = LinearHead(model, recipe, number, network, data) if network.linear else None
         fitted = fit(
             *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
-            solve=head and partial(head.solve, seeds.integer(recipe.fit.seed, number, "folds")),
+            solve=None if head is None else head.solve,
         )
         if head is None:
             measured = measure(model, data.train, data.test, outputs, network.own_targets)
         else:
-            seen, pairs = head.on_features()
-            measured = measure(seen, *pairs, outputs)
+            seen, (train, test) = head.on_features()
+            measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
     if fitted.best_epoch is None:
         best = _best_epoch(read_history(folder / "history.csv"))
