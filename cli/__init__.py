@@ -36,7 +36,7 @@ _COMMANDS = {
     "predict": "Compare images with an exported model.",
     "rank": "Rank images by an exported model.",
     "report": "Write the pages of the reports from studies' rows.",
-    "score": "Rank images by judgements of pairs.",
+    "score": "Rank images by judgements of pairs, without training.",
     "search": "Find hyperparameters by cross-validation.",
     "study": "Run a report's experiment again.",
     "train": "Train an architecture by its recipe, on digits or images.",

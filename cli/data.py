@@ -2,6 +2,7 @@
 
 import click
 
+from kpairs.cli.judged import group
 from kpairs.cli.options import (
     as_json,
     classes,
@@ -27,6 +28,7 @@ _SPLITS = ("train", "test")
 @columns
 @words
 @images
+@group
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -79,7 +81,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         from kpairs.files import check_output
 
         check_output(options["sheet"], [source], force=force)
-    how = {name: options.pop(name) for name in ("classes", "columns", "words", "images")}
+    how = {name: options.pop(name) for name in ("classes", "columns", "words", "images", "group")}
     found = _open(source, how, data_dir, fetch)
     facts = _facts(found)
     written = _written(found, facts, **options)
@@ -88,7 +90,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         return
     from rich.table import Table
 
-    from kpairs.cli.tables import console
+    from kpairs.cli.tables import console, judge_table
 
     counts = [name for name in ("pairs", "images") if name in facts["splits"]["train"]]
     table = Table("split", *counts, "pixels", "classes in rank order")
@@ -100,6 +102,8 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     for name in ("said", "pictures", "kept"):
         if name in facts:
             out.print(facts[name], soft_wrap=True)
+    if "judges" in facts:
+        out.print(judge_table(facts["judges"], facts["alpha"]))
     for example_ in facts.get("examples", ()):
         out.print(example_, soft_wrap=True)
     out.print(f"in {facts['folder']}", soft_wrap=True)
@@ -150,7 +154,19 @@ def _facts(source):
     )
     if source.judged:
         facts["examples"] = source.examples()
+        if source.listed.judge is not None:
+            facts |= _judges(source.listed)
     return facts
+
+
+def _judges(listed):
+    """Return what the table says of who judged: no fit, as 'kpairs score' makes one."""
+    from kpairs.judging import Judgements, alpha, describe_judges
+
+    answers = Judgements.of(listed)
+    found = alpha(answers)
+    rows = [one.row(answers.judges) for one in describe_judges(answers)]
+    return {"judges": rows, "alpha": None if found != found else found}
 
 
 def _written(source, facts, *, sheet, split, seed, samples):

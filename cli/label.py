@@ -25,7 +25,10 @@ def _names(context, parameter, text):
 )
 @click.option("--no-ties", is_flag=True, help="Two images are never equal.")
 @click.option(
-    "--within-folders", is_flag=True, help="Pairs of images in the same folder only: a patient's."
+    "--group",
+    metavar="folder|EXPRESSION",
+    help="Pairs of one group only, such as a patient's: one folder, or one match of this regular "
+    "expression in the names.",
 )
 @click.option(
     "--repeat",
@@ -91,5 +94,5 @@ def label(folder, no_ties, no_browser, host, url, **options):
     click.echo(f"{told['answers']:,} answers in {table}")
     if told["answers"]:
         name = as_argument(table)
-        click.echo(f"a ranking:  kpairs score {name} --features statistics")
-        click.echo(f"a network:  kpairs train ranker --data {name} --out runs/{table.stem}")
+        click.echo(f"a ranking:  kpairs score {name} {as_argument(folder)}")
+        click.echo(f"a network:  kpairs train linear --data {name}")

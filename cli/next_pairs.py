@@ -4,56 +4,106 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import as_json, columns, force, print_json
+from kpairs.cli.judged import features, find_features, group, read_arguments, shown
+from kpairs.cli.options import as_json, columns, count, force, images, print_json, seed, words
+
+
+def _share(flag, default, help):
+    kind = click.FloatRange(0, 1)
+    return click.option(flag, type=kind, default=default, show_default=True, help=help)
 
 
 @click.command("next-pairs")
-@click.argument("models_and_images", metavar="MODEL.onnx... IMAGES...", nargs=-1, required=True)
+@click.argument("arguments", metavar="IMAGES... [PAIRS.csv]... [MODEL.onnx]...", nargs=-1)
+@count("--count", default=20, help="How many pairs.")
 @click.option(
-    "--count", type=click.IntRange(min=1), default=20, show_default=True, help="How many pairs."
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="CSV file with the columns left, right, an empty label and reason, to be filled in.",
 )
+@click.option("--judge", metavar="NAME", help="Who is asked; nobody is asked about a pair twice.")
 @click.option(
     "--known",
     multiple=True,
     type=click.Path(dir_okay=False),
-    help="CSV of pairs, with columns left and right, that were asked about; may be repeated.",
+    help="CSV of pairs, with columns left and right, that wait for an answer; may be repeated.",
 )
+@_share("--random", 0.15, "Share of pairs drawn at random; they check the intervals of scores.")
+@_share("--repeat", 0.0, "Share of pairs that the judge has answered once.")
+@_share("--overlap", 0.0, "Share of pairs that other judges have answered.")
 @click.option(
-    "--out",
-    type=click.Path(dir_okay=False),
-    help="CSV file with the columns left, right and an empty label, to be filled in.",
+    "--gap",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Least predicted difference in logits, for people's patience; 1 costs about 30 % more "
+    "judgements.",
 )
+@group
+@click.option(
+    "--pairs-within", type=click.Choice(["group"]), help="Ask about images of one group alone."
+)
+@features
 @columns
+@words
+@images
+@seed
 @force
 @as_json
-def next_pairs(models_and_images, count, known, out, columns, force, as_json):
+def next_pairs(arguments, count, out, judge, known, pairs_within, features, force, as_json, **how):
     """Propose the pairs of images that are most worth asking a person about.
 
-    Those are pairs whose answer the models do not know, of images that were compared little. In the
-    file, fill in label: left, right or tie, whichever ranks higher; then train on it.
+    IMAGES are image files, folders, or .csv files with a column image or file. PAIRS.csv are the
+    answers so far; without them the first pairs are drawn by chance. Every other pair is the one
+    whose answer sorts the order of all images best. In the file, fill in label: left, right or tie,
+    whichever ranks higher. Scores of exported models may stand in for the images' features.
 
     \b
-    kpairs next-pairs runs/scores/ranker.onnx photographs --known pairs.csv --out ask.csv
-    kpairs train --arch ranker --data ask.csv
+    kpairs next-pairs photographs --out ask-1.csv
+    kpairs next-pairs photographs ask-1.csv --out ask-2.csv
+    kpairs score ask-1.csv ask-2.csv photographs
     """
     from kpairs.bars import counting
-    from kpairs.cli.rank import split_models
     from kpairs.cli.tables import console, proposals_table
-    from kpairs.exports.runtime.proposals import check_names, propose_pairs, write_questions
+    from kpairs.data.groups import number_groups
+    from kpairs.errors import UsageError
     from kpairs.files import check_output
+    from kpairs.judging import fit, fit_judges, propose
+    from kpairs.judging.questions import check_names, write_questions
 
-    models, files = split_models(models_and_images, columns)
+    shares = {name: how.pop(name) for name in ("random", "repeat", "overlap", "gap", "seed")}
+    judgements, models, _ = read_arguments(arguments, **how)
+    files = judgements.files
+    if len(files) < 2:
+        raise click.UsageError(f"expected at least two images, received {len(files)}")
+    if pairs_within and judgements.group is None:
+        raise UsageError("--pairs-within group: add --group folder, or a column group")
     if out:
         check_names(files)
-        check_output(out, [*models_and_images, *files, *known], force=force)
+        check_output(out, [*arguments, *files, *known], force=force)
     with counting(console(stderr=True), "images") as counted:
-        proposals = propose_pairs(
-            models, files, count, [Path(name) for name in known], columns, counted
-        )
+        found = find_features(features, models, files, counted)
+    posterior, _ = fit_judges(fit(judgements, found))
+    names = judgements.judges
+    proposals = propose(
+        posterior,
+        count,
+        judge=names.index(judge or "") if (judge or "") in names else len(names),
+        group=number_groups(judgements.group) if pairs_within else None,
+        asked=_waiting(known, how["columns"], files),
+        **shares,
+    )
+    if not proposals:
+        raise UsageError("no pair is left that was not asked about")
     if out:
-        write_questions(Path(out), proposals)
+        write_questions(Path(out), files, proposals, judge)
     rows = [
-        {"left": str(p.left), "right": str(p.right), "probability": p.probability}
+        {
+            "left": shown(files[p.left]),
+            "right": shown(files[p.right]),
+            "probability": p.probability,
+            "reason": p.reason,
+        }
         for p in proposals
     ]
     if as_json:
@@ -63,3 +113,15 @@ def next_pairs(models_and_images, count, known, out, columns, force, as_json):
     screen.print(proposals_table(rows))
     if out:
         screen.print(f"wrote {out}; fill in its column label: left, right or tie")
+
+
+def _waiting(known, columns, files):
+    """Return the pairs that tables name, as numbers of the images."""
+    from os.path import realpath
+
+    from kpairs.exports.runtime.sources import listed_pairs
+
+    number = {realpath(file): i for i, file in enumerate(files)}
+    pairs = [pair for name in known for pair in listed_pairs(Path(name), columns)]
+    found = [[number.get(realpath(file)) for file in pair] for pair in pairs]
+    return [pair for pair in found if None not in pair]

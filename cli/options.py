@@ -108,6 +108,17 @@ imports = click.option(
     metavar="MODULE",
     help="Python file or module with architectures of your own; runs its code; may be repeated.",
 )
+top = click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
+by_group = click.option(
+    "--by",
+    type=click.Choice(["group"]),
+    help="Rank within each group, so that --top 1 picks the best of each; see --group.",
+)
+sheet = click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False),
+    help="Draw them, the highest first, to this PNG, JPEG or WebP.",
+)
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 force = click.option(
     "--force",

@@ -2,7 +2,17 @@
 
 import click
 
-from kpairs.cli.options import as_json, columns, force, print_csv, print_json
+from kpairs.cli.judged import group
+from kpairs.cli.options import (
+    as_json,
+    by_group,
+    columns,
+    force,
+    print_csv,
+    print_json,
+    sheet,
+    top,
+)
 from kpairs.errors import UsageError
 
 
@@ -20,17 +30,15 @@ def split_models(arguments, columns=None):
 
 @click.command()
 @click.argument("models_and_images", metavar="MODEL.onnx... IMAGES...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
-@click.option(
-    "--sheet",
-    type=click.Path(dir_okay=False),
-    help="Draw them, the highest first, to this PNG, JPEG or WebP.",
-)
+@top
+@by_group
+@group
+@sheet
 @columns
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, sheet, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_csv):
     """Rank images by an exported model; by the mean of several, such as a run's rounds.
 
     IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
@@ -41,15 +49,15 @@ def rank(models_and_images, top, sheet, columns, force, as_json, as_csv):
     \b
     kpairs rank runs/scores/ranker.onnx photographs --top 20 --sheet best.png
     kpairs rank round-1.onnx round-2.onnx round-3.onnx photographs --csv > ranked.csv
+    kpairs rank runs/scores/ranker.onnx bursts --by group --group folder --top 1
     """
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
-    from pathlib import Path
-
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, ranking_table
+    from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
+    from kpairs.data.groups import name_groups
     from kpairs.exports.runtime.ranking import METHODS, rank
-    from kpairs.exports.runtime.sheet import MOST, check_sheet_name, draw_ranked_sheet
+    from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
 
     if sheet:
@@ -59,11 +67,12 @@ def rank(models_and_images, top, sheet, columns, force, as_json, as_csv):
         check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:
         ranking = rank(models, files, count)
-    rows = _rows(files, ranking)[:top]
+    rows = _rows(files, ranking)
+    if by:
+        rows = ranked_groups(rows, files, group and name_groups(files, group), top)
+    rows = rows if by else rows[:top]
     if sheet:
-        shown = rows[:MOST]
-        captions = [f"{row['rank']}  {row['score']:#.3g}" for row in shown]
-        draw_ranked_sheet([Path(row["file"]) for row in shown], captions, Path(sheet))
+        write_sheet(rows, sheet)
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
         print_csv(rows, list(rows[0]))

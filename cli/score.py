@@ -2,53 +2,99 @@
 
 import click
 
-from kpairs.cli.options import as_json, columns, images, print_csv, print_json, words
+from kpairs.cli.judged import features, find_features, group, read_arguments, shown
+from kpairs.cli.options import (
+    as_json,
+    by_group,
+    columns,
+    force,
+    images,
+    print_csv,
+    print_json,
+    sheet,
+    top,
+    words,
+)
 
 
 @click.command()
-@click.argument("pairs", type=click.Path(dir_okay=False))
+@click.argument("arguments", metavar="PAIRS.csv... [IMAGES]... [MODEL.onnx]...", nargs=-1)
+@features
 @click.option(
-    "--features",
-    metavar="statistics|FILE.npy",
-    help="What images have in common: classical statistics of photographs, or one row of numbers "
-    "per image, in the order of the images' names.",
+    "--stop-at",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Expected Kendall's tau at which enough is judged.",
+)
+@top
+@by_group
+@group
+@sheet
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False),
+    help="Draw scores and intervals to this PNG, PDF or SVG.",
 )
 @columns
 @words
 @images
+@force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of tables.")
-def score(pairs, features, columns, words, images, as_json, as_csv):
+def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as_csv, **how):
     """Rank images by judgements of pairs: scores with 95 % intervals, judges, agreement.
 
-    PAIRS is a table with the columns left, right and label, and judge where several people judged.
-    Scores have mean 0 and deviation 1 over the images. Features let judgements of some images tell
-    of others; they save most of the judgements where they fit the question.
+    PAIRS.csv are tables with the columns left, right and label, and judge where several people
+    judged. IMAGES, such as a folder, are ranked too, judged or not: judgements of some images tell
+    of others by their features. Scores have mean 0 and deviation 1 over the images.
 
     \b
     kpairs score pairs.csv
-    kpairs score pairs.csv --features statistics --csv > scores.csv
+    kpairs score pairs.csv photographs --csv > scores.csv
+    kpairs score pairs.csv photographs --group folder --by group --top 1
     """
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, judge_table, score_table
-    from kpairs.data.compared import read_compared
-    from kpairs.judging import Judgements
+    from kpairs.cli.tables import console, judge_table, ranked_groups, score_table, write_sheet
+    from kpairs.errors import UsageError
+    from kpairs.exports.runtime.sheet import check_sheet_name
+    from kpairs.files import check_output
     from kpairs.judging import score as scored
 
-    table = read_compared(pairs, columns=columns, words=words, images=images)
+    if sheet:
+        check_sheet_name(sheet)
+    judgements, models, tables = read_arguments(arguments, **how)
+    if not tables:
+        raise UsageError("expected a table of judged pairs, received none")
+    for picture in filter(None, (sheet, plot)):
+        check_output(picture, [*arguments, *judgements.files], force=force)
+    if plot:
+        from kpairs.plots import check_picture_name, draw_intervals
+
+        check_picture_name(plot)
     with counting(console(stderr=True), "images") as count:
-        known = features and _features(features, table.files, count)
-    result = scored(Judgements.of(table), known)
-    rows = _rows(table.files, result)
+        known = find_features(features, models, judgements.files, count)
+    result = scored(judgements, known)
+    rows = result.rows()
+    if by:
+        rows = ranked_groups(rows, judgements.files, judgements.group, top)
+    rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
     facts = {
         "expected_tau": result.expected_tau,
+        "gain": result.gain,
+        "gained_by": result.last,
+        "enough": result.stop(stop_at),
         "alpha": None if result.alpha != result.alpha else result.alpha,
         "logits_per_unit": result.logit,
         "notes": result.notes,
-        "judges": _judges(table.judge, result.judges),
+        "judges": [one.row(judgements.judges) for one in result.judges],
     }
+    if sheet:
+        write_sheet(rows, sheet)
+    if plot:
+        draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
     if as_csv:
         print_csv(rows, list(rows[0]))
     elif as_json:
@@ -56,72 +102,16 @@ def score(pairs, features, columns, words, images, as_json, as_csv):
     else:
         screen = console()
         screen.print(score_table(rows, facts))
-        screen.print(judge_table(facts["judges"]))
-        for note in result.notes:
+        screen.print(judge_table(facts["judges"], facts["alpha"]))
+        for note in (*result.notes, _advice(facts)):
             screen.print(note)
 
 
-def _features(name, files, progress):
-    """Return prepared features of the files: from a file of numbers, or the images' statistics."""
-    import numpy as np
-
-    from kpairs.errors import InputError
-    from kpairs.judging import prepare_features
-
-    if name == "statistics":
-        from kpairs.models.statistics import file_statistics
-
-        return prepare_features(file_statistics(files, progress))
-    try:
-        rows = np.load(name, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name}: expected a .npy file with one row of numbers per image, or 'statistics'"
-        ) from error
-    if len(rows) != len(files):
-        raise InputError(
-            f"{name}: expected a row for each of {len(files)} images, received {len(rows)}"
-        )
-    order = np.argsort(np.argsort(np.array(files)))
-    return prepare_features(rows[order])
-
-
-def _rows(files, result):
-    order = (-result.score).argsort(kind="stable")
-    return [
-        {
-            "file": files[i],
-            "score": float(result.score[i]),
-            "low": float(result.low[i]),
-            "high": float(result.high[i]),
-            "rank": int(result.rank[i]),
-            "best": int(result.best[i]),
-            "worst": int(result.worst[i]),
-            "judgements": int(result.count[i]),
-        }
-        for i in order
-    ]
-
-
-def _judges(names, judges):
-    """Judges as JSON; a share is a number with its interval, None where nothing was compared."""
-    import numpy as np
-
-    known = [""] if names is None else np.unique(names).tolist()
-
-    def told(share):
-        return [share.value, share.low, share.high] if share.of else None
-
-    return [
-        {
-            "judge": known[one.judge],
-            "judgements": one.count,
-            "agreement": told(one.agreement),
-            "consistency": told(one.consistency),
-            "right_side": told(one.right_side),
-            "slope": one.slope,
-            "pull": one.pull,
-            "counts": one.counts,
-        }
-        for one in judges
-    ]
+def _advice(facts):
+    """Say whether more judgements are worth their time."""
+    if facts["enough"]:
+        return f"Enough is judged: {facts['enough']}."
+    said = "More judgements would improve the order: kpairs next-pairs."
+    if facts["gain"] is None:
+        return said
+    return f"The last {facts['gained_by']} judgements gained {facts['gain']:.2f}. {said}"

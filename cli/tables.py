@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from kpairs.errors import printable
+from kpairs.errors import UsageError, printable
 from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:  # these import pandas or more, which not every table needs
@@ -34,6 +35,8 @@ _METRICS = {
 }
 _MEASURES = (
     ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
+    ("within_groups.accuracy_pct", "the same within groups (%)", 2),
+    ("across_groups.accuracy_pct", "the same across groups (%)", 2),
     ("auc", "AUC of P(left <= right)", 4),
     ("kendall_tau_b", "Kendall's tau-b of scores and grades", 4),
     ("spearman", "Spearman's correlation of scores and grades", 4),
@@ -146,12 +149,19 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
     table.add_column("measure")
     table.add_column("mean ± std" if len(rows) > 1 else "value", justify="right")
     for name, text, digits in _MEASURES:
-        values = [f[name] for f in found if name in f]
+        values = [value for f in found if (value := _value(f, name)) is not None]
         if values:
             table.add_row(
                 text, summary(values, digits) if len(rows) > 1 else f"{values[0]:,.{digits}f}"
             )
     return table
+
+
+def _value(measures: Row, name: str) -> float | None:
+    """Return a measure by its name, or by two names where it has parts."""
+    group, _, part = name.rpartition(".")
+    value = (measures.get(group, {}) if group else measures).get(part)
+    return None if value is None else float(value)
 
 
 _RUNNERS = {"engine": "kpairs", "tuned": "tuned PyTorch", "torch": "PyTorch", "keras": "Keras"}
@@ -208,7 +218,12 @@ def judging_tables(
         table = Table("method", title=title, title_justify="left")
         for count in counts:
             table.add_column(f"{count:,}", justify="right")
-        lines = (("tau", ""), ("tau_unseen", ", unseen"), ("coverage", ", coverage of intervals"))
+        lines = (
+            ("tau", ""),
+            ("tau_unseen", ", unseen"),
+            ("coverage", ", coverage of intervals"),
+            ("coverage_pairs", ", coverage of differences"),
+        )
         for method in dict.fromkeys(row["method"] for row in rows):
             cells = {row["judgements"]: row for row in rows if row["method"] == method}
             for measure, name in lines:
@@ -337,8 +352,6 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
 def score_table(rows: Iterable[Row], facts: Row) -> Table:
     """Make the table of `kpairs score`, highest first."""
     title = f"expected Kendall's tau with the true order {facts['expected_tau']:.2f}"
-    if facts["alpha"] is not None:
-        title += f", Krippendorff's alpha {facts['alpha']:.2f}"
     table = Table("rank", "file", title=title, title_justify="left")
     for name in ("score", "95 % interval", "ranks", "judgements"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -350,27 +363,54 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
     return table
 
 
-def judge_table(rows: Iterable[Row]) -> Table:
-    """Make the table of judges of `kpairs score`; nothing is said where there is too little."""
-    table = Table("judge")
-    titles = ("judgements", "agrees with others", "with themselves", "chose right", "slope", "pull")
-    for name in (*titles, "counted"):
+def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
+    """Make the table of judges; slope, pull and whether they count only where they were fitted."""
+    title = "" if alpha is None else f"judges: Krippendorff's alpha {alpha:.2f}"
+    table = Table("judge", title=title, title_justify="left")
+    fitted = any(row["slope"] is not None for row in rows)
+    traits = ("slope", "pull", "counted") if fitted else ()
+    for name in ("judgements", "agrees with others", "with themselves", "chose right", *traits):
         table.add_column(name, justify="right")
     for row in rows:
         shares = (row[name] for name in ("agreement", "consistency", "right_side"))
         told = (f"{s[0]:.0%} ({s[1]:.0%} to {s[2]:.0%})" if s else "-" for s in shares)
-        traits = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("slope", "pull"))
-        counted = "yes" if row["counts"] else "no"
-        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *traits, counted)
+        values = ("-" if row[name] is None else f"{row[name]:.2f}" for name in traits[:2])
+        counted = ("yes" if row["counts"] else "no",) if fitted else ()
+        table.add_row(printable(row["judge"]), str(row["judgements"]), *told, *values, *counted)
     return table
+
+
+def ranked_groups(
+    rows: Iterable[Row], files: Sequence[Any], group: Sequence[str] | None, top: int | None
+) -> Sequence[Row]:
+    """Return ranked images group by group.
+
+    Raises:
+        UsageError: nothing says which image is in which group.
+    """
+    from kpairs.data.groups import best_of_groups
+
+    if group is None:
+        raise UsageError("--by group: add --group folder, or --group with a regular expression")
+    return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
+
+
+def write_sheet(rows: Sequence[Row], path: str) -> None:
+    """Draw ranked images with rank and score to a picture file."""
+    from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
+
+    captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
+    draw_ranked_sheet([Path(row["file"]) for row in rows[:MOST]], captions, Path(path))
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:
     """Make the table of proposed pairs."""
     table = Table("left", "right")
     table.add_column("P(left <= right)", justify="right", no_wrap=True)
+    table.add_column("reason")
     for row in rows:
-        table.add_row(printable(row["left"]), printable(row["right"]), f"{row['probability']:.1%}")
+        chance = f"{row['probability']:.1%}"
+        table.add_row(printable(row["left"]), printable(row["right"]), chance, row["reason"])
     return table
 
 

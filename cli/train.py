@@ -250,7 +250,7 @@ def _resolve(arch, base, options, data_dir):
     from kpairs.cli.tables import console
     from kpairs.data.source import open_source
 
-    how = {name: known[name] for name in (*_SHARED, "classes")}
+    how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
         source = open_source(known["data"], **how, root=data_dir, progress=read)
     if base is None and source.word == "grade":

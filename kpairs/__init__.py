@@ -16,6 +16,7 @@ from kpairs.backend import choose_backend
 if TYPE_CHECKING:
     from kpairs import layers, losses, metrics, optimizers
     from kpairs.data import PairSet, draw_pairs, open_source
+    from kpairs.judging import Judgements, score
     from kpairs.loading import load
     from kpairs.models.outputs import Output
     from kpairs.networks import ARCHS, build
@@ -32,6 +33,7 @@ choose_backend()
 _OBJECTS = ("layers", "losses", "metrics", "optimizers")  # modules of Keras objects
 _HOMES = {
     "ARCHS": "kpairs.networks",
+    "Judgements": "kpairs.judging",
     "Output": "kpairs.models.outputs",
     "PairModel": "kpairs.exports.runtime",
     "PairSet": "kpairs.data",
@@ -47,11 +49,13 @@ _HOMES = {
     "open_source": "kpairs.data",
     "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
+    "score": "kpairs.judging",
     "train": "kpairs.training.train",
 }
 __all__ = [
     "ARCHS",
     "RECIPES",
+    "Judgements",
     "Output",
     "PairModel",
     "PairSet",
@@ -71,6 +75,7 @@ __all__ = [
     "optimizers",
     "rank",
     "resume",
+    "score",
     "train",
 ]
 

@@ -24,7 +24,7 @@ except ImportError as error:
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what a full disk says
 MAX_JSON_BYTES = 2**26  # a history of 100,000 epochs takes half of it
 _TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
-_PATHS = ("left", "right", "image", "file")  # columns that hold no answers
+_QUESTIONS = ("left", "right", "image", "file", "judge", "reason")  # columns without answers
 
 
 def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
@@ -116,7 +116,7 @@ def check_output(
 
 
 def _answered(path: Path) -> int | None:
-    """Return the first row that holds more than paths; 1 for a table that is no CSV."""
+    """Return the first row that holds an answer; 1 for a table that is no CSV."""
     try:
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
             header = file.readline()
@@ -124,7 +124,9 @@ def _answered(path: Path) -> int | None:
             names = [name.strip().lower() for name in header.split(mark)]
             for number, row in enumerate(csv.reader(file, delimiter=mark), start=2):
                 answers = (
-                    c for i, c in enumerate(row) if not names[i : i + 1] or names[i] not in _PATHS
+                    c
+                    for i, c in enumerate(row)
+                    if not names[i : i + 1] or names[i] not in _QUESTIONS
                 )
                 if any(cell.strip() for cell in answers):
                     return number

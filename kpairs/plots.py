@@ -25,6 +25,7 @@ OURS, REPORTED = BLUE, VERMILION
 FORMATS = (".png", ".pdf", ".svg")
 Histories = Sequence[Sequence[Mapping[str, float]]]  # by round, then by epoch
 _COLUMNS = 8
+_NAMED = 50  # images that are named in a picture of scores
 # Of a picture that stands alone; pages that take it in leave it out.
 _ALONE = (
     "<style>@media (prefers-color-scheme: dark) "
@@ -222,6 +223,32 @@ def draw_confusion(
     axes.set_xticks(numbers, classes, rotation=90 if upright else 0, parse_math=False)
     axes.set_yticks(numbers, classes, parse_math=False)
     axes.set(xlabel="decided (percent of the row)", ylabel="true")
+    save_figure(figure, path)
+
+
+def draw_intervals(rows: Sequence[Mapping[str, Any]], path: str | Path, title: str) -> None:
+    """Draw scores with their intervals, the highest first; few images with their names.
+
+    Args:
+        rows: of images, with `file`, `score`, `low` and `high`.
+        path: the image file to write.
+        title: heading.
+    """
+    named = len(rows) <= _NAMED
+    figure = Figure(figsize=(7, 1.2 + 0.22 * len(rows) if named else 7), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    axes = figure.subplots()
+    place = np.arange(1, len(rows) + 1)
+    low, score, high = (np.array([row[name] for row in rows]) for name in ("low", "score", "high"))
+    axes.hlines(place, low, high, color=OURS, alpha=0.4, linewidth=2 if named else 0.6)
+    axes.plot(score, place, ".", color=OURS, markersize=6 if named else 2)
+    axes.set(xlabel="score and 95 % interval", ylim=(len(rows) + 0.5, 0.5))
+    if named:
+        axes.set_yticks(place, [Path(row["file"]).name for row in rows], parse_math=False)
+    else:
+        axes.set_ylabel("images, the highest first")
+    axes.grid(axis="x", alpha=0.3)
+    tidy(axes)
     save_figure(figure, path)
 
 

@@ -153,3 +153,7 @@ def test_the_python_of_own_data_runs_as_printed(photos):
     for name in ("1", "4"):
         shutil.copy(order[int(name)], f"samples/{name}.png")
     exec(predicting, found)
+    (judging,) = python_of("judging.md")
+    exec(judging, found)
+    assert len(found["scores"].rows()) == 80
+    assert found["best"]["rank"] == 1

@@ -26,6 +26,7 @@ from kpairs.judging import (
     prepare_features,
     propose,
     score,
+    without_last,
 )
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,8 @@ Progress = Callable[[str, int, int], None]
 
 CHECKPOINTS = (50, 100, 200, 400, 800, 1600)
 _IMAGES, _UNSEEN = 500, 250  # photographs to order, and others that nobody judges
+_STOP_EACH = 100  # judgements after which the rule to stop is asked
+_HELD_OUT = 2000  # pairs that nobody judged, to check intervals by
 _SPREAD = 3.0  # deviation of the truth in logits
 _STEP = 10  # judgements between two fits, and a twentieth of all where that is more
 TRUTHS = {
@@ -50,6 +53,7 @@ METHODS = {
     "trueskill": "TrueSkill; the least certain image against its nearest",
     "asap": "expected information gain, spanning-tree batches, no features",
 }
+_OF_KPAIRS = ("tau_unseen", "expected_tau", "coverage", "coverage_pairs", "stop", "tau_at_stop")
 
 
 class _Method(Protocol):
@@ -72,9 +76,10 @@ class _Kpairs:
     seed: int
     count: int
     found: Scores | None = None
-    history: list[tuple[int, float]] = field(default_factory=list)
+    stopped: int | None = None
     posterior: Posterior = field(init=False)
     tuned: int = 0
+    checked: int = 0
 
     def __post_init__(self) -> None:
         nothing = Judgements([], [], [], self.count, random=[])
@@ -95,7 +100,14 @@ class _Kpairs:
         if old is None:
             self.tuned = max(len(answers), _STEP)
         self.posterior = fit(answers, self.features, old, start=self.posterior)
-        self.history.append((len(answers), expected_tau(self.posterior)))
+        if self.stopped is None and len(answers) // _STOP_EACH > self.checked:
+            self.checked = len(answers) // _STOP_EACH
+            taus = [
+                (0, without_last(self.posterior, _STOP_EACH)),
+                (_STOP_EACH, expected_tau(self.posterior)),
+            ]
+            if enough([(n, tau) for n, tau in taus if tau is not None], target=1.0):
+                self.stopped = len(answers)
         if last:
             self.found = score(answers, self.features, start=self.posterior)
 
@@ -223,6 +235,18 @@ def agreement_with(truth: Floats, scores: Floats) -> float:
     return float(np.sum(order * np.sign(scores[:, None] - scores)) / np.count_nonzero(order))
 
 
+def _coverage_of_pairs(found: Scores, truth: Floats) -> float:
+    """Return how often intervals of differences hold the true one, of pairs that nobody judged."""
+    answers, count = found.posterior.judgements, len(truth)
+    first, second = np.triu_indices(count, 1)
+    low, high = np.minimum(answers.left, answers.right), np.maximum(answers.left, answers.right)
+    chosen = np.setdiff1d(first * count + second, low * count + high)
+    first, second = np.divmod(np.random.default_rng(0).permutation(chosen)[:_HELD_OUT], count)
+    drawn = found.draws[:, second] - found.draws[:, first]
+    off = np.abs(truth[second] - truth[first] - drawn.mean(axis=0))
+    return float(np.mean(off <= 1.96 * drawn.std(axis=0)))
+
+
 def _photographs(grades: bool) -> tuple[Floats, Floats]:
     """Return statistics and truth of the photographs to order, then those that nobody judges."""
     from kpairs.data.examples import degraded_photographs
@@ -252,7 +276,7 @@ def _run(
         kinds = {"bradley-terry": _BradleyTerry, "trueskill": _TrueSkill, "asap": _Asap}
         one = kinds[method](_IMAGES, rng)
     asked: list[tuple[int, int, bool, int, float]] = []
-    rows = []
+    rows, tau_at_stop = list[dict[str, Any]](), None
     for checkpoint in (c for c in CHECKPOINTS if c <= most):
         while len(asked) < checkpoint:
             for left, right, drawn in one.ask()[: checkpoint - len(asked)]:
@@ -263,27 +287,28 @@ def _run(
             left_, right_, drawn_, judge_, outcome = map(np.array, zip(*asked, strict=True))
             answers = Judgements(left_, right_, outcome, _IMAGES, judge_, random=drawn_)
             one.learn(answers, len(asked) >= checkpoint)
+            if tau_at_stop is None and isinstance(one, _Kpairs) and one.stopped:
+                tau_at_stop = agreement_with(seen, one.posterior.mean)
         row: dict[str, Any] = {
             "truth": truth,
             "method": method,
             "seed": seed,
             "judgements": checkpoint,
             "tau": agreement_with(seen, one.scores()),
-            **dict.fromkeys(("tau_unseen", "expected_tau", "coverage", "stop")),
+            **dict.fromkeys(_OF_KPAIRS),
         }
         if isinstance(one, _Kpairs) and one.found:
             found = one.found
             held = (found.low <= seen) & (seen <= found.high)
-            row |= {"expected_tau": found.expected_tau, "coverage": float(held.mean())}
+            row |= {
+                "expected_tau": found.expected_tau,
+                "coverage": float(held.mean()),
+                "coverage_pairs": _coverage_of_pairs(found, seen),
+            }
             if one.features is not None:
                 predicted = features[_IMAGES:] @ found.posterior.weights
                 row["tau_unseen"] = agreement_with(unseen, predicted)
-            stops = (
-                count
-                for k, (count, _) in enumerate(one.history)
-                if enough(one.history[: k + 1], target=1.0)
-            )
-            row["stop"] = next(stops, None)
+            row |= {"stop": one.stopped, "tau_at_stop": tau_at_stop}
         rows.append(row)
     return rows
 
@@ -310,7 +335,9 @@ def bench_judging(
     Returns:
         `rows`, one for each session and checkpoint, and `means` over the seeds: `tau` with the
         truth, `tau_unseen` of 250 photographs that nobody judged, `expected_tau`, `coverage` of the
-        95 % intervals of scores, and `stop`, where asking would have stopped as little is gained.
+        95 % intervals of scores, `coverage_pairs` of those of differences between images of pairs
+        that nobody judged, and `stop`, after how many judgements asking would have stopped as
+        little was gained, with `tau_at_stop`.
 
     Raises:
         UsageError: an unknown truth or method, or missing photographs.
@@ -351,7 +378,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     means = []
     for (truth, method, judgements), cell in cells.items():
         mean: dict[str, Any] = {"truth": truth, "method": method, "judgements": judgements}
-        for name in ("tau", "tau_unseen", "expected_tau", "coverage", "stop"):
+        for name in ("tau", *_OF_KPAIRS):
             values = [row[name] for row in cell if row.get(name) is not None]
             mean[name] = float(np.mean(values)) if values else None
         means.append(mean | {"sessions": len(cell)})

@@ -8,10 +8,12 @@ import csv
 from kpairs.errors import UsageError, unknown
 
 WORDS = ("left", "right", "tie")
-# Which column says what; of compared pairs the first seven, of graded or scored images the rest.
+REASONS = ("rule", "random", "repeat", "overlap")  # why kpairs asks about a pair
+# Columns that say who ranks higher.
 JUDGEMENTS = ("label", "winner", "left_wins", "right_wins")
 COLUMNS = (
-    *("left", "right", *JUDGEMENTS, "loser", "weight", "judge", "left_grade", "right_grade"),
+    *("left", "right", *JUDGEMENTS, "loser", "weight", "judge", "reason"),
+    *("left_grade", "right_grade", "left_group", "right_group"),
     *("image", "grade", "score", "split", "group"),
 )
 

@@ -9,9 +9,9 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 
 In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
 row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
-together, such as a patient's), `left_grade` and `right_grade`. A pair may stand in several rows, in
-either order. Rows without a judgement are left out, so that a half-filled list of questions can be
-used.
+together, such as a patient's; `left_group` and `right_group` where the two differ), `reason` (why
+kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
+Rows without a judgement are left out, so that a half-filled list of questions can be used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number, without_val
-from kpairs.data.columns import JUDGEMENTS
+from kpairs.data.columns import JUDGEMENTS, REASONS
 from kpairs.data.grades import ranked
 from kpairs.data.table import Progress, number, read_table
 from kpairs.errors import InputError, unknown
@@ -36,7 +36,7 @@ UNKNOWN = -1  # a grade that nobody gave
 _SIDES = ("left", "right")
 # P(left ranks no higher) by who ranks higher.
 _OUTCOMES = {"left": 0.0, "right": 1.0, "tie": 0.5}
-_BY_ROW = ("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge")
+_BY_ROW = ("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge", "reason")
 _SHOWN = 5  # unknown words that an error names
 
 
@@ -55,6 +55,7 @@ class ComparedImages:
         rows: `(n,)` int64 row of the table.
         split: `(n,)` int64, 0 for training and 1 for testing; None where the table does not say.
         judge: `(n,)` names of who judged; None where the table does not say.
+        reason: `(n,)` why kpairs asked, a name in `REASONS` or ""; None where nothing says.
         group: name of the group of each file, "" for none; None where the table has no groups.
         unjudged: number of rows without a judgement, which are left out.
         note: a sentence about the split val; empty where there is none.
@@ -71,6 +72,7 @@ class ComparedImages:
     rows: NDArray[np.int64]
     split: NDArray[np.int64] | None = None
     judge: NDArray[np.str_] | None = None
+    reason: NDArray[np.str_] | None = None
     group: tuple[str, ...] | None = None
     unjudged: int = 0
     note: str = ""
@@ -191,6 +193,7 @@ class _Reader:
         self.left_grade, self.right_grade, self.split = array("q"), array("q"), array("q")
         self.probability, self.weight = array("f"), array("f")
         self.judge: list[str] = []
+        self.reason: list[str] = []
         self.groups: dict[int, str] = {}
         self.unjudged = 0
         self.odd: Counter[str] = Counter()  # words that nobody explained
@@ -237,9 +240,11 @@ class _Reader:
         self.probability.append(probability)
         self.weight.append(votes)
         self.judge.append(self.columns.cell(cells, "judge"))
-        if "group" in self.columns:
-            for image in (left, right):
-                self._group(image, self.columns.cell(cells, "group"), row)
+        self.reason.append(self.columns.cell(cells, "reason").lower())
+        for side, image in zip(_SIDES, (left, right), strict=True):
+            for name in ("group", f"{side}_group"):
+                if name in self.columns and (group := self.columns.cell(cells, name)):
+                    self._group(image, group, row)
         for side, grades in (("left", self.left_grade), ("right", self.right_grade)):
             name = self.columns.cell(cells, f"{side}_grade")
             grades.append(self.grades.setdefault(name, len(self.grades) - 1))
@@ -348,6 +353,8 @@ class _Reader:
             rows=np.array(self.rows),
             split=split if self.split else None,
             judge=np.array(self.judge) if "judge" in self.columns else None,
+            # People's own reasons are no reasons of kpairs.
+            reason=np.array(self.reason) if {""} < {"", *self.reason} <= {"", *REASONS} else None,
             group=tuple(self.groups.get(i, "") for i in range(count)) if self.groups else None,
             unjudged=self.unjudged,
             note=note,
@@ -355,8 +362,8 @@ class _Reader:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Measure how far the judgements of a table agree with each other.
+class Outcomes:
+    """Counts of a table's answers, and of those that contradict each other.
 
     Attributes:
         images: how many.
@@ -372,7 +379,7 @@ class Agreement:
     cyclic: int
 
 
-def agreement(pairs: ComparedImages) -> Agreement:
+def count_outcomes(pairs: ComparedImages) -> Outcomes:
     """Count ties, contradictions and cycles; all of them are fine to train on."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -389,7 +396,7 @@ def agreement(pairs: ComparedImages) -> Agreement:
     graph = coo_array((np.ones(len(below)), (below, above)), shape=(count, count))
     _, component = connected_components(graph, connection="strong")
     left, ties = int(np.count_nonzero(margin < 0)), int(np.count_nonzero(margin == 0))
-    return Agreement(
+    return Outcomes(
         images=count,
         higher=(left, len(margin) - left - ties, ties),
         contradicting=int(np.count_nonzero((votes[0] > 0) & (votes[1] > 0))),
@@ -397,4 +404,4 @@ def agreement(pairs: ComparedImages) -> Agreement:
     )
 
 
-__all__ = ["SPLITS", "UNKNOWN", "ComparedImages", "agreement", "are_compared", "read_compared"]
+__all__ = ["SPLITS", "UNKNOWN", "ComparedImages", "are_compared", "count_outcomes", "read_compared"]

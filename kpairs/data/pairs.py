@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.division import image_groups
+from kpairs.data.groups import number_groups
 from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError, first_line, unknown
@@ -35,6 +36,8 @@ class PairSet:
             None where the class numbers decide.
         sample_weight: `(n,)` float32 weights of the pairs in the loss, 1 on average, as `fit`
             takes them; None for equal weights.
+        group: `(n, 2)` int64 numbers of the groups of left and right image, such as a patient's;
+            None without groups.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -66,6 +69,7 @@ class PairSet:
     right_digit: NDArray[np.int64]
     probability: NDArray[np.float32] | None = None
     sample_weight: NDArray[np.float32] | None = None
+    group: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -175,6 +179,7 @@ class PairSet:
             left_digit=self.right_digit,
             right_digit=self.left_digit,
             probability=None if self.probability is None else 1 - self.probability,
+            group=None if self.group is None else self.group[:, ::-1],
         )
 
     def with_even_ties(self) -> "PairSet":
@@ -189,23 +194,25 @@ class PairSet:
 def image_sides(
     pairs: PairSet, shares: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Divide the images of pairs into groups; see `kpairs.data.division.image_groups`.
+    """Divide the images of pairs into parts; see `kpairs.data.division.image_groups`.
 
-    Images in memory are each in one pair, which goes into one group; `Stored` ones are known by
-    their number in the file.
+    Images in memory are each in one pair, which goes into one part; `Stored` ones are known by
+    their number in the file. Images of one group (`PairSet.group`) go into one part.
 
     Args:
         pairs: the pairs.
-        shares: of the images, by group; they add up to 1.
-        rng: what the groups are drawn from.
+        shares: of the images, by part; they add up to 1.
+        rng: what the parts are drawn from.
 
     Returns:
-        `(2, n)` groups of the left and of the right image.
+        `(2, n)` parts of the left and of the right image.
     """
     count = len(pairs)
     left, right = np.arange(count), np.arange(count, 2 * count)
     if isinstance(pairs.left, Stored) and isinstance(pairs.right, Stored):
         left, right = pairs.left.rows, pairs.right.rows
+    if pairs.group is not None:
+        left, right = pairs.group.T
     _, number = np.unique(np.concatenate([left, right]), return_inverse=True)
     left, right = np.split(number, 2)
     group = image_groups(left, right, shares, rng)
@@ -265,20 +272,22 @@ def draw_pairs(
         return compared_pairs(digits, rng.permutation(len(digits))[:count])
     stored = digits.images.rows if isinstance(digits.images, Stored) else None
     left, right = _drawn(len(digits), count, rng, stored).T
+    group = None if digits.group is None else digits.group[np.stack([left, right], axis=1)]
     if isinstance(digits, Scored):
         nobody = np.full(count, -1)
         gap = digits.scores[right] - digits.scores[left]
         probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
-        return PairSet(digits.images[left], digits.images[right], nobody, nobody, probability)
-    return PairSet(
-        digits.pixels(left), digits.pixels(right), digits.labels[left], digits.labels[right]
-    )
+        scored = digits.images[left], digits.images[right]
+        return PairSet(*scored, nobody, nobody, probability, group=group)
+    images = digits.pixels(left), digits.pixels(right)
+    return PairSet(*images, digits.labels[left], digits.labels[right], group=group)
 
 
 def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
     """Return these pairs of a split of compared ones; images are read when they are needed."""
     listed, images = compared.listed, compared.images
     weight = None if listed.weight is None else listed.weight[rows]
+    group = None if listed.group is None else number_groups(listed.group)
     return PairSet(
         images[listed.left[rows]],
         images[listed.right[rows]],
@@ -286,6 +295,7 @@ def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
         listed.right_grade[rows],
         listed.probability[rows],
         None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
+        None if group is None else group[np.stack([listed.left, listed.right], axis=1)[rows]],
     )
 
 

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
 from kpairs.data.cache import prepared_images
-from kpairs.data.compared import ComparedImages, agreement, are_compared, read_compared
+from kpairs.data.compared import ComparedImages, are_compared, count_outcomes, read_compared
 from kpairs.data.division import (
     TEST_SHARE,
     rescue_empty_grades,
@@ -31,6 +31,7 @@ from kpairs.data.division import (
     units_of,
 )
 from kpairs.data.grades import RatedImages, read_rated
+from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.idx_folder import find_idx_source, read_split
 from kpairs.data.listing import fingerprint
 from kpairs.data.named import SOURCES, available
@@ -45,6 +46,7 @@ from kpairs.errors import InputError, UsageError, unknown
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
+_Listed = TypeVar("_Listed", RatedImages, ComparedImages)
 
 
 def cache_root() -> Path:
@@ -60,6 +62,7 @@ def open_source(
     columns: Mapping[str, str] | None = None,
     words: Mapping[str, str] | None = None,
     images: str | Path | None = None,
+    group: str | None = None,
     classes: Sequence[str] | None = None,
     root: str | Path | None = None,
     fetch: bool = True,
@@ -74,6 +77,9 @@ def open_source(
         columns: a table's own headers by the usual names, where they differ.
         words: "left", "right" or "tie" by a table's own words for who ranks higher.
         images: folder of the images that a table names, where it is not the table's own.
+        group: "folder", or a regular expression on names: images that belong together, such as a
+            patient's, and are in one split; see `kpairs.data.groups.name_groups`. Default a
+            table's column group.
         classes: the grades' names, lowest first, where they are no numbers.
         root: the cache folder of fetched and prepared images; default `cache_root()`.
         fetch: download a named source that is missing.
@@ -83,7 +89,7 @@ def open_source(
         A `NamedDigits`, `IdxFolder`, `GradedImages`, `ScoredImages` or `ComparedPairs`.
 
     Raises:
-        UsageError: an unknown column or word, or grades whose order is not known.
+        UsageError: an unknown column or word, grades whose order is not known, or groups of digits.
         InputError: no such file or folder, or one that cannot be read or makes no sense.
 
     Example:
@@ -93,15 +99,20 @@ def open_source(
     """
     place = Path(root or cache_root())
     key = str(data).lower().replace("-", "").replace("_", "")
+    path = Path(data)
+    idx = find_idx_source(path) if key not in SOURCES and path.is_dir() else None
+    if group is not None and (key in SOURCES or idx):
+        raise UsageError(f"group: expected images of one's own, received {data}")
     if key in SOURCES:
         return NamedDigits(key, place, fetch)
     if not str(data).strip():
         raise UsageError("data: expected a name, a folder or a table, received nothing")
-    path = Path(data)
+    if idx:
+        return IdxFolder(path, *idx)
     if path.is_dir():
-        if found := find_idx_source(path):
-            return IdxFolder(path, *found)
-        return _rated(read_rated(path, classes=classes), path, place)
+        source = _rated(_grouped(read_rated(path, classes=classes), group), path, place)
+        source.read_by = {} if group is None else {"group": group}
+        return source
     if not path.is_file():
         near = unknown("data", data, SOURCES)
         hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
@@ -112,21 +123,27 @@ def open_source(
             "images or compared pairs; received another file"
         )
     header = next(read_table(path, "pairs or grades"))[1]
-    known = {"columns": columns, "words": words, "images": images}
+    known = {"columns": columns, "words": words, "images": images, "group": group}
     read_by = {name: value for name, value in known.items() if value is not None}
     if images is not None:
         read_by["images"] = str(Path(images).absolute())
-    source: Source
     if are_compared(Columns(header, columns, path)):
         listed = read_compared(
             path, columns=columns, words=words, images=images, classes=classes, progress=progress
         )
-        source = ComparedPairs(listed, path, place)
+        source = ComparedPairs(_grouped(listed, group), path, place)
     else:
         rated = read_rated(path, columns=columns, images=images, classes=classes)
-        source = _rated(rated, path, place)
+        source = _rated(_grouped(rated, group), path, place)
     source.read_by = read_by
     return source
+
+
+def _grouped(listed: _Listed, group: str | None) -> _Listed:
+    """Return a list of images with the groups of their names, where somebody wants them."""
+    if group is None:
+        return listed
+    return replace(listed, group=name_groups(listed.images.files, group))
 
 
 class Source(ABC):
@@ -138,7 +155,8 @@ class Source(ABC):
         word: what outputs call a class, "digit" or "grade".
         judged: whether people compared the pairs, so that there are no others.
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
-        read_by: the `columns`, `words` and `images` (an absolute path) that it was opened with.
+        read_by: the `columns`, `words`, `images` (an absolute path) and `group` that it was opened
+            with.
     """
 
     word: ClassVar[str] = "grade"
@@ -410,6 +428,11 @@ class _RatedSource(_OwnImages):
         )
         return files, np.array(numbers), rows
 
+    def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the number of the group of each rating; None without groups."""
+        group = self.rated.group
+        return None if group is None else number_groups(group)[self.rated.image[rows]]
+
     def _training_files(self) -> ImageFiles:
         return self._part("train")[0]
 
@@ -458,7 +481,9 @@ class GradedImages(_RatedSource):
         files, numbers, rows = self._part(part)
         images = self._prepared(files, settings, progress)[numbers]
         labels = np.asarray(self.rated.grade)[rows]
-        return Graded(images, labels, self.classes, files.name, Path(self.name), settings)
+        place = Path(self.name)
+        group = self._groups(rows)
+        return Graded(images, labels, self.classes, files.name, place, settings, group)
 
     def first_of_each(self, part: str) -> list[str]:
         """Return the first file of each grade in a split, or in all where it has none there."""
@@ -486,7 +511,8 @@ class ScoredImages(_RatedSource):
         files, numbers, rows = self._part(part)
         images = self._prepared(files, settings, progress)[numbers]
         scores = np.asarray(self.rated.score)[rows]
-        return Scored(images, scores, files.name, Path(self.name), settings)
+        group = self._groups(rows)
+        return Scored(images, scores, files.name, Path(self.name), settings, group)
 
     def _ratings(self) -> list[object]:
         return np.asarray(self.rated.score).tolist()
@@ -585,7 +611,9 @@ class ComparedPairs(_OwnImages):
                 if pairs.judge is not None:
                     row["judge"] = str(pairs.judge[i])
                 if pairs.group is not None:
-                    row["group"] = pairs.group[pairs.left[i]]
+                    groups = [pairs.group[side[i]] for side in (pairs.left, pairs.right)]
+                    names = ("left_group", "right_group") if groups[0] != groups[1] else ("group",)
+                    row |= dict(zip(names, groups, strict=False))
                 for side, grades in (("left", pairs.left_grade), ("right", pairs.right_grade)):
                     if self.classes:
                         grade = int(grades[i])
@@ -595,7 +623,7 @@ class ComparedPairs(_OwnImages):
 
     def describe(self) -> str:
         listed, (train, test) = self.listed, self.parts.values()
-        found = agreement(listed)
+        found = count_outcomes(listed)
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
         shared = shared_images(train.files, test.files)
         parts = [

@@ -28,6 +28,7 @@ class Digits:
         name: the words for the split in messages.
         folder: where the files lie.
         settings: how an image becomes a network's input.
+        group: `(n,)` int64 numbers of groups of images that belong together; None without groups.
     """
 
     images: Any
@@ -36,6 +37,7 @@ class Digits:
     name: str
     folder: Path
     settings: PixelSettings = _BRIGHT
+    group: NDArray[np.int64] | None = None
 
     reused: ClassVar[bool] = False  # whether an image may be in several pairs of a round
 
@@ -80,6 +82,7 @@ class Scored:
         name: the words for the split in messages.
         folder: the table.
         settings: how an image becomes a network's input.
+        group: as that of `Digits`.
     """
 
     images: Stored
@@ -87,6 +90,7 @@ class Scored:
     name: str
     folder: Path
     settings: PixelSettings
+    group: NDArray[np.int64] | None = None
 
     classes: ClassVar[tuple[str, ...]] = ()
     reused: ClassVar[bool] = True

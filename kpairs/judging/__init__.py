@@ -2,10 +2,11 @@
 
 from kpairs.judging.agreement import Share, agreement, alpha
 from kpairs.judging.choice import Proposal, propose
+from kpairs.judging.features import prepare_features
 from kpairs.judging.judgements import Judgements
-from kpairs.judging.judges import Judge, fit_judges
-from kpairs.judging.model import Posterior, Scales, bradley_terry, fit, prepare_features
-from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score
+from kpairs.judging.judges import Judge, describe_judges, fit_judges
+from kpairs.judging.model import Posterior, Scales, bradley_terry, fit
+from kpairs.judging.scores import Scores, enough, expected_tau, measured_scale, score, without_last
 
 __all__ = [
     "Judge",
@@ -18,6 +19,7 @@ __all__ = [
     "agreement",
     "alpha",
     "bradley_terry",
+    "describe_judges",
     "enough",
     "expected_tau",
     "fit",
@@ -26,4 +28,5 @@ __all__ = [
     "prepare_features",
     "propose",
     "score",
+    "without_last",
 ]

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kpairs.data.columns import REASONS
 from kpairs.errors import InputError, UsageError
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 from kpairs.judging.model import Posterior
@@ -30,7 +31,6 @@ from kpairs.judging.model import Posterior
 _LOGISTIC = 8 / np.pi  # variance of the normal distribution function that is most like a sigmoid
 _PART = 50  # pairs after which other images become candidates
 _TRIES = 200  # draws of a random pair before the judge counts as having seen all
-REASONS = ("rule", "random", "repeat", "overlap")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def propose(
     judge: int = 0,
     seed: int = 0,
     group: ArrayLike | None = None,
+    asked: ArrayLike = (),
     random: float = 0.15,
     repeat: float = 0.0,
     overlap: float = 0.0,
@@ -74,6 +75,7 @@ def propose(
         judge: number of the judge.
         seed: of all draws.
         group: `(n,)` numbers; pairs stay within a group. None for one group.
+        asked: `(k, 2)` pairs that are proposed to nobody, such as those that wait for an answer.
         random: share of pairs that are drawn at random.
         repeat: share of pairs that the judge has answered once.
         overlap: share of pairs that other judges have answered and this one has not.
@@ -107,7 +109,9 @@ def propose(
     if answers.count < 2 or np.bincount(groups).max() < 2:
         raise InputError("expected at least two images that may be compared, received none")
     rng = np.random.default_rng([seed, judge, len(answers)])
-    asked = _Asked(answers, judge)
+    known = _Asked(answers, judge)
+    for one, other in np.asarray(asked, np.int64).reshape(-1, 2).tolist():
+        known.add(one, other)
     shares = [1 - random - repeat - overlap, random, repeat, overlap]
     reasons = [REASONS[i] for i in rng.choice(4, count, p=shares)]
     rule = _Rule(posterior, groups, gap, candidates, rng)
@@ -115,14 +119,14 @@ def propose(
     for wanted in reasons:
         reason, pair = wanted, None
         if wanted == "random":
-            pair = _random_pair(groups, asked, rng)
+            pair = _random_pair(groups, known, rng)
         elif wanted != "rule":
-            pair = asked.again(wanted, groups, rng)
+            pair = known.again(wanted, groups, rng)
         if pair is None:  # nothing to repeat yet, say
-            reason, pair = "rule", rule.next(asked)
+            reason, pair = "rule", rule.next(known)
         if pair is None:
             continue
-        asked.add(*pair)
+        known.add(*pair)
         rule.take(*pair)
         left, right = pair if rng.random() < 0.5 else pair[::-1]
         found.append(Proposal(left, right, reason, _probability(posterior, left, right)))

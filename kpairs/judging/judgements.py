@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kpairs.data.compared import ComparedImages, read_compared
+from kpairs.data.groups import name_groups
+from kpairs.data.listing import list_images
 from kpairs.errors import InputError
-
-if TYPE_CHECKING:
-    from kpairs.data.compared import ComparedImages
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -30,13 +33,17 @@ class Judgements:
         weight: `(m,)` weights; 2 counts as two equal answers. None for 1 each.
         random: `(m,)` bool, pairs that were drawn at random; None where nobody knows. Such pairs
             check the model: pairs that a rule chose are no fair sample.
+        files: paths of the images; empty where they are no files.
+        judges: names of the judges, by number; empty where they have none.
+        group: name of each image's group, "" for none; None without groups.
 
     Raises:
         InputError: arrays of unequal length, an image that does not exist, an image compared with
             itself, an outcome outside [0, 1], or a negative weight.
 
     Example:
-        >>> answers = Judgements([0, 1, 2], [1, 2, 0], [1, 1, 0], count=4)
+        >>> import kpairs
+        >>> answers = kpairs.Judgements([0, 1, 2], [1, 2, 0], [1, 1, 0], count=4)
         >>> answers.degree()
         array([2, 2, 2, 0])
     """
@@ -48,6 +55,9 @@ class Judgements:
     judge: Numbers
     weight: Floats
     random: NDArray[np.bool_] | None
+    files: tuple[str, ...]
+    judges: tuple[str, ...]
+    group: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -58,6 +68,9 @@ class Judgements:
         judge: ArrayLike | None = None,
         weight: ArrayLike | None = None,
         random: ArrayLike | None = None,
+        files: Sequence[str] = (),
+        judges: Sequence[str] = (),
+        group: Sequence[str] | None = None,
     ) -> None:
         size = len(np.atleast_1d(np.asarray(left)))
         given = {
@@ -73,6 +86,9 @@ class Judgements:
                 raise InputError(f"{name}: expected {size} values, received shape {array.shape}")
             object.__setattr__(self, name, array)
         object.__setattr__(self, "count", int(count))
+        object.__setattr__(self, "files", tuple(files))
+        object.__setattr__(self, "judges", tuple(judges))
+        object.__setattr__(self, "group", None if group is None else tuple(group))
         self._check()
 
     def _check(self) -> None:
@@ -96,22 +112,98 @@ class Judgements:
                 )
 
     @classmethod
-    def of(cls, pairs: ComparedImages) -> Judgements:
-        """Return the judgements of a table of compared images; judges by their sorted names."""
-        judge = None if pairs.judge is None else np.unique(pairs.judge, return_inverse=True)[1]
-        outcome = pairs.probability
-        return cls(pairs.left, pairs.right, outcome, len(pairs.files), judge, pairs.weight)
+    def of(
+        cls,
+        pairs: ComparedImages | Sequence[ComparedImages],
+        files: Sequence[str | Path] = (),
+        group: str | None = None,
+    ) -> Judgements:
+        """Return the judgements of one or several tables of compared images.
+
+        Args:
+            pairs: the tables' contents. Judges are numbered by their sorted names.
+            files: further images, which come first; a file that a table names too is one image.
+            group: see `kpairs.data.groups.name_groups`; default the tables' own groups.
+
+        Raises:
+            InputError: an image that is in one group by one table and in another one by another.
+        """
+        parts = [pairs] if isinstance(pairs, ComparedImages) else list(pairs)
+        names = {os.path.realpath(file): os.fspath(file) for file in files}
+        for part in parts:
+            names |= {file: file for file in part.files if file not in names}
+        number = {file: i for i, file in enumerate(names)}
+        place = [np.array([number[file] for file in part.files], np.int64) for part in parts]
+
+        def joined(values: Callable[[ComparedImages], Any]) -> NDArray[Any]:
+            return np.concatenate([values(part) for part in parts]) if parts else np.zeros(0)
+
+        def side(name: str) -> Numbers:
+            sides = (at[getattr(part, name)] for at, part in zip(place, parts, strict=True))
+            return np.concatenate([np.zeros(0, np.int64), *sides])
+
+        def known(values: NDArray[Any] | None, part: ComparedImages, other: Any) -> NDArray[Any]:
+            return np.full(len(part), other) if values is None else values
+
+        judges, judge = np.unique(joined(lambda p: known(p.judge, p, "")), return_inverse=True)
+        reason = joined(lambda p: known(p.reason, p, ""))
+        told = any(part.reason is not None for part in parts)
+        return cls(
+            side("left"),
+            side("right"),
+            joined(lambda p: p.probability),
+            len(names),
+            judge,
+            joined(lambda p: known(p.weight, p, 1.0)),
+            reason == "random" if told else None,
+            tuple(names.values()),
+            tuple(judges.tolist()) if parts else (),
+            name_groups(list(names.values()), group) if group else _groups_of(parts, number),
+        )
+
+    @classmethod
+    def read(
+        cls,
+        tables: str | Path | Sequence[str | Path],
+        files: str | Path | Sequence[str | Path] = (),
+        *,
+        columns: Mapping[str, str] | None = None,
+        words: Mapping[str, str] | None = None,
+        images: str | Path | None = None,
+        group: str | None = None,
+    ) -> Judgements:
+        """Read one or several tables of compared pairs.
+
+        Args:
+            tables: paths; see `kpairs.data.compared` for what a table may look like.
+            files: further images to rank: paths, or a folder.
+            columns: the tables' own headers by the usual names, where they differ.
+            words: "left", "right" or "tie" by the tables' own words.
+            images: folder of the images that the tables name, where it is not their own.
+            group: "folder" or a regular expression on names; default the column group.
+
+        Raises:
+            UsageError: an unknown column or word, or no regular expression.
+            InputError: a table that cannot be read or makes no sense, or a missing image.
+        """
+        paths = [tables] if isinstance(tables, (str, Path)) else tables
+        parts = [read_compared(p, columns=columns, words=words, images=images) for p in paths]
+        listed = list_images(files).files if isinstance(files, (str, Path)) else files
+        return cls.of(parts, listed, group)
 
     def __len__(self) -> int:
         return len(self.left)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Judgements:
         """Return the judgements of some rows, given by number or by mask."""
-        random = None if self.random is None else self.random[rows]
-        arrays = (self.left, self.right, self.outcome)
-        left, right, outcome = (array[rows] for array in arrays)
-        return Judgements(
-            left, right, outcome, self.count, self.judge[rows], self.weight[rows], random
+        return replace(
+            self,
+            left=self.left[rows],
+            right=self.right[rows],
+            outcome=self.outcome[rows],
+            judge=self.judge[rows],
+            weight=self.weight[rows],
+            random=None if self.random is None else self.random[rows],
         )
 
     def degree(self) -> Numbers:
@@ -134,3 +226,22 @@ class Judgements:
         ones = np.ones(len(self))
         graph = coo_matrix((ones, (self.left, self.right)), shape=(self.count, self.count))
         return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _groups_of(
+    parts: Sequence[ComparedImages], number: Mapping[str, int]
+) -> tuple[str, ...] | None:
+    """Return each image's group by the tables' own columns; None where none has groups."""
+    if all(part.group is None for part in parts):
+        return None
+    found = [""] * len(number)
+    for part in parts:
+        for file, name in zip(part.files, part.group or (), strict=False):
+            known = found[number[file]]
+            if name and known not in ("", name):
+                raise InputError(
+                    f"{part.source}: expected one group for {file}, received {name!r} here and "
+                    f"{known!r} in another table"
+                )
+            found[number[file]] = name or known
+    return tuple(found)

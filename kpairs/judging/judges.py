@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,23 @@ class Judge:
     pull: float | None
     gain: float | None
     counts: bool
+
+    def row(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the judge as a row of a table, JSON-ready.
+
+        A share is its value with its interval, or None where nothing was compared.
+
+        Args:
+            names: of all judges, by number.
+        """
+        row: dict[str, Any] = {
+            "judge": names[self.judge] if names else "",
+            "judgements": self.count,
+        }
+        for name in ("agreement", "consistency", "right_side"):
+            one: Share = getattr(self, name)
+            row[name] = [one.value, one.low, one.high] if one.of else None
+        return row | {name: getattr(self, name) for name in ("slope", "pull", "counts")}
 
 
 def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
@@ -97,6 +115,13 @@ def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
             start=posterior,
         )
     return posterior, _table(answers, known, enough, traits, counts)
+
+
+def describe_judges(answers: Judgements) -> list[Judge]:
+    """Return counts, agreement and consistency of each judge, without a fit: no slope, no pull."""
+    known = np.unique(answers.judge)
+    nothing = np.zeros(len(known), bool)
+    return _table(answers, known, nothing, np.zeros((len(known), 3)), nothing)
 
 
 def _table(

@@ -31,24 +31,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kpairs.errors import InputError
+from kpairs.judging.factor import Factor, is_large, laplacian
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 
-_DENSE = 1500  # images up to which matrices are dense
-_FILL = 3  # judgements per image from which sparse factors fill up, and dense ones are faster
 _TUNED = 1000  # images that stand for all where one factorisation takes seconds
-_BLOCK = 512  # columns of an inverse that are in memory together
-_KEPT = 64  # principal components of features
 _PENALTY = 1e-3  # on squared scores of plain Bradley-Terry: keeps those finite that always win
 # Priors of the scales, as mean and deviation of logarithms: of the scores' deviation (in logits),
 # and of the residual's deviation over the features'.
 _TOTAL = (np.log(3.0), 0.7)
 _RATIO = (np.log(0.3), 0.7)
+_DOUBT = 1.0  # evidence that a wider residual may lack, in nats
 _TIE = (0.0, 2.0)  # and of the tie parameter
 # Steps of the logarithms of both scales that the search tries; without features, of the second.
 _MOVES = [(0.5, 0.0), (-0.5, 0.0), (0.0, -0.5), (0.0, 0.5), (0.5, 0.5), (-0.5, -0.5)]
@@ -67,41 +64,6 @@ class Scales:
     feature: float
     residual: float
     tie: float = 0.0
-
-
-def prepare_features(values: ArrayLike) -> Floats:
-    """Return features as the model takes them: standardised, at most 64 principal components.
-
-    The components are not whitened: equal variances cost 0.1 to 0.25 of Kendall's tau after 50
-    judgements of photographs. The mean squared norm of a row is 1.
-
-    Args:
-        values: `(n, k)` numbers, one row per image.
-
-    Returns:
-        `(n, d)` float64 with `d <= min(k, 64)`. Columns that are constant count for nothing.
-
-    Raises:
-        InputError: another shape, or a value that is not finite.
-    """
-    rows = np.asarray(values, np.float64)
-    if rows.ndim != 2:
-        raise InputError(f"features: expected shape (images, numbers), received {rows.shape}")
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise InputError(
-            f"features, row {row}, column {column}: expected a finite number, "
-            f"received {rows[row, column]}"
-        )
-    rows = rows - rows.mean(axis=0)
-    deviation = rows.std(axis=0)
-    told = deviation > 1e-9 * max(float(deviation.max(initial=0)), 1e-300)
-    rows = rows[:, told] / deviation[told]
-    if not rows.size:
-        return np.zeros((len(rows), 0))
-    axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :_KEPT]
-    parts = rows @ axes
-    return parts / np.sqrt(np.mean(np.sum(parts**2, axis=1)))
 
 
 def davidson(d: Floats, tie: float) -> tuple[Floats, Floats, Floats]:
@@ -146,11 +108,12 @@ class Posterior:
         return self.slope * (self.mean[answers.right] - self.mean[answers.left]) + self.pull
 
     @cached_property
-    def _parts(self) -> tuple[_Factor, Floats, float]:
+    def _parts(self) -> tuple[Factor, Floats, float]:
         """The factor of C, `T inv(chol(S))'` of shape (n, d), and log|H|."""
         curvature = davidson(self.margin(), self.scales.tie)[2]
-        factor = _Factor(self, curvature)
-        low, explained = factor.schur(self)
+        edges = self.judgements.weight * self.slope**2 * curvature
+        factor = Factor(self.judgements, edges, self.scales.residual**-2)
+        low, explained = factor.schur(self.features, self.scales.feature**-2)
         half = np.asarray(np.linalg.solve(low, explained.T).T, np.float64)
         return factor, half, factor.log_determinant + 2 * float(np.log(np.diag(low)).sum())
 
@@ -181,14 +144,6 @@ class Posterior:
         shared = np.sum((half[left] - half[right]) ** 2, axis=1)
         return own[left] + own[right] - 2 * factor.linked(left, right) + shared
 
-    def centred_variance(self) -> Floats:
-        """Return the variance of each score minus the mean of all scores, `(n,)`."""
-        factor, half, _ = self._parts
-        count = len(half)
-        own = factor.diagonal + np.sum(half**2, axis=1)
-        common = factor.solve(np.full((count, 1), 1 / count))[:, 0] + half @ half.mean(axis=0)
-        return np.maximum(own - 2 * common + common.mean(), 0)
-
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
         """Draw scores from the posterior, `(count, n)`."""
         factor, half, _ = self._parts
@@ -211,120 +166,6 @@ class Posterior:
         return difference - cavity * gradient, cavity
 
 
-class _Factor:
-    """The factorised matrix `C = L + I / su²`, dense or sparse, whichever is faster."""
-
-    def __init__(self, model: Posterior, curvature: Floats) -> None:
-        from scipy.linalg import cholesky
-        from scipy.sparse import identity
-        from scipy.sparse.linalg import splu
-
-        answers = model.judgements
-        self._answers = answers
-        self._edges = answers.weight * model.slope**2 * curvature
-        self._precision = model.scales.residual**-2
-        self.laplacian = _laplacian(answers, self._edges)
-        self._dense = is_dense(answers)
-        if self._dense:
-            matrix = self.laplacian.toarray(order="F")
-            if answers.count <= _DENSE:
-                self.laplacian = matrix.copy()
-            matrix[np.diag_indices(answers.count)] += self._precision
-            self._low = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-            self.log_determinant = 2 * float(np.log(np.diag(self._low)).sum())
-        else:
-            matrix = self.laplacian + self._precision * identity(answers.count)
-            # Symmetric and positive definite: no pivots are looked for, so that order stays sparse.
-            self._lu = splu(
-                matrix.tocsc(),
-                permc_spec="MMD_AT_PLUS_A",
-                diag_pivot_thresh=0.0,
-                options={"SymmetricMode": True},
-            )
-            self.log_determinant = float(np.log(self._lu.U.diagonal()).sum())
-
-    def schur(self, model: Posterior) -> tuple[Floats, Floats]:
-        """Return the Cholesky factor of S and `T`."""
-        explained = self.solve(model.features) * self._precision
-        schur = model.features.T @ (self.laplacian @ explained)
-        schur[np.diag_indices(len(schur))] += model.scales.feature**-2
-        return np.linalg.cholesky((schur + schur.T) / 2), explained
-
-    def solve(self, values: Floats) -> Floats:
-        from scipy.linalg import cho_solve
-
-        if not values.size:
-            return np.zeros(values.shape)
-        if self._dense:
-            return cho_solve((self._low, True), values, check_finite=False)
-        return self._lu.solve(np.ascontiguousarray(values))
-
-    @cached_property
-    def _inverse(self) -> Any:
-        """The inverse: its lower triangle, or its elements where L has some.
-
-        Of a sparse factor, columns come by blocks, and of each only what is wanted is kept.
-        """
-        from scipy.linalg.lapack import dpotri
-
-        if self._dense:
-            return dpotri(self._low, lower=1)[0]
-        found = self.laplacian.tocsc()
-        for start in range(0, self._answers.count, _BLOCK):
-            columns = np.arange(start, min(start + _BLOCK, self._answers.count))
-            unit = np.zeros((self._answers.count, len(columns)))
-            unit[columns, np.arange(len(columns))] = 1
-            part = slice(found.indptr[columns[0]], found.indptr[columns[-1] + 1])
-            place = np.repeat(np.arange(len(columns)), np.diff(found.indptr)[columns])
-            found.data[part] = self.solve(unit)[found.indices[part], place]
-        return found
-
-    @cached_property
-    def diagonal(self) -> Floats:
-        """The inverse's diagonal, `(n,)`."""
-        return np.array(self._inverse.diagonal())
-
-    def linked(self, left: Numbers, right: Numbers) -> Floats:
-        """Return the inverse's elements at pairs of images that some judgement links."""
-        return np.asarray(self._inverse[np.maximum(left, right), np.minimum(left, right)]).ravel()
-
-    def block(self, images: Numbers) -> Floats:
-        """Return the inverse's rows and columns of some images."""
-        unit = np.zeros((self._answers.count, len(images)))
-        unit[images, np.arange(len(images))] = 1
-        return self.solve(unit)[images]
-
-    def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """Draw `(n, count)` from N(0, inv(C)), by noise whose covariance is C."""
-        from scipy.sparse import coo_matrix
-
-        answers = self._answers
-        rows, root = np.arange(len(answers)), np.sqrt(self._edges)
-        places = np.concatenate([answers.right, answers.left]), np.concatenate([rows, rows])
-        shape = (answers.count, len(answers))
-        incidence = coo_matrix((np.concatenate([root, -root]), places), shape=shape).tocsr()
-        noise = rng.standard_normal((answers.count, count)) * np.sqrt(self._precision)
-        for column in range(count):  # all at once would take m x count numbers
-            noise[:, column] += incidence @ rng.standard_normal(len(answers))
-        return self.solve(noise)
-
-
-def is_dense(answers: Judgements) -> bool:
-    """Tell by count whether dense matrices are faster than sparse ones."""
-    return answers.count <= _DENSE or len(answers) > _FILL * answers.count
-
-
-def _laplacian(answers: Judgements, edges: Floats) -> Any:
-    from scipy.sparse import coo_matrix
-
-    left, right, count = answers.left, answers.right, answers.count
-    diagonal = np.bincount(left, edges, count) + np.bincount(right, edges, count)
-    each = np.arange(count)
-    values = np.concatenate([-edges, -edges, diagonal])
-    places = np.concatenate([left, right, each]), np.concatenate([right, left, each])
-    return coo_matrix((values, places), shape=(count, count)).tocsr()
-
-
 def _objective(model: Posterior, weights: Floats, residual: Floats) -> tuple[float, Floats, Floats]:
     """Return the log posterior, its gradient by scores `(n,)`, and curvatures `(m,)`."""
     answers, tie = model.judgements, model.scales.tie
@@ -344,34 +185,22 @@ def _objective(model: Posterior, weights: Floats, residual: Floats) -> tuple[flo
     return float(value), gradient, curvature
 
 
-def _exact_step(
+def _newton_step(
     model: Posterior, gradient: tuple[Floats, Floats], curvature: Floats
 ) -> tuple[Floats, Floats]:
-    """Solve Newton's equations by the factors of C and S."""
-    factor = _Factor(model, curvature)
-    low, _ = factor.schur(model)
-    inner = factor.laplacian @ factor.solve(gradient[1][:, None])
-    step = np.linalg.solve(low @ low.T, gradient[0] - (model.features.T @ inner)[:, 0])
-    rest = gradient[1] - factor.laplacian @ (model.features @ step)
-    return step, factor.solve(rest[:, None])[:, 0]
-
-
-def _iterative_step(
-    model: Posterior, gradient: tuple[Floats, Floats], curvature: Floats
-) -> tuple[Floats, Floats]:
-    """Solve Newton's equations by conjugate gradients: no factor, little memory."""
+    """Solve Newton's equations by conjugate gradients: fast, and of little memory."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     answers, features, scales = model.judgements, model.features, model.scales
     size = features.shape[1]
-    laplacian = _laplacian(answers, answers.weight * model.slope**2 * curvature)
+    graph = laplacian(answers, answers.weight * model.slope**2 * curvature)
     precision = np.repeat([scales.feature**-2, scales.residual**-2], [size, answers.count])
-    block = features.T @ (laplacian @ features) + scales.feature**-2 * np.eye(size)
+    block = features.T @ (graph @ features) + scales.feature**-2 * np.eye(size)
     inverse = np.linalg.inv(block)
-    diagonal = laplacian.diagonal() + scales.residual**-2
+    diagonal = graph.diagonal() + scales.residual**-2
 
     def hessian(x: Floats) -> Floats:
-        pushed = laplacian @ (features @ x[:size] + x[size:])
+        pushed = graph @ (features @ x[:size] + x[size:])
         return np.concatenate([features.T @ pushed, pushed]) + precision * x
 
     def precondition(x: Floats) -> Floats:
@@ -388,15 +217,14 @@ def _iterative_step(
     return step[:size], step[size:]
 
 
-def _mode(model: Posterior, iterative: bool, tolerance: float = 1e-12) -> Posterior:
+def _mode(model: Posterior, tolerance: float = 1e-12) -> Posterior:
     """Find the mode by Newton's method, from the mode that the model has."""
     w, u = model.weights, model.residual
-    solve = _iterative_step if iterative else _exact_step
     value, slope, curvature = _objective(model, w, u)
     for _ in range(200):
         by_w = model.features.T @ slope - (w / model.scales.feature**2 if len(w) else 0)
         by_u = slope - u / model.scales.residual**2
-        step_w, step_u = solve(model, (by_w, by_u), curvature)
+        step_w, step_u = _newton_step(model, (by_w, by_u), curvature)
         gain = float(by_w @ step_w + by_u @ step_u)
         length = 1.0
         while True:
@@ -473,11 +301,9 @@ def fit(
         start.weights if near and start else np.zeros(given.shape[1]),
         start.residual if near and start else np.zeros(count),
     )
-    if scales is not None:
-        return _mode(model, is_dense(judgements) and count > _DENSE)
-    if is_dense(judgements) and count > _DENSE:
-        return _mode(_tuned_on_a_part(model), iterative=True)
-    return _tuned(model)
+    if scales is None:
+        model = _tuned_on_a_part(model) if is_large(judgements) else _tuned(model)
+    return _mode(model)
 
 
 def _tuned(model: Posterior) -> Posterior:
@@ -487,21 +313,21 @@ def _tuned(model: Posterior) -> Posterior:
     """
     best = model
     for _ in range(2):
-        rough = _mode(best, iterative=False, tolerance=1e-6)
+        rough = _mode(best, tolerance=1e-6)
         tie = _tie_parameter(rough)
         best = _climbed(replace(rough, scales=replace(rough.scales, tie=tie)))
         if not tie:
             break
-    return _mode(best, iterative=False)
+    return best
 
 
 def _climbed(model: Posterior) -> Posterior:
-    best, turned = _mode(model, iterative=False, tolerance=1e-6), 0
+    best, turned = _mode(model, tolerance=1e-6), 0
     moves = _MOVES if model.features.shape[1] else _MOVES[2:4]
     while turned < len(moves):
         move = moves[turned]
         tried = replace(best, scales=_moved(best.scales, *move))
-        tried = _mode(tried, iterative=False, tolerance=1e-6)
+        tried = _mode(tried, tolerance=1e-6)
         if tried.evidence > best.evidence + 1e-6:
             # The way back is known to be worse; the other scale may have come to want a change.
             best, back = tried, (-move[0], -move[1])
@@ -509,7 +335,18 @@ def _climbed(model: Posterior) -> Posterior:
             turned = 0
         else:
             turned += 1
-    return best
+    return _doubtful(best)
+
+
+def _doubtful(best: Posterior) -> Posterior:
+    """Return the model of the largest residual that is about as likely: sure of less."""
+    wide = best
+    while True:
+        tried = replace(wide, scales=_moved(wide.scales, 0.0, 0.5))
+        tried = _mode(tried, tolerance=1e-6)
+        if tried.evidence < best.evidence - _DOUBT:
+            return wide
+        wide = tried
 
 
 def _moved(scales: Scales, feature: float, residual: float) -> Scales:

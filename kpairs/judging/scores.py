@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson, fit
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
+_LAST, _LAST_SHARE = 100, 5  # judgements whose gain is told: 100, or one for five images
 _BEGUN = 0.5  # expected tau from which little gain is a reason to stop
 _SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
 _SIGNIFICANT = 1.92  # gain in log-likelihood that 5 % of chance gains exceed, of one parameter
@@ -39,8 +42,11 @@ class Scores:
             Below 1, intervals are widened by its inverse.
         tie: Davidson's tie parameter.
         alpha: Krippendorff's alpha over all answers; NaN where no pair was judged twice.
+        last: the number of judgements whose gain is told: 100, or one for five images.
+        gain: expected tau that the last judgements gained; None where there are no more.
         judges: one `Judge` for each judge.
         notes: sentences about data that limit what the scores mean.
+        draws: `(400, n)` float32 scores as the truth may have them, on the same scale.
         posterior: the model behind them, for `propose`.
     """
 
@@ -57,13 +63,39 @@ class Scores:
     stretch: float
     tie: float
     alpha: float
+    last: int
+    gain: float | None
     judges: list[Judge]
     notes: list[str]
+    draws: NDArray[np.float32]
     posterior: Posterior
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the images, highest first, as rows of a table: file, score, low, high and so on.
+
+        Images that are no files have their number in place of `file`.
+        """
+        judgements = self.posterior.judgements
+        rows = []
+        for i in (-self.score).argsort(kind="stable").tolist():
+            row: dict[str, Any] = {"file": judgements.files[i] if judgements.files else i}
+            row |= {name: float(getattr(self, name)[i]) for name in ("score", "low", "high")}
+            row |= {name: int(getattr(self, name)[i]) for name in ("rank", "best", "worst")}
+            row["judgements"] = int(self.count[i])
+            if judgements.group is not None:
+                row["group"] = judgements.group[i]
+            rows.append(row)
+        return rows
+
+    def stop(self, target: float = 0.8) -> str | None:
+        """Return why asking may stop, or None; see `enough`."""
+        count, tau = len(self.posterior.judgements), self.expected_tau
+        earlier = [] if self.gain is None else [(count - self.last, tau - self.gain)]
+        return enough([*earlier, (count, tau)], target, last=self.last)
 
 
 def score(
-    judgements: Judgements,
+    judgements: Judgements | str | Path,
     features: Floats | None = None,
     *,
     start: Posterior | None = None,
@@ -76,70 +108,77 @@ def score(
     distance, which their intervals include.
 
     Args:
-        judgements: m answers about n images.
+        judgements: m answers about n images, or a table as `Judgements.read` takes it.
         features: `(n, d)` from `kpairs.judging.prepare_features`, or None.
         start: an earlier posterior of the same images, to begin from.
         seed: of the draws that give ranges of ranks.
 
+    Raises:
+        InputError: a table that cannot be read, or features of other images.
+
     Example:
-        >>> answers = Judgements([0, 1, 2] * 9, [1, 2, 3] * 9, [1] * 27, count=4)
-        >>> found = score(answers)
-        >>> found.rank
+        >>> import kpairs
+        >>> answers = kpairs.Judgements([0, 1, 2] * 9, [1, 2, 3] * 9, [1] * 27, count=4)
+        >>> scores = kpairs.score(answers)
+        >>> scores.rank
         array([4, 3, 2, 1])
+        >>> scores.rows()[0]["judgements"]
+        9
     """
+    if not isinstance(judgements, Judgements):
+        judgements = Judgements.read(judgements)
     posterior, judges = fit_judges(fit(judgements, features, start=start))
-    mean = posterior.mean - posterior.mean.mean()
     stretch, certain = measured_scale(posterior)
-    widening = max(1 / stretch, 1.0) if certain else 1.0
+    stretch, tau = stretch if certain else 1.0, expected_tau(posterior)
+    last = max(_LAST, judgements.count // _LAST_SHARE)
+    earlier = without_last(posterior, last)
     component = judgements.components()
-    apart = _distances(component, posterior.scales.residual)
-    deviation = widening * np.sqrt(posterior.centred_variance() + apart)
+    draws = _draws(posterior, component, max(1 / stretch, 1.0), seed)
+    mean = posterior.mean - posterior.mean.mean()
     unit = float(mean.std()) or posterior.scales.residual
-    draws = posterior.draw(_DRAWS, np.random.default_rng(seed))
-    if apart.any():
-        shift = np.random.default_rng([seed, 1]).standard_normal((_DRAWS, component.max() + 1))
-        draws += (shift * _own_distance(component, posterior.scales.residual))[:, component]
+    centre, half = draws.mean(axis=0), 1.96 * draws.std(axis=0)
     ranks = np.argsort(np.argsort(-draws, axis=1), axis=1) + 1
     best, worst = np.percentile(ranks, [2.5, 97.5], axis=0, method="nearest").astype(np.int64)
-    half = 1.96 * deviation / unit
     rank = 1 + np.searchsorted(np.sort(-mean), -mean)
     return Scores(
         score=mean / unit,
-        low=mean / unit - half,
-        high=mean / unit + half,
+        low=np.minimum(centre - half, mean / unit),
+        high=np.maximum(centre + half, mean / unit),
         rank=rank,
         best=np.minimum(best, rank),
         worst=np.maximum(worst, rank),
         count=judgements.degree(),
         component=component,
-        logit=unit * (stretch if certain else 1.0),
-        expected_tau=expected_tau(posterior),
-        stretch=stretch if certain else 1.0,
+        logit=unit * stretch,
+        expected_tau=tau,
+        stretch=stretch,
         tie=posterior.scales.tie,
         alpha=alpha(judgements),
+        last=last,
+        gain=None if earlier is None else tau - earlier,
         judges=judges,
         notes=_notes(judgements, component, judges, features is not None),
+        draws=draws.astype(np.float32),
         posterior=posterior,
     )
 
 
-def _own_distance(component: Numbers, residual: float) -> Floats:
-    """Return the prior deviation of each set's unknown shift, `(sets,)`.
+def _draws(posterior: Posterior, component: Numbers, widening: float, seed: int) -> Floats:
+    """Draw scores of mean 0 and deviation 1, `(draws, n)`: what the truth may be on that scale.
 
-    A shift common to a set leaves every answer's likelihood as it is. The images' own residuals
-    account for `su² / k` of its variance in a set of k images; the rest is added here.
+    A shift common to a set of connected images leaves every answer's likelihood as it is. The
+    images' own residuals account for `su² / k` of its variance in a set of k images; the rest is
+    added here.
     """
+    rng = np.random.default_rng(seed)
+    draws = posterior.draw(_DRAWS, rng)
     size = np.bincount(component)
-    return residual * np.sqrt(1 - 1 / size) if len(size) > 1 else np.zeros(1)
-
-
-def _distances(component: Numbers, residual: float) -> Floats:
-    """Return the variance of each image's shift against the mean of all images, `(n,)`."""
-    if not len(component):
-        return np.zeros(0)
-    own = _own_distance(component, residual) ** 2
-    part = np.bincount(component) / len(component)
-    return (own * (1 - 2 * part) + part**2 @ own)[component]
+    if len(size) > 1:
+        shift = posterior.scales.residual * np.sqrt(1 - 1 / size)
+        draws += (shift * rng.standard_normal((_DRAWS, len(size))))[:, component]
+    draws = posterior.mean + widening * (draws - posterior.mean)
+    draws -= draws.mean(axis=1, keepdims=True)
+    return draws / np.maximum(draws.std(axis=1, keepdims=True), 1e-9)
 
 
 def expected_tau(posterior: Posterior, images: int = 300) -> float:
@@ -161,6 +200,27 @@ def expected_tau(posterior: Posterior, images: int = 300) -> float:
     own = np.diag(covariance)
     variance = np.maximum(own[first] + own[second] - 2 * covariance[first, second], 1e-12)
     return float(np.mean(erf(np.abs(mean[first] - mean[second]) / np.sqrt(2 * variance))))
+
+
+def without_last(posterior: Posterior, last: int) -> float | None:
+    """Return the expected tau without the last judgements, scales as they are; None if all are.
+
+    Scales that are chosen anew move the expected tau by more than some answers do.
+    """
+    answers = posterior.judgements
+    rows = np.arange(len(answers) - last)
+    if len(rows) <= 0:
+        return None
+    return expected_tau(
+        fit(
+            answers.take(rows),
+            posterior.features,
+            posterior.scales,
+            slope=posterior.slope[rows],
+            pull=posterior.pull[rows],
+            start=posterior,
+        )
+    )
 
 
 def measured_scale(posterior: Posterior) -> tuple[float, bool]:
@@ -192,7 +252,9 @@ def measured_scale(posterior: Posterior) -> tuple[float, bool]:
     return float(np.exp(best.x)), bool(loss(0.0) - best.fun > _SIGNIFICANT)
 
 
-def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0.01) -> str | None:
+def enough(
+    history: Sequence[tuple[int, float]], target: float, least: float = 0.01, last: int = _LAST
+) -> str | None:
     """Return why asking may stop, or None.
 
     The second reason, little gain, holds from an expected tau of 0.5 on: before, an order without
@@ -201,7 +263,8 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     Args:
         history: numbers of judgements with the expected tau after each, in order.
         target: expected tau to reach.
-        least: gain per 100 judgements below which more answers change little.
+        least: gain of the last judgements below which more answers change little.
+        last: how many those are.
 
     Example:
         >>> enough([(100, 0.60), (200, 0.71), (300, 0.80)], target=0.8)
@@ -213,9 +276,9 @@ def enough(history: Sequence[tuple[int, float]], target: float, least: float = 0
     now, tau = history[-1]
     if tau >= target:
         return f"the expected tau reached {target:.2f}"
-    earlier = [old for count, old in history if count <= now - 100]
+    earlier = [old for count, old in history if count <= now - last]
     if earlier and tau >= _BEGUN and tau - max(earlier) < least:
-        return f"the last 100 judgements gained less than {least:.2f} in expected tau"
+        return f"the last {last} judgements gained less than {least:.2f} in expected tau"
     return None
 
 
@@ -240,11 +303,12 @@ def _notes(
         where = "by their features" if features else "in the middle, as nothing is known of them"
         notes.append(f"{unjudged} images are in no judgement; they are placed {where}.")
     for judge in judges:
+        who = (judgements.judges[judge.judge] if judgements.judges else "") or judge.judge
         side, right = judge.right_side, judge.right_side.value
         if side.of >= LEAST and max(right, 1 - right) >= _SHIFTED:
             name, often = ("right", right) if right > 0.5 else ("left", 1 - right)
             notes.append(
-                f"Judge {judge.judge} chose the {name} image in {100 * often:.0f} % of {side.of} "
+                f"Judge {who} chose the {name} image in {100 * often:.0f} % of {side.of} "
                 "answers, whichever it was."
             )
     return notes

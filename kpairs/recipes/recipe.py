@@ -112,6 +112,12 @@ class Data(_Group):
     images: str | None = Field(
         None, description="folder of the images that a table names, where it is not the table's own"
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="images that belong together, such as a patient's, and are in one split: those "
+        "of a folder (folder), or those of whose names a regular expression matches the same text",
+    )
     classes: tuple[str, ...] | None = Field(
         None,
         min_length=1,

@@ -8,7 +8,17 @@ from kpairs.recipes.recipe import FIELDS
 
 # How many pairs are drawn, and of which images, is part of the question. Beside these fields of the
 # recipe, every argument of the architectures can be searched.
-_FIXED = {"data", "columns", "words", "images", "classes", "image_size", "pairs", "test_pairs"}
+_FIXED = {
+    "data",
+    "columns",
+    "words",
+    "images",
+    "group",
+    "classes",
+    "image_size",
+    "pairs",
+    "test_pairs",
+}
 _FIXED |= {"rounds", "seed", "arch_options", "optimizer_options"}
 SEARCHED = (
     "loss_weights",

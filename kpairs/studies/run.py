@@ -27,7 +27,7 @@ from kpairs.training.records import is_number, is_row, read_history
 from kpairs.training.round import Round, train_round
 from kpairs.training.workers import log, run_tasks
 
-_READ_BY = ("columns", "words", "images", "classes")
+_READ_BY = ("columns", "words", "images", "group", "classes")
 _PER_EPOCH = {"epoch", "train_loss", "test_loss", "test_comparison_accuracy"}
 
 

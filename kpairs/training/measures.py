@@ -37,6 +37,8 @@ def measures(
 
         - `pairs`, `ties`: how many, and of how many neither image ranks higher;
         - `accuracy_pct`: of the others, whose decision is right;
+        - `within_groups`, `across_groups`: `pairs` of images of one group and of two, without ties,
+          and their `accuracy_pct`;
         - `auc`: how often a pair whose right image ranks higher gets a higher P(left <= right) than
           one whose left image does;
         - `tie_margin`, `margin`: mean distance of P(left <= right) from 1/2, of ties and of others;
@@ -49,6 +51,8 @@ def measures(
     held = probabilities(values["comparison"], outputs["comparison"])[:, 1]
     judged = pairs.comparison.astype(np.float64)
     found = {**_of_pairs(held, judged), **_calibration(held, judged)}
+    if pairs.group is not None:
+        found |= _of_groups(held, judged, pairs.group)
     number, graded = _images(pairs)
     known = graded >= 0
     score = _scores(values, outputs, number)
@@ -77,6 +81,18 @@ def _of_pairs(held: NDArray[np.float64], judged: NDArray[np.float64]) -> dict[st
     if higher.any() and lower.any():
         wins = stats.mannwhitneyu(held[higher], held[lower]).statistic
         found["auc"] = float(wins / (higher.sum() * lower.sum()))
+    return found
+
+
+def _of_groups(
+    held: NDArray[np.float64], judged: NDArray[np.float64], group: NDArray[np.int64]
+) -> dict[str, Any]:
+    within, right = group[:, 0] == group[:, 1], (held > 0.5) == (judged > 0.5)
+    found = {}
+    for name, part in (("within_groups", within), ("across_groups", ~within)):
+        if (rows := part & (judged != 0.5)).any():
+            accuracy = 100 * float(right[rows].mean())
+            found[name] = {"pairs": int(rows.sum()), "accuracy_pct": accuracy}
     return found
 
 

@@ -182,7 +182,10 @@ class Run:
             InputError: images that are gone or are others.
         """
         known = self.recipe.data
-        how = {name: getattr(known, name) for name in ("columns", "words", "images", "classes")}
+        how = {
+            name: getattr(known, name)
+            for name in ("columns", "words", "images", "group", "classes")
+        }
 
         def reopen(place: str | None) -> Source:
             return open_source(place or known.source, **how, root=root)

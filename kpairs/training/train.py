@@ -327,7 +327,7 @@ def _open(
         return open_source(data, **how, root=root, progress=read)
 
 
-_READ_BY = ("columns", "words", "images", "classes")
+_READ_BY = ("columns", "words", "images", "group", "classes")
 
 
 def _own_facts(recipe: Recipe, network: OwnNetwork | None, own: Own) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kpairs.data import draw_pairs, open_source
 from kpairs.data.columns import parse_columns, parse_words
-from kpairs.data.compared import agreement, read_compared
+from kpairs.data.compared import count_outcomes, read_compared
 from kpairs.data.pairs import PairSet
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
@@ -276,7 +276,7 @@ def test_contradictions_and_cycles_are_counted(pictures):
     ]  # 1 above 0, by two to one
     rows += ["1.png,2.png,right", "2.png,3.png,right", "3.png,1.png,right"]  # a cycle of three
     rows += ["3.png,4.png,tie", "5.png,6.png,left", "6.png,5.png,right"]
-    found = agreement(read(pictures, "left,right,label\n" + "\n".join(rows)))
+    found = count_outcomes(read(pictures, "left,right,label\n" + "\n".join(rows)))
     assert (found.images, found.contradicting, found.cyclic) == (7, 1, 3)
     assert found.higher == (2, 6, 1)
 

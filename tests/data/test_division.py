@@ -12,7 +12,7 @@ from PIL import Image
 
 from kpairs.data import open_source
 from kpairs.data.division import image_groups, rescue_empty_grades
-from kpairs.errors import InputError
+from kpairs.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -72,6 +72,30 @@ def test_a_group_is_on_one_side(pictures):
     for first in range(0, 100, 10):
         assert len({sides[f"{i}.png"] for i in range(first, first + 10)}) == 1
     assert set(sides.values()) == {0, 1}
+    named = open_source(
+        table(pictures / "n.csv", "image,grade", *(row.rpartition(",")[0] for row in rows)),
+        group="(.*)[0-9].png",
+    )
+    sides = sides_of(named)
+    for first in range(10, 100, 10):
+        assert len({sides[f"{i}.png"] for i in range(first, first + 10)}) == 1
+    assert named.read_by == {"group": "(.*)[0-9].png"}
+    assert named.split("train").group.shape == (named.counts("train")["images"],)
+    with pytest.raises(UsageError, match="group: expected images of one's own, received mnist"):
+        open_source("mnist", group="folder")
+
+
+def test_pairs_may_be_of_two_groups(pictures):
+    """A row says each image's group; the kept list says them again."""
+    rows = [f"p/{2 * i}.png,p/{2 * i + 1}.png,left,g{i % 7},g{i % 5}" for i in range(50)]
+    text = "left,right,label,left_group,right_group"
+    source = open_source(table(pictures / "c.csv", text, *rows))
+    assert set(source.listed.group) == {f"g{i}" for i in range(7)}
+    kept = source.rows(pictures)
+    assert {(row.get("left_group"), row.get("right_group")) for row in kept} - {(None, None)}
+    side = dict(zip(source.listed.files, source.listed.group, strict=True))
+    parts = [{side[file] for file in source.files(part)} for part in ("train", "test")]
+    assert not parts[0] & parts[1]
 
 
 def test_several_ratings_of_an_image_are_on_one_side(pictures):

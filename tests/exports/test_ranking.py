@@ -20,9 +20,8 @@ from scipy.stats import kendalltau
 from kpairs.data import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
-from kpairs.errors import InputError, UsageError
+from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.runtime.proposals import propose_pairs
 from kpairs.exports.runtime.ranking import rank, sampled_pairs
 from kpairs.exports.runtime.sources import find_images
 from kpairs.exports.writing.export import export_model
@@ -191,44 +190,44 @@ def test_what_is_refused(arguments, code, message, models, pictures, tmp_path):
     assert message in " ".join(said.split())
 
 
-def test_the_next_pairs_to_ask_about(models, pictures, tmp_path):
+def test_scores_of_models_stand_in_for_features(models, pictures, tmp_path):
+    """The model's score is the truth: ten answers order what twenty pictures show."""
     files = find_images([pictures])
-    model = PairModel.load(models["ranker"])
-    proposals = propose_pairs([model], files, 10)
-    pairs = [frozenset((p.left, p.right)) for p in proposals]
-    assert len(set(pairs)) == 10
-    assert len(set().union(*pairs)) == 20  # none is asked about twice while others were not at all
-    assert {p.probability > 0.5 for p in proposals} == {True, False}  # no side is always the higher
-    score = dict(zip(files, model.rank(files).score, strict=True))
-    order = sorted(files, key=score.get)
-    for p in proposals:
-        expected = 1 / (1 + np.exp(score[p.left] - score[p.right]))
-        assert p.probability == pytest.approx(expected, abs=1e-6)
-        assert abs(order.index(p.left) - order.index(p.right)) < 8
-
+    score = PairModel.load(models["ranker"]).rank(files).score
     ask = tmp_path / "ask.csv"
-    kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--out", ask)
+    arguments = ("next-pairs", models["ranker"], pictures, "--random", 0, "--count", 10)
+    kpairs(*arguments, "--out", ask)
     rows = list(csv.DictReader(io.StringIO(ask.read_text())))
-    assert [list(row) for row in rows] == [["left", "right", "label"]] * 4
-    assert all(row["label"] == "" for row in rows)
-    assert all((tmp_path / row[side]).is_file() for row in rows for side in ("left", "right"))
-    more = json.loads(
-        kpairs("next-pairs", models["ranker"], pictures, "--count", 4, "--known", ask, "--json")
+    place = {os.path.realpath(file): s for file, s in zip(files, score, strict=True)}
+    for row in rows:
+        left, right = (place[os.path.realpath(tmp_path / row[side])] for side in ("left", "right"))
+        row["label"] = "left" if left > right else "right"
+    answered = tmp_path / "answered.csv"
+    answered.write_text(
+        "left,right,label\n" + "".join(f"{r['left']},{r['right']},{r['label']}\n" for r in rows)
     )
+    told = json.loads(kpairs("score", answered, pictures, models["ranker"], "--json"))["images"]
+    found = [place[os.path.realpath(row["file"])] for row in told]
+    assert kendalltau(found, np.arange(len(found))).statistic < -0.9
+    more = json.loads(kpairs(*arguments, answered, "--known", ask, "--json"))
     asked, again = (
         {frozenset(Path(row[side]).name for side in ("left", "right")) for row in part}
         for part in (rows, more)
     )
-    assert len(again) == 4
+    assert len(again) == 10
     assert not again & asked
 
 
-def test_no_more_pairs_than_there_are(models, pictures):
-    files = find_images([pictures])[:3]
-    model = PairModel.load(models["ws"])
-    assert len(propose_pairs([model], files, 10)) == 3
-    with pytest.raises(InputError, match="expected at least two images, received 1"):
-        propose_pairs([model], files[:1], 1)
+def test_the_best_of_each_group(models, pictures):
+    burst = ("--by", "group", "--group", "^(.)", "--top", 2, "--json")
+    rows = json.loads(kpairs("rank", models["ranker"], pictures, *burst))["images"]
+    every = json.loads(kpairs("rank", models["ranker"], pictures, "--json"))["images"]
+    for name in {row["group"] for row in rows}:
+        files = [row["file"] for row in every if Path(row["file"]).name[0] == name]
+        assert [row["file"] for row in rows if row["group"] == name] == files[:2]
+    assert [row["rank"] for row in rows[:2]] == [1, 2]
+    said = kpairs("rank", models["ranker"], pictures, "--by", "group", expect=2)
+    assert "add --group folder" in said
 
 
 def test_an_image_against_itself_is_a_tie(models, pictures):
@@ -259,21 +258,20 @@ def test_ranking_needs_neither_keras_nor_torch(models, pictures):
 def test_answered_pairs_are_known_whatever_else_their_file_holds(models, pictures, tmp_path):
     """Own headers, further columns that name images too."""
     known, files = tmp_path / "known.csv", find_images([pictures])
-    first = propose_pairs([PairModel.load(models["ranker"])], files, 6)
-    rows = [{"image": files[i], "a": p.left, "b": p.right} for i, p in enumerate(first)]
+    first = [files[i : i + 2] for i in range(6)]
+    rows = [{"image": files[i], "a": left, "b": right} for i, (left, right) in enumerate(first)]
     known.write_text("image,a,b\n" + "".join(f"{','.join(map(str, r.values()))}\n" for r in rows))
-    again = propose_pairs(
-        [PairModel.load(models["ranker"])], files, 6, [known], {"left": "a", "right": "b"}
-    )
-    asked, more = ({frozenset((p.left, p.right)) for p in part} for part in (first, again))
-    assert len(more) == 6
-    assert not asked & more
+    asked = {frozenset(pair) for pair in first}
     columns = ("--columns", "left=a,right=b,label=none")
     told = kpairs("next-pairs", models["ranker"], pictures, "--known", known, *columns, "--json")
-    named = {frozenset((Path(row["left"]), Path(row["right"]))) for row in json.loads(told)}
+    named = {
+        frozenset(Path(os.path.abspath(row[side])) for side in ("left", "right"))
+        for row in json.loads(told)
+    }
+    assert len(named) == 20
     assert not asked & named
     table = json.loads(kpairs("predict", models["ranker"], known, *columns, "--json"))
-    assert [row["left"] for row in table] == [str(p.left) for p in first]
+    assert [row["left"] for row in table] == [str(left) for left, _ in first]
     known.write_text("a,b\n" + "".join(f"{r['a']},{r['b']}\n" for r in rows))
     ranked = json.loads(kpairs("rank", models["ranker"], known, *columns, "--json"))["images"]
     assert {row["file"] for row in ranked} == {str(file) for pair in asked for file in pair}
@@ -287,10 +285,10 @@ def test_no_output_replaces_a_users_work(models, pictures, tmp_path):
     kpairs("next-pairs", models["ranker"], pictures, "--count", 2, "--out", ask)
     assert "add --force" in kpairs("next-pairs", models["ranker"], pictures, "--out", ask, expect=1)
     kpairs("next-pairs", models["ranker"], pictures, "--count", 2, "--out", ask, "--force")
-    ask.write_text(ask.read_text().rstrip() + "left\n")
+    ask.write_text(ask.read_text().replace(",,", ",left,"))
     answered = ask.read_bytes()
     arguments = ("next-pairs", models["ranker"], pictures, "--force", "--out")
-    assert "ask.csv, row 3: holds answers" in kpairs(*arguments, ask, expect=1)
+    assert "ask.csv, row 2: holds answers" in kpairs(*arguments, ask, expect=1)
     assert "this command reads that file" in kpairs(*arguments, photograph, expect=1)
     for command in ((), ("--force",)):
         kpairs("rank", models["ranker"], pictures, "--sheet", photograph, *command, expect=1)

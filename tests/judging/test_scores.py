@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from kpairs.judging import Judgements, Scales, enough, expected_tau, fit, measured_scale, score
-from kpairs.judging.scores import _distances
+from kpairs.judging.scores import _draws
 
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated import answers
@@ -92,15 +92,16 @@ def test_sets_that_nothing_connects_are_not_compared(rng):
     assert len(np.unique(found.component[:20])) == 2
 
 
-def test_shifts_of_sets_are_what_a_common_effect_would_add(rng):
-    """The variance of shifts less their weighted mean, by simulation."""
-    component = np.repeat([0, 1, 2], [5, 3, 1])
-    size = np.array([5, 3, 1])
-    own = 0.8 * np.sqrt(1 - 1 / size)
-    shifts = (rng.standard_normal((200_000, 3)) * own)[:, component]
-    expected = (shifts - shifts.mean(axis=1, keepdims=True)).var(axis=0)
-    np.testing.assert_allclose(_distances(component, 0.8), expected, rtol=0.03)
-    assert (_distances(np.zeros(4, int), 0.8) == 0).all()
+def test_sets_that_nothing_connects_have_an_unknown_distance():
+    left, right = np.array([0, 1, 2] * 40), np.array([1, 2, 0] * 40)
+    both = np.concatenate([left, left + 3]), np.concatenate([right, right + 3])
+    apart = fit(Judgements(*both, np.full(240, 0.5), 6), scales=Scales(1.0, 0.8, 1.0))
+    spread = {}
+    for component in (apart.judgements.components(), np.zeros(6, int)):
+        draws = _draws(apart, component, 1.0, seed=0)
+        between = draws[:, :3].mean(axis=1) - draws[:, 3:].mean(axis=1)
+        spread[int(component.max())] = between.std() / (draws[:, 0] - draws[:, 1]).std()
+    assert spread[1] > 1.2 * spread[0] > 1.2
 
 
 def test_few_and_no_judgements():

@@ -79,6 +79,20 @@ def test_measures_of_images_equal_scipys(said):
     assert not {"images", "kendall_tau_b", "spearman", "confusion"} & set(bare)
 
 
+def test_pairs_within_and_across_groups(said):
+    pairs, values = said
+    group = np.stack([np.arange(200) % 3, np.arange(200) % 2], axis=1)
+    found = measures(values, OUTPUTS, replace(pairs, group=group), 5)
+    within, across = (found[name] for name in ("within_groups", "across_groups"))
+    ties = found["ties"]
+    assert within["pairs"] + across["pairs"] == 200 - ties
+    right = sum(part["pairs"] * part["accuracy_pct"] for part in (within, across))
+    assert right / (200 - ties) == pytest.approx(found["accuracy_pct"])
+    same = measures(values, OUTPUTS, replace(pairs, group=np.zeros((200, 2), int)), 5)
+    assert same["within_groups"]["accuracy_pct"] == pytest.approx(found["accuracy_pct"])
+    assert "across_groups" not in same
+
+
 def test_what_cannot_be_told_is_left_out(said):
     pairs, values = said
     nobody = np.full(200, -1)

@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
+from kpairs.data.columns import REASONS
 from kpairs.data.table import read_table
 from kpairs.errors import InputError, KpairsError, printable
 from kpairs.files import atomic_path
-from kpairs.judging.choice import REASONS
 
 LABELS = ("left", "right", "tie")
 _LONGEST = 2**16  # bytes of a line that `read_table` reads
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
         group: folder of both images where pairs stay within folders, else "".
         time: of the answer, UTC, as "2026-11-30T12:34:56Z".
         seconds: for which the judge looked.
-        reason: of asking, one of `kpairs.judging.choice.REASONS`.
+        reason: of asking, one of `kpairs.data.columns.REASONS`.
     """
 
     left: str

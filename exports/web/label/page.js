@@ -199,6 +199,8 @@ let gesture = null; // of one press: where it began, how far it went
 
 for (const side of SIDES) {
   const pane = panes[side], { view } = pane;
+  // No gesture of the browser's own: after a swipe it would swallow a tap.
+  view.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   view.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     view.setPointerCapture(event.pointerId);
@@ -249,7 +251,7 @@ for (const side of SIDES) {
 
 export let about = {};
 let state = { queue: [] };
-let current = null, shownAt = 0, busy = false;
+let current = null, shownAt = 0, busy = false, turn = 0; // turn counts answers and undos
 
 /** Show the first pair of the queue, once both images are there; load the others meanwhile. */
 async function show() {
@@ -297,9 +299,11 @@ function take(found) {
   return undefined;
 }
 
+/** Take what changed meanwhile, unless an answer was given meanwhile: then it is out of date. */
 async function refresh() {
   if (busy || about.judge === null) return;
-  take(await ask("state"));
+  const begun = turn, found = await ask("state");
+  if (!busy && turn === begun) take(found);
 }
 
 /** Answer the pair that is shown; the next one comes when this answer is on disk. */
@@ -308,6 +312,7 @@ async function answer(label) {
   const pressed = performance.now();
   if (pressed - shownAt < LEAST_LOOK || (label === "tie" && !about.ties)) return;
   busy = true;
+  turn += 1;
   const sides = label === "tie" ? SIDES : SIDES.filter((side) => side === label);
   sides.forEach((side) => panes[side].figure.classList.add("chosen"));
   try {
@@ -328,6 +333,7 @@ async function answer(label) {
 async function undo() {
   if (busy || document.querySelector("dialog[open]")) return;
   busy = true;
+  turn += 1;
   try {
     await take(await ask("undo"));
     say("");
@@ -357,15 +363,15 @@ function laterRefresh() {
 let dismissed = "";
 
 export function showProgress(found = state) {
-  const { judged, answers, images, tau, gain, enough, features } = found;
+  const { judged, answers, images, tau, gain, last, enough, features } = found;
   const own = judged ?? answers;
   find("count").textContent = `${own.toLocaleString()} judged`;
   const long = (text) => Object.assign(document.createElement("span"), { className: "long", textContent: text });
   if (tau !== null && answers) {
     const right = Math.round(50 * (1 + tau));
-    const last = features ? `; looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`
-      : gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last 100`;
-    find("order").replaceChildren(`${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${last})`));
+    const more = features ? `; looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`
+      : gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last ${last.toLocaleString()}`;
+    find("order").replaceChildren(`${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${more})`));
     find("meter").firstElementChild.style.width = `${2 * right - 100}%`;
     find("meter").setAttribute("aria-valuenow", String(right));
     find("help-order").textContent = `Of 100 pairs of the ${images.toLocaleString()} images, about ${right} are expected to stand in the right order (Kendall's tau ${tau.toFixed(2)}).`;

@@ -193,7 +193,7 @@ async function showJudges() {
 
 find("next-step").addEventListener("click", () => {
   find("train").querySelector(".table").textContent = about.table;
-  find("train-command").textContent = `kpairs train ranker --data ${about.quoted}\nkpairs export\nkpairs rank runs/…/ranker.onnx NEW_IMAGES`;
+  find("train-command").textContent = `kpairs train linear --data ${about.quoted} --out runs/mine\nkpairs export runs/mine --onnx\nkpairs rank runs/mine/linear.onnx NEW_IMAGES`;
   find("train").showModal();
 });
 

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from kpairs.data.groups import FOLDER, name_groups
 from kpairs.data.listing import list_images
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.exports.web.label.answers import LABELS, Answer, Answers
 from kpairs.exports.web.label.background import Background
 from kpairs.exports.web.label.pictures import SIZES, Kept, Shown, shown
 from kpairs.exports.web.label.thinking import Thought, find_features, think
-from kpairs.judging import Judgements, enough
+from kpairs.judging import Judgements
 from kpairs.judging.judgements import Floats
 
 log = logging.getLogger("kpairs.label")
@@ -47,7 +48,7 @@ class Question:
     Attributes:
         id: a random name, by which the page answers once.
         left, right: numbers of images.
-        reason: why it is asked, as in `kpairs.judging.choice.REASONS`.
+        reason: why it is asked, as in `kpairs.data.columns.REASONS`.
     """
 
     id: str
@@ -82,7 +83,7 @@ class Session:
         judges: names.
         question: what is asked about each pair.
         ties: a judge may say that two images are equal.
-        within: pairs stay within folders.
+        group: pairs stay within groups, see `kpairs.data.groups.name_groups`; None for all pairs.
         repeat: share of pairs that a judge is asked a second time.
         white: level of 16-bit grey that is shown white.
 
@@ -104,7 +105,7 @@ class Session:
         *,
         question: str,
         ties: bool = True,
-        within: bool = False,
+        group: str | None = None,
         repeat: float = 0.0,
         white: int = 65535,
     ) -> None:
@@ -130,10 +131,10 @@ class Session:
             )
         self._texts = [texts[file] for file in self.files]
         self._number = {text: number for number, text in enumerate(self._texts)}
-        self._groups = [os.path.dirname(name) if within else "" for name in self.names]
+        self._groups = self._named_groups(group)
         self._group = np.unique(self._groups, return_inverse=True)[1]
         if np.bincount(self._group).max() < 2:
-            raise InputError(f"{folder}: expected a folder with at least two images, received none")
+            raise InputError(f"{folder}: expected a group with at least two images, received none")
         self._unreadable: dict[int, str] = {}
         self._pictures = Kept()
         self.answers = Answers(out)
@@ -149,7 +150,6 @@ class Session:
         self._thought: Thought | None = None
         self._thought_of: tuple[list[int], int] = ([], 0)  # images and number of answers
         self._thought_names: list[str] = []  # of its judges
-        self._history: list[tuple[int, float]] = []
         self._changed, self._closed, self._version = Condition(), False, 1
         self._workers = [Background(), Background()]
         self._threads = [Thread(target=run, daemon=True) for run in (self._look, self._think)]
@@ -194,15 +194,14 @@ class Session:
     def progress(self) -> dict[str, Any]:
         """Return how far the order is: counts, expected tau, its gain, a reason to stop."""
         with self._changed:
-            known = self._history[-1][1] if self._history else None
-            count = self._history[-1][0] if self._history else 0
-            earlier = [tau for number, tau in self._history if number <= count - 100]
+            scores = self._thought.scores if self._thought else None
             return {
                 "answers": sum(bool(answer.label) for answer in self.answers.rows),
                 "images": len(self.files) - len(self._unreadable),
-                "tau": known,
-                "gain": known - earlier[-1] if known is not None and earlier else None,
-                "enough": enough(self._history, _TARGET),
+                "tau": scores and scores.expected_tau,
+                "gain": scores and scores.gain,
+                "last": scores and scores.last,
+                "enough": scores and scores.stop(_TARGET),
                 "features": self._done,
                 "unreadable": len(self._unreadable),
             }
@@ -401,6 +400,15 @@ class Session:
                 if answer.label and (pair := self._pair(answer))
             ]
 
+    def _named_groups(self, group: str | None) -> list[str]:
+        """Return the name of each image's group; of an image without one, its own name."""
+        if group is None:
+            return [""] * len(self.names)
+        if group == FOLDER:
+            return [os.path.dirname(name) or "." for name in self.names]
+        found = name_groups(self.names, group)
+        return [one or name for one, name in zip(found, self.names, strict=True)]
+
     # ---- What is asked ----------------------------------------------------------------------
 
     def _pair(self, answer: Answer) -> tuple[int, int] | None:
@@ -500,7 +508,6 @@ class Session:
             self._workers[0].close()
         with self._changed:
             self._features, self._done = features, None
-            self._history = []  # an order without features is no measure of what answers gain
             self._of = [n for n in range(len(self.files)) if n not in set(bad)]
             self._leave_out({n: f"{self.names[n]}: the image cannot be read" for n in bad})
 
@@ -525,7 +532,7 @@ class Session:
                 continue
             with self._changed:
                 self._thought_of, self._thought_names = (images, rows), names
-                self._take(thought, len(arguments[0]))
+                self._take(thought)
 
     def _task(self) -> tuple[list[int], int, list[str], tuple[Any, ...]] | None:
         """Return images, number of answers, judges, arguments of `think`; None without answers."""
@@ -540,7 +547,7 @@ class Session:
         ]
         group = self._group[images]
         if not rows or np.bincount(group).max() < 2:
-            self._thought, self._history = None, []
+            self._thought = None
             return None
         left, right, label, judge, reason = zip(*rows, strict=True)
         answers = Judgements(
@@ -561,17 +568,12 @@ class Session:
         same = self._thought is not None and self._thought_of[0] == images
         start = self._thought.scores if same and self._thought else None
         wanted = {names[name]: shares for name in self._seats}
-        first = not any(number <= len(answers) - 100 for number, _ in self._history)
-        arguments = (answers, features, start, wanted, _BATCH, group, first)
+        arguments = (answers, features, start, wanted, _BATCH, group)
         labelled = sum(bool(answer.label) for answer in self.answers.rows)
         return images, labelled, [*names], arguments
 
-    def _take(self, thought: Thought, count: int) -> None:
+    def _take(self, thought: Thought) -> None:
         self._thought = thought
-        known = {number: tau for number, tau in self._history if number < count}
-        if thought.earlier is not None:
-            known[count - 100] = thought.earlier
-        self._history = sorted((known | {count: thought.scores.expected_tau}).items())
         images = self._thought_of[0]
         for judge, proposals in thought.proposals.items():
             self._seats[self._thought_names[judge]].proposed = deque(

@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.exports.web.label.server import Links, label_routes, people
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.server import ADDRESS, LocalServer
-
-if TYPE_CHECKING:
-    from kpairs.data.compared import ComparedImages
+from kpairs.judging import Judgements
 
 QUESTION = "Which ranks higher?"
 _REPEATED = 0.05  # share of pairs that each of several judges is asked twice
@@ -34,7 +32,8 @@ class Sitting:
         judge: name of the one judge, who also sees the ranking; default the user's login name.
         judges: names of several judges in place of one; each has a link.
         ties: a judge may say that two images are equal.
-        within_folders: pairs stay within folders, such as a patient's.
+        group: pairs stay within groups, such as a patient's: "folder", or a regular expression on
+            names, see `kpairs.data.groups.name_groups`.
         repeat: share of pairs asked twice; default 0.05 with several judges, else 0.
         white: level of 16-bit grey that is white.
         port: default the one of the last sitting with this table, or a free one.
@@ -55,7 +54,7 @@ class Sitting:
         judge: str | None = None,
         judges: Sequence[str] = (),
         ties: bool = True,
-        within_folders: bool = False,
+        group: str | None = None,
         repeat: float | None = None,
         white: int = 65535,
         port: int | None = None,
@@ -77,7 +76,7 @@ class Sitting:
             names,
             question=question,
             ties=ties,
-            within=within_folders,
+            group=group,
             repeat=(_REPEATED if judges else 0.0) if repeat is None else repeat,
             white=white,
         )
@@ -132,10 +131,10 @@ def label(
     judge: str | None = None,
     judges: Sequence[str] = (),
     ties: bool = True,
-    within_folders: bool = False,
+    group: str | None = None,
     browser: bool = True,
     say: Callable[[str], object] = print,
-) -> ComparedImages | None:
+) -> Judgements | None:
     """Open a page on which people compare a folder's images, and wait until they end it.
 
     Each answer is kept in a table, on disk before the page confirms it. Calling this again goes on.
@@ -147,12 +146,13 @@ def label(
         judge: name of the one judge; default the user's login name.
         judges: names of several judges, who get a link each.
         ties: a judge may say that two images are equal.
-        within_folders: pairs stay within folders, such as a patient's.
+        group: pairs stay within groups: "folder", or a regular expression on names.
         browser: open the page in a browser.
         say: called with lines that tell the links.
 
     Returns:
-        All answers of the table; None where there are none.
+        All answers of the table, about all images of the folder, for `kpairs.score`; None where
+        there are no answers.
 
     Raises:
         InputError: fewer than two images, or a table that something else wrote.
@@ -162,11 +162,9 @@ def label(
         >>> import kpairs
         >>> answers = kpairs.label("photos", question="Which is sharper?")  # doctest: +SKIP
         http://127.0.0.1:41873/pDq2.../ (the page's Finish, or an interrupt, ends it)
-        >>> len(answers)  # doctest: +SKIP
-        120
+        >>> kpairs.score(answers).expected_tau  # doctest: +SKIP
+        0.71
     """
-    from kpairs.data.compared import read_compared
-
     sitting = Sitting(
         folder,
         question=question,
@@ -174,7 +172,7 @@ def label(
         judge=judge,
         judges=judges,
         ties=ties,
-        within_folders=within_folders,
+        group=group,
     )
     with sitting:
         for name, link in sitting.links.items():
@@ -187,7 +185,9 @@ def label(
             webbrowser.open(sitting.links[""])
         sitting.run()
     answers = sitting.session.answers
-    return read_compared(answers.path) if any(a.label for a in answers.rows) else None
+    if not any(answer.label for answer in answers.rows):
+        return None
+    return Judgements.read(answers.path, sitting.session.files)
 
 
 def _checked_names(judge: str | None, judges: Sequence[str]) -> list[str]:

@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from kpairs.data.decode import opened
 from kpairs.errors import InputError
 from kpairs.exports.web.label.background import Progress
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
 from kpairs.judging.judgements import Floats, Numbers
-
-_LAST = 100  # answers whose gain the page tells
 
 
 @dataclass(frozen=True)
@@ -24,12 +20,10 @@ class Thought:
     Attributes:
         scores: of the images.
         proposals: pairs to ask, by number of the judge.
-        earlier: expected tau without the last 100 answers; None where it was not asked for.
     """
 
     scores: Scores
     proposals: dict[int, list[Proposal]]
-    earlier: float | None
 
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
@@ -61,7 +55,6 @@ def think(
     wanted: Mapping[int, Mapping[str, Any]],
     count: int,
     group: Numbers,
-    earlier: bool,
 ) -> Thought:
     """Score images and propose pairs.
 
@@ -72,15 +65,11 @@ def think(
         wanted: shares of `propose` by number of the judge.
         count: pairs to propose to each.
         group: `(n,)` numbers of groups in which pairs stay.
-        earlier: compute the expected tau without the last 100 answers, too.
     """
     found = score(answers, features, start=None if start is None else start.posterior)
     proposals = {
         judge: propose(found.posterior, count, judge=judge, group=group, **shares)
         for judge, shares in wanted.items()
     }
-    before = None
-    if earlier and len(answers) > _LAST:
-        before = score(answers.take(np.arange(len(answers) - _LAST)), features).expected_tau
     # `replace` leaves behind what a posterior has computed from its fields.
-    return Thought(replace(found, posterior=replace(found.posterior)), proposals, before)
+    return Thought(replace(found, posterior=replace(found.posterior)), proposals)

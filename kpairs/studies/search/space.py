@@ -58,6 +58,7 @@ class Search:
             columns=data.columns,
             words=data.words,
             images=data.images,
+            group=data.group,
             classes=data.classes,
         )
         completed = tuple(r.completed(source, architecture_of(r)) for r in self.recipes)

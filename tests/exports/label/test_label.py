@@ -108,7 +108,7 @@ def test_pairs_stay_within_folders(tmp_path):
     for name in ("p1", "p2", "p3"):
         write_images(tmp_path / name, 3)
     out = tmp_path / "pairs.csv"
-    with sitting(tmp_path, judge="anna", within_folders=True) as (links, session):
+    with sitting(tmp_path, judge="anna", group="folder") as (links, session):
         visitor = Visitor(links[""])
         for _ in range(9):
             while not visitor.ask("state")["queue"]:
@@ -368,7 +368,8 @@ def test_python_gets_the_judgements(folder, tmp_path, monkeypatch):
         visitor.ask("end")
 
     found = kpairs.label(folder, out=tmp_path / "pairs.csv", judge="anna", browser=False, say=say)
-    assert found.probability.tolist() == [0, 0.5]
+    assert found.outcome.tolist() == [0, 0.5]
+    assert (found.count, found.judges) == (12, ("anna",))
     assert len(lines) == 1
 
 

@@ -139,10 +139,10 @@ def test_a_folder_becomes_a_ranking_and_a_network(tmp_path):
         process.send_signal(signal.SIGINT)
     assert max(taus) >= 0.75
     run = tmp_path / "run"
-    _kpairs("train", "ranker", "--data", out, "--out", run)
-    _kpairs("export", run, "--onnx", "--out", tmp_path / "ranker.onnx")
-    ranked = json.loads(_kpairs("rank", tmp_path / "ranker.onnx", folder, "--json"))
-    scores = {Path(one["image"]).name: one["score"] for one in ranked}
+    _kpairs("train", "linear", "--data", out, "--out", run)
+    _kpairs("export", run, "--onnx", "--out", tmp_path / "linear.onnx")
+    ranked = json.loads(_kpairs("rank", tmp_path / "linear.onnx", folder, "--json"))
+    scores = {Path(one["file"]).name: one["score"] for one in ranked["images"]}
     agreed = kendalltau([scores[name] for name in page], -np.arange(len(page)))[0]
     print(f"tau of the network's order with the page's: {agreed:.3f}")
     assert agreed > 0.9

@@ -1,0 +1,93 @@
+"""Arguments that `score` and `next-pairs` share: tables of judgements, images, features."""
+
+import os
+
+import click
+
+from kpairs.errors import InputError
+
+# Before numpy is imported: the threads of BLAS make small matrices slower, ten times and more where
+# other programs run.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+features = click.option(
+    "--features",
+    default="images",
+    show_default=True,
+    metavar="images|none|FILE.npy",
+    help="Numbers by which judgements of some images tell of others: computed from images, none, "
+    "or of a file with one row per image, in the order of their paths.",
+)
+group = click.option(
+    "--group",
+    metavar="folder|REGEX",
+    help="Images that belong together, such as a burst: those of a folder, or those of whose names "
+    "a regular expression matches the same text (its first parentheses).  [default: the column "
+    "group]",
+)
+
+
+def read_arguments(arguments, *, columns, words, images, group):
+    """Return the judgements and images that arguments stand for, the models, and the tables' names.
+
+    Arguments are tables of judgements, .onnx files, and images as `find_images` takes them.
+    """
+    from kpairs.exports.runtime import PairModel
+    from kpairs.exports.runtime.sources import find_images
+    from kpairs.judging import Judgements
+
+    models = [name for name in arguments if name.lower().endswith(".onnx")]
+    tables = [name for name in arguments if _is_judged(name, columns)]
+    rest = [name for name in arguments if name not in models and name not in tables]
+    files = find_images(rest, columns) if rest else []
+    how = {"columns": columns, "words": words, "images": images, "group": group}
+    return Judgements.read(tables, files, **how), [PairModel.load(name) for name in models], tables
+
+
+def _is_judged(name, columns):
+    """Return whether an argument is a table that says who ranks higher."""
+    from kpairs.data.columns import JUDGEMENTS
+    from kpairs.data.table import is_table, read_table
+
+    if not is_table(name):
+        return False
+    header = next(read_table(name, "pairs"))[1]
+    return any(
+        header.find((columns or {}).get(one, one)) is not None for one in (*JUDGEMENTS, "loser")
+    )
+
+
+def find_features(name, models, files, progress):
+    """Return prepared features of the files: of models, of the images, or of a file; or None."""
+    import numpy as np
+
+    from kpairs.judging import prepare_features
+
+    if models:
+        from kpairs.exports.runtime.ranking import rank
+
+        scores = [rank([model], files, progress).score for model in models]
+        return prepare_features(np.stack(scores, axis=1))
+    if name == "none":
+        return None
+    if name == "images":
+        from kpairs.models.statistics import file_statistics
+
+        return prepare_features(file_statistics(files, progress))
+    try:
+        rows = np.load(name, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: expected images, none, or a .npy file with one row of numbers per image"
+        ) from error
+    if len(rows) != len(files):
+        raise InputError(
+            f"{name}: expected a row for each of {len(files)} images, received {len(rows)}"
+        )
+    return prepare_features(rows[np.argsort(np.argsort(np.array(files)))])
+
+
+def shown(file):
+    """Return a path as people read it: from the working folder, where the file is below it."""
+    path = os.path.relpath(file)
+    return str(file) if path.startswith(os.pardir) else path
