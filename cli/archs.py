@@ -2,13 +2,20 @@
 
 import click
 
-from kpairs.cli.options import as_json, force, import_own, imports, print_json
+from kpairs.cli.options import (
+    architecture_names,
+    as_json,
+    force,
+    import_own,
+    imports,
+    print_json,
+)
 
 _MOST_REPORTED = 24
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=architecture_names)
 @click.option(
     "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
 )

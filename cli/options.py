@@ -119,6 +119,41 @@ sheet = click.option(
     type=click.Path(dir_okay=False),
     help="Draw them, the highest first, to this PNG, JPEG or WebP.",
 )
+
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _completed(names: Callable[[], Iterable[str]]) -> Complete:
+    """Return what completes one of these names in a shell."""
+    return lambda context, parameter, text: [name for name in names() if name.startswith(text)]
+
+
+@_completed
+def architecture_names() -> Iterable[str]:
+    """Complete the name of an architecture."""
+    from kpairs.reports import RECIPES
+
+    return [name for name, recipe in RECIPES.items() if recipe.network.arch == name]
+
+
+@_completed
+def report_names() -> Iterable[str]:
+    """Complete the key or the number of a report."""
+    from kpairs.reports import REPORTS
+
+    return [*REPORTS, *(report.number for report in REPORTS.values())]
+
+
+@_completed
+def study_names() -> Iterable[str]:
+    """Complete the name of a study or a report."""
+    from kpairs.reports import REPORTS
+    from kpairs.studies.catalogue import names
+
+    return [*names(), *(report.number for report in REPORTS.values())]
+
+
 as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 force = click.option(
     "--force",

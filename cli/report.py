@@ -2,11 +2,11 @@
 
 import click
 
-from kpairs.cli.options import folder, import_own, imports
+from kpairs.cli.options import folder, import_own, imports, report_names
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=report_names)
 @click.option(
     "--rows",
     type=click.Path(exists=True, file_okay=False),
@@ -19,18 +19,19 @@ from kpairs.cli.options import folder, import_own, imports
 def report(name, rows, out, imports):
     """Write a page per report, as Markdown and as one HTML file, from studies' rows.
 
-    NAME is a report's key, such as haidinger; without it all five, one across them and one of
-    kpairs' own architecture. With chassagne comes the page of the mini framework. results.csv has
-    every reported number beside ours.
+    NAME is a report's number or key, such as 001 or haidinger; without it all five, one across
+    them, one of the method and one of kpairs' own network. results.csv has every reported number
+    beside ours.
 
     \b
     kpairs report
-    kpairs report haidinger --out pages
+    kpairs report 001 --out pages
     """
     import_own(imports)
     from kpairs.errors import unknown
-    from kpairs.reports import REPORTS
+    from kpairs.reports import REPORTS, report_key
 
+    name = name and report_key(name)
     if name is not None and name not in REPORTS:
         raise unknown("report", name, REPORTS)
     from kpairs.cli.tables import console

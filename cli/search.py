@@ -6,7 +6,16 @@ from itertools import product
 
 import click
 
-from kpairs.cli.options import as_json, data_dir, import_own, imports, jobs, print_json, scheduler
+from kpairs.cli.options import (
+    architecture_names,
+    as_json,
+    data_dir,
+    import_own,
+    imports,
+    jobs,
+    print_json,
+    scheduler,
+)
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import FIELDS, parse_argument, parse_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
@@ -19,7 +28,12 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 
 @click.command()
 @click.option(
-    "--arch", "archs", multiple=True, required=True, help="Architecture; several are compared."
+    "--arch",
+    "archs",
+    multiple=True,
+    required=True,
+    shell_complete=architecture_names,
+    help="Architecture; several are compared.",
 )
 @click.option(
     "--try",

@@ -12,11 +12,12 @@ from kpairs.cli.options import (
     jobs,
     print_json,
     scheduler,
+    study_names,
 )
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=study_names)
 @click.option("--list", "list_", is_flag=True, help="List the studies.")
 @count("--rounds", most=10**6, help="Rounds of each setting.  [default: as many as the report's]")
 @jobs
@@ -29,13 +30,13 @@ from kpairs.cli.options import (
 def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, imports):
     """Run a report's experiment again and show it beside the reported numbers.
 
-    NAME is a study, a report (all of its studies) or "all". A study can be stopped at any moment;
-    the same command goes on, and never trains a round twice.
+    NAME is a study, a report (its number or key: all of its studies) or "all". A study can be
+    stopped at any moment; the same command goes on, and never trains a round twice.
 
     \b
     kpairs study --list
     kpairs study haidinger-figure-2 --rounds 3 --jobs 2
-    kpairs study kong --quick
+    kpairs study 003 --quick
     """
     import_own(imports)
     from kpairs.cli.tables import console, studies_table, study_table

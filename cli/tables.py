@@ -303,14 +303,14 @@ def study_table(study: Study, compared: pd.DataFrame, rows: pd.DataFrame) -> Tab
 
 def compared_table(compared: pd.DataFrame, title: str) -> Table:
     """Make the table of reported numbers beside ours, see `kpairs.studies.compare.beside`."""
-    from kpairs.studies.compare import METRICS
+    from kpairs.studies.compare import METRICS, QUICK
 
     table = Table(title=title, title_justify="left")
     for column in ("setting", "metric"):
         table.add_column(column)
     for column in ("reported", "kpairs", "difference, 95 %"):
         table.add_column(column, justify="right")
-    table.add_column("verdict")
+    table.add_column("as expected")
     for row in compared.itertuples():
         digits = METRICS[row.metric].digits
         name = f"{row.arch} {row.variant or row.setting}".strip()
@@ -320,7 +320,9 @@ def compared_table(compared: pd.DataFrame, title: str) -> Table:
             ours = plus_minus(row.ours, row.ours_std, row.ours_rounds, digits)
         ours += f", {row.collapsed} collapsed" if row.collapsed else ""
         interval = span(row.low, row.high, digits)
-        table.add_row(name, row.metric, reported, ours, interval, row.verdict)
+        expected = interval and ("yes" if row.low <= 0 <= row.high else "no")
+        told = row.verdict if row.verdict == QUICK else expected
+        table.add_row(name, row.metric, reported, ours, interval, told)
     return table
 
 

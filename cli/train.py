@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli.options import (
+    architecture_names,
     as_argument,
     as_json,
     columns,
@@ -23,7 +24,7 @@ from kpairs.cli.options import (
 )
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
-from kpairs.recipes import FIELDS, format_loss_weights, parse_argument
+from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
@@ -82,8 +83,8 @@ def _arguments(command):
 
 
 @click.command(cls=grouped(_FIRST))
-@click.argument("name", metavar="[ARCH]", required=False)
-@click.option("--arch", help="Architecture; see 'kpairs archs'.")
+@click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
+@click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
 @click.option(
     "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
 )
@@ -200,6 +201,14 @@ def _show(run, idle, imports, as_json, console, error_table):
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
+    for row in rows:
+        if found := row.get("cross_validated"):
+            screen.print(
+                f"error on pairs of left-out images: {found['comparison_error_pct']:.1f} % "
+                f"(95 % interval {found['low_pct']:.1f} to {found['high_pct']:.1f} %, "
+                f"{found['pairs']:,} pairs, cross-validated)",
+                soft_wrap=True,
+            )
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
@@ -226,7 +235,9 @@ def _resolve(arch, base, options, data_dir):
     from kpairs.reports.resolve import changes_of, load_recipe, recipe_of
 
     if not arch and not base:
-        raise click.UsageError("expected ARCH or --recipe FILE; 'kpairs archs' lists names")
+        if options["data"] is None:
+            raise click.UsageError("expected ARCH or --recipe FILE; 'kpairs archs' lists names")
+        arch = LINEAR
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}
     arch_options |= dict(map(_assignment, options.pop("arch_options")))

@@ -3,6 +3,7 @@
 import re
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from docutils import nodes
 from sphinx.errors import ConfigError
@@ -23,13 +24,13 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "rows"]
+smartquotes_action = "qe"  # two hyphens of an option are no dash
 default_role = "code"  # what our docstrings put between single backticks
 html_theme = "furo"
 html_title = "kpairs"
 html_copy_source = False
-html_static_path = ["../kpairs/studies/tables.css", "../kpairs/studies/tables.js"]
+html_static_path = ["../kpairs/studies/tables.css"]
 html_css_files = ["tables.css"]
-html_js_files = [("tables.js", {"defer": "defer"})]
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0072b2",
@@ -67,6 +68,8 @@ def check_reference(app):
     for name, value in public_names().items():
         if isinstance(value, dict):  # a registry, described by hand
             missing = f"`{name}`" not in page
+        elif isinstance(value, ModuleType):
+            missing = not any(known.startswith(f"{value.__name__}.") for known in shown)
         else:
             missing = f"{value.__module__}.{value.__name__}" not in shown
         if missing or not documented(value):
@@ -89,7 +92,25 @@ def inline_pictures(app, doctree, name):
             (image.parent if alone else image).replace_self(raw)
 
 
+def show_commands(app, context, lines):
+    """Make the examples of a command's help a block that can be copied."""
+    examples = [line for line in lines if line.startswith("| kpairs ")]
+    if examples:
+        at = lines.index(examples[0])
+        lines[:] = [line for line in lines if line not in examples]
+        code = [f"   {line.removeprefix('| ')}" for line in examples]
+        lines[at:at] = ["", ".. code-block:: sh", "", *code, ""]
+
+
+def space_examples(app, what, name, value, options, lines):
+    """Put a blank line between an example's heading and its prompt, which reST asks for."""
+    for at in [n for n, line in enumerate(lines) if line == "Example:"][::-1]:
+        lines.insert(at + 1, "")
+
+
 def setup(app):
-    """Connect the two."""
+    """Connect them."""
     app.connect("builder-inited", check_reference)
     app.connect("doctree-resolved", inline_pictures)
+    app.connect("sphinx-click-process-description", show_commands)
+    app.connect("autodoc-process-docstring", space_examples, priority=400)

@@ -1,7 +1,7 @@
 """Markdown made by templates, and HTML made of that Markdown.
 
 Whatever a template prints is escaped, so that a name in somebody's file is shown as it is and never
-read as Markdown or HTML; only what is `Markup` already passes. HTML in Markdown is off.
+read as Markdown or HTML; only what is `Markup` already passes. Of HTML in Markdown only folds pass.
 """
 
 import re
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Underscores within words are no emphasis.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)")
+_FOLD = re.compile(r"<details>\n<summary>[^<>&]*</summary>\n?|</details>\n?")
 
 
 def escape(value: object) -> Markup:
@@ -87,7 +88,7 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     Returns:
         The page, its links to other `.md` pages pointing to their `.html`.
     """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = MarkdownIt("commonmark").enable("table")
 
     def image(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["src"]
@@ -96,12 +97,18 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
         alt = Environment(autoescape=True).from_string("{{ x }}").render(x=tokens[index].content)
         return f'<figure role="img" aria-label="{alt}">{inlined(pictures[address])}</figure>'
 
+    def html(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+        text: str = tokens[index].content
+        return text if _FOLD.fullmatch(text) else str(Markup.escape(text))
+
     def link(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
         address = tokens[index].attrs["href"]
         if address.endswith(".md") and "://" not in address:
             tokens[index].attrSet("href", address.removesuffix(".md") + ".html")
         return self.renderToken(tokens, index, options, env)
 
+    parser.add_render_rule("html_block", html)
+    parser.add_render_rule("html_inline", html)
     parser.add_render_rule("image", image)
     parser.add_render_rule("link_open", link)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
@@ -113,14 +120,11 @@ def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
     heading = next((t.children for t in tokens if t.type == "inline"), [])
     title = "".join(part.content for part in heading or ())
     body = parser.renderer.render(tokens, parser.options, {})
-    html = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
-    own = files("kpairs.studies")
-    parts = {name: Markup((own / f"tables.{name}").read_text("utf-8")) for name in ("css", "js")}
-    page = html.get_template("studies/page.html.j2")
-    return page.render(title=title, body=Markup(body), **parts)
+    page = Environment(loader=PackageLoader("kpairs", ""), autoescape=True)
+    css = Markup(files("kpairs.studies").joinpath("tables.css").read_text("utf-8"))
+    return page.get_template("studies/page.html.j2").render(title=title, body=Markup(body), css=css)
 
 
 def inlined(svg: str) -> str:
-    """Return a picture as part of a page, with the page's colours and its own width."""
-    svg = re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])
-    return re.sub(r'<svg ([^>]*?)width="([\d.]+pt)"', r'<svg style="--wide: \2" \1width="\2"', svg)
+    """Return a picture as part of a page, with the page's colours."""
+    return re.sub(r"<style>@media.*?</style>", "", svg[svg.index("<svg") :])

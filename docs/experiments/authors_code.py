@@ -43,6 +43,7 @@ from kpairs.models.pair import layers_of
 from kpairs.networks import build
 from kpairs.recipes import Recipe
 from kpairs.studies.catalogue import STUDIES
+from kpairs.studies.compare import DIFFERS
 from kpairs.studies.results import Results
 from kpairs.studies.rows import name_of, rows_of, study_rows, write_rows
 from kpairs.training.batches import shuffled
@@ -201,8 +202,8 @@ def main(
     report: str, folder: Path, rounds: int, only: str | None = None, same: str | None = None
 ) -> None:
     """Train what is missing, round by round."""
-    results = Results(ROWS, [report])
-    differing = results.differing(results.numbers)
+    numbers = Results(ROWS, [report]).judged
+    differing = numbers[numbers["verdict"] == DIFFERS]
     wanted = set(zip(differing["arch"], differing["setting"], strict=True))
     settings = [
         (study, setting)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import onnx
+from numpy.typing import NDArray
 
 import kpairs
 from kpairs.data import PairSet
@@ -22,7 +23,9 @@ from kpairs.exports.writing.torch_files import Named, to_program
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
+from kpairs.recipes import LINEAR
 from kpairs.training.batches import predict
+from kpairs.training.linear import featured, head_of
 from kpairs.training.network import architecture_of_run, load_round
 
 if TYPE_CHECKING:
@@ -156,6 +159,13 @@ class Trained:
         _check_widths(trained)
         return trained
 
+    def predicted(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
+        """Compute the model's outputs for pairs; a linear head sees each image once."""
+        if self.about["arch"] == LINEAR:
+            pairs = featured(self.model, pairs)[0]
+            return predict(head_of(self.model, "digit"), pairs)
+        return predict(self.model, pairs)
+
     @cached_property
     def module(self) -> Named:
         """Network as a torch module that takes images by position."""
@@ -199,7 +209,7 @@ class Trained:
         shape = ", ".join(map(str, self.pixels.shape))
         wrong = {}
         if pairs is not None:
-            wrong = errors_pct(predict(self.model, pairs), self.outputs, pairs)
+            wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
         about = dict(self.about)
         training = about.pop("training")
         return {

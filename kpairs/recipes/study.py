@@ -108,15 +108,12 @@ class Ingredient:
         pairs: names of the settings without it and with it, of any of the report's studies.
         conclusion: what the report says of it, in a sentence; empty where it says nothing.
         claim: what it does to the test error, so the report: "lowers", "raises", or empty.
-        pooled: whether its effect is pooled over reports; not where only one conclusion of one
-            report rests on it, such as which weight of the losses is best.
     """
 
     name: str
     pairs: Sequence[tuple[str, str]]
     conclusion: str = ""
     claim: str = ""
-    pooled: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", tuple(self.pairs))

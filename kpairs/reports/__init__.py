@@ -77,6 +77,11 @@ def add_folder(folder: str) -> None:
     FOLDERS.append(folder)
 
 
+def report_key(name: str) -> str:
+    """Return the key of the report of this number, such as 001; any other name as it is."""
+    return next((key for key, report in REPORTS.items() if report.number == name), name)
+
+
 def _number(folder: str) -> str:
     return str(import_module(folder).NUMBER)
 

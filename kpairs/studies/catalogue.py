@@ -4,7 +4,7 @@ from typing import Any
 
 from kpairs.errors import unknown
 from kpairs.recipes import Study
-from kpairs.reports import FOLDERS, REPORTS, part
+from kpairs.reports import FOLDERS, REPORTS, part, report_key
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -14,25 +14,30 @@ STUDIES: dict[str, Study] = {
 
 
 def studies_of(name: str) -> list[Study]:
-    """Return the studies that a name stands for: a study, a report's key (all of its), or "all".
+    """Return the studies of a name: a study's, a report's key or number (all of its), or "all".
 
     Raises:
         UsageError: none of these.
     """
-    found = [s for s in STUDIES.values() if name in ("all", s.name, s.report)]
+    report = report_key(name)
+    found = [s for s in STUDIES.values() if name in ("all", s.name) or report == s.report]
     if not found:
-        reports = sorted({study.report for study in STUDIES.values()})
-        raise unknown("study", name, ["all", *reports, *STUDIES])
+        raise unknown("study", name, names())
     return found
+
+
+def names() -> list[str]:
+    """Return every name that `studies_of` takes, but for the reports' numbers."""
+    return ["all", *dict.fromkeys(study.report for study in STUDIES.values()), *STUDIES]
 
 
 def declared(name: str) -> dict[str, Any]:
     """Return an optional constant of the reports' `studies.py`, by report.
 
     Args:
-        name: INGREDIENTS (a tuple of `Ingredient`), ELSEWHERE (what becomes of numbers that no
-            study stands for, by metric or by table and metric), or EXPLAINED (why a number
-            differs, by table, architecture, setting and metric).
+        name: INGREDIENTS (a tuple of `Ingredient`), LABELS (settings' names on pages), ELSEWHERE
+            (what becomes of numbers that no study stands for, by metric or by table and metric),
+            or EXPLAINED (why a number differs, by table, architecture, setting and metric).
     """
     modules = {key: part(report.folder, "studies") for key, report in REPORTS.items()}
     return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

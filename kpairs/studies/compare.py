@@ -1,16 +1,14 @@
-"""One rule that says whether a reported number and ours are the same.
+"""Reported numbers held against ours.
 
-The 95 % interval is that of our mean minus the reported one (Welch's t, from means, standard
-deviations and counts; the counts are rounds). The margin is what a reader would call the same, set
-by the reported number alone, before the Keras networks had their present trainings and after those
-of the mini framework: a tenth of its error, but at least one point and at most two.
-A verdict is one of
+A number is *as expected* where the 95 % interval of our mean minus the reported one holds 0, with
+as many rounds as the report has (Welch's t, from means, standard deviations and counts).
 
-- agrees: the whole interval lies inside the margin, as two one-sided tests would have it;
+A second verdict takes all of our rounds and a margin: a tenth of the reported error, at least one
+point and at most two.
+
+- agrees: the whole interval lies inside the margin;
 - differs: the interval excludes 0 and is not inside the margin;
-- cannot tell, because our rounds are too few: more of them would tell, if they went on as now;
-- cannot tell, because no rounds of ours would: the report's are too few, or a cross-validation has
-  no more folds.
+- cannot tell: more rounds of ours would tell, or none would, because the report's are too few.
 
 Where a report gives one number without a deviation, its rounds (one, where none are stated) are
 taken to deviate as ours do.
@@ -46,8 +44,8 @@ class Metric:
     Attributes:
         label: on pages and axes.
         column: of the row: an error in percent.
-        accuracy: whether the metric is 100 minus the error.
-        unit: how much of the metric one point (of percent) is.
+        accuracy: True for 100 minus the error.
+        unit: size of one point (of percent) in the metric.
         digits: after the point, when it is written.
     """
 
@@ -71,7 +69,7 @@ METRICS = {
     "train_error_pct": Metric("training error (%)", "train_error_pct"),
     "test_accuracy_pct": Metric("test accuracy (%)", "test_error_pct", True),
     "train_accuracy_pct": Metric("training accuracy (%)", "train_error_pct", True),
-    "validation_accuracy": Metric("validation accuracy", "test_error_pct", True, 0.01, 4),
+    "validation_accuracy": Metric("validation accuracy", "test_error_pct", True, 0.01, 3),
     "final_epoch_val_accuracy_pct": Metric("accuracy, last epoch (%)", "test_error_pct", True),
     "best_epoch_val_accuracy_pct": Metric("accuracy, best epoch (%)", "best_epoch_error_pct", True),
     "best_epoch_train_accuracy_pct": Metric(
@@ -81,11 +79,7 @@ METRICS = {
 
 
 def margin_of(error: ArrayLike) -> NDArray[np.float64]:
-    """Return the largest difference, in points, at which a number counts as the same.
-
-    Args:
-        error: in percent, that the reported number means; an array or a number.
-    """
+    """Return the largest difference, in points, at which a number of this error (%) agrees."""
     return np.clip(np.asarray(error) / 10, 1, 2)
 
 
@@ -109,7 +103,7 @@ def judge(
         their_std: as reported; NaN where not stated.
         their_count: as reported; NaN where not stated.
         margin: in the unit of the means.
-        limit: how many rounds of ours there can be; a cross-validation has its folds.
+        limit: the most rounds of ours that there can be; a cross-validation has its folds.
 
     Returns:
         A `DataFrame` of the difference, low, high (ends of the interval), p_value (of no
@@ -147,20 +141,19 @@ def judge(
 
 
 def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
-    """Return how often Welch's test finds as large a difference among our rounds alone.
+    """Return Welch's p-value, calibrated by our own rounds, collapsed ones included.
 
-    It takes rounds for normal, which they are not where some of them collapse: few without a
-    collapsed one deviate little, and seem exact. Here as many as the report has and as we have are
-    drawn from ours with replacement, 10,000 times, always the same, and tested as they were.
+    As many rounds as the report has and as we have are drawn from ours with replacement, 10,000
+    times, always the same, and tested as they were.
 
     Args:
         values: of our rounds, (n,).
         their_count: the report's rounds.
-        stated: whether it states their deviation.
-        p_value: what Welch's test gave.
+        stated: True where the report states their deviation.
+        p_value: by Welch's test.
 
     Returns:
-        The share of draws with a p-value as small; NaN of less than 20 rounds.
+        The share of draws with a p-value as small; NaN for fewer than 20 rounds.
     """
     values = np.asarray(values, float)
     if values.size < _ENOUGH:
@@ -176,42 +169,30 @@ def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float)
     return (1 + found) / (1 + _DRAWS)
 
 
-def adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p-values for the false discovery rate (Benjamini and Hochberg); NaN stays NaN."""
-    p_values = np.asarray(p_values, float)
-    known = ~np.isnan(p_values)
-    result = np.full(p_values.shape, np.nan)
-    if known.any():
-        result[known] = stats.false_discovery_control(p_values[known])
-    return result
-
-
 def numbers_of(report: str) -> pd.DataFrame:
     """Return a report's numbers: a `DataFrame` of the `Reported`, their order in `number`."""
     frame = pd.DataFrame(reported(report)).astype({"std": float, "rounds": float})
     return frame.assign(number=np.arange(len(frame)))
 
 
+_NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]
+
+
 def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold each reported number of a study against the rows that stand for it.
+    """Hold each reported number of a study against its rows, as `beside` does.
 
     Args:
-        study: whose tables and metrics are compared; none where it has no tables.
+        study: compared are its tables and metrics; none where it has no tables.
         rows: as `kpairs.studies.rows.collect` gives them.
-
-    Returns:
-        As `beside`, in the report's order.
     """
+    values = measured(study, rows)
     if study.report not in REPORTS:
-        return beside(pd.DataFrame(columns=_NUMBER), measured(study, rows))
+        return beside(pd.DataFrame(columns=_NUMBER), values, study.rounds)
     numbers = numbers_of(study.report)
     mine = numbers["table"].isin(study.tables) & numbers["metric"].isin(study.metrics)
-    frame = beside(numbers[mine], measured(study, rows))
-    unjudged = {"verdict": QUICK, "p_value": np.nan, "resampled_p_value": np.nan}
+    frame = beside(numbers[mine], values, study.rounds)
+    unjudged = {"verdict": QUICK, "as_expected": "", "p_value": np.nan, "resampled_p_value": np.nan}
     return frame if study.judged else frame.assign(**unjudged)
-
-
-_NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds", "note", "number"]
 
 
 def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +200,7 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
-        metric, value, collapsed, and limit (how many rounds there can be).
+        metric, value, collapsed, and limit (the most rounds that there can be).
     """
     settings = pd.DataFrame(
         [
@@ -242,37 +223,62 @@ def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
 def beside(
     numbers: pd.DataFrame,
     values: pd.DataFrame,
+    rounds: int,
     keys: Sequence[str] = ("arch", "setting", "metric"),
 ) -> pd.DataFrame:
-    """Compare reported numbers with the means of our values, by the rule.
+    """Compare reported numbers with the means of our values.
 
     Args:
         numbers: of `numbers_of`.
         values: of `measured`.
-        keys: by which a value belongs to a number.
+        rounds: the report's; a number is as expected, or not, by our first ones alone.
+        keys: columns by which a value belongs to a number.
 
     Returns:
         A `DataFrame` with a row for every number and one more for every variant of it: the
-        columns of `numbers`, `variant`, `ours`, `ours_std`, `ours_median`, `ours_rounds`,
-        `collapsed`, `margin`, those of `judge` and, of numbers that differ, `resampled_p_value`.
+        columns of `numbers`, `variant`, and by all of our rounds `ours`, `ours_std`,
+        `ours_median`, `ours_rounds`, `collapsed`, `margin`, those of `judge` and, of numbers that
+        differ, `resampled_p_value`; by the first ones `first_ours`, `first_std`, `first_rounds`,
+        `first_low`, `first_high`, `first_p_value`, and `as_expected`: "yes", "no", "" of nothing.
     """
     keys = list(keys)
+    frame = _held(numbers, values, keys).assign(resampled_p_value=np.nan)
     groups = values.groupby([*keys, "variant"])
-    ours = groups.agg(
+    for place, row in frame[frame["verdict"] == DIFFERS].iterrows():
+        mine = groups["value"].get_group(tuple(row[[*keys, "variant"]]))
+        count = 1 if np.isnan(row["rounds"]) else int(row["rounds"])
+        p_value = resampled(mine, count, not np.isnan(row["std"]), row["p_value"])
+        frame.loc[place, "resampled_p_value"] = p_value
+    first = _held(numbers, values[values["round"] <= rounds], keys)
+    first = first.rename(columns={"ours_std": "std_", "ours_rounds": "rounds_"})
+    known = ["ours", "std_", "rounds_", "low", "high", "p_value"]
+    kept = first[["number", "variant", *known]].rename(
+        columns={name: f"first_{name.rstrip('_')}" for name in known}
+    )
+    frame = frame.merge(kept, how="left", on=["number", "variant"])
+    beyond = (frame["first_low"] > 0) | (frame["first_high"] < 0)
+    return frame.assign(
+        as_expected=np.select([frame["first_low"].isna(), beyond], ["", "no"], "yes")
+    )
+
+
+def _held(numbers: pd.DataFrame, values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return numbers beside the means of all these values, judged."""
+    ours = values.groupby([*keys, "variant"]).agg(
         ours=("value", "mean"),
         ours_std=("value", "std"),
         ours_median=("value", "median"),
         ours_rounds=("value", "count"),
         collapsed=("collapsed", "sum"),
         limit=("limit", "max"),
-    ).reset_index()
+    )
+    ours = ours.reset_index()
     plain = ours["variant"] == ""
-    frame = pd.concat(
-        [
-            numbers.merge(ours[plain], how="left", on=keys),
-            numbers.merge(ours[~plain], how="inner", on=keys),
-        ]
-    ).sort_values("number", kind="stable", ignore_index=True)
+    parts = [
+        numbers.merge(ours[plain], how="left", on=keys),
+        numbers.merge(ours[~plain], how="inner", on=keys),
+    ]
+    frame = pd.concat(parts).sort_values("number", kind="stable", ignore_index=True)
     frame["variant"] = frame["variant"].fillna("")
     frame[["ours_rounds", "collapsed"]] = frame[["ours_rounds", "collapsed"]].fillna(0).astype(int)
     metrics = [METRICS[name] for name in frame["metric"]]
@@ -280,58 +286,4 @@ def beside(
     frame["margin"] = margin_of(error) * [m.unit for m in metrics]
     theirs = frame["mean"], frame["std"], frame["rounds"], frame["margin"]
     judged = judge(frame["ours"], frame["ours_std"], frame["ours_rounds"], *theirs, frame["limit"])
-    frame = frame.join(judged).drop(columns="limit").assign(resampled_p_value=np.nan)
-    for place, row in frame[frame["verdict"] == DIFFERS].iterrows():
-        mine = groups["value"].get_group(tuple(row[[*keys, "variant"]]))
-        count = 1 if np.isnan(row["rounds"]) else int(row["rounds"])
-        p_value = resampled(mine, count, not np.isnan(row["std"]), row["p_value"])
-        frame.loc[place, "resampled_p_value"] = p_value
-    return frame
-
-
-_TOGETHER = 5  # numbers of one metric, from which on their differences are looked at together
-
-
-def together(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Look at the differences of many settings together, where each alone tells little.
-
-    All settings of a study train on the same pairs in a round, so that its luck is in all of them:
-    the interval takes both settings and rounds for clusters (Cameron, Gelbach and Miller, 2011,
-    Robust inference with multiway clustering), and its t has the fewer of both less one as
-    degrees of freedom.
-
-    Args:
-        frame: as `beside` gives it.
-        values: of `measured`, from which it was made.
-
-    Returns:
-        A `DataFrame` of each metric of which five numbers or more are compared, in rounds that all
-        of their settings have, two at least: `settings` and `rounds` (how many), `mean` of our
-        values minus the reported ones, its 95 % interval `low` to `high`, and the `median` over
-        settings; in the metric's unit.
-    """
-    compared = frame[(frame["variant"] == "") & frame["difference"].notna()]
-    keys, lines = ["arch", "setting"], []
-    for metric, rows in compared.groupby("metric", sort=False):
-        ours = values[(values["variant"] == "") & (values["metric"] == metric)]
-        table = ours.pivot_table(index=keys, columns="round", values="value")
-        theirs = rows.set_index(keys)["mean"]
-        table = table.reindex(theirs.index).sub(theirs, axis=0).dropna(axis="columns")
-        if len(table) < _TOGETHER or table.columns.size < 2:
-            continue
-        mean, error = _mean_of_table(table.to_numpy())
-        low, high = interval(mean, error, min(table.shape) - 1)
-        counts = dict(zip(("settings", "rounds"), table.shape, strict=True))
-        ends = {"low": low, "high": high, "median": table.mean(axis=1).median()}
-        lines.append({"metric": metric, **counts, "mean": mean, **ends})
-    return pd.DataFrame(lines)
-
-
-def _mean_of_table(table: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the mean and its standard error, with both rows and columns as random effects."""
-    away = (table - table.mean()) / table.size
-    lines, columns, each = (
-        (sums**2).sum() * sums.size / (sums.size - 1)
-        for sums in (away.sum(axis=1), away.sum(axis=0), away.ravel())
-    )
-    return table.mean(), max(lines, columns, lines + columns - each) ** 0.5
+    return frame.join(judged).drop(columns="limit")

@@ -1,9 +1,9 @@
 """Effects of one ingredient: networks with and without it, by their reports' recipes.
 
-Networks are compared round by round: all networks of a study draw the same pairs in a round, and
-all folds cut the same pairs, so that what a round makes hard for both cancels in the difference.
-A network that a report trains with and without an ingredient in several settings (at each weight
-of the auxiliary losses, say) counts once: its differences are averaged within the round.
+Networks are compared round by round: all networks of a study draw the same pairs in a round, so
+that what a round makes hard for both cancels in the difference. A network that a report trains with
+and without an ingredient in several settings counts once: its differences are averaged within the
+round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,12 @@ from scipy import optimize
 
 from kpairs.numbers import interval
 from kpairs.recipes import Ingredient
-from kpairs.reports.reported import reported
-from kpairs.studies.compare import METRICS
 from kpairs.studies.rows import name_of
 
-OUTCOMES = YES, OPEN, OPPOSITE = "yes", "open", "no, the opposite"
+OUTCOMES = YES, OPEN, OPPOSITE = "yes", "open", "no"
 _RESOLUTION = 0.1**2 / 12  # variance by rounding: an error is known to one pair of 1,000
 _FEWEST = 3  # rounds, for a variance that means something
 _NETWORK = ["ingredient", "report", "network"]
-_COMPARISON = [*_NETWORK, "without", "with"]
-_COLLAPSED = ["collapsed_without", "collapsed_with"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,14 @@ class Effect:
     """A mean difference of test error, with an ingredient minus without, in points.
 
     Attributes:
-        networks: how many it is a mean of.
-        mean, low, high: the mean and its 95 % interval; the ends NaN where nothing gives them.
-        tau: the estimated standard deviation of the networks' true effects about their mean.
-        least, most: the smallest and the greatest difference of one network.
+        networks: count of networks in the mean.
+        mean, low, high: the mean and its 95 % interval.
     """
 
     networks: int
     mean: float
     low: float
     high: float
-    tau: float
-    least: float
-    most: float
 
 
 def pool(networks: pd.DataFrame) -> Effect:
@@ -54,8 +45,7 @@ def pool(networks: pd.DataFrame) -> Effect:
     A random-effects mean: the variance between networks by Paule and Mandel (1982), which of the
     usual estimators suits few networks of unlike precision best (Veroniki et al., 2016), the
     interval by Knapp and Hartung (2003), with a factor of at least 1, so that networks that agree
-    by luck do not make it narrower than the chance of training allows. Networks are taken to be
-    independent, though those of a report share the pairs of a round.
+    by luck do not make it narrower than the chance of training allows.
 
     Args:
         networks: two or more, with the columns mean and variance (of the mean).
@@ -70,8 +60,7 @@ def pool(networks: pd.DataFrame) -> Effect:
     tau2 = optimize.brentq(excess, 0, most) if excess(0) > 0 else 0.0
     spread, mean = _dispersion(y, v + tau2)
     error = np.sqrt(max(1.0, spread / freedom) / (1 / (v + tau2)).sum())
-    ends = interval(mean, error, freedom)
-    return Effect(len(y), mean, *ends, np.sqrt(tau2), y.min(), y.max())
+    return Effect(len(y), mean, *interval(mean, error, freedom))
 
 
 def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, float]:
@@ -99,24 +88,13 @@ def mean_of(paired: pd.DataFrame) -> Effect | None:
     rounds = table.dropna().mean(axis="columns")
     if len(rounds) < _FEWEST:
         return None
-    error = np.sqrt(max(rounds.var(), _RESOLUTION) / len(rounds))
-    each, mean = table.dropna().mean(), rounds.mean()
-    ends = interval(mean, error, len(rounds) - 1)
-    return Effect(len(each), mean, *ends, np.nan, each.min(), each.max())
+    error, mean = np.sqrt(max(rounds.var(), _RESOLUTION) / len(rounds)), rounds.mean()
+    return Effect(table.shape[1], mean, *interval(mean, error, len(rounds) - 1))
 
 
-def without_collapsed(paired: pd.DataFrame) -> tuple[Effect | None, int]:
-    """Estimate the same by the rounds in which no training of these collapsed.
-
-    Args:
-        paired: as in `mean_of`.
-
-    Returns:
-        The effect as `mean_of` gives it, and how many rounds were left out.
-    """
-    collapsed = set(paired.loc[paired[_COLLAPSED].any(axis="columns"), "round"])
-    sound = paired[~paired["round"].isin(collapsed)]
-    return mean_of(sound), len(collapsed)
+def without_collapsed(paired: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the rounds in which a training of these `differences` collapsed."""
+    return paired[~paired["round"].isin(paired.loc[paired["collapsed"], "round"])]
 
 
 def borne_out(claim: str, effect: Effect | None) -> str:
@@ -145,8 +123,8 @@ def differences(
 
     Returns:
         A `DataFrame` of ingredient, report, network, without, with, round, difference (of the
-        test errors, with minus without, in points), and error and collapsed of both sides
-        (error_without, error_with, ...).
+        test errors, with minus without, in points), collapsed (either training), and both errors,
+        error_without and error_with.
     """
     pairs = pd.DataFrame(
         [
@@ -155,7 +133,7 @@ def differences(
             for ingredient in declared
             for without, with_ in ingredient.pairs
         ],
-        columns=_COMPARISON,
+        columns=[*_NETWORK, "without", "with"],
     )
     trainings = pd.concat(
         [frame.assign(report=report, name=name_of(frame)) for report, frame in rows.items()]
@@ -167,116 +145,21 @@ def differences(
         right_on=["report", "name", "round"],
         suffixes=("_without", "_with"),
     )
-    return both.assign(difference=both["error_with"] - both["error_without"])
+    collapsed = (both["collapsed_without"] > 0) | (both["collapsed_with"] > 0)
+    return both.assign(difference=both["error_with"] - both["error_without"], collapsed=collapsed)
 
 
 def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFrame:
     """Average `differences` within each round, then over the rounds of each network.
 
     Returns:
-        A `DataFrame` by network: mean, median, variance (of the mean), rounds, low and high (95 %,
+        A `DataFrame` by network: mean, variance (of the mean), rounds, low and high (95 %,
         Student's t). Networks with fewer than three rounds in common are left out.
     """
     by = list(by)
     rounds = paired.groupby([*by, "round"], sort=False)["difference"].mean()
-    frame = rounds.groupby(by, sort=False).agg(["mean", "median", "var", "count"]).reset_index()
+    frame = rounds.groupby(by, sort=False).agg(["mean", "var", "count"]).reset_index()
     frame = frame[frame["count"] >= _FEWEST].rename(columns={"count": "rounds"})
     frame["variance"] = frame.pop("var").clip(lower=_RESOLUTION) / frame["rounds"]
     low, high = interval(frame["mean"], frame["variance"] ** 0.5, frame["rounds"] - 1)
     return frame.assign(low=low, high=high)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The effect of an ingredient over all trainings.
-
-    Attributes:
-        name: of the ingredient.
-        overall: the `Effect` expected of a network like those at hand; on the network itself
-            where there is but one.
-        sound: the same without the rounds in which either training collapsed; None where every
-            round has one.
-        median: of the networks' median differences, in points.
-        trainings, collapsed: how many stand behind it, and how many of them collapsed.
-        networks: `of_networks`, and the mean without collapsed rounds in `sound`.
-        reports: the `Effect` on each report's networks.
-    """
-
-    name: str
-    overall: Effect
-    sound: Effect | None
-    median: float
-    trainings: int
-    collapsed: int
-    networks: pd.DataFrame
-    reports: dict[str, Effect]
-
-
-def findings(paired: pd.DataFrame) -> list[Finding]:
-    """Pool the `differences` of each ingredient; none where no network has three rounds."""
-    whole = of_networks(paired)
-    sound = of_networks(paired[(paired[_COLLAPSED] == 0).all(axis="columns")])
-    found = []
-    for name, networks in whole.groupby("ingredient", sort=False):
-        mine = paired[paired["ingredient"] == name].merge(networks[_NETWORK], on=_NETWORK)
-        trainings = pd.concat(
-            mine[["report", side, "round", f"collapsed_{side}"]].set_axis(
-                ["report", "name", "round", "collapsed"], axis="columns"
-            )
-            for side in ("without", "with")
-        ).drop_duplicates(["report", "name", "round"])
-        kept = sound[sound["ingredient"] == name]
-        networks = networks.merge(
-            kept[[*_NETWORK, "mean"]].rename(columns={"mean": "sound"}), how="left", on=_NETWORK
-        )
-        by_report = {key: mean_of(group) for key, group in mine.groupby("report", sort=False)}
-        found.append(
-            Finding(
-                name,
-                _overall(networks),
-                _overall(kept) if len(kept) else None,
-                networks["median"].median(),
-                len(trainings),
-                int(trainings["collapsed"].sum()),
-                networks,
-                {key: effect for key, effect in by_report.items() if effect},
-            )
-        )
-    return found
-
-
-def _overall(networks: pd.DataFrame) -> Effect:
-    if len(networks) > 1:
-        return pool(networks)
-    mean, low, high = networks[["mean", "low", "high"]].iloc[0]
-    return Effect(1, mean, low, high, np.nan, mean, mean)
-
-
-def reported_differences(ingredients: Mapping[str, Sequence[Ingredient]]) -> pd.DataFrame:
-    """Return the differences of test error that the reports themselves state, in points.
-
-    Args:
-        ingredients: as in `differences`.
-
-    Returns:
-        A `DataFrame` of ingredient, report, network, without, with and difference, of the pairs
-        of which the report states both.
-    """
-    errors: dict[tuple[str, str], float] = {}
-    for report in ingredients:
-        for number in reported(report):
-            metric = METRICS.get(number.metric)
-            if metric and metric.column == "test_error_pct" and number.arch:
-                name = f"{number.arch} {number.setting}".strip()
-                errors.setdefault((report, name), metric.error(number.mean))
-    return pd.DataFrame(
-        [
-            (ingredient.name, report, without.split()[0], without, with_, after - before)
-            for report, declared in ingredients.items()
-            for ingredient in declared
-            for without, with_ in ingredient.pairs
-            if (before := errors.get((report, without))) is not None
-            and (after := errors.get((report, with_))) is not None
-        ],
-        columns=[*_COMPARISON, "difference"],
-    )

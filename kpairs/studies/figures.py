@@ -1,224 +1,170 @@
-"""The reports' figures, redrawn from our trainings. Each function returns a matplotlib figure."""
+"""Figures of the pages, made to be read at 400 pixels too. Each function returns a figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from kpairs.plots import GREEN, OURS, PALETTE, REPORTED, band, tidy
-from kpairs.studies.effects import Finding
-from kpairs.studies.rows import name_of
+from kpairs.plots import OURS, PALETTE, REPORTED, band, tidy
+from kpairs.studies.effects import Effect
 
-MOST = 40  # rows of dots in one figure
+_WIDE = 4.8  # inches: 460 pixels, of which 370 leave letters of 8 points
+MOST = 40  # rows, from which on settings stand side by side without names
 
 
-def dots(compared: pd.DataFrame, label: str) -> Figure:
-    """Draw reported and our means in one row each, with their deviations.
+def figure_of(tall: float, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure of a page's width and its axes; options as `Figure.subplots` takes them."""
+    figure = Figure(figsize=(_WIDE, tall), layout="constrained")
+    return figure, figure.subplots(**options)
+
+
+def numbers(frame: pd.DataFrame, label: str) -> Figure:
+    """Draw reported and our means on one axis, both with 95 % intervals.
 
     Args:
-        compared: of one metric, as `kpairs.studies.compare.beside` gives it; what was not run is
-            left out. Of more than `MOST` rows see `agreement`.
-        label: of the metric.
+        frame: as `kpairs.studies.page.shown` gives it, and group; a row for each number, from top
+            to bottom, or, where they are many, from left to right without names.
+        label: of the axis.
     """
-    shown = compared[compared["ours_rounds"] > 0]
-    figure = Figure(figsize=(8, 1.4 + 0.22 * len(shown)), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(len(shown))[::-1]
-    for shift, colour, name, mean, std in (
-        (0.14, REPORTED, "reported", "mean", "std"),
-        (-0.14, OURS, "kpairs", "ours", "ours_std"),
+    beside = len(frame) > MOST
+    figure, axes = figure_of(4.2 if beside else 0.9 + 0.21 * len(frame))
+    places = np.arange(len(frame)) if beside else -np.arange(len(frame))
+    shift = 0.0 if beside else 0.16
+    for sign, colour, name, mean, half in (
+        (1, REPORTED, "reported", "mean", "half"),
+        (-1, OURS, "kpairs", "ours", "ours_half"),
     ):
-        style: dict[str, Any] = {"fmt": "o", "ms": 4, "elinewidth": 1.3, "label": name}
-        xerr = shown[std].fillna(0)
-        axes.errorbar(shown[mean], places + shift, xerr=xerr, color=colour, **style)
-    names = shown["variant"].where(shown["variant"] != "", shown["setting"])
-    axes.set_yticks(places, (shown["arch"] + " " + names).str.strip(), fontsize=9)
-    axes.set(ylim=(-0.6, len(shown) - 0.4))
-    axes.set_xlabel(f"{label}: mean ± standard deviation", fontsize=9)
-    axes.grid(axis="x", alpha=0.3)
-    tidy(axes)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False)
-    return figure
-
-
-def agreement(compared: pd.DataFrame, label: str) -> Figure:
-    """Draw our means over the reported ones, a panel per architecture.
-
-    Args:
-        compared: as in `dots`.
-        label: of the metric.
-    """
-    shown = compared[compared["ours_rounds"] > 0]
-    groups = list(shown.groupby("arch", sort=False))
-    figure = Figure(figsize=(0.4 + 2.4 * len(groups), 3), layout="constrained")
-    panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
-    ends = [shown[["mean", "ours"]].min().min() - 2, shown[["mean", "ours"]].max().max() + 2]
-    for axes, (arch, rows) in zip(panels, groups, strict=True):
-        axes.plot(ends, ends, "--", color="0.5", lw=1)
-        spread = {"xerr": rows["std"].fillna(0), "yerr": rows["ours_std"].fillna(0)}
-        axes.errorbar(
-            rows["mean"], rows["ours"], **spread, fmt="o", ms=4, color=OURS, elinewidth=0.7
+        ends = frame[half].fillna(0)
+        style: dict[str, Any] = {"color": colour, "label": name, "fmt": "o", "lw": 0}
+        style |= {"ms": 2.5, "elinewidth": 0.7} if beside else {"ms": 4, "elinewidth": 1.3}
+        if beside:
+            axes.errorbar(places, frame[mean], yerr=ends, **style)
+        else:
+            axes.errorbar(frame[mean], places + sign * shift, xerr=ends, **style)
+    (axes.set_ylabel if beside else axes.set_xlabel)(label)
+    axes.grid(axis="y" if beside else "x", alpha=0.3)
+    unexpected = (frame["as_expected"] == "no").to_numpy()
+    if beside:
+        axes.plot(
+            places[unexpected], frame.loc[unexpected, "ours"], "kx", ms=6, label="not as expected"
         )
-        axes.set(title=f"{arch} ({len(rows)})", xlim=ends, ylim=ends, aspect="equal")
-        axes.grid(alpha=0.3)
-        tidy(axes)
-    figure.supxlabel(f"reported {label}", fontsize=10)
-    figure.supylabel(f"kpairs' {label}", fontsize=10)
+        starts = np.flatnonzero(frame["group"] != frame["group"].shift())
+        middles = (starts + np.append(starts[1:], len(frame)) - 1) / 2
+        for start in starts[1:]:
+            axes.axvline(start - 0.5, color="0.6", lw=0.8)
+        axes.set_xticks(middles, frame["group"].iloc[starts])
+        axes.tick_params(axis="x", length=0)
+    else:
+        varies = "metric_label" if frame["metric"].nunique() > 1 else "table"
+        more = ", " + frame[varies].str.partition(" (")[0]
+        names = frame["name"] + more.where(frame["name"].duplicated(keep=False), "")
+        axes.set_yticks(places, np.where(unexpected, "✗ ", "") + names)
+        axes.set_ylim(places[-1] - 0.7, 0.7)
+    tidy(axes)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
-def curves(
-    rows: pd.DataFrame, panels: Mapping[str, Sequence[str]], column: str, label: str
-) -> Figure:
-    """Draw means over rounds per epoch, with their deviations shaded.
+def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) -> Figure:
+    """Draw effects with their intervals, a heading for each group.
 
     Args:
-        rows: of a study's curves.
-        panels: title of each panel to the names of its settings.
-        column: of the rows.
-        label: of the column, on the axis.
+        groups: by heading the rows: name, effect, and the means of single networks. The last row
+            of a group is that over all.
     """
-    figure = Figure(figsize=(4.2 * len(panels) + 0.6, 3.8), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (title, names) in zip(all_axes, panels.items(), strict=True):
-        for colour, name in zip(PALETTE, names, strict=False):
-            _epochs(axes, rows[name_of(rows) == name], column, name, colour)
-        axes.set(title=title, xlabel="epoch")
-        _legend_below(axes)
-        tidy(axes)
-    all_axes[0].set_ylabel(label)
+    count = sum(len(rows) + 1.4 for rows in groups.values())
+    figure, axes = figure_of(0.9 + 0.25 * count)
+    place, ticks = 0.0, {}
+    for heading, rows in groups.items():
+        axes.text(
+            0.01, place, heading, transform=axes.get_yaxis_transform(), weight="bold", va="center"
+        )
+        for number, (name, effect, networks) in enumerate(rows, 1):
+            whole = number == len(rows) and len(rows) > 1
+            at, colour = place - number, PALETTE[1] if whole else OURS
+            axes.plot(networks, np.full(len(networks), at), "|", color="0.55", ms=7, mew=0.9)
+            axes.plot([effect.low, effect.high], [at, at], color=colour, lw=2.6 if whole else 1.6)
+            axes.plot(effect.mean, at, "D" if whole else "o", color=colour, ms=6)
+            ticks[at] = name
+        place -= len(rows) + 1.4
+    axes.axvline(0, color="0.4", lw=0.8)
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    axes.set_ylim(place + 0.6, 0.6)
+    axes.grid(axis="x", alpha=0.3)
+    axes.xaxis.set_major_locator(MultipleLocator(5))
+    axes.set_xlabel("test error, points (← helps)")
+    tidy(axes)
     return figure
 
 
-def losses(rows: pd.DataFrame, name: str) -> Figure:
-    """Draw comparison and digit loss per epoch, training and test, of one setting."""
-    rows = rows[name_of(rows) == name]
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, 2), ("comparison", "digit"), strict=True):
-        for colour, split in zip(PALETTE, ("train", "test"), strict=False):
-            _epochs(axes, rows, f"{split}_{kind}_loss", split, colour)
-        axes.set(title=f"{kind} loss", xlabel="epoch", ylim=(0, None))
+def lines(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> Figure:
+    """Draw means over rounds per epoch, their standard deviations shaded, a panel below the other.
+
+    Args:
+        panels: by title the curves: by name their mean and std, indexed by epoch.
+        label: of the vertical axes.
+    """
+    figure, panes = figure_of(
+        0.5 + 2.3 * len(panels), nrows=len(panels), sharex=True, squeeze=False
+    )
+    for axes, (title, curves) in zip(panes[:, 0], panels.items(), strict=True):
+        for colour, (name, epochs) in zip(PALETTE, curves.items(), strict=False):
+            band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), name, colour)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=title, ylabel=label, ylim=(0, None))
         axes.legend(frameon=False)
         tidy(axes)
+    panes[-1, 0].set_xlabel("epoch")
     return figure
 
 
-def _epochs(axes: Axes, rows: pd.DataFrame, column: str, name: str, colour: str) -> None:
-    epochs = rows.groupby("epoch")[column].agg(["mean", "std", "count"])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(epochs):
-        label = f"{name} ({epochs['count'].max()})"
-        band(axes, epochs.index, epochs["mean"], epochs["std"].fillna(0), label, colour)
-
-
-def _legend_below(axes: Axes) -> None:
-    """Put the legend below the axes; draw none where nothing was trained yet."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
-
-
-def scan(rows: pd.DataFrame, values: Mapping[str, float], label: str, axis: str) -> Figure:
-    """Test error over a number that is scanned, its axis logarithmic where it spans decades.
-
-    Args:
-        rows: of a study.
-        values: name of a setting to its number.
-        label: of the number, on the horizontal axis.
-        axis: label of the vertical axis.
-    """
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    numbers = name_of(rows).map(values)
-    errors = rows.groupby(numbers)["test_error_pct"].agg(["mean", "std"])
-    axes.errorbar(errors.index, errors["mean"], errors["std"].fillna(0), color=OURS, fmt="o-")
-    least = min(values.values())
-    axes.set(xlabel=label, ylabel=axis)
-    if least > 0 and max(values.values()) >= 10 * least:
-        axes.set_xscale("log")
-    axes.set_xticks(sorted(values.values()), [f"{v:g}" for v in sorted(values.values())])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    tidy(axes)
-    return figure
-
-
-def against_parameters(points: pd.DataFrame) -> Figure:
-    """Test error against parameters, by report.
+def against_parameters(points: pd.DataFrame, named: Sequence[str]) -> Figure:
+    """Draw test errors against parameters, by report.
 
     Args:
         points: group, arch, parameters and error (%) of each architecture.
+        named: architectures whose names are written.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = figure_of(4.2)
     for colour, (group, rows) in zip(PALETTE, points.groupby("group", sort=False), strict=False):
-        axes.scatter(rows["parameters"], rows["error"], s=22, color=colour, label=group)
+        axes.scatter(rows["parameters"], rows["error"], s=26, color=colour, label=group)
     axes.set(xscale="log", yscale="log", xlabel="trainable parameters", ylabel="test error (%)")
-    axes.set_xticks([20e3, 50e3, 100e3, 200e3], ["20k", "50k", "100k", "200k"])
+    axes.set_xticks([5e3, 20e3, 100e3, 500e3], ["5k", "20k", "100k", "500k"])
     axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    for row in _apart(points):
-        style: dict[str, Any] = {"xytext": (4, -3), "textcoords": "offset points"}
-        axes.annotate(row.arch, (row.parameters, row.error), fontsize=8, **style)
-    axes.legend(frameon=False, fontsize=8)
+    for row in points[points["arch"].isin(named)].itertuples():
+        axes.annotate(
+            row.arch, (row.parameters, row.error), xytext=(5, 4), textcoords="offset points"
+        )
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     tidy(axes)
     return figure
 
 
-def _apart(points: pd.DataFrame, wide: float = 1.3, high: float = 1.09) -> list[Any]:
-    """Return the points whose names have room: no point of a lesser error is near."""
-    chosen: list[Any] = []
-    for row in points.sort_values("error").itertuples():
-        near = [
-            c
-            for c in chosen
-            if max(c.parameters, row.parameters) < wide * min(c.parameters, row.parameters)
-            and row.error < high * c.error
-        ]
-        if not near:
-            chosen.append(row)
-    return chosen
-
-
-def effects(findings: Iterable[Finding]) -> Figure:
-    """Draw a row per ingredient: its effect with the interval, and a dot per network."""
-    findings = list(findings)[::-1]
-    figure = Figure(figsize=(8, 1.2 + 0.5 * len(findings)), layout="constrained")
-    axes = figure.add_subplot()
-    for place, found in enumerate(findings):
-        spread = found.networks["mean"]
-        axes.plot(spread, np.full(len(spread), place - 0.22), "|", ms=7, color="0.6")
-        for shift, colour, effect in ((0.1, OURS, found.overall), (-0.04, GREEN, found.sound)):
-            if effect:
-                axes.plot([effect.low, effect.high], [place + shift] * 2, color=colour, lw=2)
-                axes.plot(effect.mean, place + shift, "o", color=colour, ms=5)
+def intervals(frame: pd.DataFrame, label: str) -> Figure:
+    """Draw differences with their intervals, from top to bottom: name, mean, low and high."""
+    figure, axes = figure_of(0.7 + 0.21 * len(frame))
+    places = -np.arange(len(frame))
+    ends = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
+    axes.errorbar(frame["mean"], places, xerr=ends, fmt="o", ms=4, elinewidth=1.6, color=OURS)
+    axes.set_yticks(places, frame["name"])
     axes.axvline(0, color="0.4", lw=0.8)
-    reach = 1.15 * max(abs(f.networks["mean"]).max() for f in findings)
-    _cut(axes, findings, reach)
-    axes.set_yticks(range(len(findings)), [f"{f.name} ({f.overall.networks})" for f in findings])
-    axes.set_xlabel("test error with minus without, points (95 % interval); below 0 it helps")
-    for colour, marker, name in (
-        (OURS, "o-", "all trainings"),
-        (GREEN, "o-", "without collapsed ones"),
-        ("0.6", "|", "one network"),
-    ):
-        axes.plot([], [], marker, color=colour, label=name)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    axes.set_xlabel(label)
     tidy(axes)
     return figure
 
 
-def _cut(axes: Axes, findings: Sequence[Finding], reach: float) -> None:
-    """End the axis at the networks; arrows where an interval goes on."""
-    axes.set_xlim(-reach, reach)
-    for place, found in enumerate(findings):
-        for shift, colour, effect in ((0.1, OURS, found.overall), (-0.04, GREEN, found.sound)):
-            ends = () if effect is None else ((effect.low, "<"), (effect.high, ">"))
-            for end, marker in ends:
-                if abs(end) > reach:
-                    side = np.copysign(reach, end)
-                    axes.plot(side, place + shift, marker, color=colour, clip_on=False)
+def one_to_one(x: pd.Series, y: pd.Series, label: str) -> Figure:
+    """Draw a dot for each training over the diagonal, the axes labelled by the series' names."""
+    figure, axes = figure_of(4.4)
+    ends = min(x.min(), y.min()) - 1, max(x.max(), y.max()) + 1
+    axes.plot(ends, ends, "--", color="0.5", lw=1)
+    axes.plot(x, y, "o", color=OURS, ms=4, alpha=0.6)
+    axes.set(xlabel=f"{x.name}: {label}", ylabel=f"{y.name}: {label}", aspect="equal")
+    axes.grid(alpha=0.3)
+    tidy(axes)
+    return figure

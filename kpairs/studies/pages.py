@@ -1,110 +1,36 @@
-"""A page per report, one across them, and those of our own: Markdown and self-contained HTML.
+"""A page per report, one across them, one of the method, and our own.
 
 The words stand in templates: `page.md.j2` in each report's folder, or `report.md.j2` here where a
-report has none. What a page shows is said there, by the methods of `ReportPage`.
+report has none. Numbers, tables and figures come from the rows, by the methods of the pages.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from kpairs.files import write_text
-from kpairs.markdown import code, environment, escape, table, to_html
-from kpairs.numbers import plus_minus, span, summary
-from kpairs.plots import svg
+from kpairs.markdown import environment, table
+from kpairs.numbers import interval_of, plus_minus, span
+from kpairs.recipes import Study
 from kpairs.reports import FOLDERS, REPORTS
-from kpairs.studies import compare, figures
+from kpairs.studies import effects, figures
 from kpairs.studies.catalogue import STUDIES
-from kpairs.studies.results import Results, page_module, report_name, write_results
+from kpairs.studies.compare import DIFFERS, METRICS, judge, measured
+from kpairs.studies.page import Page, shown
+from kpairs.studies.results import (
+    QUESTIONS,
+    Results,
+    adjusted,
+    page_module,
+    report_name,
+    write_results,
+)
 from kpairs.studies.rows import name_of
 
-# What figures of a kind say, below each of them.
-_SIDE_BY_SIDE = (
-    "The closer the two dots of a row, the better a number came out again. Lines reach one "
-    "standard deviation to each side; a dot of kpairs without one is a single training."
-)
-_ONE_EACH = (
-    "A dot per size of the network. On the dashed line ours is what was reported, below it less. "
-    "The longer its line, the reported standard deviation, the less the reported number says."
-)
-_CURVES = (
-    "Look where the curves end. Shades are one standard deviation of single trainings: that they "
-    "overlap does not make the means alike. In brackets: how many trainings a curve is the mean of."
-)
-_LOSSES = (
-    "Where the training loss goes on falling and the test loss does not, pairs are being learned "
-    "by heart."
-)
-_SCAN = (
-    "The lowest dot is the best of the values tried. Lines are one standard deviation of single "
-    "trainings: that they overlap does not make the means alike. A dot without one is a single "
-    "training."
-)
-_EFFECTS = (
-    "Left of 0 an ingredient lowers the test error; a line (95 % interval) across 0 leaves it "
-    "open, and one that ends in an arrow goes on. Grey marks are single networks, whose number "
-    "stands behind the name."
-)
-
-
-@dataclass
-class Page:
-    """A page to be: a template, what it speaks of, and the figures that it has asked for.
-
-    Attributes:
-        name: of the page's files, without their endings.
-        template: its place in the package.
-        context: names that the template knows, beside `page`, the page itself.
-        drawn: matplotlib figures by their key.
-    """
-
-    name: str
-    template: str
-    context: dict[str, Any] = field(default_factory=dict)
-    drawn: dict[str, Figure] = field(default_factory=dict)
-
-    def picture(self, key: str, figure: Figure, words: str, caption: str) -> Markup:
-        """Show a figure.
-
-        Args:
-            key: of its file's name.
-            figure: drawn by matplotlib.
-            words: what it shows, for those who do not see it.
-            caption: what to see in it, below.
-
-        Returns:
-            Markdown.
-        """
-        self.drawn[key] = figure
-        image = f"![{escape(words)}](figures/{self.name}-{key}.svg)"
-        return Markup(f"{image}\n\n*{escape(caption)}*\n")
-
-    def markdown(self) -> str:
-        """Fill the template in; names are shown as they are, dollars and all."""
-        templates = environment("kpairs")
-        templates.globals |= {"report_name": report_name, "METRICS": compare.METRICS}
-        templates.globals["words"] = templates.get_template("studies/words.md.j2").module
-        with matplotlib.rc_context({"text.parse_math": False}):
-            text = templates.get_template(self.template).render(page=self, **self.context)
-        return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-    def write(self, out: Path) -> list[Path]:
-        """Write the page as Markdown and as HTML that needs no other file, and its figures."""
-        text = self.markdown()
-        svgs = {f"figures/{self.name}-{key}.svg": svg(f) for key, f in self.drawn.items()}
-        contents = {**svgs, f"{self.name}.md": text, f"{self.name}.html": to_html(text, svgs)}
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_text(out / name, content)
-        return [out / name for name in contents]
+_FEWEST = 5  # trainings on a side, for an interval that means something
 
 
 def write_pages(
@@ -132,18 +58,11 @@ def write_pages(
             pages += [ReportPage(key, results)] if key in REPORTS else []
             if further := getattr(page_module(folder), "pages", None):
                 pages += further(results)
-    if reports is None:
-        pages.append(AcrossPage(results))
+    pages += [Overview(results)] if reports is None else []
+    pages += [MethodPage(results), Page("results", "studies/results.md.j2", results)]
     files = [file for page in pages for file in page.write(out)]
     write_results(results, out / "results.csv")
     return [*files, out / "results.csv"]
-
-
-_TOGETHER = (
-    "Taken together, ours minus reported, the mean over settings in the rounds that all of them "
-    "have, and its 95 % interval (a round's pairs are the same for all settings, and so is their "
-    "luck, which the interval allows for): {}.\n\n"
-)
 
 
 class ReportPage(Page):
@@ -154,237 +73,290 @@ class ReportPage(Page):
     """
 
     def __init__(self, key: str, results: Results) -> None:
-        report = REPORTS[key]
-        own = f"reports/{key}/page.md.j2"
+        report, own = REPORTS[key], f"reports/{key}/page.md.j2"
         known = own in environment("kpairs").list_templates()
-        super().__init__(f"{report.number}-{key}", own if known else "studies/report.md.j2")
-        self.key, self.report, self.results = key, report, results
+        template = own if known else "studies/report.md.j2"
+        super().__init__(f"{report.number}-{key}", template, results)
+        self.key, self.report = key, report
         self.studies = [s for s in STUDIES.values() if s.report == key]
+        # Of numbers that studies stand for; others may have a page of their own.
+        tables = {name for study in self.studies for name in study.tables}
+        numbers = results.numbers[results.numbers["report"] == key]
+        self.numbers = shown(numbers[numbers["first_rounds"] > 0])
+        self.rest = numbers[numbers["margin"].isna()]
+        self.main = self.numbers[self.numbers["table"].isin(tables)]
 
-    @property
-    def numbers(self) -> pd.DataFrame:
-        """Every number of the report, as `Results.numbers`."""
-        return self.results.numbers[self.results.numbers["report"] == self.key]
-
-    @property
-    def folds(self) -> bool:
-        """The presence of a cross-validation among its studies."""
-        return any(setting.folds for study in self.studies for setting in study.settings)
-
-    def agreement(self) -> dict[str, int]:
-        """Count the numbers of each verdict."""
-        return self.results.agreement(self.numbers)
-
-    def differing(self) -> pd.DataFrame:
-        """Return the numbers that differ."""
-        return self.results.differing(self.numbers)
-
-    def machines(self) -> list[str]:
-        """Return the machines of the trainings."""
-        rows = pd.concat([self.results.rows(s.name) for s in self.studies])
-        return machines(rows)
-
-    def compared(self, study: str) -> Markup:
-        """Return the table of a study's reported numbers beside ours, and their mean difference."""
-        frame = self.results.compared[study]
-        said = []
-        values = compare.measured(STUDIES[study], self.results.rows(study))
-        for row in compare.together(frame, values).itertuples():
-            metric = compare.METRICS[str(row.metric)]
-            mean, median = (f"{value:+.{metric.digits}f}" for value in (row.mean, row.median))
-            ends = span(row.low, row.high, metric.digits)
-            counts = f"{row.settings} settings, {row.rounds} rounds"
-            said.append(f"{metric.label} {mean} ({ends}; median {median}; {counts})")
-        sentence = _TOGETHER.format("; ".join(said)) if said and STUDIES[study].judged else ""
-        return Markup(sentence) + compared_table(frame)
-
-    def best(self, study: str, metric: str) -> Markup:
-        """Return the table of each architecture's best size, the report's and ours."""
-        frame = self.results.compared[study]
-        frame = frame[(frame["metric"] == metric) & (frame["ours_rounds"] > 0)]
-        lines = []
-        for arch, rows in frame.groupby("arch", sort=False):
-            theirs, ours = (rows.loc[rows[column].idxmax()] for column in ("mean", "ours"))
-            lines.append(
-                {
-                    "network": code(arch),
-                    "best reported": theirs["setting"].split()[-1],
-                    "reported": f"{theirs['mean']:.2f}",
-                    "kpairs there": f"{theirs['ours']:.2f}",
-                    "best by kpairs": ours["setting"].split()[-1],
-                    "kpairs": f"{ours['ours']:.2f}",
-                    "reported there": f"{ours['mean']:.2f}",
-                }
-            )
-        if not lines:
-            return Markup()
-        alike = frame["mean"].corr(frame["ours"])
-        words = (
-            f"{compare.METRICS[metric].label.capitalize()} of each network's best size, by the "
-            f"report and by kpairs; over all {len(frame)} sizes the two correlate by {alike:.2f}."
+    def dots(self, frame: pd.DataFrame, label: str = "") -> Markup:
+        """Draw reported and our means beside each other; nothing before anything was run."""
+        if frame.empty:
+            return Markup("No training has been run yet.\n")
+        label = label or METRICS[frame["metric"].iloc[0]].label
+        first = frame["table"] == frame["table"].iloc[0]
+        frame = frame.assign(
+            group=frame["model"].where(first, frame["table"].str.replace("Figure", "Fig."))
         )
-        return Markup(words) + Markup("\n\n") + table(pd.DataFrame(lines)) + Markup("\n")
+        if len(frame) > figures.MOST:
+            groups = frame.groupby("group", sort=False)
+            frame = pd.concat([rows.sort_values("mean") for _, rows in groups])
+        theirs, ours = (f"{frame[n].min():.4g} to {frame[n].max():.4g}" for n in ("mean", "ours"))
+        words = f"{label} of {len(frame)} settings: reported {theirs}, by kpairs {ours}"
+        caption = "Lines are 95 % intervals of the means; ✗: the difference's own excludes 0."
+        return self.picture("numbers", figures.numbers(frame, label), words, caption)
 
-    def own(self, study: str) -> Markup:
-        """Return the table of our errors in a study without reported numbers."""
-        groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
-        errors, collapsed = groups["test_error_pct"], groups["collapsed"].sum()
-        digits = groups["test_digit_error_pct"].mean()
-        frame = pd.DataFrame({"test error (%)": errors.agg(lambda each: summary(list(each)))})
-        frame["digit error (%)"] = ["" if pd.isna(mean) else f"{mean:.1f}" for mean in digits]
-        frame["collapsed"] = _collapsed(collapsed, errors.median(), [2] * len(frame))
-        frame = frame.reset_index()
-        frame["arch"] = frame["arch"].map(code)
-        return table(frame.rename(columns={"arch": "architecture"})) if len(frame) else Markup()
+    def table(self, frame: pd.DataFrame, rows: str, columns: str) -> Markup:
+        """Return a table of cells "reported / ours", marked where the interval excludes it."""
+        cells = frame.assign(
+            cell=[
+                f"{_short(r.mean, r.metric)} / {_short(r.ours, r.metric)}"
+                + " ✗" * (r.as_expected == "no")
+                for r in frame.itertuples()
+            ]
+        )
+        wide = cells.pivot_table(
+            index=rows, columns=columns, values="cell", aggfunc="first", sort=False
+        )
+        return table(wide.rename_axis(columns=None).reset_index(names=""))
 
-    def dots(self, study: str) -> Markup:
-        """Draw a figure per metric of a study: reported and our means side by side."""
-        frame = self.results.compared[study]
-        frame = frame[frame["ours_rounds"] > 0]
-        shown = []
-        for metric, rows in frame.groupby("metric", sort=False):
-            label = compare.METRICS[metric].label
-            key = f"{study.split('-', 1)[1]}-{metric.replace('_', '-')}"
-            many = len(rows) > figures.MOST
-            figure = figures.agreement(rows, label) if many else figures.dots(rows, label)
-            reported, ours = (_reach(rows[name]) for name in ("mean", "ours"))
-            words = f"{label} of {len(rows)} settings: reported {reported}, by kpairs {ours}"
-            shown.append(self.picture(key, figure, words, _ONE_EACH if many else _SIDE_BY_SIDE))
-        return Markup("\n").join(shown)
+    def every(self) -> Markup:
+        """Return the table of every number: by as many rounds as reported, and by all of ours."""
+        lines = []
+        for study in self.studies:
+            frame = self.results.compared[study.name]
+            for row in frame[frame["ours_rounds"] > 0].to_dict("records"):
+                digits = METRICS[row["metric"]].digits
+                name = f"{row['arch']} {row['variant'] or row['setting']}".strip()
+                theirs = row["mean"], row["std"], row["rounds"], digits
+                first = row["first_ours"], row["first_std"], row["first_rounds"], digits
+                ours = row["ours"], row["ours_std"], row["ours_rounds"], digits
+                lines.append(
+                    {
+                        "place": row["table"],
+                        "network": name,
+                        "metric": METRICS[row["metric"]].label,
+                        "reported": plus_minus(*theirs),
+                        "kpairs": plus_minus(*first),
+                        "difference, 95 %": span(row["first_low"], row["first_high"], digits),
+                        "all our rounds": plus_minus(*ours),
+                        "by all": row["verdict"].partition(" (")[0],
+                    }
+                )
+        frame = pd.DataFrame(lines)
+        alike = [n for n in ("place", "metric") if len(frame) and frame[n].nunique() == 1]
+        return table(frame.drop(columns=alike)) if lines else Markup()
 
-    def curves(self, study: str, panels: Mapping[str, Sequence[str]], key: str) -> Markup:
-        """Draw the test error per epoch, a panel for each title with its settings."""
-        rows = self.results.rows(study, "curves")
-        if not len(rows):
-            return Markup()
-        known = set(name_of(rows))
-        panels = {title: [n for n in names if n in known] for title, names in panels.items()}
-        panels = {title: names for title, names in panels.items() if names}
-        if not panels:
-            return Markup()
-        figure = figures.curves(rows, panels, "test_error_pct", "test error (%)")
-        last = rows[rows["epoch"] == rows["epoch"].max()]
-        means = last.groupby(name_of(last))["test_error_pct"].mean()
-        ends = [f"{name} {means[name]:.1f}" for name in chain(*panels.values()) if name in means]
-        words = f"test error (%) per epoch; at the end {', '.join(ends)}"
-        return self.picture(key, figure, words, _CURVES)
+    def parameters(self) -> pd.DataFrame:
+        """Return the stated counts of parameters beside those of our networks."""
+        frame = self.rest[self.rest["metric"] == "parameters"]
+        return frame.drop_duplicates(["arch", "mean"])
 
-    def losses(self, study: str, setting: str, key: str) -> Markup:
-        """Draw the losses per epoch of one setting."""
-        rows = self.results.rows(study, "curves")
-        if setting not in set(name_of(rows)):
-            return Markup()
-        words = f"comparison and digit loss of {setting} per epoch, training and test"
-        return self.picture(key, figures.losses(rows, setting), words, _LOSSES)
-
-    def scan(self, study: str, values: Mapping[str, float], label: str, key: str) -> Markup:
-        """Draw the error over a number that settings vary; nothing for a single number."""
-        rows = self.results.rows(study)
-        means = rows.groupby(name_of(rows).map(values))["test_error_pct"].mean()
-        if len(means) < 2:
-            return Markup()
-        axis = "validation error (%)" if (rows["folds"] > 0).any() else "test error (%)"
-        words = f"{axis} by {label}: least, {means.min():.1f}, at {means.idxmin():g}"
-        figure = figures.scan(rows, values, label, axis)
-        return self.picture(key, figure, words, _SCAN)
+    def others(self) -> pd.DataFrame:
+        """Count the numbers that no rounds are compared with, by place and reason."""
+        frame = self.rest[self.rest["metric"] != "parameters"]
+        groups = frame.groupby(["table", "metric", "verdict"], sort=False)
+        return groups.size().rename("count").reset_index()
 
     def conclusions(self) -> pd.DataFrame:
-        """Return the report's conclusions, as `Results.conclusions`."""
+        """Return the report's conclusions and our further comparisons, as `Results.conclusions`."""
         frame = self.results.conclusions
-        return frame[frame["report"] == self.key]
+        return frame[(frame["report"] == self.key) & frame["effect"].notna()]
 
-    def rest(self) -> pd.DataFrame:
-        """Return the reported numbers that no rounds are compared with."""
-        return self.numbers[self.numbers["margin"].isna()]
+    def lines(self, panels: Mapping[str, Mapping[str, tuple[str, str, str]]], label: str) -> Markup:
+        """Redraw a figure of the report: by panel and curve (study, setting, column)."""
+        drawn: dict[str, dict[str, pd.DataFrame]] = {title: {} for title in panels}
+        for title, curves in panels.items():
+            for name, (study, setting, column) in curves.items():
+                rows = self.results.rows(study, "curves")
+                mine = rows[name_of(rows) == setting]
+                if mine.empty:
+                    return Markup()
+                drawn[title][name] = mine.groupby("epoch")[column].agg(["mean", "std"])
+        every = [each for curves in drawn.values() for each in curves.items()]
+        ends = [f"{name} {epochs['mean'].iloc[-1]:.3g}" for name, epochs in every]
+        words = f"{label} per epoch; at the end {', '.join(ends)}"
+        caption = "Means over rounds; shades are one standard deviation."
+        return self.picture("epochs", figures.lines(drawn, label), words, caption)
+
+    def best(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return each model's best reported number of the first table, and those of the others."""
+        first = frame["table"] == frame["table"].iloc[0]
+        best = frame[first].groupby("model", sort=False)["mean"].idxmax()
+        return pd.concat([frame.loc[best], frame[~first]])
+
+    def progress(self, study: Study) -> dict[str, int]:
+        """Return a study's least and most rounds of a setting, trainings and collapsed ones."""
+        rows = self.results.rows(study.name)
+        counts = rows.groupby(["arch", "setting"]).size()
+        ends = {"least": counts.min(), "most": counts.max()} if len(rows) else {}
+        return {"trainings": len(rows), "collapsed": int(rows["collapsed"].sum()), **ends}
 
 
-class AcrossPage(Page):
+class Overview(Page):
     """The page across all reports; it begins with the answer."""
 
     def __init__(self, results: Results) -> None:
-        super().__init__("reports", "reports/page.md.j2", {"results": results})
-        self.results = results
-
-    def effects(self) -> Markup:
-        """Draw the effects of all ingredients."""
-        found = self.results.findings
-        each = [f"{f.name} {f.overall.mean:+.1f}" for f in found]
-        words = f"test error with an ingredient minus without, points: {', '.join(each)}"
-        return self.picture("effects", figures.effects(found), words, _EFFECTS)
-
-    def parameters(self) -> Markup:
-        """Draw the errors against parameters."""
-        return against_parameters(self, "error-against-parameters", self.results.points)
-
-
-def against_parameters(page: Page, key: str, points: pd.DataFrame) -> Markup:
-    """Show on a page the figure of errors against parameters.
-
-    Args:
-        page: to show it on.
-        key: of the figure.
-        points: as `kpairs.studies.figures.against_parameters` takes them.
-    """
-    best = points.loc[points["error"].idxmin()]
-    words = (
-        f"test error against trainable parameters of {len(points)} networks; "
-        f"least {best['arch']}, {best['error']:.2f} % with {best['parameters']:,} parameters"
-    )
-    caption = "Lower is better, further left is smaller. Both axes are logarithmic."
-    return page.picture(key, figures.against_parameters(points), words, caption)
-
-
-def machines(rows: pd.DataFrame) -> list[str]:
-    """Return the machines of trainings, each once."""
-    known = zip(rows["keras"], rows["backend"], rows["hardware"], strict=True)
-    return sorted({f"keras {keras} on {backend}, {machine}" for keras, backend, machine in known})
-
-
-def compared_table(frame: pd.DataFrame) -> Markup:
-    """Return a table of reported numbers beside ours.
-
-    Args:
-        frame: as `kpairs.studies.compare.beside` gives it.
-    """
-    metrics = [compare.METRICS[name] for name in frame["metric"]]
-    digits = [metric.digits for metric in metrics]
-
-    def means(mean: str, std: str, count: str) -> list[str]:
-        numbers = zip(frame[mean], frame[std], frame[count], digits, strict=True)
-        return ["" if pd.isna(n[0]) else plus_minus(*n) for n in numbers]
-
-    ends = zip(frame["low"], frame["high"], digits, strict=True)
-    labels = [metric.label for metric in metrics]
-    settings = frame["variant"].where(frame["variant"] != "", frame["setting"])
-    names = [f"{code(a)} {escape(s)}".strip() for a, s in zip(frame["arch"], settings, strict=True)]
-    cells = pd.DataFrame(
-        {
-            "network": [Markup(name) for name in names],
-            "verdict": frame["verdict"],
-            "metric": labels,
-            "reported": means("mean", "std", "rounds"),
-            "kpairs": means("ours", "ours_std", "ours_rounds"),
-            "difference, 95 %": [span(*each) for each in ends],
-            "margin": [f"{m:.{n}f}" for m, n in zip(frame["margin"], digits, strict=True)],
-            "collapsed": _collapsed(frame["collapsed"], frame["ours_median"], digits),
-            "note": frame["note"],
+        super().__init__("reports", "reports/page.md.j2", results)
+        known = results.conclusions[results.conclusions["effect"].notna()]
+        self.effects = {
+            name: known[known["ingredient"] == name].set_index("report")["effect"].to_dict()
+            for name in QUESTIONS
         }
-    )
-    alike = [
-        n for n in ("metric", "margin", "note") if cells[n].nunique() == 1 and cells[n].iloc[0]
-    ]
-    said = "; ".join(f"{name} {escape(cells[name].iloc[0])}" for name in alike)
-    more = Markup(f"\nIn every row: {said}.\n") if alike else Markup()
-    return table(cells.drop(columns=alike)) + more
+        self.pooled = results.pooled()
+        networks = effects.of_networks(results.paired)
+        self.networks = networks[networks["ingredient"].isin(QUESTIONS)]
+
+    def forest(self) -> Markup:
+        """Draw the effects of each report, and over all."""
+        groups = {}
+        for name in self.pooled:
+            mine = self.networks[self.networks["ingredient"] == name]
+            rows = [
+                (report_name(key), effect, list(mine.loc[mine["report"] == key, "mean"]))
+                for key, effect in self.effects[name].items()
+            ]
+            groups[name.capitalize()] = [*rows, ("networks in general", self.pooled[name], [])]
+        words = "test error with minus without, points: " + ", ".join(
+            f"{name} {effect.mean:+.1f}" for name, effect in self.pooled.items()
+        )
+        caption = (
+            "Left of 0 the test error falls. Lines are 95 % intervals, grey marks single networks."
+        )
+        return self.picture("effects", figures.forest(groups), words, caption)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return each report's numbers, those as expected, the correlation, and the answers."""
+        lines = []
+        for key, frame in self.results.judged.groupby("report", sort=False):
+            answers = self.results.conclusions.query("report == @key")["answer"].value_counts()
+            main = ReportPage(str(key), self.results).main
+            lines.append(
+                {
+                    "key": key,
+                    "numbers": len(frame),
+                    "expected": int((frame["as_expected"] == "yes").sum()),
+                    "correlation": main["error"].corr(main["ours_error"]),
+                    "answers": [int(answers.get(name, 0)) for name in effects.OUTCOMES],
+                }
+            )
+        return lines
+
+    def unexpected(self) -> pd.DataFrame:
+        """Return the numbers whose interval excludes the reported one, each with a reason."""
+        judged = self.results.judged
+        kept = adjusted(judged["first_p_value"]) <= 0.05
+        few = f"chance: one of {len(judged)} numbers"
+        reasons = np.where(kept, "no chance", few)
+        reason = judged["explanation"].where(judged["explanation"] != "", reasons)
+        return shown(judged.assign(reason=reason)[judged["as_expected"] == "no"])
 
 
-def _reach(values: pd.Series) -> str:
-    return f"{values.min():.4g} to {values.max():.4g}"
+class MethodPage(Page):
+    """The page of the method: what the verdicts mean, and what was done to trust them."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__("method", "studies/method.md.j2", results)
+
+    def verdicts(self) -> pd.DataFrame:
+        """Count the verdicts by all of our rounds, a row for each report and one of all."""
+        judged = self.results.judged
+        kinds = judged["verdict"].str.partition(" (")[0]
+        counts = pd.crosstab(judged["report"].map(report_name), kinds)
+        return pd.concat([counts, counts.sum().rename("all").to_frame().T]).reset_index(names="")
+
+    def authors(self, sound: bool) -> pd.DataFrame:
+        """Hold ours against the authors' own code, for numbers that differ by all rounds.
+
+        Args:
+            sound: leave out rounds in which either training collapsed.
+
+        Returns:
+            A `DataFrame` of report, number, name, mean (ours minus theirs on the same rounds, in
+            points), low and high (95 %), and too: True where that code differs from its report on
+            the same side as ours. Numbers with fewer than five such rounds are left out.
+        """
+        judged = self.results.judged
+        differing = shown(judged[judged["verdict"] == DIFFERS])
+        keys, lines = ["arch", "setting", "metric", "variant", "round"], []
+        for study in STUDIES.values():
+            both = [self.results.rows(study.name, kind) for kind in ("", "authors")]
+            mine, theirs = (measured(study, rows) for rows in both)
+            values = mine.merge(theirs, on=keys, suffixes=("", "_theirs"))
+            values = values[values["variant"] == ""]
+            if sound:
+                values = values[(values["collapsed"] == 0) & (values["collapsed_theirs"] == 0)]
+            numbers = differing[
+                (differing["report"] == study.report) & differing["table"].isin(study.tables)
+            ]
+            for row in numbers.itertuples():
+                pairs = values[
+                    (values["arch"] == row.arch)
+                    & (values["setting"] == row.setting)
+                    & (values["metric"] == row.metric)
+                ]
+                if len(pairs) < _FEWEST:
+                    continue
+                other = pairs["value_theirs"]
+                apart = (pairs["value"] - other) / METRICS[str(row.metric)].unit
+                known = other.mean(), other.std(), len(other)
+                (beyond,) = judge(*known, row.mean, row.std, row.rounds, 0).itertuples()
+                too = beyond.low > 0 if row.difference > 0 else beyond.high < 0
+                lines.append(
+                    (row.report, row.number, row.name, apart.mean(), *interval_of(apart), too)
+                )
+        names = ["report", "number", "name", "mean", "low", "high", "too"]
+        return pd.DataFrame(lines, columns=names)
+
+    def beyond(self, frame: pd.DataFrame) -> int:
+        """Count the intervals that exclude 0."""
+        return int(((frame["low"] > 0) | (frame["high"] < 0)).sum())
+
+    def authors_figure(self, frame: pd.DataFrame) -> Markup:
+        """Draw `authors`."""
+        label = "kpairs minus the authors' code, points"
+        words = f"{label}: {len(frame)} intervals, of which {self.beyond(frame)} exclude 0"
+        caption = "A line across 0: the two codes are not told apart."
+        return self.picture("authors", figures.intervals(frame, label), words, caption)
+
+    def differing(self) -> pd.DataFrame:
+        """Return the numbers that differ by all of our rounds, each with a reason."""
+        judged = self.results.judged
+        frame = judged[judged["verdict"] == DIFFERS]
+        theirs = self.authors(sound=True).set_index(["report", "number"])["too"]
+        keys = pd.MultiIndex.from_frame(frame[["report", "number"]])
+        too = theirs.reindex(keys).fillna(False).to_numpy(bool)
+        reasons = {
+            "the authors' own code differs on our pairs too": too,
+            "rounds of ours alone differ as much": frame["resampled_p_value"] > 0.05,
+            f"chance: one of {len(judged)} numbers": frame["fdr_p_value"] > 0.05,
+        }
+        reason = np.select(list(reasons.values()), list(reasons), "unexplained")
+        explained = frame["explanation"] != ""
+        return shown(frame).assign(
+            ours=frame["ours"], reason=frame["explanation"].where(explained, reason)
+        )
+
+    def same_start(self) -> pd.DataFrame:
+        """Return trainings of ours and of the authors' code from the same first weights."""
+        names = ["arch", "setting", "round"]
+        mine, theirs = (self.results.rows("piguet-table-2", kind) for kind in ("", "same-start"))
+        return mine.merge(theirs, on=names, suffixes=("", "_theirs"))
+
+    def apart(self, pairs: pd.DataFrame) -> dict[str, float]:
+        """Return the mean size of these differences, their mean, and its 95 % interval."""
+        difference = pairs["test_error_pct"] - pairs["test_error_pct_theirs"]
+        ends = dict(zip(("low", "high"), interval_of(difference), strict=True))
+        return {"size": difference.abs().mean(), "mean": difference.mean(), **ends}
+
+    def same_start_figure(self, pairs: pd.DataFrame) -> Markup:
+        """Draw `same_start`."""
+        ours = pairs["test_error_pct"].rename("kpairs")
+        theirs = pairs["test_error_pct_theirs"].rename("authors' code")
+        figure = figures.one_to_one(theirs, ours, "test error (%)")
+        words = f"test error of {len(pairs)} trainings by the authors' code and by kpairs"
+        caption = "A dot is one training. Those near 45 % collapsed."
+        return self.picture("same-start", figure, words, caption)
 
 
-def _collapsed(
-    counts: Iterable[float], medians: Iterable[float], digits: Iterable[int]
-) -> list[str]:
-    """Return counts of trainings with one answer for all pairs, each with the median."""
-    numbers = zip(counts, medians, digits, strict=True)
-    return [f"{c:.0f}; median {m:.{n}f}" if c else "" for c, m, n in numbers]
+def _short(value: float, metric: str) -> str:
+    """Return a number with about three digits."""
+    fine = METRICS[metric].digits > 2 or abs(value) < 10
+    return f"{value:.{METRICS[metric].digits if fine else 1}f}"

@@ -117,6 +117,15 @@ class LinearHead:
             logs |= {f"{prefix}{name}": value for name, value in found.items()}
         return logs
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The cross-validated error, in percent with its interval; nothing without a solution."""
+        if self.solution is None or (error := self.solution.error) is None:
+            return {}
+        shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
+        percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
+        return {"cross_validated": {**percent, "pairs": error.of}}
+
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return the head, and the training and test pairs with features in place of images."""
         return on_features(self.model, self.recipe, self.data.train, self.data.test)

@@ -36,6 +36,7 @@ class Row(_Strict):
     test: Numbers
     best_epoch: Numbers | None = None
     all_pairs: Numbers = {}
+    cross_validated: Numbers = {}
     unshifted: Numbers = {}
     collapsed: bool = False
     rescaling: list[Number] | None = Field(min_length=2, max_length=2)

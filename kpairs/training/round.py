@@ -108,6 +108,7 @@ def train_round(
         "epochs": fitted.epochs,
         "rescaling": data.rescaling and list(data.rescaling),
         **measured,
+        **({} if head is None else head.facts),
         "best_epoch": best,
         "engine": fitted.engine,
         "seconds": round(fitted.seconds, 2),

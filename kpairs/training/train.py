@@ -22,7 +22,7 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import Recipe, check_loss_weights, default_recipe
+from kpairs.recipes import LINEAR, Recipe, check_loss_weights, default_recipe
 from kpairs.reports.resolve import recipe_of
 from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
@@ -75,8 +75,8 @@ def train(
     round ended by giving every pair the same answer.
 
     Args:
-        recipe: the recipe, or the name of an architecture for its own. With `model` it may be left
-            out.
+        recipe: the recipe, or the name of an architecture for its own. It may be left out with
+            `model`, and with `data`: then it is that of `linear`.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
@@ -123,7 +123,9 @@ def train(
     if network is not None:
         chosen, fields = _recipe_of_model(network, recipe, fields)
     elif recipe is None:
-        raise UsageError("expected a recipe, the name of an architecture or a model")
+        if data is None:
+            raise UsageError("expected a recipe, the name of an architecture, a model or data")
+        chosen = recipe_of(LINEAR)
     else:
         chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
     if data is not None:

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+from click.shell_completion import ShellComplete
 from command_line import kpairs
 
+from kpairs.cli import main
 from kpairs.networks import ARCHS
+from kpairs.reports import REPORTS
 
 
 def test_archs(workplace):
@@ -40,3 +44,17 @@ def test_one_architecture(workplace):
     assert len(first["reads"]) == 2  # called on each image
     assert facts["recipe"]["fit"]["batch_size"] == 5
     assert {r["metric"] for r in facts["reported"]} == {"parameters", "validation_accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        (["archs"], "auxw", ["auxws"]),
+        (["train", "--arch"], "final", ["final_model"]),
+        (["study"], "haid", ["haidinger", "haidinger-figure-2", "haidinger-plain"]),
+        (["report"], "", [*REPORTS, "000", "001", "002", "003", "004"]),
+    ],
+)
+def test_the_shell_completes_names(words, incomplete, found):
+    completion = ShellComplete(main, {}, "kpairs", "_KPAIRS_COMPLETE")
+    assert [item.value for item in completion.get_completions(words, incomplete)] == found

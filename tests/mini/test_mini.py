@@ -583,14 +583,14 @@ def test_studies_train_nothing_twice(tmp_path):
     assert NOT_RUN not in set(compared["verdict"])
     page = MiniPage(Results(tmp_path))
     assert "10 trainings" in page.markdown()
-    assert set(page.drawn) == {"learning-rates-tanh", "learning-rates-relu"}
+    assert set(page.drawn) == {"numbers"}
 
 
 def test_a_page_of_nothing(tmp_path):
     page = MiniPage(Results(tmp_path))
     assert "No training has been run yet." in page.markdown()
     assert page.drawn == {}
-    assert set(page.compared["verdict"]) == {NOT_RUN}
+    assert page.compared.empty
 
 
 @pytest.mark.slow
@@ -613,10 +613,9 @@ def test_a_stopped_study_goes_on(workplace, monkeypatch):
     assert all(row in rows for row in before.to_dict("records"))
     assert "framework" not in kpairs("mini", "study", "--rounds", "1")
     kpairs("report", "chassagne", "--out", "pages")
-    figures = {f"mini-{name}.svg" for name in ("predictions", "epochs", "boundaries")}
-    assert figures < set(os.listdir("pages/figures"))
+    assert "mini-learned.svg" in os.listdir("pages/figures")
     assert "8 trainings" in Path("pages/mini.md").read_text()
-    assert Path("pages/mini.html").read_text().count("<svg") == 5
+    assert Path("pages/mini.html").read_text().count("<svg") == 2
 
 
 def test_the_committed_study_is_whole():

@@ -64,26 +64,19 @@ def test_contradicted_parameter_counts_carry_their_reason(arch, stated, reason):
 
 
 def test_why_auxiliary_losses_bring_little_in_report_000_is_so():
-    """What its page and the README say of the second softmax, and of an exact comparison."""
+    """Its page says of the second softmax that little changes, of an exact comparison that most."""
     results = Results(RESULTS.parent / "rows")
     told = results.conclusions.set_index("ingredient")["sound"]
     one, exact = (told[name] for name in (SOFTMAX, EXACT))
     assert one.networks == exact.networks == 5
-    assert one.low > -1
-    assert one.high < 1
+    assert -1 < one.low < one.high < 1
     assert exact.high < -10
     rows = results.rows("piguet-one-softmax")
-    sound = rows[rows["collapsed"] == 0].groupby(["setting", "arch"])
-    means, digits = sound["test_error_pct"].mean(), sound["test_digit_error_pct"].mean()
+    digits = (
+        rows[rows["collapsed"] == 0].groupby(["setting", "arch"])["test_digit_error_pct"].mean()
+    )
     learned, exactly = "ws+aux_1, one softmax", "ws+aux_1, one softmax, exact head"
     assert (digits[learned] - digits[exactly]).abs().max() < 0.5
-    ends = [
-        f"{end:.1f}"
-        for each in (learned, exactly)
-        for end in (means[each].min(), means[each].max())
-    ]
-    words = " ".join((RESULTS.parents[1] / "README.md").read_text().split())
-    assert "from {} to {} % (without one collapsed training) to {} to {} %".format(*ends) in words
 
 
 def test_what_explains_report_003_is_so():
@@ -111,6 +104,7 @@ def test_what_explains_report_003_is_so():
     explained = frame[places.isin(list(EXPLAINED))]
     assert len(explained) == len(EXPLAINED) == 7
     assert (explained["verdict"] == "differs").all()
+    assert (explained["explanation"] != "").all()
     explained = explained[explained["arch"] != "a_net"]  # the one that the page excepts
     there = folds.index.intersection(explained.index)
     assert (folds.loc[there, "reported_std"] < by_pairs[there] / 2).all()

@@ -1,14 +1,13 @@
 """Numbers that differ, beside rounds drawn from ours and beside the authors' own code."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from kpairs.studies.catalogue import STUDIES
-from kpairs.studies.compare import judge, resampled
+from kpairs.studies.compare import resampled
+from kpairs.studies.pages import MethodPage
 from kpairs.studies.results import Results
 from kpairs.studies.rows import COLUMNS, write_rows
 
@@ -31,78 +30,51 @@ def _write(path, errors, collapsed=()):
     write_rows(path, pd.DataFrame(rows).reindex(columns=COLUMNS))
 
 
-def _differing(folder, ours, theirs=None, **collapsed):
-    _write(folder / f"{STUDY.name}.csv", ours)
-    if theirs is not None:
-        _write(folder / f"{STUDY.name}-authors.csv", theirs, **collapsed)
-    results = Results(folder, ["piguet"])
-    (row,) = results.differing(results.numbers).itertuples()
-    return row
+def _page(folder, ours, theirs, kind="authors", **collapsed):
+    _write(folder / f"{STUDY.name}.csv", ours, **collapsed)
+    _write(folder / f"{STUDY.name}-{kind}.csv", theirs)
+    return MethodPage(Results(folder, ["piguet"]))
 
 
-@pytest.mark.parametrize(
-    ("centre", "blame"), [(14.0, "report"), (17.3, "kpairs"), (20.0, "kpairs"), (12.0, "kpairs")]
-)
-def test_whose_difference_it_is(tmp_path, rng, centre, blame):
+@pytest.mark.parametrize(("centre", "too"), [(14.0, True), (17.3, False), (20.0, False)])
+def test_the_authors_code_is_compared_on_the_same_rounds(tmp_path, rng, centre, too):
     """Ours at 14, far from the report's 17.3: theirs with ours, with the report, or elsewhere."""
     ours, theirs = (np.round(rng.normal(mean, 0.5, 20), 1) for mean in (14.0, centre))
-    row = _differing(tmp_path, ours, theirs[:12])
-    assert row.blame == blame
-    assert row.authors_rounds == 12
-    assert (row.authors, row.authors_std) == pytest.approx(
-        (theirs[:12].mean(), theirs[:12].std(ddof=1))
-    )
-    interval = stats.ttest_ind(ours, theirs[:12], equal_var=False).confidence_interval(0.95)
-    assert (row.apart_low, row.apart_high) == pytest.approx(interval)
+    page = _page(tmp_path, ours, theirs[:12])
+    (row,) = page.authors(sound=True).itertuples()
+    interval = stats.ttest_rel(ours[:12], theirs[:12]).confidence_interval(0.95)
+    assert (row.low, row.high) == pytest.approx(interval)
+    assert row.too == too
+    told = "the authors' own code differs on our pairs too"
+    assert (page.differing()["reason"].item() == told) == too
 
 
-def test_collapsed_trainings_stand_beside_the_interval(tmp_path, rng):
+def test_collapsed_rounds_are_left_out_where_asked(tmp_path, rng):
     ours, theirs = (np.round(rng.normal(14, 0.5, 8), 1) for _ in range(2))
-    theirs[[1, 4]] = 45.2
-    row = _differing(tmp_path, ours, theirs, collapsed=(2, 5))
-    assert (row.authors_collapsed, row.authors_rounds) == (2, 8)
-    assert row.authors == pytest.approx(theirs.mean())
-    sound = stats.ttest_ind(ours, np.delete(theirs, [1, 4]), equal_var=False)
-    assert (row.apart_low, row.apart_high) == pytest.approx(sound.confidence_interval(0.95))
-    assert row.blame == ""  # what all eight give is not told from the report
+    ours[[1, 4]] = 14.3
+    page = _page(tmp_path, ours, theirs, collapsed=(2, 5))
+    for sound, left_out in ((False, []), (True, [1, 4])):
+        (row,) = page.authors(sound).itertuples()
+        rest = (np.delete(each, left_out) for each in (ours, theirs))
+        assert (row.low, row.high) == pytest.approx(
+            stats.ttest_rel(*rest).confidence_interval(0.95)
+        )
 
 
-@pytest.mark.parametrize("count", [0, 4])
-def test_few_trainings_of_their_code_say_nothing(tmp_path, rng, count):
+def test_few_trainings_of_their_code_say_nothing(tmp_path, rng):
     ours = np.round(rng.normal(14, 0.5, 8), 1)
-    row = _differing(tmp_path, ours, ours[:count] if count else None)
-    assert row.blame == ""
-    assert np.isnan(row.apart_low)
-    assert np.nan_to_num(row.authors_rounds) == count
+    assert _page(tmp_path, ours, ours[:4]).authors(sound=False).empty
 
 
 def test_trainings_of_the_same_start_are_compared_one_by_one(tmp_path):
-    ours = np.array([14, 15, 45, 16, 44, 17.5, 18, 19])
-    theirs = np.array([14.5, 14, 45, 16.5, 15, 45.5, 18.5, 18.5])
-    _write(tmp_path / f"{STUDY.name}.csv", ours, collapsed=(3, 5))
-    assert Results(tmp_path, ["piguet"]).same_start(STUDY.name) is None
-    _write(tmp_path / f"{STUDY.name}-same-start.csv", theirs[:7], collapsed=(3, 6))
-    assert Results(tmp_path, ["piguet"]).same_start(STUDY.name) is None
-    _write(tmp_path / f"{STUDY.name}-same-start.csv", theirs, collapsed=(3, 6))
-    found = Results(tmp_path, ["piguet"]).same_start(STUDY.name)
-    assert (found.trainings, found.settings) == (8, 1)
-    assert (found.ours, found.theirs, found.both) == (2, 2, 1)
-    assert (found.mean, found.apart) == pytest.approx((0, 0.6))
-    sound = [0, 1, 3, 6, 7]
-    interval = stats.ttest_rel(ours[sound], theirs[sound]).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(interval)
-
-
-def test_the_authors_code_ends_as_ours_from_the_same_start():
-    """What the README and report 000's page say of it, of the committed rows."""
-    docs = Path(__file__).parents[2] / "docs"
-    found = Results(docs / "rows", ["piguet"]).same_start(STUDY.name)
-    assert found.trainings >= 60
-    assert found.low < 0 < found.high
-    assert found.both >= 0.8 * max(found.ours, found.theirs) > 5
-    readme = " ".join((docs.parent / "README.md").read_text().split())
-    assert f"ends {found.apart:.1f} points from ours on average" in readme
-    assert f"in {found.both} of the {found.ours} in which ours does" in readme
+    ours, theirs = np.array([14, 15, 45, 16.5]), np.array([14.5, 14, 45, 17])
+    page = _page(tmp_path, ours, theirs, "same-start", collapsed=(3,))
+    pairs = page.same_start()
+    assert list(pairs["collapsed"]) == [0, 0, 1, 0]
+    found = page.apart(pairs)
+    assert (found["size"], found["mean"]) == pytest.approx((0.5, 0))
+    interval = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx(interval)
 
 
 @pytest.mark.parametrize("stated", [True, False])
@@ -127,15 +99,3 @@ def test_resampled_chances_are_exact_of_two_outcomes(p_value, stated):
         exact += chance * (found <= p_value)
     assert resampled(values, 5, stated, p_value) == pytest.approx(exact, abs=0.015)
     assert np.isnan(resampled(values[:19], 5, stated, p_value))
-
-
-def test_collapsed_trainings_make_welchs_test_see_differences_and_not_the_resampled_one(rng):
-    """Ours and a report's from one world, in which one training of five collapses."""
-    found = np.zeros(2)
-    for _ in range(150):
-        ours, theirs = (np.where(rng.random(n) < 0.2, 48, rng.normal(20, 2, n)) for n in (40, 5))
-        stated = theirs.mean(), theirs.std(ddof=1), len(theirs), 2
-        welch = judge(ours.mean(), ours.std(ddof=1), len(ours), *stated)["p_value"][0]
-        found += np.array([welch, resampled(ours, 5, True, welch)]) < 0.05
-    assert found[0] > 0.2 * 150
-    assert found[1] < 0.1 * 150

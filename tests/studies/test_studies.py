@@ -123,6 +123,7 @@ def test_rows_of_version_0_1_are_as_they_were_measured():
 def test_names_of_studies():
     assert [s.name for s in studies_of("kong-table-1")] == ["kong-table-1"]
     assert [s.report for s in studies_of("kong")] == ["kong"] * 4
+    assert studies_of("003") == studies_of("kong")
     assert len(studies_of("all")) == len(STUDIES)
     with pytest.raises(UsageError, match="unknown study 'kongo'"):
         studies_of("kongo")

@@ -119,35 +119,34 @@ INGREDIENTS = (
     Ingredient(
         "both together",
         [("basicnet1 net_params 32-128-64-16", "auxnet2 net_params 32-32-64-256")],
-        "They help where the decision is based on a few separate inputs. (The best size of each "
-        "network.)",
+        "Weight sharing and auxiliary losses help (best sizes of AuxNet2 and BasicNet1).",
         "lowers",
     ),
     Ingredient(
         "a third convolution in place of a third linear layer",
         [("auxnet3 net_params 16-64-128-128", "auxnet2 net_params 32-32-64-256")],
-        "More convolutional layers, and not linear ones, may be advantageous: AuxNet3 is 5 % "
-        "behind AuxNet2. (The best size of each.)",
+        "More convolutional layers may beat more linear ones (AuxNet2 and AuxNet3).",
         "lowers",
-        pooled=False,
     ),
     Ingredient(
         "learning rate 0.005 in place of 0.001",
         [("auxnet2 learning_rates 0.001", "auxnet2 learning_rates 0.005")],
-        "0.005 is the best of five, 0.001 the next.",
+        "A learning rate of 0.005 is the best of five (held against 0.001, the next).",
         "lowers",
-        pooled=False,
     ),
     Ingredient(
         "batches of 50 in place of 100",
         [("auxnet2 batch_sizes 100", "auxnet2 batch_sizes 50")],
-        "50 is the best of six sizes, 100 the next.",
+        "A batch of 50 is the best of six sizes (held against 100, the next).",
         "lowers",
-        pooled=False,
     ),
 )
 # What becomes of numbers that no study stands for, by their metric or by table and metric.
 ELSEWHERE = {
     ("text", "mean_val_accuracy_pct"): "a remark on Figure 1",
     ("text", "gap_pct"): "a remark on Figure 1",
+}
+# Names of settings on pages.
+LABELS = {s.setting: s.setting.removeprefix("net_params ") for s in STUDIES[0].settings} | {
+    s.setting: s.setting.replace("_", " ").replace("s ", " ") for s in STUDIES[1].settings
 }

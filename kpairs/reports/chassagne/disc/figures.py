@@ -98,36 +98,23 @@ def draw_loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     tidy(axes)
 
 
-def boundaries(x: Floats, y: Floats, margins: Mapping[str, Floats]) -> Figure:
-    """Draw the decision boundaries of several networks beside the true circle.
+def learned(
+    points: Floats, classes: Classes, predicted: Classes, edges: tuple[Floats, Floats, Any]
+) -> Figure:
+    """Draw predicted test points, and the decision boundaries of several networks over them.
 
     Args:
-        x: as in `draw_boundary`.
-        y: as in `draw_boundary`.
-        margins: as there, by the network's name.
+        points: as in `draw_predictions`, and so are the classes and the predicted ones.
+        classes: true.
+        predicted: by the network.
+        edges: x and y as in `draw_boundary`, and a mapping of networks' names to their margins.
     """
-    figure = Figure(figsize=(4.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
     axes = figure.add_subplot()
-    draw_circle(axes)
+    draw_predictions(axes, points, classes, predicted)
+    x, y, margins = edges
     for colour, (name, values) in zip((BLUE, VERMILION), margins.items(), strict=False):
         draw_boundary(axes, x, y, values, colour)
         axes.plot([], [], color=colour, label=name)
-    axes.plot([], [], color="0.35", ls="--", label="the disc")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=8)
-    return figure
-
-
-def predictions(points: Floats, classes: Classes, predicted: Classes) -> Figure:
-    """Return `draw_predictions` as a figure."""
-    figure = Figure(figsize=(4.8, 5), layout="constrained")
-    draw_predictions(figure.add_subplot(), points, classes, predicted)
-    return figure
-
-
-def errors_and_loss(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Return `draw_errors` and `draw_loss` side by side."""
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    errors, loss = figure.subplots(1, 2)
-    draw_errors(errors, history)
-    draw_loss(loss, history)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False)
     return figure
