@@ -56,7 +56,7 @@ class Answers:
         mended: a sentence about what was cut off, or "".
 
     Raises:
-        KpairsError: another process holds the table.
+        KpairsError: another process holds the table, or it cannot be written.
         InputError: a table of other columns, or a row that makes no sense.
     """
 
@@ -70,6 +70,10 @@ class Answers:
             raise KpairsError(
                 f"{self.path}: another 'kpairs label' writes to it; end that one, or name another "
                 "table: --out FILE.csv"
+            ) from error
+        except OSError as error:
+            raise KpairsError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another: --out FILE.csv"
             ) from error
         try:
             self.mended = _mended(self.path) if self.path.exists() else ""

@@ -434,7 +434,8 @@ async function begin() {
   find("tab-compare").hidden = about.judge === null;
   find("tab-judges").hidden = !about.several;
   openView(about.judge === null ? "judges" : "compare");
-  if (about.judge !== null) take(await ask("state"));
+  const found = await ask("state");
+  if (about.judge === null) showProgress(found); else take(found);
 }
 
 begin().catch((error) => say(error.message));

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -114,7 +114,13 @@ class Session:
         self.folder, self.question, self.ties = Path(folder), question, ties
         self._repeat, self._white = repeat, white
         listing = list_images(folder)
-        said = listing.said().removeprefix(f"{folder}: ")
+        left_out = Counter(listing.left_out)
+        if (
+            os.path.realpath(out).startswith(os.path.realpath(folder) + os.sep)
+            and Path(out).exists()
+        ):
+            left_out[".csv"] -= 1  # the table itself
+        said = replace(listing, left_out=+left_out).said().removeprefix(f"{folder}: ")
         self.notes = [said] if said else []
         base = os.path.realpath(Path(out).parent)
         texts = {os.fspath(file): os.path.relpath(_real(file), base) for file in listing.files}
