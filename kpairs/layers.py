@@ -321,21 +321,28 @@ _FLOOR, _LEAST_VARIANCE = 1e-3, 1e-6
 _STEP = 0.025  # levels added to absolute differences
 _LOCAL = 2  # levels added to local deviations: noise of flat places is no contrast
 STATISTICS_SIDE = 32  # pixels of the shorter side; scales beyond need more
-_NEIGHBOURS = ("right", "below", "right_below", "left_below")
 STATISTICS = (
-    *(f"{plane}_x" for plane in ("gradient", "red_green", "yellow_blue")),
-    *(f"{plane}_y" for plane in ("gradient", "red_green", "yellow_blue")),
-    *("noise", "noise_half", "blocks_x", "blocks_y"),
-    *(f"dct_{frequency}" for frequency in range(1, 15)),
-    *("dct_small_low", "dct_small_high"),
-    *("laplacian", *(f"laplacian_of_gaussian_{scale}" for scale in (1, 2, 4))),
     *(
-        f"contrast_{scale}_{name}"
-        for scale in ("full", "half")
+        f"{name}_{direction}"
+        for direction in ("x", "y")
+        for name in ("gradient", "red_green", "yellow_blue", "flat", "smooth")
+    ),
+    *("laplacian", "laplacian_flat", "laplacian_smooth"),
+    *("noise", "noise_red_green", "noise_yellow_blue"),
+    *(
+        f"half_{name}"
         for name in (
-            *("magnitude", "variance", "skewness", "kurtosis"),
-            *(f"{part}_{place}" for place in _NEIGHBOURS for part in ("product", "spread")),
+            *("gradient_x", "flat_x", "smooth_x", "gradient_y", "flat_y", "smooth_y"),
+            *("laplacian", "laplacian_flat", "laplacian_smooth"),
         )
+    ),
+    *(f"dct_{frequency}" for frequency in range(1, 15)),
+    *("deviation", "deviation_geometric", "deviation_harmonic"),
+    *("contrast_magnitude", "contrast_variance", "contrast_skewness", "contrast_kurtosis"),
+    *(
+        f"contrast_{part}_{place}"
+        for place in ("right", "below", "right_below", "left_below")
+        for part in ("product", "spread")
     ),
 )
 
@@ -344,21 +351,21 @@ STATISTICS = (
 class ImageStatistics(_Precise):
     """54 classical statistics of each image, which need no training; `STATISTICS` names them.
 
-    - Logarithms of gradient energies of luminance, red - green and yellow - blue.
-    - Noise: the logarithm of a mean of absolute diagonal differences that large ones hardly move,
-      (mean of square roots) squared, at full and half size (after Donoho and Johnstone, Ideal
-      spatial adaptation by wavelet shrinkage, 1994).
-    - Block edges of JPEG: the mean difference across columns and rows at multiples of 8, over
-      that elsewhere (Wang, Sheikh and Bovik, No-reference quality assessment of JPEG images, 2002).
-    - Logarithms of energies of the 8 x 8 DCT by the sum of both frequencies, 1 to 14; the share of
-      coefficients near zero, 1 / (1 + (2 c)^2) of c levels, in low and high frequencies:
-      quantisation.
-    - Sharpness: logarithms of energies of the Laplacian, and of Laplacians of smoothed images at
-      full, half and quarter size (Pertuz et al., Analysis of focus measure operators, 2013).
+    - Sharpness, at full and half size: logarithms of energies of gradients and the Laplacian
+      (Pertuz et al., Analysis of focus measure operators, 2013), and shares of their values within
+      half a level of zero, which are flat, and within two levels, which are smooth; gradients also
+      of red - green and yellow - blue.
+    - Noise of the three: the logarithm of a mean of absolute diagonal differences that large ones
+      hardly move, (mean of square roots) squared (after Donoho and Johnstone, Ideal spatial
+      adaptation by wavelet shrinkage, 1994).
+    - Quantisation: mean logarithms of the energies of 8 x 8 DCT blocks by the sum of both
+      frequencies, 1 to 14.
+    - Local deviation: logarithms of its arithmetic, geometric and harmonic mean, which tell what
+      lies in busy and in flat places.
     - Natural-scene statistics: magnitude, variance, skewness and kurtosis of luminance less its
-      local mean, over its local deviation; mean and spread of its products with four neighbours, at
-      full and half size (Mittal, Moorthy and Bovik, No-reference image quality assessment in the
-      spatial domain, 2012).
+      local mean, over its local deviation; mean and spread of its products with four neighbours
+      (Mittal, Moorthy and Bovik, No-reference image quality assessment in the spatial domain,
+      2012).
 
     It uses shifts, sums and matrix products, which every runtime computes alike and fast. Local
     means weigh a pixel by its distance, 1, 2, 3, 2, 1: nearly a Gaussian of deviation 7/6. All
@@ -379,7 +386,7 @@ class ImageStatistics(_Precise):
     Example:
     >>> import keras
     >>> from kpairs.layers import ImageStatistics
-    >>> ImageStatistics()(keras.ops.zeros((2, 64, 64, 3))).shape
+    >>> tuple(ImageStatistics()(keras.ops.zeros((2, 64, 64, 3))).shape)
     (2, 54)
     """
 
@@ -396,21 +403,15 @@ class ImageStatistics(_Precise):
         planes = _PLANES if channels == 3 else _PLANES.sum(axis=1, keepdims=True)
         flat = ops.reshape(ops.transpose(images, (0, 3, 1, 2)), (-1, channels, height * width))
         colours = ops.reshape(ops.matmul(_tensor(planes), flat), (-1, 3, height, width))
-        full = colours[:, :1]
-        half = _halved(full)
-        quarter = _halved(half)
-        every_right, every_down = _steps(colours)
-        right, down = every_right[:, :1], every_down[:, :1]
-        smooth = [_smoothed(part) for part in (full, half, quarter)]
-        values = [
-            *(_energy(every_right), _energy(every_down)),
-            *(_noise(right), _noise(_steps(half)[0])),
-            *(_blocks(right), _blocks(ops.swapaxes(down, -2, -1))),
-            *_frequencies(full),
-            *(_energy(_laplacian(part)) for part in (full, *smooth)),
-            *_contrast(full, smooth[0]),
-            *_contrast(half, smooth[1]),
-        ]
+        grey = colours[:, :1]
+        values = []
+        for image in (colours, _halved(grey)):
+            right, down = _steps(image)
+            for steps in (right, down, _laplacian(right[:, :1], down[:, :1])):
+                values += _sizes(steps)
+            if image is colours:
+                values.append(_noise(right))
+        values += [_frequencies(grey), *_contrast(grey)]
         return ops.concatenate(values, axis=1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -428,8 +429,12 @@ def _mean(x: KerasTensor) -> KerasTensor:
     return ops.mean(x, axis=(-2, -1))
 
 
-def _energy(x: KerasTensor) -> KerasTensor:
-    return ops.log(_mean(x * x) + _FLOOR)
+def _sizes(steps: KerasTensor) -> list[KerasTensor]:
+    """Return the energy of each plane, and shares of small values of the first."""
+    squares = steps * steps
+    first = squares[:, :1]
+    flat, smooth = (level**2 * _mean(1 / (first + level**2)) for level in (0.5, 2.0))
+    return [ops.log(_mean(squares) + _FLOOR), flat, smooth]
 
 
 def _steps(x: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
@@ -437,8 +442,7 @@ def _steps(x: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def _laplacian(x: KerasTensor) -> KerasTensor:
-    right, down = _steps(x)
+def _laplacian(right: KerasTensor, down: KerasTensor) -> KerasTensor:
     across, along = right[..., 1:-1, :], down[..., 1:-1]
     return across[..., 1:] - across[..., :-1] + along[..., 1:, :] - along[..., :-1, :]
 
@@ -465,43 +469,29 @@ def _noise(right: KerasTensor) -> KerasTensor:
     return 2 * ops.log(_mean(ops.sqrt(ops.abs(diagonal) + _STEP)))
 
 
-def _blocks(right: KerasTensor) -> KerasTensor:
-    """Return the logarithm of steps between columns at multiples of 8, over other steps."""
-    rows, columns = right.shape[2:]
-    edges = np.arange(1, columns + 1) % 8 == 0
-    weights = np.stack([edges / edges.sum(), ~edges / (~edges).sum()], axis=1)
-    means = ops.matmul(_tensor(np.full((1, rows), 1 / rows)), ops.abs(right))
-    logs = ops.log(ops.reshape(ops.matmul(means, _tensor(weights)), (-1, 2)) + _STEP)
-    return logs[:, :1] - logs[:, 1:]
-
-
-def _frequencies(grey: KerasTensor) -> list[KerasTensor]:
+def _frequencies(grey: KerasTensor) -> KerasTensor:
     high, wide = (side // 8 for side in grey.shape[2:])
     blocks = ops.reshape(grey[:, 0, : 8 * high, : 8 * wide], (-1, high, 8, wide, 8))
     blocks = ops.reshape(ops.transpose(blocks, (0, 1, 3, 2, 4)), (-1, high * wide, 64))
     waves = np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(8) + 1) / 16) / 2
     waves[0] /= np.sqrt(2)  # the orthonormal DCT-II, its rows the frequencies
-    squares = ops.square(ops.matmul(blocks, _tensor(np.kron(waves, waves).T)))
-    average = _tensor(np.full((1, high * wide), 1 / (high * wide)))
-    sums = np.add.outer(np.arange(8), np.arange(8)).ravel()
-    found = []
-    for values, groups in (
-        (squares, sums[:, None] == np.arange(1, 15)),
-        (1 / (1 + 4 * squares), np.stack([(sums > 0) & (sums < 5), sums >= 5], axis=1)),
-    ):
-        means = ops.matmul(ops.matmul(average, values), _tensor(groups / groups.sum(axis=0)))
-        found.append(ops.reshape(means, (-1, groups.shape[1])))
-    return [ops.log(found[0] + 1e-2), found[1]]
+    coefficients = ops.matmul(blocks, _tensor(np.kron(waves, waves).T))
+    groups = np.add.outer(np.arange(8), np.arange(8)).reshape(64, 1) == np.arange(1, 15)
+    energies = ops.matmul(coefficients * coefficients, _tensor(groups / groups.sum(axis=0)))
+    return ops.mean(ops.log(energies + 1), axis=1)
 
 
-def _contrast(grey: KerasTensor, smooth: KerasTensor) -> list[KerasTensor]:
-    """Return moments of locally normalised luminance, and of its products with neighbours."""
-    residual = grey[..., 2:-2, 2:-2] - smooth
-    deviation = ops.sqrt(_smoothed(residual * residual) + _FLOOR)
+def _contrast(grey: KerasTensor) -> list[KerasTensor]:
+    """Return means of local deviations, and moments of luminance that is normalised by them."""
+    residual = grey[..., 2:-2, 2:-2] - _smoothed(grey)
+    local = _smoothed(residual * residual)
+    raised = local + 0.1
+    found = [ops.log(_mean(raised)), _mean(ops.log(raised)), -ops.log(_mean(1 / raised))]
+    deviation = ops.sqrt(local + _FLOOR)
     normal = residual[..., 2:-2, 2:-2] / (deviation + _LOCAL)
     square = normal * normal
     variance = _mean(square) + _LEAST_VARIANCE
-    found = [
+    found += [
         *(_mean(ops.abs(normal)), variance),
         _mean(square * normal) / (variance * ops.sqrt(variance)),
         _mean(square * square) / (variance * variance),

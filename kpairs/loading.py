@@ -49,6 +49,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{file}: expected a .keras file, found none")
     if not zipfile.is_zipfile(file):  # of which Keras says that it was not found
         raise InputError(f"{file}: expected a .keras file, received no zip archive; is it whole?")
+    for name in ("vision", "onnx_network"):  # register their layers; they stand above this too
+        import_module(f"kpairs.models.{name}")
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except Exception as error:  # h5py, zipfile, json and Keras each raise their own kinds

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 import kpairs
+from kpairs.models.backbone import LITE0, STATISTICS, feature_network
 from kpairs.training.compile import compile_model
 
 
@@ -49,9 +50,16 @@ def judged_values():
     return {f"judged/{key}": np.array(value) for key, value in values.items()}
 
 
+def features():
+    """What is compared too: features of trained networks, which need no pairs."""
+    images = np.random.default_rng(7).random((2, 40, 56, 3), np.float32)
+    networks = {n: feature_network(n, 40, 56, 3, mirrored=True) for n in (LITE0, STATISTICS)}
+    return {f"features/{n}": m.predict(images, verbose=0) for n, m in networks.items()}
+
+
 def main(weights, outputs, runs):
     inputs = dict(np.load(Path(weights) / "inputs.npz"))
-    results = judged_values()
+    results = {**judged_values(), **features()}
     for name in kpairs.ARCHS:
         model = kpairs.build(name, rescaling=(2.0, -0.5))
         model.load_weights(Path(weights) / f"{name}.weights.h5")

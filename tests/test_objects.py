@@ -23,6 +23,8 @@ from kpairs.layers import (
 )
 from kpairs.losses import ClassCrossentropy, PairCrossentropy
 from kpairs.metrics import ClassAccuracy, PairAccuracy
+from kpairs.models.onnx_network import OnnxNetwork
+from kpairs.models.vision import VisionMaps
 from kpairs.optimizers import OneCycle, TorchAdam
 
 LOSSES = (
@@ -35,7 +37,7 @@ METRICS = (PairAccuracy("own", threshold=0.75), ClassAccuracy("own"))
 LAYERS = (
     PosteriorComparison("probabilities", "sigmoid"),
     *(HalfPixelShifts(), MeanPosterior(), ImageStatistics()),
-    *(Mirrored(), MirroredMean(), Resize(5, 7)),
+    *(Mirrored(), MirroredMean(), Resize(5, 7), VisionMaps("resnet18"), OnnxNetwork(9, 4, True)),
 )
 OPTIMIZERS = (
     TorchAdam(0.25, beta_1=0.5, beta_2=0.75, epsilon=1e-3, weight_decay=0.125),

@@ -12,6 +12,7 @@ from kpairs.exports.runtime.loading import seal
 from kpairs.exports.writing.formats import OPSET
 from kpairs.exports.writing.graph import simplify
 from kpairs.exports.writing.quiet import quiet
+from kpairs.models.onnx_network import joined
 
 # These log attempts at other opsets; failures are raised anyway.
 _TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._compat")
@@ -67,7 +68,7 @@ def _to_proto(
                 raise RuntimeError("the exporter gave nothing")
             exported.optimize()
             simplify(exported.model)
-            proto = exported.model_proto
+            proto = joined(exported.model_proto)
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"torch {torch.__version__} cannot write this network as ONNX of opset {opset}: "

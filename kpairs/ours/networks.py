@@ -197,6 +197,8 @@ def linear(
         tower: Layers = [layers.Flatten()]
     elif backbone == STATISTICS:
         tower = [feature_network(backbone, *shape)]
+    elif backbone.endswith(".keras"):
+        tower = [feature_network(backbone, *shape, mirrored=mirrored)]
     else:
         tower = [
             feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS, mirrored=mirrored)

@@ -57,6 +57,7 @@ RECIPES["linear"] = Recipe.of(
     optimizer="adamw",
     learning_rate=1e-3,
     initialization="keras",
+    validate_every=1000,  # images of a large network pass for it; the last epoch always has one
 )
 # The same network, longer trained and seen at five places: slower, and better.
 RECIPES["posterior_long"] = RECIPES["posterior"].replace(

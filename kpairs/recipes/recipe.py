@@ -441,6 +441,7 @@ class Recipe(_Group):
                 "patience: expected a share of the images in validation, received none"
             )
         loaded = network.backbone is not None and network.backbone_weights != "none"
+        loaded |= network.arch == LINEAR  # whose network is chosen later
         if network.backbone is None and network.backbone_weights != "none":
             raise ValueError(
                 "backbone_weights: expected a backbone for them, received "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from kpairs.data.cache import FEATURES
+from kpairs.data.annotations import ImageFiles
+from kpairs.data.cache import FEATURES, prepared_images
 from kpairs.data.pairs import Images
+from kpairs.data.source import cache_root
 from kpairs.data.stored import Stored
+from kpairs.data.survey import survey
 from kpairs.errors import KpairsError
 from kpairs.files import atomic_path
-from kpairs.models.backbone import feature_digest
+from kpairs.models.backbone import LITE0, SIZE, STATISTICS, feature_digest, feature_network
+from kpairs.models.lite0 import has_imagenet
 from kpairs.training.interrupt import InMainThread
 
 Progress = Callable[[int, int], None]
@@ -94,6 +98,33 @@ def image_features(
     except OSError as error:
         raise KpairsError(f"{folder}: cannot keep features here: {error}") from error
     return found
+
+
+def file_features(
+    files: Sequence[str], progress: Progress | None = None, root: Path | None = None
+) -> NDArray[np.float32]:
+    """Return features of image files, `(n, d)`, by the network that a linear head would use.
+
+    EfficientNet-Lite0 where its weights are installed, else classical statistics; images are
+    reduced to at most 128 pixels a side.
+
+    Args:
+        files: n paths.
+        progress: called with how many of how many images passed.
+        root: the cache folder; default `kpairs.data.source.cache_root()`.
+
+    Raises:
+        InputError: a file that cannot be read.
+        KpairsError: the cache folder cannot be written.
+    """
+    if not files:
+        return np.zeros((0, 0), np.float32)
+    pictures = ImageFiles(tuple(files), tuple(files), "images", Path(files[0]).parent)
+    settings = survey(pictures).settings(longest=SIZE)
+    prepared, _ = prepared_images(pictures, settings, root or cache_root())
+    name = LITE0 if has_imagenet() else STATISTICS
+    network = feature_network(name, *settings.shape, mirrored=name == LITE0)
+    return image_features(network, Stored(prepared), progress)
 
 
 def _passed(

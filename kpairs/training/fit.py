@@ -133,7 +133,7 @@ def fit(
             _compile(model, recipe, network, phase, data, batches, own)
         if solve is not None and not phase.begin:
             if not done:
-                _solved(model, solve, [*callbacks, after, checkpoint])
+                _solved(model, solve, [*callbacks, after, checkpoint], recipe.fit.epochs)
             continue
         if machine.engine == "auto":
             engine = _lower(model, batches, _same_steps(recipe, phase, data, batches, own))
@@ -167,10 +167,11 @@ def _solved(
     model: keras.Model,
     solve: Callable[[], dict[str, float]],
     callbacks: list[keras.callbacks.Callback],
+    epochs: int,
 ) -> None:
     """Pass off a solution as the first epoch, so that all that follows epochs follows it."""
     followers = keras.callbacks.CallbackList(
-        callbacks, add_history=False, model=model, epochs=1, steps=1, verbose=0
+        callbacks, add_history=False, model=model, epochs=epochs, steps=1, verbose=0
     )
     followers.on_train_begin()
     followers.on_epoch_begin(0)

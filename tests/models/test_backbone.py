@@ -298,6 +298,9 @@ def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
     one, vector = map(keras.ops.convert_to_numpy, own(keras.ops.repeat(images, 3, axis=-1)))
     expected = np.concatenate([means([one]), vector], axis=1)
     np.testing.assert_allclose(values(network, images), expected, rtol=1e-5, atol=1e-5)
+    set_trainable(network, True)  # but batch normalisation
+    assert len(network.trainable_variables) == 2
+    np.testing.assert_allclose(values(network, images, True), expected, rtol=1e-5, atol=1e-5)
     assert own.trainable
     if from_file:
         network = feature_network(source, 20, 24, 1, size=30, mirrored=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from backend_script import judged_values, outputs_and_losses
+from backend_script import features, judged_values, outputs_and_losses
 
 from kpairs.exports.writing.export import export_run
 from kpairs.models.initialization import initialize
@@ -28,7 +28,7 @@ def torchs(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(3)
     inputs = {side: rng.random((5, 14, 14, 1), dtype=np.float32) for side in ("left", "right")}
     np.savez(folder / "inputs.npz", **inputs)
-    outputs = judged_values()
+    outputs = {**judged_values(), **features()}
     for name in ARCHS:
         model = build(name, rescaling=(2.0, -0.5))
         initialize(model, "torch", rng)

@@ -1,0 +1,118 @@
+"""Linear scores against scikit-learn, refits and each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from kpairs.judging import linear
+from kpairs.judging.linear import fit_linear
+
+
+def problem(seed, images=60, features=5, pairs=200, ties=0.2, noise=1.0):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(images, features)) * rng.uniform(0.1, 10, features) + 3
+    left = rng.integers(0, images, pairs)
+    right = (left + rng.integers(1, images, pairs)) % images
+    gap = (values[right] - values[left]) @ rng.normal(size=features) / values.std(axis=0).mean()
+    answer = (gap + noise * rng.logistic(size=pairs) > 0).astype(float)
+    answer[rng.random(pairs) < ties] = 0.5
+    return values, left, right, answer
+
+
+@pytest.mark.parametrize("shape", [{}, {"features": 80, "pairs": 40}])
+def test_as_scikit_learn_finds_it(shape):
+    """Also of fewer pairs than features, where another basis is used."""
+    values, left, right, answer = problem(0, **shape)
+    found = fit_linear(values, left, right, answer)
+    used = np.unique([left, right])
+    spread = values[used].std(axis=0)
+    rows = (values[right] - values[left]) / spread
+    both = np.concatenate([rows, rows])
+    known = np.repeat([1, 0], len(rows))
+    weight = np.concatenate([answer, 1 - answer])
+    told = weight > 0
+    expected = LogisticRegression(
+        C=found.variance / values.shape[1], fit_intercept=False, tol=1e-10, max_iter=10_000
+    ).fit(both[told], known[told], weight[told])
+    np.testing.assert_allclose(found.weights * spread, expected.coef_[0], rtol=2e-3, atol=2e-4)
+    assert abs(found.score(values[used]).mean()) < 1e-9
+
+
+def test_many_pairs_are_read_some_at_a_time(monkeypatch):
+    values, left, right, answer = problem(1)
+    whole = fit_linear(values, left, right, answer)
+    monkeypatch.setattr(linear, "_CHUNK", 64)
+    parts = fit_linear(values.astype(np.float32), left, right, answer)
+    np.testing.assert_allclose(parts.weights, whole.weights, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(parts.covariance, whole.covariance, rtol=1e-2, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_sides_and_doubled_rows(seed):
+    values, left, right, answer = problem(seed, images=20, pairs=60)
+    found = fit_linear(values, left, right, answer)
+    swapped = fit_linear(values, right, left, 1 - answer)
+    np.testing.assert_allclose(swapped.weights, found.weights, rtol=1e-2, atol=1e-3)
+    rows = np.concatenate([np.arange(60), np.arange(10)])
+    doubled = fit_linear(values, left[rows], right[rows], answer[rows])
+    weight = np.where(np.arange(60) < 10, 2.0, 1.0)
+    weighted = fit_linear(values, left, right, answer, weight)
+    if weighted.variance == doubled.variance:  # left out are a row, or both of its copies
+        np.testing.assert_allclose(weighted.weights, doubled.weights, rtol=1e-2, atol=1e-3)
+
+
+def test_left_out_pairs_without_refits():
+    """The likelihood by which the prior is chosen, against fits without each pair."""
+    values, left, right, answer = problem(2, pairs=80, noise=2.0)
+    pairs = linear._Pairs(values, 1 / values.std(axis=0), left, right, answer, np.ones(80))
+    rows = pairs.rows()
+    weights, hessian = linear._newton([(slice(None), rows)], pairs, 0.5)
+    quick = linear._left_out(rows, pairs, weights, hessian)
+    refitted = 0.0
+    for out in range(80):
+        others = np.arange(80) != out
+        part = pairs.take(others)
+        margin = rows[out] @ linear._newton([(slice(None), part.rows())], part, 0.5)[0]
+        refitted += answer[out] * margin - np.logaddexp(0, margin)
+    assert quick == pytest.approx(refitted, rel=0.02)
+
+
+def test_the_error_is_that_of_new_images():
+    values, left, right, answer = problem(3, images=400, pairs=500, ties=0.0, noise=0.2)
+    found = fit_linear(values, left, right, answer)
+    new = problem(3, images=400, pairs=500, ties=0.0, noise=0.2)
+    wrong = np.mean((found.score(new[0])[right] > found.score(new[0])[left]) != (answer > 0.5))
+    assert found.error.low - 0.03 <= wrong <= found.error.high + 0.03
+    guessed = fit_linear(values, left, right, np.random.default_rng(0).integers(0, 2, 500))
+    assert guessed.error.low < 0.5 < guessed.error.high
+    assert fit_linear(values, [0, 1], [1, 2], [1.0, 0.0]).error is None
+
+
+def test_deviations_cover_the_truth():
+    inside = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=(80, 4))
+        true = values @ rng.normal(size=4) * 1.5
+        left, right = rng.permutation(80)[:80].reshape(2, -1).repeat(3, axis=1)
+        right = np.roll(right, 1)
+        answer = rng.random(len(left)) < 1 / (1 + np.exp(true[left] - true[right]))
+        found = fit_linear(values, left, right, answer)
+        centred = true - true[np.unique([left, right])].mean()
+        inside.append(np.abs(found.score(values) - centred) < 1.96 * found.deviation(values))
+    assert 0.85 < np.mean(inside) < 1.0
+
+
+def test_constant_features_count_for_nothing():
+    values, left, right, answer = problem(4)
+    values[:, 2] = 7.0
+    found = fit_linear(values, left, right, answer)
+    assert found.weights[2] == 0
+    assert (
+        fit_linear(np.ones((60, 2)), left, right, answer).score(values[:, :2]).ptp() == 0
+        if (hasattr(np.ndarray, "ptp"))
+        else True
+    )

@@ -1,0 +1,163 @@
+"""A linear head on a frozen network's features: each image passes once."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kpairs import PairModel, evaluate, export, open_source, resume, train
+from kpairs.data.cache import clean
+from kpairs.data.stored import Stored
+from kpairs.errors import UsageError
+from kpairs.models.backbone import backbone_of, feature_network
+from kpairs.training import features
+from kpairs.training.features import image_features
+from kpairs.training.linear import featured, head_of
+
+SIDE = 32
+
+
+@pytest.fixture
+def blurred(workplace, monkeypatch):
+    """Compared images of noise: the smoother one ranks higher."""
+    from PIL import Image, ImageFilter
+
+    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
+    rng = np.random.default_rng(0)
+    amounts = rng.uniform(0, 2, 40)
+    for number, amount in enumerate(amounts.tolist()):
+        noise = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+        noise.filter(ImageFilter.GaussianBlur(amount)).save(f"{number}.png")
+    with open("pairs.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["left", "right", "label", "split"])
+        for number in range(120):
+            left, right = rng.choice(30, 2, replace=False) + (10 if number >= 90 else 0)
+            side = "left" if amounts[left] > amounts[right] else "right"
+            split = "test" if number >= 90 else "train"
+            rows.writerow([f"{left}.png", f"{right}.png", side, split])
+    return workplace / "pairs.csv", amounts
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many images passed a network."""
+    counted = []
+    predict = keras.Model.predict
+
+    def counting(self, x, **options):
+        if isinstance(x, np.ndarray) and x.ndim == 4:
+            counted.append(len(x))
+        return predict(self, x, **options)
+
+    monkeypatch.setattr(keras.Model, "predict", counting)
+    return counted
+
+
+def test_from_pairs_to_a_ranking(blurred, passes):
+    """Without an architecture's name: solved, measured, evaluated, exported and ranked by."""
+    table, amounts = blurred
+    run = train(data=table, backbone="statistics", verbose=0)
+    assert run.recipe.network.arch == "linear"
+    row = run.metrics["rounds"][0]
+    assert row["test"]["comparison_error_pct"] < 20
+    error = row["cross_validated"]
+    assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
+    once = sum(passes)
+    source = run.source()
+    assert once == len({*source.files("train"), *source.files("test")})
+    again = evaluate(run)[0]
+    assert again["test"] == row["test"]
+    assert sum(passes) == once
+    model = PairModel.load(export(run)[0].path)
+    ranked = model.rank([f"{number}.png" for number in range(40)])
+    assert np.corrcoef(ranked.score, amounts)[0, 1] > 0.8
+    whole = run.model(1)
+    pairs = run.source().split("test", run.recipe.pixels)
+    assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
+    images = np.asarray(pairs.images)
+    keras_says = whole.predict({"left": images, "right": images}, verbose=0)["left_score"]
+    onnx_says = model.compare(images, images)["left_score"]
+    np.testing.assert_allclose(onnx_says, keras_says, rtol=1e-4, atol=1e-4)
+
+
+def test_the_head_is_the_network_behind_its_features(blurred):
+    run = train(data=blurred[0], backbone="statistics", verbose=0)
+    model = run.model(1)
+    split = run.source().split("test", run.recipe.pixels)
+    from kpairs import draw_pairs
+
+    pairs = draw_pairs(split, seed=0)
+    expected = model.predict(pairs.inputs(), verbose=0)
+    received = head_of(model, "grade").predict(featured(model, pairs)[0].inputs(), verbose=0)
+    for name, values in expected.items():
+        np.testing.assert_allclose(received[name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_features_are_found_again(blurred, passes):
+    source = open_source(blurred[0])
+    images = source.split("train", source.settings()).images
+    assert isinstance(images, Stored)
+    network = feature_network("statistics", *images.shape[1:])
+    first = image_features(network, images)
+    assert passes == [len(images)]
+    np.testing.assert_array_equal(image_features(network, images[::-1]), first[::-1])
+    assert passes == [len(images)]
+    new = set(source.files("test")) - set(source.files("train"))
+    image_features(network, source.split("test", source.settings()).images)
+    assert passes == [len(images), len(new)]
+    (folder,) = features.Path(images.path).parent.parent.glob("features/*/")
+    for part in folder.glob("*.npy"):
+        part.write_bytes(part.read_bytes()[:200])
+    np.testing.assert_allclose(image_features(network, images), first, rtol=1e-6)
+    assert len(passes) == 3
+    clean(blurred[0].parent / "cache")
+    assert not folder.exists()
+
+
+def test_features_are_bounded(blurred, monkeypatch):
+    source = open_source(blurred[0])
+    images = source.split("train", source.settings()).images
+    root = features.Path(images.path).parent.parent / "features"
+
+    def network(width):
+        image = keras.Input(images.shape[1:])
+        return keras.Model(image, layers.Dense(width)(layers.Flatten()(image)), name="backbone")
+
+    image_features(network(3), images)
+    assert len(list(root.glob("*/*.npy"))) == 1
+    monkeypatch.setattr(features, "_MOST", 1000)
+    image_features(network(4), images)
+    assert not list(root.glob("*/*.npy"))
+
+
+def test_a_model_of_ones_own_gives_the_features(blurred):
+    image = keras.Input((SIDE, SIDE, 3))
+    sharp = layers.Conv2D(1, 3, activation="relu")
+    own = keras.Model(image, sharp(image))
+    kernel = np.zeros((3, 3, 3, 1), np.float32)
+    kernel[1, 1], kernel[1, 2] = 1, -1
+    sharp.set_weights([kernel, np.zeros(1, np.float32)])
+    own.save("own.keras")
+    run = train(data=blurred[0], backbone="own.keras", verbose=0)
+    assert backbone_of(run.model(1)).output.shape == (None, 1)
+    assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] < 20
+
+
+def test_statistics_are_not_fine_tuned(blurred):
+    with pytest.raises(UsageError, match="fine_tune: expected a network with weights"):
+        train(data=blurred[0], backbone="statistics", fine_tune=1, verbose=0)
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_the_solution(blurred):
+    run = train(
+        data=blurred[0], backbone="lite0", fine_tune=2, arch_options={"size": 32}, verbose=0
+    )
+    history = run.history(1)
+    assert len(history) == 3
+    best = run.metrics["rounds"][0]["best_epoch"]
+    accuracies = [row["validation_comparison_accuracy"] for row in history]
+    assert accuracies[best["epoch"] - 1] == max(accuracies) >= accuracies[0]
