@@ -98,6 +98,11 @@ def feature_network(
     return network
 
 
+def is_file(backbone: str) -> bool:
+    """Tell whether a backbone's name is that of a file, which brings its weights."""
+    return backbone.endswith((".keras", ".onnx"))
+
+
 def set_trainable(network: keras.Model, trainable: bool) -> None:
     """Freeze a network, or let its weights be trained; batch normalisation is frozen always."""
     network.trainable = trainable
@@ -134,7 +139,7 @@ def _tower(
     backbone: str | keras.Model, height: int, width: int, size: int | None, weights: str | None
 ) -> keras.Model:
     """Return a network from the pixels that it wants to see to vectors and maps."""
-    if not isinstance(backbone, str) or backbone.endswith((".keras", ".onnx")):
+    if not isinstance(backbone, str) or is_file(backbone):
         if weights is not None:
             raise UsageError(f"weights: expected none, {_name(backbone)} has its own")
         return _own_tower(backbone, height, width, size)

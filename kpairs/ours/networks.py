@@ -17,6 +17,7 @@ from kpairs.models.backbone import (
     STATISTICS,
     application,
     feature_network,
+    is_file,
 )
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
@@ -197,7 +198,7 @@ def linear(
         tower: Layers = [layers.Flatten()]
     elif backbone == STATISTICS:
         tower = [feature_network(backbone, *shape)]
-    elif backbone.endswith(".keras"):
+    elif is_file(backbone):
         tower = [feature_network(backbone, *shape, mirrored=mirrored)]
     else:
         tower = [

@@ -428,8 +428,8 @@ class Recipe(_Group):
             tuned = values["fit"].get("fine_tune", 0)
             if values["network"].get("arch") == LINEAR and isinstance(tuned, int):
                 values = {**values, "fit": {**values["fit"], "epochs": 1 + tuned}}
-                if tuned:
-                    values["data"] = {"validation": _VALIDATION, **values["data"]}
+                if tuned and not values["data"].get("validation"):
+                    values["data"] = {**values["data"], "validation": _VALIDATION}
         return values
 
     @model_validator(mode="after")

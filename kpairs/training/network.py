@@ -13,6 +13,7 @@ from kpairs.models.backbone import (
     LITE0,
     NO_WEIGHTS,
     STATISTICS,
+    is_file,
     load_backbone,
     load_features,
 )
@@ -67,7 +68,7 @@ def with_backbone(recipe: Recipe) -> Recipe:
             "have none"
         )
     weights = network.backbone_weights
-    if backbone.endswith(".keras"):
+    if is_file(backbone):
         backbone = str(Path(backbone).absolute())
     elif weights == NO_WEIGHTS and backbone != STATISTICS:
         weights = IMAGENET

@@ -161,3 +161,35 @@ def test_fine_tuning_goes_on_from_the_solution(blurred):
     best = run.metrics["rounds"][0]["best_epoch"]
     accuracies = [row["validation_comparison_accuracy"] for row in history]
     assert accuracies[best["epoch"] - 1] == max(accuracies) >= accuracies[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torchvision", "application", "onnx"])
+def test_networks_of_others_train_export_and_rank(kind, blurred):
+    """With weights from a local file."""
+    import onnx
+    import torch
+    from torchvision import models
+
+    if kind == "torchvision":
+        torch.save(models.resnet18().state_dict(), "net.pth")
+        given = {"backbone": "torchvision/resnet18", "backbone_weights": "net.pth"}
+    elif kind == "application":
+        shape = {"include_top": False, "weights": None, "input_shape": (SIDE, SIDE, 3)}
+        keras.applications.MobileNetV2(**shape, pooling="avg").save_weights("net.weights.h5")
+        given = {"backbone": "MobileNetV2", "backbone_weights": "net.weights.h5"}
+    else:
+        batch = ({0: torch.export.Dim("n")},)
+        sample = (torch.rand(2, 3, SIDE, SIDE),)
+        net = torch.nn.Conv2d(3, 8, 3).eval()
+        program = torch.onnx.export(net, sample, dynamo=True, dynamic_shapes=batch)
+        onnx.save(program.model_proto, "net.onnx")
+        given = {"backbone": "net.onnx"}
+    run = train(data=blurred[0], arch_options={"size": SIDE}, verbose=0, **given)
+    model = PairModel.load(export(run)[0].path)
+    ranking = model.rank([f"{number}.png" for number in range(40)])
+    split = run.source().split("test", run.recipe.pixels)
+    images = np.asarray(split.images)
+    says = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
+    files = [int(features.Path(f).stem) for f in split.listed.files]
+    np.testing.assert_allclose(ranking.score[files], says[:, 0], rtol=1e-3, atol=1e-3)
