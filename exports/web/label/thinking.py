@@ -28,16 +28,16 @@ class Thought:
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
     """Return prepared features of the images that can be read, and the numbers of the others."""
-    from kpairs.models.statistics import file_statistics  # imports Keras, in this process alone
+    from kpairs.training.features import file_features  # imports Keras, in this process alone
 
     try:
-        return prepare_features(file_statistics(files, progress)), []
+        return prepare_features(file_features(files, progress)), []
     except InputError:
         bad = [number for number, file in enumerate(files) if not _is_readable(file)]
         if not bad:
             raise
     good = [file for number, file in enumerate(files) if number not in set(bad)]
-    return prepare_features(file_statistics(good, progress)), bad
+    return prepare_features(file_features(good, progress)), bad
 
 
 def _is_readable(file: str) -> bool:
