@@ -30,6 +30,7 @@ _COMMANDS = {
     "demo": "Open a page to compare two images on.",
     "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
     "export": "Export a run to ONNX and other formats, and check it.",
+    "label": "Open a page to compare images on, and rank them.",
     "mini": "Train report 002's framework, made from tensors alone.",
     "next-pairs": "Propose pairs that are worth asking a person about.",
     "predict": "Compare images with an exported model.",

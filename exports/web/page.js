@@ -79,7 +79,7 @@ async function pictureOf(file) {
     reader.onload = () => done(reader.result);
     reader.readAsDataURL(file);
   });
-  return { canvas, file: url.slice(url.indexOf(",") + 1) };
+  return { canvas, file: url.slice(url.indexOf(",") + 1), name: file.name };
 }
 
 /** A picture of the samples that came with the page. */
@@ -93,7 +93,7 @@ function sampleOf(number) {
 /** One of the two places where a picture is drawn or dropped. */
 class Pad {
   constructor(root, changed) {
-    Object.assign(this, { root, changed, strokes: [], picture: null });
+    Object.assign(this, { root, changed, strokes: [], picture: null, name: find("name", root).textContent });
     this.canvas = find("paper", root);
     this.pen = this.canvas.getContext("2d");
     if (config.drawable) this.listenToPen();
@@ -161,6 +161,7 @@ class Pad {
     this.pen.drawImage(picture.canvas, (side - width * scale) / 2, (side - height * scale) / 2,
       width * scale, height * scale);
     this.picture = picture;
+    find("name", this.root).textContent = picture.name || this.name;
     this.root.classList.add("used");
     this.changed();
   }
@@ -168,6 +169,7 @@ class Pad {
   clear() {
     this.strokes = [];
     this.picture = null;
+    find("name", this.root).textContent = this.name;
     this.pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.root.classList.remove("used");
     this.changed();
@@ -201,15 +203,19 @@ function showAnswer(number, answer, given) {
     const { best } = sides[side];
     return best === undefined || best === false ? side : model.classes[best];
   });
+  const scores = sides.left.score !== undefined;
   const verdict = !told ? "" : same ? "one and the same picture"
-    : `${words[0]} ${holds > 0.5 ? "≤" : ">"} ${words[1]}`;
+    : scores ? `${holds > 0.5 ? "right" : "left"} ranks higher`
+      : `${words[0]} ${holds > 0.5 ? "≤" : ">"} ${words[1]}`;
+  if (scores) SIDES.forEach((side) => { find(`end-${side}`, card).textContent = `${side} ranks higher`; });
   find("verdict", card).textContent = verdict;
   find("holds", card).textContent = told && !same ? percent(Math.max(holds, 1 - holds)) : "";
   find("doubt", card).textContent = answer.doubtful.filter((side) => given[SIDES.indexOf(side)])
     .map((side) => `The ${side} picture ${model.doubt}.`).join(" ");
   const scale = find("scale", card);
   scale.style.setProperty("--holds", told ? holds : 0.5);
-  scale.setAttribute("aria-label", told ? `P(left <= right) = ${percent(holds)}` : "no answer");
+  const event = scores ? "P(right ranks higher)" : "P(left <= right)";
+  scale.setAttribute("aria-label", told ? `${event} = ${percent(holds)}` : "no answer");
   return { verdict, holds: told ? holds : null, sides };
 }
 
@@ -286,6 +292,28 @@ if (config.samples) {
     (pad) => pad.show(sampleOf(Math.floor(Math.random() * config.samples.count)))));
 }
 
+const TRIES = 300; // pairs that are looked at for one on which models disagree
+
+/** Show a pair of samples that one model puts in another order than another model. */
+async function disagree() {
+  const any = () => sampleOf(Math.floor(Math.random() * config.samples.count));
+  for (let i = 0; i < TRIES; i++) {
+    const pictures = { left: any(), right: any() };
+    const found = (await answers(pictures)).map((answer, number) => read(config.models[number], answer));
+    const shown = found.filter(({ same }, number) => !same && !cards[number].hidden);
+    if (new Set(shown.map(({ holds }) => holds > 0.5)).size > 1) {
+      pads.forEach((pad, side) => pad.show(pictures[SIDES[side]]));
+      return;
+    }
+  }
+  say(`These models agree on each of ${TRIES} pairs.`);
+}
+
+if (config.samples && config.models.length > 1) {
+  find("disagree").hidden = false;
+  find("disagree").addEventListener("click", () => disagree().catch((error) => say(error.message)));
+}
+
 if (config.models.length > 1) {
   config.models.forEach((model, i) => {
     const chip = find("chip").content.firstElementChild.cloneNode(true);
@@ -307,6 +335,16 @@ function scoreOf({ sides }) {
   return sum(SIDES.map((side) => sum(sides[side].shares.map((share, rank) => share * rank)))) / 2;
 }
 
+/** Offer the order as a CSV file. */
+function offer(shown) {
+  const cell = (text) => `"${text.replaceAll('"', '""')}"`;
+  const rows = shown.map(({ name, score }, place) => `${cell(name)},${score},${place + 1}\n`);
+  const link = find("download");
+  URL.revokeObjectURL(link.href);
+  link.href = URL.createObjectURL(new Blob(["file,score,rank\n", ...rows], { type: "text/csv" }));
+  link.hidden = false;
+}
+
 async function rank(files) {
   const list = find("ranked"), shown = [];
   let doubtful = 0;
@@ -318,7 +356,8 @@ async function rank(files) {
       const item = find("item").content.firstElementChild.cloneNode(true);
       const image = item.querySelector("img");
       Object.assign(image, { src: URL.createObjectURL(file), alt: file.name, title: file.name });
-      shown.push({ score: scoreOf(read(config.models[ranking], answer)), item });
+      find("name", item).textContent = file.name;
+      shown.push({ name: file.name, score: scoreOf(read(config.models[ranking], answer)), item });
     } catch (error) {
       say(error.message);
       continue;
@@ -328,6 +367,7 @@ async function rank(files) {
       find("place", item).textContent = `${place + 1}. ${score.toFixed(2)}`;
     });
     list.replaceChildren(...shown.map(({ item }) => item));
+    offer(shown);
     find("progress").textContent = `${number + 1} of ${files.length}`
       + (doubtful ? `; ${doubtful} of them: ${config.models[ranking].doubt}` : "");
   }

@@ -1,4 +1,4 @@
-"""A server on this machine that answers its own pages, and nobody else.
+"""A server that answers its own pages, and nobody else; on this machine where nothing else is said.
 
 HTTP is uvicorn's and starlette's. Requests that another site's script could send are refused: by
 the `Host` header (a name that some site lets point to 127.0.0.1), by `Origin`, and by the type of
@@ -37,38 +37,52 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class LocalServer:
-    """A server of some routes on 127.0.0.1.
+    """A server of some routes, on 127.0.0.1 or another address of this machine.
 
     >>> with LocalServer([Route("/", page)]) as server:  # doctest: +SKIP
     ...     print(server.url)
     ...     server.run()
 
     Args:
-        routes: starlette's; `json_endpoint` makes endpoints that answer a page's questions.
+        routes: starlette's; `json_endpoint` makes endpoints that answer a page's questions. They
+            may be given to `serve` instead.
         port: 0 takes a free one.
+        address: an IPv4 address of this machine, or a name of it.
+        origin: where a browser sees the pages, such as "https://label.example.org", if a proxy
+            stands before this server.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the address is not this machine's.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], port: int = 0) -> None:
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute] = (),
+        port: int = 0,
+        address: str = ADDRESS,
+        origin: str | None = None,
+    ) -> None:
         # Named as TCP: only then asyncio sends an answer's parts without waiting (TCP_NODELAY).
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((ADDRESS, port))
+            self._socket.bind((address, port))
             self._socket.listen(1024)  # who asks before `run` waits
         except OSError:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
+        self._origin = origin or f"http://{address}:{self.port}"
+        own = [f"http://{name}:{self.port}" for name in (address, "localhost")]
+        self._app = local_app(routes, [self._origin, *own[: 2 if address == ADDRESS else 1]])
         config = uvicorn.Config(
-            local_app(routes, self.port),
+            self._app,
             http=_Patient,
             ws="none",
             loop="asyncio",
@@ -85,7 +99,11 @@ class LocalServer:
     @property
     def url(self) -> str:
         """Address of the page."""
-        return f"http://{ADDRESS}:{self.port}/"
+        return f"{self._origin}/"
+
+    def serve(self, routes: Sequence[BaseRoute]) -> None:
+        """Take routes, which may need to know the address."""
+        self._app.router.routes.extend(routes)
 
     def run(self) -> None:
         """Serve until `stop` is called, or Ctrl-C raises KeyboardInterrupt in the main thread."""
@@ -102,19 +120,30 @@ class LocalServer:
         self._socket.close()
 
 
-def local_app(routes: Sequence[BaseRoute], port: int) -> Starlette:
-    """Make an app that answers the pages of 127.0.0.1:`port` alone, and tells errors as JSON."""
+def local_app(routes: Sequence[BaseRoute], origins: Sequence[str]) -> Starlette:
+    """Make an app that answers the pages of some origins alone, and tells errors as JSON.
+
+    Args:
+        routes: starlette's.
+        origins: such as "http://127.0.0.1:8000".
+    """
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_OwnPagesOnly, port=port)],
+        middleware=[Middleware(_OwnPagesOnly, origins=origins)],
         exception_handlers={HTTPException: _tell, KpairsError: _tell},
     )
 
 
-def json_endpoint(answer: Callable[[bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
-    """Make an endpoint that answers a JSON body with `answer(body)` as JSON.
+def json_endpoint(
+    answer: Callable[..., Any], largest: int = MAX_BODY
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make an endpoint that answers a JSON body with `answer(body, **path's parameters)` as JSON.
 
     `answer` runs in threads, one a core. A `KpairsError` of it becomes status 400 with its text.
+
+    Args:
+        answer: what to call.
+        largest: most bytes of a body.
     """
     held, turn = 0, asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -126,12 +155,13 @@ def json_endpoint(answer: Callable[[bytes], Any]) -> Callable[[Request], Awaitab
                 async for piece in request.stream():
                     body += piece
                     held += len(piece)
-                    if len(body) > MAX_BODY:
-                        raise _too_large()
+                    if len(body) > largest:
+                        raise _too_large(largest)
                     if held > _MAX_BODIES:
                         raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "busy: try again")
             async with turn:
-                return JSONResponse(await run_in_threadpool(answer, bytes(body)))
+                found = await run_in_threadpool(answer, bytes(body), **request.path_params)
+                return JSONResponse(found)
         except TimeoutError as error:
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the request took too long") from error
         except ClientDisconnect:
@@ -142,10 +172,8 @@ def json_endpoint(answer: Callable[[bytes], Any]) -> Callable[[Request], Awaitab
     return endpoint
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_BODY:,} bytes"
-    )
+def _too_large(largest: int) -> HTTPException:
+    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {largest:,} bytes")
 
 
 async def _tell(_: Request, error: Exception) -> Response:
@@ -157,9 +185,9 @@ async def _tell(_: Request, error: Exception) -> Response:
 class _OwnPagesOnly:
     """Middleware that refuses other sites' requests, and adds headers to each answer."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        self.app = app
-        self.hosts = [f"{name}:{port}" for name in (ADDRESS, "localhost")]
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self.app, self.origins = app, origins
+        self.hosts = [origin.partition("://")[2] for origin in origins]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -182,7 +210,7 @@ class _OwnPagesOnly:
             raise HTTPException(HTTPStatus.FORBIDDEN, "expected this machine's own address")
         if method in ("GET", "HEAD"):
             return
-        if headers.get("Origin") not in [f"http://{host}" for host in self.hosts]:
+        if headers.get("Origin") not in self.origins:
             raise HTTPException(HTTPStatus.FORBIDDEN, "only the page served here is answered")
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() != _TYPE:
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {_TYPE}")
@@ -190,7 +218,7 @@ class _OwnPagesOnly:
         if not (length.isascii() and length.isdigit()):
             raise HTTPException(HTTPStatus.LENGTH_REQUIRED, "expected the body's length")
         if int(length) > MAX_BODY:
-            raise _too_large()
+            raise _too_large(MAX_BODY)
 
 
 class _Patient(H11Protocol):

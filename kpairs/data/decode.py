@@ -52,7 +52,7 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLES = 258, 259, 262, 284, 339
 _RAW, _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 1, 0, 2, 2
 # `warnings.catch_warnings` changes what all threads see, so one file's header is read at a time.
 _HEADERS = threading.Lock()
-_LARGE, _LEAST = 2**20, 256  # pixels of a picture that is reduced, and of its sides then
+_LARGE = 2**20  # pixels of a picture that may be decoded at a part of its size
 _MOST_BYTES = 384 * 2**20  # of files that are decoded at one time; one alone may be larger
 
 
@@ -203,7 +203,7 @@ def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
 
 @contextmanager
 def opened(
-    picture: str | Path | IO[bytes] | PillowImage, name: str | None = None, reduced: bool = False
+    picture: str | Path | IO[bytes] | PillowImage, name: str | None = None, least: int = 0
 ) -> Iterator[Picture]:
     """Decode a picture and hold it while a block runs.
 
@@ -212,8 +212,8 @@ def opened(
     Args:
         picture: as `decode` takes it, or an open file.
         name: what to call it in errors; default the path.
-        reduced: decode a JPEG of more than a million pixels at 1/2, 1/4 or 1/8 of its size, both
-            sides at least 256 pixels, which takes far less time.
+        least: pixels of each side that are enough. A JPEG of more than a million pixels is decoded
+            at 1/2, 1/4 or 1/8 of its size then, which takes far less time; 0 for its whole size.
 
     Raises:
         InputError: as `decode`, also where the block's own reading of pixels fails.
@@ -229,8 +229,8 @@ def opened(
             return
         with _image(picture, name) as image:
             size = image.size
-            if reduced and image.format == "JPEG" and size[0] * size[1] > _LARGE:
-                image.draft(image.mode, (_LEAST, _LEAST))
+            if least and image.format == "JPEG" and size[0] * size[1] > _LARGE:
+                image.draft(image.mode, (least, least))
             with _MEMORY.taken(_bytes(image)):
                 with _explained(name):
                     load(image)

@@ -24,6 +24,7 @@ _T = TypeVar("_T")
 _AHEAD = 64  # pictures that are decoded ahead of what is taken
 _SURVEYED = 500  # pictures that are looked at, evenly over the grades
 _MOST_KEPT = 2**26  # bytes
+_LEAST = 256  # pixels of a side that are enough to look at
 _ONE_INK = 0.98  # share of pictures that decides what the pictures are
 # A picture is in colour where more than this share of its pixels has channels that differ by more
 # than this share of white: JPEG gives greys a tint of a few levels.
@@ -149,7 +150,7 @@ def decoded_in_parallel(
 
 def _look(path: str) -> tuple[int, int, bool, bool]:
     """Return width, height, whether a picture is in colour, and whether it is dark on bright."""
-    with opened(path, reduced=True) as picture:
+    with opened(path, least=_LEAST) as picture:
         if (picture.width, picture.height) == picture.of:
             _kept.put(path, picture)
         tinted = 0

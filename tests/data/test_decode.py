@@ -208,14 +208,14 @@ def test_a_large_jpeg_can_be_looked_at_in_a_reduced_size(tmp_path):
     Image.fromarray(np.kron(EIGHT[..., :3], np.ones((40, 40, 1), np.uint8))).save(
         tmp_path / "a.jpg"
     )
-    with opened(tmp_path / "a.jpg", reduced=True) as found:
+    with opened(tmp_path / "a.jpg", least=256) as found:
         assert (found.of, min(found.width, found.height)) == ((2120, 1480), 370)
         small = found.part(0, found.height)
     with opened(tmp_path / "a.jpg") as found:
         assert (found.of, found.width) == ((2120, 1480), 2120)
         np.testing.assert_allclose(found.part(0, 1480).mean(), small.mean(), atol=1)
     Image.fromarray(EIGHT[..., :3]).save(tmp_path / "small.jpg")
-    with opened(tmp_path / "small.jpg", reduced=True) as found:
+    with opened(tmp_path / "small.jpg", least=256) as found:
         assert found.width == 53
 
 

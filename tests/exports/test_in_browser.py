@@ -176,6 +176,46 @@ def test_dropped_pictures_are_ranked(tab, file, tmp_path, rng):
     assert sorted(order) == [path.name for path in files]
     numbers = [float(score.split()[1]) for score in scores]
     assert numbers == sorted(numbers, reverse=True)
+    assert [score.split()[2] for score in scores] == order
+    tab.evaluate("() => { find('ranking').open = true; }")
+    with tab.expect_download() as download:
+        tab.click('[data-is="download"]')
+    rows = download.value.path().read_text().splitlines()
+    assert rows[0] == "file,score,rank"
+    assert [row.split(",")[0].strip('"') for row in rows[1:]] == order
+
+
+def test_a_pair_on_which_models_disagree(tab, models, rng):
+    samples = rng.integers(0, 256, (60, 14, 14, 1), dtype=np.uint8)
+    with LocalServer(demo_routes(models, samples)) as server:
+        thread = Thread(target=server.run)
+        thread.start()
+        tab.goto(server.url)
+        tab.click('[data-is="disagree"]')
+        until(tab, "pads.every((pad) => pad.picture) || find('message').textContent")
+        if not tab.inner_text('[data-is="message"]'):
+            first, second = (card["verdict"] for card in shown(tab))
+            assert ("≤" in first) != ("≤" in second)
+        server.stop()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_scoring_network_says_which_side_ranks_higher(tab, exported, tmp_path, rng):
+    trained, (onnx, *_), pairs = exported("ranker")
+    file = tmp_path / "ranker.html"
+    file.write_text(standalone(trained.proto(20), PairModel.load(onnx.path), pairs))
+    tab.goto(file.as_uri())
+    for side in ("left", "right"):
+        path = tmp_path / f"{side}-photo.png"
+        Image.fromarray(rng.integers(0, 120, (28, 28), dtype=np.uint8)).save(path)
+        tab.set_input_files(f'[data-is="pad-{side}"] [data-is="file"]', path)
+    until(tab, "pads.every((pad) => pad.picture) && find('verdict').textContent")
+    (card,) = shown(tab)
+    higher = "right" if float(card["holds"].split(" = ")[1].removesuffix(" %")) > 50 else "left"
+    assert card["verdict"] == f"{higher} ranks higher"
+    assert tab.inner_text('[data-is="end-right"]') == "right ranks higher"
+    assert tab.inner_text('[data-is="pad-left"] [data-is="name"]') == "left-photo.png"
 
 
 def prepared_by_the_page(tab, path, settings):

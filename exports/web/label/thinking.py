@@ -1,0 +1,75 @@
+"""What runs in the background processes: features of images, and scores from answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kpairs.data.decode import opened
+from kpairs.errors import InputError
+from kpairs.exports.web.label.background import Progress
+from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
+from kpairs.judging.judgements import Floats, Numbers
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What follows from the answers so far.
+
+    Attributes:
+        scores: of the images.
+        proposals: pairs to ask, by number of the judge.
+    """
+
+    scores: Scores
+    proposals: dict[int, list[Proposal]]
+
+
+def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
+    """Return prepared features of the images that can be read, and the numbers of the others."""
+    from kpairs.training.features import file_features  # imports Keras, in this process alone
+
+    try:
+        return prepare_features(file_features(files, progress)), []
+    except InputError:
+        bad = [number for number, file in enumerate(files) if not _is_readable(file)]
+        if not bad:
+            raise
+    good = [file for number, file in enumerate(files) if number not in set(bad)]
+    return prepare_features(file_features(good, progress)), bad
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        with opened(file, least=1):
+            return True
+    except InputError:
+        return False
+
+
+def think(
+    answers: Judgements,
+    features: Floats | None,
+    start: Scores | None,
+    wanted: Mapping[int, Mapping[str, Any]],
+    count: int,
+    group: Numbers,
+) -> Thought:
+    """Score images and propose pairs.
+
+    Args:
+        answers: about n images.
+        features: `(n, d)` prepared features, or None.
+        start: earlier scores of the same images, or None.
+        wanted: shares of `propose` by number of the judge.
+        count: pairs to propose to each.
+        group: `(n,)` numbers of groups in which pairs stay.
+    """
+    found = score(answers, features, start=None if start is None else start.posterior)
+    proposals = {
+        judge: propose(found.posterior, count, judge=judge, group=group, **shares)
+        for judge, shares in wanted.items()
+    }
+    # `replace` leaves behind what a posterior has computed from its fields.
+    return Thought(replace(found, posterior=replace(found.posterior)), proposals)
