@@ -64,9 +64,9 @@ def find_features(name, models, files, progress):
     if name == "none":
         return None
     if name == "images":
-        from kpairs.models.statistics import file_statistics
+        from kpairs.training.features import file_features
 
-        return prepare_features(file_statistics(files, progress))
+        return prepare_features(file_features(files, progress))
     try:
         rows = np.load(name, allow_pickle=False)
     except (OSError, ValueError) as error:

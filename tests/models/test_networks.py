@@ -56,6 +56,7 @@ KERAS_TOTALS = {
     **{"posterior": 79_418, "posterior_s": 19_878, "ranker": 78_400, "auxranker": 79_530},
 }
 
+TRANSCRIBED = sorted(name for name, about in ARCHS.items() if not about.linear)
 DIGITS = [name for name, architecture in ARCHS.items() if "left_digit" in architecture.outputs]
 
 
@@ -94,7 +95,7 @@ class Network:
         assert difference(*states) < EXACT
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHS))
+@pytest.fixture(scope="module", params=TRANSCRIBED)
 def network(request):
     """Each network, built once for all tests that take it."""
     return Network(request.param)
@@ -107,7 +108,8 @@ def random_pairs(rng, count=8):
 
 def test_the_tables_name_the_same_architectures():
     named = {name: recipe for name, recipe in RECIPES.items() if name != "posterior_long"}
-    assert set(PARAMETERS) == set(ARCHS) == set(named) == set(REFERENCES)
+    assert set(ARCHS) == set(named)
+    assert set(PARAMETERS) == set(TRANSCRIBED) == set(REFERENCES)
     assert all(recipe.network.arch == name for name, recipe in named.items())
 
 
@@ -224,7 +226,7 @@ def test_hidden_activations_of_report_003(name, rng):
     Network(name, activation="sigmoid").check_outputs(random_pairs(rng).inputs())
 
 
-@pytest.mark.parametrize("name", families())
+@pytest.mark.parametrize("name", [name for name in families() if name in TRANSCRIBED])
 def test_saved_and_rebuilt_models_agree(name, rng, tmp_path):
     network, pairs = Network(name), random_pairs(rng)
     network.model.save(tmp_path / "model.keras")
