@@ -1,4 +1,6 @@
-"""`kpairs rank`: images in the order of an exported model."""
+"""`kpairs rank`: images in the order of a run or of an exported model."""
+
+from pathlib import Path
 
 import click
 
@@ -15,21 +17,43 @@ from kpairs.cli.options import (
 )
 from kpairs.errors import UsageError
 
+_RECIPE = "recipe.json"  # by which a run folder is known
+
 
 def split_models(arguments, columns=None):
-    """Load the .onnx files among the arguments, and list the images that the others stand for."""
+    """Load the runs and .onnx files among the arguments, and list the images of the others."""
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
-    models = [name for name in arguments if name.lower().endswith(".onnx")]
+    models = [n for n in arguments if n.lower().endswith(".onnx") or (Path(n) / _RECIPE).is_file()]
     if not models:
-        raise UsageError("expected MODEL.onnx first, as 'kpairs export' writes it; received none")
+        raise UsageError(
+            "expected a run folder or MODEL.onnx first, as 'kpairs train' and 'kpairs export' "
+            "write them; received none"
+        )
     images = find_images([name for name in arguments if name not in models], columns)
-    return [PairModel.load(name) for name in models], images
+    return [PairModel.load(_file_of(name)) for name in models], images
+
+
+def _file_of(name):
+    """Return a model's file; that of a run's first round is exported where it is not there yet."""
+    if not Path(name).is_dir():
+        return name
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    file = run.path / f"{run.recipe.network.arch}.onnx"
+    trained = run.model_file(run.rounds[0] if run.rounds else 1)
+    if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
+        from kpairs import export
+
+        click.echo(f"exporting {name}", err=True)
+        file = export(run, number=run.rounds[0] if run.rounds else 1)[0].path
+    return file
 
 
 @click.command()
-@click.argument("models_and_images", metavar="MODEL.onnx... IMAGES...", nargs=-1, required=True)
+@click.argument("models_and_images", metavar="RUN|MODEL.onnx... IMAGES...", nargs=-1, required=True)
 @top
 @by_group
 @group
@@ -39,7 +63,7 @@ def split_models(arguments, columns=None):
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_csv):
-    """Rank images by an exported model; by the mean of several, such as a run's rounds.
+    """Rank images by a run or an exported model; by the mean of several models.
 
     IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
     highest score, and equal scores share a rank. Scores are those of the network where it has them
@@ -47,7 +71,7 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     sampled pairs. Several models give the scores' deviation too.
 
     \b
-    kpairs rank runs/scores/ranker.onnx photographs --top 20 --sheet best.png
+    kpairs rank runs/sharp photographs --top 20 --sheet best.png
     kpairs rank round-1.onnx round-2.onnx round-3.onnx photographs --csv > ranked.csv
     kpairs rank runs/scores/ranker.onnx bursts --by group --group folder --top 1
     """

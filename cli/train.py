@@ -213,7 +213,10 @@ def _show(run, idle, imports, as_json, console, error_table):
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
     )
-    screen.print(f"{said}; next: kpairs export --onnx {as_argument(run.path)}{given}")
+    place = as_argument(run.path)
+    ranks = recipe.network.arch == LINEAR
+    follow = f"rank {place} IMAGES" if ranks else f"export --onnx {place}{given}"
+    screen.print(f"{said}; next: kpairs {follow}")
 
 
 def _refuse_other_options(context):

@@ -13,7 +13,8 @@ from kpairs.training.unfolded import unfolded
 @cache
 def _networks():
     """Name, types of operations and kinds of outputs of every network, smallest first."""
-    models = sorted(map(build, ARCHS), key=lambda model: model.count_params())
+    trained = (name for name, about in ARCHS.items() if not about.linear)  # by steps
+    models = sorted(map(build, trained), key=lambda model: model.count_params())
     return [
         (
             model.name,

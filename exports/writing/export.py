@@ -24,7 +24,6 @@ from kpairs.exports.writing.int8 import Quantization
 from kpairs.exports.writing.parity import Parity
 from kpairs.exports.writing.trained import Trained
 from kpairs.files import atomic_path, check_output
-from kpairs.recipes import LINEAR
 from kpairs.training.device import compute
 from kpairs.training.evaluate import run_splits
 from kpairs.training.network import architecture_of_run
@@ -236,7 +235,7 @@ def export_model(
     _check_places((place for path in paths for place in _places(path)), force)
     description = trained.description(pairs)
     asked = _noise(trained.pixels.shape) if pairs is None else pairs
-    if trained.about["arch"] == LINEAR:  # of a large network, which a few pairs exercise as well
+    if trained.is_linear:  # of a large network, which a few pairs exercise as well
         asked = asked.take(slice(_NOISE))
     exports = []
     with ExitStack() as files:

@@ -159,9 +159,14 @@ class Trained:
         _check_widths(trained)
         return trained
 
+    @property
+    def is_linear(self) -> bool:
+        """True for kpairs' own linear head on a frozen network."""
+        return self.about["arch"] == LINEAR and self.folded is not None
+
     def predicted(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
         """Compute the model's outputs for pairs; a linear head sees each image once."""
-        if self.about["arch"] == LINEAR:
+        if self.is_linear:
             pairs = featured(self.model, pairs)[0]
             return predict(head_of(self.model, "digit"), pairs)
         return predict(self.model, pairs)

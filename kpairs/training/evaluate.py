@@ -111,16 +111,18 @@ def evaluate(
             if splits is not None:
                 train_pairs, pairs = draw_round(recipe, number, *splits)
                 train_pairs = augmented(recipe, number, train_pairs)
+                seen = model
                 if network.linear:
-                    model, (train_pairs, pairs) = on_features(model, recipe, train_pairs, pairs)
-                row = measure(model, train_pairs, pairs, outputs, network.own_targets)
+                    seen, (train_pairs, pairs) = on_features(model, recipe, train_pairs, pairs)
+                row = measure(seen, train_pairs, pairs, outputs, network.own_targets)
             else:
                 rng = seeds.generator(recipe.fit.seed, number, "pairs")
                 pairs = draw_split(recipe, images, recipe.data.test_pairs, rng)
+                seen = model
                 if network.linear:
-                    model, (pairs,) = on_features(model, recipe, pairs)
-                row = {"test": errors(model, pairs, outputs, network.own_targets)}
-            found = measures(predict(model, pairs), outputs, pairs, len(classes))
+                    seen, (pairs,) = on_features(model, recipe, pairs)
+                row = {"test": errors(seen, pairs, outputs, network.own_targets)}
+            found = measures(predict(seen, pairs), outputs, pairs, len(classes))
             if every_pair:
                 rng = seeds.generator(recipe.fit.seed, number, "all pairs")
                 each = all_pairs(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -133,9 +135,22 @@ def _passed(
     """Yield the features of some images, part by part."""
     for start in range(0, len(rows), _PART):
         part = np.asarray(images[rows[start : start + _PART]])
-        yield network.predict(part, batch_size=_BATCH, callbacks=[InMainThread()], verbose=0)
+        with _all_cores():
+            found = network.predict(part, batch_size=_BATCH, callbacks=[InMainThread()], verbose=0)
+        yield found
         if progress is not None:
             progress(min(start + _PART, len(rows)), len(rows))
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Run a block on all cores; trainings run on one, and use the others by rounds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kept(

@@ -303,6 +303,8 @@ def _recipe_of_model(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
+    if about.name == LINEAR:
+        raise UsageError(f"model: expected another name than {LINEAR}, which is kpairs' own")
     learned = about.learned("digit")
     if recipe is None:
         chosen = default_recipe(about.name, tuple(learned), {})

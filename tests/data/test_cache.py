@@ -20,7 +20,7 @@ from kpairs.errors import InputError, KpairsError
 @pytest.mark.parametrize("dark", [False, True])
 def test_what_pictures_look_like(tmp_path, dark):
     grey = survey(read_rated(write(tmp_path / "grey", "12", dark=dark)).images)
-    assert (grey.channels, grey.size, grey.ink) == (1, (12, 9), "dark" if dark else "bright")
+    assert (grey.settings().shape, grey.ink) == ((9, 12, 1), "dark" if dark else "bright")
     colour = survey(read_rated(write(tmp_path / "colour", "12", mode="RGB")).images)
     assert colour.channels == 3
     compressed = write(tmp_path / "jpeg", "12", mode="L", ending="jpg")
@@ -31,10 +31,11 @@ def test_what_pictures_look_like(tmp_path, dark):
 
 def test_the_size_follows_from_the_pictures(tmp_path):
     photos = write(tmp_path / "photos", "12", size=(640, 480))
-    assert survey(read_rated(photos).images).size == (64, 48)
+    assert survey(read_rated(photos).images).settings().shape[:2] == (48, 64)
     write(tmp_path / "photos", "3", size=(480, 640))
     mixed = survey(read_rated(photos).images)
-    assert mixed.size == (64, 64)
+    assert mixed.settings().shape[:2] == (64, 64)
+    assert mixed.settings(longest=16).shape[:2] == (16, 16)
     assert (mixed.widths, mixed.heights) == ((480, 640), (480, 640))
     assert mixed.settings() == PixelSettings(64, 64, 1, "pad", "bright", rounded=True)
     chosen = mixed.settings((32, 24), 3, "crop", "mixed")

@@ -28,7 +28,7 @@ def test_photographs_as_graded_folders(tmp_path):
         for number, part in enumerate(("train", "test"))
     }
     assert [np.bincount(part).tolist() for part in grades.values()] == [[12] * 5, [3] * 5]
-    assert (graded.look.size, graded.look.channels) == ((64, 64), 3)
+    assert graded.look.settings().shape == (64, 64, 3)
     compared = open_source(folder / "pairs.csv")
     assert [compared.counts(part)["pairs"] for part in ("train", "test")] == [150, 30]
     assert compared.classes == graded.classes

@@ -1,10 +1,12 @@
 """A linear head on a frozen network's features: each image passes once."""
 
 import csv
+import json
 
 import keras
 import numpy as np
 import pytest
+from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, evaluate, export, open_source, resume, train
@@ -74,6 +76,9 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     model = PairModel.load(export(run)[0].path)
     ranked = model.rank([f"{number}.png" for number in range(40)])
     assert np.corrcoef(ranked.score, amounts)[0, 1] > 0.8
+    files = [f"{number}.png" for number in range(40)]
+    said = json.loads(kpairs("rank", run.path, *files, "--json"))["images"]
+    assert [row["file"] for row in said] == [files[i] for i in ranked.order()]
     whole = run.model(1)
     pairs = run.source().split("test", run.recipe.pixels)
     assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
@@ -81,6 +86,15 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     keras_says = whole.predict({"left": images, "right": images}, verbose=0)["left_score"]
     onnx_says = model.compare(images, images)["left_score"]
     np.testing.assert_allclose(onnx_says, keras_says, rtol=1e-4, atol=1e-4)
+
+
+def test_graded_images(image_folder, workplace, monkeypatch):
+    """Pairs are drawn from grades; all pairs of the test images are measured too."""
+    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
+    run = train(data=image_folder, backbone="statistics", pairs=60, test_pairs=6, verbose=0)
+    row = evaluate(run, every_pair=True)[0]
+    assert row["test"] == run.metrics["rounds"][0]["test"]
+    assert 0 <= row["all_pairs"]["comparison_error_pct"] <= 100
 
 
 def test_the_head_is_the_network_behind_its_features(blurred):
