@@ -176,7 +176,7 @@ def test_a_contact_sheet(models, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["{pictures}"], 2, "expected MODEL.onnx first"),
+        (["{pictures}"], 2, "expected a run folder or MODEL.onnx first"),
         (["{model}"], 4, "expected images, a folder of them or a .csv file; received none"),
         (["{model}", "{empty}"], 4, "expected images (.png"),
         (["{model}", "{empty}/none.png"], 4, "no such image file"),
