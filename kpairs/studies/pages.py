@@ -101,8 +101,6 @@ class ReportPage(Page):
         theirs, ours = (f"{frame[n].min():.4g} to {frame[n].max():.4g}" for n in ("mean", "ours"))
         words = f"{label} of {len(frame)} settings: reported {theirs}, by kpairs {ours}"
         caption = "Lines are 95 % intervals of the means; ✗: that of the difference excludes 0."
-            "Lines are 95 % intervals of the means; ✗: the interval of the difference excludes 0."
-        )
         return self.picture("numbers", figures.numbers(frame, label), words, caption)
 
     def table(self, frame: pd.DataFrame, rows: str, columns: str) -> Markup:
