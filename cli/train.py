@@ -239,7 +239,9 @@ def _resolve(arch, base, options, data_dir):
 
     if not arch and not base:
         if options["data"] is None:
-            raise click.UsageError("expected ARCH or --recipe FILE; 'kpairs archs' lists names")
+            raise click.UsageError(
+                "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
+            )
         arch = LINEAR
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}

@@ -125,7 +125,7 @@ class Format(ABC):
         from kpairs.exports.writing.parity import check_parity
 
         self.write(trained, description, path)
-        parity = check_parity(trained.model, self.load(path), pairs)
+        parity = check_parity(trained.model, self.load(path), pairs, tolerance=trained.tolerance)
         return Written(description, self.facts(trained), parity)
 
 

@@ -50,7 +50,11 @@ class Parity:
 
 
 def check_parity(
-    model: keras.Model, exported: Runnable, pairs: PairSet, batches: Sequence[int] = BATCHES
+    model: keras.Model,
+    exported: Runnable,
+    pairs: PairSet,
+    batches: Sequence[int] = BATCHES,
+    tolerance: float = TOLERANCE,
 ) -> Parity:
     """Compare every output by name.
 
@@ -59,14 +63,14 @@ def check_parity(
         exported: the `PairModel` or `TorchModel` loaded from the exported file.
         pairs: inputs of both.
         batches: pairs per call, at most those of `evaluation_batch`.
+        tolerance: permitted difference, relative to the largest value where that is above 1.
 
     Returns:
         The largest differences.
 
     Raises:
-        ParityError: names differ, an output differs by more than 1e-5 (relative to the largest
-            value of that output, where that is above 1), or a decision differs, except between
-            scores that the permitted difference makes equal.
+        ParityError: names differ, an output differs by more than the tolerance, or a decision
+            differs, except between scores that the permitted difference makes equal.
     """
     expected = predict(model, pairs)
     if set(exported.outputs) != set(expected):  # Keras sorts them by name
@@ -85,7 +89,7 @@ def check_parity(
             received = exported.run(inputs["left"], inputs["right"], batch)
             for name, kind in exported.outputs.items():
                 is_scored = name == "comparison" and "score" in exported.outputs.values()
-                limit = TOLERANCE * max(1.0, scale[name])
+                limit = tolerance * max(1.0, scale[name])
                 difference = _difference(
                     f"{name} at batch {batch}",
                     received[name],

@@ -18,7 +18,7 @@ from kpairs.data.pairs import KNOWN
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.writing.onnx import to_proto
-from kpairs.exports.writing.parity import errors_pct
+from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
@@ -163,6 +163,11 @@ class Trained:
     def is_linear(self) -> bool:
         """True for kpairs' own linear head on a frozen network."""
         return self.about["arch"] == LINEAR and self.folded is not None
+
+    @property
+    def tolerance(self) -> float:
+        """Permitted difference of a file; of a large network behind a linear head ten times it."""
+        return 10 * TOLERANCE if self.is_linear else TOLERANCE
 
     def predicted(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
         """Compute the model's outputs for pairs; a linear head sees each image once."""

@@ -652,7 +652,8 @@ def _check_pairs(pairs: ComparedImages, part: str) -> None:
     if not len(pairs):
         raise InputError(
             f"{pairs.source}: expected pairs for the {part} split, received none; where no column "
-            f"split says, {TEST_SHARE:.0%} of the images are for testing"
+            f"split says, {TEST_SHARE:.0%} of the images are for testing: add a column split, with "
+            "train and test, or more pairs of other images"
         )
     if pairs.weight is not None and not pairs.weight.any():
         raise InputError(

@@ -35,6 +35,8 @@ def prepare_features(values: ArrayLike) -> Floats:
             f"features, row {row}, column {column}: expected a finite number, "
             f"received {rows[row, column]}"
         )
+    if not len(rows):
+        return np.zeros((0, 0))
     rows = rows - rows.mean(axis=0)
     deviation = rows.std(axis=0)
     told = deviation > 1e-9 * max(float(deviation.max(initial=0)), 1e-300)

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from kpairs import __version__
+from kpairs.data.settings import LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
@@ -31,6 +32,7 @@ LITE0, STATISTICS = "lite0", "statistics"
 FEATURES = "features"  # of images whose features are known: no network stands before the head
 SCORE = "score"  # name of a linear head's layer
 SIZE = 128  # pixels a side that named networks see
+_LEAST = 8  # pixels a side
 
 
 def feature_network(
@@ -78,6 +80,8 @@ def feature_network(
         InputError: a file that does not hold the network or its weights.
         KpairsError: weights that are not installed, or could not be fetched.
     """
+    if size is not None and not _LEAST <= size <= LARGEST_SIDE:
+        raise UsageError(f"size: expected {_LEAST} to {LARGEST_SIDE} pixels, received {size}")
     image = keras.Input((height, width, channels), name="image")
     seen = Mirrored(name="mirrored")(image) if mirrored else image
     if backbone == STATISTICS:
@@ -168,6 +172,10 @@ def _own_tower(
     backbone: str | keras.Model, height: int, width: int, size: int | None
 ) -> keras.Model:
     sides = (height, width) if size is None else _sides(height, width, size)
+    if isinstance(backbone, str) and not Path(backbone).is_file():
+        raise InputError(
+            f"{backbone}: no such file; a model with this backbone is built from it: put it back"
+        )
     if isinstance(backbone, str):
         network = read(backbone, *sides) if backbone.endswith(".onnx") else load(backbone)
     else:  # whose layers stay as they are

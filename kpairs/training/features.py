@@ -170,7 +170,7 @@ def _kept(
     """Return features, from the folder's parts where they are there; add a part of the others."""
     width = network.output.shape[1]
     keys = images.digests(_KEY)
-    found = np.empty((len(keys), width), np.float32)
+    found = np.zeros((len(keys), width), np.float32)
     missing = np.ones(len(keys), bool)
     for file in sorted(folder.glob("*.npy")):
         part = _read(file, width)
@@ -184,6 +184,7 @@ def _kept(
             found[here] = features[order[place[here]]]
             missing &= ~here
             os.utime(file)
+    missing |= ~np.isfinite(found).all(axis=1)  # of a damaged part
     rows = np.flatnonzero(missing)
     done = 0
     for features in _passed(network, images, rows, progress):

@@ -9,7 +9,7 @@ import pytest
 from command_line import TINY, kpairs
 
 REFUSALS = [
-    (["train"], 2, "expected ARCH or --recipe FILE"),
+    (["train"], 2, "expected ARCH, --recipe FILE or --data DATA"),
     (["train", "--arch", "auxsw"], 2, "unknown architecture 'auxsw': did you mean auxws"),
     (["train", "--recipe", "nope.json"], 2, "unknown recipe"),
     (["train", "--recipe", "text"], 4, "text: expected a recipe in JSON"),

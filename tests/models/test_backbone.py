@@ -316,7 +316,7 @@ def test_models_of_ones_own_give_vectors_and_maps(from_file, tmp_path, rng):
     [
         ("lite1", {}, UsageError, "unknown backbone 'lite1': did you mean lite0"),
         ("statistics", {"size": 64}, UsageError, "expected neither size nor weights"),
-        ("none.keras", {}, InputError, "none.keras: expected a .keras file, found none"),
+        ("none.keras", {}, InputError, "none.keras: no such file"),
         ("lite0", {"weights": "none.h5"}, InputError, "none.h5: expected weights of lite0"),
         (keras.Sequential([keras.Input((4,)), layers.Dense(2)]), {}, UsageError, "one input"),
         (

@@ -64,7 +64,6 @@ def test_an_onnx_network_gives_features_and_is_exported_inside(extractor, rng, t
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.onnx", "No such file"),
         ("odd.onnx", "cannot use it"),
         ("two.onnx", "the batch free"),
     ],
