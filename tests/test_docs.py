@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from command_line import kpairs
@@ -157,3 +158,18 @@ def test_the_python_of_own_data_runs_as_printed(photos):
     exec(judging, found)
     assert len(found["scores"].rows()) == 80
     assert found["best"]["rank"] == 1
+
+
+def test_the_table_of_judgements_is_that_of_the_rows():
+    """docs/own-data.md begins with means of docs/rows/few-pairs.csv."""
+    rows = pd.read_csv(DOCS / "rows" / "few-pairs.csv")
+    means = rows.groupby(["task", "method", "pairs"])["error_pct"].mean()
+    text = (DOCS / "own-data.md").read_text()
+    shown = re.findall(
+        r"^[|] (photographs|digits|coins) [|] `linear`, (\w+) [|](.*)[|]$", text, re.M
+    )
+    assert len(shown) == 6
+    for task, network, cells in shown:
+        for pairs, cell in zip((100, 300, 1000, 5000), cells.split("|"), strict=True):
+            if cell.strip():
+                assert f"{means[task, f'linear, {network}', pairs]:.1f}" == cell.strip()

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from kpairs import __version__
+from kpairs import layers as own_layers
 from kpairs.data.settings import LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
@@ -116,12 +117,13 @@ def set_trainable(network: keras.Model, trainable: bool) -> None:
 
 
 def feature_digest(network: keras.Model) -> str:
-    """Return the SHA-256 of a network's layers and weights, and of kpairs' version.
+    """Return the SHA-256 of a network's layers and weights, and of kpairs' own layers.
 
     Names of layers do not count: Keras numbers them through a process.
     """
     config = json.dumps(_nameless(network.get_config(), {}), sort_keys=True, default=str)
-    digest = hashlib.sha256(f"{__version__} {config}".encode())
+    digest = hashlib.sha256(Path(own_layers.__file__).read_bytes())  # what they compute may change
+    digest.update(f"{__version__} {config}".encode())
     for variable in network.weights:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
