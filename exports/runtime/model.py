@@ -135,13 +135,15 @@ class PairModel:
         """
         if len(left) != len(right):
             raise InputError(f"expected as many right as left images, {len(left)} != {len(right)}")
-        starts = range(0, len(left), _BLOCK)
+        # Of a large network a few pairs are work enough for a core.
+        block = _BLOCK if self._chunk == CHUNK else self._chunk
+        starts = range(0, len(left), block)
         try:
             if len(starts) <= 1:
                 return self._checked(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
                 blocks = pool.map(
-                    lambda i: self._checked(left[i : i + _BLOCK], right[i : i + _BLOCK]), starts
+                    lambda i: self._checked(left[i : i + block], right[i : i + block]), starts
                 )
                 parts = list(blocks)
         except InputError:
