@@ -42,13 +42,16 @@ def _file_of(name):
     from kpairs.training.run import Run
 
     run = Run.open(name)
+    number = run.rounds[0] if run.rounds else 1
+    if len(run.rounds) > 1:
+        click.echo(f"{name}: round {number} of {len(run.rounds)} ranks", err=True)
     file = run.path / f"{run.recipe.network.arch}.onnx"
-    trained = run.model_file(run.rounds[0] if run.rounds else 1)
+    trained = run.model_file(number)
     if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
         from kpairs import export
 
         click.echo(f"exporting {name}", err=True)
-        file = export(run, number=run.rounds[0] if run.rounds else 1)[0].path
+        file = export(run, number=number)[0].path
     return file
 
 

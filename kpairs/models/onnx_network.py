@@ -106,9 +106,7 @@ def read(file: str, height: int, width: int, opset: int = 20) -> keras.Model:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"more than {_LARGEST:,} bytes")
         network = onnx.load_model(path, load_external_data=False)
-        onnx.checker.check_model(network, full_check=True)
-        if {entry.domain for entry in network.opset_import} - {"", "ai.onnx"}:
-            raise ValueError("operators of others than ONNX")
+        _check(network)
         network = onnx.version_converter.convert_version(network, opset)
         sides, channels, channels_last = _input(network, height, width)
         _pool(network)
@@ -193,9 +191,18 @@ def _pool(network: onnx.ModelProto) -> None:
     )
 
 
+def _check(network: onnx.ModelProto) -> None:
+    """Refuse what no such network needs; onnxruntime may end the process on a damaged one."""
+    onnx.checker.check_model(network, full_check=True)
+    if {entry.domain for entry in network.opset_import} - {"", "ai.onnx"}:
+        raise ValueError("operators of others than ONNX")
+
+
 def _opened(content: bytes) -> Any:
+    """Return a session; the bytes may come from anybody's .keras file."""
     import onnxruntime
 
+    _check(onnx.load_model_from_string(content))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

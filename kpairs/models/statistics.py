@@ -1,16 +1,12 @@
-"""Classical statistics of arrays and files; see `kpairs.layers.ImageStatistics`."""
-
-from collections.abc import Callable, Sequence
+"""Classical statistics of arrays; see `kpairs.layers.ImageStatistics`."""
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpairs.data.decode import decode
 from kpairs.errors import InputError, first_line
-from kpairs.layers import STATISTICS, STATISTICS_SIDE, ImageStatistics
+from kpairs.layers import STATISTICS, ImageStatistics
 
-_LARGEST = 256  # pixels of a side of files' statistics
 _BATCH = 8  # images; larger batches leave the processor's cache
 
 
@@ -41,37 +37,4 @@ def image_statistics(images: ArrayLike) -> NDArray[np.float32]:
     for start in range(0, len(array), _BATCH):
         batch = array[start : start + _BATCH].astype(np.float32) * scale
         rows.append(keras.ops.convert_to_numpy(layer(batch)))
-    return np.concatenate(rows)
-
-
-def file_statistics(
-    files: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> NDArray[np.float32]:
-    """Return the statistics of image files, of their own pixels at most 256 a side.
-
-    Larger pictures are reduced by Pillow's `thumbnail`; smaller ones than 32 pixels are enlarged.
-
-    Args:
-        files: paths.
-        progress: called with how many of how many are done.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    from PIL import Image
-
-    rows = [np.zeros((0, len(STATISTICS)), np.float32)]
-    for done, file in enumerate(files, 1):
-        array = decode(file)
-        if array.dtype != np.uint8:  # 16 bits, or floats
-            most = 65535 if array.dtype == np.uint16 else 1
-            array = np.rint(np.clip(array / most, 0, 1) * 255).astype(np.uint8)
-        image = Image.fromarray(array.squeeze()).convert("RGB")
-        image.thumbnail((_LARGEST, _LARGEST))
-        if min(image.size) < STATISTICS_SIDE:
-            width, height = (max(side, STATISTICS_SIDE) for side in image.size)
-            image = image.resize((width, height))
-        rows.append(image_statistics(np.asarray(image)[None]))
-        if progress is not None:
-            progress(done, len(files))
     return np.concatenate(rows)

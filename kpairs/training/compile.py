@@ -98,7 +98,6 @@ def compile_model(
     steps: int = 1,
     judged: bool = False,
     own: Own | None = None,
-    backbone: bool = True,
 ) -> None:
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
 
@@ -113,11 +112,10 @@ def compile_model(
         steps: steps of the optimizer in each epoch; a schedule needs them.
         judged: whether targets of the comparison are probabilities, and classes may be unknown.
         own: objects of the user's own.
-        backbone: whether the recipe's backbone is in the model.
     """
     own = own or Own()
     phase = phase or Phase(0, recipe.fit.epochs)
-    if recipe.network.backbone is not None and backbone:
+    if recipe.network.backbone is not None:
         if network.linear:
             set_trainable(backbone_of(model), not phase.frozen)
         else:

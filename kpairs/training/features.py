@@ -39,7 +39,7 @@ class Featured(Stored):
 
     Args:
         features: `(n, d)` float32.
-        rows: numbers of images; default all, in order.
+        rows: `(n,)` numbers of images.
     """
 
     def __init__(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
@@ -146,9 +146,9 @@ def _predicted(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.
     Each block runs on one thread: those of torch wait for each other, and where other programs run
     that takes several times as long.
     """
-    blocks = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
     if keras.backend.backend() != "torch":
         return network.predict(images, batch_size=_BATCH, callbacks=[InMainThread()], verbose=0)
+    blocks = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
     def run(block: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
@@ -179,12 +179,14 @@ def _kept(
         known, features = part
         order = np.argsort(known)
         place = np.minimum(np.searchsorted(known, keys, sorter=order), len(known) - 1)
-        here = missing & (known[order[place]] == keys)
-        if here.any():
-            found[here] = features[order[place[here]]]
-            missing &= ~here
+        here = np.flatnonzero(missing & (known[order[place]] == keys))
+        values = features[order[place[here]]]
+        whole = np.isfinite(values).all(axis=1)  # not in a damaged part
+        if whole.any():
+            here = here[whole]
+            found[here] = values[whole]
+            missing[here] = False
             os.utime(file)
-    missing |= ~np.isfinite(found).all(axis=1)  # of a damaged part
     rows = np.flatnonzero(missing)
     done = 0
     for features in _passed(network, images, rows, progress):

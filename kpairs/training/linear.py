@@ -12,7 +12,7 @@ from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.models.backbone import FEATURES, SCORE, backbone_of
+from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
@@ -91,6 +91,7 @@ class LinearHead:
         self.model, self.recipe, self.network, self.data = model, recipe, network, data
         self.seed = seeds.integer(recipe.fit.seed, number, "folds")
         self.solution: Linear | None = None
+        self._sets: list[PairSet] | None = None  # with features of the network before fine-tuning
 
     def solve(self) -> dict[str, float]:
         """Give the model the head that explains its training pairs best.
@@ -98,7 +99,8 @@ class LinearHead:
         Returns:
             Losses and metrics on training and test pairs, by Keras' names.
         """
-        head, (train, test) = self.on_features()
+        self._sets = featured(self.model, self.data.train, self.data.test)
+        head, (train, test) = head_of(self.model, self.recipe.data.word), self._sets
         left: Any = train.left
         right: Any = train.right
         self.solution = fit_linear(
@@ -113,7 +115,8 @@ class LinearHead:
         kernel = self.solution.weights[:, None].astype(np.float32)
         for model in (self.model, head):
             _score(model).set_weights([kernel, np.array([self.solution.offset], np.float32)])
-        compile_model(head, self.recipe, self.network, judged=self.data.judged, backbone=False)
+        bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
+        compile_model(head, bare, self.network, judged=self.data.judged)
         logs: dict[str, float] = {}
         for prefix, pairs in (("", train), ("val_", test)):
             batches = Batches(
@@ -134,6 +137,8 @@ class LinearHead:
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return the head, and the training and test pairs with features in place of images."""
+        if self._sets is not None and not self.recipe.fit.fine_tune:
+            return head_of(self.model, self.recipe.data.word), self._sets
         return on_features(self.model, self.recipe, self.data.train, self.data.test)
 
 

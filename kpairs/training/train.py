@@ -16,6 +16,7 @@ from rich.console import Console
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
+from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.files import write_json
 from kpairs.models.outputs import Output
@@ -175,7 +176,7 @@ def train_source(
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         architecture.targets(pairs[0], recipe.data.word)
-        if architecture.linear:
+        if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
         facts = {

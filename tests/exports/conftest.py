@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kpairs.data import draw_pairs
+from kpairs.exports.web.browser import QUIET, find_browser
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.formats import Onnx, TorchExport, TorchScript
 from kpairs.exports.writing.trained import Trained
@@ -42,3 +43,15 @@ def exported(tmp_path_factory, mnist):
 def another(exported):
     """The network of `exported("auxws")` with other weights."""
     return fresh("auxws", seed=8)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs make test-browser")
+    path = find_browser()
+    if path is None:
+        pytest.skip("needs Chromium, Chrome or Edge, such as Debian's package chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *QUIET])
+        yield browser
+        browser.close()

@@ -12,7 +12,6 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.web.browser import QUIET, find_browser
 from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.page import standalone
 from kpairs.exports.web.server import LocalServer
@@ -25,18 +24,6 @@ THREE = [
     [(90, 70), (140, 50), (185, 80), (150, 125), (120, 135), (190, 180), (145, 225), (85, 205)]
 ]
 SEVEN = [[(80, 60), (200, 60), (160, 140), (130, 230)]]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs make test-browser")
-    path = find_browser()
-    if path is None:
-        pytest.skip("needs Chromium, Chrome or Edge, such as Debian's package chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *QUIET])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

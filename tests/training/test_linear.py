@@ -206,3 +206,18 @@ def test_networks_of_others_train_export_and_rank(kind, blurred):
     says = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
     files = [int(features.Path(f).stem) for f in split.listed.files]
     np.testing.assert_allclose(ranking.score[files], says[:, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_damaged_features_are_computed_again_once(blurred, passes):
+    source = open_source(blurred[0])
+    images = source.split("train", source.settings()).images
+    network = feature_network("statistics", *images.shape[1:])
+    first = image_features(network, images)
+    (part,) = (features.Path(images.path).parent.parent / "features").glob("*/*.npy")
+    table = np.load(part)
+    table["features"][:3] = np.nan
+    np.save(part.with_name("0.npy"), table)
+    part.unlink()
+    for _ in range(2):
+        np.testing.assert_allclose(image_features(network, images), first, rtol=1e-6)
+    assert passes == [len(images), 3]

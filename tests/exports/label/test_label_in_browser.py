@@ -8,22 +8,8 @@ import signal
 import pytest
 from label_visits import command, write_images
 
-from kpairs.exports.web.browser import QUIET, find_browser
-
 pytestmark = pytest.mark.browser
 ARROWS = {"left": "ArrowLeft", "right": "ArrowRight", "tie": "ArrowDown", "": "s"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs make test-browser")
-    path = find_browser()
-    if path is None:
-        pytest.skip("needs Chromium, Chrome or Edge, such as Debian's package chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *QUIET])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
