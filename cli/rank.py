@@ -20,8 +20,11 @@ from kpairs.errors import UsageError
 _RECIPE = "recipe.json"  # by which a run folder is known
 
 
-def split_models(arguments, columns=None):
-    """Load the runs and .onnx files among the arguments, and list the images of the others."""
+def split_models(arguments, columns=None, solved=False):
+    """Load the runs and .onnx files among the arguments, and list the images of the others.
+
+    With `solved`, linear runs are not exported: each is a `kpairs.training.known.LinearRun`.
+    """
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
@@ -32,19 +35,44 @@ def split_models(arguments, columns=None):
             "write them; received none"
         )
     images = find_images([name for name in arguments if name not in models], columns)
-    return [PairModel.load(_file_of(name)) for name in models], images
+    loaded = [
+        (_solved(name) if solved else None) or PairModel.load(_file_of(name)) for name in models
+    ]
+    return loaded, images
+
+
+def _solved(name):
+    """Return a linear run's round, which ranks by features that are kept; None for other models."""
+    if not Path(name).is_dir():
+        return None
+    from kpairs.training.known import LinearRun
+
+    run, number = _first_round(name)
+    found = LinearRun.of(run, number)
+    if found:
+        _say_round(run, number)
+    return found
+
+
+def _first_round(name):
+    """Open a run; return it with the number of its first round."""
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    return run, run.rounds[0] if run.rounds else 1
+
+
+def _say_round(run, number):
+    if len(run.rounds) > 1:
+        click.echo(f"{run.path}: round {number} of {len(run.rounds)} ranks", err=True)
 
 
 def _file_of(name):
     """Return a model's file; that of a run's first round is exported where it is not there yet."""
     if not Path(name).is_dir():
         return name
-    from kpairs.training.run import Run
-
-    run = Run.open(name)
-    number = run.rounds[0] if run.rounds else 1
-    if len(run.rounds) > 1:
-        click.echo(f"{name}: round {number} of {len(run.rounds)} ranks", err=True)
+    run, number = _first_round(name)
+    _say_round(run, number)
     file = run.path / f"{run.recipe.network.arch}.onnx"
     trained = run.model_file(number)
     if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
@@ -83,17 +111,18 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
+    from kpairs.data.source import cache_root
     from kpairs.exports.runtime.ranking import METHODS, rank
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
 
     if sheet:
         check_sheet_name(sheet)
-    models, files = split_models(models_and_images, columns)
+    models, files = split_models(models_and_images, columns, solved=True)
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:
-        ranking = rank(models, files, count)
+        ranking = rank(models, files, count, cache=cache_root())
     rows = _rows(files, ranking)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
+from kpairs.exports.runtime.kept import known_features
 from kpairs.judging import bradley_terry
 
 if TYPE_CHECKING:
@@ -59,7 +61,11 @@ class Ranking:
 
 
 def rank(
-    models: Sequence[PairModel], pictures: Any, progress: Callable[[int, int], None] | None = None
+    models: Sequence[PairModel],
+    pictures: Any,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Ranking:
     """Rank pictures by one model, or by the mean of several models of one network.
 
@@ -69,6 +75,8 @@ def rank(
         models: at least one.
         pictures: n of them, as `kpairs.data.pixels.prepare` takes several.
         progress: called with how many of how many are done.
+        cache: folder in which features of image files are kept, where scores are linear in them.
+            Default: each file is decoded again, and nothing is written.
 
     Raises:
         UsageError: no model, or models whose scores are of different kinds.
@@ -92,7 +100,7 @@ def rank(
     scores: list[NDArray[np.float64]] = []
     for number, model in enumerate(models):
         shown = progress and _share(progress, number, len(models))
-        score, doubtful, faint = _scored(model, methods[0], pictures, shown)
+        score, doubtful, faint = _scored(model, methods[0], pictures, shown, cache)
         scores.append(score)
     for odd, told in ((doubtful, contradiction), (faint, faintness)):
         if odd.any():
@@ -128,8 +136,12 @@ def _scored(
     method: str,
     pictures: Any,
     progress: Callable[[int, int], None] | None,
+    cache: Path | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return each picture's score, whether its ink contradicts the model's, and if it is faint."""
+    if cache is not None and model.has_features and not isinstance(pictures, np.ndarray):
+        known = known_features(model, pictures, cache, progress)
+        return model.score(known.features), known.doubtful, known.faint
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
     done = 0

@@ -220,17 +220,22 @@ class Trained:
             opset: version of the operators.
 
         Returns:
-            Entries of the description: of `features` the value's name, its width, and the digest
-            of the network that computes it.
+            Entries of the description: of `features` the value's name, its width, the digest of the
+            network that computes it, and the names of the head's weights and offset.
         """
         if not self.is_linear:
             return {}
         products = ("MatMul", "Gemm")
         nodes = self.proto(opset).graph.node
         head = next(node for node in reversed(nodes) if node.op_type in products)
+        tensor, weights, *offset = head.input
+        if not offset:  # of a product alone: what is added to it
+            (added,) = (node for node in nodes if head.output[0] in node.input)
+            offset = [name for name in added.input if name != head.output[0]]
         network = backbone_of(self.model)
         about = {"width": network.output.shape[1], "digest": feature_digest(network)}
-        return {"features": {"tensor": head.input[0], **about}}
+        about |= {"tensor": tensor, "weights": weights, "offset": offset[0]}
+        return {"features": about}
 
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:

@@ -23,11 +23,11 @@ from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
 from kpairs.training.device import compute
-from kpairs.training.linear import HEAD, on_features
+from kpairs.training.linear import on_features
 from kpairs.training.measures import measures
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
-from kpairs.training.run import Run
+from kpairs.training.run import HEAD, Run
 
 log = logging.getLogger(__name__)
 

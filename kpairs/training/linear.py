@@ -11,21 +11,21 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.features import Progress
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of
+from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of, feature_digest
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
 from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
-from kpairs.training.features import Featured, Progress, image_features
+from kpairs.training.features import Featured, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
-
-HEAD = "head.npz"  # in a round's folder, the solution
+from kpairs.training.run import HEAD
 
 
 def head_of(model: keras.Model, word: str) -> keras.Model:
@@ -135,12 +135,15 @@ class LinearHead:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The cross-validated error, in percent with its interval; nothing where there is none."""
+        """The digest of the frozen network; the cross-validated error, in percent."""
+        facts: dict[str, Any] = {}
+        if not self.recipe.fit.fine_tune:  # else features of this network are not kept
+            facts["network"] = feature_digest(backbone_of(self.model))
         if (error := Linear.load(self.file).error) is None:
-            return {}
+            return facts
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
         percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {"cross_validated": {**percent, "pairs": error.of}}
+        return {**facts, "cross_validated": {**percent, "pairs": error.of}}
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return what `on_features` does, of the training and the test pairs."""

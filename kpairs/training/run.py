@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import keras
 
 RUNS = Path("runs")
+HEAD = "head.npz"  # in a round's folder: the solution of a linear head
 _SPLITS = ("train", "test")
 
 

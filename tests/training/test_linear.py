@@ -49,17 +49,17 @@ def blurred(workplace, monkeypatch):
 def passes(monkeypatch):
     """How many images passed a network."""
     counted = []
-    predicted = features._predicted
+    predicted = features.predicted
 
     def counting(network, images):
         counted.append(len(images))
         return predicted(network, images)
 
-    monkeypatch.setattr(features, "_predicted", counting)
+    monkeypatch.setattr(features, "predicted", counting)
     return counted
 
 
-def test_from_pairs_to_a_ranking(blurred, passes):
+def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     """Without an architecture's name: solved, measured, evaluated, exported and ranked by."""
     table, amounts = blurred
     run = train(data=table, backbone="statistics", verbose=0)
@@ -80,6 +80,15 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     files = [f"{number}.png" for number in range(40)]
     said = json.loads(kpairs("rank", run.path, *files, "--json"))["images"]
     assert [row["file"] for row in said] == [files[i] for i in ranked.order()]
+    expected = ranked.score[[files.index(row["file"]) for row in said]]
+    np.testing.assert_allclose([row["score"] for row in said], expected, rtol=1e-4, atol=1e-4)
+    assert sum(passes) == len(files)  # those of the training, and the others once
+    monkeypatch.setattr("kpairs.exports.runtime.kept.prepare", pytest.fail)  # nor decoded again
+    assert json.loads(kpairs("rank", run.path, *files, "--json"))["images"] == said
+    file = f"{run.path}/linear.onnx"
+    by_file = json.loads(kpairs("rank", file, *files, "--json"))["images"]
+    assert [row["file"] for row in by_file] == [row["file"] for row in said]
+    monkeypatch.undo()
     whole = run.model(1)
     pairs = run.source().split("test", run.recipe.pixels)
     assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
@@ -190,7 +199,7 @@ def test_features_are_bounded(blurred, monkeypatch):
 
     image_features(network(3), images)
     assert len(list(root.glob("*/*.npy"))) == 1
-    monkeypatch.setattr(features, "_MOST", 1000)
+    monkeypatch.setattr("kpairs.data.parts._MOST", 1000)
     image_features(network(4), images)
     assert not list(root.glob("*/*.npy"))
 
