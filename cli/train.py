@@ -164,10 +164,7 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
     weights = format_loss_weights(recipe.fit.loss_weights)
     progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
-        from kpairs.training.train import train_source
-
-        run = train_source(recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress)
+        run = _trained(recipe, source, out, how, jobs, progress)
     else:
         from kpairs import resume
 
@@ -189,6 +186,20 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         raise KpairsError(
             f"the results cannot be printed ({error.strerror}); all is saved in {run.path}"
         ) from error
+
+
+def _trained(recipe, source, out, how, jobs, progress):
+    """Train a new run; an interrupt before its folder exists says that nothing is saved."""
+    try:
+        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.train import train_source
+
+        return train_source(
+            recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress
+        )
+    except KeyboardInterrupt as error:
+        said = str(error) or "interrupted before training began; to begin again, repeat the command"
+        raise KeyboardInterrupt(said) from error
 
 
 def _show(run, idle, imports, as_json, console, error_table):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kpairs.data.decode import opened
 from kpairs.errors import InputError
 from kpairs.exports.web.label.background import Progress
+from kpairs.exports.web.label.pictures import check_readable
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
 from kpairs.judging.judgements import Floats, Numbers
 
@@ -42,10 +42,10 @@ def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, lis
 
 def _is_readable(file: str) -> bool:
     try:
-        with opened(file, least=1):
-            return True
+        check_readable(file)
     except InputError:
         return False
+    return True
 
 
 def think(

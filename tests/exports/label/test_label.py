@@ -159,6 +159,30 @@ def test_an_image_that_cannot_be_read_is_asked_no_more(tmp_path):
         assert bad not in {one["number"] for one in ranked}
 
 
+def test_a_folder_in_which_no_two_images_can_be_read_is_refused_at_once(tmp_path):
+    write_images(tmp_path / "photos", 1)
+    for number in range(3):
+        (tmp_path / f"photos/bad{number}.png").write_bytes(b"no image" * number)
+    with pytest.raises(InputError, match=r"3 of the 4 images cannot be read, such as bad0\.png: "):
+        Sitting(tmp_path / "photos")
+    assert sorted(os.listdir(tmp_path / "photos"))[0] == "0000.png"  # no table
+
+
+@pytest.mark.parametrize("name", [" first.png", "'; -x.png", "a,b \" c.png", "ä%2F#?.png", "=1.png"])
+def test_names_of_any_kind_reach_the_ranking(tmp_path, name):
+    write_images(tmp_path / "photos", 2)
+    os.rename(tmp_path / "photos/0000.png", tmp_path / "photos" / name)
+    for _ in range(2):  # the answer is found again
+        with sitting(tmp_path / "photos", judge="anna", repeat=0.5) as (links, session):
+            if not session.answers.rows:
+                answer(Visitor(links[""]))
+            assert name in session.names
+            assert not session.notes
+            assert len(session.pairs_table()) == 1
+    found = kpairs.Judgements.read(tmp_path / "photos/pairs.csv", session.files)
+    assert sorted(Path(file).name for file in found.files) == sorted([name, "0001.png"])
+
+
 def until(found, seconds=60):
     for _ in range(10 * seconds):
         if value := found():
