@@ -100,8 +100,8 @@ class Run:
         path, file = Path(path), Path(path) / "metrics.json"
         if not (path / "recipe.json").exists():
             raise InputError(
-                f"{path}: expected a run folder made by 'kpairs train'; a training that ended before "
-                "its first epoch leaves none: give its command again"
+                f"{path}: expected a run folder made by 'kpairs train'; a training that ended "
+                "before its first epoch leaves none: give its command again"
             )
         recipe = read_recipe(path / "recipe.json")
         rounds = read_metrics(file) if file.exists() else []
