@@ -35,9 +35,7 @@ def test_images_in_natural_order_with_the_folders_in_it(tmp_path):
     ]
     left_out = {".txt": 2, ".csv": 1, "hidden": 2, "special file": 1, "file without ending": 1}
     assert found.left_out == left_out
-    assert found.said() == (
-        f"{tmp_path}: left out 2 .txt, 1 file without ending, 1 special file"
-    )
+    assert found.said() == (f"{tmp_path}: left out 2 .txt, 1 file without ending, 1 special file")
     flat = list_images(tmp_path, recursive=False)
     assert names(flat) == ["2.JPG", "10.png", "a.jfif"]
     assert flat.left_out == {**left_out, "folder": 2}

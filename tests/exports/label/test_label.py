@@ -232,13 +232,15 @@ def test_judges_have_their_own_pairs_and_no_more(several):
     for name in ("anna", "ben"):
         for _ in range(3):
             answer(visitors[name])
-        for place in ("ranking", "comparisons", "withdraw", "judges", "end"):
+        for place in ("ranking", "comparisons", "withdraw", "judges", "train", "training", "end"):
             assert visitors[name].request("POST", place, {"image": 1})[0] == 403
-        for place in ("pairs.csv", "scores.csv"):
+        for place in ("pairs.csv", "scores.csv", "network.onnx"):
             assert visitors[name].request("GET", place)[0] == 403
         told = json.dumps([visitors[name].ask("begin"), visitors[name].ask("state")])
         assert not any(image in told for image in session.names)
+    assert visitors["anna"].ask("begin")["command"] is None
     assert visitors[""].request("POST", "answer", {})[0] == 403
+    assert visitors[""].request("GET", "network.onnx")[0] == 404
     found = {one["name"]: one for one in visitors[""].ask("judges")["judges"]}
     assert found["anna"]["answers"] == found["ben"]["answers"] == 3
     assert found["ben"]["link"].endswith(visitors["ben"].path)
@@ -397,6 +399,23 @@ def test_python_gets_the_judgements(folder, tmp_path, monkeypatch):
     assert found.outcome.tolist() == [0, 0.5]
     assert (found.count, found.judges) == (12, ("anna",))
     assert len(lines) == 1
+
+
+def test_a_training_tells_what_it_needs(tmp_path, workplace):
+    """Without answers it fails at once; no answer tells a path of the disk."""
+    write_images(tmp_path / "photos", 3)
+    for folder, command_ in (
+        ("photos", "kpairs train --data photos/pairs.csv"),
+        (tmp_path / "photos", "kpairs train --data pairs.csv"),
+    ):
+        with sitting(folder, judge="anna") as (links, _):
+            visitor = Visitor(links[""])
+            assert visitor.ask("begin")["command"]["train"] == command_
+            assert visitor.ask("training")["state"] == "none"
+            visitor.ask("train")
+            told = until(lambda v=visitor: (t := v.ask("training"))["state"] == "failed" and t)
+            assert "pairs.csv: expected judged pairs below the header" in told["error"]
+            assert str(tmp_path) not in told["error"]
 
 
 def test_the_command_says_where_and_goes_on(tmp_path):
