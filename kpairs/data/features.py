@@ -14,7 +14,7 @@ from kpairs.data.stored import Stored
 
 Progress = Callable[[int, int], None]
 Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-_PART = 512  # images whose features are written together
+_PART = 128  # images whose features are written together
 
 
 def feature_parts(root: Path, digest: str, width: int) -> Parts:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,15 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kpairs.data.annotations import ImageFiles
-from kpairs.data.cache import prepared_images
 from kpairs.data.features import Progress, kept_features
 from kpairs.data.pairs import Images
-from kpairs.data.source import cache_root
 from kpairs.data.stored import Stored
-from kpairs.data.survey import survey
-from kpairs.models.backbone import LITE0, SIZE, STATISTICS, feature_digest, feature_network
-from kpairs.models.lite0 import has_imagenet
+from kpairs.models.backbone import STATISTICS, feature_digest, feature_network
 from kpairs.training.interrupt import InMainThread
 
 _BATCH = 16  # images that pass together: what layers hand to each other stays in the cache
@@ -95,31 +88,9 @@ def image_features(
     return found
 
 
-def file_features(
-    files: Sequence[str], progress: Progress | None = None, root: Path | None = None
-) -> NDArray[np.float32]:
-    """Return features of image files, `(n, d)`, by the network that a linear head would use.
-
-    EfficientNet-Lite0 where its weights are installed, else classical statistics; images are
-    reduced to at most 128 pixels a side.
-
-    Args:
-        files: n paths.
-        progress: called with how many of how many images passed.
-        root: the cache folder; default `kpairs.data.source.cache_root()`.
-
-    Raises:
-        InputError: a file that cannot be read.
-        KpairsError: the cache folder cannot be written.
-    """
-    if not files:
-        return np.zeros((0, 0), np.float32)
-    pictures = ImageFiles(tuple(files), tuple(files), "images", Path(files[0]).parent)
-    settings = survey(pictures).settings(longest=SIZE)
-    prepared, _ = prepared_images(pictures, settings, root or cache_root())
-    name = LITE0 if has_imagenet() else STATISTICS
-    network = feature_network(name, *settings.shape, mirrored=name == LITE0)
-    return image_features(network, Stored(prepared), progress)
+def statistics_features(images: Stored, progress: Progress | None) -> NDArray[np.float32]:
+    """Return classical statistics of stored images, `(n, d)`; see `image_features`."""
+    return image_features(feature_network(STATISTICS, *images.shape[1:]), images, progress)
 
 
 def predicted(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:

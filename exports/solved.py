@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.exports.features import Lite0
 from kpairs.judging.linear import Linear
+from kpairs.models.lite0_weights import has_imagenet
 from kpairs.training.run import HEAD, Run
 
 if TYPE_CHECKING:
     import keras
 
 
-class LinearRun:
+class SolvedRun:
     """One round of a linear run, in the place of its exported file.
 
-    Keras is imported when features of new images are needed.
+    Keras is imported where features of new images are needed that onnxruntime does not give.
 
     Args:
         run: the run.
@@ -47,7 +49,7 @@ class LinearRun:
         self.head = Linear.load(run.folder(number) / HEAD)
 
     @classmethod
-    def of(cls, run: Run, number: int) -> LinearRun | None:
+    def of(cls, run: Run, number: int) -> SolvedRun | None:
         """Open a round; None where its scores are not those of a solved head on kept features."""
         known = (
             number in run.rounds
@@ -63,6 +65,8 @@ class LinearRun:
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute features, `(n, width)`, of `(n, height, width, channels)` pixels."""
+        if self._lite0 is not None:
+            return self._lite0.features(images)
         from kpairs.training.device import compute
         from kpairs.training.features import predicted
 
@@ -72,6 +76,14 @@ class LinearRun:
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return scores, `(n,)`, of `(n, width)` features."""
         return self.head.score(features)
+
+    @cached_property
+    def _lite0(self) -> Lite0 | None:
+        """Return EfficientNet-Lite0 by onnxruntime, where it is the run's network."""
+        if self._run.recipe.network.backbone != "lite0" or not has_imagenet():
+            return None
+        found = Lite0(*self.pixels.shape)
+        return found if [found.digest] == self.networks else None
 
     @cached_property
     def _network(self) -> keras.Model:
