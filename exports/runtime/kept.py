@@ -92,7 +92,8 @@ def known_features(
             parts = pool.map(lambda row: prepare(files[row], model.pixels), rows.tolist())
             block = Prepared(*map(np.concatenate, zip(*parts, strict=True)))
             levels = np.rint(255 * block.pixels).astype(np.uint8)
-            about["pixels"][rows] = digests = np.array([digest_of(one, KEY) for one in levels])
+            digests = np.array([digest_of(one, KEY) for one in levels], f"S{KEY}")
+            about["pixels"][rows] = digests
             about["doubtful"][rows], about["faint"][rows] = block.doubtful, block.faint
             features[rows], there = _find(stores, digests)
             if not there.all():

@@ -215,6 +215,8 @@ def test_a_model_of_ones_own_gives_the_features(blurred):
     run = train(data=blurred[0], backbone="own.keras", verbose=0)
     assert backbone_of(run.model(1)).output.shape == (None, 1)
     assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] < 20
+    Path("own.keras").unlink()  # the run has a copy
+    assert evaluate(Run.open(run.path))[0]["test"] == run.metrics["rounds"][0]["test"]
 
 
 def test_statistics_are_not_fine_tuned(blurred):
