@@ -61,11 +61,12 @@ def _file_of(name):
 @by_group
 @group
 @sheet
+@click.option("--maps", is_flag=True, help="Show on the sheet which places raise or lower a score.")
 @columns
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
     IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
@@ -80,6 +81,8 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     """
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
+    if maps and not sheet:
+        raise click.UsageError("--maps: expected --sheet too, on which the maps are drawn")
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
@@ -90,6 +93,8 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     if sheet:
         check_sheet_name(sheet)
     models, files = split_models(models_and_images, columns)
+    if maps and len(models) > 1:
+        raise UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:
@@ -99,7 +104,7 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
     if sheet:
-        write_sheet(rows, sheet)
+        write_sheet(rows, sheet, models[0] if maps else None)
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
         print_csv(rows, list(rows[0]))

@@ -8,7 +8,7 @@ Visualizing and understanding convolutional networks, 2014).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.runtime.ranking import method_of, one_by_one
+from kpairs.exports.runtime.ranking import method_of, one_by_one, prepared
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -36,7 +36,7 @@ QUANTITIES = {
 _AT_ONCE = 32  # images whose maps are in memory together
 _GRID = 16  # places along the longer side that are hidden one after the other
 _WIDTH = 1.25  # of a hidden place: the standard deviation of its edge, in places
-_AGREE = {"rtol": 1e-3, "atol": 1e-3}  # contributions and score
+_AGREE = 1e-3  # of contributions and score, relative and absolute
 _LEAST = 1e-12  # a probability
 
 
@@ -107,6 +107,36 @@ def explain_pixels(
     return Explanation("contributions", "score" if right is None else "difference", *found)
 
 
+def explain_each(
+    model: PairModel, pictures: Sequence[Any], progress: Callable[[int, int], None] | None = None
+) -> tuple[str, list[Map], list[NDArray[np.float32]]]:
+    """Explain the scores or expected grades of many pictures.
+
+    Args:
+        model: an exported model.
+        pictures: as `kpairs.data.pixels.prepare` takes several.
+        progress: called with how many of how many are done.
+
+    Returns:
+        The method, and of each picture its map and its pixels, as `Explanation` has them.
+
+    Raises:
+        UsageError: a network that only compares.
+        InputError: a picture that cannot be read.
+    """
+    exact, maps, images = has_contributions(model), [], []
+    for block in prepared(pictures, model.pixels):
+        for start in range(0, len(block.pixels), _AT_ONCE if exact else 1):
+            some = block.pixels[start : start + (_AT_ONCE if exact else 1)]
+            maps += list(
+                contributions(model, some)[0] if exact else explain_pixels(model, some[0]).maps
+            )
+            images += list(some)
+            if progress is not None:
+                progress(len(maps), len(pictures))
+    return "contributions" if exact else "occlusion", maps, images
+
+
 def explanation_row(explanation: Explanation, names: Sequence[str]) -> dict[str, Any]:
     """Return an explanation JSON-ready, its maps as lists of rows.
 
@@ -170,7 +200,7 @@ def contributions(
         maps.append(found[: len(block)])
         scores.append(np.concatenate([left, right], axis=1).ravel()[: len(block)])
     every, score = np.concatenate(maps), np.concatenate(scores).astype(np.float64)
-    if not np.allclose(every.sum(axis=(1, 2)), score, **_AGREE):
+    if not np.allclose(every.sum(axis=(1, 2)), score, _AGREE, _AGREE):
         raise InputError(
             f"{model.arch}: the maps that the file names do not add up to its scores; export the "
             "network again"
@@ -261,8 +291,7 @@ def _by_occlusion(model: PairModel, images: tuple[NDArray[np.float32], ...]) -> 
         (whole,) = value(place, image[None])
         rows = [whole - value(place, hidden) for hidden in _hidden(image)]
         down, across = (
-            _interpolation(n, side)
-            for n, side in zip(np.shape(rows), image.shape[:2], strict=True)
+            _interpolation(n, side) for n, side in zip(np.shape(rows), image.shape[:2], strict=True)
         )
         values.append(float(whole))
         maps.append(down @ np.stack(rows) @ across.T)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.exports.runtime.explain import METHODS, QUANTITIES, Explanation
+from kpairs.exports.runtime.explain import METHODS, QUANTITIES, Explanation, explain_each
 from kpairs.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
+
+    from kpairs.exports.runtime import PairModel
 
 # Five colours of cividis (Nuñez, Anderton and Renslow, 2018), from blue over grey to yellow: their
 # lightness grows evenly, so that dark is against and bright is for an image, also printed in grey.
@@ -87,6 +89,27 @@ def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path)
         draw.text((_GAP, bar + (2 + number) * _LINE), text, "black", font)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
+
+
+def maps_beside(
+    model: PairModel, files: Sequence[Path], progress: Callable[[int, int], None] | None = None
+) -> tuple[list[tuple[PillowImage, PillowImage]], str]:
+    """Return each image as the network sees it with its map, and a line that names the method.
+
+    Args:
+        model: that explains.
+        files: the images.
+        progress: called with how many of how many are done.
+
+    Raises:
+        UsageError: see `kpairs.exports.runtime.explain.explain_each`.
+        InputError: likewise.
+    """
+    method, maps, images = explain_each(model, files, progress)
+    most = scale_of(maps)
+    both = zip(images, maps, strict=True)
+    pictures = [(picture_of(image), coloured(each, most)) for image, each in both]
+    return pictures, f"maps: {method}, {METHODS[method]}; bright raises the score"
 
 
 def caption(explanation: Explanation) -> list[str]:

@@ -54,7 +54,8 @@ def maps_of(graph: onnx.GraphProto) -> dict[str, Any] | None:
 
     head, offset = source(_SCORE), None
     if head is not None and head.op_type == "Add" and head.input[1] in constants:
-        head, offset = source(head.input[0]), head.input[1]
+        offset = head.input[1]
+        head = source(head.input[0])
     if head is None or head.op_type != "MatMul" or head.input[1] not in constants:
         return None
     features = source(head.input[0])
