@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
-from kpairs.errors import InputError, UsageError
+from kpairs.errors import InputError, UsageError, first_line
 from kpairs.exports.runtime.ranking import method_of, one_by_one, prepared
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ QUANTITIES = {
     "difference": "score above the other image's",
     "odds": "log odds of ranking higher than the other image",
 }
-_AT_ONCE = 32  # images whose maps are in memory together
 _GRID = 16  # places along the longer side that are hidden one after the other
 _WIDTH = 1.25  # of a hidden place: the standard deviation of its edge, in places
 _AGREE = 1e-3  # of contributions and score, relative and absolute
@@ -125,12 +124,12 @@ def explain_each(
         InputError: a picture that cannot be read.
     """
     exact, maps, images = has_contributions(model), [], []
+    step = 2 * model.pairs_at_once if exact else 1
     for block in prepared(pictures, model.pixels):
-        for start in range(0, len(block.pixels), _AT_ONCE if exact else 1):
-            some = block.pixels[start : start + (_AT_ONCE if exact else 1)]
-            maps += list(
-                contributions(model, some)[0] if exact else explain_pixels(model, some[0]).maps
-            )
+        for start in range(0, len(block.pixels), step):
+            some = block.pixels[start : start + step]
+            found = contributions(model, some)[0] if exact else explain_pixels(model, *some).maps
+            maps += list(found)
             images += list(some)
             if progress is not None:
                 progress(len(maps), len(pictures))
@@ -182,12 +181,31 @@ def contributions(
     Raises:
         InputError: a file whose maps do not add up to its scores.
     """
+    try:
+        maps, scores, offset = _contributions(model, pixels)
+    except (LookupError, TypeError, ValueError) as error:  # of metadata that name something else
+        raise InputError(
+            f"{model.arch}: the file names no maps that explain its scores: {first_line(error)}; "
+            "export the network again"
+        ) from error
+    if not np.allclose(maps.sum(axis=(1, 2)), scores, _AGREE, _AGREE):
+        raise InputError(
+            f"{model.arch}: the maps that the file names do not add up to its scores; export the "
+            "network again"
+        )
+    return maps, scores, offset
+
+
+def _contributions(
+    model: PairModel, pixels: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     about = model.metadata["maps"]
     offsets = [] if about["offset"] is None else [about["offset"]]
     names = [*about["values"], "left_score", "right_score", about["weights"], *offsets]
     maps, scores, offset = [], [], 0.0
-    for start in range(0, len(pixels), _AT_ONCE):
-        block = pixels[start : start + _AT_ONCE]
+    step = 2 * model.pairs_at_once
+    for start in range(0, len(pixels), step):
+        block = pixels[start : start + step]
         pairs = np.concatenate([block, block[-1:]]) if len(block) % 2 else block
         values = model.inner(names, pairs[::2], pairs[1::2])  # rows take turns
         count = len(about["values"])
@@ -199,13 +217,7 @@ def contributions(
         )
         maps.append(found[: len(block)])
         scores.append(np.concatenate([left, right], axis=1).ravel()[: len(block)])
-    every, score = np.concatenate(maps), np.concatenate(scores).astype(np.float64)
-    if not np.allclose(every.sum(axis=(1, 2)), score, _AGREE, _AGREE):
-        raise InputError(
-            f"{model.arch}: the maps that the file names do not add up to its scores; export the "
-            "network again"
-        )
-    return every, score, offset
+    return np.concatenate(maps), np.concatenate(scores).astype(np.float64), offset
 
 
 def place_map(
@@ -232,7 +244,7 @@ def place_map(
         a coarse stage is spread over the pixels that it covers.
 
     Raises:
-        InputError: weights of another number than the stages' channels.
+        ValueError: weights of another number than the stages' channels.
     """
     height, width = size
     total: NDArray[np.float64] = np.full((1, height, width), offset / (height * width))
@@ -241,8 +253,6 @@ def place_map(
         places = tuple(axes[number]) if axes else (2, 3)
         (channel,) = {1, 2, 3} - set(places)
         own = weights[first : (first := first + stage.shape[channel])]
-        if len(own) != stage.shape[channel]:
-            break
         cells = np.tensordot(stage.astype(np.float64), own, (channel, 0))  # (n, h, w)
         cells /= cells[0].size
         if mirrored:
@@ -250,7 +260,7 @@ def place_map(
         down, across = (_spread(n, side) for n, side in zip(cells.shape[1:], size, strict=True))
         total = total + down @ cells @ across.T
     if first != len(weights):
-        raise InputError(f"expected a weight for each channel of the maps, received {len(weights)}")
+        raise ValueError(f"expected {first} weights of channels, received {len(weights)}")
     return total
 
 

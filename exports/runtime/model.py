@@ -103,6 +103,11 @@ class PairModel:
         return cls(session, _read_metadata(session, path), size, opened)
 
     @property
+    def pairs_at_once(self) -> int:
+        """Pairs for one call of onnxruntime: 32, or fewer of a network with large values."""
+        return self._chunk
+
+    @property
     def of_class(self) -> list[str]:
         """Names of the outputs that tell an image's digit or grade."""
         return [name for name in OF_CLASS if name in self.outputs]

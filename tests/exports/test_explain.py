@@ -155,6 +155,9 @@ def test_a_file_whose_maps_do_not_add_up_is_refused(models, images):
         {"values": about["values"][::-1]},
         {"values": about["values"][:1], "axes": about["axes"][:1]},
         {"offset": None},
+        {"axes": [[0, 7]] * 2},
+        {"weights": "nowhere"},
+        {"mirrored": "perhaps", "values": 3},
     ):
         odd = copy(model)
         odd.metadata = {**model.metadata, "maps": {**about, **wrong}}
