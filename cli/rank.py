@@ -1,9 +1,8 @@
 """`kpairs rank`: images in the order of a run or of an exported model."""
 
-from pathlib import Path
-
 import click
 
+from kpairs.cli.models import is_model, latest_run, model_file
 from kpairs.cli.options import (
     as_json,
     by_group,
@@ -15,48 +14,25 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
-from kpairs.errors import UsageError
-
-_RECIPE = "recipe.json"  # by which a run folder is known
 
 
 def split_models(arguments, columns=None):
-    """Load the runs and .onnx files among the arguments, and list the images of the others."""
+    """Load the runs and .onnx files among the arguments, and list the images of the others.
+
+    Without a model it is the latest run in runs/.
+    """
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
-    models = [n for n in arguments if n.lower().endswith(".onnx") or (Path(n) / _RECIPE).is_file()]
-    if not models:
-        raise UsageError(
-            "expected a run folder or MODEL.onnx first, as 'kpairs train' and 'kpairs export' "
-            "write them; received none"
-        )
+    models = [name for name in arguments if is_model(name)]
     images = find_images([name for name in arguments if name not in models], columns)
-    return [PairModel.load(_file_of(name)) for name in models], images
-
-
-def _file_of(name):
-    """Return a model's file; that of a run's first round is exported where it is not there yet."""
-    if not Path(name).is_dir():
-        return name
-    from kpairs.training.run import Run
-
-    run = Run.open(name)
-    number = run.rounds[0] if run.rounds else 1
-    if len(run.rounds) > 1:
-        click.echo(f"{name}: round {number} of {len(run.rounds)} ranks", err=True)
-    file = run.path / f"{run.recipe.network.arch}.onnx"
-    trained = run.model_file(number)
-    if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
-        from kpairs import export
-
-        click.echo(f"exporting {name}", err=True)
-        file = export(run, number=number)[0].path
-    return file
+    return [PairModel.load(model_file(name)) for name in models or [latest_run()]], images
 
 
 @click.command()
-@click.argument("models_and_images", metavar="RUN|MODEL.onnx... IMAGES...", nargs=-1, required=True)
+@click.argument(
+    "models_and_images", metavar="[RUN|MODEL.onnx]... IMAGES...", nargs=-1, required=True
+)
 @top
 @by_group
 @group
@@ -69,12 +45,14 @@ def _file_of(name):
 def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
-    IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
-    highest score, and equal scores share a rank. Scores are those of the network where it has them
-    ('ranker'), expected ranks where it tells digits or grades, and else fitted to comparisons of
-    sampled pairs. Several models give the scores' deviation too.
+    Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
+    .csv files with a column image or file. Rank 1 is the highest score, and equal scores share a
+    rank. Scores are those of the network where it has them ('ranker'), expected ranks where it
+    tells digits or grades, and else fitted to comparisons of sampled pairs. Several models give the
+    scores' deviation too.
 
     \b
+    kpairs rank photographs
     kpairs rank runs/sharp photographs --top 20 --sheet best.png
     kpairs rank round-1.onnx round-2.onnx round-3.onnx photographs --csv > ranked.csv
     kpairs rank runs/scores/ranker.onnx bursts --by group --group folder --top 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpairs.data.decode import SUFFIXES, missing_package
-from kpairs.errors import InputError
+from kpairs.errors import InputError, missing
 
 _ENDS = 2**16  # bytes at each end of a file that its fingerprint reads
 _SHOWN = 6  # kinds of what is left out that one line names
@@ -78,7 +78,7 @@ def list_images(folder: str | Path, *, recursive: bool = True) -> Listing:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise missing(folder)
     left_out: Counter[str] = Counter()
     files: dict[str, str] = {}  # path by real path
     linked_files: list[str] = []

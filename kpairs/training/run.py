@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.source import Source, open_source
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, missing
 from kpairs.files import write_json, write_text
 from kpairs.recipes import Recipe
 from kpairs.reports.resolve import read_recipe
@@ -96,6 +96,8 @@ class Run:
             InputError: not a run folder, or one whose files cannot be read.
         """
         path, file = Path(path), Path(path) / "metrics.json"
+        if not path.exists():
+            raise missing(path)
         if not (path / "recipe.json").exists():
             raise InputError(f"{path}: expected a run folder made by 'kpairs train'")
         recipe = read_recipe(path / "recipe.json")

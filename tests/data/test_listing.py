@@ -43,7 +43,7 @@ def test_images_in_natural_order_with_the_folders_in_it(tmp_path):
     assert flat.left_out == {**left_out, "folder": 2}
     fill(tmp_path / "only", "1.png")
     assert list_images(tmp_path / "only").said() == ""
-    with pytest.raises(InputError, match="none: no such folder"):
+    with pytest.raises(InputError, match="none: no such file or folder"):
         list_images(tmp_path / "none")
 
 

@@ -161,7 +161,7 @@ def test_what_predict_refuses(model, samples, workplace):
     three = samples / "3.png"
     for arguments, code, message in (
         ([three], 2, "expected LEFT and RIGHT, or a .csv file of pairs"),
-        (["missing.csv"], 4, "missing.csv: expected a CSV file of pairs, received none"),
+        (["missing.csv"], 4, "missing.csv: no such file or folder"),
         (["headless.csv"], 4, "headless.csv: expected the columns left and right; received a, b"),
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
         (["half.csv"], 4, "half.csv row 2: expected a path in each column, received none"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, missing
 from kpairs.exports.web.label.server import Links, label_routes, people
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.server import ADDRESS, LocalServer
@@ -67,7 +67,7 @@ class Sitting:
         if table.suffix.lower() != ".csv":
             raise UsageError(f"{table}: expected a table whose name ends in .csv")
         if not Path(folder).is_dir():
-            raise InputError(f"{folder}: no such folder")
+            raise missing(folder)
         if not table.parent.is_dir():
             raise InputError(f"{table.parent}: no such folder for the table of answers")
         self.session = Session(
