@@ -417,12 +417,26 @@ def ranked_groups(
     return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
 
 
-def write_sheet(rows: Sequence[Row], path: str) -> None:
-    """Draw ranked images with rank and score to a picture file."""
+def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> None:
+    """Draw ranked images with rank and score to a picture file.
+
+    Args:
+        rows: the images, with file, rank and score.
+        path: the file to write.
+        explained_by: a `PairModel` whose maps stand beside the images.
+    """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
 
     captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
-    draw_ranked_sheet([Path(row["file"]) for row in rows[:MOST]], captions, Path(path))
+    files = [Path(row["file"]) for row in rows[:MOST]]
+    maps, footer = (), ""
+    if explained_by is not None:
+        from kpairs.bars import counting
+        from kpairs.exports.runtime.heat import maps_beside
+
+        with counting(console(stderr=True), "maps") as count:
+            maps, footer = maps_beside(explained_by, files, count)
+    draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:
