@@ -27,6 +27,7 @@ extensions = [
 exclude_patterns = ["_build", "rows"]
 smartquotes_action = "qe"  # two hyphens of an option are no dash
 default_role = "code"  # what our docstrings put between single backticks
+highlight_language = "none"  # what commands print
 html_theme = "furo"
 html_title = "kpairs"
 html_copy_source = False
