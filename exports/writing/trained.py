@@ -20,6 +20,7 @@ from kpairs.errors import UsageError
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
+from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
@@ -202,6 +203,25 @@ class Trained:
         if opset not in self._protos:
             self._protos[opset] = to_proto(self.program, list(self.outputs), opset)
         return self._protos[opset]
+
+    def inside(self, opset: int) -> dict[str, Any]:
+        """Name values inside the ONNX graph: of a linear head `features`, the value it takes.
+
+        Args:
+            opset: version of the operators.
+
+        Returns:
+            Entries of the description: of `features` the value's name, its width, and the digest
+            of the network that computes it.
+        """
+        if not self.is_linear:
+            return {}
+        products = ("MatMul", "Gemm")
+        nodes = self.proto(opset).graph.node
+        head = next(node for node in reversed(nodes) if node.op_type in products)
+        network = backbone_of(self.model)
+        about = {"width": network.output.shape[1], "digest": feature_digest(network)}
+        return {"features": {"tensor": head.input[0], **about}}
 
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:

@@ -85,6 +85,12 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     keras_says = whole.predict({"left": images, "right": images}, verbose=0)["left_score"]
     onnx_says = model.compare(images, images)["left_score"]
     np.testing.assert_allclose(onnx_says, keras_says, rtol=1e-4, atol=1e-4)
+    known = model.features(images[:7])  # an odd number
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(known, backbone_of(whole).predict(images[:7], verbose=0), **close)
+    head = whole.get_layer("tower_on_both").get_layer("tower").get_layer("score")
+    weights, offset = head.get_weights()
+    np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
 
 
 def test_graded_images(image_folder, workplace, monkeypatch):
