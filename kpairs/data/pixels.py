@@ -3,7 +3,8 @@
 Training, evaluation, exports' parity checks and prediction all call `prepare` with the settings
 that the training stored. NumPy and Pillow only. Pixels are summed as whole numbers, so that the
 result depends neither on the processor, nor on what else is in the batch, nor (but for large JPEG
-files) on whether a picture came as a file or as an array. Large pictures are summed some rows at a time.
+files) on whether a picture came as a file or as an array. Large pictures are summed some rows at a
+time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -468,6 +470,7 @@ def _units(pixels: int, areas: int) -> tuple[int, int]:
     return areas // common, pixels // common
 
 
+@lru_cache(64)  # pictures of a folder often have the same size
 def _shares(start: int, end: int, pixels: int, areas: int) -> _Shares:
     """Return the areas that the pixels from `start` to `end` of a side lie in."""
     unit, long = _units(pixels, areas)
