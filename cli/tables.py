@@ -227,6 +227,23 @@ def _profile_table(case: Row) -> Table:
     return table
 
 
+def rank_bench_table(result: Row) -> Table:
+    """Print the table of `kpairs bench rank`."""
+    table = Table(title="images per second of one core", title_justify="left")
+    table.add_column("")
+    names = list(result["runners"])
+    others = [name for name in names if name != "kpairs"]
+    for column in (*names, *(f"kpairs/{name}" for name in others), "peak MiB"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        speeds = (f"{row['images_per_core_second'][name]:,.0f}" for name in names)
+        ratios = (f"{row['kpairs_over'][name]:.2f}" for name in others)
+        peak = row["peak_mib"]["kpairs"]
+        memory = f"{peak:,.0f}" if peak else "-"
+        table.add_row(f"{row['network']}, {row['pictures']}", *speeds, *ratios, memory)
+    return table
+
+
 def judging_tables(
     means: Sequence[Row], truths: Mapping[str, str], methods: Mapping[str, str]
 ) -> Iterator[Table | str]:
