@@ -14,6 +14,7 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
+from kpairs.errors import UsageError
 
 
 def split_models(arguments, columns=None):
