@@ -83,12 +83,12 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     expected = ranked.score[[files.index(row["file"]) for row in said]]
     np.testing.assert_allclose([row["score"] for row in said], expected, rtol=1e-4, atol=1e-4)
     assert sum(passes) == len(files)  # those of the training, and the others once
-    monkeypatch.setattr("kpairs.exports.runtime.kept.prepare", pytest.fail)  # nor decoded again
-    assert json.loads(kpairs("rank", run.path, *files, "--json"))["images"] == said
+    with monkeypatch.context() as patch:
+        patch.setattr("kpairs.exports.runtime.kept.prepare", pytest.fail)  # nor decoded again
+        assert json.loads(kpairs("rank", run.path, *files, "--json"))["images"] == said
     file = f"{run.path}/linear.onnx"
     by_file = json.loads(kpairs("rank", file, *files, "--json"))["images"]
     assert [row["file"] for row in by_file] == [row["file"] for row in said]
-    monkeypatch.undo()
     whole = run.model(1)
     pairs = run.source().split("test", run.recipe.pixels)
     assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
@@ -275,7 +275,7 @@ def test_damaged_features_are_computed_again_once(blurred, passes):
     first = image_features(network, images)
     (part,) = (Path(images.path).parent.parent / "features").glob("*/*.npy")
     table = np.load(part)
-    table["features"][:3] = np.nan
+    table["value"][:3] = np.nan
     np.save(part.with_name("0.npy"), table)
     part.unlink()
     for _ in range(2):
