@@ -1,5 +1,6 @@
 """`kpairs rank`: images in the order of a run or of an exported model."""
 
+import os
 from pathlib import Path
 
 import click
@@ -62,16 +63,20 @@ def _file_of(name):
 @group
 @sheet
 @columns
+@click.option(
+    "--than", metavar="IMAGE", help="Give each image's probability to rank higher than this one."
+)
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, columns, than, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
     IMAGES are image files, folders, or .csv files with a column image or file. Rank 1 is the
     highest score, and equal scores share a rank. Scores are those of the network where it has them
     ('ranker'), expected ranks where it tells digits or grades, and else fitted to comparisons of
-    sampled pairs. Several models give the scores' deviation too.
+    sampled pairs. A linear head's scores have standard errors, and so have those of several
+    models. Beside them stands the percentage of training images with a lower score.
 
     \b
     kpairs rank runs/sharp photographs --top 20 --sheet best.png
@@ -92,9 +97,10 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     models, files = split_models(models_and_images, columns)
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
+    place = None if than is None else _place(than, files)
     with counting(console(stderr=True), "images") as count:
         ranking = rank(models, files, count)
-    rows = _rows(files, ranking)
+    rows = _rows(files, ranking, place)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
@@ -111,8 +117,19 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
         console().print(ranking_table(rows, title))
 
 
-def _rows(files, ranking):
-    """Return the images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+def _place(than, files):
+    """Return the number of the image to compare with; it is added where it is not there."""
+    known = [os.path.abspath(file) for file in files]
+    if os.path.abspath(than) not in known:
+        files.append(Path(than))
+        return len(files) - 1
+    return known.index(os.path.abspath(than))
+
+
+def _rows(files, ranking, place=None):
+    """Return the images, highest first, as `file`, `score`, `rank`, and what else is known."""
+    told = {"deviation": ranking.deviation, "percentile": ranking.percentile}
+    told["higher"] = None if place is None else ranking.higher(place)
     rows = []
     for i in ranking.order().tolist():
         row = {
@@ -120,7 +137,8 @@ def _rows(files, ranking):
             "score": float(ranking.score[i]),
             "rank": int(ranking.rank[i]),
         }
-        if ranking.deviation is not None:
-            row["deviation"] = float(ranking.deviation[i])
+        row |= {name: float(values[i]) for name, values in told.items() if values is not None}
+        if ranking.far is not None:
+            row["far"] = bool(ranking.far[i])
         rows.append(row)
     return rows

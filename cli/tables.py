@@ -344,10 +344,20 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     table.add_column("rank", justify="right")
     table.add_column("file", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
+    rows = list(rows)
+    placed = any("percentile" in row for row in rows)
+    than = any("higher" in row for row in rows)
+    if placed:
+        table.add_column("above training\nimages (%)", justify="right", no_wrap=True)
+    if than:
+        table.add_column("P(higher)", justify="right", no_wrap=True)
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
-        score = f"{row['score']:.4g}{spread}"
-        table.add_row(str(row["rank"]), printable(row["file"]), score)
+        far = "\nunlike training images" if row.get("far") else ""
+        cells = [f"{row['percentile']:.1f}"] if placed else []
+        cells += [f"{row['higher']:.1%}"] if than else []
+        name = printable(row["file"]) + far
+        table.add_row(str(row["rank"]), name, f"{row['score']:.4g}{spread}", *cells)
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -20,6 +21,8 @@ from kpairs.errors import UsageError
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
+from kpairs.judging.agreement import share
+from kpairs.judging.reference import Reference
 from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
     from kpairs.training.run import Run
 
+_PERCENTILES = (2.5, 10, 25, 50, 75, 90, 97.5)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -47,6 +52,7 @@ class Trained:
         about: further entries of the description, such as `arch`, `source` and `training`.
         folded: builds the same network without weights, each shared tower called once on both
             images; None exports `model` as it is.
+        reference: scores and features of the training images; None where nobody gave any.
     """
 
     model: keras.Model
@@ -55,6 +61,7 @@ class Trained:
     pixels: PixelSettings = DIGITS
     about: Mapping[str, Any] = field(default_factory=dict)
     folded: Callable[[], keras.Model] | None = None
+    reference: Reference | None = None
 
     @classmethod
     def from_architecture(
@@ -237,9 +244,15 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
-        wrong = {}
+        wrong: dict[str, float] = {}
+        chance: dict[str, bool] = {}
         if pairs is not None:
             wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+            chance = {"beats_chance": _beats_chance(wrong["comparison"], pairs)}
+        scores: dict[str, Any] = {}
+        if self.reference is not None and len(self.reference.scores):
+            scores = {"training_scores": quantiles(self.reference)}
+            scores["standard_errors"] = self.reference.has_deviation
         about = dict(self.about)
         training = about.pop("training")
         return {
@@ -256,8 +269,35 @@ class Trained:
             "label": "comparison class 1 means left <= right in the order of classes",
             "test_pairs": 0 if pairs is None else len(pairs),
             "test_error_pct": wrong,
+            **chance,
+            **scores,
             "training": training,
         }
+
+
+def quantiles(reference: Reference) -> dict[str, Any]:
+    """Return the distribution of training images' scores, JSON-ready: `images`, and `percentiles`.
+
+    Args:
+        reference: of a network that scores images.
+    """
+    steps = len(reference.scores) - 1
+    percentiles = {
+        f"{percent:g}": float(reference.scores[round(percent / 100 * steps)])
+        for percent in _PERCENTILES
+    }
+    return {"images": reference.images, "percentiles": percentiles}
+
+
+def _beats_chance(error_pct: float, pairs: PairSet) -> bool:
+    """Tell whether more test pairs are right than the commoner answer gets, beyond chance."""
+    target = np.asarray(pairs.comparison, np.float64)
+    target = target[target != 0.5]
+    if not len(target):
+        return False
+    right = (1 - error_pct / 100) * len(target)
+    common = max(float((target > 0.5).mean()), float((target < 0.5).mean()))
+    return share(right, len(target)).low > common
 
 
 def _check_widths(trained: Trained) -> None:

@@ -139,9 +139,7 @@ class Reference:
         return cls(**found)
 
 
-def _check(
-    axes: Floats, covariance: Floats, spread: Floats, limits: Floats, **arrays: Any
-) -> None:
+def _check(axes: Floats, covariance: Floats, spread: Floats, limits: Floats, **arrays: Any) -> None:
     d, k = axes.shape
     good = (
         all(np.isfinite(a).all() for a in (axes, covariance, spread, limits, *arrays.values()))
@@ -187,7 +185,7 @@ def thumbnails(images: Pixels) -> NDArray[np.float32]:
         images: `(n, height, width, channels)` pixels in [0, 1]; each pixel of a thumbnail is the
             mean of a part.
     """
-    small = np.asarray(images, np.float32)
+    small: NDArray[Any] = np.asarray(images, np.float32)
     for axis in (1, 2):
         side = small.shape[axis]
         if side > _THUMBNAIL:

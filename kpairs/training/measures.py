@@ -55,7 +55,8 @@ def measures(
         found |= _of_groups(held, judged, pairs.group)
     number, graded = _images(pairs)
     known = graded >= 0
-    score = _scores(values, outputs, number)
+    both = _scores(values, outputs)
+    score = None if both is None else _mean_by_image(both[:, None], number)[:, 0]
     if score is not None and len(set(graded[known].tolist())) > 1:
         found["images"] = int(known.sum())
         if np.ptp(score[known]) > 0:
@@ -132,18 +133,33 @@ def _of_class(outputs: Mapping[str, str]) -> list[str]:
     return [name for name in OF_CLASS if name in outputs]
 
 
-def _scores(
-    values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str], number: NDArray[np.int64]
+def image_scores(
+    values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]
 ) -> NDArray[np.float64] | None:
-    """Return a score of each image, or its expected class; None where a network only compares."""
+    """Return a score of each image of n pairs of an image with itself, or its expected class.
+
+    Args:
+        values: a network's outputs by name, each `(n, width)`.
+        outputs: their kinds.
+
+    Returns:
+        `(n,)`, or None where a network only compares.
+    """
+    both = _scores(values, outputs)
+    return None if both is None else np.mean(np.split(both, 2), axis=0)
+
+
+def _scores(
+    values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]
+) -> NDArray[np.float64] | None:
+    """Return scores or expected classes of left, then of right images, `(2 n,)`."""
     if "left_score" in outputs:
-        both = np.concatenate([values[f"{side}_score"] for side in SIDES])
-    elif names := _of_class(outputs):
+        return np.concatenate([values[f"{side}_score"] for side in SIDES])[:, 0].astype(np.float64)
+    if names := _of_class(outputs):
         each = [probabilities(values[name], outputs[name]) for name in names]
-        both = np.concatenate(each) @ np.arange(each[0].shape[1])[:, None]
-    else:
-        return None
-    return _mean_by_image(both, number)[:, 0]
+        found: NDArray[np.float64] = np.concatenate(each) @ np.arange(each[0].shape[1])
+        return found
+    return None
 
 
 def _mean_by_image(values: NDArray[Any], number: NDArray[np.int64]) -> NDArray[np.float64]:

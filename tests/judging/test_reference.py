@@ -20,7 +20,11 @@ def fitted():
     truth = features[:, :5].sum(axis=1) / 10
     left, right = rng.integers(0, 300, (2, 900))
     head = fit_linear(features, left, right, rng.random(900) < expit(truth[right] - truth[left]))
-    return features, head, make_reference(features[:300], head.score(features[:300]), head.covariance)
+    return (
+        features,
+        head,
+        make_reference(features[:300], head.score(features[:300]), head.covariance),
+    )
 
 
 def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted):
@@ -73,8 +77,10 @@ def test_digits_and_photographs_are_told_apart(mnist):
 def test_a_chance_is_the_mean_over_uncertain_scores(margin, variance):
     deviation = max(variance, 1e-6) ** 0.5
     mean, _ = quad(
-        lambda z: expit(margin + deviation * z) * norm.pdf(z), -9, 9, points=[-margin / deviation]
-        if abs(margin / deviation) < 9 else None,
+        lambda z: expit(margin + deviation * z) * norm.pdf(z),
+        -9,
+        9,
+        points=[-margin / deviation] if abs(margin / deviation) < 9 else None,
     )
     assert chance(margin, variance) == pytest.approx(mean, abs=0.02)
     assert chance(-margin, variance) == pytest.approx(1 - chance(margin, variance))
