@@ -28,6 +28,7 @@ from kpairs.files import atomic_path, check_output
 from kpairs.judging.linear import Linear
 from kpairs.training.device import compute
 from kpairs.training.evaluate import run_splits
+from kpairs.training.linear import HEAD
 from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
 from kpairs.training.reference import reference_of
@@ -177,7 +178,7 @@ def _from_run(
             "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
         )
     trained = Trained.from_run(run, number, run.classes, recipe.pixels)
-    head = run.folder(number) / "head.npz"
+    head = run.folder(number) / HEAD
     reference = reference_of(
         trained.model,
         trained.outputs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,8 @@ class Trained:
         folded: builds the same network without weights, each shared tower called once on both
             images; None exports `model` as it is.
         reference: scores and features of the training images; None where nobody gave any.
+        tested: entries of the description that say the test error, where it is known already:
+            a model that learned from all pairs is not measured on them.
     """
 
     model: keras.Model
@@ -62,6 +64,7 @@ class Trained:
     about: Mapping[str, Any] = field(default_factory=dict)
     folded: Callable[[], keras.Model] | None = None
     reference: Reference | None = None
+    tested: Mapping[str, Any] | None = None
 
     @classmethod
     def from_architecture(
@@ -124,7 +127,7 @@ class Trained:
         recipe = run.recipe
         training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
-        return cls.from_architecture(
+        trained = cls.from_architecture(
             load_round(run, number),
             architecture_of_run(run),
             classes,
@@ -133,6 +136,12 @@ class Trained:
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )
+        if not run.cross_validated:
+            return trained
+        found = run.row(number)["cross_validated"]
+        wrong = {"comparison": run.row(number)["test"]["comparison_error_pct"]}
+        tested = {"test_pairs": found["pairs"], "test_error_pct": wrong, "cross_validated": found}
+        return replace(trained, tested=tested)
 
     @classmethod
     def from_keras(
@@ -244,11 +253,15 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
-        wrong: dict[str, float] = {}
-        chance: dict[str, bool] = {}
+        tested = dict(self.tested or {})
+        if not tested:
+            tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
+            if pairs is not None:
+                wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+                tested["test_error_pct"] = wrong
         if pairs is not None:
-            wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
-            chance = {"beats_chance": _beats_chance(wrong["comparison"], pairs)}
+            wrong = tested["test_error_pct"]
+            tested["beats_chance"] = _beats_chance(wrong["comparison"], tested["test_pairs"], pairs)
         scores: dict[str, Any] = {}
         if self.reference is not None and len(self.reference.scores):
             scores = {"training_scores": quantiles(self.reference)}
@@ -267,9 +280,7 @@ class Trained:
             "outputs": dict(self.outputs),
             "classes": list(self.classes),
             "label": "comparison class 1 means left <= right in the order of classes",
-            "test_pairs": 0 if pairs is None else len(pairs),
-            "test_error_pct": wrong,
-            **chance,
+            **tested,
             **scores,
             "training": training,
         }
@@ -289,15 +300,20 @@ def quantiles(reference: Reference) -> dict[str, Any]:
     return {"images": reference.images, "percentiles": percentiles}
 
 
-def _beats_chance(error_pct: float, pairs: PairSet) -> bool:
-    """Tell whether more test pairs are right than the commoner answer gets, beyond chance."""
+def _beats_chance(error_pct: float, tested: int, pairs: PairSet) -> bool:
+    """Tell whether more pairs are right than the commoner answer gets, beyond chance.
+
+    Args:
+        error_pct: wrong answers.
+        tested: of how many pairs.
+        pairs: pairs of the same kind, which tell how common each answer is.
+    """
     target = np.asarray(pairs.comparison, np.float64)
     target = target[target != 0.5]
     if not len(target):
         return False
-    right = (1 - error_pct / 100) * len(target)
     common = max(float((target > 0.5).mean()), float((target < 0.5).mean()))
-    return share(right, len(target)).low > common
+    return share((1 - error_pct / 100) * tested, tested).low > common
 
 
 def _check_widths(trained: Trained) -> None:

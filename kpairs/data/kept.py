@@ -108,11 +108,10 @@ def trained_on(folder: Path) -> set[str]:
     files: dict[str, str] = kept_facts(folder).get("files", {})
     if not files:
         return set()
-    (_, header), *rows = read_table(folder / _LIST, "images")
-    cells = [dict(zip(header, row, strict=True)) for _, row in rows]
-    names = (
-        r.get(n) for r in cells if r.get("split") == "train" for n in ("image", "left", "right")
-    )
+    (_, header), *lines = read_table(folder / _LIST, "images")
+    cells = [dict(zip(header, row, strict=True)) for _, row in lines]
+    rows = [row for row in cells if row.get("split", "train") == "train"]
+    names = (row.get(name) for row in rows for name in ("image", "left", "right"))
     return {files[name] for name in names if name in files}
 
 

@@ -38,13 +38,19 @@ class Featured(Stored):
     """Features in the place of images, `(n, 1, 1, d)` float32, in some order.
 
     Args:
-        features: `(n, d)` float32.
+        features: `(m, d)` float32.
         rows: `(n,)` numbers of images.
+        places: `(n,)` rows of `features`; default the images' numbers.
     """
 
-    def __init__(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        self.path, self.rows = "", rows
-        self.features = features
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.path, self.rows, self.features = "", rows, features
+        self.places = rows if places is None else places
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,16 +58,16 @@ class Featured(Stored):
         return len(self.rows), 1, 1, self.features.shape[1]
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.features, self.rows
+        return self.features, self.rows, self.places
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.path, (self.features, self.rows) = "", state
+        self.path, (self.features, self.rows, self.places) = "", state
 
     def __getitem__(self, rows: Any) -> Featured:
-        return Featured(self.features, self.rows[rows])
+        return Featured(self.features, self.rows[rows], self.places[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found: NDArray[Any] = self.features[self.rows][:, None, None, :]
+        found: NDArray[Any] = self.features[self.places][:, None, None, :]
         return found if dtype is None else found.astype(dtype, copy=False)
 
 

@@ -28,7 +28,7 @@ from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.files import write_json, write_text
-from kpairs.recipes import Recipe
+from kpairs.recipes import FOLDS, Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
 
@@ -190,7 +190,13 @@ class Run:
         def reopen(place: str | None) -> Source:
             return open_source(place or known.source, **how, root=root)
 
-        return open_kept(self.path, reopen, data, classes=known.classes, root=root)
+        source = open_kept(self.path, reopen, data, classes=known.classes, root=root)
+        return source.whole() if self.cross_validated else source
+
+    @property
+    def cross_validated(self) -> bool:
+        """True if all pairs train, and test errors are those of left-out images."""
+        return self.recipe.data.held_out == FOLDS
 
     @property
     def images_digest(self) -> str | None:

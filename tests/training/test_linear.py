@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from command_line import kpairs
 from keras import layers
 
-from kpairs import PairModel, evaluate, export, open_source, resume, train
+from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -17,6 +18,7 @@ from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
 from kpairs.training.linear import featured, head_of
+from kpairs.training.side_by_side import compare_runs
 
 SIDE = 32
 
@@ -91,6 +93,47 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     head = whole.get_layer("tower_on_both").get_layer("tower").get_layer("score")
     weights, offset = head.get_weights()
     np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
+
+
+def test_every_judgement_trains(blurred, monkeypatch):
+    """Without a split: all pairs train, and no figure says the error on what was learned."""
+    table, _ = blurred
+    monkeypatch.setattr("kpairs.judging.linear._VARIANCES", np.array([4.0**8]))  # learns by heart
+    rng = np.random.default_rng(0)
+    rows = [line.rsplit(",", 2)[0] for line in table.read_text().splitlines()[:61]]
+    answers = ["label", *rng.choice(["left", "right"], len(rows) - 1)]  # which nobody can guess
+    table.write_text("".join(f"{row},{a}\n" for row, a in zip(rows, answers, strict=True)))
+    options = ("--backbone", "statistics", "--out", "run", "--rounds", 2)
+    said = kpairs("train", "--data", table, *options)
+    assert said.count("cross-validated") >= 3  # a column, and a line for each round
+    assert "test" not in said
+    run = Run.open("run")
+    assert run.cross_validated
+    assert run.recipe.data.pairs == 60
+    for row in run.metrics["rounds"]:
+        found = row["cross_validated"]
+        assert row["train"]["comparison_error_pct"] < 30
+        assert 35 < row["test"]["comparison_error_pct"] < 75
+        assert row["test"]["comparison_error_pct"] == pytest.approx(found["comparison_error_pct"])
+        assert found["low_pct"] < 50 < found["high_pct"]
+    moved = table.parent / "moved"
+    moved.mkdir()
+    for file in table.parent.glob("*.*"):
+        file.rename(moved / file.name)
+    again = evaluate(run, data=moved)
+    assert [row["test"] for row in again] == [row["test"] for row in run.metrics["rounds"]]
+    assert again[0]["measures"]["pairs"] == run.row(1)["cross_validated"]["pairs"]
+    expected = run.row(1)["test"]["comparison_error_pct"]
+    description = export(run)[0].description  # without its images
+    assert description["test_error_pct"] == {"comparison": expected}
+    assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
+    assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
+    divided = train(data=moved / "pairs.csv", backbone="statistics", held_out="images", verbose=0)
+    assert divided.recipe.data.pairs < 60
+    (first, _) = compare_runs([run, divided])
+    assert first["cross_validated"]
+    with pytest.raises(UsageError, match="held_out: expected images"):
+        train("ranker", data=moved / "pairs.csv", held_out="folds", verbose=0)
 
 
 def test_graded_images(image_folder, workplace, monkeypatch):
