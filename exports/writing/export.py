@@ -25,10 +25,9 @@ from kpairs.exports.writing.int8 import Quantization
 from kpairs.exports.writing.parity import Parity
 from kpairs.exports.writing.trained import Trained
 from kpairs.files import atomic_path, check_output
-from kpairs.judging.linear import Linear
 from kpairs.training.device import compute
 from kpairs.training.evaluate import run_splits
-from kpairs.training.linear import HEAD
+from kpairs.training.linear import head_of_round
 from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
 from kpairs.training.reference import reference_of
@@ -178,12 +177,11 @@ def _from_run(
             "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
         )
     trained = Trained.from_run(run, number, run.classes, recipe.pixels)
-    head = run.folder(number) / HEAD
     reference = reference_of(
         trained.model,
         trained.outputs,
         train,
-        Linear.load(head) if head.is_file() else None,
+        head_of_round(run, number),
         linear=trained.is_linear,
         keep=not recipe.fit.fine_tune,
     )

@@ -29,6 +29,7 @@ from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import LINEAR
 from kpairs.training.batches import predict
+from kpairs.training.certainty import read_temperature
 from kpairs.training.linear import featured, head_of
 from kpairs.training.network import architecture_of_run, load_round
 
@@ -136,6 +137,8 @@ class Trained:
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )
+        if (temperature := read_temperature(run.folder(number))) is not None:
+            trained = replace(trained, about={**trained.about, "temperature": temperature})
         if not run.cross_validated:
             return trained
         found = run.row(number)["cross_validated"]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from kpairs.judging.judgements import Floats
 
@@ -213,7 +214,12 @@ def make_reference(
         >>> known.distance(known.place([[0.0, 0, 0, 0], [9, 9, 9, 9]])).round(1)
         array([0. , 4.2])
     """
-    rows = np.asarray(features, np.float64)
+    # Threads of BLAS wait for each other where other programs run, many times longer than alone.
+    with threadpool_limits(1, user_api="blas"):
+        return _described(np.asarray(features, np.float64), scores, covariance)
+
+
+def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | None) -> Reference:
     count, width = rows.shape
     common = max(1, min(_COMMON, count // _EACH, width // 2))
     centre, scale, axes, variance = _axes(rows)

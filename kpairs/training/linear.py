@@ -24,6 +24,7 @@ from kpairs.training.compile import compile_model
 from kpairs.training.features import Featured, Progress, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
+from kpairs.training.run import Run
 
 HEAD = "head.npz"  # in a round's folder, the solution
 
@@ -147,6 +148,12 @@ class LinearHead:
         if self._sets is not None and not self.recipe.fit.fine_tune:
             return _seen(self.model, self.recipe, self._sets, self.file)
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
+
+
+def head_of_round(run: Run, number: int) -> Linear | None:
+    """Read the solution behind a round's scores; None where there is none, or after fine-tuning."""
+    file = run.folder(number) / HEAD
+    return Linear.load(file) if file.is_file() and not run.recipe.fit.fine_tune else None
 
 
 def on_features(

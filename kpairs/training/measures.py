@@ -72,14 +72,13 @@ def measures(
     held = probabilities(values["comparison"], outputs["comparison"])[:, 1]
     judged = pairs.comparison.astype(np.float64)
     number = image_numbers(pairs)
-    found = {**_of_pairs(held, judged, number), **_calibration(held, judged)}
+    found = {**_of_pairs(held, judged, number), **calibration(held, judged)}
     if pairs.group is not None:
         found |= _of_groups(held, judged, pairs.group)
     if pairs.judge is not None:
         found["judges"] = _of_judges(held, judged, number, pairs.judge)
     graded = _grades(pairs, number)
-    if truth is None:
-        truth = np.where(graded >= 0, graded, np.nan)
+    truth = true_values(pairs) if truth is None else truth
     known = np.isfinite(truth)
     score = scores_by_image(values, outputs, number)
     if score is not None and len(set(truth[known].tolist())) > 1:
@@ -122,8 +121,13 @@ def _of_groups(held: Floats, judged: Floats, group: NDArray[np.int64]) -> dict[s
     return found
 
 
-def _calibration(held: Floats, judged: Floats) -> dict[str, Any]:
-    """Guo et al. (2017), of the probability of one of two outcomes, in equal bins."""
+def calibration(held: Floats, judged: Floats) -> dict[str, Any]:
+    """Return the expected calibration error (Guo et al., 2017) and its bins, of equal widths.
+
+    Args:
+        held: `(n,)` probabilities of one of two outcomes.
+        judged: `(n,)` what came: 1, 0, or 1/2 for a tie.
+    """
     place = np.minimum((held * BINS).astype(int), BINS - 1)
     count, predicted, judged_ = (
         np.bincount(place, weights, BINS) for weights in (None, held, judged)
@@ -182,6 +186,12 @@ def _grades(pairs: PairSet, number: NDArray[np.int64]) -> NDArray[np.int64]:
     medians = pd.Series(given[given >= 0]).groupby(number[given >= 0]).median()
     classes[medians.index] = medians
     return classes
+
+
+def true_values(pairs: PairSet) -> Floats:
+    """Return each image's grade in the order of `image_numbers`, NaN where nobody graded it."""
+    graded = _grades(pairs, image_numbers(pairs))
+    return np.where(graded >= 0, graded, np.nan)
 
 
 def _of_images(score: Floats, truth: Floats) -> dict[str, Any]:
