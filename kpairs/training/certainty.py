@@ -151,7 +151,8 @@ def coverage_pct(score: Floats, deviation: Floats, truth: Floats) -> float:
     """Return how often `score ± 1.96 deviation` holds the true score, in percent.
 
     Values are turned into scores by isotonic regression, which draws them to the middle as scores
-    have errors; they are spread again so that true scores regress on scores with slope 1.
+    have errors; they are spread again so that true scores regress on scores with slope 1. Grades
+    that are coarse beside the errors hold different true scores: the share is then too low.
 
     Args:
         score: `(n,)` of images.
