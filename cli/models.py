@@ -49,8 +49,9 @@ def model_file(name):
     run, number = _first_round(name)
     _say_round(run, number)
     file = run.path / f"{run.recipe.network.arch}.onnx"
-    trained = run.model_file(number)
-    if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
+    told = run.model_file(number), run.folder(number) / "calibration.json"  # by 'kpairs evaluate'
+    latest = max(place.stat().st_mtime for place in told if place.is_file())
+    if not file.is_file() or file.stat().st_mtime < latest:
         from kpairs import export
 
         click.echo(f"exporting {name}", err=True)

@@ -1,5 +1,8 @@
 """`kpairs rank`: images in the order of a run or of an exported model."""
 
+import os
+from pathlib import Path
+
 import click
 
 from kpairs.cli.models import is_model, latest_run, model_file, solved_run
@@ -45,17 +48,21 @@ def split_models(arguments, columns=None, solved=False):
 @sheet
 @click.option("--maps", is_flag=True, help="Show on the sheet which places raise or lower a score.")
 @columns
+@click.option(
+    "--than", metavar="IMAGE", help="Give each image's probability to rank higher than this one."
+)
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
     Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
     .csv files with a column image or file. Rank 1 is the highest score, and equal scores share a
     rank. Scores are those of the network where it has them ('ranker'), expected ranks where it
-    tells digits or grades, and else fitted to comparisons of sampled pairs. Several models give the
-    scores' deviation too.
+    tells digits or grades, and else fitted to comparisons of sampled pairs. A linear head's scores
+    have standard errors, and so have those of several models. Beside them stands the percentage of
+    training images with a lower score.
 
     \b
     kpairs rank photographs
@@ -82,9 +89,10 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json
         raise UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
+    place = None if than is None else _place(than, files)
     with counting(console(stderr=True), "images") as count:
         ranking = rank(models, files, count, cache=cache_root())
-    rows = _rows(files, ranking)
+    rows = _rows(files, ranking, place)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
@@ -101,8 +109,19 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json
         console().print(ranking_table(rows, title))
 
 
-def _rows(files, ranking):
-    """Return the images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+def _place(than, files):
+    """Return the number of the image to compare with; it is added where it is not there."""
+    known = [os.path.abspath(file) for file in files]
+    if os.path.abspath(than) not in known:
+        files.append(Path(than))
+        return len(files) - 1
+    return known.index(os.path.abspath(than))
+
+
+def _rows(files, ranking, place=None):
+    """Return the images, highest first, as `file`, `score`, `rank`, and what else is known."""
+    told = {"deviation": ranking.deviation, "percentile": ranking.percentile}
+    told["higher"] = None if place is None else ranking.higher(place)
     rows = []
     for i in ranking.order().tolist():
         row = {
@@ -110,7 +129,8 @@ def _rows(files, ranking):
             "score": float(ranking.score[i]),
             "rank": int(ranking.rank[i]),
         }
-        if ranking.deviation is not None:
-            row["deviation"] = float(ranking.deviation[i])
+        row |= {name: float(values[i]) for name, values in told.items() if values is not None}
+        if ranking.far is not None:
+            row["far"] = bool(ranking.far[i])
         rows.append(row)
     return rows

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.errors import InputError, first_line
 from kpairs.exports.features import Lite0
+from kpairs.files import read_bytes
+from kpairs.judging.agreement import share
 from kpairs.judging.linear import Linear
+from kpairs.judging.reference import Reference
 from kpairs.models.lite0_weights import has_imagenet
-from kpairs.training.run import HEAD, Run
+from kpairs.training.records import read_temperature
+from kpairs.training.run import HEAD, REFERENCE, Run
 
 if TYPE_CHECKING:
     import keras
+
+_MOST_BYTES = 2**24  # of a reference
 
 
 class SolvedRun:
@@ -43,10 +51,19 @@ class SolvedRun:
         self.arch, self.classes = run.recipe.network.arch, run.classes
         self.outputs = {"comparison": "logits", "left_score": "score", "right_score": "score"}
         self.of_class: list[str] = []
-        self.metadata: dict[str, Any] = {"arch": self.arch, "outputs": self.outputs}
+        about = {"data": Path(run.recipe.data.source).name}
+        self.metadata: dict[str, Any] = {"arch": self.arch, "training": about}
         self.pixels = run.recipe.pixels
         self.networks: Sequence[str] = [str(run.row(number)["network"])]
         self.head = Linear.load(run.folder(number) / HEAD)
+        if (error := self.head.error) is not None:
+            told = self.head.answer[self.head.answer != 0.5] > 0.5
+            right = share(error.of - error.hits, error.of)
+            self.metadata |= {
+                "test_error_pct": {"comparison": 100 * error.value},
+                "test_pairs": error.of,
+                "beats_chance": right.low > max(told.mean(), 1 - told.mean()),
+            }
 
     @classmethod
     def of(cls, run: Run, number: int) -> SolvedRun | None:
@@ -57,6 +74,22 @@ class SolvedRun:
             and (run.folder(number) / HEAD).is_file()
         )
         return cls(run, number) if known else None
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """Scores and features of the training images; None for runs of earlier versions."""
+        file = self._run.folder(self._number) / REFERENCE
+        if not file.is_file():
+            return None
+        try:
+            return Reference.from_text(read_bytes(file, "reference", _MOST_BYTES).decode())
+        except ValueError as error:
+            raise InputError(f"{file}: {first_line(error)}") from error
+
+    @property
+    def temperature(self) -> float:
+        """Number that logits are divided by, as `kpairs evaluate` fitted it; 1 without."""
+        return read_temperature(self._run.folder(self._number)) or 1.0
 
     @property
     def width(self) -> int:

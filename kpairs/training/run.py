@@ -12,7 +12,7 @@ runs/2026-11-21-auxws/
     curves.png         losses and errors per epoch
     round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
                        state after the last epoch, from which `kpairs train --resume` goes on;
-                       head.npz, where a linear head was solved for
+                       head.npz and reference.txt, where a linear head was solved for
 ```
 
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     import keras
 
 RUNS = Path("runs")
-HEAD = "head.npz"  # in a round's folder: the solution of a linear head
+# In a round's folder: the solution of a linear head, and its training images.
+HEAD, REFERENCE = "head.npz", "reference.txt"
 _SPLITS = ("train", "test")
 
 
