@@ -89,9 +89,9 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     file = f"{run.path}/linear.onnx"
     by_file = json.loads(kpairs("rank", file, *files, "--json"))["images"]
     assert [row["file"] for row in by_file] == [row["file"] for row in said]
-    for name in ("score", "deviation", "percentile"):  # a run and its export say the same
+    for name, apart in (("score", 1e-3), ("deviation", 1e-2), ("percentile", 2)):
         one, other = ([row[name] for row in rows] for rows in (by_file, said))
-        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(one, other, rtol=apart, atol=apart)
     whole = run.model(1)
     pairs = run.source().split("test", run.recipe.pixels)
     assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
