@@ -72,7 +72,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json
         check_sheet_name(sheet)
     models, files = split_models(models_and_images, columns)
     if maps and len(models) > 1:
-        raise UsageError(f"--maps: expected one model, received {len(models)}")
+        raise click.UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:

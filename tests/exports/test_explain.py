@@ -118,6 +118,32 @@ def test_contributions_add_up_to_the_scores(models, images):
         np.testing.assert_allclose(values - image, (constant - offset) / values.size, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "backbone"),
+    [
+        ("linear", "lite0"),
+        ("linear", "MobileNetV2"),
+        ("linear", "torchvision/resnet18"),
+        ("ranker", "MobileNetV2"),
+    ],
+)
+def test_known_networks_name_their_maps(arch, backbone, tmp_path, rng):
+    shape = (40, 32, 3)
+    options = {"backbone": backbone, "input_shape": shape}
+    options |= {"size": 64} if arch == "linear" else {}
+    model = build(arch, 0, **options)
+    pixels = PixelSettings(*shape, ink="mixed")
+    trained = Trained.from_architecture(model, ARCHS[arch], (), options=options, pixels=pixels)
+    exported = PairModel.load(export_model(trained, None, tmp_path / "network")[0].path)
+    images = rng.random((3, *shape), dtype=np.float32)
+    maps, scores, _ = contributions(exported, images)
+    expected = exported.compare(images, images)["left_score"][:, 0]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), expected, rtol=1e-4, atol=1e-5)
+    assert maps.std(axis=(1, 2)).min() > 0
+
+
 @pytest.mark.parametrize(
     ("name", "method", "share"),
     [("brightness", "contributions", 0.75), ("largest", "occlusion", 0.6)],
