@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from kpairs.data.decode import decode_bytes
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import DIGITS
 from kpairs.data.source import open_source
@@ -83,18 +83,17 @@ def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
         explained = sent.get("explain") is True
     except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("expected JSON with left and right, images as base64") from error
-    pictures = {side: decode_bytes(data, side)[None] for side, data in files.items()}
-    answers = [_answer(model, pictures, as_is, explained) for model in models.values()]
+    answers = [_answer(model, files, as_is, explained) for model in models.values()]
     return {"models": answers}
 
 
 def _answer(
-    model: PairModel, pictures: Mapping[str, np.ndarray], as_is: set[str], explained: bool
+    model: PairModel, files: Mapping[str, bytes], as_is: set[str], explained: bool
 ) -> dict[str, Any]:
     own = replace(model.pixels, ink="mixed")
     seen = {
-        side: prepare(picture, own if side in as_is else model.pixels, side)
-        for side, picture in pictures.items()
+        side: prepare(BytesIO(data), own if side in as_is else model.pixels, side)
+        for side, data in files.items()
     }
     values = model.compare(seen["left"].pixels, seen["right"].pixels)
     answer = {

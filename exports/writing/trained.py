@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ class Trained:
         about: further entries of the description, such as `arch`, `source` and `training`.
         folded: builds the same network without weights, each shared tower called once on both
             images; None exports `model` as it is.
+        tested: entries of the description that say the test error, where it is known already:
+            a model that learned from all pairs is not measured on them.
     """
 
     model: keras.Model
@@ -56,6 +58,7 @@ class Trained:
     pixels: PixelSettings = DIGITS
     about: Mapping[str, Any] = field(default_factory=dict)
     folded: Callable[[], keras.Model] | None = None
+    tested: Mapping[str, Any] | None = None
 
     @classmethod
     def from_architecture(
@@ -118,7 +121,7 @@ class Trained:
         recipe = run.recipe
         training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
-        return cls.from_architecture(
+        trained = cls.from_architecture(
             load_round(run, number),
             architecture_of_run(run),
             classes,
@@ -127,6 +130,12 @@ class Trained:
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )
+        if not run.cross_validated:
+            return trained
+        found = run.row(number)["cross_validated"]
+        wrong = {"comparison": run.row(number)["test"]["comparison_error_pct"]}
+        tested = {"test_pairs": found["pairs"], "test_error_pct": wrong, "cross_validated": found}
+        return replace(trained, tested=tested)
 
     @classmethod
     def from_keras(
@@ -242,9 +251,12 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
-        wrong = {}
-        if pairs is not None:
-            wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+        tested = self.tested
+        if tested is None:
+            tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
+            if pairs is not None:
+                wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+                tested["test_error_pct"] = wrong
         about = dict(self.about)
         training = about.pop("training")
         return {
@@ -259,8 +271,7 @@ class Trained:
             "outputs": dict(self.outputs),
             "classes": list(self.classes),
             "label": "comparison class 1 means left <= right in the order of classes",
-            "test_pairs": 0 if pairs is None else len(pairs),
-            "test_error_pct": wrong,
+            **tested,
             "training": training,
         }
 
