@@ -45,7 +45,7 @@ _COMMANDS = {
 }
 # The order of `kpairs --help`; commands that stand here nowhere come last.
 _SECTIONS = {
-    "Networks": ("train", "evaluate", "export", "predict", "demo", "archs", "data"),
+    "Networks": ("train", "evaluate", "export", "predict", "explain", "demo", "archs", "data"),
     "Your images": ("label", "rank", "score", "next-pairs"),
     "Experiments": ("compare", "search", "bench", "study", "report", "mini"),
 }

@@ -17,7 +17,6 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
-from kpairs.errors import UsageError
 
 
 def split_models(arguments, columns=None, solved=False):
@@ -86,7 +85,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         check_sheet_name(sheet)
     models, files = split_models(models_and_images, columns, solved=not maps)
     if maps and len(models) > 1:
-        raise UsageError(f"--maps: expected one model, received {len(models)}")
+        raise click.UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     place = None if than is None else _place(than, files)
