@@ -199,13 +199,9 @@ class Run:
             InputError: images that are gone or are others.
         """
         known = self.recipe.data
-        how = {
-            name: getattr(known, name)
-            for name in ("columns", "words", "images", "group", "classes")
-        }
 
         def reopen(place: str | None) -> Source:
-            return open_source(place or known.source, **how, root=root)
+            return open_source(place or known.source, **known.read_by, root=root)
 
         source = open_kept(self.path, reopen, data, classes=known.classes, root=root)
         return source.whole() if self.cross_validated else source
