@@ -177,16 +177,13 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
             check_free(out)
         recipe, source = _resolve(arch or name, base, options, data_dir)
         idle = False
-    from kpairs.cli.tables import console, error_table
+    from kpairs.cli.tables import console
 
     progress = console(stderr=True)
     weights = format_loss_weights(recipe.fit.loss_weights)
     progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
-        from kpairs.training.train import train_source
-
-        run = train_source(recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress)
+        run = _trained(recipe, source, out, how, jobs, progress)
     else:
         from kpairs import resume
 
@@ -199,7 +196,7 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
             verbose=progress,
         )
     try:
-        _show(run, idle, imports, as_json, console, error_table)
+        _show(run, idle, imports, as_json)
         sys.stdout.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader went away
@@ -210,8 +207,23 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         ) from error
 
 
-def _show(run, idle, imports, as_json, console, error_table):
+def _trained(recipe, source, out, how, jobs, progress):
+    """Train a new run; an interrupt before its folder exists says that nothing is saved."""
+    try:
+        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.train import train_source
+
+        return train_source(
+            recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress
+        )
+    except KeyboardInterrupt as error:
+        said = str(error) or "interrupted before training began; to begin again, repeat the command"
+        raise KeyboardInterrupt(said) from error
+
+
+def _show(run, idle, imports, as_json):
     """Print a finished run's errors, and what can be done with it."""
+    from kpairs.cli.tables import console, error_table, print_cross_validated
     from kpairs.training.network import architecture_of_run
 
     recipe = run.recipe
@@ -221,15 +233,9 @@ def _show(run, idle, imports, as_json, console, error_table):
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
-    screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
-    for row in rows:
-        if found := row.get("cross_validated"):
-            screen.print(
-                f"error on pairs of left-out images: {found['comparison_error_pct']:.1f} % "
-                f"(95 % interval {found['low_pct']:.1f} to {found['high_pct']:.1f} %, "
-                f"{found['pairs']:,} pairs, cross-validated)",
-                soft_wrap=True,
-            )
+    best = recipe.reported_epoch == "best"
+    screen.print(error_table(rows, summary, title, best, run.cross_validated))
+    print_cross_validated(screen, rows)
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
@@ -292,6 +298,7 @@ def _resolve(arch, base, options, data_dir):
         source = open_source(known["data"], **how, root=data_dir, progress=read)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
+        source = recipe.replace(**changes).divided(source)
         changes = {**recipe.fitted_to(source), **changes}
     return recipe.replace(**changes), source
 

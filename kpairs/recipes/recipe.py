@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 MOST = 10**9
+FOLDS = "folds"  # of `held_out`
 LINEAR = "linear"  # the architecture whose head is solved for, not trained
 _VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
@@ -152,6 +153,12 @@ class Data(_Group):
     )
     margin: float = Field(
         0.0, ge=0, description="scores of images that differ by no more than this tie"
+    )
+    held_out: Literal["images", "folds"] | None = Field(
+        None,
+        description="what tests where a table of compared pairs tells no split: images, a fifth of "
+        "them, which do not train; or folds, all pairs train and the error is cross-validated over "
+        "images (linear alone, there the default)",
     )
     validation: float = Field(
         0.0,
@@ -436,6 +443,11 @@ class Recipe(_Group):
     def _groups_together(self) -> Self:
         network, fit = self.network, self.fit
         check_loss_weights(fit.loss_weights, tuple(fit.loss_weights), network.arch)
+        if self.data.held_out == FOLDS and not self.takes_folds:
+            raise ValueError(
+                "held_out: expected images; folds are for the architecture linear, without "
+                "fine_tune, validation and augmentation"
+            )
         if fit.patience and not self.data.validation:
             raise ValueError(
                 "patience: expected a share of the images in validation, received none"
@@ -531,10 +543,26 @@ class Recipe(_Group):
             data.white,
         )
 
+    @property
+    def takes_folds(self) -> bool:
+        """True for a linear head that is solved for, whose error cross-validation can tell."""
+        others = self.fit.fine_tune or self.data.validation
+        augmented = self.variation.augmentation != "none"
+        return self.network.arch == LINEAR and not (others or augmented)
+
+    def divided(self, source: Source) -> Source:
+        """Return a source with the splits that the recipe wants: all pairs in both, or as it is."""
+        if self.data.held_out is None:
+            return source.whole() if self.takes_folds else source
+        return source.whole() if self.data.held_out == FOLDS else source
+
     def fitted_to(self, source: Source) -> dict[str, Any]:
         """Return the changes that suit other images than the recipe was written for.
 
         All pairs that people compared; photographs mirrored and not distorted, as drawings are.
+
+        Args:
+            source: the images, `divided`.
 
         Returns:
             Values by flat names, for `replace`.
@@ -575,6 +603,7 @@ class Recipe(_Group):
             "data": source.name,
             "word": source.word,
             "classes": source.classes if source.word == "grade" and source.classes else None,
+            "held_out": FOLDS if source.undivided else data.held_out and "images",
             "loss_weights": {names.get(n, n): w for n, w in self.fit.loss_weights.items()},
             "arch_options": {**network.options, **self.network.options},
             "image_size": (pixels.width, pixels.height),

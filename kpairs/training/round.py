@@ -88,7 +88,9 @@ def train_round(
         data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
-        head = LinearHead(model, recipe, number, network, data) if network.linear else None
+        head = None
+        if network.linear:
+            head = LinearHead(model, recipe, number, network, data, folder)
         fitted = fit(
             *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
             solve=None if head is None else head.solve,

@@ -39,7 +39,7 @@ from kpairs.training.network import (
 )
 from kpairs.training.own_objects import load_objects, save_objects
 from kpairs.training.prepare import draw_round
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
+from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done, tested_by
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run
@@ -134,6 +134,7 @@ def train(
         source = (
             data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
         )
+        source = chosen.replace(**fields).divided(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
@@ -165,7 +166,9 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = network.architecture if network else architecture_of(recipe)
-    recipe = with_backbone(recipe).completed(source, architecture)
+    recipe = with_backbone(recipe)
+    source = recipe.divided(source)
+    recipe = recipe.completed(source, architecture)
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
@@ -465,7 +468,9 @@ def _one_by_one(
     first: keras.Model | None,
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console)
+        live = LiveProgress(
+            *(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console, tested_by(recipe))
+        )
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:
@@ -487,7 +492,7 @@ def _side_by_side(
         for row in rows:
             yield row
             error = row["test"]["comparison_error_pct"]
-            progress.finished(f"round {row['round']}  test error {error:.1f} %")
+            progress.finished(f"round {row['round']}  {tested_by(recipe)} error {error:.1f} %")
 
 
 def _warn_of_collapse(run: Run) -> None:
