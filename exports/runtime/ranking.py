@@ -212,7 +212,7 @@ def _scored(
             scores.append(score)
             places.append(model.reference.place(features))
         else:
-            scores.append(_one_by_one(model, method, block.pixels))
+            scores.append(one_by_one(model, method, block.pixels))
         if model.reference is not None and not model.has_features:
             places.append(model.reference.place(thumbnails(block.pixels)))
         doubtful.append(block.doubtful)
@@ -239,7 +239,7 @@ def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
             yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+def one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return scores of images, from one pass for each where both sides are scored alike."""
     if method == "score":
         one = model.compare(pixels[:1], pixels[:1])

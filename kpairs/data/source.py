@@ -42,7 +42,7 @@ from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def open_source(
     if not path.is_file():
         near = unknown("data", data, SOURCES)
         hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
-        raise InputError(f"{data}: no such file or folder{'; ' if hint else ''}{hint}")
+        raise InputError(f"{missing(path)}{'; ' if hint else ''}{hint}")
     if not is_table(path):
         raise InputError(
             f"{data}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "

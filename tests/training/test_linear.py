@@ -11,6 +11,7 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as store
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -170,7 +171,7 @@ def test_features_are_found_again(blurred, passes):
     new = set(source.files("test")) - set(source.files("train"))
     image_features(network, source.split("test", source.settings()).images)
     assert passes == [len(images), len(new)]
-    (folder,) = features.Path(images.path).parent.parent.glob("features/*/")
+    (folder,) = Path(images.path).parent.parent.glob("features/*/")
     for part in folder.glob("*.npy"):
         part.write_bytes(part.read_bytes()[:200])
     np.testing.assert_allclose(image_features(network, images), first, rtol=1e-6)
@@ -182,7 +183,7 @@ def test_features_are_found_again(blurred, passes):
 def test_features_are_bounded(blurred, monkeypatch):
     source = open_source(blurred[0])
     images = source.split("train", source.settings()).images
-    root = features.Path(images.path).parent.parent / "features"
+    root = Path(images.path).parent.parent / "features"
 
     def network(width):
         image = keras.Input(images.shape[1:])
@@ -190,7 +191,7 @@ def test_features_are_bounded(blurred, monkeypatch):
 
     image_features(network(3), images)
     assert len(list(root.glob("*/*.npy"))) == 1
-    monkeypatch.setattr(features, "_MOST", 1000)
+    monkeypatch.setattr(store, "_MOST", 1000)
     image_features(network(4), images)
     assert not list(root.glob("*/*.npy"))
 
@@ -253,7 +254,7 @@ def test_networks_of_others_train_export_and_rank(kind, blurred):
     split = run.source().split("test", run.recipe.pixels)
     images = np.asarray(split.images)
     says = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
-    files = [int(features.Path(f).stem) for f in split.listed.files]
+    files = [int(Path(f).stem) for f in split.listed.files]
     np.testing.assert_allclose(ranking.score[files], says[:, 0], rtol=1e-3, atol=1e-3)
 
 
@@ -262,7 +263,7 @@ def test_damaged_features_are_computed_again_once(blurred, passes):
     images = source.split("train", source.settings()).images
     network = feature_network("statistics", *images.shape[1:])
     first = image_features(network, images)
-    (part,) = (features.Path(images.path).parent.parent / "features").glob("*/*.npy")
+    (part,) = (Path(images.path).parent.parent / "features").glob("*/*.npy")
     table = np.load(part)
     table["features"][:3] = np.nan
     np.save(part.with_name("0.npy"), table)
