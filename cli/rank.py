@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.models import is_model, latest_run, model_file
+from kpairs.cli.models import is_model, latest_run, model_file, solved_run
 from kpairs.cli.options import (
     as_json,
     by_group,
@@ -17,20 +17,24 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
-from kpairs.errors import UsageError
 
 
-def split_models(arguments, columns=None):
+def split_models(arguments, columns=None, solved=False):
     """Load the runs and .onnx files among the arguments, and list the images of the others.
 
-    Without a model it is the latest run in runs/.
+    Without a model it is the latest run in runs/. With `solved`, linear runs are not exported: each
+    is a `kpairs.exports.solved.SolvedRun`.
     """
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if is_model(name)]
     images = find_images([name for name in arguments if name not in models], columns)
-    return [PairModel.load(model_file(name)) for name in models or [latest_run()]], images
+    names = models or [latest_run()]
+    loaded = [
+        (solved_run(name) if solved else None) or PairModel.load(model_file(name)) for name in names
+    ]
+    return loaded, images
 
 
 @click.command()
@@ -54,10 +58,10 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
 
     Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
     .csv files with a column image or file. Rank 1 is the highest score, and equal scores share a
-    rank. Scores are those of the network where it has them, expected ranks where it tells digits
-    or grades, and else fitted to comparisons of sampled pairs. A linear head's scores have standard
-    errors, and so have those of several models. Beside them stands the percentage of training
-    images with a lower score.
+    rank. Scores are those of the network where it has them ('ranker'), expected ranks where it
+    tells digits or grades, and else fitted to comparisons of sampled pairs. A linear head's scores
+    have standard errors, and so have those of several models. Beside them stands the percentage of
+    training images with a lower score.
 
     \b
     kpairs rank photographs
@@ -72,20 +76,21 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
+    from kpairs.data.source import cache_root
     from kpairs.exports.runtime.ranking import METHODS, rank
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
 
     if sheet:
         check_sheet_name(sheet)
-    models, files = split_models(models_and_images, columns)
+    models, files = split_models(models_and_images, columns, solved=not maps)
     if maps and len(models) > 1:
-        raise UsageError(f"--maps: expected one model, received {len(models)}")
+        raise click.UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     place = None if than is None else _place(than, files)
     with counting(console(stderr=True), "images") as count:
-        ranking = rank(models, files, count)
+        ranking = rank(models, files, count, cache=cache_root())
     rows = _rows(files, ranking, place)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)

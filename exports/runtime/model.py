@@ -1,5 +1,6 @@
 """`PairModel`: a loaded .onnx file that compares and ranks pictures."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -218,10 +219,34 @@ class PairModel:
     def has_features(self) -> bool:
         """True if the file names the features that its scores are computed from."""
         known = self.metadata.get("features")
-        kinds = {"tensor": str, "width": int, "digest": str}
+        kinds = {"tensor": str, "width": int, "digest": str, "weights": str, "offset": str}
         return isinstance(known, dict) and all(
             isinstance(known.get(n), k) for n, k in kinds.items()
         )
+
+    @property
+    def networks(self) -> tuple[str, str]:
+        """Digests by which features are kept: by onnxruntime, and by Keras in trainings."""
+        digest = self.metadata["features"]["digest"]
+        return hashlib.sha256(f"onnx {digest}".encode()).hexdigest(), digest
+
+    @property
+    def width(self) -> int:
+        """Number of features of an image."""
+        return int(self.metadata["features"]["width"])
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return scores, `(n,)`, of `(n, d)` features.
+
+        Raises:
+            InputError: a file whose weights do not fit features.
+        """
+        names = [self.metadata["features"][name] for name in ("weights", "offset")]
+        none = np.zeros((1, *self.pixels.shape), np.float32)
+        weights, offset = self.inner(names, none, none)
+        if weights.size != self.width or offset.size != 1:
+            raise InputError(f"{self.arch}: expected {self.width} weights and an offset")
+        return features.astype(np.float64) @ weights.ravel() + offset.item()
 
     def features(self, images: Images) -> NDArray[np.float32]:
         """Compute the features that the network's scores are linear in; each image passes once.

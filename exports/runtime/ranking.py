@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
+from kpairs.exports.runtime.kept import known_features
 from kpairs.exports.runtime.trust import no_better_than_chance, strangers
 from kpairs.judging import bradley_terry
 from kpairs.judging.reference import Placed, chance, thumbnails
@@ -98,7 +100,11 @@ class Ranking:
 
 
 def rank(
-    models: Sequence[PairModel], pictures: Any, progress: Callable[[int, int], None] | None = None
+    models: Sequence[PairModel],
+    pictures: Any,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Ranking:
     """Rank pictures by one model, or by the mean of several models of one network.
 
@@ -108,6 +114,8 @@ def rank(
         models: at least one.
         pictures: n of them, as `kpairs.data.pixels.prepare` takes several.
         progress: called with how many of how many are done.
+        cache: folder in which features of image files are kept, where scores are linear in them.
+            Default: each file is decoded again, and nothing is written.
 
     Raises:
         UsageError: no model, or models whose scores are of different kinds.
@@ -133,7 +141,7 @@ def rank(
         if told := no_better_than_chance(model.metadata):
             log.warning("%s", told)
         shown = progress and _share(progress, number, len(models))
-        seen.append(_scored(model, methods[0], pictures, shown))
+        seen.append(_scored(model, methods[0], pictures, shown, cache))
     scores = [each.score for each in seen]
     mean = np.mean(scores, axis=0)
     centred = [score - score.mean() for score in scores] if len(mean) else scores
@@ -193,13 +201,21 @@ class _Seen(NamedTuple):
     faint: NDArray[np.bool_]
 
 
+_NOWHERE = Placed(np.zeros((0, 0)), np.zeros(0))
+
+
 def _scored(
     model: PairModel,
     method: str,
     pictures: Any,
     progress: Callable[[int, int], None] | None,
+    cache: Path | None,
 ) -> _Seen:
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
+    if cache is not None and model.has_features and not isinstance(pictures, np.ndarray):
+        known = known_features(model, pictures, cache, progress)
+        there = model.reference and model.reference.place(known.features)
+        return _Seen(model.score(known.features), there or _NOWHERE, known.doubtful, known.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
     places: list[Placed] = []
@@ -222,8 +238,7 @@ def _scored(
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    empty = Placed(np.zeros((0, 0)), np.zeros(0))
-    placed = Placed(*map(np.concatenate, zip(*places, strict=True))) if places else empty
+    placed = Placed(*map(np.concatenate, zip(*places, strict=True))) if places else _NOWHERE
     return _Seen(np.concatenate(scores), placed, np.concatenate(doubtful), np.concatenate(faint))
 
 

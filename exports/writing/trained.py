@@ -30,9 +30,9 @@ from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import LINEAR
 from kpairs.training.batches import predict
-from kpairs.training.certainty import read_temperature
 from kpairs.training.linear import featured, head_of
 from kpairs.training.network import architecture_of_run, load_round
+from kpairs.training.records import read_temperature
 
 if TYPE_CHECKING:
     import torch
@@ -233,8 +233,8 @@ class Trained:
             opset: version of the operators.
 
         Returns:
-            Entries of the description: of `features` the value's name, its width, and the digest
-            of the network that computes it.
+            Entries of the description: of `features` the value's name, its width, the digest of the
+            network that computes it, and the names of the head's weights and offset.
         """
         found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
         maps = {"maps": found} if found else {}
@@ -243,9 +243,14 @@ class Trained:
         products = ("MatMul", "Gemm")
         nodes = self.proto(opset).graph.node
         head = next(node for node in reversed(nodes) if node.op_type in products)
+        tensor, weights, *offset = head.input
+        if not offset:  # of a product alone: what is added to it
+            (added,) = (node for node in nodes if head.output[0] in node.input)
+            offset = [name for name in added.input if name != head.output[0]]
         network = backbone_of(self.model)
         about = {"width": network.output.shape[1], "digest": feature_digest(network)}
-        return {"features": {"tensor": head.input[0], **about}, **maps}
+        about |= {"tensor": tensor, "weights": weights, "offset": offset[0]}
+        return {"features": about, **maps}
 
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:

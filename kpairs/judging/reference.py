@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from kpairs.judging.judgements import Floats
 
 Pixels = NDArray[np.float32]
+MOST = 2000  # training images that are seen
 _AXES = 128  # for standard errors
 _COMMON, _EACH = 64, 6  # axes of the distance: at most 64, and one for six images
 _FOLDS, _TOO_FEW = 5, 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -11,43 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data import PairSet
-from kpairs.errors import InputError
-from kpairs.files import read_json, write_json
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import chance
 from kpairs.models.outputs import probabilities
 from kpairs.training.linear import featured
 from kpairs.training.measures import calibration, image_numbers, scores_by_image
 
-CALIBRATION = "calibration.json"  # in a round's folder
 _NARROW = 0.7  # prior deviation of the temperature's logarithm
 _LEAST = 100  # pairs from which a temperature is fitted
 _TINY = 1e-300  # a probability whose logarithm is finite
 Floats = NDArray[np.float64]
-
-
-def save_temperature(folder: Path, temperature: float) -> None:
-    """Keep a round's temperature in its folder."""
-    write_json(folder / CALIBRATION, {"temperature": temperature})
-
-
-def read_temperature(folder: Path) -> float | None:
-    """Return the temperature of a round; None where nobody evaluated it.
-
-    Raises:
-        InputError: a damaged file.
-    """
-    file = folder / CALIBRATION
-    if not file.is_file():
-        return None
-    found = read_json(file, "temperature of a round")
-    value = found.get("temperature") if isinstance(found, dict) else None
-    if not isinstance(value, int | float) or not 1e-3 < value < 1e3:
-        raise InputError(
-            f"{file}: expected a temperature between 0.001 and 1000, received {value}; remove it, "
-            "and run 'kpairs evaluate' again"
-        )
-    return float(value)
 
 
 class Uncertainty(NamedTuple):

@@ -24,13 +24,14 @@ from kpairs.models.registry import Architecture
 from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
-from kpairs.training.certainty import certainty, save_temperature, uncertainty
+from kpairs.training.certainty import certainty, uncertainty
 from kpairs.training.device import compute
-from kpairs.training.linear import HEAD, head_of_round, on_features
+from kpairs.training.linear import head_of_round, on_features
 from kpairs.training.measures import measures, true_values
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
-from kpairs.training.run import Run
+from kpairs.training.records import save_temperature
+from kpairs.training.run import HEAD, Run
 
 FEW = 100  # test pairs: below, measures of a linear head are cross-validated
 log = logging.getLogger(__name__)

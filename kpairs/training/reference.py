@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging.linear import Linear
-from kpairs.judging.reference import Reference, make_reference, thumbnails
+from kpairs.judging.reference import MOST, Reference, make_reference, thumbnails
 from kpairs.models.backbone import backbone_of
 from kpairs.training.batches import predict
 from kpairs.training.features import Featured, image_features
 from kpairs.training.linear import head_of
 from kpairs.training.measures import image_scores
 
-_MOST, _AT_ONCE = 2000, 64  # images
+_AT_ONCE = 64  # images
 
 
 def reference_of(
@@ -64,8 +64,8 @@ def _images(pairs: PairSet) -> Any:
     if isinstance(left, Stored) and isinstance(right, Stored):
         both = Stored.joined(left, right)
         both.rows = np.unique(both.rows)
-        return both[np.sort(rng.permutation(len(both.rows))[:_MOST])]
-    each = np.sort(rng.permutation(2 * len(pairs))[:_MOST])
+        return both[np.sort(rng.permutation(len(both.rows))[:MOST])]
+    each = np.sort(rng.permutation(2 * len(pairs))[:MOST])
     sides = each[each < len(pairs)], each[each >= len(pairs)] - len(pairs)
     return np.concatenate(
         [np.asarray(part[rows]) for part, rows in zip((left, right), sides, strict=True)]
