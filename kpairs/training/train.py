@@ -418,7 +418,8 @@ def _train_rounds(
             f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    if curves := _curves(run):
+    solved = recipe.network.arch == LINEAR and recipe.fit.epochs == 1  # a curve of one point
+    if not solved and (curves := _curves(run)):
         draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
     return run
