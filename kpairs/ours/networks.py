@@ -8,10 +8,10 @@ scores images by the features of a network that others trained.
 
 from keras import KerasTensor, Layer, layers, ops
 
+from kpairs.data.settings import FEATURES
 from kpairs.errors import UsageError
 from kpairs.layers import PLACES, HalfPixelShifts, MeanPosterior, PosteriorComparison
 from kpairs.models.backbone import (
-    FEATURES,
     NO_WEIGHTS,
     SCORE,
     STATISTICS,
@@ -195,10 +195,8 @@ def linear(
 ) -> Outputs:
     """Score images linearly in a frozen network's features; solved for in about a second."""
     shape = pair.left.shape[1:]
-    if backbone == FEATURES:
-        tower: Layers = [layers.Flatten()]
-    elif backbone == STATISTICS:
-        tower = [feature_network(backbone, *shape)]
+    if backbone in (FEATURES, STATISTICS):
+        tower: Layers = [feature_network(backbone, *shape)]
     elif is_file(backbone):
         tower = [feature_network(backbone, *shape, mirrored=mirrored)]
     else:
