@@ -119,8 +119,9 @@ class Places:
         self.rows: list[int] = []
         self._known: dict[str, int] = {}
         self._missing: dict[str, int] = {}  # row by text
-        self.vectors = read_vectors(self.folder) if are_vectors(self.folder) else None
-        self._named = {} if self.folder is None or self.vectors else _by_name(self.folder)
+        known = self.folder is not None and are_vectors(self.folder)
+        self.vectors = read_vectors(self.folder) if self.folder and known else None
+        self._named = {} if self.folder is None or known else _by_name(self.folder)
 
     def number(self, text: str, row: int) -> int:
         """Return the number of the file that a text stands for.

@@ -29,7 +29,7 @@ def keep(source: Source, folder: Path) -> None:
     """Write a source's list, and the facts that tell whether it changed, into a run's folder."""
     place = Path(source.name)
     base = Path(os.path.realpath(place.parent if place.is_file() else place))  # as files' are
-    names = source.fingerprints(base)
+    names = source.fingerprints(base) if source.vectors is None else {}
     if any(name.startswith(os.pardir) for name in names):  # elsewhere: by the folder they share
         folders = {os.path.dirname(os.path.normpath(base / name)) for name in names}
         base = Path(os.path.commonpath(folders))
@@ -38,8 +38,9 @@ def keep(source: Source, folder: Path) -> None:
     rows = source.rows(base)
     if rows is not None:
         write_text(folder / _LIST, "".join(f"{json.dumps(row)}\n" for row in rows))
+        facts["files"] = source.fingerprints(base)
         if source.vectors is None:
-            facts |= {"base": str(base), "stamp": _stamp(place), "files": source.fingerprints(base)}
+            facts |= {"base": str(base), "stamp": _stamp(place)}
         else:
             source.vectors.save(folder / _FEATURES)
     write_json(folder / _FACTS, facts)

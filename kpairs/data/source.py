@@ -252,7 +252,7 @@ class Source(ABC):
         return None
 
     def fingerprints(self, base: Path) -> dict[str, str]:
-        """Return the fingerprint of each image file by its path relative to `base`."""
+        """Return the fingerprint of each image by its path relative to `base`, or by its name."""
         return {}
 
     def files(self, part: str) -> tuple[str, ...]:
@@ -399,9 +399,7 @@ class _OwnImages(Source):
         return {file: self._images.fingerprint(file) for file in self._images.files}
 
     def fingerprints(self, base: Path) -> dict[str, str]:
-        if self.vectors is not None:  # there are no files
-            return {}
-        return {os.path.relpath(file, base): known for file, known in self._fingerprints.items()}
+        return dict(zip(self._paths(base), self._fingerprints.values(), strict=True))
 
     def _paths(self, base: Path) -> list[str]:
         files = self._images.files

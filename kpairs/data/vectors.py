@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +55,9 @@ class Vectors:
             np.savez(file, names=np.array(self.names), features=self.values)
 
 
-def are_vectors(path: str | Path | None) -> bool:
+def are_vectors(path: str | Path) -> bool:
     """Tell by its ending whether a path is that of a file of features, and of no folder."""
-    return path is not None and str(path).lower().endswith(_ENDINGS) and not Path(path).is_dir()
+    return str(path).lower().endswith(_ENDINGS) and not Path(path).is_dir()
 
 
 def read_vectors(path: str | Path) -> Vectors:
@@ -77,16 +78,16 @@ def read_vectors(path: str | Path) -> Vectors:
         raise _refused(path, "an .npy file, which holds no names")
     if ending not in _ENDINGS:
         raise _refused(path, f"a file that ends in {ending or 'nothing'}")
-    names, values = _of_table(path) if ending == ".csv" else _of_arrays(path)
-    if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiu":
-        raise _refused(path, f"{values.dtype} features {values.shape} and {names.shape} names")
-    if len(names) < 2 or not 1 <= values.shape[1] <= MOST_FEATURES:
+    names, rows = _of_table(path) if ending == ".csv" else _of_arrays(path)
+    if rows.ndim != 2 or names.shape != rows.shape[:1] or rows.dtype.kind not in "fiu":
+        raise _refused(path, f"{rows.dtype} features {rows.shape} and {names.shape} names")
+    if len(names) < 2 or not 1 <= rows.shape[1] <= MOST_FEATURES:
         raise InputError(
             f"{path}: expected at least 2 rows of 1 to {MOST_FEATURES:,} features, received "
-            f"{len(names)} of {values.shape[1]}"
+            f"{len(names)} of {rows.shape[1]}"
         )
     with np.errstate(over="ignore"):  # what is too large is found below
-        values = values.astype(np.float32)
+        values: NDArray[np.float32] = rows.astype(np.float32)
     found = Vectors(tuple(names.astype(str).tolist()), values)
     if (odd := ~np.isfinite(values)).any():
         row, column = np.argwhere(odd)[0].tolist()
@@ -114,7 +115,7 @@ def _refused(path: Path, received: str) -> InputError:
     )
 
 
-def _of_arrays(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _of_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, values = arrays["names"], arrays["features"]
@@ -125,7 +126,7 @@ def _of_arrays(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     return names, values
 
 
-def _of_table(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _of_table(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     table = read_table(path, "features")
     header = next(table)[1]
     names, rows = list[str](), list[list[float]]()

@@ -250,9 +250,8 @@ def _load_other(
     else:
         split = source.split("test", recipe.pixels)
     files = split.listed.files if isinstance(split, Compared) else source.files("test")
-    if source.vectors is not None:
-        return split
-    if known := trained_on(run.path) & set(map(fingerprint, files)):
+    print_of = fingerprint if source.vectors is None else source.vectors.fingerprint
+    if known := trained_on(run.path) & set(map(print_of, files)):
         log.warning(
             "%s: %s of its %s images are training images of %s, which the network knows",
             *(data, f"{len(known):,}", f"{len(files):,}", run.path),
