@@ -24,7 +24,7 @@ from kpairs.cli.options import (
 )
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
-from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
+from kpairs.recipes import FIELDS, LINEAR, SOLVED, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
@@ -214,7 +214,7 @@ def _show(run, idle, imports, as_json, console, error_table):
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
     )
     place = as_argument(run.path)
-    ranks = recipe.network.arch == LINEAR
+    ranks = recipe.network.arch in SOLVED
     follow = f"rank {place} IMAGES" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
 
@@ -235,14 +235,12 @@ def _refuse_other_options(context):
 
 def _resolve(arch, base, options, data_dir):
     """Return the recipe that the command line describes, and the images, opened."""
-    from kpairs.reports.resolve import changes_of, load_recipe, recipe_of
+    from kpairs.reports.resolve import changes_of, load_recipe, recipe_for, recipe_of
 
-    if not arch and not base:
-        if options["data"] is None:
-            raise click.UsageError(
-                "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
-            )
-        arch = LINEAR
+    if not arch and not base and options["data"] is None:
+        raise click.UsageError(
+            "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
+        )
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}
     arch_options |= dict(map(_assignment, options.pop("arch_options")))
@@ -258,9 +256,9 @@ def _resolve(arch, base, options, data_dir):
         typed["augmentation"] = _AUGMENT[typed["augmentation"]]
     if optimizer_options:
         typed["optimizer_options"] = optimizer_options
-    recipe = recipe_of(arch) if base is None else load_recipe(base)
-    arch = None if base is None else arch
-    changes = changes_of(recipe, arch, arch_options=arch_options, **typed)
+    recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
+    other = None if base is None else arch
+    changes = changes_of(recipe, other, arch_options=arch_options, **typed)
     known = {**recipe.flat(), **changes}
     from kpairs.bars import reading
     from kpairs.cli.tables import console
@@ -269,6 +267,8 @@ def _resolve(arch, base, options, data_dir):
     how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
         source = open_source(known["data"], **how, root=data_dir, progress=read)
+    if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
+        recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
         changes = {**recipe.fitted_to(source), **changes}

@@ -13,11 +13,13 @@ import pytest
 
 import kpairs
 from kpairs.layers import (
+    ExpectedGrade,
     HalfPixelShifts,
     ImageStatistics,
     MeanPosterior,
     Mirrored,
     MirroredMean,
+    OrdinalGrades,
     PosteriorComparison,
     Resize,
 )
@@ -35,7 +37,8 @@ LOSSES = (
 )
 METRICS = (PairAccuracy("own", threshold=0.75), ClassAccuracy("own"))
 LAYERS = (
-    PosteriorComparison("probabilities", "sigmoid"),
+    PosteriorComparison("probabilities", "sigmoid", ties="half"),
+    *(OrdinalGrades(4), ExpectedGrade()),
     *(HalfPixelShifts(), MeanPosterior(), ImageStatistics()),
     *(Mirrored(), MirroredMean(), Resize(5, 7), VisionMaps("resnet18"), OnnxNetwork(9, 4, True)),
 )
@@ -136,6 +139,7 @@ def saved(tmp_path_factory):
 NETWORKS = {
     **{name: {} for name in ("basic", "wsal_bd", "c1l2", "final_model", "auxranker")},
     "posterior": {"test_shifts": 5},
+    "linear_grades": {"head": "ordinal", "backbone": "features"},
 }
 
 

@@ -23,7 +23,7 @@ from kpairs.exports.writing.torch_files import Named, to_program
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import LINEAR
+from kpairs.recipes import SOLVED
 from kpairs.training.batches import predict
 from kpairs.training.linear import featured, head_of
 from kpairs.training.network import architecture_of_run, load_round
@@ -162,7 +162,7 @@ class Trained:
     @property
     def is_linear(self) -> bool:
         """True for kpairs' own linear head on a frozen network."""
-        return self.about["arch"] == LINEAR and self.folded is not None
+        return self.about["arch"] in SOLVED and self.folded is not None
 
     @property
     def tolerance(self) -> float:
@@ -173,7 +173,8 @@ class Trained:
         """Compute the model's outputs for pairs; a linear head sees each image once."""
         if self.is_linear:
             pairs = featured(self.model, pairs)[0]
-            return predict(head_of(self.model, "digit"), pairs)
+            word = "grade" if "left_grade" in self.outputs else "digit"
+            return predict(head_of(self.model, word), pairs)
         return predict(self.model, pairs)
 
     @cached_property

@@ -12,7 +12,7 @@ from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of
+from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, THRESHOLDS, backbone_of
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
@@ -30,9 +30,25 @@ def head_of(model: keras.Model, word: str) -> keras.Model:
     It takes `(batch, 1, 1, d)` features for images, and gives the same outputs.
     """
     width = backbone_of(model).output.shape[1]
-    head = build("linear", 0, backbone=FEATURES, input_shape=(1, 1, width), word=word)
-    _score(head).set_weights(_score(model).get_weights())
+    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, 1, width), "word": word}
+    grades = model.output.get(f"left_{word}")
+    ordinal = any(layer.name == THRESHOLDS for layer in model.layers)
+    head = build(
+        "linear" if grades is None else "linear_grades",
+        0 if grades is None else grades.shape[1],
+        head="ordinal" if ordinal else "own",
+        **options,
+    )
+    copy_head(model, head)
     return head
+
+
+def copy_head(source: keras.Model, target: keras.Model) -> None:
+    """Give a linear model the head of another one."""
+    for name in (SCORE, THRESHOLDS):
+        if (layer := head_layer(source, name)) is not None:
+            target_layer: Any = head_layer(target, name)
+            target_layer.set_weights(layer.get_weights())
 
 
 def featured(
@@ -100,7 +116,22 @@ class LinearHead:
             Losses and metrics on training and test pairs, by Keras' names.
         """
         self._sets = featured(self.model, self.data.train, self.data.test)
-        head, (train, test) = head_of(self.model, self.recipe.data.word), self._sets
+        train, test = self._sets
+        self.fit(train)
+        head = head_of(self.model, self.recipe.data.word)
+        bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
+        compile_model(head, bare, self.network, judged=self.data.judged)
+        logs: dict[str, float] = {}
+        for prefix, pairs in (("", train), ("val_", test)):
+            batches = Batches(
+                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
+            )
+            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
+            logs |= {f"{prefix}{name}": value for name, value in found.items()}
+        return logs
+
+    def fit(self, train: PairSet) -> None:
+        """Give the model the head that explains pairs of features best."""
         left: Any = train.left
         right: Any = train.right
         self.solution = fit_linear(
@@ -113,18 +144,8 @@ class LinearHead:
             train.group,
         )
         kernel = self.solution.weights[:, None].astype(np.float32)
-        for model in (self.model, head):
-            _score(model).set_weights([kernel, np.array([self.solution.offset], np.float32)])
-        bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
-        compile_model(head, bare, self.network, judged=self.data.judged)
-        logs: dict[str, float] = {}
-        for prefix, pairs in (("", train), ("val_", test)):
-            batches = Batches(
-                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
-            )
-            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
-            logs |= {f"{prefix}{name}": value for name, value in found.items()}
-        return logs
+        score: Any = head_layer(self.model, SCORE)
+        score.set_weights([kernel, np.array([self.solution.offset], np.float32)])
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -155,10 +176,11 @@ def on_features(
     return head_of(model, recipe.data.word), featured(model, *sets, keep=keep)
 
 
-def _score(model: keras.Model) -> keras.Layer:
+def head_layer(model: keras.Model, name: str) -> keras.Layer | None:
+    """Find a layer of a linear model's head, also inside a tower."""
     for layer in model.layers:
-        if layer.name == SCORE:
+        if layer.name == name:
             return layer
-        if is_tower(layer):
-            return _score(layer)
-    raise KeyError(SCORE)
+        if is_tower(layer) and (found := head_layer(layer, name)) is not None:
+            return found
+    return None

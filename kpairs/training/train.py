@@ -23,11 +23,12 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import recipe_of
+from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
+from kpairs.reports.resolve import recipe_for, recipe_of
 from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
 from kpairs.training.fit import Machine
+from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
 from kpairs.training.linear import featured
 from kpairs.training.lock import locked
@@ -77,7 +78,7 @@ def train(
 
     Args:
         recipe: the recipe, or the name of an architecture for its own. It may be left out with
-            `model`, and with `data`: then it is that of `linear`.
+            `model`, and with `data`: then it is that of `linear`, of graded images `linear_grades`.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
@@ -133,6 +134,8 @@ def train(
         source = (
             data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
         )
+        if recipe is None and network is None:
+            chosen = recipe_for(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
@@ -179,6 +182,9 @@ def train_source(
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
+        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+        if recipe != undecided:
+            model = build_round(recipe, 1, len(source.classes), network)
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -304,8 +310,8 @@ def _recipe_of_model(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
-    if about.name == LINEAR:
-        raise UsageError(f"model: expected another name than {LINEAR}, which is kpairs' own")
+    if about.name in SOLVED:
+        raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
     learned = about.learned("digit")
     if recipe is None:
         chosen = default_recipe(about.name, tuple(learned), {})
@@ -491,7 +497,7 @@ def _side_by_side(
 
 def _warn_of_collapse(run: Run) -> None:
     """Say in one line which rounds learned nothing, and what to try."""
-    if run.recipe.network.arch == LINEAR:  # solved for: all pairs alike are a small test split
+    if run.recipe.network.arch in SOLVED:  # solved for: all pairs alike are a small test split
         return
     collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
     if collapsed:

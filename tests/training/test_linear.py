@@ -87,13 +87,50 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     np.testing.assert_allclose(onnx_says, keras_says, rtol=1e-4, atol=1e-4)
 
 
-def test_graded_images(image_folder, workplace, monkeypatch):
-    """Pairs are drawn from grades; all pairs of the test images are measured too."""
-    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
-    run = train(data=image_folder, backbone="statistics", pairs=60, test_pairs=6, verbose=0)
+def test_graded_images(blurred, workplace, caplog):
+    """Without an architecture's name: the head that cross-validates better, from one pass each."""
+    _, amounts = blurred
+    with open("grades.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "grade", "split"])
+        for number, amount in enumerate(amounts):
+            side = "test" if number >= 30 else "train"
+            rows.writerow([f"{number}.png", int(amount // 0.7), side])
+    given = {"data": "grades.csv", "backbone": "statistics", "test_pairs": 30, "verbose": 0}
+    with caplog.at_level("INFO"):
+        run = train(**given)
+    network = run.recipe.network
+    assert network.arch == "linear_grades"
+    assert network.head in ("posterior", "ordinal")
+    assert f"head {network.head}: cross-validated error on pairs of images" in caplog.text
     row = evaluate(run, every_pair=True)[0]
     assert row["test"] == run.metrics["rounds"][0]["test"]
-    assert 0 <= row["all_pairs"]["comparison_error_pct"] <= 100
+    assert row["all_pairs"]["comparison_error_pct"] < 25
+    error = run.metrics["rounds"][0]["cross_validated"]
+    assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
+    run = train(head="ordinal", **given)
+    model = PairModel.load(export(run)[0].path)
+    ranked = model.rank([f"{number}.png" for number in range(40)])
+    assert np.corrcoef(ranked.score, amounts)[0, 1] > 0.8
+
+
+def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
+    """All weights are trained on from the solution, with the grades' losses."""
+    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
+    network = keras.Sequential([keras.Input((12, 12, 1)), layers.Conv2D(3, 3)])
+    network.save("own.keras")
+    run = train(
+        data=image_folder,
+        backbone="own.keras",
+        image_size=(12, 12),
+        channels=1,
+        fine_tune=1,
+        validation=0.4,
+        head="ordinal",
+        verbose=0,
+    )
+    first, last = run.history(1)
+    assert first["train_left_grade_loss"] != last["train_left_grade_loss"]
 
 
 def test_the_head_is_the_network_behind_its_features(blurred):
