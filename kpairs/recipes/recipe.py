@@ -275,6 +275,11 @@ class Fit(_Group):
     """
 
     loss_weights: dict[str, float]
+    pair_loss: Literal["logistic", "hinge", "soft_zero_one"] = Field(
+        "logistic",
+        description="loss of networks that score images, such as ranker: logistic (Bradley-Terry), "
+        "or, with the extra kpairs[ranking], hinge or soft_zero_one",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, le=0.999, description="share of each digit's target spread over all digits"
     )

@@ -25,7 +25,7 @@ from kpairs.networks import import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
 from kpairs.reports.resolve import recipe_for, recipe_of
-from kpairs.training.compile import Losses, Own
+from kpairs.training.compile import Losses, Own, pair_loss
 from kpairs.training.device import compute, describe
 from kpairs.training.fit import Machine
 from kpairs.training.graded import with_head
@@ -171,6 +171,7 @@ def train_source(
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
+    pair_loss(recipe, architecture)  # refused before images are decoded
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:

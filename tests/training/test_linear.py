@@ -129,8 +129,8 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
         head="ordinal",
         verbose=0,
     )
-    first, last = run.history(1)
-    assert first["train_left_grade_loss"] != last["train_left_grade_loss"]
+    first, last = (row["train_left_grade_loss"] for row in run.history(1))
+    assert first != last
 
 
 def test_the_head_is_the_network_behind_its_features(blurred):
