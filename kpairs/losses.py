@@ -9,7 +9,7 @@
 | none: a score, which learns from the comparison | none |
 """
 
-from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -96,8 +96,7 @@ class PairwiseLoss(keras.losses.Loss):
         `y_pred`: `(batch, 2)`, the scores of the left and the right image.
 
     Raises:
-        UsageError: an unknown kind.
-        ImportError: keras-rs is not installed, when the loss is computed.
+        UsageError: an unknown kind; keras-rs is not installed, when the loss is computed.
 
     Example:
     >>> from kpairs.losses import PairwiseLoss
@@ -122,9 +121,7 @@ class PairwiseLoss(keras.losses.Loss):
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Return the loss of each pair, `(batch,)`."""
-        import keras_rs
-
-        pairwise = getattr(keras_rs.losses, PAIRWISE[self.kind])()
+        pairwise = getattr(_keras_rs().losses, PAIRWISE[self.kind])()
         y_true, y_pred = ops.reshape(y_true, (-1,)), ops.convert_to_tensor(y_pred)
         y_true = ops.cast(y_true, y_pred.dtype)
         zero, one = ops.zeros_like(y_pred[:, 0]), ops.ones_like(y_pred[:, 0])
@@ -157,11 +154,19 @@ def pair_loss_of(kind: str, scored: bool, arch: str) -> keras.losses.Loss | None
             f"pair_loss {kind}: expected a network that scores images, such as ranker, received "
             f"{arch}"
         )
-    if find_spec("keras_rs") is None:
-        raise UsageError(
-            f"pair_loss {kind}: keras-rs is not installed; pip install 'kpairs[ranking]'"
-        )
+    _keras_rs()
     return PairwiseLoss(kind)
+
+
+def _keras_rs() -> ModuleType:
+    try:
+        import keras_rs
+    except ImportError as error:
+        raise UsageError(
+            "losses of pairs beside logistic: keras-rs is not installed; "
+            "pip install 'kpairs[ranking]'"
+        ) from error
+    return keras_rs
 
 
 @keras.saving.register_keras_serializable("kpairs")
