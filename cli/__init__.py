@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -29,6 +30,7 @@ _COMMANDS = {
     "data": "Look at images: where they are, what they are like.",
     "demo": "Open a page to compare two images on.",
     "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
+    "explain": "Draw which places of an image decide its score.",
     "export": "Export a run to ONNX and other formats, and check it.",
     "label": "Open a page to compare images on, and rank them.",
     "mini": "Train report 002's framework, made from tensors alone.",
@@ -41,6 +43,23 @@ _COMMANDS = {
     "study": "Run a report's experiment again.",
     "train": "Train an architecture by its recipe, on digits or images.",
 }
+# The order of `kpairs --help`; commands that stand here nowhere come last.
+_SECTIONS = {
+    "Networks": ("train", "evaluate", "export", "predict", "demo", "archs", "data"),
+    "Your images": ("label", "rank", "score", "next-pairs"),
+    "Experiments": ("compare", "search", "bench", "study", "report", "mini"),
+}
+_FIRST = """\
+kpairs learns from pairs which of two images ranks higher, and ranks images by that.
+
+Type first:
+  kpairs demo                            draw two digits, and see a network compare them
+  kpairs train auxws                     train a network on 1,000 pairs of digits
+  kpairs label photos                    compare your own images in the browser
+  kpairs train --data photos/pairs.csv   learn a score from your answers
+  kpairs rank photos                     rank a folder by the latest run
+
+All commands: kpairs --help. Options of a command: kpairs train --help."""
 _INTERRUPTED = 130
 
 
@@ -114,14 +133,25 @@ class _Group(click.Group):
         return list(_COMMANDS)
 
     def format_commands(self, ctx, formatter):
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        placed = {name for names in _SECTIONS.values() for name in names}
+        rest = tuple(name for name in _COMMANDS if name not in placed)
+        for title, names in {**_SECTIONS, "Others": rest}.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name, _COMMANDS[name]) for name in names])
 
     def get_command(self, ctx, name):
         if name not in _COMMANDS:
             return None
         name = name.replace("-", "_")
         return getattr(import_module(f"kpairs.cli.{name}"), name)
+
+    def resolve_command(self, ctx, args):
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            near = get_close_matches(args[0].lower(), _COMMANDS, n=2, cutoff=0.7)
+            hint = f"did you mean {' or '.join(near)}?" if near else "'kpairs --help' lists them"
+            raise click.UsageError(f"unknown command {args[0]!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args, **options):
         with _one_line():  # of --help, which is printed here
@@ -138,12 +168,33 @@ class _Group(click.Group):
         if not re.fullmatch("0*[1-9][0-9]{0,3}", columns):  # rich believes it
             del os.environ["COLUMNS"]
         with _one_line():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.NoSuchOption as error:
+                raise click.UsageError(_nearest_option(error), error.ctx) from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def _nearest_option(error):
+    """Return the refusal of an option, with the nearest ones; by initials too, such as --lr."""
+    known = [name for option in error.ctx.command.get_params(error.ctx) for name in option.opts]
+    known = [name for name in known if name.startswith("--")]
+    asked = error.option_name.lower().replace("_", "-")
+    initials = {name: "--" + "".join(w[0] for w in name[2:].split("-")) for name in known}
+    near = [name for name in known if initials[name] == asked and name.count("-") > 2]
+    near += [name for name in known if asked != "--" and name.startswith(asked)]
+    near = near or get_close_matches(asked, known, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists them"
+    return f"unknown option {error.option_name!r}: {hint}"
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(kpairs.__version__, prog_name="kpairs")
-def main():
+@click.pass_context
+def main(context):
     """Train networks that say which of two images ranks higher, and export them to ONNX.
 
     Exit codes: 0 ok, 1 failure, 2 usage, 3 an export disagrees with its model, 4 bad or corrupt
@@ -152,3 +203,5 @@ def main():
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of files that are read or refused anyway
     logging.basicConfig(format="%(message)s", handlers=[_Messages()])
     logging.getLogger("kpairs").setLevel(logging.INFO)
+    if context.invoked_subcommand is None:
+        click.echo(_FIRST)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from kpairs.cli.models import latest_run, model_file
 from kpairs.cli.options import data_dir
-from kpairs.errors import KpairsError
+from kpairs.errors import InputError, KpairsError
 
 _OWN = "posterior_s"  # small, good, and trained in about a minute
 
 
 @click.command()
-@click.argument("models", metavar="[MODEL.onnx]...", nargs=-1)
+@click.argument("models", metavar="[RUN|MODEL.onnx]...", nargs=-1)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -26,12 +27,13 @@ _OWN = "posterior_s"  # small, good, and trained in about a minute
 def demo(models, port, no_browser, data_dir):
     """Open a page to draw two digits on, or drop two images, and see what models say of them.
 
-    Several MODEL.onnx answer side by side. Without one it takes what 'kpairs export' wrote last in
-    runs/, or trains posterior_s once, in about a minute. Only this machine may ask; Ctrl-C ends it.
+    Several models answer side by side. Without one the latest run in runs/ answers; where there is
+    no run, posterior_s is trained once, in about a minute. Only this machine may ask; Ctrl-C ends
+    it.
 
     \b
     kpairs demo
-    kpairs demo runs/simple/simple.onnx runs/auxws/auxws.onnx
+    kpairs demo runs/simple runs/auxws
     """
     import webbrowser
 
@@ -39,7 +41,7 @@ def demo(models, port, no_browser, data_dir):
     from kpairs.exports.web.demo import demo_routes, offered_digits
     from kpairs.exports.web.server import ADDRESS, LocalServer
 
-    files = [Path(name) for name in models] or [_latest() or _trained(data_dir)]
+    files = [model_file(name) for name in models] or [_latest() or _trained(data_dir)]
     loaded = dict(zip(_names(files), map(PairModel.load, files), strict=True))
     routes = demo_routes(loaded, offered_digits(list(loaded.values()), data_dir))
     try:
@@ -66,9 +68,12 @@ def _names(files):
 
 
 def _latest():
-    """Return the model that was exported last in runs/, or None."""
-    found = sorted(Path("runs").glob("*/*.onnx"), key=lambda file: file.stat().st_mtime)
-    return found[-1] if found else None
+    """Return the model of the run in runs/ that finished last, or None."""
+    try:
+        run = latest_run()
+    except InputError:  # there is none
+        return None
+    return model_file(run)
 
 
 def _trained(data_dir):

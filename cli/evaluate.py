@@ -96,11 +96,13 @@ def evaluate(
         print_json({"run": str(run.path), "rounds": rows, "summary": summary, "written": files})
         return
     screen = console()
-    count = rows[0]["measures"]["pairs"]
-    screen.print(error_table(rows, summary, f"{run.path}, {count} test pairs"))
+    folds = run.cross_validated and "train" in rows[0]
+    tested = "pairs of left-out images" if folds else "test pairs"
+    title = f"{run.path}, {rows[0]['measures']['pairs']} {tested}"
+    screen.print(error_table(rows, summary, title, cross_validated=folds))
     if all_pairs:
         screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, f"{data or run.recipe.data.source}, test pairs"))
+    screen.print(measures_table(rows, f"{data or run.recipe.data.source}, {tested}"))
     for file in files:
         screen.print(f"wrote {file}", soft_wrap=True)
 

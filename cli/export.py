@@ -78,8 +78,10 @@ def export(run, number, out, opset, data_dir, as_json, imports, force, **formats
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)
     if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
+        ranks = "left_score" in exports[0].description["outputs"]
+        words = ("rank", "IMAGES") if ranks else ("predict", "LEFT.png RIGHT.png")
         screen.print(
-            f"next: kpairs predict {as_argument(runnable[0])} LEFT.png RIGHT.png", soft_wrap=True
+            f"next: kpairs {words[0]} {as_argument(runnable[0])} {words[1]}", soft_wrap=True
         )
 
 

@@ -64,7 +64,7 @@ def find_features(name, models, files, progress):
     if name == "none":
         return None
     if name == "images":
-        from kpairs.training.features import file_features
+        from kpairs.exports.features import file_features
 
         return prepare_features(file_features(files, progress))
     try:

@@ -9,7 +9,9 @@ def _names(context, parameter, text):
     return [name for name in text.split(",") if name.strip()] if text else []
 
 
-@click.command(cls=grouped(("question", "out", "judge", "judges", "no_ties", "no_browser")))
+@click.command(
+    cls=grouped({"Options": ("question", "out", "judge", "judges", "no_ties", "no_browser")})
+)
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option(
     "--question", default="Which ranks higher?", show_default=True, help="Asked about each pair."

@@ -170,11 +170,14 @@ force = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def grouped(first: Sequence[str]) -> type[click.Command]:
+def grouped(
+    first: Mapping[str, Sequence[str]], more: Mapping[str, Sequence[str]] | None = None
+) -> type[click.Command]:
     """Return a class of commands whose `--help` shows some options, and `--help-all` every one.
 
     Args:
-        first: the names of the options that everybody uses.
+        first: names of the options that everybody uses, by the title of their section.
+        more: names of others, by title; options without a section come last.
     """
 
     class Grouped(click.Command):
@@ -190,22 +193,29 @@ def grouped(first: Sequence[str]) -> type[click.Command]:
             return [*super().get_params(ctx), every]
 
         def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-            whole = ctx.meta.get("kpairs.help_all", False)
-            shown: list[tuple[str, str]] = []
-            rest: list[tuple[str, str]] = []
-            for parameter in self.get_params(ctx):
-                record = parameter.get_help_record(ctx)
-                if record is not None:
-                    usual = parameter.name in (*first, "help", "help_all")
-                    (shown if usual else rest).append(record)
-            with formatter.section("Options"):
-                formatter.write_dl(shown)
-            if whole:
-                with formatter.section("More options"):
-                    formatter.write_dl(rest)
+            records = {
+                str(parameter.name): record
+                for parameter in self.get_params(ctx)
+                if isinstance(parameter, click.Option)
+                and (record := parameter.get_help_record(ctx)) is not None
+            }
+            every = records.pop("help_all")
+            sections = {
+                title: [records.pop(name) for name in names if name in records]
+                for title, names in {**first, **(more or {})}.items()
+            }
+            shown = sections if ctx.meta.get("kpairs.help_all") else list(first)
+            for title in shown:
+                with formatter.section(title):
+                    formatter.write_dl(sections[title])
+            if shown is sections:
+                last = [*records.values(), every]
             else:
-                formatter.write_paragraph()
-                formatter.write_text(f"{len(rest)} more options: --help-all")
+                hidden = sum(map(len, sections.values())) - sum(len(sections[t]) for t in first)
+                hidden += len(records)
+                last = [(every[0], f"Show {hidden} more options and exit.")]
+            with formatter.section("Others"):
+                formatter.write_dl(last)
 
     return Grouped
 

@@ -2,14 +2,15 @@
 
 import click
 
+from kpairs.cli.models import is_model, latest_run, model_file
 from kpairs.cli.options import as_json, columns, print_csv, print_json
 from kpairs.errors import printable
 
 
 @click.command()
-@click.argument("model", type=click.Path())
-@click.argument("left", type=click.Path())
-@click.argument("right", type=click.Path(), required=False)
+@click.argument(
+    "names", metavar="[RUN|MODEL.onnx] LEFT [RIGHT]", nargs=-1, required=True, type=click.Path()
+)
 @click.option(
     "--ink",
     type=click.Choice(["auto", "bright", "dark"]),
@@ -19,24 +20,35 @@ from kpairs.errors import printable
 @columns
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def predict(model, left, right, ink, columns, as_json, as_csv):
-    """Compare images with an exported MODEL.onnx.
+def predict(names, ink, columns, as_json, as_csv):
+    """Compare images by a run or an exported model, without one by the latest run in runs/.
 
     LEFT and RIGHT are two images; or a folder and an image, for each image in the folder; or two
     folders, whose images are paired by name. LEFT alone is a CSV file of pairs with the columns
     left and right, its paths relative to the file.
 
     PNG, JPEG, BMP, WebP or TIFF of any size. Their pixels are prepared as those of the training
-    were, by the settings that MODEL.onnx stores. For a network of MNIST a digit should fill about
-    three quarters of its picture. Needs neither keras nor torch.
+    were, by the settings that the model stores. For a network of MNIST a digit should fill about
+    three quarters of its picture. An exported model needs neither keras nor torch.
+
+    \b
+    kpairs predict samples/3.png samples/7.png
+    kpairs predict auxws.onnx samples/3.png samples/7.png
+    kpairs predict runs/sharp pairs.csv --csv
     """
     from kpairs.exports.runtime.predict import COLUMNS, predict_pairs
     from kpairs.exports.runtime.sources import find_pairs
 
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
-    pairs, single = find_pairs(left, right, columns)
-    rows = predict_pairs(model, pairs, ink)
+    own = len(names) > 2 or is_model(names[0])
+    sides = names[1:] if own else names
+    if not 1 <= len(sides) <= 2:
+        raise click.UsageError(
+            f"expected LEFT and RIGHT, or a .csv file of pairs; received {len(sides)} images"
+        )
+    pairs, single = find_pairs(*sides, columns=columns)
+    rows = predict_pairs(model_file(names[0] if own else latest_run()), pairs, ink)
     if as_csv:
         print_csv(rows, [name for name in COLUMNS if name in rows[0]])
     elif as_json:

@@ -15,6 +15,32 @@ from kpairs.cli.options import (
     study_names,
 )
 
+# Median seconds of an epoch in docs/rows, one training on one core.
+_SECONDS = {
+    "altunina-best": 0.4,
+    "altunina-fastest": 0.18,
+    "altunina-figure-1": 0.55,
+    "altunina-figure-2": 0.4,
+    "chassagne-method-1": 0.22,
+    "chassagne-table": 0.11,
+    "haidinger-figure-2": 2.09,
+    "haidinger-plain": 0.68,
+    "kong-dropout": 1.87,
+    "kong-table-1": 0.63,
+    "kong-table-2": 2.16,
+    "kong-table-3": 1.89,
+    "piguet-one-softmax": 0.9,
+    "piguet-table-2": 0.57,
+    "posterior-ablation": 0.35,
+    "posterior-final": 0.81,
+    "posterior-head": 0.34,
+    "posterior-long-final": 0.56,
+    "posterior-long-selection": 0.49,
+    "posterior-scaling": 0.81,
+    "posterior-selection": 0.65,
+    "posterior-time": 0.44,
+}
+
 
 @click.command()
 @click.argument("name", required=False, shell_complete=study_names)
@@ -71,8 +97,24 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir):
     work = {job.id: job for s in studies for job in s.jobs(rounds)}
     done = {job.id for s in studies for job in finished(s, out, rounds)}
     missing = [job for job in work.values() if job.id not in done]
+    if missing:
+        seconds = sum(
+            job.recipe.fit.epochs * _SECONDS.get(s.name.removesuffix("-quick"), 1)
+            for s in studies
+            for job in s.jobs(rounds)
+            if job.id not in done
+        )
+        click.echo(f"{len(missing):,} trainings, {_about(seconds / jobs)}", err=True)
     options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
     names = (
         f"{job.recipe.network.arch} {job.setting}" for job in run_jobs(missing, out, **options)
     )
     follow(names, len(work), out, done=len(done))
+
+
+def _about(seconds):
+    """Return a time as people say it, to a digit."""
+    minutes = max(seconds / 60, 1)
+    if minutes < 60:
+        return f"about {minutes:.0f} min"
+    return f"about {minutes / 60:.0f} h; Ctrl-C ends it, the same command goes on"

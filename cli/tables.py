@@ -85,14 +85,21 @@ def layer_table(rows: Iterable[Row]) -> Table:
     return table
 
 
-def error_table(rows: Sequence[Row], summary: Row, title: str, best_epoch: bool = False) -> Table:
+def error_table(
+    rows: Sequence[Row],
+    summary: Row,
+    title: str,
+    best_epoch: bool = False,
+    cross_validated: bool = False,
+) -> Table:
     """Print the errors of each round, on demand of the best epoch too; their mean and deviation."""
+    names = {**_SPLITS, "test": "cross-validated" if cross_validated else _SPLITS["test"]}
     splits = [s for s in _SPLITS if s != "best_epoch" or best_epoch]
     columns = [(s, m) for s in splits for m in _METRICS if m in rows[0].get(s, ())]
     table = Table(title=title, title_justify="left")
     table.add_column("round", justify="right")
     for split, metric in columns:
-        table.add_column(f"{_SPLITS[split]} {_METRICS[metric]}\nerror (%)", justify="right")
+        table.add_column(f"{names[split]} {_METRICS[metric]}\nerror (%)", justify="right")
     for row in rows:
         values = [f"{row[s][m]:.2f}" for s, m in columns]
         if row.get("collapsed"):
@@ -105,6 +112,18 @@ def error_table(rows: Sequence[Row], summary: Row, title: str, best_epoch: bool 
     return table
 
 
+def print_cross_validated(screen: Console, rows: Iterable[Row]) -> None:
+    """Print each round's cross-validated error with its interval, where it has one."""
+    for row in rows:
+        if found := row.get("cross_validated"):
+            screen.print(
+                f"error on pairs of left-out images: {found['comparison_error_pct']:.1f} % "
+                f"(95 % interval {found['low_pct']:.1f} to {found['high_pct']:.1f} %, "
+                f"{found['pairs']:,} pairs, cross-validated)",
+                soft_wrap=True,
+            )
+
+
 def comparison_table(rows: Iterable[Row]) -> Table:
     """Make the table of runs beside each other."""
     table = Table("run", "what differs")
@@ -114,6 +133,7 @@ def comparison_table(rows: Iterable[Row]) -> Table:
         recipe = "\n".join(f"{name.replace('_', ' ')}: {v}" for name, v in row["recipe"].items())
         error = row["test"]["comparison_error_pct"]
         cells = [str(row["rounds"]), plus_minus(error["mean"], error["std"], digits=2)]
+        cells[1] += "\ncross-validated" if row["cross_validated"] else ""
         table.add_row(row["run"], recipe, *cells, _shown(row.get("difference")))
         table.add_section()
     return table
@@ -204,6 +224,23 @@ def _profile_table(case: Row) -> Table:
     rest = case["profile"][_SHOWN:]
     sums = (sum(row[name] for row in rest) for name in ("ms", "calls"))
     table.add_row("all others", *(f"{value:.{n}f}" for value, n in zip(sums, (3, 1), strict=True)))
+    return table
+
+
+def rank_bench_table(result: Row) -> Table:
+    """Print the table of `kpairs bench rank`."""
+    table = Table(title="images per second of one core", title_justify="left")
+    table.add_column("")
+    names = list(result["runners"])
+    others = [name for name in names if name != "kpairs"]
+    for column in (*names, *(f"kpairs/{name}" for name in others), "peak MiB"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        speeds = (f"{row['images_per_core_second'][name]:,.0f}" for name in names)
+        ratios = (f"{row['kpairs_over'][name]:.2f}" for name in others)
+        peak = row["peak_mib"]["kpairs"]
+        memory = f"{peak:,.0f}" if peak else "-"
+        table.add_row(f"{row['network']}, {row['pictures']}", *speeds, *ratios, memory)
     return table
 
 
@@ -397,12 +434,26 @@ def ranked_groups(
     return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
 
 
-def write_sheet(rows: Sequence[Row], path: str) -> None:
-    """Draw ranked images with rank and score to a picture file."""
+def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> None:
+    """Draw ranked images with rank and score to a picture file.
+
+    Args:
+        rows: the images, with file, rank and score.
+        path: the file to write.
+        explained_by: a `PairModel` whose maps stand beside the images.
+    """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
 
     captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
-    draw_ranked_sheet([Path(row["file"]) for row in rows[:MOST]], captions, Path(path))
+    files = [Path(row["file"]) for row in rows[:MOST]]
+    maps, footer = (), ""
+    if explained_by is not None:
+        from kpairs.bars import counting
+        from kpairs.exports.runtime.heat import maps_beside
+
+        with counting(console(stderr=True), "maps") as count:
+            maps, footer = maps_beside(explained_by, files, count)
+    draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:

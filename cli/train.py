@@ -24,7 +24,7 @@ from kpairs.cli.options import (
 )
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
-from kpairs.recipes import FIELDS, LINEAR, SOLVED, format_loss_weights, parse_argument
+from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
 
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
@@ -37,11 +37,24 @@ _ARGUMENTS = {
     "dropout": "Rate of the architecture's dropout layers.",
     "activation": "Activation of the hidden layers, such as relu, sigmoid, tanh or selu.",
 }
-# What everybody uses; `--help` shows these, `--help-all` the rest too.
-_FIRST = (
-    *("arch", "data", "loss_weights", "epochs", "pairs", "learning_rate", "rounds", "seed"),
-    *("out", "resumed", "jobs"),
-)
+# The ten options that `--help` shows; `--help-all` shows the others too, by the recipe's groups.
+_FIRST = {
+    "What is trained": ("data", "pairs", "loss_weights"),
+    "How": ("epochs", "learning_rate", "rounds", "seed", "jobs"),
+    "Where": ("out", "resumed"),
+}
+_MORE = {
+    "Network": ("arch", "base", *_ARGUMENTS, "arch_options"),
+    "Images and pairs": (*_SHARED, "data_dir"),
+    "Variation of images": (),
+    "Optimizer": (),
+    "Training": ("engine", "device", "threads", "keep_checkpoints", "tensorboard"),
+}
+_OF_GROUP = dict(zip(("network", "data", "variation", "optimizer", "fit"), _MORE, strict=True))
+for _name, _field in FIELDS.items():
+    if _title := _OF_GROUP.get(_field.group):
+        _MORE[_title] = (*_MORE[_title], _name)
+_MORE["Optimizer"] += ("optimizer_options",)
 
 
 def _hyperparameters(command):
@@ -61,7 +74,10 @@ def _hyperparameters(command):
             kind = int
         elif name in _LISTS:
             kind = str
-        command = click.option(flag, name, type=kind, default=None, help=text)(command)
+        word = text.split()[0].strip(",:")  # a value of the option keeps its letters
+        is_value = word in ("mnist", *map(str, field.choices or ())) or not word.isalpha()
+        begun = text if is_value else text[0].upper() + text[1:]
+        command = click.option(flag, name, type=kind, default=None, help=f"{begun}.")(command)
     return command
 
 
@@ -82,7 +98,7 @@ def _arguments(command):
     return command
 
 
-@click.command(cls=grouped(_FIRST))
+@click.command(cls=grouped(_FIRST, _MORE))
 @click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
 @click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
 @click.option(
@@ -132,12 +148,15 @@ def _arguments(command):
 @as_json
 @click.pass_context
 def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
-    """Train an architecture by its report's recipe, every number of which can be overridden.
+    """Train a network on pairs of images: MNIST digits by default, or your own.
+
+    ARCH comes with its report's recipe; options override its numbers. --data alone trains a score
+    on a pretrained network's features. 'kpairs archs' lists the networks.
 
     \b
-    kpairs train auxws --loss-weights 0.5,1
-    kpairs train ws --rounds 3 --epochs 10 --no-augment
-    kpairs train --recipe runs/2026-11-21-auxws/recipe.json
+    kpairs train auxws
+    kpairs train auxws --loss-weights 0.5,1 --epochs 10 --rounds 3
+    kpairs train --data photos/pairs.csv
     kpairs train posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
@@ -158,16 +177,13 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
             check_free(out)
         recipe, source = _resolve(arch or name, base, options, data_dir)
         idle = False
-    from kpairs.cli.tables import console, error_table
+    from kpairs.cli.tables import console
 
     progress = console(stderr=True)
     weights = format_loss_weights(recipe.fit.loss_weights)
     progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
-        from kpairs.training.train import train_source
-
-        run = train_source(recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress)
+        run = _trained(recipe, source, out, how, jobs, progress)
     else:
         from kpairs import resume
 
@@ -180,7 +196,7 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
             verbose=progress,
         )
     try:
-        _show(run, idle, imports, as_json, console, error_table)
+        _show(run, idle, imports, as_json)
         sys.stdout.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader went away
@@ -191,8 +207,25 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         ) from error
 
 
-def _show(run, idle, imports, as_json, console, error_table):
+def _trained(recipe, source, out, how, jobs, progress):
+    """Train a new run; an interrupt before its folder exists says that nothing is saved."""
+    try:
+        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.train import train_source
+
+        return train_source(
+            recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress
+        )
+    except KeyboardInterrupt as error:
+        said = str(error) or "interrupted before training began; to begin again, repeat the command"
+        raise KeyboardInterrupt(said) from error
+
+
+def _show(run, idle, imports, as_json):
     """Print a finished run's errors, and what can be done with it."""
+    from kpairs.cli.tables import console, error_table, print_cross_validated
+    from kpairs.training.network import architecture_of_run
+
     recipe = run.recipe
     if as_json:
         print_json({"run": str(run.path), **run.metrics})
@@ -200,21 +233,15 @@ def _show(run, idle, imports, as_json, console, error_table):
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
-    screen.print(error_table(rows, summary, title, recipe.reported_epoch == "best"))
-    for row in rows:
-        if found := row.get("cross_validated"):
-            screen.print(
-                f"error on pairs of left-out images: {found['comparison_error_pct']:.1f} % "
-                f"(95 % interval {found['low_pct']:.1f} to {found['high_pct']:.1f} %, "
-                f"{found['pairs']:,} pairs, cross-validated)",
-                soft_wrap=True,
-            )
+    best = recipe.reported_epoch == "best"
+    screen.print(error_table(rows, summary, title, best, run.cross_validated))
+    print_cross_validated(screen, rows)
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
     )
     place = as_argument(run.path)
-    ranks = recipe.network.arch in SOLVED
+    ranks = "left_score" in architecture_of_run(run).outputs
     follow = f"rank {place} IMAGES" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
 
@@ -271,6 +298,7 @@ def _resolve(arch, base, options, data_dir):
         recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
+        source = recipe.replace(**changes).divided(source)
         changes = {**recipe.fitted_to(source), **changes}
     return recipe.replace(**changes), source
 

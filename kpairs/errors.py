@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class KpairsError(ValueError):
@@ -48,6 +49,13 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> UsageError:
     near = get_close_matches(str(received).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
     return UsageError(f"unknown {kind} {received!r}: {hint}")
+
+
+def missing(path: str | Path) -> InputError:
+    """Make the `InputError` for a path at which there is nothing, or a file for a folder."""
+    if Path(path).exists():
+        return InputError(f"{path}: expected a folder, received a file")
+    return InputError(f"{path}: no such file or folder")
 
 
 def first_line(error: BaseException) -> str:

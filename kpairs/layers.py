@@ -14,6 +14,8 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
+from kpairs.frozen import interpolation
+
 Shape = tuple[Any, ...]  # numbers, and None for the batch
 
 _LEAST = 1e-30  # a probability whose logarithm float32 still holds
@@ -402,7 +404,7 @@ class Resize(keras.layers.Layer):
 
     def call(self, images: KerasTensor) -> KerasTensor:
         down, across = (
-            ops.convert_to_tensor(_interpolation(int(before), after), images.dtype)
+            ops.convert_to_tensor(interpolation(int(before), after), images.dtype)
             for before, after in zip(images.shape[1:3], (self.height, self.width), strict=True)
         )
         planes = ops.matmul(down, ops.transpose(images, (0, 3, 1, 2)))
@@ -413,14 +415,6 @@ class Resize(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "height": self.height, "width": self.width}
-
-
-def _interpolation(before: int, after: int) -> NDArray[np.float32]:
-    """Return the weight of each pixel before in each after, `(after, before)`."""
-    scale = before / after
-    places = (np.arange(after)[:, None] + 0.5) * scale - 0.5
-    weights = np.maximum(0, 1 - np.abs(np.arange(before) - places) / max(scale, 1))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 # Luminance, red - green and yellow - blue of RGB, in levels of 0 to 255.

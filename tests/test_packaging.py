@@ -217,7 +217,6 @@ def test_torch_is_imported_only_where_it_belongs():
     allowed = ("kpairs/bench/", "kpairs/mini/", "kpairs/training/", "exports/")
     allowed += (
         "kpairs/reports/chassagne/disc/",
-        "kpairs/models/lite0.py",
         "kpairs/models/onnx_network.py",
         "kpairs/models/vision.py",
     )

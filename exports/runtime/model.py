@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from kpairs.exports.runtime.loading import read_onnx
 from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS, probabilities
 
 if TYPE_CHECKING:
+    from kpairs.exports.runtime.explain import Explanation
     from kpairs.exports.runtime.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
@@ -53,9 +55,14 @@ class PairModel:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, metadata: dict[str, Any], size: Size
+        self,
+        session: onnxruntime.InferenceSession,
+        metadata: dict[str, Any],
+        size: Size,
+        opened_with: Callable[[Sequence[str]], onnxruntime.InferenceSession] | None = None,
     ) -> None:
-        self._session = session
+        self._session, self._opened_with = session, opened_with
+        self._inside: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
         fitting = min(_AT_ONCE // max(1, size.largest), MAX_TOTAL // max(1, size.total))
         self._chunk = max(1, min(CHUNK, fitting))
         self.metadata = metadata
@@ -78,16 +85,27 @@ class PairModel:
                 describes its outputs.
         """
         data, size = read_onnx(path)
-        try:
+
+        def opened(inner: Sequence[str] = ()) -> onnxruntime.InferenceSession:
+            """Open the file, values inside its graph being outputs too."""
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.log_severity_level = 4  # errors come as exceptions
-            session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises kinds of its own
-            raise InputError(
-                f"{path}: expected an ONNX model, received: {first_line(error)}"
-            ) from error
-        return cls(session, _read_metadata(session, path), size)
+            try:
+                given = _giving(data, inner) if inner else data
+                return onnxruntime.InferenceSession(given, options, ["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime raises kinds of its own
+                raise InputError(
+                    f"{path}: expected an ONNX model, received: {first_line(error)}"
+                ) from error
+
+        session = opened()
+        return cls(session, _read_metadata(session, path), size, opened)
+
+    @property
+    def pairs_at_once(self) -> int:
+        """Pairs for one call of onnxruntime: 32, or fewer of a network with large values."""
+        return self._chunk
 
     @property
     def of_class(self) -> list[str]:
@@ -185,6 +203,69 @@ class PairModel:
         parts = [self.run(left[i : i + chunk], right[i : i + chunk], chunk) for i in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
+    @property
+    def has_features(self) -> bool:
+        """True if the file names the features that its scores are computed from."""
+        known = self.metadata.get("features")
+        kinds = {"tensor": str, "width": int, "digest": str}
+        return isinstance(known, dict) and all(
+            isinstance(known.get(n), k) for n, k in kinds.items()
+        )
+
+    def features(self, images: Images) -> NDArray[np.float32]:
+        """Compute the features that the network's scores are linear in; each image passes once.
+
+        Args:
+            images: n images as `compare` takes them.
+
+        Returns:
+            `(n, d)` float32.
+
+        Raises:
+            InputError: a file that names no features or does not give them.
+        """
+        if not self.has_features:
+            raise InputError(f"{self.arch}: expected a file with features; export it again")
+        name, width = (self.metadata["features"].get(key) for key in ("tensor", "width"))
+
+        def run(start: int) -> NDArray[np.float32]:
+            block = images[start : start + 2 * self._chunk]
+            pairs = np.concatenate([block, block[-1:]]) if len(block) % 2 else block
+            (found,) = self.inner([name], pairs[::2], pairs[1::2])  # rows take turns
+            if found.shape != (len(pairs), width) or not np.isfinite(found).all():
+                raise InputError(f"{self.arch}: expected {width} features of each image")
+            features: NDArray[np.float32] = found[: len(block)]
+            return features
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(run, range(0, len(images), 2 * self._chunk)))
+        return np.concatenate([np.zeros((0, width), np.float32), *parts])
+
+    def inner(self, names: Sequence[str], left: Images, right: Images) -> list[NDArray[Any]]:
+        """Compute values inside the file's graph, in one call of onnxruntime.
+
+        Args:
+            names: of values of the graph, as the metadata says them; or of its weights.
+            left: as `compare` takes it.
+            right: as `compare` takes it.
+
+        Returns:
+            The values in the order of `names`. Of values of single images, such as features, rows
+            take turns: left 0, right 0, left 1, ...
+
+        Raises:
+            InputError: a file without such values, or that onnxruntime cannot run.
+        """
+        key = tuple(names)
+        if key not in self._inside:
+            if self._opened_with is None:
+                raise InputError(f"{self.arch}: expected a model loaded from a file")
+            self._inside[key] = self._opened_with(key)
+        try:
+            return list(self._inside[key].run(names, {"left": left, "right": right}))
+        except Exception as error:  # onnxruntime raises kinds of its own
+            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+
     def predict_probabilities(self, left: Any, right: Any) -> Outputs:
         """Compute the probabilities of every output for pairs of pictures.
 
@@ -206,6 +287,25 @@ class PairModel:
             if kind != "score"
         }
 
+    def explain(self, left: Any, right: Any = None) -> "Explanation":
+        """Show which places of a picture raise or lower its score, or decide a comparison.
+
+        Args:
+            left: a picture of any size: a path, a Pillow image or an array.
+            right: the picture to compare it with; None to explain one picture.
+
+        Returns:
+            An `Explanation`; its `method` says whether the maps are exact contributions, or changes
+            where a place is hidden.
+
+        Raises:
+            UsageError: one picture, and a network that only compares.
+            InputError: a picture that cannot be read.
+        """
+        from kpairs.exports.runtime.explain import explain
+
+        return explain(self, left, right)
+
     def rank(self, pictures: Any) -> "Ranking":
         """Rank pictures: each is seen once where the network scores images or tells their class.
 
@@ -222,6 +322,14 @@ class PairModel:
         from kpairs.exports.runtime.ranking import rank
 
         return rank([self], pictures)
+
+
+def _giving(data: bytes, names: Sequence[str]) -> bytes:
+    """Return an ONNX file whose graph gives further values."""
+    proto = onnx.ModelProto.FromString(data)
+    outputs = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in outputs)
+    return bytes(proto.SerializeToString())
 
 
 def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:

@@ -11,7 +11,7 @@ from typing import cast
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.listing import list_images
 from kpairs.data.table import Header, is_table, read_table
-from kpairs.errors import InputError, UsageError
+from kpairs.errors import InputError, UsageError, missing
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,15 @@ def find_pairs(
     """
     if right is None:
         if not is_table(left):
+            if not Path(left).exists():
+                raise missing(left)
             raise UsageError(f"expected LEFT and RIGHT, or a .csv file of pairs; received {left}")
         return listed_pairs(Path(left), columns), False
     if columns:
         raise UsageError("columns: expected a .csv file of pairs, received two images or folders")
     sides = [Path(left), Path(right)]
+    if gone := [side for side in sides if not side.exists()]:
+        raise missing(gone[0])
     if not any(side.is_dir() for side in sides):
         return [(sides[0], sides[1])], True
     if not all(side.is_dir() for side in sides):
@@ -130,6 +134,8 @@ def _images(place: Path, columns: Columns | None) -> Iterator[Path]:
         yield from _in_folder(place)
     elif is_table(place):
         yield from listed_images(place, columns)
+    elif not place.exists():
+        raise missing(place)
     else:
         yield place
 

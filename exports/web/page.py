@@ -40,7 +40,8 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
     """
     error = description.get("test_error_pct", {}).get("comparison")
     parts = [f"{description['parameters']:,} weights"] if "parameters" in description else []
-    parts += [f"{error:.1f} % wrong on test pairs"] if error is not None else []
+    tested = "left-out" if description.get("cross_validated") else "test"
+    parts += [f"{error:.1f} % wrong on {tested} pairs"] if error is not None else []
     other = "dark" if pixels.ink == "bright" else "bright"
     return {
         "name": name,

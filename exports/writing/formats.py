@@ -142,7 +142,8 @@ class Onnx(Format):
         """Write the network as ONNX, its description in the metadata."""
         from kpairs.exports.writing.onnx import write_proto
 
-        write_proto(trained.proto(self.opset), json.dumps(description), path)
+        described = {**description, **trained.inside(self.opset)}
+        write_proto(trained.proto(self.opset), json.dumps(described), path)
 
     def load(self, path: Path) -> Runnable:
         """Load the file by onnxruntime."""

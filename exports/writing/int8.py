@@ -82,7 +82,8 @@ def write_int8(
         if kind != "score"
     }
     times = {str(n): _time_ratio(model, quantized, pairs, n) for n in _TIMED_BATCHES}
-    description["test_error_pct"] = wrong_after
+    if "cross_validated" not in description:  # else these are pairs that it learned from
+        description["test_error_pct"] = wrong_after
     write_proto(proto, json.dumps(description), path)
     quantization = Quantization(size, path.stat().st_size, wrong_before, wrong_after, same, times)
     return description, quantization

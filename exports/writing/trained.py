@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ from kpairs.data import PairSet
 from kpairs.data.pairs import KNOWN
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import UsageError
+from kpairs.exports.writing.maps import maps_of
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
+from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
@@ -46,6 +48,8 @@ class Trained:
         about: further entries of the description, such as `arch`, `source` and `training`.
         folded: builds the same network without weights, each shared tower called once on both
             images; None exports `model` as it is.
+        tested: entries of the description that say the test error, where it is known already:
+            a model that learned from all pairs is not measured on them.
     """
 
     model: keras.Model
@@ -54,6 +58,7 @@ class Trained:
     pixels: PixelSettings = DIGITS
     about: Mapping[str, Any] = field(default_factory=dict)
     folded: Callable[[], keras.Model] | None = None
+    tested: Mapping[str, Any] | None = None
 
     @classmethod
     def from_architecture(
@@ -116,7 +121,7 @@ class Trained:
         recipe = run.recipe
         training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
-        return cls.from_architecture(
+        trained = cls.from_architecture(
             load_round(run, number),
             architecture_of_run(run),
             classes,
@@ -125,6 +130,12 @@ class Trained:
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )
+        if not run.cross_validated:
+            return trained
+        found = run.row(number)["cross_validated"]
+        wrong = {"comparison": run.row(number)["test"]["comparison_error_pct"]}
+        tested = {"test_pairs": found["pairs"], "test_error_pct": wrong, "cross_validated": found}
+        return replace(trained, tested=tested)
 
     @classmethod
     def from_keras(
@@ -204,6 +215,29 @@ class Trained:
             self._protos[opset] = to_proto(self.program, list(self.outputs), opset)
         return self._protos[opset]
 
+    def inside(self, opset: int) -> dict[str, Any]:
+        """Name values inside the ONNX graph: of a linear head `features`, the value it takes.
+
+        Where scores are linear in means over places also `maps`, as `maps_of` finds them.
+
+        Args:
+            opset: version of the operators.
+
+        Returns:
+            Entries of the description: of `features` the value's name, its width, and the digest
+            of the network that computes it.
+        """
+        found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
+        maps = {"maps": found} if found else {}
+        if not self.is_linear:
+            return maps
+        products = ("MatMul", "Gemm")
+        nodes = self.proto(opset).graph.node
+        head = next(node for node in reversed(nodes) if node.op_type in products)
+        network = backbone_of(self.model)
+        about = {"width": network.output.shape[1], "digest": feature_digest(network)}
+        return {"features": {"tensor": head.input[0], **about}, **maps}
+
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:
         return {}
@@ -218,9 +252,12 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
-        wrong = {}
-        if pairs is not None:
-            wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+        tested = self.tested
+        if tested is None:
+            tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
+            if pairs is not None:
+                wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
+                tested["test_error_pct"] = wrong
         about = dict(self.about)
         training = about.pop("training")
         return {
@@ -235,8 +272,7 @@ class Trained:
             "outputs": dict(self.outputs),
             "classes": list(self.classes),
             "label": "comparison class 1 means left <= right in the order of classes",
-            "test_pairs": 0 if pairs is None else len(pairs),
-            "test_error_pct": wrong,
+            **tested,
             "training": training,
         }
 

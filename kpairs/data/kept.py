@@ -87,16 +87,19 @@ def open_kept(
 
 
 def holds_images(folder: Path, data: str | Path) -> bool:
-    """Tell whether a folder or table is a run's own that was moved: all its images are there."""
+    """Tell whether a folder or table is a run's own, which may have moved.
+
+    All of the run's images are there by their names, and most of them are unchanged.
+    """
     facts, data = kept_facts(folder), Path(data)
     if not facts.get("files") or not data.exists():
         return False
+    files, place = facts["files"], data if data.is_dir() else data.parent
     same_name = data.is_dir() or data.name == Path(facts["source"]).name
-    place = data if data.is_dir() else data.parent
-    return same_name and all(
-        (place / name).is_file() and fingerprint(place / name) == known
-        for name, known in facts["files"].items()
-    )
+    if not same_name or not all((place / name).is_file() for name in files):
+        return False
+    same = sum(fingerprint(place / name) == known for name, known in files.items())
+    return 2 * same > len(files)
 
 
 def trained_on(folder: Path) -> set[str]:
@@ -108,11 +111,10 @@ def trained_on(folder: Path) -> set[str]:
     files: dict[str, str] = kept_facts(folder).get("files", {})
     if not files:
         return set()
-    (_, header), *rows = read_table(folder / _LIST, "images")
-    cells = [dict(zip(header, row, strict=True)) for _, row in rows]
-    names = (
-        r.get(n) for r in cells if r.get("split") == "train" for n in ("image", "left", "right")
-    )
+    (_, header), *lines = read_table(folder / _LIST, "images")
+    cells = [dict(zip(header, row, strict=True)) for _, row in lines]
+    rows = [row for row in cells if row.get("split", "train") == "train"]
+    names = (row.get(name) for row in rows for name in ("image", "left", "right"))
     return {files[name] for name in names if name in files}
 
 

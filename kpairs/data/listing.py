@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpairs.data.decode import SUFFIXES, missing_package
-from kpairs.errors import InputError
+from kpairs.errors import InputError, missing
 
 _ENDS = 2**16  # bytes at each end of a file that its fingerprint reads
 _SHOWN = 6  # kinds of what is left out that one line names
-HIDDEN, FOLDERS, BROKEN, LINKS, SPECIAL, NO_ENDING = (
+HIDDEN, FOLDERS, BROKEN, LINKS, SPECIAL, NO_ENDING, SPACE = (
     *("hidden", "folder", "broken link", "second link", "special file"),
-    "file without ending",
+    *("file without ending", "file whose name ends in a space"),
 )
+_UNSAID = (HIDDEN, ".csv")  # tables of judgements and scores lie among their images
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Listing:
         folder: the folder as it was given.
         files: paths below it, in natural order of their names; each file once, by its real path.
         left_out: number of entries that are not listed, by lower-case ending (".txt") or kind:
-            "hidden", "folder", "broken link", "second link", "special file", "file without ending".
+            "hidden", "folder", "broken link", "second link", "special file", "file without ending",
+            "file whose name ends in a space".
     """
 
     folder: Path
@@ -37,9 +39,9 @@ class Listing:
     left_out: Mapping[str, int]
 
     def said(self) -> str:
-        """Return one line that says what is left out; hidden entries are not mentioned."""
+        """Return one line that says what is left out, except hidden entries and .csv tables."""
         counts = sorted(
-            ((kind, n) for kind, n in self.left_out.items() if kind != HIDDEN),
+            ((kind, n) for kind, n in self.left_out.items() if kind not in _UNSAID),
             key=lambda item: (item[0] not in SUFFIXES, -item[1], item[0]),
         )
         if not counts:
@@ -53,11 +55,9 @@ class Listing:
 def _in_words(kind: str, count: int) -> str:
     if kind in SUFFIXES:
         return f"{kind} (install {missing_package(kind)})"
-    if kind.startswith("."):
+    if kind.startswith(".") or count == 1:
         return kind
-    return (
-        f"{kind}s".replace("files without endings", "files without ending") if count > 1 else kind
-    )
+    return re.sub("file|folder|link", r"\g<0>s", kind, count=1)
 
 
 def list_images(folder: str | Path, *, recursive: bool = True) -> Listing:
@@ -78,7 +78,7 @@ def list_images(folder: str | Path, *, recursive: bool = True) -> Listing:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise missing(folder)
     left_out: Counter[str] = Counter()
     files: dict[str, str] = {}  # path by real path
     linked_files: list[str] = []
@@ -127,6 +127,8 @@ def _kind(entry: os.DirEntry[str]) -> str:
     ending = os.path.splitext(entry.name)[1].lower()
     if ending in SUFFIXES and not missing_package(ending):
         return ""
+    if ending.rstrip() in SUFFIXES and ending not in SUFFIXES:
+        return SPACE
     return ending or NO_ENDING
 
 

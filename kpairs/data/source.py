@@ -11,6 +11,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,7 @@ from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
-from kpairs.errors import InputError, UsageError, unknown
+from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def open_source(
     if not path.is_file():
         near = unknown("data", data, SOURCES)
         hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
-        raise InputError(f"{data}: no such file or folder{'; ' if hint else ''}{hint}")
+        raise InputError(f"{missing(path)}{'; ' if hint else ''}{hint}")
     if not is_table(path):
         raise InputError(
             f"{data}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
@@ -154,6 +155,7 @@ class Source(ABC):
         classes: names of the classes, lowest first; empty where nobody graded.
         word: what outputs call a class, "digit" or "grade".
         judged: whether people compared the pairs, so that there are no others.
+        undivided: whether all pairs are in both splits: the error is cross-validated.
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
         read_by: the `columns`, `words`, `images` (an absolute path) and `group` that it was opened
             with.
@@ -161,6 +163,7 @@ class Source(ABC):
 
     word: ClassVar[str] = "grade"
     judged: ClassVar[bool] = False
+    undivided = False
     are_photographs = False
     name: str
     classes: tuple[str, ...]
@@ -228,6 +231,10 @@ class Source(ABC):
     def counts(self, part: str) -> dict[str, int]:
         """Return how many images a split has, and how many pairs if people compared them."""
         return {"images": len(self.split(part))}
+
+    def whole(self) -> Source:
+        """Return the source with all pairs in both splits; as it is where something divides it."""
+        return self
 
     @abstractmethod
     def describe(self) -> str:
@@ -545,6 +552,15 @@ class ComparedPairs(_OwnImages):
             self.side = np.where(left == right, left, -1)
         self.lost = int(np.count_nonzero(self.side < 0))
 
+    def whole(self) -> ComparedPairs:
+        if self.listed.split is not None:
+            return self
+        source = copy(self)
+        source.undivided, source.lost = True, 0
+        vars(source).pop("parts", None)
+        vars(source).pop("look", None)
+        return source
+
     @cached_property
     def parts(self) -> dict[str, ComparedImages]:
         """The pairs of each split.
@@ -555,7 +571,9 @@ class ComparedPairs(_OwnImages):
         return {part: self._part(part) for part in SPLITS}
 
     def _part(self, part: str) -> ComparedImages:
-        rows = self.side == SPLITS.index(part)
+        rows = (
+            np.full(len(self.listed), True) if self.undivided else self.side == SPLITS.index(part)
+        )
         pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
         _check_pairs(pairs, part)
         return pairs
@@ -596,7 +614,7 @@ class ComparedPairs(_OwnImages):
     def rows(self, base: Path) -> list[dict[str, object]]:
         paths = [os.path.relpath(file, base) for file in self.listed.files]
         found: list[dict[str, object]] = []
-        for part, pairs in self.parts.items():
+        for part, pairs in list(self.parts.items())[: 1 if self.undivided else None]:
             number = {file: i for i, file in enumerate(self.listed.files)}
             own = [paths[number[file]] for file in pairs.files]
             for i in range(len(pairs)):
@@ -604,7 +622,7 @@ class ComparedPairs(_OwnImages):
                     "left": own[pairs.left[i]],
                     "right": own[pairs.right[i]],
                     "right_wins": float(pairs.probability[i]),
-                    "split": part,
+                    **({} if self.undivided else {"split": part}),
                 }
                 if pairs.weight is not None:
                     row["weight"] = float(pairs.weight[i])
@@ -625,11 +643,13 @@ class ComparedPairs(_OwnImages):
         listed, (train, test) = self.listed, self.parts.values()
         found = count_outcomes(listed)
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
-        shared = shared_images(train.files, test.files)
+        shared = 0 if self.undivided else shared_images(train.files, test.files)
         parts = [
             f"{listed.source}: {len(listed):,} judgements of {found.images:,} images; left ranks "
             f"higher in {left}, right in {right}, ties {ties}",
-            f"{len(train):,} to train, {len(test):,} to test",
+            "all train, and test by cross-validation"
+            if self.undivided
+            else f"{len(train):,} to train, {len(test):,} to test",
         ]
         for count, what, text in (
             (self.lost, "row", "left out, since one image is for training and one for testing"),

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from kpairs.errors import InputError, first_line
+from kpairs.errors import InputError, first_line, missing
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ def read_table(
     path = Path(path)
     lines_of_json = path.suffix.lower() in (".jsonl", ".ndjson")
     kind = "JSON-lines" if lines_of_json else "CSV"
+    if not path.exists():
+        raise missing(path)
     if not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: expected a {kind} file of {content}, received none")
     try:

@@ -14,13 +14,18 @@ Learning, 2006, section 5.4.2).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from kpairs.data.division import image_groups
+from kpairs.errors import InputError
+from kpairs.files import atomic_path
 from kpairs.judging.agreement import Share, share
 from kpairs.judging.judgements import Floats, Numbers
 
@@ -42,8 +47,10 @@ class Linear:
         variance: prior variance of a score.
         covariance: `(d, d)` float32 of `weights`, Laplace's approximation.
         centre: `(d,)` mean features of the training images.
-        error: share of wrong answers on pairs of two images that were left out, by
-            cross-validation; ties are not counted. None where no pair could be left out.
+        answer: `(m,)` the training pairs' answers, as given.
+        left_out: `(m, 2)` float32 scores of the left and the right image of each training pair, by
+            what the pairs of all images of other folds teach. NaN where no fold leaves out both,
+            and for pairs of weight 0.
     """
 
     weights: Floats
@@ -51,7 +58,41 @@ class Linear:
     variance: float
     covariance: NDArray[np.float32]
     centre: Floats
-    error: Share | None
+    answer: Floats
+    left_out: NDArray[np.float32]
+
+    @property
+    def error(self) -> Share | None:
+        """Cross-validated share of wrong answers; ties do not count. None without any answer."""
+        margin = self.left_out[:, 1] - self.left_out[:, 0]
+        counted = ~np.isnan(margin) & (self.answer != 0.5)
+        wrong = (margin > 0)[counted] != (self.answer > 0.5)[counted]
+        return share(int(wrong.sum()), len(wrong)) if len(wrong) else None
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to an .npz file."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Linear:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, or a damaged one.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {field.name: arrays[field.name] for field in fields(cls)}
+            found |= {name: float(found[name]) for name in ("offset", "variance")}
+            (d,), m = found["weights"].shape, len(found["answer"])
+            shapes = {"covariance": (d, d), "centre": (d,), "left_out": (m, 2)}
+            if any(found[name].shape != shape for name, shape in shapes.items()):
+                raise ValueError("arrays of other shapes")
+        except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+            raise InputError(f"{path}: expected a linear head, cannot read it: {error}") from error
+        return cls(**found)
 
     def score(self, features: NDArray[Any]) -> Floats:
         """Return scores, `(n,)`, of `(n, d)` features."""
@@ -119,6 +160,22 @@ def fit_linear(
         >>> abs(found.weights).argmax()
         np.int64(0)
     """
+    import scipy.linalg  # noqa: F401  # so that its BLAS is limited too
+
+    # Threads of BLAS wait for each other where other programs run, fifty times longer than alone.
+    with threadpool_limits(1, user_api="blas"):
+        return _fitted(features, left, right, answer, weight, seed, group)
+
+
+def _fitted(
+    features: NDArray[Any],
+    left: ArrayLike,
+    right: ArrayLike,
+    answer: ArrayLike,
+    weight: ArrayLike | None,
+    seed: int,
+    group: Numbers | None,
+) -> Linear:
     left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
     answer = np.asarray(answer, np.float64)
     weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
@@ -137,7 +194,8 @@ def fit_linear(
         variance=variance,
         covariance=covariance.astype(np.float32),
         centre=centre,
-        error=_cross_validated(pairs, variance, found, seed, group),
+        answer=answer,
+        left_out=_left_out_scores(pairs, variance, found, seed, group),
     )
 
 
@@ -264,33 +322,44 @@ def _left_out(rows: Floats, pairs: _Pairs, weights: Floats, hessian: Floats) -> 
     return float(pairs.weight @ (pairs.answer * margin - np.logaddexp(0, margin)))
 
 
-def _cross_validated(
+def _left_out_scores(
     pairs: _Pairs, variance: float, start: Floats, seed: int, group: Numbers | None
-) -> Share | None:
-    """Return the share of wrong answers on pairs of two left-out images, with its interval.
+) -> NDArray[np.float32]:
+    """Return scores of pairs of two left-out images, `(m, 2)`; NaN where no fold leaves out both.
 
-    Images, or their groups, are put into folds, pairs together where that is possible; a fold's
-    pairs are answered by what the pairs of all other images teach. A pair that several partitions
-    leave out counts once, with the mean of its results.
+    Images, or their groups, are put into folds, pairs together where that is possible, and copies
+    of an image into one; a fold's pairs are answered by what the pairs of all other images teach.
+    Few pairs are divided several times, until most were left out; the first division that leaves a
+    pair out answers it.
     """
-    wrong, times = np.zeros(len(pairs)), np.zeros(len(pairs))
-    units = np.stack([pairs.left, pairs.right]) if group is None else group.T
-    number = np.unique(units, return_inverse=True)[1]
-    left, right = number.reshape(2, -1)
+    scores = np.full((len(pairs), 2), np.nan, np.float32)
+    units = _copies(pairs) if group is None else group.T
+    left, right = np.unique(units, return_inverse=True)[1].reshape(2, -1)
+    telling = (pairs.answer != 0.5) & (pairs.weight > 0)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])
         fold = image_groups(left, right, [1 / _FOLDS] * _FOLDS, rng)
         for one in range(_FOLDS):
             out, there = fold[left] == one, fold[right] == one
-            test = np.flatnonzero(out & there & (pairs.answer != 0.5) & (pairs.weight > 0))
+            test = np.flatnonzero(out & there & (pairs.weight > 0) & np.isnan(scores[:, 0]))
             train = np.flatnonzero(~(out | there))
-            if not len(test) or not len(train):
+            if not telling[test].any() or not telling[train].any():
                 continue
-            weights = _mode(pairs.take(train), variance, start)
-            margin = np.concatenate([rows @ weights for _, rows in pairs.take(test).chunks()])
-            wrong[test] += np.where(margin == 0, 0.5, (margin > 0) != (pairs.answer[test] > 0.5))
-            times[test] += 1
-    tested = times > 0
-    if not tested.any():
-        return None
-    return share(float(np.sum(wrong[tested] / times[tested])), int(tested.sum()))
+            weights = _mode(pairs.take(train), variance, start) * pairs.scale
+            used = np.unique(np.concatenate([pairs.left[train], pairs.right[train]]))
+            offset = _moments(pairs.features, used)[0] @ weights
+            for side, images in enumerate((pairs.left, pairs.right)):
+                scores[test, side] = pairs.features[images[test]] @ weights - offset
+    return scores
+
+
+def _copies(pairs: _Pairs) -> Numbers:
+    """Return the images of the pairs, `(2, m)`; of equal features one stands for all."""
+    both = np.stack([pairs.left, pairs.right])
+    images, number = np.unique(both, return_inverse=True)
+    first: dict[bytes, int] = {}
+    stand = [
+        first.setdefault(blake2b(pairs.features[i].tobytes(), digest_size=16).digest(), i)
+        for i in images.tolist()
+    ]
+    return np.array(stand)[number].reshape(2, -1)

@@ -1,6 +1,5 @@
 """Networks that others trained: the features of an image, or the tower of a pair network."""
 
-import hashlib
 import inspect
 import json
 import math
@@ -15,10 +14,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kpairs import __version__
-from kpairs import layers as own_layers
 from kpairs.data.settings import LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
+from kpairs.frozen import SIZE, digest, lite0_structure, seen_sides
 from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
@@ -33,7 +31,6 @@ LITE0, STATISTICS = "lite0", "statistics"
 FEATURES = "features"  # of images whose features are known: no network stands before the head
 SCORE = "score"  # name of a linear head's layer
 THRESHOLDS = "thresholds"  # name of the layer of an ordinal one
-SIZE = 128  # pixels a side that named networks see
 _LEAST = 8  # pixels a side
 
 
@@ -101,6 +98,8 @@ def feature_network(
         features = MirroredMean(name="mirrored_mean")(features)
     network = keras.Model(image, features, name=NAME)
     set_trainable(network, False)
+    if backbone == LITE0:  # known without Keras, too; see kpairs.exports.features
+        network.structure = lite0_structure(height, width, channels, size or SIZE, mirrored)
     return network
 
 
@@ -122,13 +121,10 @@ def feature_digest(network: keras.Model) -> str:
 
     Names of layers do not count: Keras numbers them through a process.
     """
-    config = json.dumps(_nameless(network.get_config(), {}), sort_keys=True, default=str)
-    digest = hashlib.sha256(Path(own_layers.__file__).read_bytes())  # what they compute may change
-    digest.update(f"{__version__} {config}".encode())
-    for variable in network.weights:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
+    structure = getattr(network, "structure", None)
+    if structure is None:
+        structure = json.dumps(_nameless(network.get_config(), {}), sort_keys=True, default=str)
+    return digest(structure, map(keras.ops.convert_to_numpy, network.weights))
 
 
 def _nameless(value: Any, numbers: dict[str, int], key: str = "") -> Any:
@@ -150,7 +146,7 @@ def _tower(
         if weights is not None:
             raise UsageError(f"weights: expected none, {_name(backbone)} has its own")
         return _own_tower(backbone, height, width, size)
-    sides = _sides(height, width, size or SIZE)
+    sides = seen_sides(height, width, size or SIZE)
     weights = weights or IMAGENET
     if backbone == LITE0:
         network = lite0(*sides, weights=IMAGENET if weights == IMAGENET else None)
@@ -174,7 +170,7 @@ def _tower(
 def _own_tower(
     backbone: str | keras.Model, height: int, width: int, size: int | None
 ) -> keras.Model:
-    sides = (height, width) if size is None else _sides(height, width, size)
+    sides = (height, width) if size is None else seen_sides(height, width, size)
     if isinstance(backbone, str) and not Path(backbone).is_file():
         raise InputError(
             f"{backbone}: no such file; a model with this backbone is built from it: put it back"
@@ -201,12 +197,6 @@ def _own_tower(
 
 def _name(backbone: str | keras.Model) -> str:
     return backbone if isinstance(backbone, str) else f"the model {backbone.name}"
-
-
-def _sides(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of about size * size pixels, in an image's proportions."""
-    scale = size / math.sqrt(height * width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _fitted(image: keras.KerasTensor, shape: tuple[int, int, int]) -> keras.KerasTensor:

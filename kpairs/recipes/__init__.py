@@ -10,12 +10,21 @@ from kpairs.recipes.loss_weights import (
     format_loss_weights,
     parse_loss_weights,
 )
-from kpairs.recipes.recipe import FIELDS, LINEAR, LINEAR_GRADES, OPTIMIZERS, SOLVED, Recipe
+from kpairs.recipes.recipe import (
+    FIELDS,
+    FOLDS,
+    LINEAR,
+    LINEAR_GRADES,
+    OPTIMIZERS,
+    SOLVED,
+    Recipe,
+)
 from kpairs.recipes.study import Ingredient, Setting, Study, Trial
 from kpairs.recipes.table import default_recipe, register, weights
 
 __all__ = [
     "FIELDS",
+    "FOLDS",
     "LINEAR",
     "LINEAR_GRADES",
     "OPTIMIZERS",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 MOST = 10**9
+FOLDS = "folds"  # of `held_out`
 LINEAR, LINEAR_GRADES = "linear", "linear_grades"
 SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
 _PAIRS_AN_IMAGE = {LINEAR: 3, LINEAR_GRADES: 1}  # at least, so that every rating is learned from
@@ -155,6 +156,12 @@ class Data(_Group):
     )
     margin: float = Field(
         0.0, ge=0, description="scores of images that differ by no more than this tie"
+    )
+    held_out: Literal["images", "folds"] | None = Field(
+        None,
+        description="what tests where a table of compared pairs tells no split: images, a fifth of "
+        "them, which do not train; or folds, all pairs train and the error is cross-validated over "
+        "images (linear alone, there the default)",
     )
     validation: float = Field(
         0.0,
@@ -444,6 +451,11 @@ class Recipe(_Group):
     def _groups_together(self) -> Self:
         network, fit = self.network, self.fit
         check_loss_weights(fit.loss_weights, tuple(fit.loss_weights), network.arch)
+        if self.data.held_out == FOLDS and not self.takes_folds:
+            raise ValueError(
+                "held_out: expected images; folds are for the architecture linear, without "
+                "fine_tune, validation and augmentation"
+            )
         if fit.patience and not self.data.validation:
             raise ValueError(
                 "patience: expected a share of the images in validation, received none"
@@ -496,6 +508,14 @@ class Recipe(_Group):
             name: (values[f.group] if f.group else values)[f.name] for name, f in FIELDS.items()
         }
 
+    def _chosen(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, by their flat names."""
+        values = self.flat()
+        return {name: v for name, v in values.items() if v != FIELDS[name].info.get_default()}
+
+    def __repr__(self) -> str:
+        return f"Recipe.of({', '.join(f'{n}={v!r}' for n, v in self._chosen().items())})"
+
     @property
     def build_options(self) -> dict[str, Any]:
         """The keywords of `kpairs.build`: the architecture's arguments, and what is unusual."""
@@ -531,11 +551,27 @@ class Recipe(_Group):
             data.white,
         )
 
+    @property
+    def takes_folds(self) -> bool:
+        """True for a linear head that is solved for, whose error cross-validation can tell."""
+        others = self.fit.fine_tune or self.data.validation
+        augmented = self.variation.augmentation != "none"
+        return self.network.arch == LINEAR and not (others or augmented)
+
+    def divided(self, source: Source) -> Source:
+        """Return a source with the splits that the recipe wants: all pairs in both, or as it is."""
+        if self.data.held_out is None:
+            return source.whole() if self.takes_folds else source
+        return source.whole() if self.data.held_out == FOLDS else source
+
     def fitted_to(self, source: Source) -> dict[str, Any]:
         """Return the changes that suit other images than the recipe was written for.
 
         All pairs that people compared; for a head that is solved for, pairs of all rated images;
         photographs mirrored and not distorted, as drawings are.
+
+        Args:
+            source: the images, `divided`.
 
         Returns:
             Values by flat names, for `replace`.
@@ -578,6 +614,7 @@ class Recipe(_Group):
             "data": source.name,
             "word": source.word,
             "classes": source.classes if source.word == "grade" and source.classes else None,
+            "held_out": FOLDS if source.undivided else data.held_out and "images",
             "loss_weights": {names.get(n, n): w for n, w in self.fit.loss_weights.items()},
             "arch_options": {**network.options, **self.network.options},
             "image_size": (pixels.width, pixels.height),
@@ -596,10 +633,9 @@ class Recipe(_Group):
 
         A field that is added later, at its default, changes no key.
         """
-        values = self.flat()
-        for name in ("rounds", "origin", "reported_rounds", "reported_epoch"):
-            del values[name]
-        known = {name: v for name, v in values.items() if v != FIELDS[name].info.get_default()}
+        values = self._chosen()
+        unimportant = ("rounds", "origin", "reported_rounds", "reported_epoch")
+        known = {name: v for name, v in values.items() if name not in unimportant}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

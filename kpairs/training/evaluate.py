@@ -23,7 +23,7 @@ from kpairs.recipes import Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
 from kpairs.training.device import compute
-from kpairs.training.linear import on_features
+from kpairs.training.linear import HEAD, on_features
 from kpairs.training.measures import measures
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
@@ -113,7 +113,11 @@ def evaluate(
                 train_pairs = augmented(recipe, number, train_pairs)
                 seen = model
                 if network.linear:
-                    seen, (train_pairs, pairs) = on_features(model, recipe, train_pairs, pairs)
+                    head = run.folder(number) / HEAD
+                    seen, (train_pairs, pairs) = on_features(
+                        model, recipe, train_pairs, pairs, head=head
+                    )
+                    pairs = pairs.take(slice(test_pairs))
                 row = measure(seen, train_pairs, pairs, outputs, network.own_targets)
             else:
                 rng = seeds.generator(recipe.fit.seed, number, "pairs")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -11,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.files import write_json
 from kpairs.judging.graded import HEADS, GradedHead, fit_graded
 from kpairs.models.backbone import SCORE, THRESHOLDS
 from kpairs.recipes import LINEAR_GRADES, Recipe
@@ -19,35 +22,31 @@ from kpairs.training.workers import log
 
 
 class GradesHead(LinearHead):
-    """The head of one round's model for graded images, solved for and measured on features.
-
-    Attributes:
-        graded: the solution; None before `solve`.
-    """
-
-    graded: GradedHead | None = None
+    """The head of one round's model for graded images, solved for and measured on features."""
 
     def fit(self, train: PairSet) -> None:
         """Give the model the head that explains the grades of pairs of features best."""
         ordinal = head_layer(self.model, THRESHOLDS)
         head = "posterior" if ordinal is None else "ordinal"
-        self.graded = found = _fitted(train, self.model, self.recipe, self.seed, [head])
+        found = _fitted(train, self.model, self.recipe, self.seed, [head])
         score: Any = head_layer(self.model, SCORE)
         score.set_weights([found.weights.astype(np.float32), found.offset.astype(np.float32)])
         if ordinal is not None:
             gaps = np.log(np.expm1(np.diff(found.thresholds)))
             first = found.thresholds[:1]
             ordinal.set_weights([first.astype(np.float32), gaps.astype(np.float32)])
+        errors = found.errors.get(head)
+        write_json(self.file.with_suffix(".json"), None if errors is None else asdict(errors))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The cross-validated error, in percent with its interval; nothing without a solution."""
-        if self.graded is None or not self.graded.errors:
+        """The cross-validated error, in percent with its interval; nothing where there is none."""
+        error = json.loads(self.file.with_suffix(".json").read_text("utf-8"))
+        if error is None:
             return {}
-        error = self.graded.errors[self.graded.head]
-        shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
+        shares = {"comparison_error": error["value"], "low": error["low"], "high": error["high"]}
         percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {"cross_validated": {**percent, "pairs": error.pairs}}
+        return {"cross_validated": {**percent, "pairs": error["pairs"]}}
 
 
 def with_head(recipe: Recipe, model: keras.Model, train: PairSet) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,18 +11,22 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.features import Progress
 from kpairs.data.stored import Stored
+from kpairs.errors import InputError
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, THRESHOLDS, backbone_of
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
-from kpairs.recipes import Recipe
+from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
-from kpairs.training.features import Featured, Progress, image_features
+from kpairs.training.features import Featured, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
+
+HEAD = "head.npz"  # in a round's folder, the solution
 
 
 def head_of(model: keras.Model, word: str) -> keras.Model:
@@ -91,9 +96,7 @@ class LinearHead:
         number: the round, from 1.
         network: the architecture.
         data: the round's pairs.
-
-    Attributes:
-        solution: the solution; None before `solve`.
+        folder: the round's folder, which keeps the solution.
     """
 
     def __init__(
@@ -103,26 +106,29 @@ class LinearHead:
         number: int,
         network: Architecture,
         data: Prepared,
+        folder: Path,
     ) -> None:
         self.model, self.recipe, self.network, self.data = model, recipe, network, data
         self.seed = seeds.integer(recipe.fit.seed, number, "folds")
-        self.solution: Linear | None = None
+        self.file = folder / HEAD
         self._sets: list[PairSet] | None = None  # with features of the network before fine-tuning
 
     def solve(self) -> dict[str, float]:
-        """Give the model the head that explains its training pairs best.
+        """Give the model the head that explains its training pairs best, and keep it.
 
         Returns:
             Losses and metrics on training and test pairs, by Keras' names.
+
+        Raises:
+            InputError: no pair could be left out, where that is the only test.
         """
         self._sets = featured(self.model, self.data.train, self.data.test)
-        train, test = self._sets
-        self.fit(train)
-        head = head_of(self.model, self.recipe.data.word)
+        self.fit(self._sets[0])
+        head, sets = self.on_features()
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
         logs: dict[str, float] = {}
-        for prefix, pairs in (("", train), ("val_", test)):
+        for prefix, pairs in zip(("", "val_"), sets, strict=True):
             batches = Batches(
                 pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
             )
@@ -131,10 +137,10 @@ class LinearHead:
         return logs
 
     def fit(self, train: PairSet) -> None:
-        """Give the model the head that explains pairs of features best."""
+        """Give the model the head that explains pairs of features best, and keep it."""
         left: Any = train.left
         right: Any = train.right
-        self.solution = fit_linear(
+        solution = fit_linear(
             left.features,
             left.rows,
             right.rows,
@@ -143,37 +149,73 @@ class LinearHead:
             self.seed,
             train.group,
         )
-        kernel = self.solution.weights[:, None].astype(np.float32)
+        kernel = solution.weights[:, None].astype(np.float32)
         score: Any = head_layer(self.model, SCORE)
-        score.set_weights([kernel, np.array([self.solution.offset], np.float32)])
+        score.set_weights([kernel, np.array([solution.offset], np.float32)])
+        solution.save(self.file)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The cross-validated error, in percent with its interval; nothing without a solution."""
-        if self.solution is None or (error := self.solution.error) is None:
+        """The cross-validated error, in percent with its interval; nothing where there is none."""
+        if (error := Linear.load(self.file).error) is None:
             return {}
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
         percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
         return {"cross_validated": {**percent, "pairs": error.of}}
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
-        """Return the head, and the training and test pairs with features in place of images."""
+        """Return what `on_features` does, of the training and the test pairs."""
         if self._sets is not None and not self.recipe.fit.fine_tune:
-            return head_of(self.model, self.recipe.data.word), self._sets
-        return on_features(self.model, self.recipe, self.data.train, self.data.test)
+            return _seen(self.model, self.recipe, self._sets, self.file)
+        return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
 
 
 def on_features(
-    model: keras.Model,
-    recipe: Recipe,
-    *sets: PairSet,
+    model: keras.Model, recipe: Recipe, *sets: PairSet, head: Path | None = None
 ) -> tuple[keras.Model, list[PairSet]]:
     """Return a linear model's head, and pair sets with features in the place of images.
 
     Features are remembered, unless fine-tuning made the network one of a kind.
+
+    Args:
+        model: a model of the architecture `linear`.
+        recipe: its recipe.
+        *sets: pair sets.
+        head: the file of the solution, where the sets are those of its training: of a recipe whose
+            pairs all train, the test pairs are then those that folds left out, with the scores of
+            the fold in the place of images, and the head takes scores.
     """
-    keep = not recipe.fit.fine_tune
-    return head_of(model, recipe.data.word), featured(model, *sets, keep=keep)
+    found = featured(model, *sets, keep=not recipe.fit.fine_tune)
+    return _seen(model, recipe, found, head)
+
+
+def _seen(
+    model: keras.Model, recipe: Recipe, sets: list[PairSet], head: Path | None
+) -> tuple[keras.Model, list[PairSet]]:
+    if head is None or recipe.data.held_out != FOLDS:
+        return head_of(model, recipe.data.word), sets
+    solution, train = Linear.load(head), sets[0]
+    if len(solution.left_out) != len(train):
+        raise InputError(f"{head}: expected the solution of {len(train)} pairs; train again")
+    out = np.flatnonzero(~np.isnan(solution.left_out[:, 0]))
+    if solution.error is None:
+        raise InputError(
+            f"{len(train)} pairs: expected more to cross-validate the error; judge more pairs of "
+            "other images, or say the split in a column"
+        )
+    left: Any = train.left
+    right: Any = train.right
+    scores = solution.score(left.features).astype(np.float32)[:, None]
+    known, kept = [Featured(scores, side.rows) for side in (left, right)], np.arange(len(out))
+    left, right = (
+        Featured(solution.left_out[out, side : side + 1], images.rows[out], kept)
+        for side, images in enumerate((left, right))
+    )
+    plain = build("linear", 0, backbone=FEATURES, input_shape=(1, 1, 1), word=recipe.data.word)
+    layer: Any = head_layer(plain, SCORE)
+    layer.set_weights([np.ones((1, 1)), np.zeros(1)])
+    trained = replace(train, left=known[0], right=known[1])
+    return plain, [trained, replace(train.take(out), left=left, right=right)]
 
 
 def head_layer(model: keras.Model, name: str) -> keras.Layer | None:

@@ -18,7 +18,7 @@ from kpairs.models.backbone import (
     load_features,
 )
 from kpairs.models.initialization import initialize
-from kpairs.models.lite0 import has_imagenet
+from kpairs.models.lite0_weights import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.registry import PIXELS, Architecture
 from kpairs.networks import ARCHS, build

@@ -13,8 +13,14 @@ from rich.progress import Progress
 
 from kpairs.bars import bar
 from kpairs.errors import InputError
+from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.interrupt import Logs
 from kpairs.training.records import read_curve
+
+
+def tested_by(recipe: Recipe) -> str:
+    """Return the word for errors on pairs that did not train: test, or cross-validated."""
+    return "cross-validated" if recipe.data.held_out == FOLDS else "test"
 
 
 class LiveProgress(keras.callbacks.Callback):
@@ -27,12 +33,19 @@ class LiveProgress(keras.callbacks.Callback):
         rounds: of how many.
         outputs: names of the outputs whose losses are shown.
         console: where to.
+        tested: the kind of error on pairs that did not train.
     """
 
     def __init__(
-        self, round_number: int, rounds: int, outputs: Iterable[str], console: Console
+        self,
+        round_number: int,
+        rounds: int,
+        outputs: Iterable[str],
+        console: Console,
+        tested: str = "test",
     ) -> None:
         super().__init__()
+        self.tested = tested
         self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
         self.outputs = tuple(outputs)
         self.console = console
@@ -62,7 +75,7 @@ class LiveProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         line = f"{self.title}  {self._losses(logs)}"
         if "val_comparison_accuracy" in logs:
-            line += f"  test error {100 * (1 - logs['val_comparison_accuracy']):.1f} %"
+            line += f"  {self.tested} error {100 * (1 - logs['val_comparison_accuracy']):.1f} %"
         last = epoch + 1 == self.params["epochs"]
         if not self.bar or last:  # on a terminal one line per round stays
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -89,8 +89,10 @@ def train_round(
         data = prepare(recipe, number, *task.pairs, task.normalized_by)
         model = model or build_round(recipe, number, task.classes, task.network)
         rescale(model, data.rescaling)
-        kind = GradesHead if len(network.learned()) > 1 else LinearHead
-        head = kind(model, recipe, number, network, data) if network.linear else None
+        head = None
+        if network.linear:
+            kind = GradesHead if len(network.learned()) > 1 else LinearHead
+            head = kind(model, recipe, number, network, data, folder)
         fitted = fit(
             *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
             solve=None if head is None else head.solve,

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.source import Source, open_source
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, missing
 from kpairs.files import write_json, write_text
-from kpairs.recipes import Recipe
+from kpairs.recipes import FOLDS, Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
 
@@ -82,9 +82,11 @@ class Run:
             write_json(path / "environment.json", environment)
             keep(source, path)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
-        except OSError as error:
+        except BaseException as error:  # also an interrupt: half a run folder is none
             if path is not None:  # it was new, or empty
                 shutil.rmtree(path, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             raise KpairsError(f"{out or RUNS}: cannot make a run folder here: {error}") from error
         return cls(path, recipe, {"rounds": [], "summary": {}})
 
@@ -96,8 +98,13 @@ class Run:
             InputError: not a run folder, or one whose files cannot be read.
         """
         path, file = Path(path), Path(path) / "metrics.json"
+        if not path.exists():
+            raise missing(path)
         if not (path / "recipe.json").exists():
-            raise InputError(f"{path}: expected a run folder made by 'kpairs train'")
+            raise InputError(
+                f"{path}: expected a run folder made by 'kpairs train'; a training that ended "
+                "before its first epoch leaves none: give its command again"
+            )
         recipe = read_recipe(path / "recipe.json")
         rounds = read_metrics(file) if file.exists() else []
         return cls(path, recipe, {"rounds": rounds, "summary": summarize(rounds)})
@@ -190,7 +197,13 @@ class Run:
         def reopen(place: str | None) -> Source:
             return open_source(place or known.source, **how, root=root)
 
-        return open_kept(self.path, reopen, data, classes=known.classes, root=root)
+        source = open_kept(self.path, reopen, data, classes=known.classes, root=root)
+        return source.whole() if self.cross_validated else source
+
+    @property
+    def cross_validated(self) -> bool:
+        """True if all pairs train, and test errors are those of left-out images."""
+        return self.recipe.data.held_out == FOLDS
 
     @property
     def images_digest(self) -> str | None:

@@ -13,7 +13,9 @@ from kpairs.recipes import Recipe
 from kpairs.training.run import Run
 
 # Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
-_DRAWN_BY = ("data", "columns", "words", "pairs", "test_pairs", "seed", "ties", "margin")
+_DRAWN_BY = (
+    *("data", "columns", "words", "pairs", "test_pairs", "seed", "ties", "margin", "held_out"),
+)
 _NAMES = ("origin", "rounds", "reported_rounds", "reported_epoch", "validate_every")
 
 
@@ -26,7 +28,8 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Returns:
         A JSON-ready dict for each run: `run` (its folder), `rounds` (how many are finished),
         `recipe` (the fields that differ among the runs, by name), `test` (mean and deviation of
-        each error over rounds, in percent), and for all but the first `difference`: of the test
+        each error over rounds, in percent), `cross_validated` (whether those are errors on pairs of
+        left-out images, since all pairs train), and for all but the first `difference`: of the test
         error of the comparison, its `mean` and 95 % interval `low` to `high` (None for one round)
         over the `rounds` that both have. Where both drew the same pairs in them, `paired`, it is
         that of the differences round by round; else Welch's.
@@ -49,6 +52,7 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "rounds": len(run.rounds),
             "recipe": {name: recipe.get(name) for name in different},
             "test": run.metrics["summary"]["test"],
+            "cross_validated": run.cross_validated,
         }
         if run is not runs[0]:
             row["difference"] = _difference(runs[0], run)

@@ -40,7 +40,7 @@ from kpairs.training.network import (
 )
 from kpairs.training.own_objects import load_objects, save_objects
 from kpairs.training.prepare import draw_round
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
+from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done, tested_by
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Round, train_round
 from kpairs.training.run import Run
@@ -68,17 +68,19 @@ def train(
     verbose: int | str | Console = "auto",
     **fields: Any,
 ) -> Run:
-    """Train a recipe's rounds into a new run folder.
+    """Train a network on pairs of images, and keep the results in a new run folder.
 
-    Round r draws its training pairs, test pairs, initial weights, order and dropout from
-    (seed, r) and the epoch alone, so rounds can be repeated one by one or side by side, and on a
-    CPU with the same number of threads the same recipe gives the same weights bit for bit. Seeds
-    Python's, NumPy's and the backend's global generators. Logs a warning where the network of a
-    round ended by giving every pair the same answer.
+    A recipe says how many rounds are trained. Each round has its own training pairs, test pairs and
+    initial weights, all drawn from the seed and the round's number. The same recipe gives the same
+    weights bit for bit on the same kind of CPU with the same number of threads.
+
+    The global generators of Python, NumPy and the backend are seeded. A warning is logged where a
+    network ends by giving every pair the same answer.
 
     Args:
-        recipe: the recipe, or the name of an architecture for its own. It may be left out with
-            `model`, and with `data`: then it is that of `linear`, of graded images `linear_grades`.
+        recipe: the recipe, or the name of an architecture, which stands for its own recipe. It may
+            be left out beside `model`, and beside `data`: then `linear` is trained, or
+            `linear_grades` on graded images.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
@@ -136,6 +138,7 @@ def train(
         )
         if recipe is None and network is None:
             chosen = recipe_for(source)
+        source = chosen.replace(**fields).divided(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
@@ -167,7 +170,9 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = network.architecture if network else architecture_of(recipe)
-    recipe = with_backbone(recipe).completed(source, architecture)
+    recipe = with_backbone(recipe)
+    source = recipe.divided(source)
+    recipe = recipe.completed(source, architecture)
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
@@ -471,7 +476,9 @@ def _one_by_one(
     first: keras.Model | None,
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console)
+        live = LiveProgress(
+            *(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console, tested_by(recipe))
+        )
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:
@@ -493,7 +500,7 @@ def _side_by_side(
         for row in rows:
             yield row
             error = row["test"]["comparison_error_pct"]
-            progress.finished(f"round {row['round']}  test error {error:.1f} %")
+            progress.finished(f"round {row['round']}  {tested_by(recipe)} error {error:.1f} %")
 
 
 def _warn_of_collapse(run: Run) -> None:

@@ -107,7 +107,7 @@ def test_columns_of_numbers_stand_in_for_features(pictures):
     [
         (["pictures/a/00.png"], 2, "expected at least two images, received 1"),
         ([], 2, "expected at least two images, received 0"),
-        (["nosuch", "pictures"], 4, "nosuch: no such image file"),
+        (["nosuch", "pictures"], 4, "nosuch: no such file or folder"),
         (["pictures", "--pairs-within", "group"], 2, "add --group folder"),
         (["pictures", "--random", "0.9", "--repeat", "0.9"], 2, "at most 1 together"),
         (["pictures", "--features", "nosuch.npy"], 4, "nosuch.npy: expected images, none, or"),

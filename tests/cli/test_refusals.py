@@ -21,7 +21,7 @@ REFUSALS = [
         "epochs: expected at least 1, received 0",
     ),
     (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
-    (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "No such option"),
+    (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "unknown option '--epoch-count'"),
     (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),
     (["train", "--arch", "auxws", "--optimizer-option", "x"], 2, "expected NAME=VALUE"),
     (["train", "--arch", "auxws", "--optimizer-option", "epsilon=x"], 2, "expected a number"),
@@ -40,8 +40,8 @@ REFUSALS = [
     (["train", "--arch", "ws", *TINY, "--out", "text/run"], 1, "cannot make a run folder"),
     (["train", "--arch", "ws", *TINY, "--learning-rate", "1e30"], 1, "loss became"),
     (["evaluate"], 4, "runs: no finished run here"),
-    (["evaluate", "nowhere"], 4, "nowhere: expected a run folder"),
-    (["export", "nowhere"], 4, "nowhere: expected a run folder"),
+    (["evaluate", "nowhere"], 4, "nowhere: no such file or folder"),
+    (["export", "."], 4, "expected a run folder"),
     (["data", "damaged"], 4, "received 156716"),
     (["data", "--sheet", "nowhere/sheet.png"], 1, "No such file or directory"),
     (["data", "kmnist", "--no-fetch", "--data-dir", "empty"], 4, "kmnist is not here"),
@@ -51,7 +51,11 @@ REFUSALS = [
     (["evaluate", ""], 4, "expected a run folder"),
     (["train", "--arch", "ws", "--threads", "99999999999999"], 2, "1<=x<=1024"),
     (["train", "--arch", "ws", *TINY, "--out", ""], 1, "exists already"),
-    (["predict", "missing.onnx", "a.png", "b.png"], 4, "missing.onnx: cannot read the model"),
+    (
+        ["predict", "missing.onnx", "digit.png", "digit.png"],
+        4,
+        "missing.onnx: cannot read the model",
+    ),
     (["predict", "text", "digit.png", "digit.png"], 4, "text: expected an ONNX model"),
     (["archs", "auxsw"], 2, "did you mean auxws"),
     (["archs", "--plot", "x.png"], 2, "--plot expects the NAME"),
@@ -67,7 +71,7 @@ REFUSALS = [
     (["train", "--arch", "auxnet2", "--widths", "99999999999,1,1,1"], 2, "from 1 to 65536"),
     (["train", "--arch", "auxnet2", "--widths", "65536,65536,65536,65536"], 2, "cannot be built"),
     (["archs", "ws", "--plot", "nowhere/x.png"], 1, "nowhere/x.png"),
-    (["trian"], 2, "No such command 'trian'"),
+    (["trian"], 2, "unknown command 'trian'"),
 ]
 
 

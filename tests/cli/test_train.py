@@ -20,7 +20,7 @@ def test_every_hyperparameter_has_a_flag():
         flag = {"--augmentation": "--augment"}.get(flag, flag)
         assert flag in text or name in ("word", "origin", "reported_rounds", "reported_epoch")
     assert set(re.findall(r"--[\w-]+", usual)) < set(re.findall(r"--[\w-]+", text))
-    assert "more options: --help-all" in usual
+    assert "more options and exit" in usual
 
 
 def test_flags_reach_the_recipe(workplace):
@@ -68,7 +68,7 @@ def test_resume_goes_on_by_the_runs_own_recipe(run):
     assert "mean ± std" in text
     message = kpairs("train", "--resume", "run", "--epochs", "9", "--threads", "2", expect=2)
     assert "expected no --epochs, --threads" in message
-    assert "expected a run folder" in kpairs("train", "--resume", "nowhere", expect=4)
+    assert "nowhere: no such file or folder" in kpairs("train", "--resume", "nowhere", expect=4)
 
 
 def test_ctrl_c_is_one_line_and_loses_nothing(workplace):

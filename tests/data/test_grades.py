@@ -254,7 +254,7 @@ def test_csv_files_that_cannot_be_read(tmp_path):
     for name, message in (
         ("damaged.csv", "expected a CSV file of grades, received: 'utf-8' codec"),
         ("pipe.csv", "received none"),
-        ("none.csv", "received none"),
+        ("none.csv", "no such file or folder"),
     ):
         with pytest.raises(InputError, match=f"{name}: .*{message}"):
             read_rated(tmp_path / name)

@@ -8,7 +8,7 @@ import pytest
 from image_folders import table, write
 
 from kpairs.data import open_source
-from kpairs.data.kept import keep, kept_facts, open_kept
+from kpairs.data.kept import holds_images, keep, kept_facts, open_kept
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError
 
@@ -88,6 +88,12 @@ def test_images_that_are_gone_or_changed(tmp_path, caplog):
     shutil.copy(folder / "1/3.png", folder / "2/5.png")
     open_kept(run, pytest.fail, root=tmp_path)
     assert "1 of the 20 images have changed since" in caplog.text
+    elsewhere = tmp_path / "moved"
+    shutil.copytree(folder, elsewhere)
+    assert holds_images(run, elsewhere)
+    for number in range(10):  # other images of these names
+        shutil.copy(folder / "2/5.png", elsewhere / f"1/{number}.png")
+    assert not holds_images(run, elsewhere)
     (folder / "1/7.png").unlink()
     with pytest.raises(InputError, match=r"1 of the 20 images of .*run are not there, such as 1/7"):
         open_kept(run, pytest.fail, root=tmp_path)

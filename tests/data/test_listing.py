@@ -35,24 +35,25 @@ def test_images_in_natural_order_with_the_folders_in_it(tmp_path):
     ]
     left_out = {".txt": 2, ".csv": 1, "hidden": 2, "special file": 1, "file without ending": 1}
     assert found.left_out == left_out
-    assert found.said() == (
-        f"{tmp_path}: left out 2 .txt, 1 .csv, 1 file without ending, 1 special file"
-    )
+    assert found.said() == (f"{tmp_path}: left out 2 .txt, 1 file without ending, 1 special file")
     flat = list_images(tmp_path, recursive=False)
     assert names(flat) == ["2.JPG", "10.png", "a.jfif"]
     assert flat.left_out == {**left_out, "folder": 2}
-    fill(tmp_path / "only", "1.png")
+    fill(tmp_path / "only", "1.png", "pairs.csv")  # a table of these images
     assert list_images(tmp_path / "only").said() == ""
-    with pytest.raises(InputError, match="none: no such folder"):
+    with pytest.raises(InputError, match="none: no such file or folder"):
         list_images(tmp_path / "none")
 
 
 def test_formats_that_need_a_package_are_named_with_it(tmp_path, monkeypatch):
-    fill(tmp_path, "1.png", "2.HEIC", "3.heic", "4.txt")
+    fill(tmp_path, "1.png", "2.HEIC", "3.heic", "4.txt", "5.png ", "6.PNG ")
     monkeypatch.setattr(listing, "missing_package", lambda e: "pillow-heif" * (e == ".heic"))
     found = list_images(tmp_path)
     assert names(found) == ["1.png"]
-    assert found.said() == f"{tmp_path}: left out 2 .heic (install pillow-heif), 1 .txt"
+    assert found.said() == (
+        f"{tmp_path}: left out 2 .heic (install pillow-heif), 2 files whose name ends in a space, "
+        "1 .txt"
+    )
 
 
 def test_links_lead_to_each_file_once(tmp_path):

@@ -120,7 +120,7 @@ def test_what_a_csv_writer_writes_is_read(data, mark, encoding, tmp_path_factory
         ("a.csv", b"left\n\xc3\xa4\n\xe4\n", "expected a CSV file of pairs, received: 'utf-8'"),
         ("a.csv", b"left\n\x81\n", "expected a CSV file of pairs, received: 'charmap'"),
         ("a.csv", b"\xff\xfel\0e", "expected a CSV file of pairs, received: 'utf-16"),
-        ("none.csv", None, "expected a CSV file of pairs, received none"),
+        ("none.csv", None, "none.csv: no such file or folder"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, name, data, message):

@@ -96,7 +96,7 @@ def test_two_images(model, samples):
 
 def test_the_example_without_kpairs_gives_the_same_answer(model, samples, workplace):
     """The page's code as it stands: onnxruntime, NumPy and Pillow."""
-    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "languages.md").read_text()
     (code,) = [part.split("```")[0] for part in page.split("```python\n") if "Image.open" in part]
     assert "kpairs." not in code
     (workplace / "auxws.onnx").write_bytes(model.read_bytes())
@@ -161,7 +161,7 @@ def test_what_predict_refuses(model, samples, workplace):
     three = samples / "3.png"
     for arguments, code, message in (
         ([three], 2, "expected LEFT and RIGHT, or a .csv file of pairs"),
-        (["missing.csv"], 4, "missing.csv: expected a CSV file of pairs, received none"),
+        (["missing.csv"], 4, "missing.csv: no such file or folder"),
         (["headless.csv"], 4, "headless.csv: expected the columns left and right; received a, b"),
         (["none.csv"], 4, "none.csv: expected pairs below the header"),
         (["half.csv"], 4, "half.csv row 2: expected a path in each column, received none"),

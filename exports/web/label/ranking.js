@@ -170,14 +170,7 @@ async function showJudges() {
     const link = element("td");
     if (one.link) {
       const copy = element("button", { type: "button", textContent: "Copy link", title: one.link });
-      copy.addEventListener("click", async () => {
-        try {
-          await navigator.clipboard.writeText(one.link);
-          copy.textContent = "Copied";
-        } catch { // not over plain HTTP from another machine
-          copy.replaceWith(element("code", { textContent: one.link }));
-        }
-      });
+      copyOnClick(copy, () => one.link);
       link.append(copy);
     }
     return element("tr", {}, element("td", { textContent: one.name }),
@@ -191,10 +184,50 @@ async function showJudges() {
 
 // ---- What comes next ----------------------------------------------------------------------------
 
+/** Make a button copy a text; where the browser forbids it, show the text, selected. */
+function copyOnClick(button, text) {
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = "Copied";
+    } catch { // not over plain HTTP from another machine
+      const shown = element("code", { textContent: text() });
+      button.replaceWith(shown);
+      getSelection().selectAllChildren(shown);
+    }
+  });
+}
+
+for (const box of document.querySelectorAll(".command")) {
+  copyOnClick(box.querySelector(".copy"), () => box.querySelector("pre").textContent);
+}
+
+let asking = 0;
+
+/** Show the state of the training, and look again while it runs. */
+async function showTraining(path = "training") {
+  const told = await ask(path).catch((error) => ({ state: "failed", error: error.message }));
+  const running = told.state === "running", done = told.state === "done";
+  find("train-said").textContent = {
+    none: "", failed: told.error, running: `Training … ${told.seconds} s. You can go on comparing.`,
+    done: done && `Saved in ${told.run}.${told.wrong === null ? ""
+      : ` It orders ${Math.round(100 * told.wrong)} % of ${told.pairs.toLocaleString()} held-out answers wrongly.`} To rank new images:`,
+  }[told.state];
+  find("train-said").classList.toggle("bad", told.state === "failed");
+  find("train-start").disabled = running;
+  find("train-start").textContent = done ? "Train again" : "Train now";
+  find("train-file").hidden = find("train-next").hidden = !done;
+  find("train-next").querySelector("pre").textContent = told.rank || "";
+  clearTimeout(asking);
+  if (running && find("train").open) asking = setTimeout(showTraining, 1000);
+}
+
+find("train-start").addEventListener("click", () => showTraining("train"));
 find("next-step").addEventListener("click", () => {
-  find("train").querySelector(".table").textContent = about.table;
-  find("train-command").textContent = `kpairs train linear --data ${about.quoted} --out runs/mine\nkpairs export runs/mine --onnx\nkpairs rank runs/mine/linear.onnx NEW_IMAGES`;
+  find("train-where").textContent = about.command.where;
+  find("train-command").querySelector("pre").textContent = about.command.train;
   find("train").showModal();
+  showTraining();
 });
 
 find("finish").addEventListener("click", async () => {

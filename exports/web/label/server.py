@@ -9,7 +9,6 @@ import io
 import json
 import os
 import secrets
-import shlex
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from kpairs.errors import InputError, KpairsError
 from kpairs.exports.web.label.session import Session
+from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import json_endpoint
 from kpairs.files import read_json, write_json
 
@@ -95,7 +95,11 @@ class Links:
 
 
 def label_routes(
-    session: Session, persons: Sequence[Person], base: str, end: Callable[[], None]
+    session: Session,
+    persons: Sequence[Person],
+    base: str,
+    end: Callable[[], None],
+    training: Training,
 ) -> list[BaseRoute]:
     """Make the routes of a session, for a `LocalServer`.
 
@@ -104,6 +108,7 @@ def label_routes(
         persons: who has a link.
         base: address that links begin with.
         end: ends the server; the starter's page may ask for it.
+        training: makes a network of the answers.
     """
     page = files("kpairs.exports.web.label")
     texts = {name: (page / name).read_bytes() for name in ("page.html", *_FILES)}
@@ -161,6 +166,12 @@ def label_routes(
         attached = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
         return Response(text, media_type="text/csv", headers=attached)
 
+    async def network(request: Request) -> Response:
+        who(request, starter=True)
+        if training.file is None or not training.file.is_file():
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no network was trained here")
+        return FileResponse(training.file, filename=training.file.name)
+
     def begin(person: Person, _: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "question": session.question,
@@ -169,7 +180,7 @@ def label_routes(
             "starter": person.starter,
             "several": len(persons) > 1,
             "table": session.answers.path.name,
-            "quoted": shlex.quote(session.answers.path.name),
+            "command": training.command() if person.starter else None,
             "notes": session.notes if person.starter else [],
         }
 
@@ -198,6 +209,10 @@ def label_routes(
             one["link"] = links.get(one["name"])
         return found
 
+    def train(_: Person, __: Mapping[str, Any]) -> dict[str, Any]:
+        training.start()
+        return training.told()
+
     def finish(_: Person, __: Mapping[str, Any]) -> dict[str, Any]:
         end()
         return {}
@@ -211,12 +226,15 @@ def label_routes(
         "comparisons": asked(comparisons, starter=True),
         "withdraw": asked(withdraw, starter=True),
         "judges": asked(judges, starter=True),
+        "train": asked(train, starter=True),
+        "training": asked(lambda *_: training.told(), starter=True),
         "end": asked(finish, starter=True),
     }
     below: list[BaseRoute] = [
         Route("/", show),
         Route("/image/{number:int}/{longest:int}", image),
         Route("/{table}.csv", table),
+        Route("/network.onnx", network),
         *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
         Route("/{name}", static),
     ]

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from kpairs.data.listing import list_images
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.exports.web.label.answers import LABELS, Answer, Answers
 from kpairs.exports.web.label.background import Background
-from kpairs.exports.web.label.pictures import SIZES, Kept, Shown, shown
+from kpairs.exports.web.label.pictures import SIZES, Kept, Shown, check_readable, shown
 from kpairs.exports.web.label.thinking import Thought, find_features, think
 from kpairs.judging import Judgements
 from kpairs.judging.judgements import Floats
@@ -114,22 +114,15 @@ class Session:
         self.folder, self.question, self.ties = Path(folder), question, ties
         self._repeat, self._white = repeat, white
         listing = list_images(folder)
-        left_out = Counter(listing.left_out)
-        if (
-            os.path.realpath(out).startswith(os.path.realpath(folder) + os.sep)
-            and Path(out).exists()
-        ):
-            left_out[".csv"] -= 1  # the table itself
-        said = replace(listing, left_out=+left_out).said().removeprefix(f"{folder}: ")
+        said = listing.said().removeprefix(f"{folder}: ")
         self.notes = [said] if said else []
         base = os.path.realpath(Path(out).parent)
-        texts = {os.fspath(file): os.path.relpath(_real(file), base) for file in listing.files}
-        self.files = [file for file, text in texts.items() if _can_stand_in_a_table(text)]
+        texts = {os.fspath(file): _text(file, base) for file in listing.files}
+        self.files = [file for file, text in texts.items() if text.isprintable()]
         self.names = [os.path.relpath(file, folder) for file in self.files]
         if odd := len(texts) - len(self.files):
             self.notes.append(
-                f"left out {odd} images whose names hold control characters, end in a space or are "
-                "no UTF-8"
+                f"left out {odd} images whose names hold control characters or are not UTF-8"
             )
         if len(self.files) < 2:
             raise InputError(
@@ -141,7 +134,7 @@ class Session:
         self._group = np.unique(self._groups, return_inverse=True)[1]
         if np.bincount(self._group).max() < 2:
             raise InputError(f"{folder}: expected a group with at least two images, received none")
-        self._unreadable: dict[int, str] = {}
+        self._unreadable = self._first_unreadable()
         self._pictures = Kept()
         self.answers = Answers(out)
         self._seats = {name: _Seat(name) for name in judges}
@@ -406,6 +399,30 @@ class Session:
                 if answer.label and (pair := self._pair(answer))
             ]
 
+    def _first_unreadable(self) -> dict[int, str]:
+        """Read images until two of a group can be compared; return what is wrong with others.
+
+        Raises:
+            InputError: no two can be compared.
+        """
+        bad: dict[int, str] = {}
+        readable: Counter[int] = Counter()
+        for number, file in enumerate(self.files):
+            try:
+                check_readable(file, self.names[number])
+            except InputError as error:
+                bad[number] = str(error)
+                continue
+            readable[self._group[number]] += 1
+            if readable[self._group[number]] == 2:
+                for text in bad.values():
+                    log.warning("left out: %s", text)
+                return bad
+        raise InputError(
+            f"{self.folder}: expected two images that can be compared; {len(bad):,} of the "
+            f"{len(self.files):,} images cannot be read, such as {next(iter(bad.values()))}"
+        )
+
     def _named_groups(self, group: str | None) -> list[str]:
         """Return the name of each image's group; of an image without one, its own name."""
         if group is None:
@@ -591,10 +608,7 @@ def _key(answer: Answer) -> str:
     return f"{answer.judge} {answer.time} {answer.label} {answer.seconds}"
 
 
-def _real(file: Path) -> str:
-    """Return a path whose folder is real; a link's own name stays."""
-    return os.path.join(os.path.realpath(file.parent), file.name)
-
-
-def _can_stand_in_a_table(text: str) -> bool:
-    return text.isprintable() and text == text.strip()
+def _text(file: Path, base: str) -> str:
+    """Return an image's path in the table: its folder is real; a link's own name stays."""
+    text = os.path.relpath(os.path.join(os.path.realpath(file.parent), file.name), base)
+    return text if text == text.strip() else os.path.join(os.curdir, text)  # cells are stripped

@@ -11,9 +11,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
-from kpairs.errors import InputError, KpairsError, UsageError
+from kpairs.errors import InputError, KpairsError, UsageError, missing
 from kpairs.exports.web.label.server import Links, label_routes, people
 from kpairs.exports.web.label.session import Session
+from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import ADDRESS, LocalServer
 from kpairs.judging import Judgements
 
@@ -67,7 +68,7 @@ class Sitting:
         if table.suffix.lower() != ".csv":
             raise UsageError(f"{table}: expected a table whose name ends in .csv")
         if not Path(folder).is_dir():
-            raise InputError(f"{folder}: no such folder")
+            raise missing(folder)
         if not table.parent.is_dir():
             raise InputError(f"{table.parent}: no such folder for the table of answers")
         self.session = Session(
@@ -89,7 +90,9 @@ class Sitting:
         persons = people(names, links.keys, alone=not judges)
         links.keep(self._server.port, persons)
         base = self._server.url
-        self._server.serve(label_routes(self.session, persons, base, self._server.stop))
+        self._training = Training(table, Path(folder))
+        end = self._server.stop
+        self._server.serve(label_routes(self.session, persons, base, end, self._training))
         self.links = {"" if p.starter else str(p.judge): f"{base}{p.key}/" for p in persons}
 
     def run(self) -> None:
@@ -120,6 +123,7 @@ class Sitting:
 
     def __exit__(self, *_: object) -> None:
         self._server.__exit__()
+        self._training.close()
         self.session.__exit__()
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kpairs.data.decode import opened
 from kpairs.errors import InputError
+from kpairs.exports.features import file_features
 from kpairs.exports.web.label.background import Progress
+from kpairs.exports.web.label.pictures import check_readable
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
 from kpairs.judging.judgements import Floats, Numbers
 
@@ -28,8 +29,6 @@ class Thought:
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
     """Return prepared features of the images that can be read, and the numbers of the others."""
-    from kpairs.training.features import file_features  # imports Keras, in this process alone
-
     try:
         return prepare_features(file_features(files, progress)), []
     except InputError:
@@ -42,10 +41,10 @@ def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, lis
 
 def _is_readable(file: str) -> bool:
     try:
-        with opened(file, least=1):
-            return True
+        check_readable(file)
     except InputError:
         return False
+    return True
 
 
 def think(

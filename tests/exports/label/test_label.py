@@ -159,6 +159,30 @@ def test_an_image_that_cannot_be_read_is_asked_no_more(tmp_path):
         assert bad not in {one["number"] for one in ranked}
 
 
+def test_a_folder_in_which_no_two_images_can_be_read_is_refused_at_once(tmp_path):
+    write_images(tmp_path / "photos", 1)
+    for number in range(3):
+        (tmp_path / f"photos/bad{number}.png").write_bytes(b"no image" * number)
+    with pytest.raises(InputError, match=r"3 of the 4 images cannot be read, such as bad0\.png: "):
+        Sitting(tmp_path / "photos")
+    assert sorted(os.listdir(tmp_path / "photos"))[0] == "0000.png"  # no table
+
+
+@pytest.mark.parametrize("name", [" first.png", "'; -x.png", 'a,b " c.png', "ä%2F#?.png", "=1.png"])
+def test_names_of_any_kind_reach_the_ranking(tmp_path, name):
+    write_images(tmp_path / "photos", 2)
+    os.rename(tmp_path / "photos/0000.png", tmp_path / "photos" / name)
+    for _ in range(2):  # the answer is found again
+        with sitting(tmp_path / "photos", judge="anna", repeat=0.5) as (links, session):
+            if not session.answers.rows:
+                answer(Visitor(links[""]))
+            assert name in session.names
+            assert not session.notes
+            assert len(session.pairs_table()) == 1
+    found = kpairs.Judgements.read(tmp_path / "photos/pairs.csv", session.files)
+    assert sorted(Path(file).name for file in found.files) == sorted([name, "0001.png"])
+
+
 def until(found, seconds=60):
     for _ in range(10 * seconds):
         if value := found():
@@ -208,13 +232,15 @@ def test_judges_have_their_own_pairs_and_no_more(several):
     for name in ("anna", "ben"):
         for _ in range(3):
             answer(visitors[name])
-        for place in ("ranking", "comparisons", "withdraw", "judges", "end"):
+        for place in ("ranking", "comparisons", "withdraw", "judges", "train", "training", "end"):
             assert visitors[name].request("POST", place, {"image": 1})[0] == 403
-        for place in ("pairs.csv", "scores.csv"):
+        for place in ("pairs.csv", "scores.csv", "network.onnx"):
             assert visitors[name].request("GET", place)[0] == 403
         told = json.dumps([visitors[name].ask("begin"), visitors[name].ask("state")])
         assert not any(image in told for image in session.names)
+    assert visitors["anna"].ask("begin")["command"] is None
     assert visitors[""].request("POST", "answer", {})[0] == 403
+    assert visitors[""].request("GET", "network.onnx")[0] == 404
     found = {one["name"]: one for one in visitors[""].ask("judges")["judges"]}
     assert found["anna"]["answers"] == found["ben"]["answers"] == 3
     assert found["ben"]["link"].endswith(visitors["ben"].path)
@@ -373,6 +399,23 @@ def test_python_gets_the_judgements(folder, tmp_path, monkeypatch):
     assert found.outcome.tolist() == [0, 0.5]
     assert (found.count, found.judges) == (12, ("anna",))
     assert len(lines) == 1
+
+
+def test_a_training_tells_what_it_needs(tmp_path, workplace):
+    """Without answers it fails at once; no answer tells a path of the disk."""
+    write_images(tmp_path / "photos", 3)
+    for folder, command_ in (
+        ("photos", "kpairs train --data photos/pairs.csv"),
+        (tmp_path / "photos", "kpairs train --data pairs.csv"),
+    ):
+        with sitting(folder, judge="anna") as (links, _):
+            visitor = Visitor(links[""])
+            assert visitor.ask("begin")["command"]["train"] == command_
+            assert visitor.ask("training")["state"] == "none"
+            visitor.ask("train")
+            told = until(lambda v=visitor: (t := v.ask("training"))["state"] == "failed" and t)
+            assert "pairs.csv: expected judged pairs below the header" in told["error"]
+            assert str(tmp_path) not in told["error"]
 
 
 def test_the_command_says_where_and_goes_on(tmp_path):

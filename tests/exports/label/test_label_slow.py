@@ -113,9 +113,9 @@ def _memory(process):
     return 1024 * int(text.split("VmRSS:")[1].split()[0])
 
 
-def test_a_folder_becomes_a_ranking_and_a_network(tmp_path):
-    """A judge by HTTP who errs as people do, then the commands that the page proposes."""
-    folder, out = tmp_path / "photos", tmp_path / "photos/pairs.csv"
+def test_a_folder_becomes_a_ranking_and_a_network(tmp_path, workplace):
+    """A judge by HTTP who errs as people do, then the network that the page trains."""
+    folder = tmp_path / "photos"
     truth = write_photographs(folder, 300)
     rng = np.random.default_rng(1)
     with command(folder, "--judge", "anna") as (process, links):
@@ -136,11 +136,17 @@ def test_a_folder_becomes_a_ranking_and_a_network(tmp_path):
                 taus.append(_tau(_ranking(visitor, count + 1), truth))
         print("tau after 50, 100, ... 300 answers:", [round(tau, 3) for tau in taus])
         page = _ranking(visitor, 300)
+        visitor.ask("train")
+        assert visitor.request("POST", "train")[0] == 400  # one at a time
+        while (told := visitor.ask("training"))["state"] == "running":
+            time.sleep(1)
+        assert told["state"] == "done", told
+        assert visitor.ask("begin")["command"]["train"] == "kpairs train --data pairs.csv"
+        (tmp_path / "linear.onnx").write_bytes(visitor.request("GET", "network.onnx")[2])
         process.send_signal(signal.SIGINT)
     assert max(taus) >= 0.75
-    run = tmp_path / "run"
-    _kpairs("train", "linear", "--data", out, "--out", run)
-    _kpairs("export", run, "--onnx", "--out", tmp_path / "linear.onnx")
+    assert told["wrong"] < 0.45
+    assert (workplace / told["run"] / "recipe.json").is_file()
     ranked = json.loads(_kpairs("rank", tmp_path / "linear.onnx", folder, "--json"))
     scores = {Path(one["file"]).name: one["score"] for one in ranked["images"]}
     agreed = kendalltau([scores[name] for name in page], -np.arange(len(page)))[0]

@@ -1,0 +1,49 @@
+"""The models that arguments of `rank`, `predict` and `demo` name: exported files, or runs."""
+
+from pathlib import Path
+
+import click
+
+_RECIPE = "recipe.json"  # by which a run folder is known
+
+
+def is_model(name):
+    """Return whether an argument names an exported model or a run folder."""
+    return str(name).lower().endswith(".onnx") or (Path(name) / _RECIPE).is_file()
+
+
+def latest_run():
+    """Return the folder of the run in runs/ that finished last, and name it on standard error.
+
+    Raises:
+        InputError: there is none.
+    """
+    from kpairs.training.run import Run
+
+    path = Run.latest().path
+    click.echo(f"the latest run: {path}", err=True)
+    return path
+
+
+def model_file(name):
+    """Return a model's file; a run's first round is exported first, where it is not there yet.
+
+    Args:
+        name: an exported file, or a run folder.
+    """
+    if not Path(name).is_dir():
+        return Path(name)
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    number = run.rounds[0] if run.rounds else 1
+    if len(run.rounds) > 1:
+        click.echo(f"{name}: round {number} of {len(run.rounds)} is used", err=True)
+    file = run.path / f"{run.recipe.network.arch}.onnx"
+    trained = run.model_file(number)
+    if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
+        from kpairs import export
+
+        click.echo(f"exporting {name}", err=True)
+        file = export(run, number=number)[0].path
+    return file

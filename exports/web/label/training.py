@@ -1,0 +1,124 @@
+"""A network trained from the answers, in the background, when the starter's page asks for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from kpairs.errors import InputError, KpairsError
+from kpairs.exports.web.label.background import Background
+
+log = logging.getLogger("kpairs.label")
+
+
+class Training:
+    """The trainings of a sitting, one at a time.
+
+    Args:
+        table: the answers, as its path was typed.
+        folder: the images, as their path was typed.
+
+    Attributes:
+        file: the exported network of the last training; None before.
+    """
+
+    def __init__(self, table: Path, folder: Path) -> None:
+        self.file: Path | None = None
+        self._table, self._folder = table, folder
+        self._lock = Lock()
+        self._worker: Background | None = None
+        self._closed, self._started = False, 0.0
+        self._told: dict[str, Any] = {"state": "none"}
+
+    def command(self) -> dict[str, str]:
+        """Return the command that does the same, and the folder in which it is exact."""
+        if self._table.is_absolute():  # no path of the disk goes to a page
+            return {
+                "train": _train(Path(self._table.name)),
+                "where": f"where {self._table.name} is",
+            }
+        return {"train": _train(self._table), "where": "where kpairs label was started"}
+
+    def start(self) -> None:
+        """Begin to train.
+
+        Raises:
+            InputError: a training runs already.
+        """
+        with self._lock:
+            if self._told["state"] == "running" or self._closed:
+                raise InputError("a training runs already")
+            self._told, self._started = {"state": "running"}, time.monotonic()
+            self._worker = Background()
+            Thread(target=self._train, args=(self._worker,), daemon=True).start()
+
+    def told(self) -> dict[str, Any]:
+        """Return the `state` (none, running, done or failed), and what belongs to it.
+
+        Of a running one `seconds`; of a failed one `error`; of a finished one `run`, the command
+        to `rank` with, `wrong`: share of held-out pairs, or None, and `pairs`: their number.
+        """
+        with self._lock:
+            running = self._told["state"] == "running"
+            return {**self._told, "seconds": round(time.monotonic() - self._started) * running}
+
+    def close(self) -> None:
+        """End the training that runs."""
+        with self._lock:
+            self._closed, worker = True, self._worker
+        if worker is not None:
+            worker.close()
+
+    def _train(self, worker: Background) -> None:
+        try:
+            found = worker.call(train_network, str(self._table))
+        except KpairsError as error:
+            if not self._closed:
+                log.warning("no network was trained: %s", error)
+            text = str(error)
+            for place in (self._table.parent, self._folder):  # no path of the disk goes to a page
+                if place.is_absolute():
+                    text = text.replace(f"{place}{os.sep}", "").replace(str(place), place.name)
+            told: dict[str, Any] = {"state": "failed", "error": text}
+        else:
+            run = found.pop("run")
+            self.file = Path(found.pop("file"))
+            log.warning("saved in %s; next: kpairs rank %s IMAGES", run, shlex.quote(run))
+            rank = f"kpairs rank {shlex.quote(run)} NEW_IMAGES"
+            told = {"state": "done", "run": run, "rank": rank, **found}
+        finally:
+            worker.close()
+        with self._lock:
+            self._told = told
+
+
+def _train(table: Path) -> str:
+    text = str(table)
+    return f"kpairs train --data {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
+
+
+def train_network(table: str) -> dict[str, Any]:
+    """Train a linear score on the table, and export it; runs in a background process.
+
+    Returns:
+        `run`: the run folder; `file`: the exported network; `wrong`: share of held-out pairs that
+        it orders wrongly, None where there were none; `pairs`: their number.
+    """
+    import kpairs  # imports Keras, in this process alone
+
+    run = kpairs.train("linear", data=table, verbose=0)
+    (exported,) = kpairs.export(run)
+    row = run.metrics["rounds"][0]
+    error = row.get("cross_validated") or {"comparison_error_pct": None, "pairs": 0}
+    wrong = error["comparison_error_pct"]
+    return {
+        "run": str(run.path),
+        "file": str(exported.path),
+        "wrong": None if wrong is None else wrong / 100,
+        "pairs": error["pairs"],
+    }
