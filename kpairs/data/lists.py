@@ -47,8 +47,8 @@ def pairs_of_lists(
             twice; weights or splits that differ within a list.
     """
     kept = [name for name in _KEPT if name in columns]
-    lists: dict[tuple[str, ...], list[tuple[int, str, float]]] = {}
-    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    lists: dict[tuple[str, str], list[tuple[int, str, float]]] = {}
+    shared: dict[tuple[str, str], tuple[str, str]] = {}
     for row, cells in table:
         image, group, text = (columns.cell(cells, name) for name in ("image", "group", "rank"))
         rank = number(text)
@@ -56,7 +56,7 @@ def pairs_of_lists(
             wanted = "the list that the image stands in, in group" if not group else "a rank"
             raise InputError(f"{path} row {row}: expected {wanted}, received {text or 'nothing'!r}")
         key = (group, columns.cell(cells, "judge"))
-        known = tuple(columns.cell(cells, name) for name in ("split", "weight"))
+        known = columns.cell(cells, "split"), columns.cell(cells, "weight")
         if shared.setdefault(key, known) != known:
             raise InputError(
                 f"{path} row {row}: expected one split and one weight in the list {group}, "

@@ -23,7 +23,8 @@ MOST = 10**9
 FOLDS = "folds"  # of `held_out`
 LINEAR, LINEAR_GRADES = "linear", "linear_grades"
 SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
-_PAIRS_AN_IMAGE = {LINEAR: 3, LINEAR_GRADES: 1}  # at least, so that every rating is learned from
+# Pairs that are drawn of rated images, so that every rating is learned from, and how many at most.
+_PAIRS_AN_IMAGE, _MOST_DRAWN = {LINEAR: 3, LINEAR_GRADES: 1}, 10_000
 _VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
@@ -583,7 +584,8 @@ class Recipe(_Group):
                 "test_pairs": source.most_pairs("test"),
             }
         elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(self.network.arch)):
-            changes["pairs"] = max(self.data.pairs, each * source.counts("train")["images"])
+            wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
+            changes["pairs"] = max(self.data.pairs, wanted)
         if source.are_photographs:
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes
