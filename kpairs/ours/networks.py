@@ -10,7 +10,14 @@ those.
 from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
-from kpairs.layers import ExpectedGrade, OrdinalGrades, PosteriorComparison
+from kpairs.layers import (
+    PLACES,
+    ExpectedGrade,
+    HalfPixelShifts,
+    MeanPosterior,
+    OrdinalGrades,
+    PosteriorComparison,
+)
 from kpairs.models.backbone import (
     FEATURES,
     NO_WEIGHTS,
@@ -23,7 +30,6 @@ from kpairs.models.backbone import (
 )
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
-from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -104,7 +110,9 @@ def _posterior(
 ) -> Outputs:
     head = [layers.Dense(1), OrdinalGrades(classes)] if ordinal else [layers.Dense(classes)]
     tower = [*_features(pair, widths, dropout, backbone), *head]
-    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
+    if test_shifts != PLACES[0]:
+        tower = [HalfPixelShifts(), *tower, MeanPosterior()]
+    digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 

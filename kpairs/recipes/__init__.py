@@ -16,6 +16,7 @@ from kpairs.recipes.recipe import (
     LINEAR,
     LINEAR_GRADES,
     OPTIMIZERS,
+    READ_BY,
     SOLVED,
     Recipe,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "LINEAR",
     "LINEAR_GRADES",
     "OPTIMIZERS",
+    "READ_BY",
     "SOLVED",
     "Ingredient",
     "Recipe",

@@ -14,46 +14,49 @@ from kpairs.data import PairSet
 from kpairs.data.features import Progress
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
+from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, THRESHOLDS, backbone_of
+from kpairs.judging.reference import MOST, make_reference
+from kpairs.models.backbone import (
+    FEATURES,
+    NO_WEIGHTS,
+    SCORE,
+    THRESHOLDS,
+    backbone_of,
+    feature_digest,
+)
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
-from kpairs.recipes import FOLDS, Recipe
+from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
 from kpairs.training.features import Featured, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
+from kpairs.training.run import HEAD, REFERENCE, Run
 
-HEAD = "head.npz"  # in a round's folder, the solution
 
-
-def head_of(model: keras.Model, word: str) -> keras.Model:
+def head_of(model: keras.Model) -> keras.Model:
     """Return the part of a linear model behind the features, as a model of its own.
 
     It takes `(batch, 1, 1, d)` features for images, and gives the same outputs.
     """
     width = backbone_of(model).output.shape[1]
-    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, 1, width), "word": word}
-    grades = model.output.get(f"left_{word}")
-    ordinal = any(layer.name == THRESHOLDS for layer in model.layers)
-    head = build(
-        "linear" if grades is None else "linear_grades",
-        0 if grades is None else grades.shape[1],
-        head="ordinal" if ordinal else "own",
-        **options,
-    )
-    copy_head(model, head)
-    return head
-
-
-def copy_head(source: keras.Model, target: keras.Model) -> None:
-    """Give a linear model the head of another one."""
+    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, 1, width)}
+    name = LINEAR
+    for word in ("digit", "grade"):
+        if (grades := model.output.get(f"left_{word}")) is not None:
+            name = LINEAR_GRADES
+            options |= {"word": word, "classes": grades.shape[1]}
+    if head_layer(model, THRESHOLDS) is not None:
+        options["head"] = "ordinal"
+    head = build(name, **options)
     for name in (SCORE, THRESHOLDS):
-        if (layer := head_layer(source, name)) is not None:
-            target_layer: Any = head_layer(target, name)
-            target_layer.set_weights(layer.get_weights())
+        layer, own = head_layer(model, name), head_layer(head, name)
+        if layer is not None and own is not None:
+            own.set_weights(layer.get_weights())
+    return head
 
 
 def featured(
@@ -153,21 +156,36 @@ class LinearHead:
         score: Any = head_layer(self.model, SCORE)
         score.set_weights([kernel, np.array([solution.offset], np.float32)])
         solution.save(self.file)
+        # The images of `kpairs.training.reference`, so that an export says the same.
+        images = np.unique(np.concatenate([left.rows, right.rows]))
+        chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:MOST])
+        seen = left.features[images[chosen]]
+        known = make_reference(seen, solution.score(seen), solution.covariance)
+        write_text(self.file.with_name(REFERENCE), known.to_text())
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The cross-validated error, in percent with its interval; nothing where there is none."""
+        """The digest of the frozen network; the cross-validated error, in percent."""
+        facts: dict[str, Any] = {}
+        if not self.recipe.fit.fine_tune:  # else features of this network are not kept
+            facts["network"] = feature_digest(backbone_of(self.model))
         if (error := Linear.load(self.file).error) is None:
-            return {}
+            return facts
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
         percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {"cross_validated": {**percent, "pairs": error.of}}
+        return {**facts, "cross_validated": {**percent, "pairs": error.of}}
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return what `on_features` does, of the training and the test pairs."""
         if self._sets is not None and not self.recipe.fit.fine_tune:
             return _seen(self.model, self.recipe, self._sets, self.file)
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
+
+
+def head_of_round(run: Run, number: int) -> Linear | None:
+    """Read the solution behind a round's scores; None where there is none, or after fine-tuning."""
+    file = run.folder(number) / HEAD
+    return Linear.load(file) if file.is_file() and not run.recipe.fit.fine_tune else None
 
 
 def on_features(
@@ -193,7 +211,7 @@ def _seen(
     model: keras.Model, recipe: Recipe, sets: list[PairSet], head: Path | None
 ) -> tuple[keras.Model, list[PairSet]]:
     if head is None or recipe.data.held_out != FOLDS:
-        return head_of(model, recipe.data.word), sets
+        return head_of(model), sets
     solution, train = Linear.load(head), sets[0]
     if len(solution.left_out) != len(train):
         raise InputError(f"{head}: expected the solution of {len(train)} pairs; train again")
@@ -216,6 +234,12 @@ def _seen(
     layer.set_weights([np.ones((1, 1)), np.zeros(1)])
     trained = replace(train, left=known[0], right=known[1])
     return plain, [trained, replace(train.take(out), left=left, right=right)]
+
+
+def head_width(model: keras.Model) -> int:
+    """Return how many numbers a linear model's head gives of an image: 1, or one a grade."""
+    layer: Any = head_layer(model, SCORE)
+    return int(layer.units)
 
 
 def head_layer(model: keras.Model, name: str) -> keras.Layer | None:
