@@ -2,8 +2,8 @@
 
     nice -n 19 python docs/experiments/losses.py photographs
 
-Every method learns from the same features: EfficientNet-Lite0 where its weights are installed.
-Three disjoint sets of 100 and 300 images, and three drawn ones of 1,000, train it. The error is the
+Every method learns from the same features, those of EfficientNet-Lite0 (`kpairs[pretrained]`).
+Three sets of training images for each size; of 100 and 300 images they share none. The error is the
 share of wrong comparisons among all pairs of test images of different value. Rows go to
 docs/rows/losses.csv, where a row that is there is not measured again. Arguments limit tasks.
 
@@ -12,7 +12,8 @@ a continuous score, the logarithm of their blur with noise of a rater).
 
 Methods: `ordinal` and `posterior`, heads for grades; `pairs`, Bradley-Terry on three drawn pairs an
 image; `regression`, ridge regression on grades or scores, its penalty cross-validated; `logistic`,
-`hinge` and `soft_zero_one`, losses of a linear network trained by Keras on as many pairs.
+`hinge` and `soft_zero_one`, losses of a linear network trained by Keras on as many pairs, of 100
+and 300 photographs.
 """
 
 import csv
@@ -36,7 +37,8 @@ from kpairs.files import write_rows
 from kpairs.judging.graded import HEADS, fit_graded
 from kpairs.judging.linear import fit_linear
 from kpairs.losses import PairCrossentropy, PairwiseLoss
-from kpairs.training.features import file_features
+from kpairs.models.backbone import feature_network
+from kpairs.training.features import image_features
 
 ROWS = Path(__file__).parent.parent / "rows" / "losses.csv"
 SIZES, SETS, EPOCHS = (100, 300, 1000), 3, 60
@@ -67,7 +69,7 @@ def blur(folder):
         files = sorted((folder / "sharp" / part / "0").glob("*.png"))  # as they were
         amounts = rng.uniform(0, 4, len(files))
         for file, amount in zip(files, amounts, strict=True):
-            Image.open(file).filter(ImageFilter.GaussianBlur(amount)).save(place / file.name)
+            Image.open(file).filter(ImageFilter.GaussianBlur(float(amount))).save(place / file.name)
         scores = np.log1p(amounts) + (rng.normal(0, 0.2, len(files)) if part == "train" else 0)
         found += [[str(place / file.name) for file in files], scores]
     return found
@@ -79,6 +81,14 @@ def _graded(folder):
         files = sorted((folder / part).glob("*/*.png"))
         found += [[str(f) for f in files], np.array([int(f.parent.name) for f in files])]
     return found
+
+
+def _features(files):
+    """Return the features of images of one size, by EfficientNet-Lite0."""
+    pixels = np.stack([np.asarray(Image.open(file), np.float32) / 255 for file in files])
+    pixels = pixels.reshape(*pixels.shape[:3], -1)
+    network = feature_network("lite0", *pixels.shape[1:], mirrored=True)
+    return image_features(network, pixels, keep=False)
 
 
 def _wrong(lead, value):
@@ -157,12 +167,12 @@ def _stepped(kind, features, value, test, held, seed):
     return _by_score(_trained(features, value, test, seed, kind), held)
 
 
-def _methods(task):
-    """Return the functions to measure on a task, by method."""
+def _methods(task, count):
+    """Return the functions to measure on so many images of a task, by method."""
     found = {"pairs": _paired, "regression": _regressed}
     if task != "blur":
         found = {head: partial(_graded_by, head) for head in HEADS} | found
-    if task == "photographs":
+    if task == "photographs" and count <= 300:  # steps of Keras take their time
         found |= {kind: partial(_stepped, kind) for kind in LOSSES}
     return found
 
@@ -187,12 +197,12 @@ def main(wanted):
             continue
         with tempfile.TemporaryDirectory() as temporary:
             files, value, test_files, held = task(Path(temporary))
-            features, test = file_features(files), file_features(test_files)
+            features, test = _features(files), _features(test_files)
         for count in SIZES:
             for number in range(SETS):
                 chosen = _chosen(len(value), count, number)
                 some, known = features[chosen].astype(np.float64), value[chosen]
-                for method, measured in _methods(task.__name__).items():
+                for method, measured in _methods(task.__name__, count).items():
                     if (task.__name__, method, str(count), str(number)) in done:
                         continue
                     start = time.process_time()
