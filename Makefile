@@ -5,7 +5,7 @@ EXTRAS ?= dev,pretrained
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: train test test-all test-slow test-reliability test-browser test-rounding test-mutations test-backends backends lint format docs pages reproduce clean
+.PHONY: train test test-all test-slow test-docs test-reliability test-browser test-rounding test-mutations test-backends backends lint format docs pages reproduce clean
 
 # Train auxws by its report's recipe on real MNIST, export it, run the exported file.
 train: $(READY)
@@ -18,7 +18,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 # All that is tested, hours of it.
-test-all: test test-slow test-reliability test-browser test-rounding test-mutations test-backends
+test-all: test test-slow test-docs test-reliability test-browser test-rounding test-mutations test-backends
 
 # Tables over all networks, and whole recipes against the reports' figures: most of an hour.
 test-slow: $(READY)
@@ -29,6 +29,10 @@ test-slow: $(READY)
 # other cases.
 test-reliability: $(READY)
 	$(BIN)/python tests/reliability_script.py $(RELIABILITY)
+
+# Every command of README and guides, in small, and what it prints. Half an hour.
+test-docs: $(READY)
+	$(BIN)/python tests/docs_script.py
 
 # The pages, in a real browser that is installed already.
 test-browser: $(READY)

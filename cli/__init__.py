@@ -30,6 +30,7 @@ _COMMANDS = {
     "data": "Look at images: where they are, what they are like.",
     "demo": "Open a page to compare two images on.",
     "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
+    "explain": "Draw which places of an image decide its score.",
     "export": "Export a run to ONNX and other formats, and check it.",
     "label": "Open a page to compare images on, and rank them.",
     "mini": "Train report 002's framework, made from tensors alone.",

@@ -116,6 +116,30 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
 
 
 @bench.command()
+@click.option("--quick", is_flag=True, help="A quarter of the images, one network: a minute.")
+@as_json
+def rank(quick, as_json):
+    """Ranking a folder: kpairs beside scripts by torch and by onnxruntime, from file to score.
+
+    The scripts are what a good user writes. Images are JPEG files of photographs, 256x256 and of
+    12 megapixels; a number is how many images pass in a second of one core.
+
+    \b
+    kpairs bench rank --quick
+    """
+    from kpairs.cli.progress import measuring
+    from kpairs.cli.tables import console, rank_bench_table
+    from kpairs.exports.writing.benchmark_ranking import bench_ranking
+
+    with measuring(console(stderr=True)) as progress:
+        result = bench_ranking(quick=quick, progress=progress)
+    if as_json:
+        print_json(result)
+        return
+    console().print(rank_bench_table(result))
+
+
+@bench.command()
 @click.option("--quick", is_flag=True, help="One session each, 200 judgements: about a minute.")
 @click.option(
     "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Sessions."

@@ -14,6 +14,7 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
+from kpairs.errors import UsageError
 
 
 def split_models(arguments, columns=None):
@@ -37,11 +38,12 @@ def split_models(arguments, columns=None):
 @by_group
 @group
 @sheet
+@click.option("--maps", is_flag=True, help="Show on the sheet which places raise or lower a score.")
 @columns
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
     Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
@@ -58,6 +60,8 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     """
     if as_json and as_csv:
         raise click.UsageError("expected --json or --csv, received both")
+    if maps and not sheet:
+        raise click.UsageError("--maps: expected --sheet too, on which the maps are drawn")
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
@@ -68,6 +72,8 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
     if sheet:
         check_sheet_name(sheet)
     models, files = split_models(models_and_images, columns)
+    if maps and len(models) > 1:
+        raise UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
     with counting(console(stderr=True), "images") as count:
@@ -77,7 +83,7 @@ def rank(models_and_images, top, by, group, sheet, columns, force, as_json, as_c
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
     if sheet:
-        write_sheet(rows, sheet)
+        write_sheet(rows, sheet, models[0] if maps else None)
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
         print_csv(rows, list(rows[0]))

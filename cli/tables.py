@@ -227,6 +227,23 @@ def _profile_table(case: Row) -> Table:
     return table
 
 
+def rank_bench_table(result: Row) -> Table:
+    """Print the table of `kpairs bench rank`."""
+    table = Table(title="images per second of one core", title_justify="left")
+    table.add_column("")
+    names = list(result["runners"])
+    others = [name for name in names if name != "kpairs"]
+    for column in (*names, *(f"kpairs/{name}" for name in others), "peak MiB"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        speeds = (f"{row['images_per_core_second'][name]:,.0f}" for name in names)
+        ratios = (f"{row['kpairs_over'][name]:.2f}" for name in others)
+        peak = row["peak_mib"]["kpairs"]
+        memory = f"{peak:,.0f}" if peak else "-"
+        table.add_row(f"{row['network']}, {row['pictures']}", *speeds, *ratios, memory)
+    return table
+
+
 def judging_tables(
     means: Sequence[Row], truths: Mapping[str, str], methods: Mapping[str, str]
 ) -> Iterator[Table | str]:
@@ -417,12 +434,26 @@ def ranked_groups(
     return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
 
 
-def write_sheet(rows: Sequence[Row], path: str) -> None:
-    """Draw ranked images with rank and score to a picture file."""
+def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> None:
+    """Draw ranked images with rank and score to a picture file.
+
+    Args:
+        rows: the images, with file, rank and score.
+        path: the file to write.
+        explained_by: a `PairModel` whose maps stand beside the images.
+    """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
 
     captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
-    draw_ranked_sheet([Path(row["file"]) for row in rows[:MOST]], captions, Path(path))
+    files = [Path(row["file"]) for row in rows[:MOST]]
+    maps, footer = (), ""
+    if explained_by is not None:
+        from kpairs.bars import counting
+        from kpairs.exports.runtime.heat import maps_beside
+
+        with counting(console(stderr=True), "maps") as count:
+            maps, footer = maps_beside(explained_by, files, count)
+    draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:

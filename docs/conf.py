@@ -9,6 +9,7 @@ from docutils import nodes
 from sphinx.errors import ConfigError
 
 import kpairs
+from kpairs.cli import main
 from kpairs.markdown import inlined
 
 HERE = Path(__file__).parent
@@ -26,6 +27,7 @@ extensions = [
 exclude_patterns = ["_build", "rows"]
 smartquotes_action = "qe"  # two hyphens of an option are no dash
 default_role = "code"  # what our docstrings put between single backticks
+highlight_language = "none"  # what commands print
 html_theme = "furo"
 html_title = "kpairs"
 html_copy_source = False
@@ -62,8 +64,8 @@ def documented(value):
 
 
 def check_reference(app):
-    """Refuse to build where a public name has no docstring, or is not on the reference's page."""
-    page = (HERE / "api.md").read_text()
+    """Refuse to build where a public name has no docstring, or is on no page of the reference."""
+    page = "\n".join(file.read_text() for file in HERE.glob("api*.md"))
     shown = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)", page, re.MULTILINE))
     for name, value in public_names().items():
         if isinstance(value, dict):  # a registry, described by hand
@@ -108,8 +110,21 @@ def space_examples(app, what, name, value, options, lines):
         lines.insert(at + 1, "")
 
 
+def write_commands():
+    """Write a page for each command; its words come from the command itself."""
+    folder = HERE / "commands"
+    folder.mkdir(exist_ok=True)
+    for name in main.list_commands(None):
+        module = name.replace("-", "_")
+        text = (
+            f".. click:: kpairs.cli.{module}:{module}\n   :prog: kpairs {name}\n   :nested: full\n"
+        )
+        (folder / f"{name}.rst").write_text(text)
+
+
 def setup(app):
     """Connect them."""
+    write_commands()
     app.connect("builder-inited", check_reference)
     app.connect("doctree-resolved", inline_pictures)
     app.connect("sphinx-click-process-description", show_commands)

@@ -122,7 +122,7 @@ def _graph(
         depthwise = "depthwise" in name
         order = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)  # to (out, in, h, w)
         weights = constant(np.ascontiguousarray(kernel.transpose(order)))
-        options = {"strides": [stride] * 2, "auto_pad": "SAME_UPPER"}
+        options: dict[str, Any] = {"strides": [stride] * 2, "auto_pad": "SAME_UPPER"}
         options["group"] = len(bias) if depthwise else 1
         x = add("Conv", x, weights, constant(bias), **options)
         return add("Clip", x, zero, six) if active else x

@@ -28,8 +28,8 @@ def test_the_site_is_built_and_no_link_is_broken(tmp_path):
     done = subprocess.run([*command, DOCS, tmp_path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     pages = {file: file.read_text() for file in tmp_path.rglob("*.html")}
-    assert {"index.html", "weight-sharing.html", "cli.html"} <= {file.name for file in pages}
-    assert "--loss-weights" in (tmp_path / "cli.html").read_text()
+    assert {"index.html", "weight-sharing.html", "keras.html"} <= {file.name for file in pages}
+    assert "--loss-weights" in (tmp_path / "commands/train.html").read_text()
     for file, text in pages.items():
         for address in re.findall(r'(?:href|src)="([^"]*)"', text):
             place, _, anchor = address.partition("#")
@@ -104,13 +104,11 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
     left, right = rng.random((2, 3, 14, 14, 1), dtype=np.float32)
     x, target = torch.randn(5, 2), torch.eye(2)[[0, 1, 0, 1, 1]]
     known = {"x": x, "target": target, "__name__": "printed"}
-    known |= {f"{side}_digit": keras.Input((10,)) for side in ("left", "right")}
     (mine,) = python_of("../CONTRIBUTING.md")
     exec(mine, {})
     assert "tiny" in kpairs_library.ARCHS
-    blocks = python_of("../README.md")
-    blocks += python_of("guide.md") + python_of("mini.md")
-    for text in blocks:
+    pages = ("../README.md", "keras.md", "engine.md", "studies.md", "mini.md")
+    for text in (block for page in pages for block in python_of(page)):
         for full, small in SMALLER.items():
             text = text.replace(full, small)
         exec(text, known)
@@ -124,7 +122,7 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
     verdict = keras.layers.Dense(1, activation="sigmoid", name="verdict")(difference)
     known |= {"left": left, "right": right, "network": keras.Model(sides, verdict)}
     known["test_pairs"] = known["pairs"].take(slice(0, 50))
-    for text in python_of("exports.md"):
+    for text in python_of("exports.md") + python_of("languages.md"):
         if "Image.open" not in text:  # tests/exports/test_predict.py runs that one
             exec(text, known)
     assert set(known["values"]) == {"comparison", "left_digit", "right_digit"}
@@ -132,7 +130,7 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
 
 def test_the_python_of_own_data_runs_as_printed(photos):
     """A training, a stock `fit`, and the same order by kpairs, by onnxruntime and by a command."""
-    blocks = python_of("own-data.md")
+    blocks = python_of("own-data.md") + python_of("graded.md")
     words = (".rank(", "model.fit", "posterior.onnx")
     ranking, training, predicting = (next(b for b in blocks if word in b) for word in words)
     assert len(blocks) == 3

@@ -20,6 +20,7 @@ from kpairs.exports.runtime.loading import read_onnx
 from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS, probabilities
 
 if TYPE_CHECKING:
+    from kpairs.exports.runtime.explain import Explanation
     from kpairs.exports.runtime.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
@@ -100,6 +101,11 @@ class PairModel:
 
         session = opened()
         return cls(session, _read_metadata(session, path), size, opened)
+
+    @property
+    def pairs_at_once(self) -> int:
+        """Pairs for one call of onnxruntime: 32, or fewer of a network with large values."""
+        return self._chunk
 
     @property
     def of_class(self) -> list[str]:
@@ -280,6 +286,25 @@ class PairModel:
             for name, kind in self.outputs.items()
             if kind != "score"
         }
+
+    def explain(self, left: Any, right: Any = None) -> "Explanation":
+        """Show which places of a picture raise or lower its score, or decide a comparison.
+
+        Args:
+            left: a picture of any size: a path, a Pillow image or an array.
+            right: the picture to compare it with; None to explain one picture.
+
+        Returns:
+            An `Explanation`; its `method` says whether the maps are exact contributions, or changes
+            where a place is hidden.
+
+        Raises:
+            UsageError: one picture, and a network that only compares.
+            InputError: a picture that cannot be read.
+        """
+        from kpairs.exports.runtime.explain import explain
+
+        return explain(self, left, right)
 
     def rank(self, pictures: Any) -> "Ranking":
         """Rank pictures: each is seen once where the network scores images or tells their class.

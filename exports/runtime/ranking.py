@@ -137,7 +137,7 @@ def _scored(
         if method == "comparison":
             pixels.append(block.pixels)
         else:
-            scores.append(_one_by_one(model, method, block.pixels))
+            scores.append(one_by_one(model, method, block.pixels))
         doubtful.append(block.doubtful)
         faint.append(block.faint)
         done += len(block.doubtful)
@@ -160,7 +160,7 @@ def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
             yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+def one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return scores of images, from one pass for each where both sides are scored alike."""
     if method == "score":
         one = model.compare(pixels[:1], pixels[:1])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SIDE, _CAPTION, _GAP = 96, 14, 6  # pixels
 _WIDEST = 20  # images in a row
+_FOOTER = 480  # pixels of a footer's width
 MOST = 2000
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -33,7 +34,12 @@ def check_sheet_name(path: str | Path) -> None:
 
 
 def draw_ranked_sheet(
-    files: Sequence[Path], captions: Sequence[str], path: Path, columns: int | None = None
+    files: Sequence[Path],
+    captions: Sequence[str],
+    path: Path,
+    columns: int | None = None,
+    maps: Sequence[tuple[PillowImage, PillowImage]] = (),
+    footer: str = "",
 ) -> None:
     """Draw images with captions, row by row, to a picture file.
 
@@ -42,6 +48,8 @@ def draw_ranked_sheet(
         captions: a short text for each.
         path: the PNG, JPEG or WebP file to write.
         columns: images in a row; default about as many as there are rows, at most 20.
+        maps: in place of each file its picture as a network sees it, and a map of it beside.
+        footer: the sheet's last line.
 
     Raises:
         InputError: an image that cannot be read.
@@ -51,22 +59,33 @@ def draw_ranked_sheet(
 
     columns = columns or min(_WIDEST, max(1, round(len(files) ** 0.5)))
     rows = -(-len(files) // columns)
-    step = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
-    sheet = Image.new("RGB", (columns * step[0] + _GAP, rows * step[1] + _GAP), "white")
+    step = _SIDE * (2 if maps else 1) + _GAP, _SIDE + _CAPTION + _GAP
+    width = max(columns * step[0] + _GAP, _FOOTER if footer else 0)
+    height = rows * step[1] + _GAP + (_CAPTION if footer else 0)
+    sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     with ThreadPoolExecutor() as pool:
-        for number, small in enumerate(pool.map(_thumbnail, files)):
+        cells = maps or ((small,) for small in pool.map(_thumbnail, files))
+        for number, cell in enumerate(cells):
             row, column = divmod(number, columns)
             left, top = column * step[0] + _GAP, row * step[1] + _GAP
-            spare = [(_SIDE - side) // 2 for side in small.size]
-            sheet.paste(small, (left + spare[0], top + spare[1]))
+            for place, small in enumerate(map(_contained, cell)):
+                spare = [(_SIDE - side) // 2 for side in small.size]
+                sheet.paste(small, (left + place * _SIDE + spare[0], top + spare[1]))
             draw.text((left, top + _SIDE + 1), captions[number], fill="black")
+    draw.text((_GAP, height - _CAPTION), footer, fill="black")
     with atomic_path(path) as temporary:
         sheet.save(temporary)
 
 
+def _contained(image: PillowImage) -> PillowImage:
+    from PIL import ImageOps
+
+    return ImageOps.contain(image, (_SIDE, _SIDE))
+
+
 def _thumbnail(file: Path) -> PillowImage:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     pixels = decode(file)
     if pixels.dtype != np.uint8:
@@ -76,4 +95,4 @@ def _thumbnail(file: Path) -> PillowImage:
     image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels, mode)
     if mode in ("LA", "RGBA"):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return ImageOps.contain(image.convert("RGB"), (_SIDE, _SIDE))
+    return _contained(image.convert("RGB"))

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from kpairs.data.decode import decode_bytes
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import DIGITS
 from kpairs.data.source import open_source
 from kpairs.errors import InputError, KpairsError
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.explain import explain_pixels
+from kpairs.exports.runtime.heat import caption, coloured, data_url, scale_of
 from kpairs.exports.web.page import about, page, samples_of
 from kpairs.exports.web.server import json_endpoint
 
@@ -37,7 +39,8 @@ def demo_routes(
         samples: `(n, height, width, channels)` uint8 pictures to offer, bright on dark.
     """
     config: dict[str, Any] = {
-        "models": [about(name, m.metadata, m.pixels) for name, m in models.items()]
+        "models": [about(name, m.metadata, m.pixels) for name, m in models.items()],
+        "explains": True,
     }
     if samples is not None:
         config["samples"] = samples_of(samples)
@@ -63,10 +66,12 @@ def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
     Args:
         models: the models.
         body: JSON with `left` and `right`, image files as base64, and perhaps `as_is`, the sides
-            whose picture the page made: bright on dark, so that no ink is guessed.
+            whose picture the page made: bright on dark, so that no ink is guessed. With `explain`
+            each side's map is answered too.
 
     Returns:
-        `models`: of each the inputs that it saw, which sides are doubtful, and its outputs.
+        `models`: of each the inputs that it saw, which sides are doubtful, and its outputs; where
+        asked for, `maps` with a caption and a PNG in a URL for each side.
 
     Raises:
         InputError: another body, or a picture that cannot be read.
@@ -75,26 +80,33 @@ def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
         sent = json.loads(body)
         files = {s: base64.b64decode(sent[s], validate=True) for s in _SIDES}
         as_is = {str(side) for side in sent.get("as_is", ())}
+        explained = sent.get("explain") is True
     except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("expected JSON with left and right, images as base64") from error
-    pictures = {side: decode_bytes(data, side)[None] for side, data in files.items()}
-    return {"models": [_answer(model, pictures, as_is) for model in models.values()]}
+    answers = [_answer(model, files, as_is, explained) for model in models.values()]
+    return {"models": answers}
 
 
 def _answer(
-    model: PairModel, pictures: Mapping[str, np.ndarray], as_is: set[str]
+    model: PairModel, files: Mapping[str, bytes], as_is: set[str], explained: bool
 ) -> dict[str, Any]:
     own = replace(model.pixels, ink="mixed")
     seen = {
-        side: prepare(picture, own if side in as_is else model.pixels, side)
-        for side, picture in pictures.items()
+        side: prepare(BytesIO(data), own if side in as_is else model.pixels, side)
+        for side, data in files.items()
     }
     values = model.compare(seen["left"].pixels, seen["right"].pixels)
-    return {
+    answer = {
         "seen": {side: each.pixels.ravel().tolist() for side, each in seen.items()},
         "doubtful": [side for side, each in seen.items() if each.doubtful[0]],
         "outputs": {name: value[0].tolist() for name, value in values.items()},
     }
+    if explained:
+        found = explain_pixels(model, *(each.pixels[0] for each in seen.values()))
+        most = scale_of(found.maps)
+        urls = [data_url(coloured(values, most)) for values in found.maps]
+        answer["maps"] = {"caption": caption(found), **dict(zip(_SIDES, urls, strict=True))}
+    return answer
 
 
 def offered_digits(

@@ -27,13 +27,13 @@ function localAnswers() {
   };
 }
 
-async function serverAnswers(pictures) {
+async function serverAnswers(pictures, explain = false) {
   const encoded = ({ canvas, file }) => file || canvas.toDataURL().split(",")[1];
   const [left, right] = SIDES.map((side) => encoded(pictures[side]));
   const response = await fetch("compare", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ left, right, as_is: SIDES.filter((side) => pictures[side].asIs) }),
+    body: JSON.stringify({ left, right, as_is: SIDES.filter((side) => pictures[side].asIs), explain }),
   });
   const received = await response.json();
   if (!response.ok) throw new Error(received.error);
@@ -198,6 +198,12 @@ function showAnswer(number, answer, given) {
   const model = config.models[number], card = cards[number];
   const { sides, same, holds } = read(model, answer);
   SIDES.forEach((side, i) => showSide(find(side, card), side, model, sides[side], given[i]));
+  SIDES.forEach((side) => {
+    const map = find("map", find(side, card));
+    map.hidden = !answer.maps;
+    if (answer.maps) map.src = answer.maps[side];
+  });
+  find("method", card).textContent = answer.maps ? answer.maps.caption.join(" ") : "";
   const told = given.every(Boolean);
   const words = SIDES.map((side) => {
     const { best } = sides[side];
@@ -254,8 +260,8 @@ async function ask() {
   const started = performance.now(), pictures = pads.map((pad) => pad.picture);
   try {
     const empty = { canvas: blank(MNIST.side, MNIST.side), asIs: true };
-    const found = await answers({ left: pictures[0] || empty, right: pictures[1] || empty });
-    const given = pictures.map(Boolean);
+    const given = pictures.map(Boolean), explain = given.every(Boolean) && find("explain").checked;
+    const found = await answers({ left: pictures[0] || empty, right: pictures[1] || empty }, explain);
     const shown = found.map((answer, i) => showAnswer(i, answer, given));
     const spoken = shown.find(({ sides }) => sides.left.shares) || shown[0]; // it names the digits
     find("hint").textContent = given.every(Boolean) ? spoken.verdict : config.hint;
@@ -285,6 +291,11 @@ function changed() {
 }
 
 const pads = SIDES.map((side) => new Pad(find(`pad-${side}`), changed));
+
+if (config.explains) {
+  find("explains").hidden = false;
+  find("explain").addEventListener("change", changed);
+}
 
 if (config.samples) {
   find("samples").hidden = false;

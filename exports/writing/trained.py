@@ -17,6 +17,7 @@ from kpairs.data import PairSet
 from kpairs.data.pairs import KNOWN
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import UsageError
+from kpairs.exports.writing.maps import maps_of
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
@@ -216,6 +217,8 @@ class Trained:
     def inside(self, opset: int) -> dict[str, Any]:
         """Name values inside the ONNX graph: of a linear head `features`, the value it takes.
 
+        Where scores are linear in means over places also `maps`, as `maps_of` finds them.
+
         Args:
             opset: version of the operators.
 
@@ -223,14 +226,16 @@ class Trained:
             Entries of the description: of `features` the value's name, its width, and the digest
             of the network that computes it.
         """
+        found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
+        maps = {"maps": found} if found else {}
         if not self.is_linear:
-            return {}
+            return maps
         products = ("MatMul", "Gemm")
         nodes = self.proto(opset).graph.node
         head = next(node for node in reversed(nodes) if node.op_type in products)
         network = backbone_of(self.model)
         about = {"width": network.output.shape[1], "digest": feature_digest(network)}
-        return {"features": {"tensor": head.input[0], **about}}
+        return {"features": {"tensor": head.input[0], **about}, **maps}
 
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:

@@ -236,12 +236,11 @@ def draw_pairs(
     *,
     margin: float = 0.0,
 ) -> PairSet:
-    """Draw pairs without replacement: no image occurs twice, unless images of one's own are few.
+    """Draw random pairs of a split's images, without replacement.
 
-    One random permutation of the split; its first `2 * count` indices, viewed as `(count, 2)`,
-    are the pairs. Where rated images are too few for that, one permutation follows the other, each
-    without the pairs that were drawn before, so that all images are in about as many pairs. Of
-    pairs that people compared some are drawn, each at most once.
+    No image occurs twice, unless your own images are too few for that: then all images are in
+    about as many pairs, and no pair occurs twice. Of pairs that people compared, some are drawn,
+    each at most once.
 
     Args:
         digits: one split.

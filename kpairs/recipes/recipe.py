@@ -500,6 +500,14 @@ class Recipe(_Group):
             name: (values[f.group] if f.group else values)[f.name] for name, f in FIELDS.items()
         }
 
+    def _chosen(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, by their flat names."""
+        values = self.flat()
+        return {name: v for name, v in values.items() if v != FIELDS[name].info.get_default()}
+
+    def __repr__(self) -> str:
+        return f"Recipe.of({', '.join(f'{n}={v!r}' for n, v in self._chosen().items())})"
+
     @property
     def build_options(self) -> dict[str, Any]:
         """The keywords of `kpairs.build`: the architecture's arguments, and what is unusual."""
@@ -614,10 +622,9 @@ class Recipe(_Group):
 
         A field that is added later, at its default, changes no key.
         """
-        values = self.flat()
-        for name in ("rounds", "origin", "reported_rounds", "reported_epoch"):
-            del values[name]
-        known = {name: v for name, v in values.items() if v != FIELDS[name].info.get_default()}
+        values = self._chosen()
+        unimportant = ("rounds", "origin", "reported_rounds", "reported_epoch")
+        known = {name: v for name, v in values.items() if name not in unimportant}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.features import Progress
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.judging.linear import Linear, fit_linear
@@ -21,7 +22,7 @@ from kpairs.networks import build
 from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
-from kpairs.training.features import Featured, Progress, image_features
+from kpairs.training.features import Featured, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
 

@@ -67,17 +67,18 @@ def train(
     verbose: int | str | Console = "auto",
     **fields: Any,
 ) -> Run:
-    """Train a recipe's rounds into a new run folder.
+    """Train a network on pairs of images, and keep the results in a new run folder.
 
-    Round r draws its training pairs, test pairs, initial weights, order and dropout from
-    (seed, r) and the epoch alone, so rounds can be repeated one by one or side by side, and on a
-    CPU with the same number of threads the same recipe gives the same weights bit for bit. Seeds
-    Python's, NumPy's and the backend's global generators. Logs a warning where the network of a
-    round ended by giving every pair the same answer.
+    A recipe says how many rounds are trained. Each round has its own training pairs, test pairs and
+    initial weights, all drawn from the seed and the round's number. The same recipe gives the same
+    weights bit for bit on the same kind of CPU with the same number of threads.
+
+    The global generators of Python, NumPy and the backend are seeded. A warning is logged where a
+    network ends by giving every pair the same answer.
 
     Args:
-        recipe: the recipe, or the name of an architecture for its own. It may be left out with
-            `model`, and with `data`: then it is that of `linear`.
+        recipe: the recipe, or the name of an architecture, which stands for its own recipe. It may
+            be left out beside `model`, and beside `data`, where `linear` is trained.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,

@@ -1,4 +1,4 @@
-"""Layouts of other projects' tables, read by the very commands of docs/own-data.md."""
+"""Layouts of other projects' tables, read by the very commands of docs/tables.md."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import pytest
 from command_line import kpairs
 from PIL import Image
 
-PAGE = Path(__file__).parents[2] / "docs/own-data.md"
-TABLE = re.search(r"\| layout \|.*?\n\n", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+PAGE = Path(__file__).parents[2] / "docs/tables.md"
+TABLE = re.search(r"\| layout \|.*", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
 COMMANDS = dict(re.findall(r"^\| ([^|]+?) \|.*`(kpairs data [^`]+)` \|$", TABLE, re.MULTILINE))
 COUNT = 20  # pairs, of images of their own: left, right and neither ranks higher by turns
 

@@ -5,6 +5,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -435,3 +436,14 @@ def test_images_as_narrow_as_colours_are_many(tmp_path):
 def test_a_picture_too_narrow_to_be_padded():
     with pytest.raises(InputError, match=r"no larger than .* received 1x262156"):
         prepare(np.zeros((1, 262_156, 1, 1), np.uint8))
+
+
+def test_a_large_jpeg_is_prepared_from_a_part_of_its_size(tmp_path):
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+    small.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95)
+    seen = PixelSettings(32, 32, 3, "pad", "mixed")
+    whole = prepare(decode(tmp_path / "a.jpg")[None], seen).pixels
+    for picture in (tmp_path / "a.jpg", BytesIO((tmp_path / "a.jpg").read_bytes())):
+        reduced = prepare(picture, seen).pixels
+        np.testing.assert_allclose(reduced, whole, atol=3 / 255)

@@ -1,4 +1,4 @@
-"""`kpairs bench infer`: what it reports, its count of operations, and what it refuses."""
+"""`kpairs bench infer` and `rank`: reports, the count of operations, and refusals."""
 
 import json
 
@@ -13,6 +13,7 @@ from torch_reference import REFERENCES, as_nchw
 from kpairs.cli import main
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.model import CHUNK
+from kpairs.exports.writing import benchmark_ranking
 from kpairs.exports.writing.benchmark import flops_per_pair
 from kpairs.exports.writing.export import export_model, export_run
 from kpairs.exports.writing.runners import RUNNERS, random_pairs
@@ -114,3 +115,13 @@ def test_refusals(arguments, code, message, workplace):
     assert done.exit_code == code
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_every_runner_ranks_the_same_folder(monkeypatch):
+    monkeypatch.setattr(benchmark_ranking, "PICTURES", {"small": (40, 30, 8)})
+    monkeypatch.setattr(benchmark_ranking, "SIDES", {"ranker": 64})
+    result = benchmark_ranking.bench_ranking(quick=True)
+    (row,) = result["rows"]
+    assert set(row["images_per_core_second"]) == set(benchmark_ranking.RUNNERS)
+    assert all(speed > 0 for speed in row["images_per_core_second"].values())

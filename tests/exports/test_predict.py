@@ -96,7 +96,7 @@ def test_two_images(model, samples):
 
 def test_the_example_without_kpairs_gives_the_same_answer(model, samples, workplace):
     """The page's code as it stands: onnxruntime, NumPy and Pillow."""
-    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "languages.md").read_text()
     (code,) = [part.split("```")[0] for part in page.split("```python\n") if "Image.open" in part]
     assert "kpairs." not in code
     (workplace / "auxws.onnx").write_bytes(model.read_bytes())

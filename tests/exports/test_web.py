@@ -273,6 +273,20 @@ def test_a_png_that_lacks_rows_is_refused(server, rng):
     assert (status, json.loads(received)["error"][:32]) == (400, "left: the image cannot be read: ")
 
 
+def test_maps_are_answered_where_they_are_asked_for(server, model, rng):
+    sent = {side: png(rng.integers(0, 256, (28, 28), dtype=np.uint8)) for side in ("left", "right")}
+    for asked in (False, True):
+        body = json.dumps({**sent, "explain": asked})
+        status, received = ask(server, "POST", "/compare", body)
+        (answer,) = json.loads(received)["models"]
+        assert (status, "maps" in answer) == (200, asked)
+    assert any("occlusion" in sentence for sentence in answer["maps"]["caption"])
+    for side in sent:
+        kind, _, data = answer["maps"][side].partition(",")
+        assert kind == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (14, 14)
+
+
 def test_pictures_of_the_page_are_not_inverted_and_doubtful_ones_are_told(model, rng):
     """A network of dark ink: strokes and samples are bright, whatever the network reads."""
     dark = copy(model)

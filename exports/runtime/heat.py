@@ -1,0 +1,149 @@
+"""Pictures of explanations: maps in colours that grey keeps in order. Pillow only."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.exports.runtime.explain import METHODS, QUANTITIES, Explanation, explain_each
+from kpairs.files import atomic_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    from kpairs.exports.runtime import PairModel
+
+# Five colours of cividis (Nuñez, Anderton and Renslow, 2018), from blue over grey to yellow: their
+# lightness grows evenly, so that dark is against and bright is for an image, also printed in grey.
+_COLOURS = np.array([(0, 34, 78), (65, 77, 107), (124, 123, 120), (186, 174, 108), (254, 232, 56)])
+_SIDE, _GAP, _LINE, _TEXT = 320, 12, 20, 14  # pixels
+_LARGEST = 0.995  # quantile of sizes that has the scale's last colour
+
+
+def scale_of(maps: Sequence[NDArray[Any]]) -> float:
+    """Return the size of values that gets the last colour, one for several maps."""
+    sizes = np.concatenate([np.abs(one).ravel() for one in maps])
+    return float(np.quantile(sizes, _LARGEST)) or 1.0
+
+
+def coloured(values: NDArray[Any], scale: float) -> PillowImage:
+    """Colour a `(height, width)` map: dark blue for `-scale`, grey for 0, yellow for `scale`."""
+    from PIL import Image
+
+    at = np.clip(values / scale, -1, 1)
+    levels = np.stack([np.interp(at, np.linspace(-1, 1, 5), c) for c in _COLOURS.T], axis=-1)
+    return Image.fromarray(np.uint8(np.rint(levels)))
+
+
+def data_url(picture: PillowImage) -> str:
+    """Return a picture as a PNG in a URL, for a page."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path) -> None:
+    """Draw images, their maps below, and the scale to a picture file.
+
+    Args:
+        explanation: of one or two images.
+        names: a short text for each image.
+        path: the PNG, JPEG or WebP file to write.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, size = ImageFont.load_default(_TEXT), _fitted(explanation.images[0].shape)
+    texts, most = caption(explanation), scale_of(explanation.maps)
+    widest = max(font.getlength(text) for text in texts)
+    width = max(len(names) * (size[0] + _GAP) + _GAP, math.ceil(widest) + 2 * _GAP)
+    bar = 3 * _GAP + _LINE + 2 * size[1]  # where the scale begins
+    sheet = Image.new("RGB", (width, bar + (2 + len(texts)) * _LINE + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, name in enumerate(names):
+        left = _GAP + number * (size[0] + _GAP)
+        value = f"{explanation.values[number]:+.2f}"
+        room = size[0] - font.getlength(value) - _GAP
+        draw.text((left, _GAP // 2), _shortened(name, font, room), "black", font)
+        draw.text((left + size[0], _GAP // 2), value, "black", font, anchor="ra")
+        image, heat = explanation.images[number], coloured(explanation.maps[number], most)
+        for row, each in enumerate((picture_of(image), heat)):
+            top = _GAP + _LINE + row * (size[1] + _GAP)
+            sheet.paste(each.resize(size, Image.Resampling.BICUBIC), (left, top))
+    strip = coloured(np.linspace(-1, 1, 256)[None], 1).resize((size[0], _LINE // 2))
+    sheet.paste(strip, (_GAP, bar))
+    most *= explanation.maps[0].size if explanation.method == "contributions" else 1
+    for place, text in enumerate((f"-{most:.3g}", "0", f"+{most:.3g}")):
+        at = _GAP + place * size[0] / 2, bar + _LINE // 2 + 2
+        draw.text(at, text, "black", font, anchor=("la", "ma", "ra")[place])
+    for number, text in enumerate(texts):
+        draw.text((_GAP, bar + (2 + number) * _LINE), text, "black", font)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+
+
+def maps_beside(
+    model: PairModel, files: Sequence[Path], progress: Callable[[int, int], None] | None = None
+) -> tuple[list[tuple[PillowImage, PillowImage]], str]:
+    """Return each image as the network sees it with its map, and a line that names the method.
+
+    Args:
+        model: that explains.
+        files: the images.
+        progress: called with how many of how many are done.
+
+    Raises:
+        UsageError: see `kpairs.exports.runtime.explain.explain_each`.
+        InputError: likewise.
+    """
+    method, maps, images = explain_each(model, files, progress)
+    most = scale_of(maps)
+    both = zip(images, maps, strict=True)
+    pictures = [(picture_of(image), coloured(each, most)) for image, each in both]
+    return pictures, f"maps: {method}, {METHODS[method]}; bright raises the score"
+
+
+def caption(explanation: Explanation) -> list[str]:
+    """Return sentences that say what is explained, how, and by which scale."""
+    quantity, method = QUANTITIES[explanation.quantity], METHODS[explanation.method]
+    scale = "value of an image that is like the place everywhere"
+    if explanation.method == "occlusion":
+        scale = "fall of the value where the place is hidden"
+    return [
+        f"Value: {quantity}. Bright places raise it, dark ones lower it.",
+        f"Method: {explanation.method}, {method}.",
+        f"Scale: {scale}.",
+    ]
+
+
+def picture_of(image: NDArray[np.float32]) -> PillowImage:
+    """Return `(height, width, 1 or 3)` pixels in [0, 1] as a picture."""
+    from PIL import Image
+
+    levels = np.uint8(np.rint(255 * image))
+    return Image.fromarray(np.broadcast_to(levels, (*levels.shape[:2], 3)).copy())
+
+
+def _fitted(shape: Sequence[int]) -> tuple[int, int]:
+    """Return width and height of an image whose longer side is drawn with `_SIDE` pixels."""
+    height, width = shape[:2]
+    factor = _SIDE / max(height, width)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _shortened(text: str, font: Any, width: float) -> str:
+    """Return the end of a text that fits into a width."""
+    short = text
+    while len(text) > 1 and font.getlength(short) > width:
+        text = text[1:]
+        short = f"…{text}"
+    return short
