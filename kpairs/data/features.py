@@ -90,6 +90,7 @@ def _kept(
     rows = np.flatnonzero(missing)
     done = 0
     for features in computed(images, rows, compute, progress):
+        images.release()
         new = rows[done : done + len(features)]
         found[new] = features
         done += len(features)
