@@ -35,8 +35,8 @@ _COMMANDS = {
     "label": "Open a page to compare images on, and rank them.",
     "mini": "Train report 002's framework, made from tensors alone.",
     "next-pairs": "Propose pairs that are worth asking a person about.",
-    "predict": "Compare images with an exported model.",
-    "rank": "Rank images by an exported model.",
+    "predict": "Compare images by a run or an exported model.",
+    "rank": "Rank images by a run or an exported model.",
     "report": "Write the pages of the reports from studies' rows.",
     "score": "Rank images by judgements of pairs, without training.",
     "search": "Find hyperparameters by cross-validation.",
@@ -46,7 +46,7 @@ _COMMANDS = {
 # The order of `kpairs --help`; commands that stand here nowhere come last.
 _SECTIONS = {
     "Networks": ("train", "evaluate", "export", "predict", "demo", "archs", "data"),
-    "Your images": ("label", "rank", "score", "next-pairs"),
+    "Your images": ("label", "rank", "explain", "score", "next-pairs"),
     "Experiments": ("compare", "search", "bench", "study", "report", "mini"),
 }
 _FIRST = """\

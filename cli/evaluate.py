@@ -61,9 +61,11 @@ def evaluate(
 ):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
-    Training and test pairs are drawn again from the run's seed. Beside the errors: the share of
-    pairs in the right order, AUC, rank correlations with the grades where there are some, ties and
-    calibration. A reliability plot and, of grades, their confusion are drawn into the run folder.
+    Training and test pairs are drawn again from the run's seed. Beside the errors: pairs in the
+    right order with a 95 % interval, AUC, correlations with known grades or scores, agreement with
+    each judge, calibration, and coverage of standard errors. Fewer than 100 test pairs of a linear
+    head are cross-validated instead. The fitted temperature is kept, and goes into exports. A
+    reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     import_own(imports)
     if data is None and (columns or words or group):
@@ -71,7 +73,13 @@ def evaluate(
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
-    from kpairs.cli.tables import all_pairs_line, console, error_table, measures_table
+    from kpairs.cli.tables import (
+        agreement_table,
+        all_pairs_line,
+        console,
+        error_table,
+        measures_table,
+    )
 
     with console(stderr=True).status(f"evaluating {run.path}"):
         from kpairs import evaluate as evaluate_run  # it takes seconds
@@ -102,7 +110,12 @@ def evaluate(
     screen.print(error_table(rows, summary, title, cross_validated=folds))
     if all_pairs:
         screen.print(all_pairs_line(rows))
+    found = [row["measures"] for row in rows]
+    if found[0].get("cross_validated"):
+        tested = f"{found[0]['pairs']} pairs of left-out images"
     screen.print(measures_table(rows, f"{data or run.recipe.data.source}, {tested}"))
+    if (judges := agreement_table(rows)) is not None:
+        screen.print(judges)
     for file in files:
         screen.print(f"wrote {file}", soft_wrap=True)
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from kpairs.cli.models import is_model, latest_run, model_file
 from kpairs.cli.options import as_json, force, print_json
 
 
 @click.command()
-@click.argument("model", metavar="RUN|MODEL.onnx", type=click.Path())
-@click.argument("left", metavar="A", type=click.Path())
-@click.argument("right", metavar="[B]", type=click.Path(), required=False)
+@click.argument(
+    "names", metavar="[RUN|MODEL.onnx] A [B]", nargs=-1, required=True, type=click.Path()
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -18,11 +19,12 @@ from kpairs.cli.options import as_json, force, print_json
 )
 @force
 @as_json
-def explain(model, left, right, out, force, as_json):
+def explain(names, out, force, as_json):
     """Draw which places of image A raise or lower its score; with B, which decide.
 
-    Bright places speak for an image, dark ones against it, also printed in grey. With B, each image
-    is held against the other, and both maps have one scale.
+    Without a RUN or MODEL.onnx the latest run in runs/ is explained. Bright places speak for an
+    image, dark ones against it, also printed in grey. With B, each image is held against the other,
+    and both maps have one scale.
 
     Where a score is linear in means over the image (`linear` on lite0 and other networks), the map
     is exact: the contributions of all places add up to the score. For other networks each place is
@@ -30,21 +32,23 @@ def explain(model, left, right, out, force, as_json):
     needs neither keras nor torch; a run is exported first.
 
     \b
-    kpairs explain runs/photos a.png --out map.png
-    kpairs explain runs/photos/linear.onnx a.png b.png --out map.png
+    kpairs explain a.png --out map.png
+    kpairs explain runs/photos a.png b.png --out map.png
     """
-    from kpairs.cli.rank import split_models
+    own = len(names) > 2 or is_model(names[0])
+    images = names[1:] if own else names
+    if not 1 <= len(images) <= 2:
+        raise click.UsageError(f"expected one image or two, received {len(images)}")
+    from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.explain import explanation_row
     from kpairs.exports.runtime.heat import caption, draw_explanation
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
 
-    images = [name for name in (left, right) if name is not None]
     if out:
         check_sheet_name(out)
-        check_output(out, [model, *images], force=force)
-    (loaded,), _ = split_models([model, *images])
-    found = loaded.explain(*images)
+        check_output(out, names, force=force)
+    found = PairModel.load(model_file(names[0] if own else latest_run())).explain(*images)
     if out:
         draw_explanation(found, [Path(name).name for name in images], Path(out))
     if as_json:

@@ -25,6 +25,19 @@ def latest_run():
     return path
 
 
+def solved_run(name):
+    """Return the first round of a linear run, which ranks without an export; None for others."""
+    if not Path(name).is_dir():
+        return None
+    from kpairs.exports.solved import SolvedRun
+
+    run, number = _first_round(name)
+    found = SolvedRun.of(run, number)
+    if found is not None:
+        _say_round(run, number)
+    return found
+
+
 def model_file(name):
     """Return a model's file; a run's first round is exported first, where it is not there yet.
 
@@ -33,17 +46,27 @@ def model_file(name):
     """
     if not Path(name).is_dir():
         return Path(name)
-    from kpairs.training.run import Run
-
-    run = Run.open(name)
-    number = run.rounds[0] if run.rounds else 1
-    if len(run.rounds) > 1:
-        click.echo(f"{name}: round {number} of {len(run.rounds)} is used", err=True)
+    run, number = _first_round(name)
+    _say_round(run, number)
     file = run.path / f"{run.recipe.network.arch}.onnx"
-    trained = run.model_file(number)
-    if not file.is_file() or file.stat().st_mtime < trained.stat().st_mtime:
+    told = run.model_file(number), run.folder(number) / "calibration.json"  # by 'kpairs evaluate'
+    latest = max(place.stat().st_mtime for place in told if place.is_file())
+    if not file.is_file() or file.stat().st_mtime < latest:
         from kpairs import export
 
         click.echo(f"exporting {name}", err=True)
         file = export(run, number=number)[0].path
     return file
+
+
+def _first_round(name):
+    """Open a run; return it with the number of its first round."""
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    return run, run.rounds[0] if run.rounds else 1
+
+
+def _say_round(run, number):
+    if len(run.rounds) > 1:
+        click.echo(f"{run.path}: round {number} of {len(run.rounds)} is used", err=True)

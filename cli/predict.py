@@ -67,6 +67,16 @@ def _print_single(row):
         for name in (f"{side}_digit", f"{side}_grade"):
             if name in row:
                 shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
+        if f"{side}_score" in row:
+            score = f"{row[f'{side}_score']:.4g}"
+            if f"{side}_score_deviation" in row:
+                score += f" ± {row[f'{side}_score_deviation']:.2g}"
+            shown += f": score {score}"
+        if f"{side}_score_percentile" in row:
+            above = row[f"{side}_score_percentile"]
+            shown += f", above {above:.1f} % of the training images"
+        if row.get(f"{side}_far"):
+            shown += "; unlike all training images"
         if row[f"{side}_inverted"]:
             shown += "; dark on bright, inverted"
         if shown != start:

@@ -1,8 +1,11 @@
 """`kpairs rank`: images in the order of a run or of an exported model."""
 
+import os
+from pathlib import Path
+
 import click
 
-from kpairs.cli.models import is_model, latest_run, model_file
+from kpairs.cli.models import is_model, latest_run, model_file, solved_run
 from kpairs.cli.options import (
     as_json,
     by_group,
@@ -14,20 +17,24 @@ from kpairs.cli.options import (
     sheet,
     top,
 )
-from kpairs.errors import UsageError
 
 
-def split_models(arguments, columns=None):
+def split_models(arguments, columns=None, solved=False):
     """Load the runs and .onnx files among the arguments, and list the images of the others.
 
-    Without a model it is the latest run in runs/.
+    Without a model it is the latest run in runs/. With `solved`, linear runs are not exported: each
+    is a `kpairs.exports.solved.SolvedRun`.
     """
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if is_model(name)]
     images = find_images([name for name in arguments if name not in models], columns)
-    return [PairModel.load(model_file(name)) for name in models or [latest_run()]], images
+    names = models or [latest_run()]
+    loaded = [
+        (solved_run(name) if solved else None) or PairModel.load(model_file(name)) for name in names
+    ]
+    return loaded, images
 
 
 @click.command()
@@ -40,17 +47,21 @@ def split_models(arguments, columns=None):
 @sheet
 @click.option("--maps", is_flag=True, help="Show on the sheet which places raise or lower a score.")
 @columns
+@click.option(
+    "--than", metavar="IMAGE", help="Give each image's probability to rank higher than this one."
+)
 @force
 @as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
-def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json, as_csv):
+def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
     Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
     .csv files with a column image or file. Rank 1 is the highest score, and equal scores share a
     rank. Scores are those of the network where it has them ('ranker'), expected ranks where it
-    tells digits or grades, and else fitted to comparisons of sampled pairs. Several models give the
-    scores' deviation too.
+    tells digits or grades, and else fitted to comparisons of sampled pairs. A linear head's scores
+    have standard errors, and so have those of several models. Beside them stands the percentage of
+    training images with a lower score.
 
     \b
     kpairs rank photographs
@@ -65,20 +76,22 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json
     from kpairs.bars import counting
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
+    from kpairs.data.source import cache_root
     from kpairs.exports.runtime.ranking import METHODS, rank
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
 
     if sheet:
         check_sheet_name(sheet)
-    models, files = split_models(models_and_images, columns)
+    models, files = split_models(models_and_images, columns, solved=not maps)
     if maps and len(models) > 1:
-        raise UsageError(f"--maps: expected one model, received {len(models)}")
+        raise click.UsageError(f"--maps: expected one model, received {len(models)}")
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
+    place = None if than is None else _place(than, files)
     with counting(console(stderr=True), "images") as count:
-        ranking = rank(models, files, count)
-    rows = _rows(files, ranking)
+        ranking = rank(models, files, count, cache=cache_root())
+    rows = _rows(files, ranking, place)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
@@ -95,8 +108,19 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, force, as_json
         console().print(ranking_table(rows, title))
 
 
-def _rows(files, ranking):
-    """Return the images, highest first, as `file`, `score`, `rank` and perhaps `deviation`."""
+def _place(than, files):
+    """Return the number of the image to compare with; it is added where it is not there."""
+    known = [os.path.abspath(file) for file in files]
+    if os.path.abspath(than) not in known:
+        files.append(Path(than))
+        return len(files) - 1
+    return known.index(os.path.abspath(than))
+
+
+def _rows(files, ranking, place=None):
+    """Return the images, highest first, as `file`, `score`, `rank`, and what else is known."""
+    told = {"deviation": ranking.deviation, "percentile": ranking.percentile}
+    told["higher"] = None if place is None else ranking.higher(place)
     rows = []
     for i in ranking.order().tolist():
         row = {
@@ -104,7 +128,8 @@ def _rows(files, ranking):
             "score": float(ranking.score[i]),
             "rank": int(ranking.rank[i]),
         }
-        if ranking.deviation is not None:
-            row["deviation"] = float(ranking.deviation[i])
+        row |= {name: float(values[i]) for name, values in told.items() if values is not None}
+        if ranking.far is not None:
+            row["far"] = bool(ranking.far[i])
         rows.append(row)
     return rows

@@ -35,17 +35,31 @@ _METRICS = {
 }
 _MEASURES = (
     ("accuracy_pct", "pairs in the right order, ties left out (%)", 2),
+    ("accuracy_low_pct", "its 95 % interval by images: from (%)", 2),
+    ("accuracy_high_pct", "to (%)", 2),
     ("within_groups.accuracy_pct", "the same within groups (%)", 2),
     ("across_groups.accuracy_pct", "the same across groups (%)", 2),
     ("auc", "AUC of P(left <= right)", 4),
-    ("kendall_tau_b", "Kendall's tau-b of scores and grades", 4),
-    ("spearman", "Spearman's correlation of scores and grades", 4),
+    ("kendall_tau_b", "Kendall's tau-b of scores and true values", 4),
+    ("spearman", "Spearman's correlation of scores and true values (SRCC)", 4),
+    ("pearson", "Pearson's correlation of scores and true values", 4),
+    ("mapped.pearson", "the same after a logistic map (PLCC)", 4),
+    ("mapped.rmse", "RMSE after the logistic map", 4),
+    ("kappa", "quadratic weighted kappa of grades", 4),
+    ("grade_mae", "mean absolute error of grades", 4),
+    ("groups.groups", "groups of images", 0),
+    ("groups.ndcg", "NDCG within groups", 4),
+    ("groups.best_pct", "groups whose best image has the highest score (%)", 2),
     ("calibration_error", "expected calibration error", 4),
+    ("calibrated_error", "the same, calibrated by temperature", 4),
+    ("temperature", "temperature", 3),
+    ("standard_error", "median standard error of a score", 3),
+    ("coverage_pct", "true scores in 95 % intervals (%)", 1),
     ("pairs", "pairs", 0),
     ("ties", "ties among them", 0),
     ("tie_margin", "mean |P - 1/2| of ties", 3),
     ("margin", "mean |P - 1/2| of the others", 3),
-    ("images", "images of known grade", 0),
+    ("images", "images of known value", 0),
 )
 
 
@@ -174,6 +188,30 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
             table.add_row(
                 text, summary(values, digits) if len(rows) > 1 else f"{values[0]:,.{digits}f}"
             )
+    return table
+
+
+def agreement_table(rows: Sequence[Row]) -> Table | None:
+    """Make the table of agreement with each judge and between judges; None without judges.
+
+    Of several rounds the first is shown.
+    """
+    judges = rows[0]["measures"].get("judges")
+    if not judges:
+        return None
+    table = Table(title="share of answers that agree", title_justify="left")
+    table.add_column("judge")
+    for who in ("network and judge", "other judges and judge"):
+        table.add_column(who, justify="right", no_wrap=True)
+    for judge in judges:
+        cells = [
+            "-"
+            if found is None
+            else f"{found['share_pct']:.1f} % "
+            f"({found['low_pct']:.1f} to {found['high_pct']:.1f} %, {found['of']:,} answers)"
+            for found in (judge.get("network"), judge.get("others"))
+        ]
+        table.add_row(printable(judge["judge"]) or "no name", *cells)
     return table
 
 
@@ -381,10 +419,20 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     table.add_column("rank", justify="right")
     table.add_column("file", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
+    rows = list(rows)
+    placed = any("percentile" in row for row in rows)
+    than = any("higher" in row for row in rows)
+    if placed:
+        table.add_column("above training\nimages (%)", justify="right", no_wrap=True)
+    if than:
+        table.add_column("P(higher)", justify="right", no_wrap=True)
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
-        score = f"{row['score']:.4g}{spread}"
-        table.add_row(str(row["rank"]), printable(row["file"]), score)
+        far = "\nunlike training images" if row.get("far") else ""
+        cells = [f"{row['percentile']:.1f}"] if placed else []
+        cells += [f"{row['higher']:.1%}"] if than else []
+        name = printable(row["file"]) + far
+        table.add_row(str(row["rank"]), name, f"{row['score']:.4g}{spread}", *cells)
     return table
 
 

@@ -1,6 +1,8 @@
-"""Which networks a test of all networks runs on: all, one of each kind, or as few as will do."""
+"""Which networks a test of all networks runs on: all, one of each kind, or as few as will do.
 
-from functools import cache
+The lists are written down, since building every network takes seconds in each process that collects
+tests; tests/models/test_networks.py holds them against the networks.
+"""
 
 import keras
 import pytest
@@ -9,45 +11,32 @@ from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES
 from kpairs.training.unfolded import unfolded
 
+# The smallest network of each kind: of the same operations, outputs and optimizer. Dropout makes no
+# kind: where these run it is off, and its place has tests of its own.
+FAMILIES = (
+    *("a_w_net", "auxnet2", "auxnet3", "auxranker", "auxws", "basic", "basicnet1", "c2l2_ws"),
+    *("cnn_base", "conv_1", "conv_3", "fc_1", "posterior_s", "ranker", "resnet", "simple"),
+    *("w_net", "ws", "wsal", "wsal_b"),
+)
+# Small networks in which every kind of output of the others occurs, and of operation, too.
+OUTPUTS = ("c2l2_ws", "conv_1", "posterior_s", "ranker")
+FEW = (*OUTPUTS, "auxnet2", "resnet")
 
-@cache
-def _networks():
-    """Name, types of operations and kinds of outputs of every network, smallest first."""
+
+def chosen():
+    """`FAMILIES`, `OUTPUTS` and `FEW` as sets, by the networks themselves."""
     trained = (name for name, about in ARCHS.items() if not about.linear)  # by steps
     models = sorted(map(build, trained), key=lambda model: model.count_params())
-    return [
-        (
-            model.name,
-            frozenset(map(type, unfolded(model).operations)),
-            tuple(ARCHS[model.name].outputs.items()),
-        )
-        for model in models
-    ]
-
-
-@cache
-def families():
-    """The smallest network of each kind: of the same operations, outputs and optimizer.
-
-    Dropout makes no kind: where these run it is off, and its place has tests of its own.
-    """
-    kinds = {}
-    for name, operations, outputs in _networks():
-        kind = operations - {keras.layers.Dropout}, outputs, RECIPES[name].optimizer.name
+    kinds, outputs, few = {}, {}, {}
+    for model in models:
+        name, operations = model.name, frozenset(map(type, unfolded(model).operations))
+        its = tuple(ARCHS[name].outputs.items())
+        kind = operations - {keras.layers.Dropout}, its, RECIPES[name].optimizer.name
         kinds.setdefault(kind, name)
-    return sorted(kinds.values())
-
-
-@cache
-def few(operations=True):
-    """Small networks in which every kind of output, and every operation, of the others occurs."""
-    seen, chosen = set(), []
-    for name, kinds, outputs in _networks():
-        parts = set(outputs) | (kinds if operations else set())
-        if not parts <= seen:
-            chosen.append(name)
-            seen |= parts
-    return sorted(chosen)
+        for seen, parts in ((outputs, {*its}), (few, {*its, *operations})):
+            if not parts <= {part for known in seen.values() for part in known}:
+                seen[name] = parts
+    return set(kinds.values()), set(outputs), set(few)
 
 
 def networks(always, among=ARCHS):

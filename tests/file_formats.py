@@ -25,6 +25,7 @@ from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.loading import seal
 from kpairs.exports.runtime.sources import find_pairs, listed_images
 from kpairs.exports.writing.onnx import write_proto
+from kpairs.judging.linear import Linear, fit_linear
 from kpairs.networks import build
 from kpairs.recipes import Trial
 from kpairs.reports import RECIPES
@@ -86,6 +87,13 @@ def _checkpoint(folder: Path) -> Path:
     checkpoint.on_train_begin()
     checkpoint.on_epoch_end(0)
     return checkpoint.path
+
+
+def _head(folder: Path) -> Path:
+    file, rng = folder / "head.npz", np.random.default_rng(0)
+    left, right = rng.integers(0, 9, (2, 40))
+    fit_linear(rng.normal(size=(9, 3)), left, right, rng.integers(0, 2, 40)).save(file)
+    return file
 
 
 def _recipe(folder: Path) -> Path:
@@ -352,6 +360,7 @@ def _formats():
         damage.in_zip,
         lambda file: load(file, _model()[0]),
     )
+    yield "head.npz", _head, damage.in_zip, Linear.load
     yield (
         "model.keras",
         partial(_run, "round-01/model.keras"),

@@ -17,7 +17,6 @@ def compiled(recipe, number=1, classes=10, rescaling=None, **how):
 
 def opened(recipe):
     """A recipe that its images complete, and both their splits."""
-    how = {name: getattr(recipe.data, name) for name in ("columns", "words", "images", "classes")}
-    source = open_source(recipe.data.source, **how)
+    source = open_source(recipe.data.source, **recipe.data.read_by)
     recipe = recipe.completed(source, architecture_of(recipe))
     return recipe, [source.split(part, recipe.pixels) for part in ("train", "test")]

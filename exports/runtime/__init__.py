@@ -5,6 +5,6 @@
 >>> model.predict(left, right)["comparison"]  # doctest: +SKIP
 """
 
-from kpairs.exports.runtime.model import METADATA_KEY, PairModel
+from kpairs.exports.runtime.model import METADATA_KEY, REFERENCE_KEY, PairModel
 
-__all__ = ["METADATA_KEY", "PairModel"]
+__all__ = ["METADATA_KEY", "REFERENCE_KEY", "PairModel"]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import to_pixels
 from kpairs.errors import InputError, UsageError, first_line
 from kpairs.exports.runtime.ranking import method_of, one_by_one, prepared
+from kpairs.frozen import interpolation
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -266,16 +267,8 @@ def place_map(
 
 def _spread(cells: int, pixels: int) -> NDArray[np.float64]:
     """Return each cell's share in each pixel, `(pixels, cells)`: smooth, and 1 in all of a cell."""
-    shares = _interpolation(cells, pixels)
+    shares = interpolation(cells, pixels).astype(np.float64)
     return shares / shares.sum(axis=0)
-
-
-def _interpolation(cells: int, pixels: int) -> NDArray[np.float64]:
-    """Return linear interpolation, `(pixels, cells)`; where pixels are fewer, it averages."""
-    scale = cells / pixels
-    places = np.clip((np.arange(pixels) + 0.5) * scale - 0.5, 0, cells - 1)
-    weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells)) / max(1, scale))
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _by_occlusion(model: PairModel, images: tuple[NDArray[np.float32], ...]) -> Explanation:
@@ -301,7 +294,7 @@ def _by_occlusion(model: PairModel, images: tuple[NDArray[np.float32], ...]) -> 
         (whole,) = value(place, image[None])
         rows = [whole - value(place, hidden) for hidden in _hidden(image)]
         down, across = (
-            _interpolation(n, side) for n, side in zip(np.shape(rows), image.shape[:2], strict=True)
+            interpolation(n, side) for n, side in zip(np.shape(rows), image.shape[:2], strict=True)
         )
         values.append(float(whole))
         maps.append(down @ np.stack(rows) @ across.T)

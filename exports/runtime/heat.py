@@ -42,11 +42,16 @@ def coloured(values: NDArray[Any], scale: float) -> PillowImage:
     return Image.fromarray(np.uint8(np.rint(levels)))
 
 
-def data_url(picture: PillowImage) -> str:
-    """Return a picture as a PNG in a URL, for a page."""
+def png(picture: PillowImage) -> bytes:
+    """Return a picture as a PNG file."""
     stream = io.BytesIO()
     picture.save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return stream.getvalue()
+
+
+def data_url(picture: PillowImage) -> str:
+    """Return a picture as a PNG in a URL, for a page."""
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
 
 
 def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path) -> None:
@@ -60,13 +65,21 @@ def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path)
     Raises:
         OSError: the file cannot be written.
     """
+    with atomic_path(path) as temporary:
+        explanation_sheet(explanation, names).save(temporary)
+
+
+def explanation_sheet(explanation: Explanation, names: Sequence[str]) -> PillowImage:
+    """Return the picture that `draw_explanation` writes."""
     from PIL import Image, ImageDraw, ImageFont
 
     font, size = ImageFont.load_default(_TEXT), _fitted(explanation.images[0].shape)
     texts, most = caption(explanation), scale_of(explanation.maps)
     widest = max(font.getlength(text) for text in texts)
-    width = max(len(names) * (size[0] + _GAP) + _GAP, math.ceil(widest) + 2 * _GAP)
-    bar = 3 * _GAP + _LINE + 2 * size[1]  # where the scale begins
+    beside = len(names) == 1  # the map of one image stands to its right, those of two below
+    across, down = (size[0] + _GAP, 0) if beside else (0, size[1] + _GAP)
+    width = max(2 * (size[0] + _GAP) + _GAP, math.ceil(widest) + 2 * _GAP)
+    bar = 2 * _GAP + _LINE + size[1] + down  # where the scale begins
     sheet = Image.new("RGB", (width, bar + (2 + len(texts)) * _LINE + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
     for number, name in enumerate(names):
@@ -76,9 +89,9 @@ def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path)
         draw.text((left, _GAP // 2), _shortened(name, font, room), "black", font)
         draw.text((left + size[0], _GAP // 2), value, "black", font, anchor="ra")
         image, heat = explanation.images[number], coloured(explanation.maps[number], most)
-        for row, each in enumerate((picture_of(image), heat)):
-            top = _GAP + _LINE + row * (size[1] + _GAP)
-            sheet.paste(each.resize(size, Image.Resampling.BICUBIC), (left, top))
+        for place, each in enumerate((picture_of(image), heat)):
+            corner = left + place * across, _GAP + _LINE + place * down
+            sheet.paste(each.resize(size, Image.Resampling.BICUBIC), corner)
     strip = coloured(np.linspace(-1, 1, 256)[None], 1).resize((size[0], _LINE // 2))
     sheet.paste(strip, (_GAP, bar))
     most *= explanation.maps[0].size if explanation.method == "contributions" else 1
@@ -87,8 +100,7 @@ def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path)
         draw.text(at, text, "black", font, anchor=("la", "ma", "ra")[place])
     for number, text in enumerate(texts):
         draw.text((_GAP, bar + (2 + number) * _LINE), text, "black", font)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+    return sheet
 
 
 def maps_beside(

@@ -1,5 +1,6 @@
 """`PairModel`: a loaded .onnx file that compares and ranks pictures."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
 from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
 from kpairs.exports.runtime.loading import read_onnx
+from kpairs.judging.reference import Placed, Reference, chance, thumbnails
 from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS, probabilities
 
 if TYPE_CHECKING:
@@ -24,11 +26,12 @@ if TYPE_CHECKING:
     from kpairs.exports.runtime.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
-METADATA_KEY = "kpairs"
+METADATA_KEY, REFERENCE_KEY = "kpairs", "kpairs_reference"
 # Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
+_TINY = 1e-300  # a probability whose logarithm is finite
 _AT_ONCE = 2**22  # numbers in one value of a call: 16 MiB; more are no faster
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
 
@@ -43,6 +46,7 @@ class PairModel:
         arch: name of the architecture.
         pixels: the `PixelSettings` by which pictures become its input.
         metadata: all that the file says of itself, as a dict.
+        reference: scores and features of the training images; None for files of earlier versions.
 
     Example:
         >>> import kpairs
@@ -60,6 +64,7 @@ class PairModel:
         metadata: dict[str, Any],
         size: Size,
         opened_with: Callable[[Sequence[str]], onnxruntime.InferenceSession] | None = None,
+        reference: Reference | None = None,
     ) -> None:
         self._session, self._opened_with = session, opened_with
         self._inside: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
@@ -70,6 +75,7 @@ class PairModel:
         self.classes: tuple[str, ...] = tuple(metadata["classes"])
         self.arch: str = metadata["arch"]
         self.pixels = _pixels_of(metadata)
+        self.reference = reference
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 1) -> Self:
@@ -100,7 +106,13 @@ class PairModel:
                 ) from error
 
         session = opened()
-        return cls(session, _read_metadata(session, path), size, opened)
+        metadata = _read_metadata(session, path)
+        return cls(session, metadata, size, opened, _read_reference(session, metadata, path))
+
+    @property
+    def temperature(self) -> float:
+        """Number that logits are divided by, as `kpairs evaluate` fitted it; 1 without."""
+        return float(self.metadata.get("temperature", 1.0))
 
     @property
     def pairs_at_once(self) -> int:
@@ -207,10 +219,34 @@ class PairModel:
     def has_features(self) -> bool:
         """True if the file names the features that its scores are computed from."""
         known = self.metadata.get("features")
-        kinds = {"tensor": str, "width": int, "digest": str}
+        kinds = {"tensor": str, "width": int, "digest": str, "weights": str, "offset": str}
         return isinstance(known, dict) and all(
             isinstance(known.get(n), k) for n, k in kinds.items()
         )
+
+    @property
+    def networks(self) -> tuple[str, str]:
+        """Digests by which features are kept: by onnxruntime, and by Keras in trainings."""
+        digest = self.metadata["features"]["digest"]
+        return hashlib.sha256(f"onnx {digest}".encode()).hexdigest(), digest
+
+    @property
+    def width(self) -> int:
+        """Number of features of an image."""
+        return int(self.metadata["features"]["width"])
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return scores, `(n,)`, of `(n, d)` features.
+
+        Raises:
+            InputError: a file whose weights do not fit features.
+        """
+        names = [self.metadata["features"][name] for name in ("weights", "offset")]
+        none = np.zeros((1, *self.pixels.shape), np.float32)
+        weights, offset = self.inner(names, none, none)
+        if weights.size != self.width or offset.size != 1:
+            raise InputError(f"{self.arch}: expected {self.width} weights and an offset")
+        return features.astype(np.float64) @ weights.ravel() + offset.item()
 
     def features(self, images: Images) -> NDArray[np.float32]:
         """Compute the features that the network's scores are linear in; each image passes once.
@@ -224,22 +260,39 @@ class PairModel:
         Raises:
             InputError: a file that names no features or does not give them.
         """
+        return self.scored(images)[1]
+
+    def scored(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Compute scores and features of images; each image passes once.
+
+        Args:
+            images: n images as `compare` takes them.
+
+        Returns:
+            `(n,)` scores, and features as `features` gives them.
+
+        Raises:
+            InputError: a file that names no features or does not give them.
+        """
         if not self.has_features:
             raise InputError(f"{self.arch}: expected a file with features; export it again")
-        name, width = (self.metadata["features"].get(key) for key in ("tensor", "width"))
+        tensor, width = (self.metadata["features"].get(key) for key in ("tensor", "width"))
+        names = [tensor, "left_score", "right_score"]
 
-        def run(start: int) -> NDArray[np.float32]:
+        def run(start: int) -> tuple[NDArray[Any], NDArray[Any]]:
             block = images[start : start + 2 * self._chunk]
             pairs = np.concatenate([block, block[-1:]]) if len(block) % 2 else block
-            (found,) = self.inner([name], pairs[::2], pairs[1::2])  # rows take turns
-            if found.shape != (len(pairs), width) or not np.isfinite(found).all():
+            features, *sides = self.inner(names, pairs[::2], pairs[1::2])  # rows take turns
+            score = np.hstack(sides).astype(np.float64).ravel()
+            if features.shape != (len(pairs), width) or not np.isfinite(features).all():
                 raise InputError(f"{self.arch}: expected {width} features of each image")
-            features: NDArray[np.float32] = found[: len(block)]
-            return features
+            return score[: len(block)], features[: len(block)]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             parts = list(pool.map(run, range(0, len(images), 2 * self._chunk)))
-        return np.concatenate([np.zeros((0, width), np.float32), *parts])
+        empty = np.zeros(0), np.zeros((0, width), np.float32)
+        score, found = map(np.concatenate, zip(empty, *parts, strict=True))
+        return score, found
 
     def inner(self, names: Sequence[str], left: Images, right: Images) -> list[NDArray[Any]]:
         """Compute values inside the file's graph, in one call of onnxruntime.
@@ -265,6 +318,44 @@ class PairModel:
             return list(self._inside[key].run(names, {"left": left, "right": right}))
         except Exception as error:  # onnxruntime raises kinds of its own
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+
+    def place(self, images: Images) -> Placed | None:
+        """Return images by the training images' axes; None for files of earlier versions.
+
+        Args:
+            images: `(n, height, width, channels)`, as `compare` takes them.
+        """
+        if self.reference is None:
+            return None
+        return self.reference.place(
+            self.features(images) if self.has_features else thumbnails(images)
+        )
+
+    def chance(
+        self,
+        held: NDArray[np.float64],
+        left: Placed | None = None,
+        right: Placed | None = None,
+    ) -> NDArray[np.float64]:
+        """Return calibrated probabilities that left ranks no higher.
+
+        They know of the scores' standard errors, and of the temperature that `kpairs evaluate`
+        fitted on held-out pairs, where the file has these.
+
+        Args:
+            held: `(n,)` probabilities, as the network says them.
+            left: n left images, as `place` gives them.
+            right: the right images.
+        """
+        known, temperature = self.reference, self.temperature
+        uncertain = known is not None and known.has_deviation and left is not None
+        if not uncertain and temperature == 1:
+            return held
+        variance: Any = 0.0
+        if known is not None and left is not None and right is not None and known.has_deviation:
+            variance = known.difference_variance(left, right)
+        margin = np.log(np.maximum(held, _TINY)) - np.log(np.maximum(1 - held, _TINY))
+        return chance(margin, variance, temperature)
 
     def predict_probabilities(self, left: Any, right: Any) -> Outputs:
         """Compute the probabilities of every output for pairs of pictures.
@@ -350,6 +441,24 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> d
             "metadata that names its outputs), received another ONNX model"
         )
     return dict(metadata)
+
+
+def _read_reference(
+    session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: str | Path
+) -> Reference | None:
+    """Return what a file knows of its training images; None for files of earlier versions."""
+    text = session.get_modelmeta().custom_metadata_map.get(REFERENCE_KEY)
+    if text is None:
+        return None
+    try:
+        found = Reference.from_text(text)
+        width = len(thumbnails(np.zeros((1, *_pixels_of(metadata).shape), np.float32))[0])
+        width = metadata.get("features", {"width": width})["width"]
+        if len(found.centre) != width:
+            raise ValueError(f"expected {width} features, received {len(found.centre)}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: {first_line(error)}") from error
+    return found
 
 
 def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from kpairs.data.pixels import contradiction, faintness, prepare
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime.trust import no_better_than_chance, strangers
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,10 @@ COLUMNS = (
     "same",
     *(f"{s}_{word}{end}" for s in _SIDES for word in _WORDS for end in ("", "_probability")),
     *(f"{s}_score" for s in _SIDES),
+    *(f"{s}_score_{end}" for s in _SIDES for end in ("deviation", "percentile")),
     *(f"{s}_inverted" for s in _SIDES),
     *(f"{s}_doubtful" for s in _SIDES),
+    *(f"{s}_far" for s in _SIDES),
 )
 
 
@@ -37,7 +40,8 @@ def predict_pairs(
     """Compare pairs of image files.
 
     Their pixels are prepared as in training, by the model's own `PixelSettings`. Pictures whose ink
-    is not what the model learned from are named in a warning.
+    is not what the model learned from, and pictures far from its training images, are named in a
+    warning; so is a model that is no better than chance on its test pairs.
 
     Args:
         model: path of an exported .onnx file.
@@ -48,8 +52,10 @@ def predict_pairs(
         A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `same` (whether both
         are one picture, so that left <= right is certain; of scores it is a tie, 1/2), where there
         are digit or grade outputs each side's `_digit` or `_grade` and its `_probability`, where
-        images are scored each side's `_score`, and for each side whether it was `_inverted` and
-        whether its ink is `_doubtful`.
+        images are scored each side's `_score`, its standard error `_score_deviation` where that is
+        known, and `_score_percentile` among the training images; and for each side whether it was
+        `_inverted`, whether its ink is `_doubtful`, and whether it is `_far` from the training
+        images. `probability` is calibrated, see `PairModel.chance`.
 
     Raises:
         UsageError: `ink` for a model of pictures of either ink.
@@ -67,6 +73,7 @@ def predict_pairs(
     rows: list[dict[str, Any]] = []
     doubtful: dict[str | Path, None] = {}
     faint: dict[str | Path, None] = {}
+    far: dict[str | Path, None] = {}
     seen: set[str | Path] = set()
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pairs), _AT_ONCE):
@@ -78,10 +85,21 @@ def predict_pairs(
             seen |= set(files)
             doubtful |= {file: None for file, p in pictures.items() if p.doubtful[0]}
             faint |= {file: None for file, p in pictures.items() if p.faint[0]}
-            rows += _compare(loaded, block, pictures)
-    for odd, told in ((doubtful, contradiction), (faint, faintness)):
+            new = _compare(loaded, block, pictures)
+            for side, row in ((side, row) for row in new for side in _SIDES):
+                if row.get(f"{side}_far"):
+                    far[row[side]] = None
+            rows += new
+    about = loaded.metadata
+    for odd, told, said in (
+        (doubtful, contradiction, settings),
+        (faint, faintness, settings),
+        (far, strangers, about),
+    ):
         if odd:
-            log.warning("%s", told(len(odd), len(seen), str(next(iter(odd))), settings))
+            log.warning("%s", told(len(odd), len(seen), str(next(iter(odd))), said))
+    if warned := no_better_than_chance(about):
+        log.warning("%s", warned)
     return rows
 
 
@@ -92,6 +110,19 @@ def _compare(
     images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
     values = loaded.compare(*images)
     values |= loaded.as_probabilities(values)
+    placed = [loaded.place(side) for side in images]
+    values["decided"] = values["comparison"].argmax(axis=1)
+    held = loaded.chance(values["comparison"][:, 1], *placed)
+    values["comparison"] = np.stack([1 - held, held], axis=1)
+    known = loaded.reference
+    for side, there in zip(_SIDES, placed, strict=True):
+        if known is None or there is None:
+            continue
+        values[f"{side}_far"] = known.distance(there) > 1
+        if (score := values.get(f"{side}_score")) is not None:
+            values[f"{side}_score_percentile"] = known.percentile(score[:, 0])
+            if known.has_deviation:
+                values[f"{side}_score_deviation"] = known.deviation(there)
     same = (images[0] == images[1]).all(axis=(1, 2, 3))
     return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
 
@@ -108,11 +139,14 @@ def _row(
     if same:  # whatever the model says: a picture ranks no higher than itself
         row |= {"left_not_higher": True, "probability": 0.5 if "left_score" in values else 1.0}
     else:  # a tie goes to class 0, as everywhere
-        holds = values["comparison"][i]
-        row |= {"left_not_higher": bool(holds.argmax()), "probability": float(holds[1])}
+        held = float(values["comparison"][i, 1])
+        row |= {"left_not_higher": bool(values["decided"][i]), "probability": held}
     row["same"] = same
     for name in (name for name, kind in loaded.outputs.items() if kind == "score"):
         row[name] = float(values[name][i, 0])
+        for end in ("deviation", "percentile"):
+            if f"{name}_{end}" in values:
+                row[f"{name}_{end}"] = float(values[f"{name}_{end}"][i])
     for name in loaded.of_class:
         best = int(values[name][i].argmax())
         row[name] = loaded.classes[best]
@@ -120,4 +154,7 @@ def _row(
     for part in ("inverted", "doubtful"):
         for side, file in zip(_SIDES, pair, strict=True):
             row[f"{side}_{part}"] = bool(getattr(pictures[file], part)[0])
+    for side in _SIDES:
+        if f"{side}_far" in values:
+            row[f"{side}_far"] = bool(values[f"{side}_far"][i])
     return row

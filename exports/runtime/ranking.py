@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
+from kpairs.exports.runtime.kept import known_features
+from kpairs.exports.runtime.trust import no_better_than_chance, strangers
 from kpairs.judging import bradley_terry
+from kpairs.judging.reference import Placed, chance, thumbnails
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -41,10 +45,14 @@ class Ranking:
     Attributes:
         score: `(n,)` float64, the mean over models; a higher score ranks higher.
         rank: `(n,)` int64; 1 is the highest score, and equal scores share a rank.
-        deviation: `(n,)` float64, standard deviation (n - 1) over models, each one's scores taken
-            from their own mean; None for one model.
+        deviation: `(n,)` float64, each score's standard error: of several models the standard
+            deviation (n - 1) over models, each one's scores taken from their own mean; of one
+            linear head Laplace's; None for one model of another kind.
         method: what the scores are, a key of `METHODS`.
         doubtful: `(n,)` bool, images whose ink is not what the model learned from.
+        percentile: `(n,)` float64, percentage of the training images with a lower score; None for
+            files of earlier versions and for networks that only compare.
+        far: `(n,)` bool, images unlike all training images; None for files of earlier versions.
     """
 
     score: NDArray[np.float64]
@@ -52,6 +60,39 @@ class Ranking:
     deviation: NDArray[np.float64] | None
     method: str
     doubtful: NDArray[np.bool_]
+    percentile: NDArray[np.float64] | None = None
+    far: NDArray[np.bool_] | None = None
+    _placed: Placed | None = field(default=None, repr=False)
+    _models: tuple[PairModel, ...] = field(default=(), repr=False)
+
+    def higher(self, image: int) -> NDArray[np.float64]:
+        """Return P(ranks higher than one of the images), `(n,)`, of each image.
+
+        It is what a judge would say of the two. Scores' standard errors make it less sure.
+
+        Args:
+            image: the number of the image to compare with.
+
+        Raises:
+            UsageError: scores that are no logits: of networks that tell grades.
+        """
+        if self.method == "grade":
+            raise UsageError(
+                "P(ranks higher): expected a network that scores images or compares them; this "
+                "one tells grades"
+            )
+        margin, variance, temperature = self.score - self.score[image], None, 1.0
+        if self._placed is not None:
+            one = Placed(*(part[[image]] for part in self._placed))
+            known = self._models[0].reference
+            variance = known and known.difference_variance(one, self._placed)
+        elif self.deviation is not None:
+            variance = self.deviation**2 + self.deviation[image] ** 2
+        if len(self._models) == 1:
+            temperature = self._models[0].temperature
+        found = chance(margin, 0.0 if variance is None else variance, temperature)
+        found[image] = 0.5
+        return found
 
     def order(self) -> NDArray[np.int64]:
         """Return the numbers of the images, highest first; equal ones in the order given."""
@@ -59,7 +100,11 @@ class Ranking:
 
 
 def rank(
-    models: Sequence[PairModel], pictures: Any, progress: Callable[[int, int], None] | None = None
+    models: Sequence[PairModel],
+    pictures: Any,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Ranking:
     """Rank pictures by one model, or by the mean of several models of one network.
 
@@ -69,6 +114,8 @@ def rank(
         models: at least one.
         pictures: n of them, as `kpairs.data.pixels.prepare` takes several.
         progress: called with how many of how many are done.
+        cache: folder in which features of image files are kept, where scores are linear in them.
+            Default: each file is decoded again, and nothing is written.
 
     Raises:
         UsageError: no model, or models whose scores are of different kinds.
@@ -89,24 +136,46 @@ def rank(
         raise UsageError(
             f"expected models that rank alike, received {', '.join(methods) or 'none'}"
         )
-    scores: list[NDArray[np.float64]] = []
+    seen = []
     for number, model in enumerate(models):
+        if told := no_better_than_chance(model.metadata):
+            log.warning("%s", told)
         shown = progress and _share(progress, number, len(models))
-        score, doubtful, faint = _scored(model, methods[0], pictures, shown)
-        scores.append(score)
-    for odd, told in ((doubtful, contradiction), (faint, faintness)):
-        if odd.any():
-            place = int(odd.argmax())
-            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
-            log.warning("%s", told(int(odd.sum()), len(odd), first, models[-1].pixels))
+        seen.append(_scored(model, methods[0], pictures, shown, cache))
+    scores = [each.score for each in seen]
     mean = np.mean(scores, axis=0)
     centred = [score - score.mean() for score in scores] if len(mean) else scores
+    known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
+    percentile, far, deviation, placed = None, None, None, None
+    if all(reference is not None for reference, _ in known):
+        far = np.mean([r.distance(each.placed) for r, each in known], axis=0) > 1
+        if methods[0] != "comparison":
+            percentile = np.mean([r.percentile(each.score) for r, each in known], axis=0)
+    if len(models) > 1:
+        deviation = np.std(centred, axis=0, ddof=1)
+    elif models[0].reference is not None and models[0].reference.has_deviation:
+        placed = seen[0].placed
+        deviation = models[0].reference.deviation(placed)
+    doubtful, model = seen[-1].doubtful, models[-1]
+    for odd, told, about in (
+        (doubtful, contradiction, model.pixels),
+        (seen[-1].faint, faintness, model.pixels),
+        (far, strangers, model.metadata),
+    ):
+        if odd is not None and odd.any():
+            place = int(odd.argmax())
+            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
+            log.warning("%s", told(int(odd.sum()), len(odd), first, about))
     return Ranking(
         score=mean,
         rank=rankdata(-mean, method="min").astype(np.int64),
-        deviation=np.std(centred, axis=0, ddof=1) if len(scores) > 1 else None,
+        deviation=deviation,
         method=methods[0],
         doubtful=doubtful,
+        percentile=percentile,
+        far=far,
+        _placed=placed,
+        _models=tuple(models),
     )
 
 
@@ -123,21 +192,45 @@ def method_of(model: PairModel) -> str:
     return "grade" if model.of_class else "comparison"
 
 
+class _Seen(NamedTuple):
+    """What a model says of pictures, and what their pixels say."""
+
+    score: NDArray[np.float64]
+    placed: Placed
+    doubtful: NDArray[np.bool_]
+    faint: NDArray[np.bool_]
+
+
+_NOWHERE = Placed(np.zeros((0, 0)), np.zeros(0))
+
+
 def _scored(
     model: PairModel,
     method: str,
     pictures: Any,
     progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return each picture's score, whether its ink contradicts the model's, and if it is faint."""
+    cache: Path | None,
+) -> _Seen:
+    """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
+    if cache is not None and model.has_features and not isinstance(pictures, np.ndarray):
+        known = known_features(model, pictures, cache, progress)
+        there = model.reference and model.reference.place(known.features)
+        return _Seen(model.score(known.features), there or _NOWHERE, known.doubtful, known.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
+    places: list[Placed] = []
     done = 0
     for block in prepared(pictures, model.pixels):
         if method == "comparison":
             pixels.append(block.pixels)
+        elif method == "score" and model.reference is not None and model.has_features:
+            score, features = model.scored(block.pixels)
+            scores.append(score)
+            places.append(model.reference.place(features))
         else:
             scores.append(one_by_one(model, method, block.pixels))
+        if model.reference is not None and not model.has_features:
+            places.append(model.reference.place(thumbnails(block.pixels)))
         doubtful.append(block.doubtful)
         faint.append(block.faint)
         done += len(block.doubtful)
@@ -145,7 +238,8 @@ def _scored(
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    return np.concatenate(scores), np.concatenate(doubtful), np.concatenate(faint)
+    placed = Placed(*map(np.concatenate, zip(*places, strict=True))) if places else _NOWHERE
+    return _Seen(np.concatenate(scores), placed, np.concatenate(doubtful), np.concatenate(faint))
 
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kpairs.data import PairSet
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.exports.runtime.loading import sidecar_path
+from kpairs.exports.runtime.trust import no_better_than_chance
 from kpairs.exports.writing.card import card
 from kpairs.exports.writing.formats import FORMATS, OPSET, Format, Onnx
 from kpairs.exports.writing.int8 import Quantization
@@ -26,8 +27,10 @@ from kpairs.exports.writing.trained import Trained
 from kpairs.files import atomic_path, check_output
 from kpairs.training.device import compute
 from kpairs.training.evaluate import run_splits
+from kpairs.training.linear import head_of_round
 from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
+from kpairs.training.reference import reference_of
 from kpairs.training.run import Run
 from kpairs.training.sample import load_sample
 
@@ -174,7 +177,15 @@ def _from_run(
             "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
         )
     trained = Trained.from_run(run, number, run.classes, recipe.pixels)
-    return trained, train.take(slice(_CALIBRATION)), test
+    reference = reference_of(
+        trained.model,
+        trained.outputs,
+        train,
+        head_of_round(run, number),
+        linear=trained.is_linear,
+        keep=not recipe.fit.fine_tune,
+    )
+    return replace(trained, reference=reference), train.take(slice(_CALIBRATION)), test
 
 
 def _check_formats(names: Iterable[str]) -> None:
@@ -234,6 +245,8 @@ def export_model(
     paths = [Path(f"{stem}{format_.ending}") for format_ in formats]
     _check_places((place for path in paths for place in _places(path)), force)
     description = trained.description(pairs)
+    if (told := no_better_than_chance(description)) is not None:
+        log.warning("%s", told)
     asked = _noise(trained.pixels.shape) if pairs is None else pairs
     if trained.is_linear:  # of a large network, which a few pairs exercise as well
         asked = asked.take(slice(_NOISE))

@@ -143,7 +143,8 @@ class Onnx(Format):
         from kpairs.exports.writing.onnx import write_proto
 
         described = {**description, **trained.inside(self.opset)}
-        write_proto(trained.proto(self.opset), json.dumps(described), path)
+        reference = trained.reference and trained.reference.to_text()
+        write_proto(trained.proto(self.opset), json.dumps(described), path, reference)
 
     def load(self, path: Path) -> Runnable:
         """Load the file by onnxruntime."""

@@ -7,7 +7,7 @@ import onnx
 import torch
 
 from kpairs.errors import UsageError, first_line
-from kpairs.exports.runtime import METADATA_KEY
+from kpairs.exports.runtime import METADATA_KEY, REFERENCE_KEY
 from kpairs.exports.runtime.loading import seal
 from kpairs.exports.writing.formats import OPSET
 from kpairs.exports.writing.graph import simplify
@@ -44,10 +44,23 @@ def to_proto(
     return proto
 
 
-def write_proto(proto: onnx.ModelProto, metadata: str, path: Path) -> None:
-    """Write a model with `metadata` under "kpairs", sealed. It replaces all metadata it had."""
+def write_proto(
+    proto: onnx.ModelProto, metadata: str, path: Path, reference: str | None = None
+) -> None:
+    """Write a model, sealed.
+
+    Args:
+        proto: the model; all metadata that it had are replaced, except for a reference.
+        metadata: the entry "kpairs".
+        path: the file.
+        reference: the entry "kpairs_reference"; by default the one that the model has.
+    """
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    reference = reference or kept.get(REFERENCE_KEY)
     del proto.metadata_props[:]
     proto.metadata_props.add(key=METADATA_KEY, value=metadata)
+    if reference:
+        proto.metadata_props.add(key=REFERENCE_KEY, value=reference)
     path.write_bytes(seal(proto.SerializeToString()))
 
 

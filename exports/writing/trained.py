@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ from kpairs.exports.writing.maps import maps_of
 from kpairs.exports.writing.onnx import to_proto
 from kpairs.exports.writing.parity import TOLERANCE, errors_pct
 from kpairs.exports.writing.torch_files import Named, to_program
+from kpairs.judging.agreement import share
+from kpairs.judging.reference import Reference
 from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
@@ -29,11 +32,14 @@ from kpairs.recipes import LINEAR
 from kpairs.training.batches import predict
 from kpairs.training.linear import featured, head_of
 from kpairs.training.network import architecture_of_run, load_round
+from kpairs.training.records import read_temperature
 
 if TYPE_CHECKING:
     import torch
 
     from kpairs.training.run import Run
+
+_PERCENTILES = (2.5, 10, 25, 50, 75, 90, 97.5)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Trained:
         about: further entries of the description, such as `arch`, `source` and `training`.
         folded: builds the same network without weights, each shared tower called once on both
             images; None exports `model` as it is.
+        reference: scores and features of the training images; None where nobody gave any.
         tested: entries of the description that say the test error, where it is known already:
             a model that learned from all pairs is not measured on them.
     """
@@ -58,6 +65,7 @@ class Trained:
     pixels: PixelSettings = DIGITS
     about: Mapping[str, Any] = field(default_factory=dict)
     folded: Callable[[], keras.Model] | None = None
+    reference: Reference | None = None
     tested: Mapping[str, Any] | None = None
 
     @classmethod
@@ -130,6 +138,8 @@ class Trained:
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )
+        if (temperature := read_temperature(run.folder(number))) is not None:
+            trained = replace(trained, about={**trained.about, "temperature": temperature})
         if not run.cross_validated:
             return trained
         found = run.row(number)["cross_validated"]
@@ -223,8 +233,8 @@ class Trained:
             opset: version of the operators.
 
         Returns:
-            Entries of the description: of `features` the value's name, its width, and the digest
-            of the network that computes it.
+            Entries of the description: of `features` the value's name, its width, the digest of the
+            network that computes it, and the names of the head's weights and offset.
         """
         found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
         maps = {"maps": found} if found else {}
@@ -233,9 +243,14 @@ class Trained:
         products = ("MatMul", "Gemm")
         nodes = self.proto(opset).graph.node
         head = next(node for node in reversed(nodes) if node.op_type in products)
+        tensor, weights, *offset = head.input
+        if not offset:  # of a product alone: what is added to it
+            (added,) = (node for node in nodes if head.output[0] in node.input)
+            offset = [name for name in added.input if name != head.output[0]]
         network = backbone_of(self.model)
         about = {"width": network.output.shape[1], "digest": feature_digest(network)}
-        return {"features": {"tensor": head.input[0], **about}, **maps}
+        about |= {"tensor": tensor, "weights": weights, "offset": offset[0]}
+        return {"features": about, **maps}
 
     @cached_property
     def _protos(self) -> dict[int, onnx.ModelProto]:
@@ -251,12 +266,19 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
-        tested = self.tested
-        if tested is None:
+        tested = dict(self.tested or {})
+        if not tested:
             tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
             if pairs is not None:
                 wrong = errors_pct(self.predicted(pairs), self.outputs, pairs)
                 tested["test_error_pct"] = wrong
+        if pairs is not None:
+            wrong = tested["test_error_pct"]
+            tested["beats_chance"] = _beats_chance(wrong["comparison"], tested["test_pairs"], pairs)
+        scores: dict[str, Any] = {}
+        if self.reference is not None and len(self.reference.scores):
+            scores = {"training_scores": quantiles(self.reference)}
+            scores["standard_errors"] = self.reference.has_deviation
         about = dict(self.about)
         training = about.pop("training")
         return {
@@ -272,8 +294,39 @@ class Trained:
             "classes": list(self.classes),
             "label": "comparison class 1 means left <= right in the order of classes",
             **tested,
+            **scores,
             "training": training,
         }
+
+
+def quantiles(reference: Reference) -> dict[str, Any]:
+    """Return the distribution of training images' scores, JSON-ready: `images`, and `percentiles`.
+
+    Args:
+        reference: of a network that scores images.
+    """
+    steps = len(reference.scores) - 1
+    percentiles = {
+        f"{percent:g}": float(reference.scores[round(percent / 100 * steps)])
+        for percent in _PERCENTILES
+    }
+    return {"images": reference.images, "percentiles": percentiles}
+
+
+def _beats_chance(error_pct: float, tested: int, pairs: PairSet) -> bool:
+    """Tell whether more pairs are right than the commoner answer gets, beyond chance.
+
+    Args:
+        error_pct: wrong answers.
+        tested: of how many pairs.
+        pairs: pairs of the same kind, which tell how common each answer is.
+    """
+    target = np.asarray(pairs.comparison, np.float64)
+    target = target[target != 0.5]
+    if not len(target):
+        return False
+    common = max(float((target > 0.5).mean()), float((target < 0.5).mean()))
+    return share((1 - error_pct / 100) * tested, tested).low > common
 
 
 def _check_widths(trained: Trained) -> None:

@@ -38,6 +38,7 @@ class PairSet:
             takes them; None for equal weights.
         group: `(n, 2)` int64 numbers of the groups of left and right image, such as a patient's;
             None without groups.
+        judge: `(n,)` names of who judged each pair; None where nobody says.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -70,6 +71,7 @@ class PairSet:
     probability: NDArray[np.float32] | None = None
     sample_weight: NDArray[np.float32] | None = None
     group: NDArray[np.int64] | None = None
+    judge: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -295,6 +297,7 @@ def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
         listed.probability[rows],
         None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
         None if group is None else group[np.stack([listed.left, listed.right], axis=1)[rows]],
+        None if listed.judge is None else listed.judge[rows],
     )
 
 

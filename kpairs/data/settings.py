@@ -21,7 +21,6 @@ INKS = {
     "mixed": "bright on dark or dark on bright, as photographs are",
     "auto": "bright on dark, and what looks dark on bright by its border is inverted",
 }
-FLIPS = ("none", "horizontal", "both")  # how images are mirrored in training
 LARGEST_SIDE = 1024
 LONGEST_SIDE = 64  # of a network's input, where neither the user nor the network says
 WHITE = 65535  # the highest level of 16 bits

@@ -80,8 +80,7 @@ class Stored:
         """Return a digest of each image's levels, so many bytes long."""
         found = np.empty(len(self.rows), f"S{size}")
         for place, row in enumerate(self.rows.tolist()):
-            # Hexadecimal: NumPy's bytes lose zeros at their end.
-            found[place] = hashlib.blake2b(self._levels[row], digest_size=size // 2).hexdigest()
+            found[place] = digest_of(self._levels[row], size)
             if place % 1000 == 0:
                 self.release()
         return found
@@ -94,6 +93,11 @@ class Stored:
         both = first[slice(0)]
         both.rows = np.concatenate([first.rows, second.rows])
         return both
+
+
+def digest_of(levels: NDArray[np.uint8], size: int) -> str:
+    """Return a digest of an image's levels in hexadecimal: NumPy's bytes lose zeros at the end."""
+    return hashlib.blake2b(levels.tobytes(), digest_size=size // 2).hexdigest()
 
 
 _AT_ONCE = 256  # images

@@ -29,8 +29,8 @@ class Share:
         return self.hits / self.of if self.of else float("nan")
 
 
-def share(hits: float, of: int) -> Share:
-    """Return `hits / of` with its interval.
+def share(hits: float, of: float) -> Share:
+    """Return `hits / of` with its interval; `of` may be an effective number of cases.
 
     Example:
         >>> one = share(90, 100)

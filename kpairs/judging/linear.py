@@ -13,6 +13,7 @@ Learning, 2006, section 5.4.2).
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from hashlib import blake2b
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from kpairs.data.division import image_groups
-from kpairs.errors import InputError
+from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 from kpairs.judging.agreement import Share, share
 from kpairs.judging.judgements import Floats, Numbers
@@ -33,6 +34,7 @@ _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
 _CHOOSING = 2000  # pairs by which the prior is chosen
 _CHUNK = 4096  # pairs whose features are in memory together
 _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
+_MOST_UNPACKED = 2**30  # bytes of a saved solution
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
 _FOLDS, _PARTITIONS, _FEW = 5, 4, 2000  # of cross-validation; partitions of few pairs, and few
 
@@ -83,6 +85,9 @@ class Linear:
             InputError: no such file, or a damaged one.
         """
         try:
+            with zipfile.ZipFile(path) as archive:  # a small file can unpack to any size
+                if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
+                    raise ValueError(f"expected at most {_MOST_UNPACKED:,} bytes")
             with np.load(path, allow_pickle=False) as arrays:
                 found = {field.name: arrays[field.name] for field in fields(cls)}
             found |= {name: float(found[name]) for name in ("offset", "variance")}
@@ -90,8 +95,10 @@ class Linear:
             shapes = {"covariance": (d, d), "centre": (d,), "left_out": (m, 2)}
             if any(found[name].shape != shape for name, shape in shapes.items()):
                 raise ValueError("arrays of other shapes")
+            if not all(np.isfinite(found[name]).all() for name in found if name != "left_out"):
+                raise ValueError("numbers that are not finite")
         except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-            raise InputError(f"{path}: expected a linear head, cannot read it: {error}") from error
+            raise InputError(f"{path}: expected a linear head: {first_line(error)}") from error
         return cls(**found)
 
     def score(self, features: NDArray[Any]) -> Floats:

@@ -9,7 +9,7 @@ scores images by the features of a network that others trained.
 from keras import KerasTensor, Layer, layers, ops
 
 from kpairs.errors import UsageError
-from kpairs.layers import PosteriorComparison
+from kpairs.layers import PLACES, HalfPixelShifts, MeanPosterior, PosteriorComparison
 from kpairs.models.backbone import (
     FEATURES,
     NO_WEIGHTS,
@@ -21,7 +21,6 @@ from kpairs.models.backbone import (
 )
 from kpairs.models.pair import Layers, Outputs, Pair, by_side
 from kpairs.models.registry import arch, outputs
-from kpairs.models.shifts import shifted
 from kpairs.ours.recipes import DROPOUT, WIDTHS
 
 Widths = tuple[int, int, int, int, int]
@@ -100,7 +99,9 @@ def _posterior(
     test_shifts: int,
 ) -> Outputs:
     tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
-    digits = by_side(pair.shared(shifted(tower, test_shifts), joint_statistics=True))
+    if test_shifts != PLACES[0]:
+        tower = [HalfPixelShifts(), *tower, MeanPosterior()]
+    digits = by_side(pair.shared(tower, joint_statistics=True))
     return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 

@@ -10,7 +10,7 @@ from kpairs.recipes.loss_weights import (
     format_loss_weights,
     parse_loss_weights,
 )
-from kpairs.recipes.recipe import FIELDS, FOLDS, LINEAR, OPTIMIZERS, Recipe
+from kpairs.recipes.recipe import FIELDS, FOLDS, LINEAR, OPTIMIZERS, READ_BY, Recipe
 from kpairs.recipes.study import Ingredient, Setting, Study, Trial
 from kpairs.recipes.table import default_recipe, register, weights
 
@@ -19,6 +19,7 @@ __all__ = [
     "FOLDS",
     "LINEAR",
     "OPTIMIZERS",
+    "READ_BY",
     "Ingredient",
     "Recipe",
     "Setting",

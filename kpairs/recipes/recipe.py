@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 MOST = 10**9
+READ_BY = ("columns", "words", "images", "group", "classes")  # how images of one's own are read
 FOLDS = "folds"  # of `held_out`
 LINEAR = "linear"  # the architecture whose head is solved for, not trained
 _VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
@@ -172,6 +173,11 @@ class Data(_Group):
         description="pixels as the network sees them: none 0..1, raw 0..255, or standardize by the "
         "training pairs' mean and deviation",
     )
+
+    @property
+    def read_by(self) -> dict[str, Any]:
+        """The keywords of `kpairs.open_source` by which the images are read."""
+        return {name: getattr(self, name) for name in READ_BY}
 
     @property
     def is_complete(self) -> bool:

@@ -27,7 +27,6 @@ from kpairs.training.records import is_number, is_row, read_history
 from kpairs.training.round import Round, train_round
 from kpairs.training.workers import log, run_tasks
 
-_READ_BY = ("columns", "words", "images", "group", "classes")
 _PER_EPOCH = {"epoch", "train_loss", "test_loss", "test_comparison_accuracy"}
 
 
@@ -146,7 +145,7 @@ class _Draw:
         self.splits: dict[tuple[Any, ...], tuple[Split, Split]] = {}
 
     def _source(self, recipe: Recipe) -> Source:
-        how = {name: getattr(recipe.data, name) for name in _READ_BY}
+        how = recipe.data.read_by
         key = repr((recipe.data.source, how))
         if key not in self.sources:
             self.sources[key] = open_source(recipe.data.source, **how, root=self.data_root)

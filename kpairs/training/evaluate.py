@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kpairs import seeds
@@ -15,20 +16,24 @@ from kpairs.data.kept import holds_images, trained_on
 from kpairs.data.listing import fingerprint
 from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
 from kpairs.data.source import ComparedPairs, open_source
-from kpairs.data.splits import Compared, Digits, Split
+from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.errors import InputError, UsageError
+from kpairs.judging.linear import Linear
 from kpairs.models.outputs import decisions, share_wrong
 from kpairs.models.registry import Architecture
-from kpairs.recipes import Recipe
+from kpairs.recipes import FOLDS, Recipe
 from kpairs.training.all_pairs import SAMPLED, all_pairs
 from kpairs.training.batches import predict
+from kpairs.training.certainty import certainty, uncertainty
 from kpairs.training.device import compute
-from kpairs.training.linear import HEAD, on_features
-from kpairs.training.measures import measures
+from kpairs.training.linear import head_of_round, on_features
+from kpairs.training.measures import measures, true_values
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
-from kpairs.training.run import Run
+from kpairs.training.records import save_temperature
+from kpairs.training.run import HEAD, Run
 
+FEW = 100  # test pairs: below, measures of a linear head are cross-validated
 log = logging.getLogger(__name__)
 
 
@@ -67,9 +72,11 @@ def evaluate(
 
     Returns:
         A row per round with `round`, `train` (without `data`), `test` and `collapsed` as in
-        `run.metrics["rounds"]`, and `measures`, which `kpairs.training.measures` describes, of the
-        test pairs. With `every_pair` also `all_pairs`, the errors of all pairs, and in `measures`
-        the rest of what `kpairs.training.all_pairs` gives.
+        `run.metrics["rounds"]`, and `measures`, which `kpairs.training.measures` and
+        `kpairs.training.certainty` describe, of the test pairs; of fewer than 100 test pairs of a
+        linear head, of training pairs of images that folds left out. The temperature of the run's
+        own pairs is kept, and goes into exports. With `every_pair` also `all_pairs`, the errors of
+        all pairs, and in `measures` the rest of what `kpairs.training.all_pairs` gives.
 
     Raises:
         UsageError: `data` is neither a known name nor an existing folder or CSV file; `every_pair`
@@ -107,26 +114,38 @@ def evaluate(
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model = load_round(run, number)
+            model, head = load_round(run, number), head_of_round(run, number)
+            rng, folded = seeds.generator(recipe.fit.seed, number, "pairs"), False
             if splits is not None:
-                train_pairs, pairs = draw_round(recipe, number, *splits)
-                train_pairs = augmented(recipe, number, train_pairs)
-                seen = model
+                train_pairs, asked = draw_round(recipe, number, *splits)
+                train_pairs, given = augmented(recipe, number, train_pairs), splits[1]
+                seen, train, pairs = model, train_pairs, asked
                 if network.linear:
-                    head = run.folder(number) / HEAD
-                    seen, (train_pairs, pairs) = on_features(
-                        model, recipe, train_pairs, pairs, head=head
-                    )
+                    file = run.folder(number) / HEAD
+                    seen, (train, pairs) = on_features(model, recipe, train, pairs, head=file)
                     pairs = pairs.take(slice(test_pairs))
-                row = measure(seen, train_pairs, pairs, outputs, network.own_targets)
+                row = measure(seen, train, pairs, outputs, network.own_targets)
+                if head is not None and (run.cross_validated or _is_few(run, pairs, head)):
+                    folded = True
+                    folds = recipe.replace(held_out=FOLDS)
+                    seen, (_, pairs) = on_features(model, folds, train_pairs, asked, head=file)
+                    rows_out = np.flatnonzero(~np.isnan(head.left_out[:, 0]))
+                    pairs, rows_out = pairs.take(slice(test_pairs)), rows_out[:test_pairs]
+                    asked, given = train_pairs.take(rows_out), splits[0]
             else:
-                rng = seeds.generator(recipe.fit.seed, number, "pairs")
-                pairs = draw_split(recipe, images, recipe.data.test_pairs, rng)
-                seen = model
+                asked, given = draw_split(recipe, images, recipe.data.test_pairs, rng), images
+                seen, pairs = model, asked
                 if network.linear:
-                    seen, (pairs,) = on_features(model, recipe, pairs)
+                    seen, (pairs,) = on_features(model, recipe, asked)
                 row = {"test": errors(seen, pairs, outputs, network.own_targets)}
-            found = measures(predict(seen, pairs), outputs, pairs, len(classes))
+            values, truth = predict(seen, pairs), _true_values(given, asked)
+            known = None if head is None else uncertainty(model, head, asked)
+            found = measures(values, outputs, pairs, len(classes), truth)
+            found |= certainty(values, outputs, pairs, truth, known)
+            if folded:
+                found["cross_validated"] = True
+            if splits is not None and "temperature" in found:
+                save_temperature(run.folder(number), found["temperature"])
             if every_pair:
                 rng = seeds.generator(recipe.fit.seed, number, "all pairs")
                 each = all_pairs(
@@ -142,6 +161,34 @@ def evaluate(
                 found["all_pairs"] = each
             rows.append({"round": number, **row, "measures": found})
     return rows
+
+
+def _is_few(run: Run, pairs: PairSet, head: Linear) -> bool:
+    """Tell if test pairs are too few to measure on, and training pairs can be instead; say so."""
+    if (
+        len(pairs) >= FEW
+        or not run.recipe.takes_folds
+        or head.error is None
+        or head.error.of <= len(pairs)
+    ):
+        return False
+    log.warning(
+        "%s: %d test pairs are few; measures are cross-validated on %d training pairs of left-out "
+        "images instead",
+        *(run.path, len(pairs), head.error.of),
+    )
+    return True
+
+
+def _true_values(split: Split, pairs: PairSet) -> NDArray[np.float64]:
+    """Return the score or grade that people gave each image, in the order of `image_numbers`."""
+    left: Any = pairs.left
+    right: Any = pairs.right
+    if not isinstance(split, Scored):
+        return true_values(pairs)
+    given = pd.Series(split.scores).groupby(split.images.rows).mean()
+    images = np.unique(np.concatenate([left.rows, right.rows]))
+    return given.reindex(images).to_numpy(np.float64)
 
 
 def run_splits(

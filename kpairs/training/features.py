@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kpairs.data.features import Progress, computed, kept_features
+from kpairs.data.features import Progress, kept_features
 from kpairs.data.pairs import Images
 from kpairs.data.stored import Stored
 from kpairs.models.backbone import STATISTICS, feature_digest, feature_network
 from kpairs.training.interrupt import InMainThread
 
 _BATCH = 16  # images that pass together: what layers hand to each other stays in the cache
+_PART = 512  # images that are read together
 
 
 class Featured(Stored):
@@ -74,15 +76,16 @@ def image_features(
     Raises:
         KpairsError: the cache folder cannot be written.
     """
-
-    def compute(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _predicted(network, pixels)
-
-    width = network.output.shape[1]
+    compute, width = partial(predicted, network), network.output.shape[1]
     if keep and isinstance(images, Stored) and len(images):
         return kept_features(images, feature_digest(network), width, compute, progress)
-    parts = computed(images, np.arange(len(images)), compute, progress)
-    return np.concatenate([np.zeros((0, width), np.float32), *parts])
+    found = np.zeros((len(images), width), np.float32)
+    for start in range(0, len(images), _PART):
+        part = np.arange(start, min(start + _PART, len(images)))
+        found[part] = compute(np.asarray(images[part]))
+        if progress is not None:
+            progress(int(part[-1]) + 1, len(images))
+    return found
 
 
 def statistics_features(images: Stored, progress: Progress | None) -> NDArray[np.float32]:
@@ -90,7 +93,7 @@ def statistics_features(images: Stored, progress: Progress | None) -> NDArray[np
     return image_features(feature_network(STATISTICS, *images.shape[1:]), images, progress)
 
 
-def _predicted(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def predicted(network: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features of images, blocks of them side by side on all cores.
 
     Each block runs on one thread: those of torch wait for each other, and where other programs run

@@ -9,8 +9,9 @@ import keras
 
 from kpairs.data import PairSet
 from kpairs.models.registry import Architecture
-from kpairs.networks import import_of
+from kpairs.networks import ARCHS, import_of
 from kpairs.recipes import Recipe
+from kpairs.recipes.recipe import Variation
 from kpairs.training.batches import (
     Batches,
     Randomness,
@@ -136,7 +137,7 @@ def fit(
                 _solved(model, solve, [*callbacks, after, checkpoint], recipe.fit.epochs)
             continue
         if machine.engine == "auto":
-            engine = _lower(model, batches, _same_steps(recipe, phase, data, batches, own))
+            engine = _lower(model, batches, _same_steps(model, recipe, phase, data, batches, own))
         if phase.begin < done:
             checkpoint.restore(model)
         if start < phase.end and not (after.best is not None and after.best.is_over(start)):
@@ -220,21 +221,29 @@ def _follow_up(
     return after, checkpoint
 
 
+# Fields that decide which batches there are, and nothing of the step that trains on one.
+_OUTSIDE_STEPS = {
+    *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
+    *("test_pairs", "ties", "margin", "held_out", "validation", *Variation.model_fields),
+    *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
+    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
+}
+
+
 def _same_steps(
-    recipe: Recipe, phase: Phase, data: Prepared, batches: Batches, own: Own
+    model: keras.Model, recipe: Recipe, phase: Phase, data: Prepared, batches: Batches, own: Own
 ) -> Hashable | None:
     """Return the cache key of the traced step, or None for user code, which may use randomness."""
     mine = own.loss is not None or own.optimizer is not None
-    if mine or import_of(recipe.network.arch) or recipe.network.arch not in _registered():
+    if mine or import_of(recipe.network.arch) or recipe.network.arch not in ARCHS:
         return None
-    same = {name: v for name, v in recipe.flat().items() if name not in ("seed", "rounds")}
-    return repr(same), phase, len(batches), data.judged
-
-
-def _registered() -> Iterable[str]:
-    from kpairs.networks import ARCHS
-
-    return ARCHS
+    same = {name: v for name, v in recipe.flat().items() if name not in _OUTSIDE_STEPS}
+    times: tuple[object, ...] = phase, len(batches)
+    if recipe.optimizer.schedule == "constant":  # the rate is a variable, and time plays no part
+        del same["learning_rate"], same["epochs"]
+        times = (phase.frozen,)
+    shapes = [tuple(variable.shape) for variable in model.variables]  # by the number of classes
+    return repr(same), times, data.judged, repr(shapes)
 
 
 def _lower(model: keras.Model, batches: Batches, alike: Hashable | None) -> str:

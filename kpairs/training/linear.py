@@ -14,8 +14,10 @@ from kpairs.data import PairSet
 from kpairs.data.features import Progress
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
+from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of
+from kpairs.judging.reference import MOST, make_reference
+from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of, feature_digest
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
@@ -25,8 +27,7 @@ from kpairs.training.compile import compile_model
 from kpairs.training.features import Featured, image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
-
-HEAD = "head.npz"  # in a round's folder, the solution
+from kpairs.training.run import HEAD, REFERENCE, Run
 
 
 def head_of(model: keras.Model, word: str) -> keras.Model:
@@ -122,6 +123,12 @@ class LinearHead:
         kernel = solution.weights[:, None].astype(np.float32)
         _score(self.model).set_weights([kernel, np.array([solution.offset], np.float32)])
         solution.save(self.file)
+        # The images of `kpairs.training.reference`, so that an export says the same.
+        images = np.unique(np.concatenate([left.rows, right.rows]))
+        chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:MOST])
+        seen = left.features[images[chosen]]
+        known = make_reference(seen, solution.score(seen), solution.covariance)
+        write_text(self.file.with_name(REFERENCE), known.to_text())
         head, sets = self.on_features()
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
@@ -136,18 +143,27 @@ class LinearHead:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The cross-validated error, in percent with its interval; nothing where there is none."""
+        """The digest of the frozen network; the cross-validated error, in percent."""
+        facts: dict[str, Any] = {}
+        if not self.recipe.fit.fine_tune:  # else features of this network are not kept
+            facts["network"] = feature_digest(backbone_of(self.model))
         if (error := Linear.load(self.file).error) is None:
-            return {}
+            return facts
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
         percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {"cross_validated": {**percent, "pairs": error.of}}
+        return {**facts, "cross_validated": {**percent, "pairs": error.of}}
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return what `on_features` does, of the training and the test pairs."""
         if self._sets is not None and not self.recipe.fit.fine_tune:
             return _seen(self.model, self.recipe, self._sets, self.file)
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
+
+
+def head_of_round(run: Run, number: int) -> Linear | None:
+    """Read the solution behind a round's scores; None where there is none, or after fine-tuning."""
+    file = run.folder(number) / HEAD
+    return Linear.load(file) if file.is_file() and not run.recipe.fit.fine_tune else None
 
 
 def on_features(

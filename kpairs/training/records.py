@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from kpairs.data.table import read_table
 from kpairs.errors import InputError
-from kpairs.files import read_json
+from kpairs.files import read_json, write_json
 
 ENGINES = ("auto", "keras")  # how training steps run; here, where the command line may look
 BACKENDS = ("torch", "jax", "tensorflow")
@@ -19,6 +19,7 @@ MOST_THREADS = 1024
 _PARTS = ("train", "test", "best_epoch", "all_pairs", "unshifted")
 _MEASURED = {"loss", "comparison_accuracy"}  # in every history, of both splits
 _LARGEST = 1e30
+CALIBRATION = "calibration.json"  # in a round's folder
 
 Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
 Numbers = dict[str, Number]
@@ -198,3 +199,27 @@ def differences(begun: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} {now} instead of {then}" for name, then, now in known if then not in (None, now)
     ]
+
+
+def save_temperature(folder: Path, temperature: float) -> None:
+    """Keep a round's temperature in its folder."""
+    write_json(folder / CALIBRATION, {"temperature": temperature})
+
+
+def read_temperature(folder: Path) -> float | None:
+    """Return the temperature of a round; None where nobody evaluated it.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    file = folder / CALIBRATION
+    if not file.is_file():
+        return None
+    found = read_json(file, "temperature of a round")
+    value = found.get("temperature") if isinstance(found, dict) else None
+    if not isinstance(value, int | float) or not 1e-3 < value < 1e3:
+        raise InputError(
+            f"{file}: expected a temperature between 0.001 and 1000, received {value}; remove it, "
+            "and run 'kpairs evaluate' again"
+        )
+    return float(value)

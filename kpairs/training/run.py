@@ -7,10 +7,12 @@ runs/2026-11-21-auxws/
     data.jsonl         the images of one's own that it was trained and tested on
     data.json          what tells whether the images have changed since
     sample.npz         a few of its pairs, by which it can be exported anywhere
+    backbone.keras     a copy of the network whose features are taken, where that was a file
     metrics.json       error rates of every finished round, and their mean and deviation
     curves.png         losses and errors per epoch
     round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
-                       state after the last epoch, from which `kpairs train --resume` goes on
+                       state after the last epoch, from which `kpairs train --resume` goes on;
+                       head.npz and reference.txt, where a linear head was solved for
 ```
 
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpairs.data.kept import keep, kept_facts, open_kept
+from kpairs.data.listing import fingerprint
 from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError, KpairsError, UsageError, missing
 from kpairs.files import write_json, write_text
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     import keras
 
 RUNS = Path("runs")
+# In a round's folder: the solution of a linear head, and its training images.
+HEAD, REFERENCE = "head.npz", "reference.txt"
 _SPLITS = ("train", "test")
 
 
@@ -81,6 +86,8 @@ class Run:
             path = _claim_next(recipe) if out is None else _claim(Path(out))
             write_json(path / "environment.json", environment)
             keep(source, path)
+            if (copy := _backbone_in(path, recipe)) is not None:
+                shutil.copyfile(str(recipe.network.backbone), copy)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except BaseException as error:  # also an interrupt: half a run folder is none
             if path is not None:  # it was new, or empty
@@ -106,6 +113,9 @@ class Run:
                 "before its first epoch leaves none: give its command again"
             )
         recipe = read_recipe(path / "recipe.json")
+        copy = _backbone_in(path, recipe)
+        if copy is not None and copy.is_file() and not _are_equal(copy, recipe.network.backbone):
+            recipe = recipe.replace(backbone=str(copy.absolute()))
         rounds = read_metrics(file) if file.exists() else []
         return cls(path, recipe, {"rounds": rounds, "summary": summarize(rounds)})
 
@@ -189,13 +199,9 @@ class Run:
             InputError: images that are gone or are others.
         """
         known = self.recipe.data
-        how = {
-            name: getattr(known, name)
-            for name in ("columns", "words", "images", "group", "classes")
-        }
 
         def reopen(place: str | None) -> Source:
-            return open_source(place or known.source, **how, root=root)
+            return open_source(place or known.source, **known.read_by, root=root)
 
         source = open_kept(self.path, reopen, data, classes=known.classes, root=root)
         return source.whole() if self.cross_validated else source
@@ -277,6 +283,17 @@ def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "rounds": len(values),
     }
+
+
+def _backbone_in(path: Path, recipe: Recipe) -> Path | None:
+    """Return the place of a copy of the backbone's file, where the backbone is a file."""
+    name = recipe.network.backbone or ""
+    return path / f"backbone{Path(name).suffix}" if name.endswith((".keras", ".onnx")) else None
+
+
+def _are_equal(copy: Path, original: str | None) -> bool:
+    place = Path(original or "")
+    return place.is_file() and fingerprint(place) == fingerprint(copy)
 
 
 def check_free(path: str | Path) -> None:

@@ -14,6 +14,7 @@ import keras
 from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
+from kpairs.data.pairs import PairSet
 from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
@@ -23,7 +24,7 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, Recipe, check_loss_weights, default_recipe
+from kpairs.recipes import LINEAR, READ_BY, Recipe, check_loss_weights, default_recipe
 from kpairs.reports.resolve import recipe_of
 from kpairs.training.compile import Losses, Own
 from kpairs.training.device import compute, describe
@@ -193,7 +194,7 @@ def train_source(
     save_sample(run.path, *pairs)
     save_objects(run.path, own)
     with locked(run.path):
-        return _train_rounds(run, splits, jobs, console, network, own, model)
+        return _train_rounds(run, splits, jobs, console, network, own, (model, pairs))
 
 
 def resume(
@@ -329,14 +330,10 @@ def _open(
     console: Console,
 ) -> Source:
     """Open images by a recipe's way to read them; of other images than its own, by none."""
-    same = str(data) == recipe.data.source
-    how: dict[str, Any] = {n: getattr(recipe.data, n) if same else None for n in _READ_BY}
-    how |= {name: fields[name] for name in _READ_BY if fields.get(name) is not None}
+    how = recipe.data.read_by if str(data) == recipe.data.source else {}
+    how |= {name: fields[name] for name in READ_BY if fields.get(name) is not None}
     with reading(console) as read:
         return open_source(data, **how, root=root, progress=read)
-
-
-_READ_BY = ("columns", "words", "images", "group", "classes")
 
 
 def _own_facts(recipe: Recipe, network: OwnNetwork | None, own: Own) -> dict[str, Any]:
@@ -382,7 +379,7 @@ def _train_rounds(
     console: Console,
     network: OwnNetwork | None,
     own: Own,
-    first: keras.Model | None = None,
+    first: tuple[keras.Model, tuple[PairSet, PairSet]] | None = None,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
     machine, count = _machine_of(run.environment), recipe.fit.rounds
@@ -393,7 +390,7 @@ def _train_rounds(
             number=number,
             # A worker may have begun in another folder.
             folder=run.path.resolve() / run.folder(number).name,
-            pairs=draw_round(recipe, number, *splits),
+            pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
             classes=len(splits[0].classes),
             machine=machine,
             network=network,
@@ -402,7 +399,7 @@ def _train_rounds(
         for number in missing
     )
     if jobs == 1:
-        rows = _one_by_one(recipe, rounds, interruption, console, first)
+        rows = _one_by_one(recipe, rounds, interruption, console, first and first[0])
     else:
         histories = [run.folder(number) / "history.csv" for number in missing]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
@@ -421,7 +418,8 @@ def _train_rounds(
             f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    if curves := _curves(run):
+    solved = recipe.network.arch == LINEAR and recipe.fit.epochs == 1  # a curve of one point
+    if not solved and (curves := _curves(run)):
         draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
     return run
@@ -465,7 +463,7 @@ def _one_by_one(
     rounds: Iterable[Round],
     interruption: Interruption,
     console: Console,
-    first: keras.Model | None,
+    first: keras.Model | None,  # of round 1
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
         live = LiveProgress(

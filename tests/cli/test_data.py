@@ -39,5 +39,5 @@ def test_names_are_shown_as_they_are(workplace, image_folder):
     (image_folder / "10").rename(image_folder / "c$\\frac{")
     order = ("--classes", "1,b[bold],c$\\frac{")
     assert "b[bold]" in kpairs("data", image_folder, *order, "--sheet", "own.png")
-    text = kpairs("train", "--arch", "simple", *TINY, "--rounds", "2", "--out", "zz[x]")
+    text = kpairs("train", "--arch", "simple", *TINY, "--out", "zz[x]")
     assert "saved in zz[x]; next: kpairs export --onnx 'zz[x]'" in text

@@ -26,3 +26,5 @@ def test_the_whole_path_from_digits_to_a_prediction(workplace):
     text = kpairs("predict", model, "samples/3.png", "samples/7.png")
     assert re.search(r"^left (<=|>) right \(\d+\.\d%\)$", text, re.MULTILINE)
     assert f"samples/3.png: {answer['left_digit']} (" in text
+    (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "bad.png" in kpairs("predict", model, "bad.png", "bad.png", expect=4)

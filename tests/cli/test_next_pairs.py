@@ -12,6 +12,8 @@ from command_line import kpairs
 from PIL import Image
 from scipy.stats import kendalltau
 
+PLAIN = ("--features", "none")  # those of a network take a second or two
+
 
 @pytest.fixture
 def pictures(workplace, rng):
@@ -50,10 +52,10 @@ def test_from_a_folder_to_a_ranking(pictures):
     assert [list(row) for row in first] == [["left", "right", "label", "reason"]] * 20
     assert len(pairs_of(first)) == 20
     assert "expected judged pairs" in kpairs("next-pairs", pictures, "ask-1.csv", expect=4)
-    waiting = ("--known", "ask-1.csv", "--json")
+    waiting = ("--known", "ask-1.csv", "--json", *PLAIN)
     assert not pairs_of(first) & pairs_of(json.loads(kpairs("next-pairs", pictures, *waiting)))
     answer("ask-1.csv")
-    more = ("next-pairs", pictures, "ask-1.csv", "--count", 12)
+    more = ("next-pairs", pictures, "ask-1.csv", "--count", 12, *PLAIN)
     assert kpairs(*more, "--json") == kpairs(*more, "--json")
     assert kpairs(*more, "--json") != kpairs(*more, "--json", "--seed", 1)
     kpairs(*more, "--out", "ask-2.csv")
@@ -68,10 +70,10 @@ def test_from_a_folder_to_a_ranking(pictures):
 
 
 def test_two_judges_overlap_and_nobody_is_asked_twice(pictures):
-    kpairs("next-pairs", pictures, "--out", "ann.csv", "--judge", "ann")
+    kpairs("next-pairs", pictures, "--out", "ann.csv", "--judge", "ann", *PLAIN)
     answer("ann.csv")
     anns = pairs_of(read("ann.csv"))
-    again = ("next-pairs", pictures, "ann.csv", "--count", 30, "--judge")
+    again = ("next-pairs", pictures, "ann.csv", "--count", 30, *PLAIN, "--judge")
     assert not anns & pairs_of(json.loads(kpairs(*again, "ann", "--json")))
     rows = json.loads(kpairs(*again, "bob", "--overlap", 0.5, "--random", 0, "--json"))
     overlap = pairs_of(row for row in rows if row["reason"] == "overlap")
@@ -83,9 +85,8 @@ def test_two_judges_overlap_and_nobody_is_asked_twice(pictures):
 
 @pytest.mark.parametrize("by", ["folder", "[ab]/"])
 def test_pairs_within_groups(by, pictures):
-    rows = json.loads(
-        kpairs("next-pairs", pictures, "--pairs-within", "group", "--group", by, "--json")
-    )
+    within = ("--pairs-within", "group", "--group", by, "--json")
+    rows = json.loads(kpairs("next-pairs", pictures, *within, *PLAIN))
     assert len(rows) == 20
     assert all(Path(row["left"]).parent == Path(row["right"]).parent for row in rows)
 
@@ -109,9 +110,13 @@ def test_columns_of_numbers_stand_in_for_features(pictures):
         ([], 2, "expected at least two images, received 0"),
         (["nosuch", "pictures"], 4, "nosuch: no such file or folder"),
         (["pictures", "--pairs-within", "group"], 2, "add --group folder"),
-        (["pictures", "--random", "0.9", "--repeat", "0.9"], 2, "at most 1 together"),
+        (["pictures", "--random", "0.9", "--repeat", "0.9", *PLAIN], 2, "at most 1 together"),
         (["pictures", "--features", "nosuch.npy"], 4, "nosuch.npy: expected images, none, or"),
-        (["pictures/a/00.png", "pictures/a/02.png", "--known", "all.csv"], 2, "no pair is left"),
+        (
+            ["pictures/a/00.png", "pictures/a/02.png", "--known", "all.csv", *PLAIN],
+            2,
+            "no pair is left",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, code, message, pictures):

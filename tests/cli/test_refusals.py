@@ -93,12 +93,6 @@ def test_refusals(arguments, code, message, workplace, idx_folder):
         assert not (workplace / "runs").exists()
 
 
-def test_predict_refuses_before_it_looks_further(run, workplace):
-    kpairs("export", run)
-    (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert "bad.png" in kpairs("predict", run / "auxws.onnx", "bad.png", "bad.png", expect=4)
-
-
 def test_an_unwritable_export_keeps_the_run(run):
     before = sorted(os.listdir(run))
     message = kpairs("export", run, "--out", "nowhere/x.onnx", expect=1)
@@ -114,7 +108,7 @@ def test_an_unwritable_export_keeps_the_run(run):
     ],
 )
 def test_backends_that_are_not_there(backend, message, workplace):
-    command = [sys.executable, "-m", "kpairs.cli", "archs", "--json"]
+    command = [sys.executable, "-m", "kpairs.cli", "archs", "ws", "--json"]
     environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == ((2, f"Error: {message}\n") if message else (0, ""))

@@ -12,6 +12,8 @@ from PIL import Image, ImageFilter
 
 from kpairs.data.examples import _photographs
 
+PLAIN = ("--features", "none")  # those of a network take a second or two
+
 
 @pytest.fixture
 def judged(workplace, rng):
@@ -33,7 +35,7 @@ def judged(workplace, rng):
 
 
 def test_judgements_become_a_ranking(judged):
-    shown = json.loads(kpairs("score", judged, "--features", "none", "--json"))
+    shown = json.loads(kpairs("score", judged, *PLAIN, "--json"))
     names = [row["file"].rsplit("/", 1)[-1] for row in shown["images"]]
     assert names == [f"{number:02d}.png" for number in reversed(range(12))]
     assert all(row["low"] < row["score"] < row["high"] for row in shown["images"])
@@ -43,9 +45,9 @@ def test_judgements_become_a_ranking(judged):
     ann, bob = shown["judges"]
     assert (ann["judge"], ann["judgements"]) == ("ann", 200)
     assert (bob["judge"], bob["judgements"], bob["slope"]) == ("bob", 20, None)
-    rows = list(csv.DictReader(io.StringIO(kpairs("score", judged, "--features", "none", "--csv"))))
+    rows = list(csv.DictReader(io.StringIO(kpairs("score", judged, *PLAIN, "--csv"))))
     assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, 13)]
-    assert "Krippendorff's alpha 1.00" in " ".join(kpairs("score", judged).split())
+    assert "Krippendorff's alpha 1.00" in " ".join(kpairs("score", judged, *PLAIN).split())
 
 
 def test_features_of_images_or_of_a_file(judged):
@@ -80,24 +82,26 @@ def test_pictures_groups_and_images_that_nobody_judged(judged):
         with Image.open(picture) as drawn:
             assert len(drawn.convert("RGB").getcolors(2**20)) > 20
     bursts = ("--group", "(0|1)[0-9].png", "--by", "group", "--top", 1)
-    best = json.loads(kpairs("score", judged, *bursts, "--features", "none", "--json"))["images"]
+    best = json.loads(kpairs("score", judged, *bursts, *PLAIN, "--json"))["images"]
     assert [(row["group"], row["file"], row["rank"]) for row in best] == [
         ("1", "11.png", 1),
         ("0", "09.png", 1),
     ]
-    assert "--by group: add --group folder" in kpairs("score", judged, "--by", "group", expect=2)
+    assert "--by group: add --group folder" in kpairs(
+        "score", judged, "--by", "group", *PLAIN, expect=2
+    )
     assert "matches none of 12 names" in kpairs("score", judged, "--group", "q", expect=4)
     assert "expected folder or a regular expression" in kpairs(
         "score", judged, "--group", "(", expect=2
     )
-    assert "sheet.png: exists already" in kpairs("score", judged, *pictures, expect=1)
+    assert "sheet.png: exists already" in kpairs("score", judged, *pictures, *PLAIN, expect=1)
 
 
 def test_several_tables_and_the_rule_to_stop(judged):
     head, *rows = judged.read_text().splitlines()
     for name, part in (("a.csv", rows[:110]), ("b.csv", rows[110:])):
         (judged.parent / name).write_text("\n".join([head, *part]) + "\n")
-    plain = ("--features", "none", "--json")
+    plain = (*PLAIN, "--json")
     both = json.loads(kpairs("score", "a.csv", "b.csv", *plain))
     one = json.loads(kpairs("score", judged, *plain))
     assert [row["file"] for row in both["images"]] == [row["file"] for row in one["images"]]

@@ -65,10 +65,11 @@ def explained(folder, kind, head=None, seed=0):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder, brightness = tmp_path_factory.mktemp("explained"), [1, 0, 0, 1, 0, 0]
-    files = {"maps": explained(folder, "maps"), "again": explained(folder, "maps", seed=1)}
-    files["brightness"] = explained(folder, "maps", brightness, 2)
-    files["largest"] = explained(folder, "vectors", brightness, 3)
-    return files
+    return {
+        "maps": explained(folder, "maps"),
+        "brightness": explained(folder, "maps", brightness, 1),
+        "largest": explained(folder, "vectors", brightness, 2),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,32 @@ def test_contributions_add_up_to_the_scores(models, images):
         np.testing.assert_allclose(values - image, (constant - offset) / values.size, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "backbone"),
+    [
+        ("linear", "lite0"),
+        ("linear", "MobileNetV2"),
+        ("linear", "torchvision/resnet18"),
+        ("ranker", "MobileNetV2"),
+    ],
+)
+def test_known_networks_name_their_maps(arch, backbone, tmp_path, rng):
+    shape = (40, 32, 3)
+    options = {"backbone": backbone, "input_shape": shape}
+    options |= {"size": 64} if arch == "linear" else {}
+    model = build(arch, 0, **options)
+    pixels = PixelSettings(*shape, ink="mixed")
+    trained = Trained.from_architecture(model, ARCHS[arch], (), options=options, pixels=pixels)
+    exported = PairModel.load(export_model(trained, None, tmp_path / "network")[0].path)
+    images = rng.random((3, *shape), dtype=np.float32)
+    maps, scores, _ = contributions(exported, images)
+    expected = exported.compare(images, images)["left_score"][:, 0]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), expected, rtol=1e-4, atol=1e-5)
+    assert maps.std(axis=(1, 2)).min() > 0
+
+
 @pytest.mark.parametrize(
     ("name", "method", "share"),
     [("brightness", "contributions", 0.75), ("largest", "occlusion", 0.6)],
@@ -143,7 +170,7 @@ def test_a_square_that_alone_decides_is_found(name, method, share, models, rng):
 
 def test_weights_drawn_anew_give_another_map(models, images):
     """Adebayo et al., Sanity checks for saliency maps, 2018: a picture's edges alone would not."""
-    one, other = (contributions(models[name], images)[0] for name in ("maps", "again"))
+    one, other = (contributions(models[name], images)[0] for name in ("maps", "brightness"))
     for a, b in zip(one, other, strict=True):
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.9
 
@@ -213,7 +240,7 @@ def test_the_command_line(files, tmp_path, images):
             shown = np.asarray(drawn, int)
         assert np.ptp(shown[6:102, 102:198], axis=-1).max() > 60  # colours beside a grey picture
     assert "expected --sheet" in kpairs("rank", files["maps"], *names, "--maps", expect=2)
-    both = (files["maps"], files["again"], *names)
+    both = (files["maps"], files["brightness"], *names)
     said = kpairs("rank", *both, "--sheet", tmp_path / "two.png", "--maps", expect=2)
     assert "expected one model" in said
 

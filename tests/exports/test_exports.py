@@ -18,7 +18,7 @@ import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
-from families import few, networks
+from families import FEW, networks
 from onnx import TensorProto
 from struck import inconsistent
 
@@ -41,7 +41,7 @@ CLASSES = tuple("0123456789")
 
 
 # The ten blocks of resnet, all alike, are written three times with the slow tests.
-QUICK = [*(name for name in few() if name != "resnet"), "auxws"]
+QUICK = [*(name for name in FEW if name != "resnet"), "auxws"]
 
 
 @networks(QUICK)
@@ -302,10 +302,10 @@ def test_one_file_that_disagrees_stops_all(exported, another, tmp_path):
 
 def test_parity_wants_every_output_by_name(exported):
     trained, *_ = exported("auxws")
-    _, exports, pairs = exported("simple")
-    simple = PairModel.load(exports[0].path)
+    _, exports, pairs = exported("conv_1")
+    other = PairModel.load(exports[0].path)
     with pytest.raises(ParityError, match=r"the exported file has \['comparison'\]"):
-        check_parity(trained.model, simple, pairs)
+        check_parity(trained.model, other, pairs)
 
 
 def test_parity_catches_a_small_difference_and_nan(exported):

@@ -128,6 +128,18 @@ def test_drawn_strokes_are_answered(tab, server, models):
         check(card, model)
 
 
+def test_the_switch_shows_which_places_decide(tab, server):
+    tab.goto(server.url)
+    for side, strokes in (("left", THREE), ("right", SEVEN)):
+        draw(tab, side, strokes)
+    shown(tab)
+    maps = "cards.flatMap((card) => SIDES.map((side) => find('map', find(side, card))))"
+    assert tab.evaluate(f"() => {maps}.every((map) => map.hidden)")
+    tab.check('[data-is="explain"]')
+    until(tab, f"{maps}.every((map) => !map.hidden && map.naturalWidth === 14)")
+    assert "occlusion" in tab.inner_text('[data-is="method"] >> nth=0')
+
+
 def test_a_page_with_the_network_inside_asks_nobody(tab, file, exported):
     asked = []
     tab.on("request", lambda request: asked.append(request.url))

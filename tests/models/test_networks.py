@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from families import families
+from families import FAMILIES, FEW, OUTPUTS, chosen
 from precision import EXACT, difference, float64
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
@@ -64,6 +64,10 @@ DIGITS = [name for name, architecture in ARCHS.items() if "left_digit" in archit
 def in_float64():
     with float64():
         yield
+
+
+def test_the_lists_of_kinds_are_those_of_the_networks():
+    assert chosen() == (set(FAMILIES), set(OUTPUTS), set(FEW))
 
 
 class Network:
@@ -226,7 +230,7 @@ def test_hidden_activations_of_report_003(name, rng):
     Network(name, activation="sigmoid").check_outputs(random_pairs(rng).inputs())
 
 
-@pytest.mark.parametrize("name", [name for name in families() if name in TRANSCRIBED])
+@pytest.mark.parametrize("name", FEW)
 def test_saved_and_rebuilt_models_agree(name, rng, tmp_path):
     network, pairs = Network(name), random_pairs(rng)
     network.model.save(tmp_path / "model.keras")

@@ -21,6 +21,14 @@ def run(workplace):
     return shutil.copytree(BEFORE, workplace / "run")
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of the run, whose second round has gone on to its end."""
+    folder = shutil.copytree(BEFORE, tmp_path_factory.mktemp("finished") / "run")
+    kpairs("train", "--resume", folder)
+    return folder
+
+
 def _set(file, **changes):
     """Change values of a JSON file; `row_x` is x of its first round."""
 
@@ -206,8 +214,10 @@ def test_export_refuses_other_numbers_than_the_saved_models(run):
         (BEFORE / HISTORY).read_text() + "3,0.5\n",
     ],
 )
-def test_a_damaged_curve_of_a_finished_round_is_no_hindrance(text, run, capfd):
+def test_a_damaged_curve_of_a_finished_round_is_no_hindrance(text, finished, workplace):
+    run = shutil.copytree(finished, workplace / "run")
     (run / HISTORY).write_text(text)
+    (run / "curves.png").unlink()
     shown = kpairs("train", "--resume", "run", "--json")
     assert [row["round"] for row in json.loads(shown)["rounds"]] == [1, 2]
     assert (run / "curves.png").is_file()

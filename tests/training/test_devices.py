@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import keras
 import pytest
 import torch
-from families import few, networks
+from families import FEW, networks
 from keras.src.backend.common import global_state
 from precision import EXACT, difference, float64
 from rounds import compiled
@@ -32,7 +32,7 @@ from kpairs.training.engine.step import Steps, build_losses
 
 
 @pytest.mark.gpu
-@networks(few())
+@networks(FEW)
 def test_trainings_on_a_gpu_are_stock_keras(name, mnist, rng):
     recipe = RECIPES[name]
     if "dropout" in recipe.network.options:
@@ -123,7 +123,7 @@ def _on_fake_cuda(step, tensors):
         return module(*map(moved, tensors))
 
 
-@networks(few())
+@networks(FEW)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "test"])
 def test_a_step_reads_no_value_and_leaves_nothing_on_the_cpu(
     name, training, mnist, rng, monkeypatch

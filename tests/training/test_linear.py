@@ -11,7 +11,6 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
-from kpairs.data import features as store
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -50,17 +49,17 @@ def blurred(workplace, monkeypatch):
 def passes(monkeypatch):
     """How many images passed a network."""
     counted = []
-    predicted = features._predicted
+    predicted = features.predicted
 
     def counting(network, images):
         counted.append(len(images))
         return predicted(network, images)
 
-    monkeypatch.setattr(features, "_predicted", counting)
+    monkeypatch.setattr(features, "predicted", counting)
     return counted
 
 
-def test_from_pairs_to_a_ranking(blurred, passes):
+def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     """Without an architecture's name: solved, measured, evaluated, exported and ranked by."""
     table, amounts = blurred
     run = train(data=table, backbone="statistics", verbose=0)
@@ -81,6 +80,18 @@ def test_from_pairs_to_a_ranking(blurred, passes):
     files = [f"{number}.png" for number in range(40)]
     said = json.loads(kpairs("rank", run.path, *files, "--json"))["images"]
     assert [row["file"] for row in said] == [files[i] for i in ranked.order()]
+    expected = ranked.score[[files.index(row["file"]) for row in said]]
+    np.testing.assert_allclose([row["score"] for row in said], expected, rtol=1e-4, atol=1e-4)
+    assert sum(passes) == len(files)  # those of the training, and the others once
+    with monkeypatch.context() as patch:
+        patch.setattr("kpairs.exports.runtime.kept.prepare", pytest.fail)  # nor decoded again
+        assert json.loads(kpairs("rank", run.path, *files, "--json"))["images"] == said
+    file = f"{run.path}/linear.onnx"
+    by_file = json.loads(kpairs("rank", file, *files, "--json"))["images"]
+    assert [row["file"] for row in by_file] == [row["file"] for row in said]
+    for name, apart in (("score", 1e-3), ("deviation", 1e-2), ("percentile", 2)):
+        one, other = ([row[name] for row in rows] for rows in (by_file, said))
+        np.testing.assert_allclose(one, other, rtol=apart, atol=apart)
     whole = run.model(1)
     pairs = run.source().split("test", run.recipe.pixels)
     assert evaluate(resume(run.path, rounds=2), test_pairs=len(pairs))[1]["test"] == again["test"]
@@ -191,7 +202,7 @@ def test_features_are_bounded(blurred, monkeypatch):
 
     image_features(network(3), images)
     assert len(list(root.glob("*/*.npy"))) == 1
-    monkeypatch.setattr(store, "_MOST", 1000)
+    monkeypatch.setattr("kpairs.data.parts._MOST", 1000)
     image_features(network(4), images)
     assert not list(root.glob("*/*.npy"))
 
@@ -207,6 +218,8 @@ def test_a_model_of_ones_own_gives_the_features(blurred):
     run = train(data=blurred[0], backbone="own.keras", verbose=0)
     assert backbone_of(run.model(1)).output.shape == (None, 1)
     assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] < 20
+    Path("own.keras").unlink()  # the run has a copy
+    assert evaluate(Run.open(run.path))[0]["test"] == run.metrics["rounds"][0]["test"]
 
 
 def test_statistics_are_not_fine_tuned(blurred):
@@ -265,7 +278,7 @@ def test_damaged_features_are_computed_again_once(blurred, passes):
     first = image_features(network, images)
     (part,) = (Path(images.path).parent.parent / "features").glob("*/*.npy")
     table = np.load(part)
-    table["features"][:3] = np.nan
+    table["value"][:3] = np.nan
     np.save(part.with_name("0.npy"), table)
     part.unlink()
     for _ in range(2):

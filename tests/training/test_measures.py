@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from command_line import kpairs
 from PIL import Image
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import kendalltau, pearsonr, spearmanr
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import confusion_matrix, ndcg_score, roc_auc_score
 
 from kpairs import train
 from kpairs.data import PairSet
 from kpairs.networks import ARCHS
-from kpairs.training.measures import measures
+from kpairs.training.measures import interval_by_images, measures
 
 OUTPUTS = ARCHS["auxranker"].outputs
 PAIRS = [(a, b) for a in range(20) for b in range(20) if a != b]
@@ -64,10 +64,15 @@ def test_measures_of_images_equal_scipys(said):
     found = measures(values, OUTPUTS, pairs, 5)
     grades = np.concatenate([pairs.left_digit, pairs.right_digit])
     scores = values["comparison"].T.ravel()
+    both = np.concatenate([values["left_digit"], values["right_digit"]])
     assert found["images"] == 400
     assert found["kendall_tau_b"] == pytest.approx(kendalltau(scores, grades).statistic)
     assert found["spearman"] == pytest.approx(spearmanr(scores, grades).statistic)
-    both = np.concatenate([values["left_digit"], values["right_digit"]])
+    assert found["pearson"] == pytest.approx(pearsonr(scores, grades).statistic)
+    assert found["grade_mae"] == pytest.approx(np.abs(both.argmax(axis=1) - grades).mean())
+    counts, apart = found["confusion"], np.subtract.outer(np.arange(5), np.arange(5)) ** 2
+    by_chance = np.outer(np.sum(counts, axis=1), np.sum(counts, axis=0)) / 400
+    assert found["kappa"] == pytest.approx(1 - (apart * counts).sum() / (apart * by_chance).sum())
     np.testing.assert_array_equal(found["confusion"], confusion_matrix(grades, both.argmax(axis=1)))
     # Without scores the expected grade takes their place; without either there is nothing to rank.
     plain = {name: v for name, v in values.items() if "score" not in name}
@@ -91,6 +96,54 @@ def test_pairs_within_and_across_groups(said):
     same = measures(values, OUTPUTS, replace(pairs, group=np.zeros((200, 2), int)), 5)
     assert same["within_groups"]["accuracy_pct"] == pytest.approx(found["accuracy_pct"])
     assert "across_groups" not in same
+
+
+def test_scores_are_mapped_to_true_values_as_image_quality_does(said):
+    """A logistic truth is found again to the noise; its map is no worse than a straight line."""
+    pairs, values = said
+    scores = values["comparison"].T.ravel()
+    noise = np.random.default_rng(0).normal(0, 0.2, 400)
+    truth = 10 + 5 / (1 + np.exp(-(scores - 2))) + noise
+    found = measures(values, OUTPUTS, pairs, 5, truth)
+    assert found["mapped"]["rmse"] == pytest.approx(0.2, rel=0.1)
+    assert found["mapped"]["pearson"] > found["pearson"]
+    assert found["kendall_tau_b"] == pytest.approx(kendalltau(scores, truth).statistic)
+
+
+def test_groups_and_judges(said):
+    pairs, values = said
+    group, judge = np.stack([np.arange(200) % 9] * 2, axis=1), np.array(["ann", "bo"])
+    who = judge[np.arange(200) % 2]
+    found = measures(values, OUTPUTS, replace(pairs, group=group, judge=who), 5)
+    grades = np.concatenate([pairs.left_digit, pairs.right_digit])
+    scores, of = values["comparison"].T.ravel(), np.tile(np.arange(200) % 9, 2)
+    each = [ndcg_score(grades[of == g][None], scores[of == g][None]) for g in range(9)]
+    best = [grades[of == g][scores[of == g].argmax()] == grades[of == g].max() for g in range(9)]
+    expected = {"groups": 9, "ndcg": pytest.approx(np.mean(each))}
+    assert found["groups"] == {**expected, "best_pct": pytest.approx(100 * np.mean(best))}
+    held, judged = softmax(values["comparison"])[:, 1], pairs.comparison
+    for name, row in zip(judge, found["judges"], strict=True):
+        own = (who == name) & (judged != 0.5)
+        right = ((held > 0.5) == (judged > 0.5))[own].mean()
+        assert (row["judge"], row["network"]["of"]) == (name, own.sum())
+        assert row["network"]["share_pct"] == pytest.approx(100 * right)
+        assert "others" not in row  # nobody judged a pair again
+
+
+@pytest.mark.parametrize("images", [30, 4000])
+def test_an_interval_by_images_holds_the_truth(images):
+    """Images that are hard in all their pairs: 95 % of intervals hold the expected accuracy."""
+    rng, hits, wide = np.random.default_rng(0), [], []
+    for _ in range(300):
+        easy = rng.normal(1, 1, images)
+        left = rng.integers(images, size=300)
+        right = (left + rng.integers(1, images, size=300)) % images
+        chances = 1 / (1 + np.exp(-easy[left] - easy[right]))
+        low, high = interval_by_images(rng.random(300) < chances, left, right)
+        wide.append(high - low)
+        hits.append(low <= 0.8152 <= high)
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.04)
+    assert (np.mean(wide) > 0.11) == (images == 30)
 
 
 def test_what_cannot_be_told_is_left_out(said):

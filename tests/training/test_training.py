@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import kpairs as kpairs_command
-from families import few, networks
+from families import OUTPUTS, networks
 from faults import full_disk
 from rich.console import Console
 from rounds import opened
@@ -27,6 +27,7 @@ from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, shuffled
+from kpairs.training.engine.step import _graphs
 from kpairs.training.evaluate import errors, evaluate
 from kpairs.training.network import build_round, load_round
 from kpairs.training.prepare import augmented, draw_round
@@ -43,7 +44,7 @@ def assert_same_weights(first, second):
         np.testing.assert_array_equal(a, b)
 
 
-@networks(few(operations=False))
+@networks(OUTPUTS)
 def test_a_run_folder_holds_the_training(name, tiny, workplace):
     recipe = tiny(name, rounds=2, epochs=2)
     run = train(recipe, "run")
@@ -104,6 +105,20 @@ def test_the_same_seed_gives_the_same_weights(tiny, workplace):
     other = weights_of(train(recipe.replace(seed=1), "other"))
     assert any((a != b).any() for a, b in zip(weights_of(first), other, strict=True))
     assert any((a != b).any() for a, b in zip(weights_of(first), weights_of(first, 2), strict=True))
+
+
+def test_recipes_that_differ_outside_a_step_share_its_trace(tiny, workplace):
+    """And end as if they did not; a penalty is part of the step."""
+    recipe = tiny("simple")
+    other = recipe.replace(learning_rate=0.01, epochs=2, pairs=60, validation=0.4, averaging=0.5)
+    _graphs.cache_clear()
+    train(recipe, "first")
+    shared = train(other, "shared")
+    assert _graphs.cache_info().currsize == 1
+    train(recipe.replace(l2=0.1), "penalised")
+    assert _graphs.cache_info().currsize == 2
+    _graphs.cache_clear()
+    assert_same_weights(weights_of(shared), weights_of(train(other, "alone")))
 
 
 def _train_elsewhere(recipe, out):

@@ -131,6 +131,13 @@ async function showDetail(one) {
   if (!found) return;
   find("detail-title").textContent = one.name;
   find("detail-image").replaceChildren(element("img", { src: `image/${one.number}/1024`, alt: one.name }));
+  const { state } = await ask("training").catch(() => ({ state: "none" }));
+  find("places").hidden = state !== "done";
+  find("places").open = false;
+  find("places").ontoggle = () => {
+    const shown = element("img", { src: `places/${one.number}`, alt: "bright places raise the score, dark ones lower it" });
+    find("places-map").replaceChildren(...(find("places").open ? [shown] : []));
+  };
   find("detail-facts").textContent = `Rank ${one.rank} (${one.best} to ${one.worst}), score ${one.score.toFixed(2)} `
     + `(${one.low.toFixed(2)} to ${one.high.toFixed(2)}), ${one.judgements} judgements`;
   find("comparisons").replaceChildren(...found.comparisons.map((answer) => {

@@ -157,6 +157,16 @@ def label_routes(
         size = {"Kpairs-Size": f"{found.width}x{found.height}"}
         return Response(found.data, media_type=found.kind, headers=size)
 
+    async def places(request: Request) -> Response:
+        who(request, starter=True)
+        number = request.path_params["number"]
+        if number >= len(session.files):
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no such image")
+        file, name = session.files[number], session.names[number]
+        async with turns:
+            found = await run_in_threadpool(training.explained, file, name)
+        return Response(found, media_type="image/png")
+
     async def table(request: Request) -> Response:
         who(request, starter=True)
         name = request.path_params["table"]
@@ -233,6 +243,7 @@ def label_routes(
     below: list[BaseRoute] = [
         Route("/", show),
         Route("/image/{number:int}/{longest:int}", image),
+        Route("/places/{number:int}", places),
         Route("/{table}.csv", table),
         Route("/network.onnx", network),
         *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),

@@ -8,10 +8,13 @@ import shlex
 import time
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpairs.errors import InputError, KpairsError
 from kpairs.exports.web.label.background import Background
+
+if TYPE_CHECKING:
+    from kpairs.exports.runtime import PairModel
 
 log = logging.getLogger("kpairs.label")
 
@@ -34,6 +37,8 @@ class Training:
         self._worker: Background | None = None
         self._closed, self._started = False, 0.0
         self._told: dict[str, Any] = {"state": "none"}
+        self._explaining = Lock()
+        self._explains: tuple[Path, PairModel] | None = None
 
     def command(self) -> dict[str, str]:
         """Return the command that does the same, and the folder in which it is exact."""
@@ -66,6 +71,31 @@ class Training:
         with self._lock:
             running = self._told["state"] == "running"
             return {**self._told, "seconds": round(time.monotonic() - self._started) * running}
+
+    def explained(self, file: str, name: str) -> bytes:
+        """Return a picture of the places that raise or lower an image's score, as PNG.
+
+        Args:
+            file: path of the image.
+            name: the image's name.
+
+        Raises:
+            InputError: no network was trained here, or an image that cannot be read.
+        """
+        from kpairs.exports.runtime import PairModel  # imports onnxruntime, once it is needed
+        from kpairs.exports.runtime.heat import explanation_sheet, png
+
+        with self._explaining:
+            if self.file is None or not self.file.is_file():
+                raise InputError("no network was trained here")
+            if self._explains is None or self._explains[0] != self.file:
+                self._explains = self.file, PairModel.load(self.file)
+            model = self._explains[1]
+        try:
+            found = model.explain(file)
+        except InputError as error:  # no path of the disk goes to a page
+            raise InputError(str(error).replace(file, name)) from error
+        return png(explanation_sheet(found, [name]))
 
     def close(self) -> None:
         """End the training that runs."""

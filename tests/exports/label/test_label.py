@@ -413,6 +413,8 @@ def test_a_training_tells_what_it_needs(tmp_path, workplace):
             visitor = Visitor(links[""])
             assert visitor.ask("begin")["command"]["train"] == command_
             assert visitor.ask("training")["state"] == "none"
+            assert visitor.request("GET", "places/0")[0] == 400  # no network is there
+            assert visitor.request("GET", "places/3")[0] == 404
             visitor.ask("train")
             told = until(lambda v=visitor: (t := v.ask("training"))["state"] == "failed" and t)
             assert "pairs.csv: expected judged pairs below the header" in told["error"]

@@ -142,6 +142,8 @@ def test_a_folder_becomes_a_ranking_and_a_network(tmp_path, workplace):
             time.sleep(1)
         assert told["state"] == "done", told
         assert visitor.ask("begin")["command"]["train"] == "kpairs train --data pairs.csv"
+        status, _, picture = visitor.request("GET", "places/7")
+        assert (status, picture[:4]) == (200, b"\x89PNG")
         (tmp_path / "linear.onnx").write_bytes(visitor.request("GET", "network.onnx")[2])
         process.send_signal(signal.SIGINT)
     assert max(taus) >= 0.75

@@ -1,0 +1,136 @@
+"""Checks of a linear head's scores: coverage of intervals, calibration, agreement with judges.
+
+    python docs/experiments/trust.py photographs
+
+Rows go to docs/rows/trust.csv, where a row that is there is not trained again. Arguments limit the
+tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values) and
+`judges` (crops degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a
+fifth of the pairs is judged by two of them). Each number of judgements is trained on three times.
+"""
+
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.special import expit
+
+import kpairs
+from kpairs.data.examples import degraded_photographs, write_photographs
+from kpairs.files import write_rows
+from kpairs.models.backbone import backbone_of
+from kpairs.training.certainty import coverage_pct
+from kpairs.training.features import image_features
+from kpairs.training.linear import head_of_round
+
+ROWS = Path(__file__).parent.parent / "rows" / "trust.csv"
+SETS = 3
+SIZES = {"photographs": (300, 1000), "judges": (150, 600, 1500)}
+SEEN, UNSEEN, TESTED = 400, 250, 1000  # images that are judged, others, and judgements of those
+SLOPES = {"ann": 10.0, "bo": 2.2, "cy": 1.15}  # logits per deviation of the truth
+MEASURES = (
+    *("accuracy_pct", "accuracy_low_pct", "accuracy_high_pct", "auc"),
+    *("calibration_error", "calibrated_error", "temperature", "standard_error"),
+)
+
+
+def photographs(folder, number):
+    """Return training and test rows, and the true value of each image by its name."""
+    if not (folder / "photographs").exists():
+        write_photographs(folder / "photographs")
+    with open(folder / "photographs" / "pairs.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    named = [
+        {"left": f"photographs/{r['left']}", "right": f"photographs/{r['right']}", **_rest(r)}
+        for r in rows
+    ]
+    truth = {r[s]: float(Path(r[s]).parent.name) for r in named for s in ("left", "right")}
+    train, test = ([r for r in named if r["split"] == s] for s in ("train", "test"))
+    order = np.random.default_rng(number).permutation(len(train))
+    return [train[i] for i in order], test, truth
+
+
+def _rest(row):
+    return {"label": row["label"], "split": row["split"], "judge": ""}
+
+
+def judges(folder, number):
+    """Return the same of simulated judges."""
+    images, amounts = degraded_photographs(SEEN + UNSEEN, seed=1)
+    names = [f"judged/{i}.png" for i in range(len(images))]
+    if not (folder / "judged").exists():
+        (folder / "judged").mkdir()
+        for name, image in zip(names, images, strict=True):
+            Image.fromarray(image).save(folder / name)
+    rng, scale = np.random.default_rng(number), (amounts - amounts.mean()) / amounts.std()
+
+    def judged(first, count, rows, split):
+        found = []
+        while len(found) < rows:
+            left = int(rng.integers(count))
+            right = (left + int(rng.integers(1, count))) % count
+            left, right = left + first, right + first
+            for judge in rng.permutation(list(SLOPES))[: 1 + (rng.random() < 0.2)]:
+                wins = rng.random() < expit(SLOPES[judge] * (scale[right] - scale[left]))
+                row = {"left": names[left], "right": names[right], "split": split, "judge": judge}
+                found.append({**row, "label": "right" if wins else "left"})
+        return found[:rows]
+
+    train = judged(0, SEEN, max(SIZES["judges"]), "train")
+    test = judged(SEEN, UNSEEN, TESTED, "test")
+    return train, test, dict(zip(names, amounts.tolist(), strict=True))
+
+
+def coverage(run, folder, truth):
+    """Return how often intervals of test images hold the true score, in percent."""
+    split = run.source().split("test", run.recipe.pixels)
+    used = np.unique(np.concatenate([split.listed.left, split.listed.right]))
+    head = head_of_round(run, 1)
+    features = image_features(backbone_of(run.model(1)), split.images[used])
+    values = [truth[Path(split.listed.files[i]).relative_to(folder).as_posix()] for i in used]
+    return coverage_pct(head.score(features), head.deviation(features), np.array(values))
+
+
+def row_of(run, task, pairs, number, folder, truth):
+    """Measure one run."""
+    found = kpairs.evaluate(run)[0]["measures"]
+    row = {"task": task, "pairs": pairs, "set": number}
+    row |= {name: round(found[name], 4) for name in MEASURES}
+    row["coverage_pct"] = round(coverage(run, folder, truth), 2)
+    for name in SLOPES:
+        known = {j["judge"]: j for j in found.get("judges", ())}.get(name, {})
+        for who in ("network", "others"):
+            row[f"{name}_{who}_pct"] = round(known[who]["share_pct"], 2) if who in known else ""
+    return row
+
+
+def main(wanted):
+    """Train what is missing among the rows."""
+    rows = []
+    if ROWS.exists():
+        with open(ROWS, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    done = {(r["task"], r["pairs"], r["set"]) for r in rows}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        for task in (photographs, judges):
+            if wanted and task.__name__ not in wanted:
+                continue
+            for number in range(SETS):
+                train, test, truth = task(folder, number)
+                for pairs in SIZES[task.__name__]:
+                    if (task.__name__, str(pairs), str(number)) in done:
+                        continue
+                    table = folder / "pairs.csv"
+                    write_rows(table, [*train[:pairs], *test])
+                    out = folder / "runs" / f"{task.__name__}-{pairs}-{number}"
+                    run = kpairs.train("linear", out, data=table, backbone="lite0", verbose=0)
+                    rows.append(row_of(run, task.__name__, pairs, number, folder, truth))
+                    write_rows(ROWS, rows)
+                    print(rows[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

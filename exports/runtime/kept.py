@@ -1,0 +1,123 @@
+"""Features of image files, kept on disk: a file that is known is not even decoded again.
+
+Two kinds of parts lie below the cache folder: `features/files` says, by a file's place, stamps and
+the network's settings, the digest of its pixels; `features/<digest of the network>` holds features
+by that digest. Trainings keep and find the latter too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.cache import FEATURES
+from kpairs.data.features import Progress, feature_parts
+from kpairs.data.listing import stamp
+from kpairs.data.parts import KEY, Keys, Parts
+from kpairs.data.pixels import Prepared, prepare
+from kpairs.data.settings import PixelSettings
+from kpairs.data.stored import digest_of
+
+_FILES = "files"
+_VERSION = 1  # of what a file's row says
+_ABOUT = np.dtype([("pixels", f"S{KEY}"), ("doubtful", bool), ("faint", bool)])
+_AT_ONCE = 256  # pictures that are in memory together
+
+
+class Featuring(Protocol):
+    """A model whose scores are linear in features.
+
+    Attributes:
+        pixels: how a picture becomes its input.
+        networks: digests of the networks whose features it takes; the first is its own.
+        width: numbers of an image.
+    """
+
+    pixels: PixelSettings
+    networks: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        """Numbers of an image."""
+
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute features, `(n, width)`."""
+
+
+class Known:
+    """Features of some files, and what their pixels say.
+
+    Attributes:
+        features: `(n, width)` float32.
+        doubtful: `(n,)` bool, files whose ink is not that of the settings.
+        faint: `(n,)` bool, files that hardly differ from their paper.
+    """
+
+    def __init__(self, features: NDArray[np.float32], about: NDArray[Any]) -> None:
+        self.features, self.doubtful, self.faint = features, about["doubtful"], about["faint"]
+
+
+def known_features(
+    model: Featuring, files: Sequence[str | Path], root: Path, progress: Progress | None = None
+) -> Known:
+    """Return features of files; those that are new are computed, and kept.
+
+    Args:
+        model: the network.
+        files: n image files.
+        root: the cache folder.
+        progress: called with how many of how many files are done.
+
+    Raises:
+        InputError: a file that cannot be read.
+        KpairsError: the cache folder cannot be written.
+    """
+    index = Parts(root / FEATURES / _FILES, _ABOUT)
+    stores = [feature_parts(root, digest, model.width) for digest in model.networks]
+    keys = _keys(files, model.pixels)
+    with index.held(), stores[0].held(), ThreadPoolExecutor() as pool:
+        about, listed = index.find(keys)
+        features, known = _find(stores, about["pixels"])
+        rest = np.flatnonzero(~(known & listed))
+        for start in range(0, len(rest), _AT_ONCE):
+            rows = rest[start : start + _AT_ONCE]
+            parts = pool.map(lambda row: prepare(files[row], model.pixels), rows.tolist())
+            block = Prepared(*map(np.concatenate, zip(*parts, strict=True)))
+            levels = np.rint(255 * block.pixels).astype(np.uint8)
+            digests = np.array([digest_of(one, KEY) for one in levels], f"S{KEY}")
+            about["pixels"][rows] = digests
+            about["doubtful"][rows], about["faint"][rows] = block.doubtful, block.faint
+            features[rows], there = _find(stores, digests)
+            if not there.all():
+                features[rows[~there]] = new = model.features(block.pixels[~there])
+                stores[0].add(digests[~there], new)
+            index.add(keys[rows], about[rows])
+            if progress is not None:
+                progress(len(files) - len(rest) + int(start + len(rows)), len(files))
+    return Known(features, about)
+
+
+def _find(stores: Sequence[Parts], keys: Keys) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    found, known = stores[0].find(keys)
+    for other in stores[1:]:
+        rows = np.flatnonzero(~known)
+        found[rows], known[rows] = other.find(keys[rows])
+    return found, known
+
+
+def _keys(files: Sequence[str | Path], settings: PixelSettings) -> Keys:
+    """Return a key for each file as it is now, prepared by some settings."""
+    how = json.dumps([_VERSION, settings.to_dict()], sort_keys=True).encode()
+    found = np.empty(len(files), f"S{KEY}")
+    for number, file in enumerate(files):
+        entry = os.fsencode(f"\0{os.path.abspath(file)}\0{stamp(file)}")
+        found[number] = blake2b(how + entry, digest_size=KEY // 2).hexdigest()
+    return found

@@ -1,0 +1,36 @@
+"""Sentences about answers that mean little: strange pictures, and models that learned nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kpairs.errors import printable
+
+
+def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> str:
+    """Say how many pictures are far from the training images, and which is the first.
+
+    Args:
+        count: pictures that are far.
+        of: pictures in all.
+        first: name of the first that is far.
+        metadata: of the model.
+    """
+    data = (metadata.get("training") or {}).get("data")
+    trained = f" ({data})" if data else ""
+    return (
+        f"{count:,} of {of:,} pictures are unlike all images that {metadata['arch']} was trained "
+        f"on{trained}, the first is {printable(first)}; answers on such pictures mean little"
+    )
+
+
+def no_better_than_chance(metadata: Mapping[str, Any]) -> str | None:
+    """Say that a model's test error is that of chance; None where it is not, or nobody knows."""
+    if metadata.get("beats_chance", True):
+        return None
+    error, pairs = metadata["test_error_pct"]["comparison"], metadata["test_pairs"]
+    return (
+        f"{metadata['arch']} is no better than chance on its test pairs ({error:.1f} % of "
+        f"{pairs:,} wrong): its order means nothing; train on more pairs, or longer"
+    )
