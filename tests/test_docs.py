@@ -87,6 +87,7 @@ def python_of(page):
 
 FEW = "pairs=60, test_pairs=60, epochs=1"
 SMALLER = {
+    "epochs=10,\n    batch_size": "epochs=1,\n    batch_size",  # of a plain fit
     '"auxws", epochs=10': f'"auxws", {FEW}, engine="keras"',
     **{f"    epochs={n},\n": f'    {FEW}, engine="keras",\n' for n in (10, 20)},
     ".replace(epochs=10)": f".replace({FEW})",
