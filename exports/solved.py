@@ -72,6 +72,7 @@ class SolvedRun:
             number in run.rounds
             and "network" in run.row(number)
             and (run.folder(number) / HEAD).is_file()
+            and run.recipe.pixels.rounded  # by whose levels features are found
         )
         return cls(run, number) if known else None
 

@@ -172,3 +172,23 @@ def test_the_table_of_judgements_is_that_of_the_rows():
         for pairs, cell in zip((100, 300, 1000, 5000), cells.split("|"), strict=True):
             if cell.strip():
                 assert f"{means[task, f'linear, {network}', pairs]:.1f}" == cell.strip()
+
+
+def test_the_tables_of_trust_are_those_of_the_rows():
+    """docs/trust.md shows means of docs/rows/trust.csv."""
+    rows = pd.read_csv(DOCS / "rows" / "trust.csv")
+    means = rows.groupby(["task", "pairs"]).mean(numeric_only=True)
+    text = (DOCS / "trust.md").read_text()
+    shown = re.findall(r"^[|] (photographs|judges) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
+    assert {(task, int(n.replace(",", ""))) for task, n, _ in shown} == set(means.index)
+    digits = {"accuracy_pct": 1, "coverage_pct": 1, "calibration_error": 3, "calibrated_error": 3}
+    for task, number, cells in shown:
+        row = means.loc[task, int(number.replace(",", ""))]
+        expected = [f"{row[name]:.{n}f}" for name, n in digits.items()]
+        assert [cell.strip() for cell in cells.split("|")] == expected
+    judged = re.findall(r"^[|] (ann|bo|cy) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
+    assert len(judged) == 3
+    for name, number, cells in judged:
+        row = means.loc["judges", int(number.replace(",", ""))]
+        expected = [f"{row[f'{name}_{who}_pct']:.1f}" for who in ("network", "others")]
+        assert [cell.strip() for cell in cells.split("|")] == expected

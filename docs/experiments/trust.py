@@ -5,7 +5,7 @@
 Rows go to docs/rows/trust.csv, where a row that is there is not trained again. Arguments limit the
 tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values) and
 `judges` (crops degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a
-fifth of the pairs is judged by two of them). Each number of judgements is trained on three times.
+fifth of the pairs is judged by two of them). Each number of judgements is trained on twice.
 """
 
 import csv
@@ -26,7 +26,7 @@ from kpairs.training.features import image_features
 from kpairs.training.linear import head_of_round
 
 ROWS = Path(__file__).parent.parent / "rows" / "trust.csv"
-SETS = 3
+SETS = 2
 SIZES = {"photographs": (300, 1000), "judges": (150, 600, 1500)}
 SEEN, UNSEEN, TESTED = 400, 250, 1000  # images that are judged, others, and judgements of those
 SLOPES = {"ann": 10.0, "bo": 2.2, "cy": 1.15}  # logits per deviation of the truth

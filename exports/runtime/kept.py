@@ -83,8 +83,9 @@ def known_features(
     index = Parts(root / FEATURES / _FILES, _ABOUT)
     stores = [feature_parts(root, digest, model.width) for digest in model.networks]
     keys = _keys(files, model.pixels)
-    with index.held(), stores[0].held(), ThreadPoolExecutor() as pool:
+    with index.held():  # not for long: rankings by other networks look here too
         about, listed = index.find(keys)
+    with stores[0].held(), ThreadPoolExecutor() as pool:
         features, known = _find(stores, about["pixels"])
         rest = np.flatnonzero(~(known & listed))
         for start in range(0, len(rest), _AT_ONCE):

@@ -347,15 +347,13 @@ class PairModel:
             left: n left images, as `place` gives them.
             right: the right images.
         """
-        known, temperature = self.reference, self.temperature
-        uncertain = known is not None and known.has_deviation and left is not None
-        if not uncertain and temperature == 1:
-            return held
-        variance: Any = 0.0
-        if known is not None and left is not None and right is not None and known.has_deviation:
+        known, variance = self.reference, np.zeros(1)
+        if known is not None and known.has_deviation and left is not None and right is not None:
             variance = known.difference_variance(left, right)
+        elif self.temperature == 1:
+            return held
         margin = np.log(np.maximum(held, _TINY)) - np.log(np.maximum(1 - held, _TINY))
-        return chance(margin, variance, temperature)
+        return chance(margin, variance, self.temperature)
 
     def predict_probabilities(self, left: Any, right: Any) -> Outputs:
         """Compute the probabilities of every output for pairs of pictures.

@@ -212,7 +212,8 @@ def _scored(
     cache: Path | None,
 ) -> _Seen:
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
-    if cache is not None and model.has_features and not isinstance(pictures, np.ndarray):
+    keeps = cache is not None and model.has_features and model.pixels.rounded
+    if keeps and not isinstance(pictures, np.ndarray):
         known = known_features(model, pictures, cache, progress)
         there = model.reference and model.reference.place(known.features)
         return _Seen(model.score(known.features), there or _NOWHERE, known.doubtful, known.faint)

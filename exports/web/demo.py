@@ -70,8 +70,9 @@ def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
             each side's map is answered too.
 
     Returns:
-        `models`: of each the inputs that it saw, which sides are doubtful, and its outputs; where
-        asked for, `maps` with a caption and a PNG in a URL for each side.
+        `models`: of each the inputs that it saw, which sides are doubtful, which are far from its
+        training images, and its outputs; where asked for, `maps` with a caption and a PNG in a URL
+        for each side.
 
     Raises:
         InputError: another body, or a picture that cannot be read.
@@ -99,6 +100,7 @@ def _answer(
     answer = {
         "seen": {side: each.pixels.ravel().tolist() for side, each in seen.items()},
         "doubtful": [side for side, each in seen.items() if each.doubtful[0]],
+        "far": [side for side, each in seen.items() if _is_far(model, each.pixels)],
         "outputs": {name: value[0].tolist() for name, value in values.items()},
     }
     if explained:
@@ -107,6 +109,12 @@ def _answer(
         urls = [data_url(coloured(values, most)) for values in found.maps]
         answer["maps"] = {"caption": caption(found), **dict(zip(_SIDES, urls, strict=True))}
     return answer
+
+
+def _is_far(model: PairModel, pixels: np.ndarray) -> bool:
+    """Tell whether a picture is unlike all training images, where the file knows these."""
+    placed = model.place(pixels)
+    return placed is not None and bool(model.reference.distance(placed)[0] > 1)
 
 
 def offered_digits(

@@ -216,8 +216,11 @@ function showAnswer(number, answer, given) {
   if (scores) SIDES.forEach((side) => { find(`end-${side}`, card).textContent = `${side} ranks higher`; });
   find("verdict", card).textContent = verdict;
   find("holds", card).textContent = told && !same ? percent(Math.max(holds, 1 - holds)) : "";
-  find("doubt", card).textContent = answer.doubtful.filter((side) => given[SIDES.indexOf(side)])
-    .map((side) => `The ${side} picture ${model.doubt}.`).join(" ");
+  const odd = (sides, text) => sides.filter((side) => given[SIDES.indexOf(side)])
+    .map((side) => `The ${side} picture ${text}.`);
+  find("doubt", card).textContent = [
+    ...odd(answer.doubtful, model.doubt), ...odd(answer.far ?? [], model.far),
+  ].join(" ");
   const scale = find("scale", card);
   scale.style.setProperty("--holds", told ? holds : 0.5);
   const event = scores ? "P(right ranks higher)" : "P(left <= right)";
@@ -358,12 +361,13 @@ function offer(shown) {
 
 async function rank(files) {
   const list = find("ranked"), shown = [];
-  let doubtful = 0;
+  let doubtful = 0, far = 0;
   for (const [number, file] of files.entries()) {
     try {
       const picture = await pictureOf(file);
       const answer = (await answers({ left: picture, right: picture }))[ranking];
       doubtful += Math.sign(answer.doubtful.length);
+      far += Math.sign((answer.far ?? []).length);
       const item = find("item").content.firstElementChild.cloneNode(true);
       const image = item.querySelector("img");
       Object.assign(image, { src: URL.createObjectURL(file), alt: file.name, title: file.name });
@@ -380,7 +384,8 @@ async function rank(files) {
     list.replaceChildren(...shown.map(({ item }) => item));
     offer(shown);
     find("progress").textContent = `${number + 1} of ${files.length}`
-      + (doubtful ? `; ${doubtful} of them: ${config.models[ranking].doubt}` : "");
+      + (doubtful ? `; ${doubtful} of them: ${config.models[ranking].doubt}` : "")
+      + (far ? `; ${far} of them: ${config.models[ranking].far}` : "");
   }
 }
 

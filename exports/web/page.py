@@ -38,6 +38,7 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
         description: as an exported file's metadata hold it.
         pixels: how pictures become its input.
     """
+    trained = (description.get("training") or {}).get("data")
     error = description.get("test_error_pct", {}).get("comparison")
     parts = [f"{description['parameters']:,} weights"] if "parameters" in description else []
     tested = "left-out" if description.get("cross_validated") else "test"
@@ -49,6 +50,9 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
         "classes": list(description["classes"]),
         "outputs": dict(description["outputs"]),
         "pixels": pixels.to_dict(),
+        "far": f"is unlike all images that {name} was trained on"
+        + (f" ({trained})" if trained else "")
+        + "; answers on such pictures mean little",
         "doubt": f"looks {INKS[other]}; {name} is for pictures that are {INKS[pixels.ink]}, and "
         "its answers on others mean nothing",
     }

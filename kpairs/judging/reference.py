@@ -28,7 +28,7 @@ Pixels = NDArray[np.float32]
 MOST = 2000  # training images that are seen
 _AXES = 128  # for standard errors
 _COMMON, _EACH = 64, 6  # axes of the distance: at most 64, and one for six images
-_FOLDS = 5
+_FOLDS, _TOO_FEW = 5, 30
 _FAR = 99.9  # percentile
 _STEPS = 201  # quantiles of scores that are kept
 _THUMBNAIL = 16  # pixels a side
@@ -56,11 +56,12 @@ class Reference:
         images: number of training images that were seen.
         scores: `(201,)` quantiles of their scores at equal steps; empty where nothing is scored.
         centre: `(d,)` mean features.
-        scale: `(d,)` factors that standardise features; 0 for constants.
+        scale: `(d,)` factors that standardise features.
         axes: `(d, k)` principal axes of standardised features.
         spread: `(c,)` variances along the first c axes.
         rest: variance beyond the first c axes.
-        limits: `(2,)` 99.9th percentiles of both distances.
+        limits: `(2,)` 99.9th percentiles of both distances; of fewer than 30 images, which do not
+            tell them, so much that nothing is far.
         covariance: `(k, k)` of a score along the axes; `(0, 0)` without standard errors.
         unexplained: variance of a score per unit of squared distance beyond the axes.
     """
@@ -171,7 +172,7 @@ def chance(margin: ArrayLike, variance: ArrayLike = 0.0, temperature: float = 1.
 
     Example:
         >>> chance([0.0, 2.0, 2.0], [0.0, 0.0, 4.0]).round(3)
-        array([0.5  , 0.881, 0.778])
+        array([0.5  , 0.881, 0.777])
     """
     from scipy.special import expit
 
@@ -213,7 +214,7 @@ def make_reference(
         >>> rng = np.random.default_rng(0)
         >>> known = make_reference(rng.normal(size=(500, 4)), rng.normal(size=500))
         >>> known.distance(known.place([[0.0, 0, 0, 0], [9, 9, 9, 9]])).round(1)
-        array([0. , 4.2])
+        array([0., 5.])
     """
     # Threads of BLAS wait for each other where other programs run, many times longer than alone.
     with threadpool_limits(1, user_api="blas"):
@@ -229,7 +230,7 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
     along, unexplained = np.zeros((0, 0)), 0.0
     if covariance is not None:
         whole = np.asarray(covariance, np.float64)
-        back = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1), 0)[:, None] * kept
+        back = kept / scale[:, None]
         along = back.T @ whole @ back
         away = rows - centre
         left = np.sum((away @ whole) * away, 1) - np.sum((placed.along @ along) * placed.along, 1)
@@ -254,7 +255,8 @@ def _axes(rows: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Return centre, scale, principal axes and variances along them, the largest first."""
     centre, deviation = rows.mean(axis=0), rows.std(axis=0)
     told = deviation > _LEAST * max(float(deviation.max(initial=0)), 1e-300)
-    scale = np.where(told, 1 / np.where(told, deviation, 1), 0)
+    usual = float(np.median(deviation[told])) if told.any() else 1.0
+    scale = 1 / np.where(told, deviation, usual)  # where all are alike, a stranger may differ
     standard = (rows - centre) * scale
     values, vectors = np.linalg.eigh(standard.T @ standard / len(rows))
     return centre, scale, vectors[:, ::-1], np.maximum(values[::-1], 0)
@@ -276,13 +278,13 @@ def _distances(placed: Placed, spread: Floats, rest: float) -> Floats:
 
 def _limits(rows: Floats, common: int) -> Floats:
     """Return the 99.9th percentiles of both distances, each image measured by other images."""
+    if len(rows) < _TOO_FEW:
+        return np.full(2, 1e30)
     fold, found = np.arange(len(rows)) % _FOLDS, []
     for one in range(_FOLDS):
-        out, others = rows[fold == one], rows[fold != one]
-        if len(out) and len(others):
-            centre, scale, axes, variance = _axes(others)
-            spread = np.maximum(variance[:common], 1e-9)
-            rest = max(float(variance[common:].sum()), 1e-9)
-            placed = _placed(out, centre, scale, axes[:, :common])
-            found.append(_distances(placed, spread, rest))
+        centre, scale, axes, variance = _axes(rows[fold != one])
+        spread = np.maximum(variance[:common], 1e-9)
+        rest = max(float(variance[common:].sum()), 1e-9)
+        placed = _placed(rows[fold == one], centre, scale, axes[:, :common])
+        found.append(_distances(placed, spread, rest))
     return np.maximum(np.percentile(np.concatenate(found), _FAR, axis=0), 1e-9)

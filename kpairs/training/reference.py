@@ -19,6 +19,8 @@ from kpairs.training.features import Featured, image_features
 from kpairs.training.linear import head_of
 from kpairs.training.measures import image_scores
 
+_AT_ONCE = 64  # images
+
 
 def reference_of(
     model: keras.Model,
@@ -47,7 +49,9 @@ def reference_of(
         seen: Any = Featured(features, np.arange(len(features)))
         model = head_of(model, "digit")
     else:
-        seen, features = images, thumbnails(np.asarray(images))
+        seen, starts = images, range(0, len(images), _AT_ONCE)
+        small = [thumbnails(np.asarray(images[i : i + _AT_ONCE])) for i in starts]
+        features = np.concatenate(small)
     nobody = np.full(len(seen), -1)
     scores = image_scores(predict(model, PairSet(seen, seen, nobody, nobody)), outputs)
     covariance = None if head is None else head.covariance

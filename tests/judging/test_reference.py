@@ -57,6 +57,15 @@ def test_strangers_are_far_and_unseen_images_of_the_kind_are_not(fitted):
     assert (known.distance(known.place(4 * features[:50])) > 1).all()  # the same, too far out
 
 
+def test_a_feature_that_never_varied_tells_a_stranger():
+    rows = np.random.default_rng(0).normal(size=(400, 6)) * [1, 1, 1, 1, 1, 0]
+    known = make_reference(rows)
+    near, far = known.distance(known.place([[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 9]]))
+    assert near < 1 < far
+    few = make_reference(rows[:20])  # too few to say who is far
+    assert few.distance(few.place(rows[20:] + 100)).max() < 1
+
+
 def test_digits_and_photographs_are_told_apart(mnist):
     from skimage import data
 

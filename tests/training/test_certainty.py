@@ -5,6 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpairs.data import draw_pairs
+from kpairs.data.settings import PixelSettings
+from kpairs.data.splits import Scored
+from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.training.certainty import (
     coverage_pct,
@@ -12,6 +16,7 @@ from kpairs.training.certainty import (
     read_temperature,
     save_temperature,
 )
+from kpairs.training.evaluate import _true_values as true_values_of
 
 
 @settings(max_examples=20)
@@ -42,6 +47,17 @@ def test_coverage_is_that_of_the_intervals(true_scale):
     found = [coverage_pct(score, np.full(4000, f * error), true_scale(truth)) for f in (1, 0.5)]
     assert found[0] == pytest.approx(95, abs=2.5)
     assert found[1] == pytest.approx(67, abs=5)
+
+
+def test_the_true_values_of_scored_images(tmp_path):
+    """Of several ratings the mean, in the order in which images are numbered."""
+    np.save(tmp_path / "images.npy", np.zeros((5, 8, 8, 1), np.uint8))
+    images = Stored(tmp_path / "images.npy", np.array([4, 0, 2, 0]))
+    split = Scored(images, np.array([9.0, 1, 5, 2]), "test", tmp_path, PixelSettings(8, 8))
+    pairs = draw_pairs(split, 2, seed=1)
+    rows = np.unique([pairs.left.rows, pairs.right.rows])
+    expected = {0: 1.5, 2: 5.0, 4: 9.0}
+    assert true_values_of(split, pairs).tolist() == [expected[row] for row in rows.tolist()]
 
 
 @pytest.mark.parametrize("damage", ["[]", '{"temperature": 0}', '{"temperature": "a"}', "{"])

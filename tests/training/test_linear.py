@@ -73,6 +73,10 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     assert once == len({*source.files("train"), *source.files("test")})
     again = evaluate(run)[0]
     assert again["test"] == row["test"]
+    assert again["measures"]["cross_validated"]  # 30 test pairs are few
+    assert again["measures"]["pairs"] == error["pairs"]
+    right = again["measures"]["accuracy_pct"]
+    assert right == pytest.approx(100 - error["comparison_error_pct"], abs=1e-3)
     assert sum(passes) == once
     model = PairModel.load(export(run)[0].path)
     ranked = model.rank([f"{number}.png" for number in range(40)])
