@@ -30,6 +30,7 @@ IMAGENET, NO_WEIGHTS = "imagenet", "none"
 LITE0, STATISTICS = "lite0", "statistics"
 FEATURES = "features"  # of images whose features are known: no network stands before the head
 SCORE = "score"  # name of a linear head's layer
+THRESHOLDS = "thresholds"  # name of the layer of an ordinal one
 _LEAST = 8  # pixels a side
 
 
