@@ -428,7 +428,7 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
         table.add_column("P(higher)", justify="right", no_wrap=True)
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
-        far = "\nunlike training images" if row.get("far") else ""
+        far = "\nunlike the training images" if row.get("far") else ""
         cells = [f"{row['percentile']:.1f}"] if placed else []
         cells += [f"{row['higher']:.1%}"] if than else []
         name = printable(row["file"]) + far

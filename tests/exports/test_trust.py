@@ -68,7 +68,7 @@ def test_a_ranking_says_how_sure_it_is(run):
     said = json.loads(kpairs("rank", made.path, *files, "--than", files[order[0]], "--json"))
     for row, place in zip(said["images"], order.tolist(), strict=True):
         assert row["higher"] == pytest.approx(above[place])
-        assert row["percentile"] == ranking.percentile[place]
+        assert row["percentile"] == pytest.approx(ranking.percentile[place], abs=0.6)  # ties
         assert (row["deviation"], row["far"]) == (pytest.approx(ranking.deviation[place]), False)
     (pair,) = predict_pairs(made.path / "linear.onnx", [(files[order[0]], files[order[-1]])])
     assert pair["probability"] == pytest.approx(above[order[-1]], abs=1e-5)
@@ -137,7 +137,7 @@ def test_a_digit_network_says_that_a_photograph_is_none(exported, mnist, tmp_pat
     caplog.clear()
     (row,) = predict_pairs(made.path, [(tmp_path / "digit.png", tmp_path / "camera.png")])
     assert (row["left_far"], row["right_far"]) == (False, True)
-    assert "1 of 2 pictures are unlike all images that auxws was trained on" in caplog.text
+    assert "1 of 2 pictures is unlike the images that auxws was trained on" in caplog.text
     assert "camera.png" in caplog.text
     assert "no better than chance" in caplog.text
     ranking = PairModel.load(made.path).rank([tmp_path / "digit.png", tmp_path / "camera.png"])
