@@ -263,14 +263,12 @@ def _refuse_other_options(context):
 
 def _resolve(arch, base, options, data_dir):
     """Return the recipe that the command line describes, and the images, opened."""
-    from kpairs.reports.resolve import changes_of, load_recipe, recipe_of
+    from kpairs.reports.resolve import changes_of, load_recipe, recipe_for, recipe_of
 
-    if not arch and not base:
-        if options["data"] is None:
-            raise click.UsageError(
-                "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
-            )
-        arch = LINEAR
+    if not arch and not base and options["data"] is None:
+        raise click.UsageError(
+            "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
+        )
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}
     arch_options |= dict(map(_assignment, options.pop("arch_options")))
@@ -286,9 +284,9 @@ def _resolve(arch, base, options, data_dir):
         typed["augmentation"] = _AUGMENT[typed["augmentation"]]
     if optimizer_options:
         typed["optimizer_options"] = optimizer_options
-    recipe = recipe_of(arch) if base is None else load_recipe(base)
-    arch = None if base is None else arch
-    changes = changes_of(recipe, arch, arch_options=arch_options, **typed)
+    recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
+    other = None if base is None else arch
+    changes = changes_of(recipe, other, arch_options=arch_options, **typed)
     known = {**recipe.flat(), **changes}
     from kpairs.bars import reading
     from kpairs.cli.tables import console
@@ -297,6 +295,8 @@ def _resolve(arch, base, options, data_dir):
     how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
         source = open_source(known["data"], **how, root=data_dir, progress=read)
+    if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
+        recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
         source = recipe.replace(**changes).divided(source)

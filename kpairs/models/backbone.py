@@ -29,6 +29,7 @@ NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
 LITE0, STATISTICS = "lite0", "statistics"
 SCORE = "score"  # name of a linear head's layer
+THRESHOLDS = "thresholds"  # name of the layer of an ordinal one
 _LEAST = 8  # pixels a side
 
 

@@ -24,7 +24,7 @@ from kpairs.models.lite0_weights import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.registry import PIXELS, Architecture
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import LINEAR, Recipe, check_arguments, check_loss_weights
+from kpairs.recipes import SOLVED, Recipe, check_arguments, check_loss_weights
 from kpairs.training.prepare import Rescaling
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
@@ -61,10 +61,10 @@ def with_backbone(recipe: Recipe, source: Source) -> Recipe:
     """
     network = recipe.network
     if source.vectors is not None:
-        if network.arch != LINEAR or network.backbone not in (None, FEATURES):
+        if network.arch not in SOLVED or network.backbone not in (None, FEATURES):
             raise UsageError(
-                f"{source.name}: features are for the architecture {LINEAR} without a "
-                f"backbone; received {network.arch}, backbone {network.backbone or 'none'}"
+                f"{source.name}: features are for {' and '.join(SOLVED)} without a backbone; "
+                f"received {network.arch}, backbone {network.backbone or 'none'}"
             )
         if recipe.fit.fine_tune:
             raise UsageError("fine_tune: expected a network with weights; features have none")

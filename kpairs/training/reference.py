@@ -47,7 +47,7 @@ def reference_of(
     if linear:
         features = image_features(backbone_of(model), images, keep=keep)
         seen: Any = Featured(features, np.arange(len(features)))
-        model = head_of(model, "digit")
+        model = head_of(model)
     else:
         seen, starts = images, range(0, len(images), _AT_ONCE)
         small = [thumbnails(np.asarray(images[i : i + _AT_ONCE])) for i in starts]

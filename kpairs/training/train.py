@@ -24,11 +24,12 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, READ_BY, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import recipe_of
-from kpairs.training.compile import Losses, Own
+from kpairs.recipes import LINEAR, READ_BY, SOLVED, Recipe, check_loss_weights, default_recipe
+from kpairs.reports.resolve import recipe_for, recipe_of
+from kpairs.training.compile import Losses, Own, pair_loss
 from kpairs.training.device import compute, describe
 from kpairs.training.fit import Machine
+from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
 from kpairs.training.linear import featured
 from kpairs.training.lock import locked
@@ -79,7 +80,8 @@ def train(
 
     Args:
         recipe: the recipe, or the name of an architecture, which stands for its own recipe. It may
-            be left out beside `model`, and beside `data`, where `linear` is trained.
+            be left out beside `model`, and beside `data`: then `linear` is trained, or
+            `linear_grades` on graded images.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
@@ -135,6 +137,8 @@ def train(
         source = (
             data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
         )
+        if recipe is None and network is None:
+            chosen = recipe_for(source)
         source = chosen.replace(**fields).divided(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
@@ -173,6 +177,7 @@ def train_source(
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
+    pair_loss(recipe, architecture)  # refused before images are decoded
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
@@ -184,6 +189,9 @@ def train_source(
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
+        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+        if recipe != undecided:
+            model = build_round(recipe, 1, len(source.classes), network)
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -309,8 +317,8 @@ def _recipe_of_model(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
-    if about.name == LINEAR:
-        raise UsageError(f"model: expected another name than {LINEAR}, which is kpairs' own")
+    if about.name in SOLVED:
+        raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
     learned = about.learned("digit")
     if recipe is None:
         chosen = default_recipe(about.name, tuple(learned), {})
@@ -418,7 +426,7 @@ def _train_rounds(
             f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    solved = recipe.network.arch == LINEAR and recipe.fit.epochs == 1  # a curve of one point
+    solved = recipe.network.arch in SOLVED and recipe.fit.epochs == 1  # a curve of one point
     if not solved and (curves := _curves(run)):
         draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
@@ -495,7 +503,7 @@ def _side_by_side(
 
 def _warn_of_collapse(run: Run) -> None:
     """Say in one line which rounds learned nothing, and what to try."""
-    if run.recipe.network.arch == LINEAR:  # solved for: all pairs alike are a small test split
+    if run.recipe.network.arch in SOLVED:  # solved for: all pairs alike are a small test split
         return
     collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
     if collapsed:

@@ -67,12 +67,13 @@ def test_a_ranking_says_how_sure_it_is(run):
     np.testing.assert_allclose(np.add(above, back), 1)
     said = json.loads(kpairs("rank", made.path, *files, "--than", files[order[0]], "--json"))
     for row, place in zip(said["images"], order.tolist(), strict=True):
-        assert row["higher"] == pytest.approx(above[place])
-        assert row["percentile"] == ranking.percentile[place]
-        assert (row["deviation"], row["far"]) == (pytest.approx(ranking.deviation[place]), False)
+        assert row["higher"] == pytest.approx(above[place], abs=1e-4)
+        assert row["percentile"] == pytest.approx(ranking.percentile[place], abs=1)  # a step
+        assert row["deviation"] == pytest.approx(ranking.deviation[place], rel=1e-3)
+        assert not row["far"]
     (pair,) = predict_pairs(made.path / "linear.onnx", [(files[order[0]], files[order[-1]])])
-    assert pair["probability"] == pytest.approx(above[order[-1]], abs=1e-5)
-    assert pair["left_score_deviation"] == pytest.approx(ranking.deviation[order[0]], rel=1e-4)
+    assert pair["probability"] == pytest.approx(above[order[-1]], abs=1e-4)
+    assert pair["left_score_deviation"] == pytest.approx(ranking.deviation[order[0]], rel=1e-3)
     assert model.metadata["temperature"] == pytest.approx(found["temperature"])
     raw = model.predict_probabilities([files[order[0]]], [files[order[-1]]])["comparison"][0, 1]
     assert raw != pair["probability"]

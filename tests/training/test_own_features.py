@@ -131,7 +131,7 @@ def test_tables_of_features_that_are_refused(wines, text, told):
     ("arguments", "told", "code"),
     [
         (("--images", "x.npy"), "holds no names", 4),
-        (("ranker", "--images", "features.npz"), "for the architecture linear", 2),
+        (("ranker", "--images", "features.npz"), "features are for linear", 2),
         (("--images", "features.npz", "--image-size", "64"), "expected no size", 2),
         (("--images", "features.npz", "--fine-tune", "1"), "features have none", 2),
     ],
