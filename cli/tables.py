@@ -456,7 +456,13 @@ def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
     table = Table("judge", title=title, title_justify="left")
     fitted = any(row["slope"] is not None for row in rows)
     traits = ("slope", "pull", "counted") if fitted else ()
-    for name in ("judgements", "agrees with others", "with themselves", "right-hand image", *traits):
+    for name in (
+        "judgements",
+        "agrees with others",
+        "with themselves",
+        "right-hand image",
+        *traits,
+    ):
         table.add_column(name, justify="right")
     for row in rows:
         shares = (row[name] for name in ("agreement", "consistency", "right_side"))
