@@ -226,7 +226,8 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
     count, width = rows.shape
     common = max(1, min(_COMMON, count // _EACH, width // 2))
     centre, scale, axes, variance = _axes(rows)
-    kept = axes[:, : max(common, min(_AXES, width))].astype(np.float16).astype(np.float64)
+    most = common if covariance is None else max(common, min(_AXES, width))
+    kept = axes[:, :most].astype(np.float16).astype(np.float64)
     placed = _placed(rows, centre, scale, kept)
     along, unexplained = np.zeros((0, 0)), 0.0
     if covariance is not None:
