@@ -73,6 +73,7 @@ def test_from_features_to_a_ranking(wines, caplog):
         np.testing.assert_allclose(found, sorted(expected.values())[::-1], rtol=1e-4, atol=1e-4)
 
     model = PairModel.load("run/linear.onnx")
+    assert model.metadata["input"].endswith("float32 features, shape (batch, 1, 5, 1)")
     sided = model.predict(values[:3], values[3:6])
     np.testing.assert_allclose(sided["left_score"][:, 0], head.score(values[:3]), atol=1e-4)
     with pytest.raises(InputError, match=r"array \(n, 5\) of features"):
