@@ -27,11 +27,14 @@ def split_models(arguments, columns=None, solved=False):
     is a `kpairs.exports.solved.SolvedRun`.
     """
     from kpairs.data.vectors import read_vectors
+    from kpairs.errors import missing
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if is_model(name)]
     places = [name for name in arguments if name not in models]
+    if gone := [place for place in places if not Path(place).exists()]:  # before a run is exported
+        raise missing(gone[0])
     names = models or [latest_run()]
     loaded = [
         (solved_run(name) if solved else None) or PairModel.load(model_file(name)) for name in names
