@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
-from kpairs.errors import UsageError
+from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
 from kpairs.exports.runtime.trust import no_better_than_chance, strangers
 from kpairs.judging import bradley_terry
@@ -88,8 +88,8 @@ class Ranking:
             variance = known and known.difference_variance(one, self._placed)
         elif self.deviation is not None:
             variance = self.deviation**2 + self.deviation[image] ** 2
-        if len(self._models) == 1:
-            temperature = self._models[0].temperature
+        if self._models:
+            temperature = float(np.mean([model.temperature for model in self._models]))
         found = chance(margin, 0.0 if variance is None else variance, temperature)
         found[image] = 0.5
         return found
@@ -212,26 +212,32 @@ def _scored(
     cache: Path | None,
 ) -> _Seen:
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
+    known = model.reference
     keeps = cache is not None and model.has_features and model.pixels.rounded
     if keeps and not isinstance(pictures, np.ndarray):
-        known = known_features(model, pictures, cache, progress)
-        there = model.reference and model.reference.place(known.features)
-        return _Seen(model.score(known.features), there or _NOWHERE, known.doubtful, known.faint)
+        try:
+            found = known_features(model, pictures, cache, progress)
+        except CacheError as error:
+            log.warning("%s; nothing is kept", error)
+        else:
+            there = _NOWHERE if known is None else known.place(found.features)
+            return _Seen(model.score(found.features), there, found.doubtful, found.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
-    places: list[Placed] = []
+    places = [] if known is None else [known.place(np.zeros((0, len(known.centre))))]
     done = 0
     for block in prepared(pictures, model.pixels):
         if method == "comparison":
             pixels.append(block.pixels)
-        elif method == "score" and model.reference is not None and model.has_features:
+        elif method == "score" and model.has_features:
             score, features = model.scored(block.pixels)
             scores.append(score)
-            places.append(model.reference.place(features))
+            if known is not None:
+                places.append(known.place(features))
         else:
             scores.append(one_by_one(model, method, block.pixels))
-        if model.reference is not None and not model.has_features:
-            places.append(model.reference.place(thumbnails(block.pixels)))
+        if known is not None and not model.has_features:
+            places.append(known.place(thumbnails(block.pixels)))
         doubtful.append(block.doubtful)
         faint.append(block.faint)
         done += len(block.doubtful)

@@ -18,7 +18,7 @@ def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> s
         metadata: of the model.
     """
     data = (metadata.get("training") or {}).get("data")
-    trained = f" ({data})" if data else ""
+    trained = f" ({printable(data)})" if data else ""
     return (
         f"{count:,} of {of:,} pictures are unlike all images that {metadata['arch']} was trained "
         f"on{trained}, the first is {printable(first)}; answers on such pictures mean little"

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from kpairs.data.division import image_groups
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
-from kpairs.judging.agreement import Share, share
+from kpairs.judging.agreement import Share, interval_by_images
 from kpairs.judging.judgements import Floats, Numbers
 
 _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
@@ -50,6 +50,7 @@ class Linear:
         covariance: `(d, d)` float32 of `weights`, Laplace's approximation.
         centre: `(d,)` mean features of the training images.
         answer: `(m,)` the training pairs' answers, as given.
+        images: `(m, 2)` numbers of the left and the right image of each training pair.
         left_out: `(m, 2)` float32 scores of the left and the right image of each training pair, by
             what the pairs of all images of other folds teach. NaN where no fold leaves out both,
             and for pairs of weight 0.
@@ -61,15 +62,22 @@ class Linear:
     covariance: NDArray[np.float32]
     centre: Floats
     answer: Floats
+    images: Numbers
     left_out: NDArray[np.float32]
 
     @property
     def error(self) -> Share | None:
-        """Cross-validated share of wrong answers; ties do not count. None without any answer."""
+        """Cross-validated share of wrong answers; ties do not count. None without any answer.
+
+        Its interval knows of shared images, as `kpairs.judging.agreement.interval_by_images` does.
+        """
         margin = self.left_out[:, 1] - self.left_out[:, 0]
         counted = ~np.isnan(margin) & (self.answer != 0.5)
         wrong = (margin > 0)[counted] != (self.answer > 0.5)[counted]
-        return share(int(wrong.sum()), len(wrong)) if len(wrong) else None
+        if not len(wrong):
+            return None
+        number = np.unique(self.images[counted], return_inverse=True)[1].reshape(-1, 2)
+        return Share(float(wrong.sum()), len(wrong), *interval_by_images(wrong, *number.T))
 
     def save(self, path: str | Path) -> None:
         """Write everything to an .npz file."""
@@ -91,10 +99,13 @@ class Linear:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {field.name: arrays[field.name] for field in fields(cls)}
             found |= {name: float(found[name]) for name in ("offset", "variance")}
-            (d,), m = found["weights"].shape, len(found["answer"])
-            shapes = {"covariance": (d, d), "centre": (d,), "left_out": (m, 2)}
+            (d,), (m,) = found["weights"].shape, found["answer"].shape
+            shapes = {"covariance": (d, d), "centre": (d,), "images": (m, 2), "left_out": (m, 2)}
             if any(found[name].shape != shape for name, shape in shapes.items()):
                 raise ValueError("arrays of other shapes")
+            kinds = {name: found[name].dtype.kind for name in ("weights", "answer", *shapes)}
+            if any(kind != ("i" if name == "images" else "f") for name, kind in kinds.items()):
+                raise ValueError("arrays of other types")
             if not all(np.isfinite(found[name]).all() for name in found if name != "left_out"):
                 raise ValueError("numbers that are not finite")
         except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
@@ -202,6 +213,7 @@ def _fitted(
         covariance=covariance.astype(np.float32),
         centre=centre,
         answer=answer,
+        images=np.stack([left, right], axis=1),
         left_out=_left_out_scores(pairs, variance, found, seed, group),
     )
 

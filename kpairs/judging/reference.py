@@ -7,7 +7,7 @@ distance. 128 axes of 816 features give standard errors within 10 % of the full 
 
 An image is far from the training images if one of two squared distances is beyond the 99.9th
 percentile of the training images': the Mahalanobis distance along the first axes, or the distance
-from their plane. Each training image is measured by the axes of other images.
+from their plane. Each training image is measured by the axes of other images, and by its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST = 2000  # training images that are seen
 _AXES = 128  # for standard errors
 _COMMON, _EACH = 64, 6  # axes of the distance: at most 64, and one for six images
 _FOLDS, _TOO_FEW = 5, 30
-_FAR = 99.9  # percentile
+_FAR, _SLACK = 99.9, 1.01  # percentile; training images stay below it whatever rounds features
 _STEPS = 201  # quantiles of scores that are kept
 _THUMBNAIL = 16  # pixels a side
 _LEAST = 1e-6  # deviation of a feature over the largest: below, it is a constant
@@ -102,7 +102,8 @@ class Reference:
         return self._variance(right.along - left.along, left.beyond + right.beyond)
 
     def _variance(self, along: Floats, beyond: Floats) -> Floats:
-        return np.sum((along @ self.covariance) * along, axis=1) + self.unexplained * beyond
+        found = np.sum((along @ self.covariance) * along, axis=1) + self.unexplained * beyond
+        return np.maximum(found, 0)  # of rounded covariances a variance may be less
 
     def distance(self, placed: Placed) -> Floats:
         """Return each image's distance, `(n,)`: above 1 it is far from the training images."""
@@ -237,15 +238,18 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
         total = float(placed.beyond.sum())
         unexplained = max(float(left.sum()), 0.0) / total if total > 1e-6 * rows.size else 0.0
     quantiles = np.linspace(0, 1, _STEPS)
+    spread = np.maximum(variance[:common], 1e-9)
+    rest = max(float(variance[common:].sum()), 1e-9)
+    own = _distances(placed, spread, rest)
     return Reference(
         images=count,
         scores=np.zeros(0) if scores is None else np.quantile(np.asarray(scores), quantiles),
         centre=centre,
         scale=scale,
         axes=kept,
-        spread=np.maximum(variance[:common], 1e-9),
-        rest=max(float(variance[common:].sum()), 1e-9),
-        limits=_limits(rows, common),
+        spread=spread,
+        rest=rest,
+        limits=np.maximum(_limits(rows, common), _SLACK * _farthest(own)),
         covariance=along,
         unexplained=unexplained,
     )
@@ -287,4 +291,10 @@ def _limits(rows: Floats, common: int) -> Floats:
         rest = max(float(variance[common:].sum()), 1e-9)
         placed = _placed(rows[fold == one], centre, scale, axes[:, :common])
         found.append(_distances(placed, spread, rest))
-    return np.maximum(np.percentile(np.concatenate(found), _FAR, axis=0), 1e-9)
+    return np.maximum(_farthest(np.concatenate(found)), 1e-9)
+
+
+def _farthest(distances: Floats) -> Floats:
+    """Return the 99.9th percentiles; of fewer than a thousand images the farthest one's."""
+    found: Floats = np.percentile(distances, _FAR, axis=0, method="higher")
+    return found
