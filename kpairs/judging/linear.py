@@ -35,6 +35,7 @@ _CHOOSING = 2000  # pairs by which the prior is chosen
 _CHUNK = 4096  # pairs whose features are in memory together
 _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
+_LARGEST = 1e30  # number of a solution, but of images
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
 _FOLDS, _PARTITIONS, _FEW = 5, 4, 2000  # of cross-validation; partitions of few pairs, and few
 
@@ -106,10 +107,12 @@ class Linear:
             kinds = {name: found[name].dtype.kind for name in ("weights", "answer", *shapes)}
             if any(kind != ("i" if name == "images" else "f") for name, kind in kinds.items()):
                 raise ValueError("arrays of other types")
-            if not all(np.isfinite(found[name]).all() for name in found if name != "left_out"):
-                raise ValueError("numbers that are not finite")
+            out = np.nan_to_num(found["left_out"], posinf=np.inf, neginf=-np.inf)
+            if not all((np.abs(a) <= _LARGEST).all() for a in {**found, "left_out": out}.values()):
+                raise ValueError("numbers that no solution has")
         except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-            raise InputError(f"{path}: expected a linear head: {first_line(error)}") from error
+            told = f"{path}: expected a linear head, received: {first_line(error)}; train again"
+            raise InputError(told) from error
         return cls(**found)
 
     def score(self, features: NDArray[Any]) -> Floats:
@@ -352,8 +355,7 @@ def _left_out_scores(
     pair out answers it.
     """
     scores = np.full((len(pairs), 2), np.nan, np.float32)
-    units = _copies(pairs) if group is None else group.T
-    left, right = np.unique(units, return_inverse=True)[1].reshape(2, -1)
+    left, right = _units(_copies(pairs), group)
     telling = (pairs.answer != 0.5) & (pairs.weight > 0)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])
@@ -370,6 +372,25 @@ def _left_out_scores(
             for side, images in enumerate((pairs.left, pairs.right)):
                 scores[test, side] = pairs.features[images[test]] @ weights - offset
     return scores
+
+
+def _units(images: Numbers, group: Numbers | None) -> Numbers:
+    """Return numbers from 0, `(2, m)`, that images have in common which are in one fold.
+
+    Args:
+        images: `(2, m)` numbers of left and right images, copies alike.
+        group: `(m, 2)` numbers of their groups; groups that share an image, or a copy, are one.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if group is None:
+        return np.unique(images, return_inverse=True)[1].reshape(2, -1)
+    image, of = (np.unique(each, return_inverse=True)[1].ravel() for each in (images, group.T))
+    size = int(max(image.max(), of.max())) + 1
+    joined = coo_array((np.ones(len(image)), (image, size + of)), shape=(2 * size, 2 * size))
+    number: Numbers = connected_components(joined, directed=False)[1][image]
+    return np.unique(number, return_inverse=True)[1].reshape(2, -1)
 
 
 def _copies(pairs: _Pairs) -> Numbers:

@@ -153,7 +153,7 @@ def _check(axes: Floats, covariance: Floats, spread: Floats, limits: Floats, **a
         and (limits > 0).all()
         and spread.ndim == arrays["scores"].ndim == 1
         and (spread > 0).all()
-        and len(spread) <= k
+        and 0 < len(spread) <= k
         and arrays["rest"] > 0
     )
     if not good:
