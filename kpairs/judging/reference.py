@@ -7,7 +7,8 @@ distance. 128 axes of 816 features give standard errors within 10 % of the full 
 
 An image is far from the training images if one of two squared distances is beyond the 99.9th
 percentile of the training images': the Mahalanobis distance along the first axes, or the distance
-from their plane. Each training image is measured by the axes of other images, and by its own.
+from their plane. Each training image is measured by the axes of other images and by those of all;
+the larger percentile counts, so that an image that a network was trained on is seldom far.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MOST = 2000  # training images that are seen
 _AXES = 128  # for standard errors
 _COMMON, _EACH = 64, 6  # axes of the distance: at most 64, and one for six images
 _FOLDS, _TOO_FEW = 5, 30
-_FAR, _SLACK = 99.9, 1.01  # percentile; training images stay below it whatever rounds features
+_FAR, _SLACK = 99.9, 1.01  # percentile; its image stays near whatever rounds its features
 _STEPS = 201  # quantiles of scores that are kept
 _THUMBNAIL = 16  # pixels a side
 _LEAST = 1e-6  # deviation of a feature over the largest: below, it is a constant
@@ -226,7 +227,8 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
     count, width = rows.shape
     common = max(1, min(_COMMON, count // _EACH, width // 2))
     centre, scale, axes, variance = _axes(rows)
-    kept = axes[:, : max(common, min(_AXES, width))].astype(np.float16).astype(np.float64)
+    most = common if covariance is None else max(common, min(_AXES, width))
+    kept = axes[:, :most].astype(np.float16).astype(np.float64)
     placed = _placed(rows, centre, scale, kept)
     along, unexplained = np.zeros((0, 0)), 0.0
     if covariance is not None:
@@ -238,18 +240,15 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
         total = float(placed.beyond.sum())
         unexplained = max(float(left.sum()), 0.0) / total if total > 1e-6 * rows.size else 0.0
     quantiles = np.linspace(0, 1, _STEPS)
-    spread = np.maximum(variance[:common], 1e-9)
-    rest = max(float(variance[common:].sum()), 1e-9)
-    own = _distances(placed, spread, rest)
     return Reference(
         images=count,
         scores=np.zeros(0) if scores is None else np.quantile(np.asarray(scores), quantiles),
         centre=centre,
         scale=scale,
         axes=kept,
-        spread=spread,
-        rest=rest,
-        limits=np.maximum(_limits(rows, common), _SLACK * _farthest(own)),
+        spread=np.maximum(variance[:common], 1e-9),
+        rest=max(float(variance[common:].sum()), 1e-9),
+        limits=_limits(rows, common),
         covariance=along,
         unexplained=unexplained,
     )
@@ -281,20 +280,19 @@ def _distances(placed: Placed, spread: Floats, rest: float) -> Floats:
 
 
 def _limits(rows: Floats, common: int) -> Floats:
-    """Return the 99.9th percentiles of both distances, each image measured by other images."""
+    """Return the 99.9th percentiles of both distances, by the axes of other images or of all."""
     if len(rows) < _TOO_FEW:
         return np.full(2, 1e30)
-    fold, found = np.arange(len(rows)) % _FOLDS, []
-    for one in range(_FOLDS):
-        centre, scale, axes, variance = _axes(rows[fold != one])
-        spread = np.maximum(variance[:common], 1e-9)
-        rest = max(float(variance[common:].sum()), 1e-9)
-        placed = _placed(rows[fold == one], centre, scale, axes[:, :common])
-        found.append(_distances(placed, spread, rest))
-    return np.maximum(_farthest(np.concatenate(found)), 1e-9)
+    fold = np.arange(len(rows)) % _FOLDS
+    others = [_apart(rows[fold == one], rows[fold != one], common) for one in range(_FOLDS)]
+    both = np.stack([np.concatenate(others), _apart(rows, rows, common)])
+    highest: Floats = np.percentile(both, _FAR, axis=1, method="higher").max(axis=0)
+    return np.maximum(_SLACK * highest, 1e-9)
 
 
-def _farthest(distances: Floats) -> Floats:
-    """Return the 99.9th percentiles; of fewer than a thousand images the farthest one's."""
-    found: Floats = np.percentile(distances, _FAR, axis=0, method="higher")
-    return found
+def _apart(rows: Floats, known: Floats, common: int) -> Floats:
+    """Return squared distances `(n, 2)` of rows by the axes of known ones."""
+    centre, scale, axes, variance = _axes(known)
+    placed = _placed(rows, centre, scale, axes[:, :common])
+    spread = np.maximum(variance[:common], 1e-9)
+    return _distances(placed, spread, max(float(variance[common:].sum()), 1e-9))

@@ -371,7 +371,7 @@ export function showProgress(found = state) {
     const right = Math.round(50 * (1 + tau));
     const more = features ? `; looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`
       : gain === null ? "" : `, ${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} in the last ${last.toLocaleString()}`;
-    find("order").replaceChildren(`${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${more})`));
+    find("order").replaceChildren(`about ${right} % `, long("of pairs "), "in order", long(` (tau ${tau.toFixed(2)}${more})`));
     find("meter").firstElementChild.style.width = `${2 * right - 100}%`;
     find("meter").setAttribute("aria-valuenow", String(right));
     find("help-order").textContent = `Of 100 pairs of the ${images.toLocaleString()} images, about ${right} are expected to stand in the right order (Kendall's tau ${tau.toFixed(2)}).`;

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from kpairs.data.decode import SUFFIXES
 from kpairs.data.groups import FOLDER, name_groups
 from kpairs.data.listing import list_images
 from kpairs.errors import InputError, KpairsError, UsageError
@@ -127,7 +128,8 @@ class Session:
             )
         if len(self.files) < 2:
             raise InputError(
-                f"{folder}: expected at least two images to compare, received {len(self.files)}"
+                f"{folder}: expected at least two images to compare ({', '.join(SUFFIXES)}), "
+                + "; ".join([f"received {len(self.files)}", *self.notes])
             )
         self._texts = [texts[file] for file in self.files]
         self._number = {text: number for number, text in enumerate(self._texts)}
