@@ -190,3 +190,7 @@ def test_a_ranking_without_a_place_to_keep_features(run, tmp_path, caplog):
     small = PairModel.load(made.path / "linear.int8.onnx")
     assert not small.has_features
     assert small.rank(files).deviation is None
+    both, one = rank([model, model], files), rank([model], files)  # no surer than one of them
+    np.testing.assert_allclose(both.deviation, one.deviation)
+    np.testing.assert_allclose(both.higher(0), one.higher(0))
+    assert rank([small, small], files[:1]).deviation is None
