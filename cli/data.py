@@ -145,7 +145,8 @@ def _facts(source):
         for name in _SPLITS
     }
     facts = {"folder": source.name, "said": source.describe(), "splits": rows}
-    facts["pictures"] = f"images are {source.look}; a network sees {settings}"
+    look = "" if source.vectors is not None else f"images are {source.look}; "
+    facts["pictures"] = f"{look}a network sees {settings}"
     facts["settings"] = settings.to_dict()
     files, size = usage(source.root)
     facts["kept"] = (
@@ -172,6 +173,8 @@ def _judges(listed):
 def _written(source, facts, *, sheet, split, seed, samples):
     """Draw the sheet and write the samples that are asked for; return the files' names."""
     files = []
+    if source.vectors is not None and (sheet or samples):
+        raise click.UsageError("--sheet and --samples: expected images, received features")
     if sheet:
         from kpairs import draw_pairs, seeds
         from kpairs.plots import draw_pair_sheet

@@ -242,7 +242,8 @@ def _show(run, idle, imports, as_json):
     )
     place = as_argument(run.path)
     ranks = "left_score" in architecture_of_run(run).outputs
-    follow = f"rank {place} IMAGES" if ranks else f"export --onnx {place}{given}"
+    things = as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
+    follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
 
 

@@ -103,6 +103,8 @@ class SolvedRun:
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute features, `(n, width)`, of `(n, height, width, channels)` pixels."""
+        if self.pixels.features:
+            return images.reshape(len(images), -1)
         if self._lite0 is not None:
             return self._lite0.features(images)
         from kpairs.training.device import compute
@@ -110,6 +112,13 @@ class SolvedRun:
 
         with compute("cpu"):
             return predicted(self._network, images)
+
+    def scored(
+        self, images: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Return scores and features of images; see `kpairs.PairModel.scored`."""
+        features = self.features(images)
+        return self.score(features), features
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return scores, `(n,)`, of `(n, width)` features."""

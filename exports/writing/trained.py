@@ -266,6 +266,7 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
+        values = "features" if self.pixels.features else "pixels in [0, 1]"
         tested = dict(self.tested or {})
         if not tested:
             tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
@@ -285,9 +286,9 @@ class Trained:
             "kpairs": kpairs.__version__,
             **about,
             "parameters": trainable_parameters(self.model),
-            "input": f"left and right: float32 pixels in [0, 1], shape (batch, {shape})"
+            "input": f"left and right: float32 {values}, shape (batch, {shape})"
             + (", bright on dark" if self.pixels.always_bright else ""),
-            "pixel_range": [0.0, 1.0],
+            **({} if self.pixels.features else {"pixel_range": [0.0, 1.0]}),
             "pixels": self.pixels.to_dict(),
             "pictures": str(self.pixels),
             "outputs": dict(self.outputs),

@@ -95,6 +95,48 @@ class Stored:
         return both
 
 
+class Featured(Stored):
+    """Features in the place of images, `(n, 1, d, 1)` float32, in some order.
+
+    Args:
+        features: `(m, d)` float32.
+        rows: `(n,)` numbers of images.
+        places: `(n,)` rows of `features`; default the images' numbers.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.path, self.rows, self.features, self._places = "", rows, features, places
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Rows of `features`."""
+        return self.rows if self._places is None else self._places
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return `(n, 1, d, 1)`."""
+        return len(self.rows), 1, self.features.shape[1], 1
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.features, self.rows, self._places
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.path, (self.features, self.rows, self._places) = "", state
+
+    def __getitem__(self, rows: Any) -> Featured:
+        places = None if self._places is None else self._places[rows]
+        return Featured(self.features, self.rows[rows], places)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        found: NDArray[Any] = self.features[self.places][:, None, :, None]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
 def digest_of(levels: NDArray[np.uint8], size: int) -> str:
     """Return a digest of an image's levels in hexadecimal: NumPy's bytes lose zeros at the end."""
     return hashlib.blake2b(levels.tobytes(), digest_size=size // 2).hexdigest()

@@ -9,6 +9,7 @@ those.
 
 from keras import KerasTensor, Layer, layers, ops
 
+from kpairs.data.settings import FEATURES
 from kpairs.errors import UsageError
 from kpairs.layers import (
     PLACES,
@@ -19,7 +20,6 @@ from kpairs.layers import (
     PosteriorComparison,
 )
 from kpairs.models.backbone import (
-    FEATURES,
     NO_WEIGHTS,
     SCORE,
     STATISTICS,
@@ -223,9 +223,7 @@ def linear(
 def _frozen(pair: Pair, backbone: str, size: int, mirrored: bool) -> Layers:
     """Return a frozen network as the first layers of a tower."""
     shape = pair.left.shape[1:]
-    if backbone == FEATURES:
-        return [layers.Flatten()]
-    if backbone == STATISTICS:
+    if backbone in (FEATURES, STATISTICS):
         return [feature_network(backbone, *shape)]
     if is_file(backbone):
         return [feature_network(backbone, *shape, mirrored=mirrored)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from kpairs.data.settings import LARGEST_SIDE, WHITE, PixelSettings
+from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
@@ -116,7 +116,9 @@ class Data(_Group):
         None, description="the table's own words for winners: left=model_a,right=model_b,tie=equal"
     )
     images: str | None = Field(
-        None, description="folder of the images that a table names, where it is not the table's own"
+        None,
+        description="folder of the images that a table names, where it is not the table's own; or "
+        "a .npz or .csv file of features by those names",
     )
     group: str | None = Field(
         None,
@@ -191,7 +193,8 @@ class Data(_Group):
     @field_validator("image_size", mode="after")
     @classmethod
     def _sides(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
+        row = size is not None and size[1] == 1 <= size[0] <= MOST_FEATURES  # of features
+        if size is not None and not (row or all(1 <= side <= LARGEST_SIDE for side in size)):
             raise ValueError(f"expected 1 to {LARGEST_SIDE} pixels a side")
         return size
 
@@ -556,6 +559,7 @@ class Recipe(_Group):
             data.ink,  # type: ignore[arg-type]
             rounded,
             data.white,
+            self.network.backbone == FEATURES,
         )
 
     @property

@@ -12,13 +12,13 @@ import numpy as np
 from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.features import Progress
-from kpairs.data.stored import Stored
+from kpairs.data.settings import FEATURES
+from kpairs.data.stored import Featured, Stored
 from kpairs.errors import InputError
 from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.judging.reference import MOST, make_reference
 from kpairs.models.backbone import (
-    FEATURES,
     NO_WEIGHTS,
     SCORE,
     THRESHOLDS,
@@ -31,7 +31,7 @@ from kpairs.networks import build
 from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
-from kpairs.training.features import Featured, image_features
+from kpairs.training.features import image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
 from kpairs.training.run import HEAD, REFERENCE, Run
@@ -40,10 +40,10 @@ from kpairs.training.run import HEAD, REFERENCE, Run
 def head_of(model: keras.Model) -> keras.Model:
     """Return the part of a linear model behind the features, as a model of its own.
 
-    It takes `(batch, 1, 1, d)` features for images, and gives the same outputs.
+    It takes `(batch, 1, d, 1)` features for images, and gives the same outputs.
     """
     width = backbone_of(model).output.shape[1]
-    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, 1, width)}
+    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, width, 1)}
     name = LINEAR
     for word in ("digit", "grade"):
         if (grades := model.output.get(f"left_{word}")) is not None:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data import PairSet
-from kpairs.data.stored import Stored
+from kpairs.data.stored import Featured, Stored
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import MOST, Reference, make_reference, thumbnails
 from kpairs.models.backbone import backbone_of
 from kpairs.training.batches import predict
-from kpairs.training.features import Featured, image_features
+from kpairs.training.features import image_features
 from kpairs.training.linear import head_of
 from kpairs.training.measures import image_scores
 

@@ -172,7 +172,7 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = network.architecture if network else architecture_of(recipe)
-    recipe = with_backbone(recipe)
+    recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
     learned = architecture.learned(recipe.data.word)
