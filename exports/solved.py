@@ -113,13 +113,6 @@ class SolvedRun:
         with compute("cpu"):
             return predicted(self._network, images)
 
-    def scored(
-        self, images: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return scores and features of images; see `kpairs.PairModel.scored`."""
-        features = self.features(images)
-        return self.score(features), features
-
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return scores, `(n,)`, of `(n, width)` features."""
         return self.head.score(features)
