@@ -162,13 +162,25 @@ def interval_by_images(
         >>> [round(end, 3) for end in interval_by_images(right, images // 10, images + 100)]
         [0.596, 0.982]
     """
-    count, value = len(right), float(right.mean())
-    off, images = right - value, int(max(left_image.max(), right_image.max())) + 1
-    each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
-    independent, summed = float(off @ off), float(each @ each - off @ off)
-    worth = count * independent / summed if summed > independent > 0 else float(count)
+    value, worth = float(right.mean()), independent_pairs(right, left_image, right_image)
     found = share(value * worth, worth)
     return found.low, found.high
+
+
+def independent_pairs(
+    values: NDArray[Any], left_image: NDArray[np.int64], right_image: NDArray[np.int64]
+) -> float:
+    """Return how many independent pairs have the variance of the mean of a value of n pairs.
+
+    Args:
+        values: `(n,)`, n >= 1.
+        left_image: `(n,)` numbers of images; see `interval_by_images`.
+        right_image: likewise.
+    """
+    off, images = values - values.mean(), int(max(left_image.max(), right_image.max())) + 1
+    each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
+    independent, summed = float(off @ off), float(each @ each - off @ off)
+    return len(values) * independent / summed if summed > independent > 0 else float(len(values))
 
 
 def image_numbers(pairs: PairSet) -> NDArray[np.int64]:
