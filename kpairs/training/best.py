@@ -171,14 +171,13 @@ def choose(
         A JSON-ready dict for each: `candidate`, `pairs`, `error_pct`, `kept`, and for all but the
         first `difference`, see there.
     """
-    first: dict[str, Any]
     first, *others = (
         {"candidate": name, "pairs": len(errs), "error_pct": 100 * float(errs.mean())}
         for name, errs in wrong.items()
     )
     rows: list[dict[str, Any]] = [first]
     for row in others:
-        errs = wrong[row["candidate"]], wrong[first["candidate"]]
+        errs = wrong[str(row["candidate"])], wrong[LINEAR]
         rows.append({**row, "difference": difference(*errs, left_image, right_image)})
     better = [row for row in rows[1:] if row["difference"]["high"] < 0]
     kept = min(better, key=lambda row: row["error_pct"], default=first)["candidate"]
