@@ -76,7 +76,7 @@ def _print_single(row):
             above = row[f"{side}_score_percentile"]
             shown += f", above {above:.1f} % of the training images"
         if row.get(f"{side}_far"):
-            shown += "; unlike all training images"
+            shown += "; unlike the training images"
         if row[f"{side}_inverted"]:
             shown += "; dark on bright, inverted"
         if shown != start:

@@ -112,7 +112,7 @@ def _advice(facts):
     """Say whether more judgements are worth their time."""
     if facts["enough"]:
         return f"Enough is judged: {facts['enough']}."
-    said = "More judgements would improve the order: kpairs next-pairs."
+    said = "More judgements would improve the order: kpairs label or kpairs next-pairs."
     if facts["gain"] is None:
         return said
     return f"The last {facts['gained_by']} judgements gained {facts['gain']:.2f}. {said}"

@@ -428,7 +428,7 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
         table.add_column("P(higher)", justify="right", no_wrap=True)
     for row in rows:
         spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
-        far = "\nunlike training images" if row.get("far") else ""
+        far = "\nunlike the training images" if row.get("far") else ""
         cells = [f"{row['percentile']:.1f}"] if placed else []
         cells += [f"{row['higher']:.1%}"] if than else []
         name = printable(row["file"]) + far
@@ -456,7 +456,13 @@ def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
     table = Table("judge", title=title, title_justify="left")
     fitted = any(row["slope"] is not None for row in rows)
     traits = ("slope", "pull", "counted") if fitted else ()
-    for name in ("judgements", "agrees with others", "with themselves", "chose right", *traits):
+    for name in (
+        "judgements",
+        "agrees with others",
+        "with themselves",
+        "right-hand image",
+        *traits,
+    ):
         table.add_column(name, justify="right")
     for row in rows:
         shares = (row[name] for name in ("agreement", "consistency", "right_side"))

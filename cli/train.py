@@ -331,7 +331,8 @@ def _resolve(arch, base, options, data_dir):
         recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
-        source = recipe.replace(**changes).divided(source)
+        if recipe.network.arch == LINEAR:
+            source = recipe.replace(**changes).divided(source)
         changes = {**recipe.fitted_to(source), **changes}
     return recipe.replace(**changes), source, typed
 

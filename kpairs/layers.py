@@ -160,9 +160,9 @@ class OrdinalGrades(_Precise):
     >>> import keras
     >>> from kpairs.layers import OrdinalGrades
     >>> grades = OrdinalGrades(3)
-    >>> probabilities = keras.ops.exp(grades(keras.ops.array([[0.0], [9.0]])))
-    >>> [[round(float(p), 2) for p in row] for row in probabilities]
-    [[0.27, 0.46, 0.27], [0.0, 0.0, 1.0]]
+    >>> logs = keras.ops.convert_to_numpy(grades(keras.ops.array([[0.0], [9.0]])))
+    >>> [[round(float(p), 2) for p in row] for row in keras.ops.exp(logs)]
+    [[0.38, 0.24, 0.38], [0.0, 0.0, 1.0]]
     """
 
     def __init__(self, classes: int, **options: Any) -> None:

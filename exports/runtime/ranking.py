@@ -52,7 +52,7 @@ class Ranking:
         doubtful: `(n,)` bool, images whose ink is not what the model learned from.
         percentile: `(n,)` float64, percentage of the training images with a lower score; None for
             files of earlier versions and for networks that only compare.
-        far: `(n,)` bool, images unlike all training images; None for files of earlier versions.
+        far: `(n,)` bool, images unlike the training images; None for files of earlier versions.
     """
 
     score: NDArray[np.float64]

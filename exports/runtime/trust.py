@@ -20,8 +20,9 @@ def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> s
     data = (metadata.get("training") or {}).get("data")
     trained = f" ({data})" if data else ""
     return (
-        f"{count:,} of {of:,} pictures are unlike all images that {metadata['arch']} was trained "
-        f"on{trained}, the first is {printable(first)}; answers on such pictures mean little"
+        f"{count:,} of {of:,} pictures {'is' if count == 1 else 'are'} unlike the images that "
+        f"{metadata['arch']} was trained on{trained}, {'' if count == 1 else 'the first is '}"
+        f"{printable(first)}; answers on such pictures mean little"
     )
 
 

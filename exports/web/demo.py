@@ -112,7 +112,7 @@ def _answer(
 
 
 def _is_far(model: PairModel, pixels: np.ndarray) -> bool:
-    """Tell whether a picture is unlike all training images, where the file knows these."""
+    """Tell whether a picture is unlike the training images, where the file knows these."""
     placed = model.place(pixels)
     return placed is not None and bool(model.reference.distance(placed)[0] > 1)
 

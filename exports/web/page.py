@@ -50,7 +50,7 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
         "classes": list(description["classes"]),
         "outputs": dict(description["outputs"]),
         "pixels": pixels.to_dict(),
-        "far": f"is unlike all images that {name} was trained on"
+        "far": f"is unlike the images that {name} was trained on"
         + (f" ({trained})" if trained else "")
         + "; answers on such pictures mean little",
         "doubt": f"looks {INKS[other]}; {name} is for pictures that are {INKS[pixels.ink]}, and "

@@ -318,7 +318,8 @@ def _class_folders(root: Path) -> list[str]:
         if loose and not names:
             raise InputError(
                 f"{root}: {loose:,} images and no class folders; expected a folder for each grade, "
-                "or a table of image,grade or of left,right,label beside them"
+                "or a table of image,grade or of left,right,label beside them. To compare them "
+                f"by hand: kpairs label {root}"
             )
         raise InputError(
             f"{root}: expected at least two class folders of images, or MNIST-like IDX files such "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from functools import cached_property
 from typing import Any
@@ -61,6 +62,12 @@ class Stored:
         pixels = _PIXELS[self._levels[self.rows]]
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
+    def release(self) -> None:
+        """Give back the memory of what was read; it is read again where it is needed."""
+        mapped = getattr(self._levels, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
     def histogram(self) -> NDArray[np.int64]:
         """Return the number of pixels of each of the 256 levels, read some images at a time."""
         counts = np.zeros(256, np.int64)
@@ -74,6 +81,8 @@ class Stored:
         found = np.empty(len(self.rows), f"S{size}")
         for place, row in enumerate(self.rows.tolist()):
             found[place] = digest_of(self._levels[row], size)
+            if place % 1000 == 0:
+                self.release()
         return found
 
     @classmethod

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from kpairs.judging.judgements import Floats, Numbers
 
@@ -110,13 +111,14 @@ def fit_graded(
     spread = features.std(axis=0, dtype=np.float64)
     constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
     scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
-    rows, back = _rotated((features - centre) * scale)
-    images = _Images(rows, grade, classes, max(int(np.count_nonzero(scale)), 1))
     units = np.arange(len(grade)) if group is None else np.asarray(group)
-    chosen = {head: _validated(images, head, units, seed) for head in heads}
-    errors = {head: error for head, (_, error) in chosen.items() if error is not None}
-    head = min(errors, key=lambda name: errors[name].value) if errors else heads[0]
-    weights, free = _fitted(images, head, chosen[head][0])
+    with threadpool_limits(1, user_api="blas"):  # threads wait for each other on busy machines
+        rows, back = _rotated((features - centre) * scale)
+        images = _Images(rows, grade, classes, max(int(np.count_nonzero(scale)), 1))
+        chosen = {head: _validated(images, head, units, seed) for head in heads}
+        errors = {head: error for head, (_, error) in chosen.items() if error is not None}
+        head = min(errors, key=lambda name: errors[name].value) if errors else heads[0]
+        weights, free = _fitted(images, head, chosen[head][0])
     weights = (back @ weights) * scale[:, None]
     ordinal = head == "ordinal"
     return GradedHead(

@@ -7,7 +7,8 @@ distance. 128 axes of 816 features give standard errors within 10 % of the full 
 
 An image is far from the training images if one of two squared distances is beyond the 99.9th
 percentile of the training images': the Mahalanobis distance along the first axes, or the distance
-from their plane. Each training image is measured by the axes of other images.
+from their plane. Each training image is measured by the axes of other images and by those of all;
+the larger percentile counts, so that an image that a network was trained on is seldom far.
 """
 
 from __future__ import annotations
@@ -225,7 +226,8 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
     count, width = rows.shape
     common = max(1, min(_COMMON, count // _EACH, width // 2))
     centre, scale, axes, variance = _axes(rows)
-    kept = axes[:, : max(common, min(_AXES, width))].astype(np.float16).astype(np.float64)
+    most = common if covariance is None else max(common, min(_AXES, width))
+    kept = axes[:, :most].astype(np.float16).astype(np.float64)
     placed = _placed(rows, centre, scale, kept)
     along, unexplained = np.zeros((0, 0)), 0.0
     if covariance is not None:
@@ -277,14 +279,19 @@ def _distances(placed: Placed, spread: Floats, rest: float) -> Floats:
 
 
 def _limits(rows: Floats, common: int) -> Floats:
-    """Return the 99.9th percentiles of both distances, each image measured by other images."""
+    """Return the 99.9th percentiles of both distances, by the axes of other images or of all."""
     if len(rows) < _TOO_FEW:
         return np.full(2, 1e30)
-    fold, found = np.arange(len(rows)) % _FOLDS, []
-    for one in range(_FOLDS):
-        centre, scale, axes, variance = _axes(rows[fold != one])
-        spread = np.maximum(variance[:common], 1e-9)
-        rest = max(float(variance[common:].sum()), 1e-9)
-        placed = _placed(rows[fold == one], centre, scale, axes[:, :common])
-        found.append(_distances(placed, spread, rest))
-    return np.maximum(np.percentile(np.concatenate(found), _FAR, axis=0), 1e-9)
+    fold = np.arange(len(rows)) % _FOLDS
+    others = [_apart(rows[fold == one], rows[fold != one], common) for one in range(_FOLDS)]
+    both = np.stack([np.concatenate(others), _apart(rows, rows, common)])
+    highest: Floats = np.percentile(both, _FAR, axis=1, method="higher").max(axis=0)
+    return np.maximum(highest, 1e-9)
+
+
+def _apart(rows: Floats, known: Floats, common: int) -> Floats:
+    """Return squared distances `(n, 2)` of rows by the axes of known ones."""
+    centre, scale, axes, variance = _axes(known)
+    placed = _placed(rows, centre, scale, axes[:, :common])
+    spread = np.maximum(variance[:common], 1e-9)
+    return _distances(placed, spread, max(float(variance[common:].sum()), 1e-9))

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from kpairs import seeds
 from kpairs.data import PairSet
@@ -82,5 +81,4 @@ def _fitted(
     known = np.unique(np.stack(columns)[:, columns[1] >= 0], axis=1)
     group = known[2] if len(known) == 3 else known[0]
     classes = model.output[f"left_{recipe.data.word}"].shape[1]
-    with threadpool_limits(1, "blas"):  # threads of NumPy wait for each other on busy machines
-        return fit_graded(left.features[known[0]], known[1], classes, heads, seed, group)
+    return fit_graded(left.features[known[0]], known[1], classes, heads, seed, group)

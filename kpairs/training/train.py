@@ -149,7 +149,8 @@ def train(
         )
         if recipe is None and network is None:
             chosen = recipe_for(source)
-        source = chosen.replace(**fields).divided(source)
+        if chosen.network.arch == LINEAR:
+            source = chosen.replace(**fields).divided(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)

@@ -138,7 +138,7 @@ def test_a_digit_network_says_that_a_photograph_is_none(exported, mnist, tmp_pat
     caplog.clear()
     (row,) = predict_pairs(made.path, [(tmp_path / "digit.png", tmp_path / "camera.png")])
     assert (row["left_far"], row["right_far"]) == (False, True)
-    assert "1 of 2 pictures are unlike all images that auxws was trained on" in caplog.text
+    assert "1 of 2 pictures is unlike the images that auxws was trained on" in caplog.text
     assert "camera.png" in caplog.text
     assert "no better than chance" in caplog.text
     ranking = PairModel.load(made.path).rank([tmp_path / "digit.png", tmp_path / "camera.png"])

@@ -66,6 +66,14 @@ def test_a_feature_that_never_varied_tells_a_stranger():
     assert few.distance(few.place(rows[20:] + 100)).max() < 1
 
 
+def test_an_image_of_a_small_training_set_is_not_far_from_it():
+    rows = np.random.default_rng(0).normal(size=(60, 200))
+    rows[19] += 9  # an outlier, whose own axis nobody else has
+    known = make_reference(rows)
+    assert known.distance(known.place(rows)).max() <= 1
+    assert known.distance(known.place(rows[19:20] + 30)) > 1
+
+
 def test_digits_and_photographs_are_told_apart(mnist):
     from skimage import data
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from kpairs.data.decode import SUFFIXES
 from kpairs.data.groups import FOLDER, name_groups
 from kpairs.data.listing import list_images
 from kpairs.errors import InputError, KpairsError, UsageError
@@ -122,11 +123,13 @@ class Session:
         self.names = [os.path.relpath(file, folder) for file in self.files]
         if odd := len(texts) - len(self.files):
             self.notes.append(
-                f"left out {odd} images whose names hold control characters or are not UTF-8"
+                f"left out {odd} image{'s' * (odd > 1)} with control characters, or letters that "
+                "are not UTF-8, in the name"
             )
         if len(self.files) < 2:
             raise InputError(
-                f"{folder}: expected at least two images to compare, received {len(self.files)}"
+                f"{folder}: expected at least two images to compare ({', '.join(SUFFIXES)}), "
+                + "; ".join([f"received {len(self.files)}", *self.notes])
             )
         self._texts = [texts[file] for file in self.files]
         self._number = {text: number for number, text in enumerate(self._texts)}
