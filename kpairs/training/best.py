@@ -6,6 +6,7 @@ may be better. Neither is always so, and so both are trained.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +37,8 @@ from kpairs.training.train import train_source
 
 TUNED, RIVAL = "fine-tuned", "ranker"
 _TUNED_EPOCHS = 3
-# Seconds of one core for a million pixels that pass: forward once, or in a step of training.
-_SECONDS = {LINEAR: 0.3, TUNED: 1.8, RIVAL: 0.07}
-_SIZE = 128  # pixels a side that features are taken from
+# Seconds of one core for a pair that passes, and the pixels of an image that they are for.
+_COSTS = {LINEAR: (0.03, 128**2), TUNED: (0.06, 128**2), RIVAL: (0.001, 64**2)}
 
 
 def train_best(
@@ -134,10 +134,11 @@ def seconds(name: str, recipe: Recipe) -> float:
 
     Measured on photographs and digits; processors differ by more than a factor of two.
     """
-    width, height = recipe.data.image_size or (_SIZE, _SIZE)
-    pixels = width * height if name == RIVAL else recipe.network.options.get("size", _SIZE) ** 2
-    passes = 2 * recipe.data.pairs * recipe.fit.epochs
-    return _SECONDS[name] * passes * pixels / 1e6
+    each, usual = _COSTS[name]
+    pixels = math.prod(recipe.data.image_size or (1, 1))  # of small ones a step costs no less
+    if name != RIVAL:  # whose network sees images of its own size
+        pixels = (recipe.network.options.get("size") or 128) ** 2
+    return each * recipe.data.pairs * recipe.fit.epochs * max(pixels / usual, 1.0)
 
 
 def _errs(run: Run, source: Source, machine: Machine) -> tuple[NDArray[np.bool_], PairSet]:
