@@ -223,7 +223,7 @@ def _lines(rows: list[dict[str, Any]], place: Path) -> list[str]:
     lines = [
         f"{row['candidate']} errs on {row['error_pct']:.1f} % of {row['pairs']:,} test pairs, "
         f"{LINEAR} on {linear['error_pct']:.1f} %; difference {found['mean']:+.1f} points "
-        f"({found['low']:+.1f} to {found['high']:+.1f})"
+        f"(95 %: {found['low']:+.1f} to {found['high']:+.1f})"
         for row in others
         for found in [row["difference"]]
     ]
