@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +70,28 @@ def interval_by_images(
         >>> [round(end, 3) for end in interval_by_images(right, images // 10, images + 100)]
         [0.596, 0.982]
     """
-    count, value = len(right), float(right.mean())
-    off, images = right - value, int(max(left_image.max(), right_image.max())) + 1
+    value, worth = float(right.mean()), independent_pairs(right, left_image, right_image)
+    found = share(value * worth, worth)
+    return found.low, found.high
+
+
+def independent_pairs(
+    values: NDArray[Any], left_image: NDArray[np.int64], right_image: NDArray[np.int64]
+) -> float:
+    """Return how many independent pairs have the variance of the mean of a value of n pairs.
+
+    Args:
+        values: `(n,)`, n >= 1.
+        left_image: `(n,)` numbers of images; see `interval_by_images`.
+        right_image: likewise.
+    """
+    off, images = values - values.mean(), int(max(left_image.max(), right_image.max())) + 1
     each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
     first, second = np.minimum(left_image, right_image), np.maximum(left_image, right_image)
     of_pair = np.bincount(np.unique(first * images + second, return_inverse=True)[1], off)
     # A pair has two images, so that it and its repetitions are counted twice.
     independent, summed = float(off @ off), float(each @ each - of_pair @ of_pair)
-    worth = count * independent / summed if summed > independent > 0 else float(count)
-    found = share(value * worth, worth)
-    return found.low, found.high
+    return len(values) * independent / summed if summed > independent > 0 else float(len(values))
 
 
 def _answers(judgements: Judgements) -> tuple[Numbers, Floats]:

@@ -54,6 +54,7 @@ def train(
     out: str | Path | None = None,
     *,
     data: str | Path | Source | None = None,
+    best: bool = False,
     model: keras.Model | None = None,
     outputs: Mapping[str, str | Output] | None = None,
     loss: Losses | None = None,
@@ -86,6 +87,8 @@ def train(
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
             unless they are given.
+        best: beside `data` alone: train the linear score, its fine-tuned form and `ranker`, and
+            keep the best on the same held-out images; see `kpairs.training.best.train_best`.
         model: a functional Keras model of your own, with two image inputs and a comparison output.
             Each round begins with its weights as they are.
         outputs: kind of each output of `model` that trains, by name, the comparison first; needed
@@ -125,6 +128,13 @@ def train(
     """
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
+    if best:
+        if recipe is not None or model is not None or loss or optimizer or callbacks:
+            raise UsageError(
+                "best: expected data and fields of a recipe alone; it chooses the rest"
+            )
+        fields = {"held_out": "images", **fields}
+    given = dict(fields)
     if network is not None:
         chosen, fields = _recipe_of_model(network, recipe, fields)
     elif recipe is None:
@@ -148,6 +158,10 @@ def train(
         chosen = chosen.replace(**fields)
     own = Own.of(loss, optimizer, callbacks)
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    if best:
+        from kpairs.training.best import train_best  # which trains by this module
+
+        return train_best(chosen, source, out, given=given, machine=machine, console=console)
     return train_source(
         chosen, source, out, machine=machine, jobs=jobs, network=network, own=own, console=console
     )
