@@ -200,9 +200,9 @@ def agreement_table(rows: Sequence[Row]) -> Table | None:
     if not judges:
         return None
     table = Table(title="share of answers that agree", title_justify="left")
-    table.add_column("judge")
+    table.add_column("judge", no_wrap=True)
     for who in ("network and judge", "other judges and judge"):
-        table.add_column(who, justify="right", no_wrap=True)
+        table.add_column(who, justify="right")
     for judge in judges:
         cells = [
             "-"
