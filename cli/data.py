@@ -144,8 +144,12 @@ def _facts(source):
         }
         for name in _SPLITS
     }
-    facts = {"folder": source.name, "said": source.describe(), "splits": rows}
-    facts["pictures"] = f"images are {source.look}; a network sees {settings}"
+    said = source.describe()
+    if source.whole() is not source:
+        said += ". This split is for other networks: linear trains on all rows and cross-validates"
+    facts = {"folder": source.name, "said": said, "splits": rows}
+    sees = "a network that learns all its weights sees" if source.judged else "a network sees"
+    facts["pictures"] = f"images are {source.look}; {sees} {settings}"
     facts["settings"] = settings.to_dict()
     files, size = usage(source.root)
     facts["kept"] = (

@@ -452,7 +452,8 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
 
 def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
     """Make the table of judges; slope, pull and whether they count only where they were fitted."""
-    title = "" if alpha is None else f"judges: Krippendorff's alpha {alpha:.2f}"
+    among = any(row["agreement"] is not None for row in rows)  # else of repeats by one judge only
+    title = "" if alpha is None or not among else f"judges: Krippendorff's alpha {alpha:.2f}"
     table = Table("judge", title=title, title_justify="left")
     fitted = any(row["slope"] is not None for row in rows)
     traits = ("slope", "pull", "counted") if fitted else ()
