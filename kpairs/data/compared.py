@@ -303,7 +303,7 @@ class _Reader:
     def _refuse_odd_words(self) -> None:
         column = self.judged_by[0]
         counted = self.odd.most_common(_SHOWN)
-        shown = ", ".join(f"{text!r} ({count:,} {'row' if count == 1 else 'rows'})" for text, count in counted)
+        shown = ", ".join(f"{text!r} ({n:,} row{'s' * (n > 1)})" for text, n in counted)
         shown += f" and {len(self.odd) - _SHOWN:,} more" if len(self.odd) > _SHOWN else ""
         if all(number(text) is not None for text in self.odd):
             own = self.columns.chosen.get(column, column)

@@ -105,7 +105,7 @@ def test_folders_without_what_is_needed(tmp_path):
     write(tmp_path, ("1",), 4)
     with pytest.raises(InputError, match="at least two class folders"):
         read_rated(tmp_path)
-    with pytest.raises(InputError, match="4 images and no class folders.*kpairs label"):
+    with pytest.raises(InputError, match=r"4 images and no class folders.*kpairs label"):
         read_rated(tmp_path / "1")
 
 
