@@ -149,7 +149,8 @@ def _facts(source):
         said += ". This split is for other networks: linear trains on all rows and cross-validates"
     facts = {"folder": source.name, "said": said, "splits": rows}
     sees = "a network that learns all its weights sees" if source.judged else "a network sees"
-    facts["pictures"] = f"images are {source.look}; {sees} {settings}"
+    look = "" if source.vectors is not None else f"images are {source.look}; "
+    facts["pictures"] = f"{look}{sees} {settings}"
     facts["settings"] = settings.to_dict()
     files, size = usage(source.root)
     facts["kept"] = (
@@ -176,6 +177,8 @@ def _judges(listed):
 def _written(source, facts, *, sheet, split, seed, samples):
     """Draw the sheet and write the samples that are asked for; return the files' names."""
     files = []
+    if source.vectors is not None and (sheet or samples):
+        raise click.UsageError("--sheet and --samples: expected images, received features")
     if sheet:
         from kpairs import draw_pairs, seeds
         from kpairs.plots import draw_pair_sheet

@@ -105,14 +105,16 @@ def evaluate(
         return
     screen = console()
     folds = run.cross_validated and "train" in rows[0]
-    tested = "pairs of left-out images" if folds else "test pairs"
-    title = f"{run.path}, {rows[0]['measures']['pairs']} {tested}"
+    found = [row["measures"] for row in rows]
+    tested = f"{found[0]['pairs']} test pairs"
+    if found[0].get("cross_validated"):
+        tested = f"{found[0]['pairs']} pairs of left-out images"
+    # Of few test pairs errors are those, and the other measures are cross-validated.
+    few = found[0].get("cross_validated") and not folds
+    title = f"{run.path}, {'few test pairs' if few else tested}"
     screen.print(error_table(rows, summary, title, cross_validated=folds))
     if all_pairs:
         screen.print(all_pairs_line(rows))
-    found = [row["measures"] for row in rows]
-    if found[0].get("cross_validated"):
-        tested = f"{found[0]['pairs']} pairs of left-out images"
     screen.print(measures_table(rows, f"{data or run.recipe.data.source}, {tested}"))
     if (judges := agreement_table(rows)) is not None:
         screen.print(judges)

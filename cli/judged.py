@@ -4,7 +4,7 @@ import os
 
 import click
 
-from kpairs.errors import InputError
+from kpairs.errors import InputError, UsageError
 
 # Before numpy is imported: the threads of BLAS make small matrices slower, ten times and more where
 # other programs run.
@@ -25,6 +25,7 @@ def read_arguments(arguments, *, columns, words, images, group):
 
     Arguments are tables of judgements, .onnx files, and images as `find_images` takes them.
     """
+    from kpairs.data.vectors import are_vectors, read_vectors
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
     from kpairs.judging import Judgements
@@ -33,6 +34,10 @@ def read_arguments(arguments, *, columns, words, images, group):
     tables = [name for name in arguments if _is_judged(name, columns)]
     rest = [name for name in arguments if name not in models and name not in tables]
     files = find_images(rest, columns) if rest else []
+    if images is not None and are_vectors(images):  # every row is ranked
+        if rest or models:
+            raise UsageError("--images: expected no images or models beside a file of features")
+        files = read_vectors(images).names
     how = {"columns": columns, "words": words, "images": images, "group": group}
     return Judgements.read(tables, files, **how), [PairModel.load(name) for name in models], tables
 
@@ -50,10 +55,11 @@ def _is_judged(name, columns):
     )
 
 
-def find_features(name, models, files, progress):
+def find_features(name, models, files, progress, images=None):
     """Return prepared features of the files: of models, of the images, or of a file; or None."""
     import numpy as np
 
+    from kpairs.data.vectors import are_vectors, read_vectors
     from kpairs.judging import prepare_features
 
     if models:
@@ -63,6 +69,8 @@ def find_features(name, models, files, progress):
         return prepare_features(np.stack(scores, axis=1))
     if name == "none":
         return None
+    if name == "images" and images is not None and are_vectors(images):
+        return prepare_features(read_vectors(images).of(files))
     if name == "images":
         from kpairs.exports.features import file_features
 

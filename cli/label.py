@@ -3,6 +3,7 @@
 import click
 
 from kpairs.cli.options import as_argument, grouped
+from kpairs.errors import KpairsError
 
 
 def _names(context, parameter, text):
@@ -93,8 +94,10 @@ def label(folder, no_ties, no_browser, host, url, **options):
             webbrowser.open(sitting.links[""])
         sitting.run()
         told = session.progress()
+    if not table.is_file():
+        raise KpairsError(f"{table}: the table with {told['answers']:,} answers is gone")
     click.echo(f"{told['answers']:,} answers in {table}")
     if told["answers"]:
         name = as_argument(table)
         click.echo(f"a ranking:  kpairs score {name} {as_argument(folder)}")
-        click.echo(f"a network:  kpairs train linear --data {name}")
+        click.echo(f"a network:  kpairs train --data {name}")

@@ -76,11 +76,16 @@ def next_pairs(arguments, count, out, judge, known, pairs_within, features, forc
     from kpairs.bars import counting
     from kpairs.cli.tables import console, proposals_table
     from kpairs.data.groups import number_groups
+    from kpairs.data.vectors import are_vectors
     from kpairs.errors import UsageError
     from kpairs.files import check_output
     from kpairs.judging import fit, fit_judges, propose
     from kpairs.judging.questions import check_names, write_questions
 
+    if how["images"] is not None and are_vectors(how["images"]):
+        raise click.UsageError(
+            "--images: expected a folder, received features; pairs are of images"
+        )
     shares = {name: how.pop(name) for name in ("random", "repeat", "overlap", "gap", "seed")}
     judgements, models, _ = read_arguments(arguments, **how)
     files = judgements.files

@@ -75,10 +75,13 @@ words = click.option(
     metavar="SIDE=WORD,...",
     help="A table's own words for who ranks higher: left=model_a,right=model_b,tie=equal.",
 )
-images = folder(
+images = click.option(
     "--images",
+    type=click.Path(),
+    metavar="FOLDER|FEATURES",
     help="Folder of the images that a table names, where it is not the table's own; names may lack "
-    "their endings.",
+    "their endings. Or a file of features by those names, of things of any kind: .npz with the "
+    "arrays names and features, or .csv with the name first.",
 )
 device = click.option(
     "--device",

@@ -22,19 +22,25 @@ from kpairs.cli.options import (
 def split_models(arguments, columns=None, solved=False):
     """Load the runs and .onnx files among the arguments, and list the images of the others.
 
-    Without a model it is the latest run in runs/. With `solved`, linear runs are not exported: each
+    Without a model it is the latest run in runs/. Of models that take features the others are one
+    file of them, read as `Vectors`. With `solved`, linear runs are not exported: each
     is a `kpairs.exports.solved.SolvedRun`.
     """
+    from kpairs.data.vectors import read_vectors
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.sources import find_images
 
     models = [name for name in arguments if is_model(name)]
-    images = find_images([name for name in arguments if name not in models], columns)
+    places = [name for name in arguments if name not in models]
     names = models or [latest_run()]
     loaded = [
         (solved_run(name) if solved else None) or PairModel.load(model_file(name)) for name in names
     ]
-    return loaded, images
+    if not any(model.pixels.features for model in loaded):
+        return loaded, find_images(places, columns)
+    if len(places) != 1:
+        raise click.UsageError(f"expected one file of features, received {len(places)} arguments")
+    return loaded, read_vectors(places[0])
 
 
 @click.command()
@@ -57,11 +63,12 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     """Rank images by a run or an exported model; by the mean of several models.
 
     Without a RUN or MODEL.onnx the latest run in runs/ ranks. IMAGES are image files, folders, or
-    .csv files with a column image or file. Rank 1 is the highest score, and equal scores share a
-    rank. Scores are those of the network where it has them ('ranker'), expected ranks where it
-    tells digits or grades, and else fitted to comparisons of sampled pairs. A linear head's scores
-    have standard errors, and so have those of several models. Beside them stands the percentage of
-    training images with a lower score.
+    .csv files with a column image or file; of a run that learned from features, one file of them,
+    of which every row is ranked. Rank 1 is the highest score, and equal scores share a rank. Scores
+    are those of the network where it has them ('ranker'), expected ranks where it tells digits or
+    grades, and else fitted to comparisons of sampled pairs. A linear head's scores have standard
+    errors, and so have those of several models. Beside them stands the percentage of training
+    images with a lower score.
 
     \b
     kpairs rank photographs
@@ -77,6 +84,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
     from kpairs.data.groups import name_groups
     from kpairs.data.source import cache_root
+    from kpairs.data.vectors import Vectors
     from kpairs.exports.runtime.ranking import METHODS, rank
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
@@ -86,11 +94,16 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     models, files = split_models(models_and_images, columns, solved=not maps)
     if maps and len(models) > 1:
         raise click.UsageError(f"--maps: expected one model, received {len(models)}")
+    pictures = files
+    if isinstance(files, Vectors):
+        if sheet:
+            raise click.UsageError("--sheet: expected images to draw, received features")
+        pictures, files = files.values, list(files.names)
+    place = None if than is None else _place(than, files, pictures)
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
-    place = None if than is None else _place(than, files)
     with counting(console(stderr=True), "images") as count:
-        ranking = rank(models, files, count, cache=cache_root())
+        ranking = rank(models, pictures, count, cache=cache_root())
     rows = _rows(files, ranking, place)
     if by:
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
@@ -108,8 +121,12 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         console().print(ranking_table(rows, title))
 
 
-def _place(than, files):
+def _place(than, files, pictures):
     """Return the number of the image to compare with; it is added where it is not there."""
+    if pictures is not files:  # names of features
+        if than not in files:
+            raise click.UsageError(f"--than: expected a name among the features, received {than}")
+        return files.index(than)
     known = [os.path.abspath(file) for file in files]
     if os.path.abspath(than) not in known:
         files.append(Path(than))

@@ -76,7 +76,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
 
         check_picture_name(plot)
     with counting(console(stderr=True), "images") as count:
-        known = find_features(features, models, judgements.files, count)
+        known = find_features(features, models, judgements.files, count, how["images"])
     result = scored(judgements, known)
     rows = result.rows()
     if by:

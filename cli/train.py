@@ -27,6 +27,7 @@ from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
 from kpairs.training.records import ENGINES
 
+_MANY = 1_000  # pairs, from which networks that learn all weights may beat features
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
 _LISTS = {"image_size": parse_size, "classes": parse_classes}
@@ -44,7 +45,7 @@ _FIRST = {
     "Where": ("out", "resumed"),
 }
 _MORE = {
-    "Network": ("arch", "base", *_ARGUMENTS, "arch_options"),
+    "Network": ("arch", "best", "base", *_ARGUMENTS, "arch_options"),
     "Images and pairs": (*_SHARED, "data_dir"),
     "Variation of images": (),
     "Optimizer": (),
@@ -102,6 +103,12 @@ def _arguments(command):
 @click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
 @click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
 @click.option(
+    "--best",
+    is_flag=True,
+    help="In place of ARCH: train the linear score, its fine-tuned form and ranker, and keep the "
+    "best on the same held-out images. Options of the optimizer are for ranker.",
+)
+@click.option(
     "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
 )
 @click.option(
@@ -147,7 +154,9 @@ def _arguments(command):
 @imports
 @as_json
 @click.pass_context
-def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_json, **options):
+def train(
+    context, name, arch, best, base, out, resumed, imports, jobs, data_dir, as_json, **options
+):
     """Train a network on pairs of images: MNIST digits by default, or your own.
 
     ARCH comes with its report's recipe; options override its numbers. --data alone trains a score
@@ -163,6 +172,8 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
     import_own(imports)
     if name and arch:
         raise click.UsageError("expected ARCH or --arch ARCH, received both")
+    if best and (name or arch or base):
+        raise click.UsageError("--best chooses the network; expected no ARCH and no --recipe")
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
     how = {option: options.pop(option) for option in names}
     from kpairs.training.run import Run, check_free
@@ -175,15 +186,18 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
     else:
         if out is not None:
             check_free(out)
-        recipe, source = _resolve(arch or name, base, options, data_dir)
+        if best:
+            options["held_out"] = options["held_out"] or "images"
+        recipe, source, typed = _resolve(arch or name, base, options, data_dir)
         idle = False
     from kpairs.cli.tables import console
 
     progress = console(stderr=True)
-    weights = format_loss_weights(recipe.fit.loss_weights)
-    progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
+    if not best:
+        weights = format_loss_weights(recipe.fit.loss_weights)
+        progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
-        run = _trained(recipe, source, out, how, jobs, progress)
+        run = _trained(recipe, source, out, how, jobs, progress, typed if best else None)
     else:
         from kpairs import resume
 
@@ -197,6 +211,8 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         )
     try:
         _show(run, idle, imports, as_json)
+        if not best and resumed is None and not as_json:
+            _propose_best(run.recipe)
         sys.stdout.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader went away
@@ -207,15 +223,21 @@ def train(context, name, arch, base, out, resumed, imports, jobs, data_dir, as_j
         ) from error
 
 
-def _trained(recipe, source, out, how, jobs, progress):
-    """Train a new run; an interrupt before its folder exists says that nothing is saved."""
+def _trained(recipe, source, out, how, jobs, progress, given):
+    """Train a new run, or the best of several by the fields that are given for them all.
+
+    An interrupt before a folder exists says that nothing is saved.
+    """
     try:
         from kpairs.training.fit import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
-        return train_source(
-            recipe, source, out, machine=Machine(**how), jobs=jobs, console=progress
-        )
+        common = {"machine": Machine(**how), "console": progress}
+        if given is None:
+            return train_source(recipe, source, out, jobs=jobs, **common)
+        from kpairs.training.best import train_best
+
+        return train_best(recipe, source, out, given=given, **common)
     except KeyboardInterrupt as error:
         said = str(error) or "interrupted before training began; to begin again, repeat the command"
         raise KeyboardInterrupt(said) from error
@@ -242,8 +264,20 @@ def _show(run, idle, imports, as_json):
     )
     place = as_argument(run.path)
     ranks = "left_score" in architecture_of_run(run).outputs
-    follow = f"rank {place} IMAGES" if ranks else f"export --onnx {place}{given}"
+    things = as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
+    follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
+
+
+def _propose_best(recipe):
+    """Say that from many pairs a trained network may be better than the linear score."""
+    is_linear = recipe.network.arch == LINEAR and not recipe.fit.fine_tune
+    if is_linear and recipe.data.pairs >= _MANY:
+        click.echo(
+            f"from {_MANY:,} pairs on a trained network may err less; to find out, in minutes: the "
+            "same command with --best and another --out",
+            err=True,
+        )
 
 
 def _refuse_other_options(context):
@@ -261,15 +295,13 @@ def _refuse_other_options(context):
 
 
 def _resolve(arch, base, options, data_dir):
-    """Return the recipe that the command line describes, and the images, opened."""
-    from kpairs.reports.resolve import changes_of, load_recipe, recipe_of
+    """Return the recipe that the command line describes, the images, and the typed fields."""
+    from kpairs.reports.resolve import changes_of, load_recipe, recipe_for, recipe_of
 
-    if not arch and not base:
-        if options["data"] is None:
-            raise click.UsageError(
-                "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
-            )
-        arch = LINEAR
+    if not arch and not base and options["data"] is None:
+        raise click.UsageError(
+            "expected ARCH, --recipe FILE or --data DATA; 'kpairs archs' lists names"
+        )
     given = {name: options.pop(name) for name in _ARGUMENTS}
     arch_options = {name: text for name, text in given.items() if text is not None}
     arch_options |= dict(map(_assignment, options.pop("arch_options")))
@@ -285,9 +317,9 @@ def _resolve(arch, base, options, data_dir):
         typed["augmentation"] = _AUGMENT[typed["augmentation"]]
     if optimizer_options:
         typed["optimizer_options"] = optimizer_options
-    recipe = recipe_of(arch) if base is None else load_recipe(base)
-    arch = None if base is None else arch
-    changes = changes_of(recipe, arch, arch_options=arch_options, **typed)
+    recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
+    other = None if base is None else arch
+    changes = changes_of(recipe, other, arch_options=arch_options, **typed)
     known = {**recipe.flat(), **changes}
     from kpairs.bars import reading
     from kpairs.cli.tables import console
@@ -296,11 +328,14 @@ def _resolve(arch, base, options, data_dir):
     how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
         source = open_source(known["data"], **how, root=data_dir, progress=read)
+    if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
+        recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
-        source = recipe.replace(**changes).divided(source)
+        if recipe.network.arch == LINEAR:
+            source = recipe.replace(**changes).divided(source)
         changes = {**recipe.fitted_to(source), **changes}
-    return recipe.replace(**changes), source
+    return recipe.replace(**changes), source, typed
 
 
 def _assignment(text):

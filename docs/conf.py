@@ -46,6 +46,7 @@ myst_heading_anchors = 3
 # A report's headings follow its tables, not a hierarchy.
 suppress_warnings = ["myst.header"]
 autodoc_member_order = "bysource"
+napoleon_attr_annotations = False
 autodoc_typehints = "none"  # docstrings say shapes, which types do not
 add_module_names = False
 copybutton_prompt_text = r"\$ |>>> "

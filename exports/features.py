@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +71,20 @@ class Lite0:
         digest: as `kpairs.models.backbone.feature_digest` gives it for Keras' network.
     """
 
+    width = STEM + sum(channels for *_, channels in STAGES)
+
     def __init__(self, height: int, width: int, channels: int) -> None:
-        arrays = {name: [a.astype(np.float32) for a in both] for name, both in imagenet().items()}
-        arrays.pop("conv_head")
-        structure = lite0_structure(height, width, channels, SIZE, mirrored=True)
-        self.digest = digest(structure, (array for both in arrays.values() for array in both))
-        data = _graph(height, width, channels, arrays).SerializeToString()
+        self._shape = height, width, channels
+        self._arrays = {name: both for name, both in imagenet().items() if name != "conv_head"}
+        structure = lite0_structure(*self._shape, SIZE, mirrored=True)
+        self.digest = digest(structure, (array for both in self._arrays.values() for array in both))
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
-        self.width: int = self._session.get_outputs()[0].shape[1]
+        data = _graph(*self._shape, self._arrays).SerializeToString()
+        return onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return features of images, `(n, 816)`; several pass side by side on all cores.
@@ -91,10 +96,11 @@ class Lite0:
         def run(start: int) -> NDArray[np.float32]:
             block = images[start : start + _BATCH]
             both = np.concatenate([block, block[:, :, ::-1]])
-            (found,) = self._session.run(None, {"images": both})
+            (found,) = session.run(None, {"images": both})
             mean: NDArray[np.float32] = found.reshape(2, len(block), -1).mean(axis=0)
             return mean
 
+        session = self._session
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             parts = list(pool.map(run, range(0, len(images), _BATCH)))
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
@@ -151,8 +157,7 @@ def _graph(
     axes = constant(np.array([2, 3], np.int64))
     add("Concat", *(add("ReduceMean", one, axes, keepdims=0) for one in maps), axis=1)
     nodes[-1].output[0] = "features"
-    count = STEM + sum(channels for *_, channels in STAGES)
     image = helper.make_tensor_value_info("images", 1, ["batch", height, width, channels])
-    features = helper.make_tensor_value_info("features", 1, ["batch", count])
+    features = helper.make_tensor_value_info("features", 1, ["batch", Lite0.width])
     graph = helper.make_graph(nodes, "lite0", [image], [features], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from kpairs.errors import InputError, first_line
 from kpairs.exports.features import Lite0
 from kpairs.files import read_bytes
-from kpairs.judging.agreement import share
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import Reference
 from kpairs.models.lite0_weights import has_imagenet
@@ -55,14 +55,15 @@ class SolvedRun:
         self.metadata: dict[str, Any] = {"arch": self.arch, "training": about}
         self.pixels = run.recipe.pixels
         self.networks: Sequence[str] = [str(run.row(number)["network"])]
+        if re.fullmatch("[0-9a-f]{64}", self.networks[0]) is None:  # it names a folder
+            raise InputError(f"{run.path}: expected a network's digest, received another text")
         self.head = Linear.load(run.folder(number) / HEAD)
         if (error := self.head.error) is not None:
             told = self.head.answer[self.head.answer != 0.5] > 0.5
-            right = share(error.of - error.hits, error.of)
             self.metadata |= {
                 "test_error_pct": {"comparison": 100 * error.value},
                 "test_pairs": error.of,
-                "beats_chance": right.low > max(told.mean(), 1 - told.mean()),
+                "beats_chance": bool(1 - error.high > max(told.mean(), 1 - told.mean())),
             }
 
     @classmethod
@@ -83,9 +84,12 @@ class SolvedRun:
         if not file.is_file():
             return None
         try:
-            return Reference.from_text(read_bytes(file, "reference", _MOST_BYTES).decode())
+            found = Reference.from_text(read_bytes(file, "reference", _MOST_BYTES).decode())
+            if len(found.centre) != self.width or not len(found.scores):
+                raise ValueError(f"expected scores of images of {self.width} features")
         except ValueError as error:
             raise InputError(f"{file}: {first_line(error)}") from error
+        return found
 
     @property
     def temperature(self) -> float:
@@ -99,6 +103,8 @@ class SolvedRun:
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute features, `(n, width)`, of `(n, height, width, channels)` pixels."""
+        if self.pixels.features:
+            return images.reshape(len(images), -1)
         if self._lite0 is not None:
             return self._lite0.features(images)
         from kpairs.training.device import compute
@@ -110,6 +116,13 @@ class SolvedRun:
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return scores, `(n,)`, of `(n, width)` features."""
         return self.head.score(features)
+
+    def scored(
+        self, images: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Compute scores and features of images, as `kpairs.PairModel.scored` does."""
+        features = self.features(images)
+        return self.score(features), features
 
     @cached_property
     def _lite0(self) -> Lite0 | None:

@@ -25,6 +25,10 @@ class WorkerError(KpairsError):
     """A worker process that ended before its task did. Exit code 1."""
 
 
+class CacheError(KpairsError):
+    """A cache folder that cannot be written. Exit code 1."""
+
+
 class UsageError(KpairsError):
     """A name, number or combination of options that kpairs does not know. Exit code 2."""
 

@@ -1,6 +1,7 @@
-"""Layers for images and pairs of images, beside those of Keras. None has weights.
+"""Layers for images and pairs of images, beside those of Keras. `OrdinalGrades` alone has weights.
 
-`PosteriorComparison` compares two images by what is known of each; `HalfPixelShifts` and
+`PosteriorComparison` compares two images by what is known of each; `OrdinalGrades` turns a score
+into grades, `ExpectedGrade` grades into a score; `HalfPixelShifts` and
 `MeanPosterior` average what a network says of an image over five places; `ImageStatistics` measures
 sharpness, noise and compression; `Resize` changes images' size,
 `Mirrored` and `MirroredMean` average over an image and its mirror image.
@@ -44,13 +45,15 @@ class PosteriorComparison(_Precise):
 
         P(left <= right) = sum over i <= j of p_i q_j,
 
-    and P(left > right) is the sum over i > j. Both are computed as logarithms, by a logsumexp over
-    the logarithms of the products, so that neither vanishes, however sure the classes are; the
+    and P(left > right) is the sum over i > j. With `ties="half"` equal classes, i = j, count half
+    for each: equal images give 1/2. Both are computed as logarithms, by a logsumexp over the
+    logarithms of the products, so that neither vanishes, however sure the classes are; the
     comparison's gradient reaches the classes through them.
 
     Args:
         digits: kind of the two inputs: "logits" or "probabilities".
         output: kind of the result: "logits", "probabilities" or "sigmoid".
+        ties: equal classes count as left <= right ("no_higher"), or "half" for each side.
         **options: arguments of `keras.layers.Layer`.
 
     Inputs:
@@ -73,15 +76,22 @@ class PosteriorComparison(_Precise):
     0.98
     """
 
-    def __init__(self, digits: str = "logits", output: str = "logits", **options: Any) -> None:
+    def __init__(
+        self,
+        digits: str = "logits",
+        output: str = "logits",
+        ties: str = "no_higher",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         for kind, known in (
             (digits, ("logits", "probabilities")),
             (output, ("logits", "probabilities", "sigmoid")),
+            (ties, ("no_higher", "half")),
         ):
             if kind not in known:
                 raise ValueError(f"expected one of {', '.join(known)}, received {kind!r}")
-        self.digits, self.output_kind = digits, output
+        self.digits, self.output_kind, self.ties = digits, output, ties
 
     def build(self, input_shape: list[Shape]) -> None:
         left, right = input_shape
@@ -94,9 +104,13 @@ class PosteriorComparison(_Precise):
         left, right = (self._logarithms(x) for x in inputs)
         products = ops.expand_dims(left, 2) + ops.expand_dims(right, 1)  # (batch, i, j)
         ordered = np.triu(np.ones(products.shape[1:], bool))  # i <= j
+        below = ~ordered
+        if self.ties == "half":
+            even = np.eye(len(ordered), dtype=bool)
+            products, below = ops.where(even, products + np.log(0.5), products), below | even
         results = [
             ops.logsumexp(ops.where(kept, products, -np.inf), axis=(1, 2))
-            for kept in (~ordered, ordered)
+            for kept in (below, ordered)
         ]
         if self.output_kind == "sigmoid":
             return ops.exp(results[1])[:, None]
@@ -112,7 +126,102 @@ class PosteriorComparison(_Precise):
         return (input_shape[0][0], 1 if self.output_kind == "sigmoid" else 2)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "digits": self.digits, "output": self.output_kind}
+        own = {"digits": self.digits, "output": self.output_kind, "ties": self.ties}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class OrdinalGrades(_Precise):
+    """Log-probabilities of ordered grades from one score, by thresholds that are learned.
+
+    It is the proportional-odds model (McCullagh, Regression models for ordinal data, 1980): with a
+    score s and n - 1 increasing thresholds,
+
+        P(grade <= k) = sigmoid(threshold_k - s).
+
+    The weights are the first threshold and the inverse softplus of each gap to the next one, so
+    that thresholds stay in their order. Trained by the cross-entropy of classes, from logits, the
+    likelihood is exact.
+
+    Args:
+        classes: number of grades, n, at least 2.
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(..., 1)` scores.
+
+    Returns:
+        `(..., n)` log-probabilities, which are logits.
+
+    Raises:
+        ValueError: fewer than two grades, or inputs of another width.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import OrdinalGrades
+    >>> grades = OrdinalGrades(3)
+    >>> logs = keras.ops.convert_to_numpy(grades(keras.ops.array([[0.0], [9.0]])))
+    >>> [[round(float(p), 2) for p in row] for row in keras.ops.exp(logs)]
+    [[0.38, 0.24, 0.38], [0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        if classes < 2:
+            raise ValueError(f"classes: expected at least 2, received {classes}")
+        self.classes = classes
+
+    def build(self, input_shape: Shape) -> None:
+        if input_shape[-1] != 1:
+            raise ValueError(f"expected one score, (..., 1), received {input_shape}")
+        first = 1 - self.classes / 2  # thresholds from there, 1 apart: 0 is their middle
+        self.first = self.add_weight((1,), keras.initializers.Constant(first), name="first")
+        gap = keras.initializers.Constant(float(np.log(np.expm1(1))))
+        self.gaps = self.add_weight((self.classes - 2,), gap, name="gaps")
+
+    def call(self, scores: KerasTensor) -> KerasTensor:
+        steps = ops.cumsum(ops.softplus(self.gaps))
+        away = ops.concatenate([self.first, self.first + steps]) - scores  # (..., n - 1)
+        # log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b)), and
+        # the last is log sigmoid of the weight; exporters write log sigmoid(x) as a logarithm of 0.
+        lower, upper = -ops.softplus(-away), -ops.softplus(away)
+        inner = lower[..., 1:] + upper[..., :-1] - ops.softplus(-self.gaps)
+        return ops.concatenate([lower[..., :1], inner, upper[..., -1:]], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.classes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "classes": self.classes}
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class ExpectedGrade(_Precise):
+    """The mean grade by the probabilities of the grades, as a score.
+
+    Args:
+        **options: arguments of `keras.layers.Layer`.
+
+    Inputs:
+        `(..., n)` logits of n grades.
+
+    Returns:
+        `(..., 1)` from 0 for the lowest grade to n - 1.
+
+    Example:
+    >>> import keras
+    >>> from kpairs.layers import ExpectedGrade
+    >>> score = ExpectedGrade()(keras.ops.log([[0.5, 0.25, 0.25]]))
+    >>> round(float(score[0, 0]), 2)
+    0.75
+    """
+
+    def call(self, logits: KerasTensor) -> KerasTensor:
+        grades = ops.cast(ops.arange(logits.shape[-1]), self.compute_dtype)
+        return ops.sum(ops.softmax(logits, axis=-1) * grades, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], 1)
 
 
 @keras.saving.register_keras_serializable("kpairs")

@@ -2,17 +2,20 @@
 
 | target of the output | loss |
 |---|---|
-| judged probability that the left image ranks no higher | `PairCrossentropy` |
+| judged probability that the left image ranks no higher | `PairCrossentropy`, `PairwiseLoss` |
 | 1 where left <= right, else 0 | `PairCrossentropy`, or Keras' own |
 | class numbers | `keras.losses.SparseCategoricalCrossentropy` |
 | class numbers: unknown ones, smoothed, or a double softmax | `ClassCrossentropy` |
 | none: a score, which learns from the comparison | none |
 """
 
+from types import ModuleType
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
+from kpairs.errors import UsageError, unknown
 
 UNKNOWN = -1  # the class number of an image whose class nobody gave
 
@@ -69,6 +72,101 @@ class PairCrossentropy(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, for saving."""
         return {**super().get_config(), "from_logits": self.from_logits}
+
+
+PAIRWISE = {"hinge": "PairwiseHingeLoss", "soft_zero_one": "PairwiseSoftZeroOneLoss"}
+
+
+@keras.saving.register_keras_serializable("kpairs")
+class PairwiseLoss(keras.losses.Loss):
+    """A pairwise loss of keras-rs on the scores of both images, for judged probabilities.
+
+    With d the winner's score minus the other's, "hinge" is max(0, 1 - d) and "soft_zero_one" is
+    1 - sigmoid(d). Each side's loss counts by the judged probability that this side ranks higher,
+    so that a tie pulls the scores of both images together.
+
+    Args:
+        kind: "hinge" or "soft_zero_one".
+        reduction: how losses of a batch are reduced, as in every loss of Keras.
+        name: name of the loss.
+        dtype: dtype of its computations; default Keras' `floatx`.
+
+    Inputs:
+        `y_true`: `(batch,)` or `(batch, 1)`, the judged probability that left ranks no higher.
+        `y_pred`: `(batch, 2)`, the scores of the left and the right image.
+
+    Raises:
+        UsageError: an unknown kind; keras-rs is not installed, when the loss is computed.
+
+    Example:
+    >>> from kpairs.losses import PairwiseLoss
+    >>> loss = PairwiseLoss("hinge")
+    >>> loss.get_config()["kind"]
+    'hinge'
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        kind: str,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "pairwise_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if kind not in PAIRWISE:
+            raise unknown("kind", kind, PAIRWISE)
+        self.kind = kind
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Return the loss of each pair, `(batch,)`."""
+        pairwise = getattr(_keras_rs().losses, PAIRWISE[self.kind])()
+        y_true, y_pred = ops.reshape(y_true, (-1,)), ops.convert_to_tensor(y_pred)
+        y_true = ops.cast(y_true, y_pred.dtype)
+        zero, one = ops.zeros_like(y_pred[:, 0]), ops.ones_like(y_pred[:, 0])
+        right, left = (  # the loss where that side is said to rank higher
+            ops.sum(pairwise.call(ops.stack(labels, axis=1), y_pred), axis=-1)
+            for labels in ((zero, one), (one, zero))
+        )
+        return y_true * right + (1 - y_true) * left
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, for saving."""
+        return {**super().get_config(), "kind": self.kind}
+
+
+def pair_loss_of(kind: str, scored: bool, arch: str) -> keras.losses.Loss | None:
+    """Return the loss of scores that a recipe asks for; None for the comparison's own.
+
+    Args:
+        kind: "logistic", which is the comparison's own, or a kind of `PairwiseLoss`.
+        scored: True where the comparison's logits are the scores of both images, and are trained.
+        arch: the architecture, for messages.
+
+    Raises:
+        UsageError: a network whose comparison is no such pair of scores; keras-rs is missing.
+    """
+    if kind == "logistic":
+        return None
+    if not scored:
+        raise UsageError(
+            f"pair_loss {kind}: expected a network that scores images, such as ranker, received "
+            f"{arch}"
+        )
+    _keras_rs()
+    return PairwiseLoss(kind)
+
+
+def _keras_rs() -> ModuleType:
+    try:
+        import keras_rs
+    except ImportError as error:
+        raise UsageError(
+            "losses of pairs beside logistic: keras-rs is not installed; "
+            "pip install 'kpairs[ranking]'"
+        ) from error
+    return keras_rs
 
 
 @keras.saving.register_keras_serializable("kpairs")

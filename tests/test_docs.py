@@ -87,6 +87,7 @@ def python_of(page):
 
 FEW = "pairs=60, test_pairs=60, epochs=1"
 SMALLER = {
+    "epochs=10,\n    batch_size": "epochs=1,\n    batch_size",  # of a plain fit
     '"auxws", epochs=10': f'"auxws", {FEW}, engine="keras"',
     **{f"    epochs={n},\n": f'    {FEW}, engine="keras",\n' for n in (10, 20)},
     ".replace(epochs=10)": f".replace({FEW})",
@@ -192,3 +193,16 @@ def test_the_tables_of_trust_are_those_of_the_rows():
         row = means.loc["judges", int(number.replace(",", ""))]
         expected = [f"{row[f'{name}_{who}_pct']:.1f}" for who in ("network", "others")]
         assert [cell.strip() for cell in cells.split("|")] == expected
+
+
+def test_the_table_of_losses_is_that_of_the_rows():
+    """docs/losses.md holds means of docs/rows/losses.csv, all of them."""
+    rows = pd.read_csv(DOCS / "rows" / "losses.csv")
+    means = rows.groupby(["task", "method", "images"])["error_pct"].mean()
+    text = (DOCS / "losses.md").read_text()
+    shown = {}
+    for task, method, cells in re.findall(r"^[|] (\w+) [|] `(\w+)` [|](.*)[|]$", text, re.M):
+        for images, cell in zip((100, 300, 1000), cells.split("|"), strict=True):
+            if cell.strip():
+                shown[task, method, images] = cell.strip()
+    assert shown == {key: f"{mean:.1f}" for key, mean in means.items()}

@@ -1,10 +1,13 @@
 """Losses held against their formulas in NumPy."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 
-from kpairs.losses import ClassCrossentropy, PairCrossentropy
+from kpairs.errors import UsageError
+from kpairs.losses import ClassCrossentropy, PairCrossentropy, PairwiseLoss, pair_loss_of
 
 
 @pytest.mark.parametrize(("from_logits", "columns"), [(True, 2), (False, 2), (True, 1), (False, 1)])
@@ -56,3 +59,34 @@ def test_probabilities_as_logits_pass_a_second_softmax(rng):
     assert expected.min() > np.log(1 + 4 / np.e)
     kerass = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert float(ClassCrossentropy(True)(target, p)) == float(kerass(target, p))
+
+
+@pytest.mark.parametrize("kind", ["hinge", "soft_zero_one"])
+def test_pairwise_losses_count_by_the_judged_probability(kind, rng):
+    pytest.importorskip("keras_rs")
+    target, scores = rng.random(9), rng.normal(0, 2, (9, 2))
+    target[0], scores[0] = 0.5, 1.0
+
+    def side(lead):
+        return np.maximum(0, 1 - lead) if kind == "hinge" else 1 / (1 + np.exp(lead))
+
+    lead = scores[:, 1] - scores[:, 0]
+    expected = target * side(lead) + (1 - target) * side(-lead)
+    loss = PairwiseLoss(kind)
+    for shape in ((9,), (9, 1)):
+        assert float(loss(target.reshape(shape), scores)) == pytest.approx(
+            expected.mean(), rel=1e-5
+        )
+    summed = PairwiseLoss(kind, reduction="sum")
+    assert float(summed(target, scores)) == pytest.approx(expected.sum(), rel=1e-5)
+
+
+def test_other_losses_are_refused_where_they_cannot_be(monkeypatch):
+    assert pair_loss_of("logistic", False, "ws") is None
+    with pytest.raises(UsageError, match=r"expected a network that scores images.*received ws"):
+        pair_loss_of("hinge", False, "ws")
+    monkeypatch.setitem(sys.modules, "keras_rs", None)
+    with pytest.raises(UsageError, match=r"not installed; pip install 'kpairs\[ranking\]'"):
+        pair_loss_of("hinge", True, "ranker")
+    with pytest.raises(UsageError, match="kind"):
+        PairwiseLoss("nosuch")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -13,15 +14,17 @@ import pytest
 
 import kpairs
 from kpairs.layers import (
+    ExpectedGrade,
     HalfPixelShifts,
     ImageStatistics,
     MeanPosterior,
     Mirrored,
     MirroredMean,
+    OrdinalGrades,
     PosteriorComparison,
     Resize,
 )
-from kpairs.losses import ClassCrossentropy, PairCrossentropy
+from kpairs.losses import ClassCrossentropy, PairCrossentropy, PairwiseLoss
 from kpairs.metrics import ClassAccuracy, PairAccuracy
 from kpairs.models.onnx_network import OnnxNetwork
 from kpairs.models.vision import VisionMaps
@@ -32,10 +35,12 @@ LOSSES = (
     PairCrossentropy(reduction="sum"),
     ClassCrossentropy(from_logits=True, label_smoothing=0.25),
     ClassCrossentropy(ignore_class=-1, reduction="sum"),
+    PairwiseLoss("hinge", name="own"),
 )
 METRICS = (PairAccuracy("own", threshold=0.75), ClassAccuracy("own"))
 LAYERS = (
-    PosteriorComparison("probabilities", "sigmoid"),
+    PosteriorComparison("probabilities", "sigmoid", ties="half"),
+    *(OrdinalGrades(4), ExpectedGrade()),
     *(HalfPixelShifts(), MeanPosterior(), ImageStatistics()),
     *(Mirrored(), MirroredMean(), Resize(5, 7), VisionMaps("resnet18"), OnnxNetwork(9, 4, True)),
 )
@@ -114,7 +119,9 @@ def saved(tmp_path_factory):
         expected[name] = {**said, **losses}
 
     choices = [
-        (loss, METRICS[n % 2], OPTIMIZERS[n % 2], bool(n % 2)) for n, loss in enumerate(LOSSES)
+        (loss, METRICS[n % 2], OPTIMIZERS[n % 2], bool(n % 2))
+        for n, loss in enumerate(LOSSES)
+        if find_spec("keras_rs") or not isinstance(loss, PairwiseLoss)
     ]
     for number, (loss, metric, optimizer, head) in enumerate(choices):
         model = network(clone(loss), clone(metric), clone(optimizer), head)
@@ -136,6 +143,7 @@ def saved(tmp_path_factory):
 NETWORKS = {
     **{name: {} for name in ("basic", "wsal_bd", "c1l2", "final_model", "auxranker")},
     "posterior": {"test_shifts": 5},
+    "linear_grades": {"head": "ordinal", "backbone": "features"},
 }
 
 

@@ -25,6 +25,7 @@ from kpairs.data.parts import KEY, Keys, Parts
 from kpairs.data.pixels import Prepared, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.stored import digest_of
+from kpairs.errors import InputError
 
 _FILES = "files"
 _VERSION = 1  # of what a file's row says
@@ -98,7 +99,13 @@ def known_features(
             about["doubtful"][rows], about["faint"][rows] = block.doubtful, block.faint
             features[rows], there = _find(stores, digests)
             if not there.all():
-                features[rows[~there]] = new = model.features(block.pixels[~there])
+                new = model.features(block.pixels[~there])
+                if new.shape[1] != model.width:
+                    raise InputError(
+                        f"expected {model.width} features of an image, received {new.shape[1]}; "
+                        "train again"
+                    )
+                features[rows[~there]] = new
                 stores[0].add(digests[~there], new)
             index.add(keys[rows], about[rows])
             if progress is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ METADATA_KEY, REFERENCE_KEY = "kpairs", "kpairs_reference"
 CHUNK = 32
 _BLOCK = 512
 _TINY = 1e-300  # a probability whose logarithm is finite
+_WIDEST = 2**20  # features of an image
 _AT_ONCE = 2**22  # numbers in one value of a call: 16 MiB; more are no faster
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
 
@@ -218,11 +220,7 @@ class PairModel:
     @property
     def has_features(self) -> bool:
         """True if the file names the features that its scores are computed from."""
-        known = self.metadata.get("features")
-        kinds = {"tensor": str, "width": int, "digest": str, "weights": str, "offset": str}
-        return isinstance(known, dict) and all(
-            isinstance(known.get(n), k) for n, k in kinds.items()
-        )
+        return self.metadata.get("features") is not None
 
     @property
     def networks(self) -> tuple[str, str]:
@@ -451,12 +449,34 @@ def _read_reference(
     try:
         found = Reference.from_text(text)
         width = len(thumbnails(np.zeros((1, *_pixels_of(metadata).shape), np.float32))[0])
-        width = metadata.get("features", {"width": width})["width"]
+        width = (metadata.get("features") or {"width": width})["width"]
         if len(found.centre) != width:
             raise ValueError(f"expected {width} features, received {len(found.centre)}")
+        if not len(found.scores) and set(metadata["outputs"]) & {"left_score", *OF_CLASS}:
+            raise ValueError("expected the scores of training images")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: {first_line(error)}") from error
     return found
+
+
+def _check_entries(metadata: Mapping[str, Any]) -> None:
+    """Refuse other values than exports write in entries that answers depend on.
+
+    Raises:
+        ValueError, TypeError, KeyError or AttributeError: see `_read_metadata`.
+    """
+    temperature, known = metadata.get("temperature", 1.0), metadata.get("features")
+    good = isinstance(temperature, int | float) and 1e-3 < temperature < 1e3  # NaN is neither
+    if known is not None:
+        good &= all(isinstance(known[name], str) for name in ("tensor", "weights", "offset"))
+        good &= type(known["width"]) is int and 0 < known["width"] <= _WIDEST
+        good &= re.fullmatch("[0-9a-f]{64}", known["digest"]) is not None  # it names a folder
+    if not metadata.get("beats_chance", True):
+        error, pairs = metadata["test_error_pct"]["comparison"], metadata["test_pairs"]
+        good &= 0 <= error <= 100 and type(pairs) is int
+    training = metadata.get("training") or {"data": ""}
+    if not good or not isinstance(training.get("data", ""), str):
+        raise ValueError("entries that no export writes")
 
 
 def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
@@ -469,6 +489,7 @@ def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSessio
     given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
     shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
     shapes |= {name: [width] for name, width in widths.items()}
+    _check_entries(metadata)
     return (
         isinstance(metadata["arch"], str)
         and all(text.isprintable() for text in (metadata["arch"], *classes, *outputs))

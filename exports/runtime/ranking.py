@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
-from kpairs.errors import UsageError
+from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
 from kpairs.exports.runtime.trust import no_better_than_chance, strangers
 from kpairs.judging import bradley_terry
-from kpairs.judging.reference import Placed, chance, thumbnails
+from kpairs.judging.reference import Placed, Reference, chance, thumbnails
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -45,9 +45,10 @@ class Ranking:
     Attributes:
         score: `(n,)` float64, the mean over models; a higher score ranks higher.
         rank: `(n,)` int64; 1 is the highest score, and equal scores share a rank.
-        deviation: `(n,)` float64, each score's standard error: of several models the standard
-            deviation (n - 1) over models, each one's scores taken from their own mean; of one
-            linear head Laplace's; None for one model of another kind.
+        deviation: `(n,)` float64, each score's standard error: of a linear head Laplace's; of
+            several models the standard deviation (n - 1) over models, each one's scores taken from
+            their own mean, and with it the mean variance of linear heads'; None for one model of
+            another kind.
         method: what the scores are, a key of `METHODS`.
         doubtful: `(n,)` bool, images whose ink is not what the model learned from.
         percentile: `(n,)` float64, percentage of the training images with a lower score; None for
@@ -62,7 +63,8 @@ class Ranking:
     doubtful: NDArray[np.bool_]
     percentile: NDArray[np.float64] | None = None
     far: NDArray[np.bool_] | None = None
-    _placed: Placed | None = field(default=None, repr=False)
+    _apart: NDArray[np.float64] | None = field(default=None, repr=False)  # variance over models
+    _placed: tuple[Placed, ...] = field(default=(), repr=False)  # by each linear head
     _models: tuple[PairModel, ...] = field(default=(), repr=False)
 
     def higher(self, image: int) -> NDArray[np.float64]:
@@ -81,16 +83,16 @@ class Ranking:
                 "P(ranks higher): expected a network that scores images or compares them; this "
                 "one tells grades"
             )
-        margin, variance, temperature = self.score - self.score[image], None, 1.0
-        if self._placed is not None:
-            one = Placed(*(part[[image]] for part in self._placed))
-            known = self._models[0].reference
-            variance = known and known.difference_variance(one, self._placed)
-        elif self.deviation is not None:
-            variance = self.deviation**2 + self.deviation[image] ** 2
-        if len(self._models) == 1:
-            temperature = self._models[0].temperature
-        found = chance(margin, 0.0 if variance is None else variance, temperature)
+        margin, variance, temperature = self.score - self.score[image], np.zeros(1), 1.0
+        if self._apart is not None:
+            variance = self._apart + self._apart[image]
+        for model, placed in zip(self._models, self._placed, strict=False):
+            one = Placed(*(part[[image]] for part in placed))
+            known = cast(Reference, model.reference)
+            variance = variance + known.difference_variance(one, placed) / len(self._placed)
+        if self._models:
+            temperature = float(np.mean([model.temperature for model in self._models]))
+        found = chance(margin, variance, temperature)
         found[image] = 0.5
         return found
 
@@ -146,16 +148,18 @@ def rank(
     mean = np.mean(scores, axis=0)
     centred = [score - score.mean() for score in scores] if len(mean) else scores
     known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
-    percentile, far, deviation, placed = None, None, None, None
+    percentile, far, apart, variances = None, None, None, []
+    placed: list[Placed] = []
     if all(reference is not None for reference, _ in known):
         far = np.mean([r.distance(each.placed) for r, each in known], axis=0) > 1
         if methods[0] != "comparison":
             percentile = np.mean([r.percentile(each.score) for r, each in known], axis=0)
-    if len(models) > 1:
-        deviation = np.std(centred, axis=0, ddof=1)
-    elif models[0].reference is not None and models[0].reference.has_deviation:
-        placed = seen[0].placed
-        deviation = models[0].reference.deviation(placed)
+    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
+        variances.append(apart := np.var(centred, axis=0, ddof=1))
+    if all(reference is not None and reference.has_deviation for reference, _ in known):
+        placed = [each.placed for each in seen]
+        each_one = [cast(Reference, r).deviation(one.placed) for r, one in known]
+        variances.append(np.mean(np.square(each_one), axis=0))
     doubtful, model = seen[-1].doubtful, models[-1]
     for odd, told, about in (
         (doubtful, contradiction, model.pixels),
@@ -169,12 +173,13 @@ def rank(
     return Ranking(
         score=mean,
         rank=rankdata(-mean, method="min").astype(np.int64),
-        deviation=deviation,
+        deviation=np.sqrt(np.sum(variances, axis=0)) if variances else None,
         method=methods[0],
         doubtful=doubtful,
         percentile=percentile,
         far=far,
-        _placed=placed,
+        _apart=apart,
+        _placed=tuple(placed),
         _models=tuple(models),
     )
 
@@ -212,26 +217,33 @@ def _scored(
     cache: Path | None,
 ) -> _Seen:
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
+    known = model.reference
     keeps = cache is not None and model.has_features and model.pixels.rounded
     if keeps and not isinstance(pictures, np.ndarray):
-        known = known_features(model, pictures, cache, progress)
-        there = model.reference and model.reference.place(known.features)
-        return _Seen(model.score(known.features), there or _NOWHERE, known.doubtful, known.faint)
+        try:
+            found = known_features(model, pictures, cache, progress)
+        except CacheError as error:
+            log.warning("%s; nothing is kept", error)
+        else:
+            there = _NOWHERE if known is None else known.place(found.features)
+            score = model.score(found.features).astype(np.float32)  # copies get equal scores
+            return _Seen(score.astype(np.float64), there, found.doubtful, found.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
-    places: list[Placed] = []
+    places = [] if known is None else [known.place(np.zeros((0, len(known.centre))))]
     done = 0
     for block in prepared(pictures, model.pixels):
         if method == "comparison":
             pixels.append(block.pixels)
-        elif method == "score" and model.reference is not None and model.has_features:
+        elif method == "score" and model.has_features:
             score, features = model.scored(block.pixels)
             scores.append(score)
-            places.append(model.reference.place(features))
+            if known is not None:
+                places.append(known.place(features))
         else:
             scores.append(one_by_one(model, method, block.pixels))
-        if model.reference is not None and not model.has_features:
-            places.append(model.reference.place(thumbnails(block.pixels)))
+        if known is not None and not model.has_features:
+            places.append(known.place(thumbnails(block.pixels)))
         doubtful.append(block.doubtful)
         faint.append(block.faint)
         done += len(block.doubtful)

@@ -18,7 +18,7 @@ def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> s
         metadata: of the model.
     """
     data = (metadata.get("training") or {}).get("data")
-    trained = f" ({data})" if data else ""
+    trained = f" ({printable(data)})" if data else ""
     return (
         f"{count:,} of {of:,} pictures {'is' if count == 1 else 'are'} unlike the images that "
         f"{metadata['arch']} was trained on{trained}, {'' if count == 1 else 'the first is '}"

@@ -43,6 +43,8 @@ def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> d
     parts = [f"{description['parameters']:,} weights"] if "parameters" in description else []
     tested = "left-out" if description.get("cross_validated") else "test"
     parts += [f"{error:.1f} % wrong on {tested} pairs"] if error is not None else []
+    if pixels.features:
+        raise UsageError(f"{name}: expected a network that takes pictures; it takes {pixels}")
     other = "dark" if pixels.ink == "bright" else "bright"
     return {
         "name": name,

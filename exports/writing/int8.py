@@ -72,6 +72,10 @@ def write_int8(
     proto = _quantized(path, calibration)
     method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
     description = {**description, "quantized": method}
+    if model.has_features:  # which stay in the float32 file, as do standard errors
+        del proto.metadata_props[:]
+        description.pop("training_scores", None)
+        description.pop("standard_errors", None)
     write_proto(proto, json.dumps(description), path)
     quantized = PairModel.load(path)
     before, after = (outputs_of(one, pairs) for one in (model, quantized))

@@ -28,9 +28,9 @@ from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import LINEAR
+from kpairs.recipes import SOLVED
 from kpairs.training.batches import predict
-from kpairs.training.linear import featured, head_of
+from kpairs.training.linear import featured, head_of, head_width
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.records import read_temperature
 
@@ -183,7 +183,7 @@ class Trained:
     @property
     def is_linear(self) -> bool:
         """True for kpairs' own linear head on a frozen network."""
-        return self.about["arch"] == LINEAR and self.folded is not None
+        return self.about["arch"] in SOLVED and self.folded is not None
 
     @property
     def tolerance(self) -> float:
@@ -194,7 +194,7 @@ class Trained:
         """Compute the model's outputs for pairs; a linear head sees each image once."""
         if self.is_linear:
             pairs = featured(self.model, pairs)[0]
-            return predict(head_of(self.model, "digit"), pairs)
+            return predict(head_of(self.model), pairs)
         return predict(self.model, pairs)
 
     @cached_property
@@ -238,7 +238,7 @@ class Trained:
         """
         found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
         maps = {"maps": found} if found else {}
-        if not self.is_linear:
+        if not self.is_linear or head_width(self.model) != 1:  # grades have weights of their own
             return maps
         products = ("MatMul", "Gemm")
         nodes = self.proto(opset).graph.node
@@ -266,6 +266,7 @@ class Trained:
             A JSON-ready dict, the same for every format.
         """
         shape = ", ".join(map(str, self.pixels.shape))
+        values = "features" if self.pixels.features else "pixels in [0, 1]"
         tested = dict(self.tested or {})
         if not tested:
             tested = {"test_pairs": 0 if pairs is None else len(pairs), "test_error_pct": {}}
@@ -285,9 +286,9 @@ class Trained:
             "kpairs": kpairs.__version__,
             **about,
             "parameters": trainable_parameters(self.model),
-            "input": f"left and right: float32 pixels in [0, 1], shape (batch, {shape})"
+            "input": f"left and right: float32 {values}, shape (batch, {shape})"
             + (", bright on dark" if self.pixels.always_bright else ""),
-            "pixel_range": [0.0, 1.0],
+            **({} if self.pixels.features else {"pixel_range": [0.0, 1.0]}),
             "pixels": self.pixels.to_dict(),
             "pictures": str(self.pixels),
             "outputs": dict(self.outputs),

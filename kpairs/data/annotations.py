@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.columns import COLUMNS
-from kpairs.data.listing import list_images
+from kpairs.data.listing import fingerprint, list_images
 from kpairs.data.table import Header
+from kpairs.data.vectors import Vectors, are_vectors, read_vectors
 from kpairs.errors import InputError, unknown
 
 SPLITS = ("train", "test")
@@ -29,19 +30,29 @@ class ImageFiles:
     """Image files that a source lists, each once and not yet decoded.
 
     Attributes:
-        files: absolute paths.
+        files: absolute paths; names, where features are known.
         places: where each file is first listed ("grades.csv row 17"), for messages.
         name: the words for the source in messages.
         source: the folder or table.
+        vectors: features by name, in the place of image files.
     """
 
     files: tuple[str, ...]
     places: tuple[str, ...]
     name: str
     source: Path
+    vectors: Vectors | None = None
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def fingerprint(self, file: str) -> str:
+        """Return what tells one of the files, or its features, from others.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return fingerprint(file) if self.vectors is None else self.vectors.fingerprint(file)
 
 
 class Columns:
@@ -95,7 +106,7 @@ class Places:
     Args:
         path: the table; its texts are paths relative to it.
         folder: where the images are instead; then a text may also be a file's name, with or
-            without its ending.
+            without its ending. Or a file of features by the table's texts.
 
     Attributes:
         files: number of each file, by absolute path.
@@ -108,7 +119,9 @@ class Places:
         self.rows: list[int] = []
         self._known: dict[str, int] = {}
         self._missing: dict[str, int] = {}  # row by text
-        self._named = {} if self.folder is None else _by_name(self.folder)
+        known = self.folder is not None and are_vectors(self.folder)
+        self.vectors = read_vectors(self.folder) if self.folder and known else None
+        self._named = {} if self.folder is None or known else _by_name(self.folder)
 
     def number(self, text: str, row: int) -> int:
         """Return the number of the file that a text stands for.
@@ -131,6 +144,8 @@ class Places:
         return number
 
     def _find(self, text: str, row: int) -> str | None:
+        if self.vectors is not None:
+            return text if text in self.vectors.number else None
         if self.folder is None:
             # The real path: a link and what it leads to are one image.
             file = os.path.realpath(self.path.parent / text)
@@ -155,6 +170,12 @@ class Places:
         if self._missing:
             text, row = next(iter(self._missing.items()))
             where = self.path.parent if self.folder is None else self.folder
+            if self.vectors is not None:
+                raise InputError(
+                    f"{self.path} row {row}: no features of {text!r} in {where}; those of "
+                    f"{len(self._missing):,} of the {len(self.files):,} names in the table are "
+                    "missing"
+                )
             raise InputError(
                 f"{self.path} row {row}: no image file {text!r} in {where}; {len(self._missing):,} "
                 f"of the {len(self.files):,} images that the table names are missing. "
@@ -164,7 +185,7 @@ class Places:
     def images(self, name: str) -> ImageFiles:
         """Return the files in the order of their numbers."""
         places = tuple(f"{self.path} row {row}" for row in self.rows)
-        return ImageFiles(tuple(self.files), places, name, self.path)
+        return ImageFiles(tuple(self.files), places, name, self.path, self.vectors)
 
 
 def _by_name(folder: Path) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ JUDGEMENTS = ("label", "winner", "left_wins", "right_wins")
 COLUMNS = (
     *("left", "right", *JUDGEMENTS, "loser", "weight", "judge", "reason"),
     *("left_grade", "right_grade", "left_group", "right_group"),
-    *("image", "grade", "score", "split", "group"),
+    *("image", "grade", "score", "rank", "split", "group"),
 )
 
 

@@ -7,7 +7,8 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 - `left_wins`, `right_wins`: the probability that this side ranks higher, 0 to 1; both together may
   be votes.
 
-In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
+In place of `left` and `right` it may have `winner` and `loser`, or lists of ranked images, as
+`kpairs.data.lists` reads them. It may have `weight` (how much a
 row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
 together, such as a patient's; `left_group` and `right_group` where the two differ), `reason` (why
 kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number, without_val
 from kpairs.data.columns import JUDGEMENTS, REASONS
 from kpairs.data.grades import ranked
+from kpairs.data.lists import are_lists, pairs_of_lists
 from kpairs.data.table import Progress, number, read_table
 from kpairs.errors import InputError, unknown
 
@@ -155,17 +157,22 @@ def read_compared(
     """
     path = Path(path)
     table = read_table(path, "pairs", progress)
-    reader = _Reader(path, Columns(next(table)[1], columns, path), words or {}, images)
+    known = Columns(next(table)[1], columns, path)
+    if are_lists(known):
+        table = pairs_of_lists(table, known, path)
+        known = Columns(next(table)[1], None, path)
+    reader = _Reader(path, known, words or {}, images)
     for row, cells in table:
         reader.read(row, cells)
     return reader.result(classes)
 
 
 def are_compared(columns: Columns) -> bool:
-    """Tell whether a table with these columns is one of compared pairs."""
-    return ("left" in columns and "right" in columns) or (
+    """Tell whether a table with these columns is one of compared pairs, or of ranked lists."""
+    by_side = ("left" in columns and "right" in columns) or (
         "winner" in columns and "loser" in columns
     )
+    return by_side or are_lists(columns)
 
 
 class _Reader:

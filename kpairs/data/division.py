@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.annotations import ImageFiles
-from kpairs.data.listing import find_copies, fingerprint
+from kpairs.data.listing import find_copies
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[
         InputError: a file that cannot be read.
     """
     names = [
-        f"group {name}" if name else fingerprint(file)
+        f"group {name}" if name else images.fingerprint(file)
         for file, name in zip(images.files, group or [""] * len(images), strict=True)
     ]
     joined: dict[str, str] = {}  # a group that holds a copy of another group's image joins it
@@ -97,6 +97,8 @@ def _share(name: str) -> float:
 
 def copies_of(images: ImageFiles) -> list[list[int]]:
     """Return the numbers of files of equal bytes, group by group; say how many there are."""
+    if images.vectors is not None:  # equal ones have one fingerprint
+        return []
     number = {file: i for i, file in enumerate(images.files)}
     found = [[number[str(file)] for file in group] for group in find_copies(images.files)]
     if found:

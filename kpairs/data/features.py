@@ -53,6 +53,7 @@ def kept_features(
             rows = missing[start : start + _PART]
             found[rows] = compute(np.asarray(images[rows]))
             parts.add(keys[rows], found[rows])
+            images.release()
             if progress is not None:
                 progress(start + len(rows), len(missing))
     features: NDArray[np.float32] = found

@@ -22,14 +22,14 @@ from kpairs.files import read_json, write_json, write_text
 log = logging.getLogger(__name__)
 
 # Lines of JSON hold any file name; CSV in UTF-8 does not.
-_LIST, _FACTS = "data.jsonl", "data.json"
+_LIST, _FACTS, _FEATURES = "data.jsonl", "data.json", "features.npz"
 
 
 def keep(source: Source, folder: Path) -> None:
     """Write a source's list, and the facts that tell whether it changed, into a run's folder."""
     place = Path(source.name)
     base = Path(os.path.realpath(place.parent if place.is_file() else place))  # as files' are
-    names = source.fingerprints(base)
+    names = source.fingerprints(base) if source.vectors is None else {}
     if any(name.startswith(os.pardir) for name in names):  # elsewhere: by the folder they share
         folders = {os.path.dirname(os.path.normpath(base / name)) for name in names}
         base = Path(os.path.commonpath(folders))
@@ -38,7 +38,11 @@ def keep(source: Source, folder: Path) -> None:
     rows = source.rows(base)
     if rows is not None:
         write_text(folder / _LIST, "".join(f"{json.dumps(row)}\n" for row in rows))
-        facts |= {"base": str(base), "stamp": _stamp(place), "files": source.fingerprints(base)}
+        facts["files"] = source.fingerprints(base)
+        if source.vectors is None:
+            facts |= {"base": str(base), "stamp": _stamp(place)}
+        else:
+            source.vectors.save(folder / _FEATURES)
     write_json(folder / _FACTS, facts)
 
 
@@ -66,6 +70,10 @@ def open_kept(
     if not (folder / _FACTS).is_file():
         return reopen(None if now is None else str(now))
     facts = _facts(folder)
+    if (own := kept_features(folder)) is not None:
+        source = open_source(folder / _LIST, images=own, classes=classes, root=root)
+        source.read_by, source.name = {}, facts["source"]
+        return source
     if "base" not in facts:
         source = reopen(None if now is None else str(now))
         if source.digest() != facts["digest"]:
@@ -116,6 +124,12 @@ def trained_on(folder: Path) -> set[str]:
     rows = [row for row in cells if row.get("split", "train") == "train"]
     names = (row.get(name) for row in rows for name in ("image", "left", "right"))
     return {files[name] for name in names if name in files}
+
+
+def kept_features(folder: Path) -> Path | None:
+    """Return the run's copy of its file of features; None where it learned from images."""
+    file = folder / _FEATURES
+    return file if file.is_file() else None
 
 
 def kept_facts(folder: Path) -> dict[str, Any]:

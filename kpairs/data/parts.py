@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from kpairs.errors import KpairsError
+from kpairs.errors import CacheError
 from kpairs.files import atomic_path
 
 KEY = 16  # bytes of a key
@@ -38,7 +38,7 @@ class Parts:
         """Hold the folder, so that no two processes compute one value.
 
         Raises:
-            KpairsError: the folder cannot be written.
+            CacheError: the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ class Parts:
                 yield
                 os.utime(self.folder)
         except OSError as error:
-            raise KpairsError(f"{self.folder}: cannot keep values here: {error}") from error
+            raise CacheError(f"{self.folder}: cannot keep values here: {error}") from error
 
     def find(self, keys: Keys) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the values of n keys, zeros where one is unknown; and `(n,)`, which are known."""
@@ -66,7 +66,8 @@ class Parts:
                 here, values = here[whole], values[whole]
             if len(here):
                 found[here], known[here] = values, True
-                os.utime(file)
+                with suppress(FileNotFoundError):  # other processes remove parts
+                    os.utime(file)
         return found, known
 
     def add(self, keys: Keys, values: NDArray[Any]) -> None:
@@ -90,7 +91,10 @@ class Parts:
 
     def _bound(self) -> None:
         """Remove parts until no more is kept than allowed: other folders', then the oldest."""
-        stats = {file: file.stat() for file in self.folder.parent.glob("*/*.npy")}
+        stats = dict[Path, os.stat_result]()
+        for file in self.folder.parent.glob("*/*.npy"):
+            with suppress(FileNotFoundError):  # other processes remove parts
+                stats[file] = file.stat()
         excess = sum(stat.st_size for stat in stats.values()) - _MOST
         mine = self.folder
         for file in sorted(stats, key=lambda file: (file.parent == mine, stats[file].st_mtime)):

@@ -80,6 +80,8 @@ def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images
             ones, floats outside [0, 1], 16-bit levels above the settings' white; for a network
             of colours `(3, h, w)`, which may be three grey pictures or one in colour.
     """
+    if settings.features:
+        return _prepared_features(pictures, settings, name)
     if isinstance(pictures, Sequence) and not isinstance(pictures, str):
         each = [prepare(picture, settings, name) for picture in pictures]
         return _joined(each or [prepare(np.zeros((0, 1, 1, 1), np.uint8), settings, name)])
@@ -93,6 +95,23 @@ def prepare(pictures: Any, settings: PixelSettings = DIGITS, name: str = "images
     step = max(1, _AT_ONCE // (prod(batch.shape[1:]) or 1))
     blocks = [batch[i : i + step] for i in range(0, len(batch), step)] or [batch]
     return _joined([_prepare(_of_array(b, settings, name), settings, name) for b in blocks])
+
+
+def _prepared_features(rows: Any, settings: PixelSettings, name: str) -> Prepared:
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        received = f"{type(rows).__name__}, as of pictures"
+    elif rows.shape[1:] not in (settings.shape, (settings.width,)):
+        received = f"shape {rows.shape}"
+    elif not np.isfinite(rows).all():
+        received = "NaN or infinite ones"
+    else:
+        nowhere = np.zeros(len(rows), np.bool_)
+        pixels = rows.astype(np.float32).reshape(len(rows), *settings.shape)
+        return Prepared(pixels, nowhere, nowhere, nowhere)
+    raise InputError(
+        f"{name}: expected an array (n, {settings.width}) of features, which this network takes, "
+        f"received {received}"
+    )
 
 
 def _joined(parts: list[Prepared]) -> Prepared:

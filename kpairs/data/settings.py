@@ -22,6 +22,8 @@ INKS = {
     "auto": "bright on dark, and what looks dark on bright by its border is inverted",
 }
 LARGEST_SIDE = 1024
+FEATURES = "features"  # the backbone of things whose features are known
+MOST_FEATURES = 65_536  # of a thing: they are a picture of one row
 LONGEST_SIDE = 64  # of a network's input, where neither the user nor the network says
 WHITE = 65535  # the highest level of 16 bits
 
@@ -42,6 +44,7 @@ class PixelSettings:
             are inverted, so that a network always sees bright on black; colours never are.
         rounded: pixels are rounded to 1/255, as images of one's own are kept in training.
         white: level of 16-bit grey that is white: 4095 where files hold 12 bits.
+        features: there are no pixels: a row of `width` features of any size stands in their place.
 
     Raises:
         UsageError: an unknown name, or a number out of range.
@@ -54,12 +57,14 @@ class PixelSettings:
     ink: str = "auto"
     rounded: bool = False
     white: int = WHITE
+    features: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             side = getattr(self, name)
-            if not _is_whole(side) or not 0 < side <= LARGEST_SIDE:
-                raise UsageError(f"{name}: expected 1 to {LARGEST_SIDE} pixels, received {side!r}")
+            most = MOST_FEATURES if self.features else LARGEST_SIDE
+            if not _is_whole(side) or not 0 < side <= most:
+                raise UsageError(f"{name}: expected 1 to {most} pixels, received {side!r}")
         if not _is_whole(self.channels) or self.channels not in (1, 3):
             raise UsageError(f"channels: expected 1 (grey) or 3 (RGB), received {self.channels!r}")
         for name, known in (("fit", FITS), ("ink", INKS)):
@@ -67,8 +72,11 @@ class PixelSettings:
                 raise unknown(name, getattr(self, name), known)
         if not _is_whole(self.white) or not 1 <= self.white <= WHITE:
             raise UsageError(f"white: expected a level of 1 to {WHITE}, received {self.white!r}")
-        if not isinstance(self.rounded, bool):
-            raise UsageError(f"rounded: expected true or false, received {self.rounded!r}")
+        for name in ("rounded", "features"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UsageError(f"{name}: expected true or false, received {value!r}")
+        if self.features and (self.height, self.channels) != (1, 1):
+            raise UsageError(f"features: expected one row of one channel, received {self.shape}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,9 +91,9 @@ class PixelSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a JSON-ready dict, which `from_dict` reads back.
 
-        The usual `white` is left out, as in files from before there was this setting.
+        The usual `white` and `features` are left out, as in files from before there were these.
         """
-        return {name: v for name, v in asdict(self).items() if (name, v) != ("white", WHITE)}
+        return {name: v for name, v in asdict(self).items() if (name, v) not in _LATER.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], name: str = "pixels") -> PixelSettings:
@@ -95,7 +103,7 @@ class PixelSettings:
             InputError: missing, unknown or impossible entries.
         """
         known = {f.name for f in fields(cls)}
-        if not isinstance(values, Mapping) or {"white", *values} != known:
+        if not isinstance(values, Mapping) or {*_LATER, *values} != known:
             raise InputError(f"{name}: expected the settings {', '.join(sorted(known))}")
         try:
             return cls(**values)
@@ -103,6 +111,8 @@ class PixelSettings:
             raise InputError(f"{name}: {error}") from error
 
     def __str__(self) -> str:
+        if self.features:
+            return f"{self.width} features of each"
         colour = "grey" if self.channels == 1 else "RGB"
         inverted = " and inverted" if self.channels == 1 and self.ink == "dark" else ""
         ink = "" if self.ink == "mixed" else f"; {INKS[self.ink]}{inverted}"
@@ -112,6 +122,7 @@ class PixelSettings:
         )
 
 
+_LATER = {"white": WHITE, "features": False}  # settings that early files lack
 # What the reports' digits are, and what a ready-made digit network accepts.
 DIGITS = PixelSettings()
 

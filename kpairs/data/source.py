@@ -34,14 +34,14 @@ from kpairs.data.division import (
 from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.idx_folder import find_idx_source, read_split
-from kpairs.data.listing import fingerprint
 from kpairs.data.named import SOURCES, available
 from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
 from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
-from kpairs.data.stored import Stored
+from kpairs.data.stored import Featured, Stored
 from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
+from kpairs.data.vectors import Vectors
 from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ def open_source(
             `kpairs.data.grades`, or of compared pairs, see `kpairs.data.compared`.
         columns: a table's own headers by the usual names, where they differ.
         words: "left", "right" or "tie" by a table's own words for who ranks higher.
-        images: folder of the images that a table names, where it is not the table's own.
+        images: folder of the images that a table names, where it is not the table's own; or a file
+            of features by those names, see `kpairs.data.vectors.read_vectors`.
         group: "folder", or a regular expression on names: images that belong together, such as a
             patient's, and are in one split; see `kpairs.data.groups.name_groups`. Default a
             table's column group.
@@ -159,6 +160,7 @@ class Source(ABC):
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
         read_by: the `columns`, `words`, `images` (an absolute path) and `group` that it was opened
             with.
+        vectors: features by name, where there are no images.
     """
 
     word: ClassVar[str] = "grade"
@@ -168,6 +170,7 @@ class Source(ABC):
     name: str
     classes: tuple[str, ...]
     read_by: Mapping[str, Any] = {}
+    vectors: Vectors | None = None
 
     def settings(
         self,
@@ -249,7 +252,7 @@ class Source(ABC):
         return None
 
     def fingerprints(self, base: Path) -> dict[str, str]:
-        """Return the fingerprint of each image file by its path relative to `base`."""
+        """Return the fingerprint of each image by its path relative to `base`, or by its name."""
         return {}
 
     def files(self, part: str) -> tuple[str, ...]:
@@ -339,6 +342,7 @@ class _OwnImages(Source):
 
     def __init__(self, images: ImageFiles, path: Path, root: Path) -> None:
         self.name, self.root, self._images = str(path.absolute()), root, images
+        self.vectors = images.vectors
 
     @abstractmethod
     def _training_files(self) -> ImageFiles:
@@ -351,10 +355,15 @@ class _OwnImages(Source):
 
     @property
     def are_photographs(self) -> bool:  # type: ignore[override]
-        return self.look.are_photographs
+        return self.vectors is None and self.look.are_photographs
 
     def _settings(self, *wishes: Any) -> PixelSettings:
         size, channels, fit, ink, longest = wishes
+        if self.vectors is not None:
+            if any((size, channels, fit, ink)):
+                raise UsageError("features: expected no size, channels, fit or ink of images")
+            width = self.vectors.values.shape[1]
+            return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
         if size and channels and fit and ink:  # no look is needed
             return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
         return self.look.settings(size, channels, fit, ink, longest)
@@ -365,7 +374,20 @@ class _OwnImages(Source):
         settings: PixelSettings,
         progress: Progress | None,
     ) -> Stored:
-        """Prepare images; say how many contradict the settings' ink."""
+        """Prepare images; say how many contradict the settings' ink.
+
+        Raises:
+            InputError: features where a network takes pictures, pictures where it takes features,
+                or another number of features.
+        """
+        width = None if self.vectors is None else self.vectors.values.shape[1]
+        if width != (settings.width if settings.features else None):
+            raise InputError(
+                f"{self.name}: expected what the network learned from, {settings}; received "
+                f"{'images' if width is None else f'{width} features'}"
+            )
+        if self.vectors is not None:
+            return Featured(self.vectors.of(files.files), np.arange(len(files)))
         file, odd = prepared_images(files, settings, self.root, progress)
         if odd:
             said = contradiction(len(odd), len(files), files.places[odd[0]], settings)
@@ -374,10 +396,14 @@ class _OwnImages(Source):
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
-        return {file: fingerprint(file) for file in self._images.files}
+        return {file: self._images.fingerprint(file) for file in self._images.files}
 
     def fingerprints(self, base: Path) -> dict[str, str]:
-        return {os.path.relpath(file, base): known for file, known in self._fingerprints.items()}
+        return dict(zip(self._paths(base), self._fingerprints.values(), strict=True))
+
+    def _paths(self, base: Path) -> list[str]:
+        files = self._images.files
+        return [os.path.relpath(f, base) for f in files] if self.vectors is None else list(files)
 
     def digest(self) -> str:
         found = hashlib.sha256()
@@ -427,11 +453,11 @@ class _RatedSource(_OwnImages):
         used: dict[int, int] = {}
         numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
         all_ = self.rated.images
-        files = ImageFiles(
-            tuple(all_.files[i] for i in used),
-            tuple(all_.places[i] for i in used),
-            f"{self.name} {part} split",
-            all_.source,
+        files = replace(
+            all_,
+            files=tuple(all_.files[i] for i in used),
+            places=tuple(all_.places[i] for i in used),
+            name=f"{self.name} {part} split",
         )
         return files, np.array(numbers), rows
 
@@ -456,7 +482,7 @@ class _RatedSource(_OwnImages):
 
     def rows(self, base: Path) -> list[dict[str, object]]:
         rated, ratings = self.rated, self._ratings()
-        paths = [os.path.relpath(file, base) for file in rated.images.files]
+        paths = self._paths(base)
         group = rated.group
         return [
             {
@@ -612,7 +638,7 @@ class ComparedPairs(_OwnImages):
         return len(self.parts[part])
 
     def rows(self, base: Path) -> list[dict[str, object]]:
-        paths = [os.path.relpath(file, base) for file in self.listed.files]
+        paths = self._paths(base)
         found: list[dict[str, object]] = []
         for part, pairs in list(self.parts.items())[: 1 if self.undivided else None]:
             number = {file: i for i, file in enumerate(self.listed.files)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from functools import cached_property
 from typing import Any
@@ -61,6 +62,12 @@ class Stored:
         pixels = _PIXELS[self._levels[self.rows]]
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
+    def release(self) -> None:
+        """Give back the memory of what was read; it is read again where it is needed."""
+        mapped = getattr(self._levels, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
     def histogram(self) -> NDArray[np.int64]:
         """Return the number of pixels of each of the 256 levels, read some images at a time."""
         counts = np.zeros(256, np.int64)
@@ -74,6 +81,8 @@ class Stored:
         found = np.empty(len(self.rows), f"S{size}")
         for place, row in enumerate(self.rows.tolist()):
             found[place] = digest_of(self._levels[row], size)
+            if place % 1000 == 0:
+                self.release()
         return found
 
     @classmethod
@@ -84,6 +93,48 @@ class Stored:
         both = first[slice(0)]
         both.rows = np.concatenate([first.rows, second.rows])
         return both
+
+
+class Featured(Stored):
+    """Features in the place of images, `(n, 1, d, 1)` float32, in some order.
+
+    Args:
+        features: `(m, d)` float32.
+        rows: `(n,)` numbers of images.
+        places: `(n,)` rows of `features`; default the images' numbers.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.path, self.rows, self.features, self._places = "", rows, features, places
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Rows of `features`."""
+        return self.rows if self._places is None else self._places
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return `(n, 1, d, 1)`."""
+        return len(self.rows), 1, self.features.shape[1], 1
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.features, self.rows, self._places
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.path, (self.features, self.rows, self._places) = "", state
+
+    def __getitem__(self, rows: Any) -> Featured:
+        places = None if self._places is None else self._places[rows]
+        return Featured(self.features, self.rows[rows], places)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        found: NDArray[Any] = self.features[self.places][:, None, :, None]
+        return found if dtype is None else found.astype(dtype, copy=False)
 
 
 def digest_of(levels: NDArray[np.uint8], size: int) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.judging.judgements import Floats, Judgements, Numbers
 
@@ -45,6 +47,51 @@ def share(hits: float, of: float) -> Share:
     middle = (hits + z * z / 2) / (of + z * z)
     half = z / (of + z * z) * float(np.sqrt(max(hits * (of - hits) / of, 0) + z * z / 4))
     return Share(float(hits), int(of), max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def interval_by_images(
+    right: NDArray[np.bool_], left_image: NDArray[np.int64], right_image: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return a 95 % interval of the share of right answers, which knows of shared images.
+
+    The variance counts covariances of all pairs that share an image (Aronow, Samii and Assenova,
+    Cluster-robust variance estimation for dyadic data, 2015). Where no image is in two pairs it is
+    the binomial one. The interval is Wilson's, of as many independent pairs as have that variance.
+
+    Args:
+        right: `(n,)`, n >= 1.
+        left_image: `(n,)` numbers of images.
+        right_image: likewise.
+
+    Example:
+        >>> right, images = np.arange(100) < 90, np.arange(100)
+        >>> [round(end, 3) for end in interval_by_images(right, images, images + 100)]
+        [0.826, 0.945]
+        >>> [round(end, 3) for end in interval_by_images(right, images // 10, images + 100)]
+        [0.596, 0.982]
+    """
+    value, worth = float(right.mean()), independent_pairs(right, left_image, right_image)
+    found = share(value * worth, worth)
+    return found.low, found.high
+
+
+def independent_pairs(
+    values: NDArray[Any], left_image: NDArray[np.int64], right_image: NDArray[np.int64]
+) -> float:
+    """Return how many independent pairs have the variance of the mean of a value of n pairs.
+
+    Args:
+        values: `(n,)`, n >= 1.
+        left_image: `(n,)` numbers of images; see `interval_by_images`.
+        right_image: likewise.
+    """
+    off, images = values - values.mean(), int(max(left_image.max(), right_image.max())) + 1
+    each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
+    first, second = np.minimum(left_image, right_image), np.maximum(left_image, right_image)
+    of_pair = np.bincount(np.unique(first * images + second, return_inverse=True)[1], off)
+    # A pair has two images, so that it and its repetitions are counted twice.
+    independent, summed = float(off @ off), float(each @ each - of_pair @ of_pair)
+    return len(values) * independent / summed if summed > independent > 0 else float(len(values))
 
 
 def _answers(judgements: Judgements) -> tuple[Numbers, Floats]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from kpairs.errors import InputError
 from kpairs.judging.judgements import Floats
 
 _KEPT = 64  # principal components
+_BLOCK = 1000  # rows that are computed with at a time
 
 
 def prepare_features(values: ArrayLike) -> Floats:
@@ -26,9 +30,10 @@ def prepare_features(values: ArrayLike) -> Floats:
     Raises:
         InputError: another shape, or a value that is not finite.
     """
-    rows = np.asarray(values, np.float64)
+    rows = np.asarray(values)
     if rows.ndim != 2:
         raise InputError(f"features: expected shape (images, numbers), received {rows.shape}")
+    rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
     if not np.isfinite(rows).all():
         row, column = np.argwhere(~np.isfinite(rows))[0]
         raise InputError(
@@ -37,12 +42,22 @@ def prepare_features(values: ArrayLike) -> Floats:
         )
     if not len(rows):
         return np.zeros((0, 0))
-    rows = rows - rows.mean(axis=0)
-    deviation = rows.std(axis=0)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(sum(np.sum((b - mean) ** 2, axis=0) for b in _blocks(rows)) / len(rows))
     told = deviation > 1e-9 * max(float(deviation.max(initial=0)), 1e-300)
-    rows = rows[:, told] / deviation[told]
-    if not rows.size:
+    if not told.any():
         return np.zeros((len(rows), 0))
-    axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :_KEPT]
-    parts = rows @ axes
+
+    def standardised() -> Iterator[Floats]:
+        for block in _blocks(rows):
+            yield (block - mean)[:, told] / deviation[told]
+
+    axes = np.linalg.eigh(sum(b.T @ b for b in standardised()))[1][:, ::-1][:, :_KEPT]
+    parts = np.concatenate([block @ axes for block in standardised()])
     return parts / np.sqrt(np.mean(np.sum(parts**2, axis=1)))
+
+
+def _blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield some rows at a time: copies of all of them would take hundreds of megabytes."""
+    for start in range(0, len(rows), _BLOCK):
+        yield rows[start : start + _BLOCK]

@@ -129,7 +129,8 @@ class Judgements:
             InputError: an image that is in one group by one table and in another one by another.
         """
         parts = [pairs] if isinstance(pairs, ComparedImages) else list(pairs)
-        names = {os.path.realpath(file): os.fspath(file) for file in files}
+        named = any(part.images.vectors is not None for part in parts)  # and no files
+        names = {str(f) if named else os.path.realpath(f): os.fspath(f) for f in files}
         for part in parts:
             names |= {file: file for file in part.files if file not in names}
         number = {file: i for i, file in enumerate(names)}
@@ -179,7 +180,8 @@ class Judgements:
             files: further images to rank: paths, or a folder.
             columns: the tables' own headers by the usual names, where they differ.
             words: "left", "right" or "tie" by the tables' own words.
-            images: folder of the images that the tables name, where it is not their own.
+            images: folder of the images that the tables name, where it is not their own; or a file
+                of features by those names.
             group: "folder" or a regular expression on names; default the column group.
 
         Raises:

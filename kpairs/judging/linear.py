@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from kpairs.data.division import image_groups
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
-from kpairs.judging.agreement import Share, share
+from kpairs.judging.agreement import Share, interval_by_images
 from kpairs.judging.judgements import Floats, Numbers
 
 _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
@@ -35,6 +35,7 @@ _CHOOSING = 2000  # pairs by which the prior is chosen
 _CHUNK = 4096  # pairs whose features are in memory together
 _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
+_LARGEST = 1e30  # number of a solution, but of images
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
 _FOLDS, _PARTITIONS, _FEW = 5, 4, 2000  # of cross-validation; partitions of few pairs, and few
 
@@ -50,6 +51,7 @@ class Linear:
         covariance: `(d, d)` float32 of `weights`, Laplace's approximation.
         centre: `(d,)` mean features of the training images.
         answer: `(m,)` the training pairs' answers, as given.
+        images: `(m, 2)` numbers of the left and the right image of each training pair.
         left_out: `(m, 2)` float32 scores of the left and the right image of each training pair, by
             what the pairs of all images of other folds teach. NaN where no fold leaves out both,
             and for pairs of weight 0.
@@ -61,15 +63,22 @@ class Linear:
     covariance: NDArray[np.float32]
     centre: Floats
     answer: Floats
+    images: Numbers
     left_out: NDArray[np.float32]
 
     @property
     def error(self) -> Share | None:
-        """Cross-validated share of wrong answers; ties do not count. None without any answer."""
+        """Cross-validated share of wrong answers; ties do not count. None without any answer.
+
+        Its interval knows of shared images, as `kpairs.judging.agreement.interval_by_images` does.
+        """
         margin = self.left_out[:, 1] - self.left_out[:, 0]
         counted = ~np.isnan(margin) & (self.answer != 0.5)
         wrong = (margin > 0)[counted] != (self.answer > 0.5)[counted]
-        return share(int(wrong.sum()), len(wrong)) if len(wrong) else None
+        if not len(wrong):
+            return None
+        number = np.unique(self.images[counted], return_inverse=True)[1].reshape(-1, 2)
+        return Share(float(wrong.sum()), len(wrong), *interval_by_images(wrong, *number.T))
 
     def save(self, path: str | Path) -> None:
         """Write everything to an .npz file."""
@@ -91,14 +100,19 @@ class Linear:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {field.name: arrays[field.name] for field in fields(cls)}
             found |= {name: float(found[name]) for name in ("offset", "variance")}
-            (d,), m = found["weights"].shape, len(found["answer"])
-            shapes = {"covariance": (d, d), "centre": (d,), "left_out": (m, 2)}
+            (d,), (m,) = found["weights"].shape, found["answer"].shape
+            shapes = {"covariance": (d, d), "centre": (d,), "images": (m, 2), "left_out": (m, 2)}
             if any(found[name].shape != shape for name, shape in shapes.items()):
                 raise ValueError("arrays of other shapes")
-            if not all(np.isfinite(found[name]).all() for name in found if name != "left_out"):
-                raise ValueError("numbers that are not finite")
+            kinds = {name: found[name].dtype.kind for name in ("weights", "answer", *shapes)}
+            if any(kind != ("i" if name == "images" else "f") for name, kind in kinds.items()):
+                raise ValueError("arrays of other types")
+            out = np.nan_to_num(found["left_out"], posinf=np.inf, neginf=-np.inf)
+            if not all((np.abs(a) <= _LARGEST).all() for a in {**found, "left_out": out}.values()):
+                raise ValueError("numbers that no solution has")
         except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-            raise InputError(f"{path}: expected a linear head: {first_line(error)}") from error
+            told = f"{path}: expected a linear head, received: {first_line(error)}; train again"
+            raise InputError(told) from error
         return cls(**found)
 
     def score(self, features: NDArray[Any]) -> Floats:
@@ -202,6 +216,7 @@ def _fitted(
         covariance=covariance.astype(np.float32),
         centre=centre,
         answer=answer,
+        images=np.stack([left, right], axis=1),
         left_out=_left_out_scores(pairs, variance, found, seed, group),
     )
 
@@ -340,8 +355,7 @@ def _left_out_scores(
     pair out answers it.
     """
     scores = np.full((len(pairs), 2), np.nan, np.float32)
-    units = _copies(pairs) if group is None else group.T
-    left, right = np.unique(units, return_inverse=True)[1].reshape(2, -1)
+    left, right = _units(_copies(pairs), group)
     telling = (pairs.answer != 0.5) & (pairs.weight > 0)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])
@@ -358,6 +372,25 @@ def _left_out_scores(
             for side, images in enumerate((pairs.left, pairs.right)):
                 scores[test, side] = pairs.features[images[test]] @ weights - offset
     return scores
+
+
+def _units(images: Numbers, group: Numbers | None) -> Numbers:
+    """Return numbers from 0, `(2, m)`, that images have in common which are in one fold.
+
+    Args:
+        images: `(2, m)` numbers of left and right images, copies alike.
+        group: `(m, 2)` numbers of their groups; groups that share an image, or a copy, are one.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if group is None:
+        return np.unique(images, return_inverse=True)[1].reshape(2, -1)
+    image, of = (np.unique(each, return_inverse=True)[1].ravel() for each in (images, group.T))
+    size = int(max(image.max(), of.max())) + 1
+    joined = coo_array((np.ones(len(image)), (image, size + of)), shape=(2 * size, 2 * size))
+    number: Numbers = connected_components(joined, directed=False)[1][image]
+    return np.unique(number, return_inverse=True)[1].reshape(2, -1)
 
 
 def _copies(pairs: _Pairs) -> Numbers:

@@ -30,7 +30,7 @@ MOST = 2000  # training images that are seen
 _AXES = 128  # for standard errors
 _COMMON, _EACH = 64, 6  # axes of the distance: at most 64, and one for six images
 _FOLDS, _TOO_FEW = 5, 30
-_FAR = 99.9  # percentile
+_FAR, _SLACK = 99.9, 1.01  # percentile; its image stays near whatever rounds its features
 _STEPS = 201  # quantiles of scores that are kept
 _THUMBNAIL = 16  # pixels a side
 _LEAST = 1e-6  # deviation of a feature over the largest: below, it is a constant
@@ -103,7 +103,8 @@ class Reference:
         return self._variance(right.along - left.along, left.beyond + right.beyond)
 
     def _variance(self, along: Floats, beyond: Floats) -> Floats:
-        return np.sum((along @ self.covariance) * along, axis=1) + self.unexplained * beyond
+        found = np.sum((along @ self.covariance) * along, axis=1) + self.unexplained * beyond
+        return np.maximum(found, 0)  # of rounded covariances a variance may be less
 
     def distance(self, placed: Placed) -> Floats:
         """Return each image's distance, `(n,)`: above 1 it is far from the training images."""
@@ -153,7 +154,7 @@ def _check(axes: Floats, covariance: Floats, spread: Floats, limits: Floats, **a
         and (limits > 0).all()
         and spread.ndim == arrays["scores"].ndim == 1
         and (spread > 0).all()
-        and len(spread) <= k
+        and 0 < len(spread) <= k
         and arrays["rest"] > 0
     )
     if not good:
@@ -226,7 +227,8 @@ def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | N
     count, width = rows.shape
     common = max(1, min(_COMMON, count // _EACH, width // 2))
     centre, scale, axes, variance = _axes(rows)
-    kept = axes[:, : max(common, min(_AXES, width))].astype(np.float16).astype(np.float64)
+    most = common if covariance is None else max(common, min(_AXES, width))
+    kept = axes[:, :most].astype(np.float16).astype(np.float64)
     placed = _placed(rows, centre, scale, kept)
     along, unexplained = np.zeros((0, 0)), 0.0
     if covariance is not None:
@@ -285,7 +287,7 @@ def _limits(rows: Floats, common: int) -> Floats:
     others = [_apart(rows[fold == one], rows[fold != one], common) for one in range(_FOLDS)]
     both = np.stack([np.concatenate(others), _apart(rows, rows, common)])
     highest: Floats = np.percentile(both, _FAR, axis=1, method="higher").max(axis=0)
-    return np.maximum(highest, 1e-9)
+    return np.maximum(_SLACK * highest, 1e-9)
 
 
 def _apart(rows: Floats, known: Floats, common: int) -> Floats:

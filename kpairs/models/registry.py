@@ -23,7 +23,12 @@ PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 # Outputs that learn classes, by the data source's word for one.
 _CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
-_BUILDS = ("classes", "backbone", "test_shifts")  # arguments of it that `build` passes on
+_BUILDS = (
+    "classes",
+    "backbone",
+    "test_shifts",
+    "ordinal",
+)  # arguments of it that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -88,6 +93,11 @@ class Architecture:
     def takes_shifts(self) -> bool:
         """True if it can see an image at several places in inference."""
         return any(p.name == "test_shifts" for p in self._keywords())
+
+    @property
+    def takes_ordinal(self) -> bool:
+        """True if its grades can follow from one number and thresholds."""
+        return any(p.name == "ordinal" for p in self._keywords())
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -205,9 +215,9 @@ def build(
         classes: number of ranks, the width of each digit output; 0, of pairs that nobody graded,
             leaves the default, after which some networks size their layers.
         rescaling: `(scale, offset)`; the network sees `scale * pixel + offset`. None for neither.
-        head: "own", or "posterior" for `kpairs.layers.PosteriorComparison` on the
-            digit outputs in place of the architecture's own comparison, whose layers are then left
-            out.
+        head: "own"; "posterior" for `kpairs.layers.PosteriorComparison` on the digit outputs in
+            place of the architecture's own comparison, whose layers are then left out; or "ordinal"
+            for `kpairs.layers.OrdinalGrades`, grades from one number and thresholds.
         input_shape: `(height, width, channels)` of each image.
         word: what outputs call a class: "digit", or "grade" (`left_grade`, `right_grade`).
         backbone: a network of `keras.applications`, such as "MobileNetV2", in place of the
@@ -227,7 +237,7 @@ def build(
     Raises:
         UsageError: an unknown architecture, head or argument; an argument's value that a layer
             refuses, or a network larger than memory; an architecture without digit outputs for the
-            posterior head; images of another shape than it takes.
+            posterior or the ordinal head; images of another shape than it takes.
 
     Example:
         >>> import kpairs
@@ -245,6 +255,9 @@ def build(
     if test_shifts != 1:
         _check_shifts(architecture, test_shifts)
         options["test_shifts"] = test_shifts
+    if head == "ordinal":
+        _check_ordinal(architecture, classes)
+        options["ordinal"] = True
     if excess := set(options) - {*architecture.options, *_BUILDS}:
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
@@ -267,7 +280,7 @@ def build(
                 f"{name} returned the outputs {', '.join(results)}; it is registered with "
                 f"{', '.join(architecture.outputs)}"
             )
-        if head != "own":
+        if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
         named = dict(zip(architecture.named(word), results.values(), strict=True))
         return keras.Model({"left": left, "right": right}, named, name=name)
@@ -312,6 +325,15 @@ def _check_shifts(architecture: Architecture, count: int) -> None:
         raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
 
 
+def _check_ordinal(architecture: Architecture, classes: int) -> None:
+    """Refuse ordered grades where a network has none, or one alone."""
+    if not architecture.takes_ordinal:
+        able = sorted(name for name, a in ARCHS.items() if a.takes_ordinal)
+        raise UsageError(f"{architecture.name} takes no ordinal head; {', '.join(able)} do")
+    if classes == 1:
+        raise UsageError("head ordinal: expected at least two grades, received 1")
+
+
 def _size(shape: Shape) -> str:
     height, width, channels = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
@@ -337,11 +359,13 @@ def conventions() -> Iterator[None]:
 def _posterior(architecture: Architecture, head: str, results: Outputs) -> keras.KerasTensor:
     """Make the comparison from the digit outputs, of the architecture's own kind of comparison."""
     if head != "posterior":
-        raise unknown("head", head, ("own", "posterior"))
+        raise unknown("head", head, ("own", "posterior", "ordinal"))
     if "left_digit" not in results:
         raise UsageError(
             f"head posterior reads digit outputs; {architecture.name} has only a comparison"
         )
+    if isinstance(results["comparison"]._keras_history.operation, PosteriorComparison):
+        return results["comparison"]  # its own comparison is that already
     kinds = architecture.outputs
     layer = PosteriorComparison(kinds["left_digit"], kinds["comparison"])
     return layer([results["left_digit"], results["right_digit"]])

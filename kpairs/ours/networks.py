@@ -3,18 +3,27 @@
 `posterior` says which digit each image is, and P(left <= right) follows from the two posteriors
 (see `kpairs.layers.PosteriorComparison`). `ranker` gives each image a score, for pairs of
 which nothing else is known than which ranks higher. Every pair trains the tower alone. `linear`
-scores images by the features of a network that others trained.
+scores images by the features of a network that others trained; `linear_grades` grades them by
+those.
 """
 
 from keras import KerasTensor, Layer, layers, ops
 
+from kpairs.data.settings import FEATURES
 from kpairs.errors import UsageError
-from kpairs.layers import PLACES, HalfPixelShifts, MeanPosterior, PosteriorComparison
+from kpairs.layers import (
+    PLACES,
+    ExpectedGrade,
+    HalfPixelShifts,
+    MeanPosterior,
+    OrdinalGrades,
+    PosteriorComparison,
+)
 from kpairs.models.backbone import (
-    FEATURES,
     NO_WEIGHTS,
     SCORE,
     STATISTICS,
+    THRESHOLDS,
     application,
     feature_network,
     is_file,
@@ -97,8 +106,10 @@ def _posterior(
     dropout: float,
     backbone: str | None,
     test_shifts: int,
+    ordinal: bool,
 ) -> Outputs:
-    tower = [*_features(pair, widths, dropout, backbone), layers.Dense(classes)]
+    head = [layers.Dense(1), OrdinalGrades(classes)] if ordinal else [layers.Dense(classes)]
+    tower = [*_features(pair, widths, dropout, backbone), *head]
     if test_shifts != PLACES[0]:
         tower = [HalfPixelShifts(), *tower, MeanPosterior()]
     digits = by_side(pair.shared(tower, joint_statistics=True))
@@ -114,9 +125,10 @@ def posterior(
     dropout: float = DROPOUT["posterior"],
     backbone: str | None = None,
     test_shifts: int = 1,
+    ordinal: bool = False,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts, ordinal)
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -128,9 +140,10 @@ def posterior_s(
     dropout: float = DROPOUT["posterior_s"],
     backbone: str | None = None,
     test_shifts: int = 1,
+    ordinal: bool = False,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone, test_shifts)
+    return _posterior(pair, classes, widths, dropout, backbone, test_shifts, ordinal)
 
 
 def _ranked(features: KerasTensor) -> Outputs:
@@ -171,11 +184,19 @@ def auxranker(
     widths: Widths = WIDTHS["auxranker"],
     dropout: float = DROPOUT["auxranker"],
     backbone: str | None = None,
+    ordinal: bool = False,
 ) -> Outputs:
     """`ranker` with the grade of each image, from the same features, as an auxiliary output."""
     tower = _features(pair, widths, dropout, backbone)
     features = pair.shared(tower, joint_statistics=True)
-    return {**_ranked(features), **by_side(layers.Dense(classes)(features))}
+    found = _ranked(features)
+    if ordinal:  # the grades are thresholds of the score
+        grades = OrdinalGrades(classes)
+        return {
+            **found,
+            **{f"{side}_digit": grades(found[f"{side}_score"]) for side in ("left", "right")},
+        }
+    return {**found, **by_side(layers.Dense(classes)(features))}
 
 
 @arch(
@@ -194,16 +215,44 @@ def linear(
     mirrored: bool = True,
 ) -> Outputs:
     """Score images linearly in a frozen network's features; solved for in about a second."""
-    shape = pair.left.shape[1:]
-    if backbone == FEATURES:
-        tower: Layers = [layers.Flatten()]
-    elif backbone == STATISTICS:
-        tower = [feature_network(backbone, *shape)]
-    elif is_file(backbone):
-        tower = [feature_network(backbone, *shape, mirrored=mirrored)]
-    else:
-        tower = [
-            feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS, mirrored=mirrored)
-        ]
-    scores = pair.shared([*tower, layers.Dense(1, name=SCORE)], joint_statistics=True)
+    tower = [*_frozen(pair, backbone, size, mirrored), layers.Dense(1, name=SCORE)]
+    scores = pair.shared(tower, joint_statistics=True)
     return {"comparison": ops.reshape(scores, (-1, 2)), **by_side(scores, "score")}
+
+
+def _frozen(pair: Pair, backbone: str, size: int, mirrored: bool) -> Layers:
+    """Return a frozen network as the first layers of a tower."""
+    shape = pair.left.shape[1:]
+    if backbone in (FEATURES, STATISTICS):
+        return [feature_network(backbone, *shape)]
+    if is_file(backbone):
+        return [feature_network(backbone, *shape, mirrored=mirrored)]
+    return [feature_network(backbone, *shape, size=size, weights=NO_WEIGHTS, mirrored=mirrored)]
+
+
+@arch(
+    report="kpairs",
+    source="docs/losses.md",
+    outputs=outputs("logits", digits="logits", scores=True),
+    linear=True,
+    longest_side=128,
+)
+def linear_grades(
+    pair: Pair,
+    *,
+    classes: int = 10,
+    backbone: str = STATISTICS,
+    size: int = 128,
+    mirrored: bool = True,
+    ordinal: bool = False,
+) -> Outputs:
+    """Grade images by a frozen network's features, and compare them exactly; solved for at once."""
+    head = layers.Dense(1 if ordinal else classes, name=SCORE)
+    found = pair.shared([*_frozen(pair, backbone, size, mirrored), head], joint_statistics=True)
+    if ordinal:
+        scores, grades = found, OrdinalGrades(classes, name=THRESHOLDS)(found)
+    else:
+        scores, grades = ExpectedGrade()(found), found
+    digits = by_side(grades)
+    comparison = PosteriorComparison(ties="half")(list(digits.values()))
+    return {"comparison": comparison, **by_side(scores, "score"), **digits}

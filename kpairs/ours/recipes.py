@@ -59,6 +59,7 @@ RECIPES["linear"] = Recipe.of(
     initialization="keras",
     validate_every=1000,  # images of a large network pass for it; the last epoch always has one
 )
+register(RECIPES, RECIPES["linear"], "linear_grades", loss_weights=weights(1.0, 1.0))
 # The same network, longer trained and seen at five places: slower, and better.
 RECIPES["posterior_long"] = RECIPES["posterior"].replace(
     epochs=320, validate_every=40, test_shifts=5

@@ -10,7 +10,16 @@ from kpairs.recipes.loss_weights import (
     format_loss_weights,
     parse_loss_weights,
 )
-from kpairs.recipes.recipe import FIELDS, FOLDS, LINEAR, OPTIMIZERS, READ_BY, Recipe
+from kpairs.recipes.recipe import (
+    FIELDS,
+    FOLDS,
+    LINEAR,
+    LINEAR_GRADES,
+    OPTIMIZERS,
+    READ_BY,
+    SOLVED,
+    Recipe,
+)
 from kpairs.recipes.study import Ingredient, Setting, Study, Trial
 from kpairs.recipes.table import default_recipe, register, weights
 
@@ -18,8 +27,10 @@ __all__ = [
     "FIELDS",
     "FOLDS",
     "LINEAR",
+    "LINEAR_GRADES",
     "OPTIMIZERS",
     "READ_BY",
+    "SOLVED",
     "Ingredient",
     "Recipe",
     "Setting",

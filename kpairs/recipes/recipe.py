@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from kpairs.data.settings import LARGEST_SIDE, WHITE, PixelSettings
+from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.loss_weights import check_loss_weights
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 MOST = 10**9
 READ_BY = ("columns", "words", "images", "group", "classes")  # how images of one's own are read
 FOLDS = "folds"  # of `held_out`
-LINEAR = "linear"  # the architecture whose head is solved for, not trained
+LINEAR, LINEAR_GRADES = "linear", "linear_grades"
+SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
+# Pairs that are drawn of rated images, so that every rating is learned from, and how many at most.
+_PAIRS_AN_IMAGE, _MOST_DRAWN = {LINEAR: 3, LINEAR_GRADES: 1}, 10_000
 _VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
@@ -46,10 +49,11 @@ class Network(_Group):
 
     arch: str
     options: dict[str, Any] = Field({}, description="the architecture's own arguments by name")
-    head: Literal["own", "posterior"] = Field(
+    head: Literal["own", "posterior", "ordinal"] = Field(
         "own",
-        description="what compares: the architecture's own head, or posterior (exactly, from the "
-        "digits)",
+        description="what compares: the architecture's own head, posterior (exactly, from the "
+        "digits or grades), or ordinal (grades from one number and thresholds); linear_grades "
+        "takes whichever cross-validates better",
     )
     backbone: str | None = Field(
         None,
@@ -112,7 +116,9 @@ class Data(_Group):
         None, description="the table's own words for winners: left=model_a,right=model_b,tie=equal"
     )
     images: str | None = Field(
-        None, description="folder of the images that a table names, where it is not the table's own"
+        None,
+        description="folder of the images that a table names, where it is not the table's own; or "
+        "a .npz or .csv file of features by those names",
     )
     group: str | None = Field(
         None,
@@ -187,7 +193,8 @@ class Data(_Group):
     @field_validator("image_size", mode="after")
     @classmethod
     def _sides(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
+        row = size is not None and size[1] == 1 <= size[0] <= MOST_FEATURES  # of features
+        if size is not None and not (row or all(1 <= side <= LARGEST_SIDE for side in size)):
             raise ValueError(f"expected 1 to {LARGEST_SIDE} pixels a side")
         return size
 
@@ -285,6 +292,11 @@ class Fit(_Group):
     """
 
     loss_weights: dict[str, float]
+    pair_loss: Literal["logistic", "hinge", "soft_zero_one"] = Field(
+        "logistic",
+        description="loss of networks that score images, such as ranker: logistic (Bradley-Terry), "
+        "or, with the extra kpairs[ranking], hinge or soft_zero_one",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, le=0.999, description="share of each digit's target spread over all digits"
     )
@@ -439,7 +451,7 @@ class Recipe(_Group):
         parts = ("network", "data", "fit")
         if isinstance(values, dict) and all(isinstance(values.get(p), dict) for p in parts):
             tuned = values["fit"].get("fine_tune", 0)
-            if values["network"].get("arch") == LINEAR and isinstance(tuned, int):
+            if values["network"].get("arch") in SOLVED and isinstance(tuned, int):
                 values = {**values, "fit": {**values["fit"], "epochs": 1 + tuned}}
                 if tuned and not values["data"].get("validation"):
                     values["data"] = {**values["data"], "validation": _VALIDATION}
@@ -459,7 +471,7 @@ class Recipe(_Group):
                 "patience: expected a share of the images in validation, received none"
             )
         loaded = network.backbone is not None and network.backbone_weights != "none"
-        loaded |= network.arch == LINEAR  # whose network is chosen later
+        loaded |= network.arch in SOLVED  # whose network is chosen later
         if network.backbone is None and network.backbone_weights != "none":
             raise ValueError(
                 "backbone_weights: expected a backbone for them, received "
@@ -547,6 +559,7 @@ class Recipe(_Group):
             data.ink,  # type: ignore[arg-type]
             rounded,
             data.white,
+            self.network.backbone == FEATURES,
         )
 
     @property
@@ -565,7 +578,8 @@ class Recipe(_Group):
     def fitted_to(self, source: Source) -> dict[str, Any]:
         """Return the changes that suit other images than the recipe was written for.
 
-        All pairs that people compared; photographs mirrored and not distorted, as drawings are.
+        All pairs that people compared; for a head that is solved for, pairs of all rated images;
+        photographs mirrored and not distorted, as drawings are.
 
         Args:
             source: the images, `divided`.
@@ -579,6 +593,9 @@ class Recipe(_Group):
                 "pairs": source.most_pairs("train"),
                 "test_pairs": source.most_pairs("test"),
             }
+        elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(self.network.arch)):
+            wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
+            changes["pairs"] = max(self.data.pairs, wanted)
         if source.are_photographs:
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes

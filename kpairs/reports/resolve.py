@@ -1,14 +1,18 @@
 """From names and overrides to a recipe."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
+    LINEAR,
+    LINEAR_GRADES,
     Recipe,
     check_arguments,
     format_loss_weights,
@@ -16,6 +20,9 @@ from kpairs.recipes import (
     parse_loss_weights,
 )
 from kpairs.reports import RECIPES
+
+if TYPE_CHECKING:
+    from kpairs.data.source import Source
 
 
 def recipe_of(arch: str) -> Recipe:
@@ -25,6 +32,11 @@ def recipe_of(arch: str) -> Recipe:
         UsageError: an unknown architecture.
     """
     return _recipe("architecture", arch)
+
+
+def recipe_for(source: Source) -> Recipe:
+    """Return the recipe that images of one's own begin with: by features, for grades or pairs."""
+    return recipe_of(LINEAR_GRADES if source.classes and not source.judged else LINEAR)
 
 
 def _recipe(kind: str, arch: str) -> Recipe:

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import keras
 
 from kpairs.errors import UsageError, first_line, unknown
-from kpairs.losses import PairCrossentropy, loss_of
+from kpairs.losses import PairCrossentropy, loss_of, pair_loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
 from kpairs.models.registry import Architecture
 from kpairs.optimizers import OPTIMIZERS, OneCycle
-from kpairs.recipes import Recipe
+from kpairs.recipes import SOLVED, Recipe
 
 _FINE_TUNING = 0.1  # of the learning rate
 Loss: TypeAlias = keras.losses.Loss | Callable[[Any, Any], Any]
@@ -81,8 +81,9 @@ class Own:
 
 def phases(recipe: Recipe) -> list[Phase]:
     """Return the parts of a training: one; of a loaded backbone first all but it, then all."""
-    epochs = recipe.fit.epochs
-    if recipe.network.backbone_weights == NO_WEIGHTS:
+    epochs, network = recipe.fit.epochs, recipe.network
+    # A file of a network brings its weights.
+    if network.backbone_weights == NO_WEIGHTS and network.arch not in SOLVED:
         return [Phase(0, epochs)]
     alone = epochs - recipe.fit.fine_tune
     parts = [Phase(0, alone, frozen=True), Phase(alone, epochs, _FINE_TUNING)]
@@ -125,6 +126,8 @@ def compile_model(
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
     outputs = network.learned(recipe.data.word)
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
+    if (chosen := pair_loss(recipe, network)) is not None:
+        losses["comparison"] = chosen
     if own.loss is not None:
         losses |= dict(own.loss) if isinstance(own.loss, Mapping) else {"comparison": own.loss}
     # Keras puts the output's name before a metric's only where there are several outputs.
@@ -136,6 +139,17 @@ def compile_model(
         metrics={name: [_metric(name, kind, accuracy, judged)] for name, kind in outputs.items()},
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def pair_loss(recipe: Recipe, network: Architecture) -> keras.losses.Loss | None:
+    """Return the loss of scores that a recipe asks for; None for the comparison's own.
+
+    Raises:
+        UsageError: see `kpairs.losses.pair_loss_of`.
+    """
+    scored = "left_score" in network.outputs and not network.linear and recipe.network.head == "own"
+    scored &= network.outputs["comparison"] == "logits"
+    return pair_loss_of(recipe.fit.pair_loss, scored, network.name)
 
 
 def _optimizer(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kpairs import seeds
 from kpairs.data import PairSet
-from kpairs.data.kept import holds_images, trained_on
+from kpairs.data.kept import holds_images, kept_features, trained_on
 from kpairs.data.listing import fingerprint
 from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
 from kpairs.data.source import ComparedPairs, open_source
@@ -232,6 +232,7 @@ def _load_other(
     """
     recipe, classes = run.recipe, run.recipe.data.classes
     how: dict[str, Any] = {"columns": columns, "words": words, "group": group, "root": root}
+    how["images"] = kept_features(run.path)
     try:
         source = open_source(data, **how, classes=classes)
     except UsageError:  # of other grades; said below
@@ -249,7 +250,8 @@ def _load_other(
     else:
         split = source.split("test", recipe.pixels)
     files = split.listed.files if isinstance(split, Compared) else source.files("test")
-    if known := trained_on(run.path) & set(map(fingerprint, files)):
+    print_of = fingerprint if source.vectors is None else source.vectors.fingerprint
+    if known := trained_on(run.path) & set(map(print_of, files)):
         log.warning(
             "%s: %s of its %s images are training images of %s, which the network knows",
             *(data, f"{len(known):,}", f"{len(files):,}", run.path),

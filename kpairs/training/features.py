@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,49 +13,12 @@ from numpy.typing import NDArray
 
 from kpairs.data.features import Progress, kept_features
 from kpairs.data.pairs import Images
-from kpairs.data.stored import Stored
+from kpairs.data.stored import Featured, Stored
 from kpairs.models.backbone import STATISTICS, feature_digest, feature_network
 from kpairs.training.interrupt import InMainThread
 
 _BATCH = 16  # images that pass together: what layers hand to each other stays in the cache
 _PART = 512  # images that are read together
-
-
-class Featured(Stored):
-    """Features in the place of images, `(n, 1, 1, d)` float32, in some order.
-
-    Args:
-        features: `(m, d)` float32.
-        rows: `(n,)` numbers of images.
-        places: `(n,)` rows of `features`; default the images' numbers.
-    """
-
-    def __init__(
-        self,
-        features: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        places: NDArray[np.int64] | None = None,
-    ) -> None:
-        self.path, self.rows, self.features = "", rows, features
-        self.places = rows if places is None else places
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return `(n, 1, 1, d)`."""
-        return len(self.rows), 1, 1, self.features.shape[1]
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.features, self.rows, self.places
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.path, (self.features, self.rows, self.places) = "", state
-
-    def __getitem__(self, rows: Any) -> Featured:
-        return Featured(self.features, self.rows[rows], self.places[rows])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found: NDArray[Any] = self.features[self.places][:, None, None, :]
-        return found if dtype is None else found.astype(dtype, copy=False)
 
 
 def image_features(
@@ -76,6 +38,8 @@ def image_features(
     Raises:
         KpairsError: the cache folder cannot be written.
     """
+    if isinstance(images, Featured):
+        return images.features[images.places]
     compute, width = partial(predicted, network), network.output.shape[1]
     if keep and isinstance(images, Stored) and len(images):
         return kept_features(images, feature_digest(network), width, compute, progress)

@@ -12,32 +12,50 @@ import numpy as np
 from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.features import Progress
-from kpairs.data.stored import Stored
+from kpairs.data.settings import FEATURES
+from kpairs.data.stored import Featured, Stored
 from kpairs.errors import InputError
 from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.judging.reference import MOST, make_reference
-from kpairs.models.backbone import FEATURES, NO_WEIGHTS, SCORE, backbone_of, feature_digest
+from kpairs.models.backbone import (
+    NO_WEIGHTS,
+    SCORE,
+    THRESHOLDS,
+    backbone_of,
+    feature_digest,
+)
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
-from kpairs.recipes import FOLDS, Recipe
+from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
 from kpairs.training.compile import compile_model
-from kpairs.training.features import Featured, image_features
+from kpairs.training.features import image_features
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
 from kpairs.training.run import HEAD, REFERENCE, Run
 
 
-def head_of(model: keras.Model, word: str) -> keras.Model:
+def head_of(model: keras.Model) -> keras.Model:
     """Return the part of a linear model behind the features, as a model of its own.
 
-    It takes `(batch, 1, 1, d)` features for images, and gives the same outputs.
+    It takes `(batch, 1, d, 1)` features for images, and gives the same outputs.
     """
     width = backbone_of(model).output.shape[1]
-    head = build("linear", 0, backbone=FEATURES, input_shape=(1, 1, width), word=word)
-    _score(head).set_weights(_score(model).get_weights())
+    options: dict[str, Any] = {"backbone": FEATURES, "input_shape": (1, width, 1)}
+    name = LINEAR
+    for word in ("digit", "grade"):
+        if (grades := model.output.get(f"left_{word}")) is not None:
+            name = LINEAR_GRADES
+            options |= {"word": word, "classes": grades.shape[1]}
+    if head_layer(model, THRESHOLDS) is not None:
+        options["head"] = "ordinal"
+    head = build(name, **options)
+    for name in (SCORE, THRESHOLDS):
+        layer, own = head_layer(model, name), head_layer(head, name)
+        if layer is not None and own is not None:
+            own.set_weights(layer.get_weights())
     return head
 
 
@@ -108,7 +126,21 @@ class LinearHead:
             InputError: no pair could be left out, where that is the only test.
         """
         self._sets = featured(self.model, self.data.train, self.data.test)
-        train = self._sets[0]
+        self.fit(self._sets[0])
+        head, sets = self.on_features()
+        bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
+        compile_model(head, bare, self.network, judged=self.data.judged)
+        logs: dict[str, float] = {}
+        for prefix, pairs in zip(("", "val_"), sets, strict=True):
+            batches = Batches(
+                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
+            )
+            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
+            logs |= {f"{prefix}{name}": value for name, value in found.items()}
+        return logs
+
+    def fit(self, train: PairSet) -> None:
+        """Give the model the head that explains pairs of features best, and keep it."""
         left: Any = train.left
         right: Any = train.right
         solution = fit_linear(
@@ -121,7 +153,8 @@ class LinearHead:
             train.group,
         )
         kernel = solution.weights[:, None].astype(np.float32)
-        _score(self.model).set_weights([kernel, np.array([solution.offset], np.float32)])
+        score: Any = head_layer(self.model, SCORE)
+        score.set_weights([kernel, np.array([solution.offset], np.float32)])
         solution.save(self.file)
         # The images of `kpairs.training.reference`, so that an export says the same.
         images = np.unique(np.concatenate([left.rows, right.rows]))
@@ -129,17 +162,6 @@ class LinearHead:
         seen = left.features[images[chosen]]
         known = make_reference(seen, solution.score(seen), solution.covariance)
         write_text(self.file.with_name(REFERENCE), known.to_text())
-        head, sets = self.on_features()
-        bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
-        compile_model(head, bare, self.network, judged=self.data.judged)
-        logs: dict[str, float] = {}
-        for prefix, pairs in zip(("", "val_"), sets, strict=True):
-            batches = Batches(
-                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
-            )
-            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
-            logs |= {f"{prefix}{name}": value for name, value in found.items()}
-        return logs
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -189,7 +211,7 @@ def _seen(
     model: keras.Model, recipe: Recipe, sets: list[PairSet], head: Path | None
 ) -> tuple[keras.Model, list[PairSet]]:
     if head is None or recipe.data.held_out != FOLDS:
-        return head_of(model, recipe.data.word), sets
+        return head_of(model), sets
     solution, train = Linear.load(head), sets[0]
     if len(solution.left_out) != len(train):
         raise InputError(f"{head}: expected the solution of {len(train)} pairs; train again")
@@ -208,15 +230,23 @@ def _seen(
         for side, images in enumerate((left, right))
     )
     plain = build("linear", 0, backbone=FEATURES, input_shape=(1, 1, 1), word=recipe.data.word)
-    _score(plain).set_weights([np.ones((1, 1)), np.zeros(1)])
+    layer: Any = head_layer(plain, SCORE)
+    layer.set_weights([np.ones((1, 1)), np.zeros(1)])
     trained = replace(train, left=known[0], right=known[1])
     return plain, [trained, replace(train.take(out), left=left, right=right)]
 
 
-def _score(model: keras.Model) -> keras.Layer:
+def head_width(model: keras.Model) -> int:
+    """Return how many numbers a linear model's head gives of an image: 1, or one a grade."""
+    layer: Any = head_layer(model, SCORE)
+    return int(layer.units)
+
+
+def head_layer(model: keras.Model, name: str) -> keras.Layer | None:
+    """Find a layer of a linear model's head, also inside a tower."""
     for layer in model.layers:
-        if layer.name == SCORE:
+        if layer.name == name:
             return layer
-        if is_tower(layer):
-            return _score(layer)
-    raise KeyError(SCORE)
+        if is_tower(layer) and (found := head_layer(layer, name)) is not None:
+            return found
+    return None

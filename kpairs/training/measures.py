@@ -17,7 +17,7 @@ from scipy import stats
 from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging import Judgements, agreement
-from kpairs.judging.agreement import share
+from kpairs.judging.agreement import interval_by_images, share
 from kpairs.models.outputs import OF_CLASS, probabilities
 
 BINS = 10  # of the reliability plot
@@ -141,36 +141,6 @@ def calibration(held: Floats, judged: Floats) -> dict[str, Any]:
     return {"calibration_error": error, "reliability": bins}
 
 
-def interval_by_images(
-    right: NDArray[np.bool_], left_image: NDArray[np.int64], right_image: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Return a 95 % interval of the share of right answers, which knows of shared images.
-
-    The variance counts covariances of all pairs that share an image (Aronow, Samii and Assenova,
-    Cluster-robust variance estimation for dyadic data, 2015). Where no image is in two pairs it is
-    the binomial one. The interval is Wilson's, of as many independent pairs as have that variance.
-
-    Args:
-        right: `(n,)`, n >= 1.
-        left_image: `(n,)` numbers of images.
-        right_image: likewise.
-
-    Example:
-        >>> right, images = np.arange(100) < 90, np.arange(100)
-        >>> [round(end, 3) for end in interval_by_images(right, images, images + 100)]
-        [0.826, 0.945]
-        >>> [round(end, 3) for end in interval_by_images(right, images // 10, images + 100)]
-        [0.596, 0.982]
-    """
-    count, value = len(right), float(right.mean())
-    off, images = right - value, int(max(left_image.max(), right_image.max())) + 1
-    each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
-    independent, summed = float(off @ off), float(each @ each - off @ off)
-    worth = count * independent / summed if summed > independent > 0 else float(count)
-    found = share(value * worth, worth)
-    return found.low, found.high
-
-
 def image_numbers(pairs: PairSet) -> NDArray[np.int64]:
     """Return the number of each image, left ones first, `(2 n,)`: one number for equal ones."""
     ids = np.arange(2 * len(pairs))
@@ -254,7 +224,9 @@ def _of_grades(true: NDArray[np.int64], decided: NDArray[np.int64], classes: int
     found: dict[str, Any] = {"confusion": _confusion(true, decided, classes)}
     found["grade_mae"] = float(mean_absolute_error(true, decided))
     if len({*true.tolist(), *decided.tolist()}) > 1:
-        found["kappa"] = float(cohen_kappa_score(true, decided, weights="quadratic"))
+        found["kappa"] = float(
+            cohen_kappa_score(true, decided, labels=np.arange(classes), weights="quadratic")
+        )
     return found
 
 

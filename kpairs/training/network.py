@@ -6,6 +6,8 @@ from pathlib import Path
 import keras
 
 from kpairs import seeds
+from kpairs.data.settings import FEATURES
+from kpairs.data.source import Source
 from kpairs.errors import UsageError, unknown
 from kpairs.files import atomic_path
 from kpairs.models.backbone import (
@@ -22,7 +24,7 @@ from kpairs.models.lite0_weights import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.registry import PIXELS, Architecture
 from kpairs.networks import ARCHS, build
-from kpairs.recipes import Recipe, check_arguments, check_loss_weights
+from kpairs.recipes import SOLVED, Recipe, check_arguments, check_loss_weights
 from kpairs.training.prepare import Rescaling
 from kpairs.training.run import Run
 from kpairs.training.saved import load_saved
@@ -48,12 +50,29 @@ def architecture_of(recipe: Recipe) -> Architecture:
     return architecture
 
 
-def with_backbone(recipe: Recipe) -> Recipe:
+def with_backbone(recipe: Recipe, source: Source) -> Recipe:
     """Return a recipe of a linear head with its network chosen, where it leaves that open.
 
     EfficientNet-Lite0 as ImageNet trained it, where that is installed; else classical statistics.
+    None stands before features that somebody has already.
+
+    Raises:
+        UsageError: a recipe that is not for features, or not for images.
     """
     network = recipe.network
+    if source.vectors is not None:
+        if network.arch not in SOLVED or network.backbone not in (None, FEATURES):
+            raise UsageError(
+                f"{source.name}: features are for {' and '.join(SOLVED)} without a backbone; "
+                f"received {network.arch}, backbone {network.backbone or 'none'}"
+            )
+        if recipe.fit.fine_tune:
+            raise UsageError("fine_tune: expected a network with weights; features have none")
+        return recipe.replace(backbone=FEATURES, backbone_weights=NO_WEIGHTS)
+    if network.backbone == FEATURES:
+        raise UsageError(
+            "backbone features: expected a .npz or .csv file of them in images, received images"
+        )
     if network.arch not in ARCHS or not ARCHS[network.arch].linear:
         return recipe
     if network.backbone is None and not has_imagenet():

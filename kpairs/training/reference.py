@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data import PairSet
-from kpairs.data.stored import Stored
+from kpairs.data.stored import Featured, Stored
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import MOST, Reference, make_reference, thumbnails
 from kpairs.models.backbone import backbone_of
 from kpairs.training.batches import predict
-from kpairs.training.features import Featured, image_features
+from kpairs.training.features import image_features
 from kpairs.training.linear import head_of
 from kpairs.training.measures import image_scores
 
@@ -47,7 +47,7 @@ def reference_of(
     if linear:
         features = image_features(backbone_of(model), images, keep=keep)
         seen: Any = Featured(features, np.arange(len(features)))
-        model = head_of(model, "digit")
+        model = head_of(model)
     else:
         seen, starts = images, range(0, len(images), _AT_ONCE)
         small = [thumbnails(np.asarray(images[i : i + _AT_ONCE])) for i in starts]

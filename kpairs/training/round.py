@@ -18,6 +18,7 @@ from kpairs.training.compile import Own
 from kpairs.training.device import compute
 from kpairs.training.evaluate import measure
 from kpairs.training.fit import Machine, fit
+from kpairs.training.graded import GradesHead
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
@@ -90,7 +91,8 @@ def train_round(
         rescale(model, data.rescaling)
         head = None
         if network.linear:
-            head = LinearHead(model, recipe, number, network, data, folder)
+            kind = GradesHead if len(network.learned()) > 1 else LinearHead
+            head = kind(model, recipe, number, network, data, folder)
         fitted = fit(
             *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
             solve=None if head is None else head.solve,

@@ -13,6 +13,8 @@ runs/2026-11-21-auxws/
     round-01/          history.csv (one row per epoch), model.keras, and checkpoint.npz, the
                        state after the last epoch, from which `kpairs train --resume` goes on;
                        head.npz and reference.txt, where a linear head was solved for
+    best.json          the candidates' errors, where `--best` chose among them
+    candidates/        run folders of the others
 ```
 
 Nothing here imports Keras, so that a folder that cannot be made is reported at once.
@@ -83,7 +85,7 @@ class Run:
         """
         path = None
         try:
-            path = _claim_next(recipe) if out is None else _claim(Path(out))
+            path = claim(out, recipe.network.arch)
             write_json(path / "environment.json", environment)
             keep(source, path)
             if (copy := _backbone_in(path, recipe)) is not None:
@@ -309,15 +311,17 @@ def check_free(path: str | Path) -> None:
         )
 
 
-def _claim(path: Path) -> Path:
-    """Make the folder `path`, or take it if it is empty."""
-    check_free(path)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def claim(out: str | Path | None, name: str) -> Path:
+    """Make the folder `out`, or take it if it is empty; default the next `runs/<date>-<name>`.
 
-
-def _claim_next(recipe: Recipe) -> Path:
-    base = f"{date.today().isoformat()}-{recipe.network.arch}"
+    Raises:
+        KpairsError: `out` exists and is not an empty folder.
+    """
+    if out is not None:
+        check_free(out)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        return Path(out)
+    base = f"{date.today().isoformat()}-{name}"
     RUNS.mkdir(exist_ok=True)
     number = 1
     while True:

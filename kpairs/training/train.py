@@ -24,11 +24,12 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, READ_BY, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import recipe_of
-from kpairs.training.compile import Losses, Own
+from kpairs.recipes import LINEAR, READ_BY, SOLVED, Recipe, check_loss_weights, default_recipe
+from kpairs.reports.resolve import recipe_for, recipe_of
+from kpairs.training.compile import Losses, Own, pair_loss
 from kpairs.training.device import compute, describe
 from kpairs.training.fit import Machine
+from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
 from kpairs.training.linear import featured
 from kpairs.training.lock import locked
@@ -53,6 +54,7 @@ def train(
     out: str | Path | None = None,
     *,
     data: str | Path | Source | None = None,
+    best: bool = False,
     model: keras.Model | None = None,
     outputs: Mapping[str, str | Output] | None = None,
     loss: Losses | None = None,
@@ -79,11 +81,14 @@ def train(
 
     Args:
         recipe: the recipe, or the name of an architecture, which stands for its own recipe. It may
-            be left out beside `model`, and beside `data`, where `linear` is trained.
+            be left out beside `model`, and beside `data`: then `linear` is trained, or
+            `linear_grades` on graded images.
         out: the run folder; default `runs/<date>-<arch>`.
         data: other images than the recipe's: a path as `kpairs.open_source` takes it, or a source.
             Fields that depend on images (such as the number of pairs) are then fitted to these,
             unless they are given.
+        best: beside `data` alone: train the linear score, its fine-tuned form and `ranker`, and
+            keep the best on the same held-out images; see `kpairs.training.best.train_best`.
         model: a functional Keras model of your own, with two image inputs and a comparison output.
             Each round begins with its weights as they are.
         outputs: kind of each output of `model` that trains, by name, the comparison first; needed
@@ -123,6 +128,13 @@ def train(
     """
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
+    if best:
+        if recipe is not None or model is not None or loss or optimizer or callbacks:
+            raise UsageError(
+                "best: expected data and fields of a recipe alone; it chooses the rest"
+            )
+        fields = {"held_out": "images", **fields}
+    given = dict(fields)
     if network is not None:
         chosen, fields = _recipe_of_model(network, recipe, fields)
     elif recipe is None:
@@ -135,7 +147,10 @@ def train(
         source = (
             data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
         )
-        source = chosen.replace(**fields).divided(source)
+        if recipe is None and network is None:
+            chosen = recipe_for(source)
+        if chosen.network.arch == LINEAR:
+            source = chosen.replace(**fields).divided(source)
         fields = {**chosen.fitted_to(source), **fields}
     else:
         source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
@@ -143,6 +158,10 @@ def train(
         chosen = chosen.replace(**fields)
     own = Own.of(loss, optimizer, callbacks)
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    if best:
+        from kpairs.training.best import train_best  # which trains by this module
+
+        return train_best(chosen, source, out, given=given, machine=machine, console=console)
     return train_source(
         chosen, source, out, machine=machine, jobs=jobs, network=network, own=own, console=console
     )
@@ -167,12 +186,13 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = network.architecture if network else architecture_of(recipe)
-    recipe = with_backbone(recipe)
+    recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
     learned = architecture.learned(recipe.data.word)
     check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
     own.check(learned)
+    pair_loss(recipe, architecture)  # refused before images are decoded
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
@@ -184,6 +204,9 @@ def train_source(
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
+        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+        if recipe != undecided:
+            model = build_round(recipe, 1, len(source.classes), network)
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -309,8 +332,8 @@ def _recipe_of_model(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
-    if about.name == LINEAR:
-        raise UsageError(f"model: expected another name than {LINEAR}, which is kpairs' own")
+    if about.name in SOLVED:
+        raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
     learned = about.learned("digit")
     if recipe is None:
         chosen = default_recipe(about.name, tuple(learned), {})
@@ -418,7 +441,7 @@ def _train_rounds(
             f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
             f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
         ) from error
-    solved = recipe.network.arch == LINEAR and recipe.fit.epochs == 1  # a curve of one point
+    solved = recipe.network.arch in SOLVED and recipe.fit.epochs == 1  # a curve of one point
     if not solved and (curves := _curves(run)):
         draw_curves(curves, run.path / "curves.png", recipe.network.arch)
     _warn_of_collapse(run)
@@ -495,7 +518,7 @@ def _side_by_side(
 
 def _warn_of_collapse(run: Run) -> None:
     """Say in one line which rounds learned nothing, and what to try."""
-    if run.recipe.network.arch == LINEAR:  # solved for: all pairs alike are a small test split
+    if run.recipe.network.arch in SOLVED:  # solved for: all pairs alike are a small test split
         return
     collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
     if collapsed:

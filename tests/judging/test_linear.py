@@ -1,11 +1,14 @@
 """Linear scores against scikit-learn, refits and each other."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from kpairs.errors import InputError
 from kpairs.judging import linear
 from kpairs.judging.linear import fit_linear
 
@@ -116,3 +119,38 @@ def test_constant_features_count_for_nothing():
         if (hasattr(np.ndarray, "ptp"))
         else True
     )
+
+
+def test_a_copy_in_another_group_is_not_learned_from():
+    """Answers by chance about images that each have a copy in a group of its own."""
+    rng = np.random.default_rng(0)
+    features = np.tile(rng.normal(size=(80, 100)), (2, 1))
+    left, answer = np.arange(0, 160, 2), np.tile(rng.random(40) < 0.5, 2)
+    sides = np.stack([left, left + 1])
+    found = fit_linear(features, *sides, answer, group=sides.T)
+    assert found.error.value > 0.3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"weights": np.full(3, 1e200)},
+        {"weights": np.array([object()] * 3)},
+        {"left_out": np.full((40, 2), "1")},
+        {"left_out": np.full((40, 2), np.inf)},
+        {"images": np.zeros(40, int)},
+        {"covariance": np.zeros((2, 2))},
+    ],
+)
+def test_a_damaged_solution_is_refused(damage, tmp_path):
+    rng = np.random.default_rng(0)
+    sides = rng.integers(20, size=(2, 40))
+    found = fit_linear(rng.normal(size=(20, 3)), *sides, rng.random(40) < 0.5)
+    found.save(tmp_path / "head.npz")
+    again = linear.Linear.load(tmp_path / "head.npz")
+    np.testing.assert_array_equal(again.left_out, found.left_out)
+    assert again.error == found.error
+    arrays = {field.name: getattr(found, field.name) for field in fields(found)}
+    np.savez(tmp_path / "head.npz", **{**arrays, **damage})
+    with pytest.raises(InputError, match="expected a linear head"):
+        linear.Linear.load(tmp_path / "head.npz")

@@ -57,6 +57,14 @@ def test_strangers_are_far_and_unseen_images_of_the_kind_are_not(fitted):
     assert (known.distance(known.place(4 * features[:50])) > 1).all()  # the same, too far out
 
 
+def test_no_training_image_is_far_from_them():
+    rows = np.random.default_rng(0).normal(size=(60, 100))
+    rows[[7, 11]] *= 10  # which no others' axes tell of
+    known = Reference.from_text(make_reference(rows).to_text())
+    assert (known.distance(known.place(rows * (1 + 1e-5))) < 1).all()
+    assert known.distance(known.place(40 * rows[:1])) > 1
+
+
 def test_a_feature_that_never_varied_tells_a_stranger():
     rows = np.random.default_rng(0).normal(size=(400, 6)) * [1, 1, 1, 1, 1, 0]
     known = make_reference(rows)

@@ -10,13 +10,9 @@ from kpairs.data.settings import PixelSettings
 from kpairs.data.splits import Scored
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
-from kpairs.training.certainty import (
-    coverage_pct,
-    fit_temperature,
-    read_temperature,
-    save_temperature,
-)
+from kpairs.training.certainty import coverage_pct, fit_temperature
 from kpairs.training.evaluate import _true_values as true_values_of
+from kpairs.training.records import read_temperature, save_temperature
 
 
 @settings(max_examples=20)

@@ -152,13 +152,50 @@ def test_every_judgement_trains(blurred, monkeypatch):
         train("ranker", data=moved / "pairs.csv", held_out="folds", verbose=0)
 
 
-def test_graded_images(image_folder, workplace, monkeypatch):
-    """Pairs are drawn from grades; all pairs of the test images are measured too."""
-    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
-    run = train(data=image_folder, backbone="statistics", pairs=60, test_pairs=6, verbose=0)
+def test_graded_images(blurred, workplace, caplog):
+    """Without an architecture's name: the head that cross-validates better, from one pass each."""
+    _, amounts = blurred
+    with open("grades.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "grade", "split"])
+        for number, amount in enumerate(amounts):
+            side = "test" if number >= 30 else "train"
+            rows.writerow([f"{number}.png", int(amount // 0.7), side])
+    given = {"data": "grades.csv", "backbone": "statistics", "test_pairs": 30, "verbose": 0}
+    with caplog.at_level("INFO"):
+        run = train(**given)
+    network = run.recipe.network
+    assert network.arch == "linear_grades"
+    assert network.head in ("posterior", "ordinal")
+    assert f"head {network.head}: cross-validated error on pairs of images" in caplog.text
     row = evaluate(run, every_pair=True)[0]
     assert row["test"] == run.metrics["rounds"][0]["test"]
-    assert 0 <= row["all_pairs"]["comparison_error_pct"] <= 100
+    assert row["all_pairs"]["comparison_error_pct"] < 25
+    error = run.metrics["rounds"][0]["cross_validated"]
+    assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
+    run = train(head="ordinal", **given)
+    model = PairModel.load(export(run)[0].path)
+    ranked = model.rank([f"{number}.png" for number in range(40)])
+    assert np.corrcoef(ranked.score, amounts)[0, 1] > 0.8
+
+
+def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
+    """All weights are trained on from the solution, with the grades' losses."""
+    monkeypatch.setenv("KPAIRS_DATA", str(workplace / "cache"))
+    network = keras.Sequential([keras.Input((12, 12, 1)), layers.Conv2D(3, 3)])
+    network.save("own.keras")
+    run = train(
+        data=image_folder,
+        backbone="own.keras",
+        image_size=(12, 12),
+        channels=1,
+        fine_tune=1,
+        validation=0.4,
+        head="ordinal",
+        verbose=0,
+    )
+    first, last = (row["train_left_grade_loss"] for row in run.history(1))
+    assert first != last
 
 
 def test_the_head_is_the_network_behind_its_features(blurred):
@@ -169,7 +206,7 @@ def test_the_head_is_the_network_behind_its_features(blurred):
 
     pairs = draw_pairs(split, seed=0)
     expected = model.predict(pairs.inputs(), verbose=0)
-    received = head_of(model, "grade").predict(featured(model, pairs)[0].inputs(), verbose=0)
+    received = head_of(model).predict(featured(model, pairs)[0].inputs(), verbose=0)
     for name, values in expected.items():
         np.testing.assert_allclose(received[name], values, rtol=1e-4, atol=1e-4)
 

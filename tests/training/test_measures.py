@@ -14,8 +14,9 @@ from sklearn.metrics import confusion_matrix, ndcg_score, roc_auc_score
 
 from kpairs import train
 from kpairs.data import PairSet
+from kpairs.judging.agreement import interval_by_images
 from kpairs.networks import ARCHS
-from kpairs.training.measures import interval_by_images, measures
+from kpairs.training.measures import measures
 
 OUTPUTS = ARCHS["auxranker"].outputs
 PAIRS = [(a, b) for a in range(20) for b in range(20) if a != b]
@@ -128,6 +129,29 @@ def test_groups_and_judges(said):
         assert (row["judge"], row["network"]["of"]) == (name, own.sum())
         assert row["network"]["share_pct"] == pytest.approx(100 * right)
         assert "others" not in row  # nobody judged a pair again
+
+
+def test_answers_that_are_repeated_tell_no_more_and_no_less():
+    """Of pairs that share images, so that the interval is not the binomial one."""
+    right, left, other = np.arange(60) % 20 > 4, np.arange(60) % 20, np.arange(60) // 3 + 20
+    once = interval_by_images(right, left, other)
+    for sides in ((left, other), (other, left)):
+        again = np.concatenate([left, sides[0]]), np.concatenate([other, sides[1]])
+        assert interval_by_images(np.tile(right, 2), *again) == pytest.approx(once)
+
+
+def test_kappa_knows_of_grades_that_nobody_has(said):
+    pairs, values = said
+    digits = {"left_digit": pairs.left_digit, "right_digit": pairs.right_digit}
+    known = {name: np.where(digit == 2, 1, digit) for name, digit in digits.items()}
+    told = {name: values[name] - 99 * (np.arange(5) == 2) for name in known}
+    found = measures({**values, **told}, OUTPUTS, replace(pairs, **known), 5)
+    apart = np.subtract.outer(np.arange(5), np.arange(5)) ** 2
+    counts = np.array(found["confusion"])
+    assert not counts[2].any()
+    assert not counts[:, 2].any()
+    by_chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    assert found["kappa"] == pytest.approx(1 - (apart * counts).sum() / (apart * by_chance).sum())
 
 
 @pytest.mark.parametrize("images", [30, 4000])

@@ -155,6 +155,11 @@ class Answers:
         try:
             there = os.stat(self.path)
             same = os.path.samestat(there, os.fstat(self._file)) and there.st_size == self._size
+        except FileNotFoundError as error:
+            raise KpairsError(
+                f"{self.path.name} is gone, or its folder was moved; put it back, end "
+                "'kpairs label' and start it again"
+            ) from error
         except OSError:
             same = False
         if not same:

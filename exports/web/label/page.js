@@ -260,8 +260,8 @@ async function show() {
   if (!question) {
     SIDES.forEach((side) => { panes[side].shown = null; panes[side].view.replaceChildren(); });
     find("empty").hidden = false;
-    find("empty").querySelector("p").textContent = state.done
-      ? "Every pair has been compared. Thank you." : "Looking for the next pair …";
+    find("empty").querySelector("p").textContent = state.images < 2 ? "No two images can be read."
+      : state.done ? "Every pair has been compared. Thank you." : "Looking for the next pair …";
     if (!state.done) setTimeout(refresh, 500);
     return;
   }
@@ -353,9 +353,9 @@ async function recover(error) {
 }
 
 let refreshing = 0;
-function laterRefresh() {
+function laterRefresh(milliseconds = 1500) {
   clearTimeout(refreshing);
-  refreshing = setTimeout(refresh, 1500);
+  refreshing = setTimeout(refresh, milliseconds);
 }
 
 // ---- How far it is ------------------------------------------------------------------------------
@@ -379,6 +379,7 @@ export function showProgress(found = state) {
     find("order").replaceChildren(features?.[0]
       ? long(`looking at images: ${features[0].toLocaleString()} of ${features[1].toLocaleString()}`) : "");
   }
+  if (features || (answers && tau === null)) laterRefresh(3000);
   find("enough").hidden = !enough || enough === dismissed;
   find("enough").firstElementChild.textContent = enough ? `This may be enough: ${enough}.` : "";
   find("enough").dataset.reason = enough || "";

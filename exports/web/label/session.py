@@ -123,7 +123,8 @@ class Session:
         self.names = [os.path.relpath(file, folder) for file in self.files]
         if odd := len(texts) - len(self.files):
             self.notes.append(
-                f"left out {odd} images whose names hold control characters or are not UTF-8"
+                f"left out {odd} image{'s' * (odd > 1)} with control characters, or letters that "
+                "are not UTF-8, in the name"
             )
         if len(self.files) < 2:
             raise InputError(

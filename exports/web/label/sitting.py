@@ -195,6 +195,8 @@ def label(
 
 
 def _checked_names(judge: str | None, judges: Sequence[str]) -> list[str]:
+    if isinstance(judges, str):  # each letter would be a judge
+        raise UsageError(f"judges: expected a list of names, such as [{judges!r}]")
     if judge is not None and judges:
         raise UsageError("expected one judge, or several judges; received both")
     names = [name.strip() for name in judges] or [(_login() if judge is None else judge).strip()]

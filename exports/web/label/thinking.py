@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kpairs.errors import InputError
-from kpairs.exports.features import file_features
 from kpairs.exports.web.label.background import Progress
 from kpairs.exports.web.label.pictures import check_readable
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
@@ -29,6 +28,8 @@ class Thought:
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
     """Return prepared features of the images that can be read, and the numbers of the others."""
+    from kpairs.exports.features import file_features  # imports onnxruntime, in this process alone
+
     try:
         return prepare_features(file_features(files, progress)), []
     except InputError:

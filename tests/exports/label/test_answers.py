@@ -116,6 +116,10 @@ def test_what_another_program_saved_is_not_written_over(tmp_path):
                 change()
     with Answers(path) as answers:
         assert answers.rows == [ONE, ONE]
+        path.unlink()
+        with pytest.raises(KpairsError, match=r"pairs\.csv is gone, or its folder was moved"):
+            answers.append(ONE)
+        assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,7 @@ def test_requests_that_make_no_sense_are_refused(several, sent):
         ({"host": "0.0.0.0", "judges": ("a",)}, UsageError, "the address by which others"),
         ({"host": "127.0.0.2"}, UsageError, "add --judges"),
         ({"judges": ("a", "a")}, UsageError, "each name once"),
+        ({"judges": "anna"}, UsageError, r"a list of names, such as \['anna'\]"),
         ({"judge": "a", "judges": ("b",)}, UsageError, "received both"),
         ({"out": "pairs.txt"}, UsageError, r"ends in \.csv"),
         ({"out": "nowhere/pairs.csv"}, InputError, "no such folder for the table"),

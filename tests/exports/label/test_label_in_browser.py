@@ -216,6 +216,26 @@ def test_two_judges_at_once_and_who_started_it(tabs, tmp_path):
     assert {row["judge"] for row in rows(out)} == {"anna", "ben"}
 
 
+def test_the_command_of_a_training_is_copied(tabs, tmp_path):
+    write_images(tmp_path / "photos", 4)
+    with command(tmp_path / "photos", "--judge", "anna") as (_, links):
+        page = tabs(links["compare"])
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        ready(page)
+        page.click("#tab-ranking")
+        page.click("#next-step")
+        page.click("#train summary")
+        page.click("#train-command .copy")
+        until(page, "document.querySelector('#train-command .copy').textContent === 'Copied'")
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == "kpairs train --data pairs.csv"
+        assert page.inner_text("#train-where") == "where pairs.csv is"
+        page.click("#train-start")  # without answers
+        until(page, "document.querySelector('#train-said').classList.contains('bad')")
+        assert "expected judged pairs below the header" in page.inner_text("#train-said")
+        assert page.locator("#train-next").is_hidden()
+
+
 def test_everything_has_a_name_and_is_reached_by_keys(tabs, tmp_path):
     write_images(tmp_path / "photos", 6)
     with command(tmp_path / "photos", "--judge", "anna") as (_, links):
