@@ -53,11 +53,12 @@ _FIRST = """\
 kpairs learns from pairs which of two images ranks higher, and ranks images by that.
 
 Type first:
-  kpairs demo                            draw two digits, and see a network compare them
-  kpairs train auxws                     train a network on 1,000 pairs of digits
-  kpairs label photos                    compare your own images in the browser
+  kpairs label photos                    compare the images of your folder photos in the browser
   kpairs train --data photos/pairs.csv   learn a score from your answers
   kpairs rank photos                     rank a folder by the latest run
+
+  kpairs demo                            draw two digits, and see a network compare them
+  kpairs train auxws                     train a network on 1,000 pairs of digits
 
 All commands: kpairs --help. Options of a command: kpairs train --help."""
 _INTERRUPTED = 130

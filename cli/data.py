@@ -144,9 +144,13 @@ def _facts(source):
         }
         for name in _SPLITS
     }
-    facts = {"folder": source.name, "said": source.describe(), "splits": rows}
+    said = source.describe()
+    if source.whole() is not source:
+        said += ". This split is for other networks: linear trains on all rows and cross-validates"
+    facts = {"folder": source.name, "said": said, "splits": rows}
+    sees = "a network that learns all its weights sees" if source.judged else "a network sees"
     look = "" if source.vectors is not None else f"images are {source.look}; "
-    facts["pictures"] = f"{look}a network sees {settings}"
+    facts["pictures"] = f"{look}{sees} {settings}"
     facts["settings"] = settings.to_dict()
     files, size = usage(source.root)
     facts["kept"] = (

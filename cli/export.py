@@ -96,7 +96,7 @@ def _lines(export, number):
         for name, difference in parity.max_difference.items():
             largest = parity.max_value[name]
             yield f"  {name}: largest difference {difference:.1e} (values up to {largest:.3g})"
-        but = ", but between equal scores" if "left_score" in parity.max_difference else ""
+        but = ", except between equal scores" if "left_score" in parity.max_difference else ""
         yield f"  every decision is the same (100 %){but}"
     elif "checked_by" in d:
         yield "not checked: found no Chromium, Chrome, Edge or node; opened, the page checks itself"

@@ -120,7 +120,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         told = {"method": ranking.method, "scores": METHODS[ranking.method]}
         print_json({**told, "images": rows})
     else:
-        title = f"{len(files):,} images by {METHODS[ranking.method]}"
+        title = f"{len(files):,} images in order of {METHODS[ranking.method]}"
         console().print(ranking_table(rows, title))
 
 

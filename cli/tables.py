@@ -126,14 +126,21 @@ def error_table(
     return table
 
 
-def print_cross_validated(screen: Console, rows: Iterable[Row]) -> None:
-    """Print each round's cross-validated error with its interval, where it has one."""
+def print_cross_validated(screen: Console, rows: Iterable[Row], only: bool) -> None:
+    """Print each round's cross-validated error with its interval, where it has one.
+
+    Args:
+        screen: console.
+        rows: rounds.
+        only: whether the table of errors shows the same error, since nothing else was tested.
+    """
     for row in rows:
         if found := row.get("cross_validated"):
+            other = "" if only else "; the test error above is of other images"
             screen.print(
-                f"error on pairs of left-out images: {found['comparison_error_pct']:.1f} % "
-                f"(95 % interval {found['low_pct']:.1f} to {found['high_pct']:.1f} %, "
-                f"{found['pairs']:,} pairs, cross-validated)",
+                "error on pairs of left-out training images: "
+                f"{found['comparison_error_pct']:.1f} % (95 % interval {found['low_pct']:.1f} to "
+                f"{found['high_pct']:.1f} %, {found['pairs']:,} pairs, cross-validated){other}",
                 soft_wrap=True,
             )
 
@@ -452,17 +459,13 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
 
 def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
     """Make the table of judges; slope, pull and whether they count only where they were fitted."""
-    title = "" if alpha is None else f"judges: Krippendorff's alpha {alpha:.2f}"
+    among = any(row["agreement"] is not None for row in rows)  # else of repeats by one judge only
+    title = "" if alpha is None or not among else f"judges: Krippendorff's alpha {alpha:.2f}"
     table = Table("judge", title=title, title_justify="left")
     fitted = any(row["slope"] is not None for row in rows)
     traits = ("slope", "pull", "counted") if fitted else ()
-    for name in (
-        "judgements",
-        "agrees with others",
-        "with themselves",
-        "right-hand image",
-        *traits,
-    ):
+    shown = ("judgements", "agrees with others", "with themselves", "right-hand image")
+    for name in (*shown, *traits):
         table.add_column(name, justify="right")
     for row in rows:
         shares = (row[name] for name in ("agreement", "consistency", "right_side"))

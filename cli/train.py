@@ -257,7 +257,7 @@ def _show(run, idle, imports, as_json):
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     best = recipe.reported_epoch == "best"
     screen.print(error_table(rows, summary, title, best, run.cross_validated))
-    print_cross_validated(screen, rows)
+    print_cross_validated(screen, rows, run.cross_validated)
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"

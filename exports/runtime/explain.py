@@ -31,7 +31,7 @@ METHODS = {
 QUANTITIES = {
     "score": "score",
     "grade": "expected grade",
-    "difference": "score above the other image's",
+    "difference": "score less the other image's",
     "odds": "log odds of ranking higher than the other image",
 }
 _GRID = 16  # places along the longer side that are hidden one after the other

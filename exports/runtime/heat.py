@@ -127,9 +127,9 @@ def maps_beside(
 def caption(explanation: Explanation) -> list[str]:
     """Return sentences that say what is explained, how, and by which scale."""
     quantity, method = QUANTITIES[explanation.quantity], METHODS[explanation.method]
-    scale = "value of an image that is like the place everywhere"
+    scale = "the value, if the whole image were like that place"
     if explanation.method == "occlusion":
-        scale = "fall of the value where the place is hidden"
+        scale = "the fall of the value if that place is hidden"
     return [
         f"Value: {quantity}. Bright places raise it, dark ones lower it.",
         f"Method: {explanation.method}, {method}.",

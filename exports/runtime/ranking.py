@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
 _OPPONENTS = 16  # of each image, where a network only compares
 METHODS = {
-    "score": "the network's own scores",
+    "score": "the network's scores",
     "grade": "expected ranks, from the probabilities of each image's class",
     "comparison": "Bradley-Terry scores, fitted to sampled comparisons",
 }

@@ -32,6 +32,7 @@ def no_better_than_chance(metadata: Mapping[str, Any]) -> str | None:
         return None
     error, pairs = metadata["test_error_pct"]["comparison"], metadata["test_pairs"]
     return (
-        f"{metadata['arch']} is no better than chance on its test pairs ({error:.1f} % of "
-        f"{pairs:,} wrong): its order means nothing; train on more pairs, or longer"
+        f"{metadata['arch']} is no better than chance on its test pairs, or than one answer to "
+        f"all ({error:.1f} % of {pairs:,} wrong): its order means nothing; train on more pairs, "
+        "or longer"
     )

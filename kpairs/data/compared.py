@@ -310,7 +310,7 @@ class _Reader:
     def _refuse_odd_words(self) -> None:
         column = self.judged_by[0]
         counted = self.odd.most_common(_SHOWN)
-        shown = ", ".join(f"{text!r} ({count:,} times)" for text, count in counted)
+        shown = ", ".join(f"{text!r} ({n:,} row{'s' * (n > 1)})" for text, n in counted)
         shown += f" and {len(self.odd) - _SHOWN:,} more" if len(self.odd) > _SHOWN else ""
         if all(number(text) is not None for text in self.odd):
             own = self.columns.chosen.get(column, column)
@@ -319,10 +319,7 @@ class _Reader:
                 f"ranks higher where it is 1, --columns left_wins={own} or right_wins={own}"
             )
         else:
-            example = [text for text, _ in counted][:2]
-            way = "use --words " + ",".join(
-                f"{side}={text}" for side, text in zip(_SIDES, example, strict=False)
-            )
+            way = "say which word means which side: --words left=WORD,right=WORD,tie=WORD"
         raise InputError(
             f"{self.path} row {self.first_odd}: unknown words in {column}: {shown}; expected left, "
             f"right, tie or the text of the left or right column; {way}"

@@ -11,14 +11,14 @@ from typing import Any
 from kpairs.errors import InputError, UsageError, unknown
 
 FITS = {
-    "pad": "padded to the network's shape with the paper's colour",
+    "pad": "padded to the network's shape with the background's colour",
     "crop": "cropped to the network's shape, the middle kept",
     "stretch": "stretched to the network's shape",
 }
 INKS = {
     "bright": "bright on dark",
     "dark": "dark on bright",
-    "mixed": "bright on dark or dark on bright, as photographs are",
+    "mixed": "with bright and dark grounds, as photographs have",
     "auto": "bright on dark, and what looks dark on bright by its border is inverted",
 }
 LARGEST_SIDE = 1024
@@ -115,9 +115,10 @@ class PixelSettings:
             return f"{self.width} features of each"
         colour = "grey" if self.channels == 1 else "RGB"
         inverted = " and inverted" if self.channels == 1 and self.ink == "dark" else ""
+        ink = "" if self.ink == "mixed" else f"; {INKS[self.ink]}{inverted}"
         return (
             f"{self.width}x{self.height} {colour} pixels (width x height), averaged over areas; "
-            f"other shapes are {FITS[self.fit]}; {INKS[self.ink]}{inverted}"
+            f"other shapes are {FITS[self.fit]}{ink}"
         )
 
 

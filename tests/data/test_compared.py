@@ -173,8 +173,8 @@ def test_rows_without_a_judgement_are_left_out(pictures):
         ("left,right,label\n0.png,.,left\n", "row 2: no image file '.'"),
         (
             "left,right,label\n0.png,1.png,middle\n1.png,2.png,middle\n1.png,2.png,A\n",
-            r"row 2: unknown words in label: 'middle' \(2 times\), 'A' \(1 times\); expected left, "
-            "right, tie or the text of the left or right column; use --words left=middle,right=A",
+            r"row 2: unknown words in label: 'middle' \(2 rows\), 'A' \(1 row\); expected left, "
+            "right, tie or the text of the left or right column.* --words left=WORD,right=WORD",
         ),
         (
             "left,right,label\n0.png,1.png,1\n1.png,2.png,0\n",
@@ -192,7 +192,7 @@ def test_rows_without_a_judgement_are_left_out(pictures):
             "left,right,left_wins,right_wins\n0.png,1.png,0,0\n",
             "row 2: expected votes for a side, received none",
         ),
-        ("left,right,winner\n0.png,1.png,2.png\n", r"unknown words in winner: '2.png' \(1 times\)"),
+        ("left,right,winner\n0.png,1.png,2.png\n", r"unknown words in winner: '2.png' \(1 row\)"),
         (
             "left,right,label\n0.png,0.png,tie\n",
             "row 2: expected two different images, received 0.png twice",

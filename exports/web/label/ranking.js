@@ -75,7 +75,7 @@ function draw() {
     || (kind === "wide" && one.worst - one.best >= wide && wide > 0) || (kind === "disagreed" && one.disagreed));
   const some = chosen.length < images.length ? `${chosen.length.toLocaleString()} of ` : "";
   find("ranked-of").textContent = images.length
-    ? `${some}${images.length.toLocaleString()} images, by ${ranking.answers.toLocaleString()} answers; ranges hold the true rank with 95 % probability` : "";
+    ? `${some}${images.length.toLocaleString()} images, by ${ranking.answers.toLocaleString()} answers; 95 % ranges` : "";
   find("ranked").replaceChildren();
   drawn = 0;
   if (!chosen.length) {
