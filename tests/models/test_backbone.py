@@ -226,7 +226,8 @@ def test_lite0_gives_its_stages_means(rng, tmp_path):
     again = load(tmp_path / "features.keras")
     np.testing.assert_array_equal(values(again, images), received)
     other = feature_network("lite0", 40, 60, 1, size=64)
-    assert feature_digest(other) == feature_digest(network) == feature_digest(again)
+    # From a file it is any model, known by its configuration.
+    assert feature_digest(other) == feature_digest(network) != feature_digest(again)
     set_trainable(other, True)
     np.testing.assert_allclose(values(other, images, True), received, rtol=1e-5, atol=1e-5)
     assert feature_digest(other) == feature_digest(network)
