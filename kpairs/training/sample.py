@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpairs.data import PairSet
 from kpairs.errors import InputError, first_line
@@ -28,12 +29,22 @@ def save_sample(folder: Path, train: PairSet, test: PairSet) -> None:
     for part, pairs in (("train", train), ("test", test)):
         bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
         few = pairs.take(slice(max(2, min(_PAIRS[part], _MOST_BYTES // bytes_each))))
-        arrays |= {f"{part}_{name}": image for name, image in few.inputs().items()}
+        arrays |= {f"{part}_{name}": _levels(images) for name, images in few.inputs().items()}
         for name in ("left_digit", "right_digit", "probability"):
             if (values := getattr(few, name)) is not None:
                 arrays[f"{part}_{name}"] = values
     with atomic_path(folder / _FILE) as temporary:
         np.savez_compressed(temporary, **arrays)
+
+
+def _levels(images: NDArray[np.float32]) -> NDArray[Any]:
+    """Return images as bytes where all their pixels are levels of 255, as those of files are."""
+    levels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return levels if np.array_equal(_pixels(levels), images) else images
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[np.float32]:
+    return images if images.dtype == np.float32 else (images / 255).astype(np.float32)
 
 
 def load_sample(folder: Path) -> tuple[PairSet, PairSet]:
@@ -58,4 +69,5 @@ def load_sample(folder: Path) -> tuple[PairSet, PairSet]:
 def _part(arrays: Any, part: str) -> PairSet:
     names = "left", "right", "left_digit", "right_digit"
     left, right, left_digit, right_digit = (arrays[f"{part}_{name}"] for name in names)
-    return PairSet(left, right, left_digit, right_digit, arrays.get(f"{part}_probability"))
+    probability = arrays.get(f"{part}_probability")
+    return PairSet(_pixels(left), _pixels(right), left_digit, right_digit, probability)
