@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.cache import FEATURES
+from kpairs.data.decode import THREADS
 from kpairs.data.features import Progress, feature_parts
 from kpairs.data.listing import stamp
 from kpairs.data.parts import KEY, Keys, Parts
@@ -86,7 +87,7 @@ def known_features(
     keys = _keys(files, model.pixels)
     with index.held():  # not for long: rankings by other networks look here too
         about, listed = index.find(keys)
-    with stores[0].held(), ThreadPoolExecutor() as pool:
+    with stores[0].held(), ThreadPoolExecutor(THREADS) as pool:
         features, known = _find(stores, about["pixels"])
         rest = np.flatnonzero(~(known & listed))
         for start in range(0, len(rest), _AT_ONCE):

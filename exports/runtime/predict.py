@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kpairs.data.decode import THREADS
 from kpairs.data.pixels import contradiction, faintness, prepare
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
@@ -75,7 +76,7 @@ def predict_pairs(
     faint: dict[str | Path, None] = {}
     far: dict[str | Path, None] = {}
     seen: set[str | Path] = set()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(pairs), _AT_ONCE):
             block = pairs[start : start + _AT_ONCE]
             files = list(dict.fromkeys(file for pair in block for file in pair))

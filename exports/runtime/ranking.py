@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.decode import THREADS
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import CacheError, UsageError
@@ -261,7 +262,7 @@ def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
     if isinstance(pictures, np.ndarray):
         yield from (prepare(pictures[i : i + _AT_ONCE], settings) for i in starts)
         return
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for start in starts:
             parts = pool.map(lambda one: prepare(one, settings), pictures[start : start + _AT_ONCE])
             yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpairs.data.decode import decode
+from kpairs.data.decode import THREADS, decode
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
@@ -64,7 +64,7 @@ def draw_ranked_sheet(
     height = rows * step[1] + _GAP + (_CAPTION if footer else 0)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         cells = maps or ((small,) for small in pool.map(_thumbnail, files))
         for number, cell in enumerate(cells):
             row, column = divmod(number, columns)
