@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import resource
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from kpairs.bench.memory import peak_mib
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ RUNNERS = {
     "kpairs": "the exported file by kpairs.rank",
     "onnxruntime": "the same file by onnxruntime; Pillow's thumbnail and draft, in two threads",
     "torch": "torchvision's decode_jpeg and resize in a DataLoader with two workers, and the "
-    "network in torch",
+    "network in torch: ranker by hand, lite0 by Keras' layers",
 }
 _BATCH = 64
 Progress = Callable[[str, int, int], None]
@@ -72,7 +73,7 @@ def bench_ranking(
                         if turn:  # the first warms up
                             seconds[name].append(passed)
                 rows.append({"network": network, "pictures": kind, **_row(seconds, len(files))})
-            peaks = {name: pool.submit(_peak_mib).result() for name, pool in pools.items()}
+            peaks = {name: pool.submit(peak_mib).result() for name, pool in pools.items()}
             for row in rows[-len(pictures) :]:
                 row["peak_mib"] = peaks
             for pool in pools.values():
@@ -141,15 +142,6 @@ def _processor_seconds() -> float:
     """Return the seconds of this process and of its children that ended."""
     each = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in each)
-
-
-def _peak_mib() -> float | None:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(peak[1]) / 2**10 if peak else None
 
 
 def _kpairs(network: str, file: Path) -> Callable[[Sequence[str]], Any]:

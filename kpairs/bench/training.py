@@ -1,7 +1,6 @@
 """Training speed of kpairs, of stock Keras, and of loops written by hand in PyTorch."""
 
 import multiprocessing
-import re
 import statistics
 import tempfile
 import time
@@ -16,6 +15,7 @@ import torch
 
 from kpairs import seeds
 from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
+from kpairs.bench.memory import peak_mib
 from kpairs.data import PairSet
 from kpairs.data.source import open_source
 from kpairs.data.splits import Split
@@ -245,10 +245,4 @@ def _train_alone(runner: str, device: str, data_root: str | Path | None) -> floa
     splits = source.split("train"), source.split("test")
     with compute(device) as name:
         _runner(runner, recipe, _pairs(recipe, splits), name)()
-    # getrusage would count what the parent process had before this one was its own.
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(peak[1]) / 2**10 if peak else None
+    return peak_mib()

@@ -14,7 +14,8 @@ from kpairs.training.run import Run
 
 # Fields that decide which pairs a round draws: where they are equal, rounds can be paired.
 _DRAWN_BY = (
-    *("data", "columns", "words", "pairs", "test_pairs", "seed", "ties", "margin", "held_out"),
+    *("data", "columns", "words", "pairs", "test_pairs"),
+    *("seed", "ties", "margin", "held_out"),
 )
 _NAMES = ("origin", "rounds", "reported_rounds", "reported_epoch", "validate_every")
 
