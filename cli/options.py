@@ -48,7 +48,7 @@ def finished(default: str) -> Callable[[Command], Command]:
 
 data_dir = folder(
     "--data-dir",
-    help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
+    help="Folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
 )
 
 
@@ -79,8 +79,8 @@ images = click.option(
     "--images",
     type=click.Path(),
     metavar="FOLDER|FEATURES",
-    help="Folder of a table's images, if not the table's own; names may lack endings. Or features "
-    "of any things: .npz with the arrays names and features, or .csv with names first.",
+    help="Folder of a table's images, if not its own; or features of any things: .npz with the "
+    "arrays names and features, or .csv.",
 )
 device = click.option(
     "--device",
@@ -94,7 +94,7 @@ threads = count(
     "--threads",
     default=1,
     most=1024,
-    help="CPU threads; more than one rarely pays here.",
+    help="CPU threads; one is best for small networks.",
 )
 jobs = count("--jobs", default=1, most=1024, help="Processes that train side by side.")
 seed = count("--seed", default=0, least=0, help="Seed of every random draw.")

@@ -107,13 +107,23 @@ def words_of(text):
 
 
 def missing(shown, printed):
-    """Return a shown line whose words are not printed in that order, or None."""
-    found = words_of(printed)
+    """Return a shown line whose words stand in no printed line in that order, or None."""
+    found = [words_of(line) for line in printed.splitlines()]
     for line in shown.splitlines():
-        rest = iter(found)
-        if "..." not in line and not all(word in rest for word in words_of(line)):
+        words = words_of(line)
+        if not any(all(word in rest for word in words) for rest in map(iter, found)):
             return line
     return None
+
+
+def fill(table):
+    """Fill in every empty label of proposed pairs."""
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(table, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"label": "left"} for row in rows)
 
 
 def answers(table, images, count):
@@ -153,6 +163,8 @@ def prepare(page):
             for (a, x), (b, y) in pairwise(zip(names, features, strict=True))
         ]
         Path("pairs.csv").write_text("\n".join(["left,right,label", *rows]))
+    if page == "graded":
+        Path("pairs.png").unlink(missing_ok=True)
     if page == "judging":
         rows = Path("photos/pairs.csv").read_text().splitlines(keepends=True)
         images = [f"photos/{name}" for row in rows[1:40] for name in row.split(",")[:2]]
@@ -163,6 +175,7 @@ def prepare(page):
     if page == "recipes":
         run(small(f"kpairs train auxws --out {AUXWS}"))
     if page == "exports":
+        shutil.rmtree("samples", ignore_errors=True)
         run(["data", "--samples", "samples"])
         run(["export", AUXWS, "--out", "auxws.onnx"])
         for name in ("simple", "auxws"):
@@ -202,6 +215,8 @@ def run_page(page):
             done.stdout, done.stderr = printed, ""
             what = f"{time.monotonic() - begun:.0f} s: {line}"
             failures += check(page, what, done, shown if line is lines[-1] else "")
+            if words[0] == "next-pairs":
+                fill(words[words.index("--out") + 1])
             table = Path("photos/pairs.csv")
             if words[0] == "label" and table.stat().st_size < 200:
                 answers(table, sorted(Path("photos").glob("*.png")), 200)

@@ -207,20 +207,18 @@ class Variation(_Group):
         "none",
         description="mirror half of the images in each epoch: horizontally, or upside down too",
     )
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="turn images by up to so many degrees in each epoch"
-    )
+    rotation: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees")
     crop: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="cut up to this share off width and height in each epoch",
+        description="cut up to this share off width and height",
     )
     brightness: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="change brightness by up to this share in each epoch",
+        description="change brightness by up to this share",
     )
 
 
@@ -240,7 +238,7 @@ class Optimizer(_Group):
         description="learning rate over time: constant, or up to it and down to 0",
     )
     options: dict[str, float] = {}
-    l2: float = Field(0.0, ge=0, description="coupled L2 (torch's weight_decay) of every parameter")
+    l2: float = Field(0.0, ge=0, description="coupled L2, torch's weight_decay")
     averaging: float = Field(
         0.0,
         ge=0,
@@ -292,7 +290,7 @@ class Fit(_Group):
     )
     epochs: int = Field(ge=1, le=MOST, description="passes over the training pairs")
     batch_size: int = Field(ge=1, le=MOST, description="pairs per optimizer step")
-    shuffle: bool = Field(True, description="draw a new order of the pairs in each epoch")
+    shuffle: bool = Field(True, description="new order of the pairs in each epoch")
     fine_tune: int = Field(
         0,
         ge=0,
