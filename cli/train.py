@@ -229,7 +229,7 @@ def _trained(recipe, source, out, how, jobs, progress, given):
     An interrupt before a folder exists says that nothing is saved.
     """
     try:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.round import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
         common = {"machine": Machine(**how), "console": progress}

@@ -33,13 +33,19 @@ UNSCALED: Rescaling = (1.0, 0.0)
 log = logging.getLogger(__name__)
 
 
-def architecture_of(recipe: Recipe) -> Architecture:
+def architecture_of(recipe: Recipe, own: OwnNetwork | None = None) -> Architecture:
     """Return the registered architecture of a recipe, after a check that both fit each other.
+
+    Args:
+        recipe: the recipe.
+        own: a network of the user's own in place of the recipe's, whose architecture it is then.
 
     Raises:
         UsageError: an unknown architecture, arguments that it does not take or of another kind
             than its own, or loss weights that do not name its outputs.
     """
+    if own is not None:
+        return own.architecture
     name = recipe.network.arch
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
