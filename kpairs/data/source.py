@@ -579,7 +579,7 @@ class ComparedPairs(_OwnImages):
         self.lost = int(np.count_nonzero(self.side < 0))
 
     def whole(self) -> ComparedPairs:
-        if self.listed.split is not None:
+        if self.listed.split is not None or self.undivided:
             return self
         source = copy(self)
         source.undivided, source.lost = True, 0

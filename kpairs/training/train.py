@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet
-from kpairs.data.source import Source, open_source
+from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
@@ -24,8 +24,8 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, READ_BY, SOLVED, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import recipe_for, recipe_of
+from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
+from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
 from kpairs.training.compile import pair_loss
 from kpairs.training.device import compute, describe
 from kpairs.training.graded import with_head
@@ -133,27 +133,23 @@ def train(
                 "best: expected data and fields of a recipe alone; it chooses the rest"
             )
         fields = {"held_out": "images", **fields}
+    if recipe is None and data is None and network is None:
+        raise UsageError("expected a recipe, the name of an architecture, a model or data")
     given = dict(fields)
+    chosen = recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
     if network is not None:
-        chosen, fields = _recipe_of_model(network, recipe, fields)
-    elif recipe is None:
-        if data is None:
-            raise UsageError("expected a recipe, the name of an architecture, a model or data")
-        chosen = recipe_of(LINEAR)
+        chosen, fields = _recipe_of_model(network, None if recipe is None else chosen, fields)
+    if isinstance(data, Source):
+        source = data
     else:
-        chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
+        place = {} if data is None else {"data": data}
+        with reading(console) as read:
+            source = open_images(chosen, {**fields, **place}, data_root, read)
     if data is not None:
-        source = (
-            data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
-        )
         if recipe is None and network is None:
             chosen = recipe_for(source)
-        if chosen.network.arch == LINEAR:
-            source = chosen.replace(**fields).divided(source)
-        fields = {**chosen.fitted_to(source), **fields}
-    else:
-        source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
-    if fields:
+        chosen, source = suited(chosen, source, fields)
+    elif fields:
         chosen = chosen.replace(**fields)
     own = Own.of(network, loss, optimizer, callbacks)
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
@@ -298,7 +294,7 @@ def _console(verbose: int | str | Console) -> Console:
 
 
 def _recipe_of_model(
-    network: OwnNetwork, recipe: Recipe | str | None, fields: dict[str, Any]
+    network: OwnNetwork, recipe: Recipe | None, fields: dict[str, Any]
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
@@ -306,27 +302,11 @@ def _recipe_of_model(
         raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
     learned = about.learned("digit")
     if recipe is None:
-        chosen = default_recipe(about.name, tuple(learned), {})
-        return chosen, {"normalization": "none", **fields}
-    chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
-    known = chosen.fit.loss_weights
+        return default_recipe(about.name, tuple(learned), {}), {"normalization": "none", **fields}
+    known = recipe.fit.loss_weights
     weights = {name: known.get(name, 1.0) for name in learned}
     own = {"arch": about.name, "arch_options": {}, "loss_weights": weights, "head": "own"}
-    return chosen, {**own, "backbone": None, "backbone_weights": "none", **fields}
-
-
-def _open(
-    recipe: Recipe,
-    data: str | Path,
-    fields: Mapping[str, Any],
-    root: str | Path | None,
-    console: Console,
-) -> Source:
-    """Open images by a recipe's way to read them; of other images than its own, by none."""
-    how = recipe.data.read_by if str(data) == recipe.data.source else {}
-    how |= {name: fields[name] for name in READ_BY if fields.get(name) is not None}
-    with reading(console) as read:
-        return open_source(data, **how, root=root, progress=read)
+    return recipe, {**own, "backbone": None, "backbone_weights": "none", **fields}
 
 
 def _own_facts(recipe: Recipe, own: Own) -> dict[str, Any]:
