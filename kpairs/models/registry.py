@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
 
 import keras
@@ -40,7 +40,8 @@ class Architecture:
         name: its function's name: registry key, command-line name and value in result files.
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
-        outputs: kind of each output as registered, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        outputs: kind of each output by name, a key of `kpairs.models.outputs.OUTPUT_KINDS`; classes
+            are digits as registered.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
         own_targets: functions of a `PairSet` that give the targets of outputs of its own.
@@ -58,26 +59,23 @@ class Architecture:
     linear: bool = False
     longest_side: int = LONGEST_SIDE
 
-    def named(self, word: str) -> dict[str, str]:
-        """Return kinds by output name where the data source calls a class "digit" or "grade"."""
-        called = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return {called.get(name, name): kind for name, kind in self.outputs.items()}
+    def called(self, word: str) -> "Architecture":
+        """Return the same, its outputs named as a data source calls a class: digit or grade."""
+        names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        return replace(self, outputs={names.get(n, n): kind for n, kind in self.outputs.items()})
 
-    def learned(self, word: str = "digit") -> dict[str, str]:
-        """Return the same of the outputs that learn from a target: all but scores."""
-        return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+    @property
+    def learned(self) -> dict[str, str]:
+        """Kind of each output that learns from a target, all but scores."""
+        return {name: kind for name, kind in self.outputs.items() if kind != "score"}
 
-    def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs by name, each `(n,)`.
-
-        Args:
-            pairs: n pairs.
-            word: "digit" or "grade", as `named` takes it.
+    def targets(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
+        """Return the targets of all outputs by name, each `(n,)` for n pairs.
 
         Raises:
             UsageError: a target function of the architecture's own fails, or gives another shape.
         """
-        return pairs.targets(self.named(word), self.own_targets)
+        return pairs.targets(self.outputs, self.own_targets)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -282,7 +280,7 @@ def build(
             )
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
-        named = dict(zip(architecture.named(word), results.values(), strict=True))
+        named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
         return keras.Model({"left": left, "right": right}, named, name=name)
 
 

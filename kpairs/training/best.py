@@ -155,7 +155,7 @@ def _errs(run: Run, source: Source, machine: Machine) -> tuple[NDArray[np.bool_]
         if network.linear:
             model, (seen,) = on_features(model, recipe, pairs)
         said = predict(model, seen)["comparison"]
-    kind = network.named(recipe.data.word)["comparison"]
+    kind = network.outputs["comparison"]
     return decisions(said, kind) != (pairs.comparison > 0.5), pairs
 
 

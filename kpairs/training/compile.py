@@ -79,7 +79,7 @@ def compile_model(
     if recipe.optimizer.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
-    outputs = network.learned(recipe.data.word)
+    outputs = network.learned
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
     if (chosen := pair_loss(recipe, network)) is not None:
         losses["comparison"] = chosen

@@ -45,13 +45,12 @@ def architecture_of(recipe: Recipe, own: OwnNetwork | None = None) -> Architectu
             than its own, or loss weights that do not name its outputs.
     """
     if own is not None:
-        return own.architecture
+        return own.architecture.called(recipe.data.word)
     name = recipe.network.arch
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
-    architecture = ARCHS[name]
-    word = recipe.data.word
-    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned(word)), name)
+    architecture = ARCHS[name].called(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), name)
     check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
     return architecture
 

@@ -125,7 +125,7 @@ def _check_same(run: Run, network: OwnNetwork) -> None:
             f"{run.path}: this run trains {run.recipe.network.arch}, which is built by name; "
             "expected no model"
         )
-    now = network.architecture.named(run.recipe.data.word)
+    now = network.architecture.called(run.recipe.data.word).outputs
     shapes = [tuple(variable.shape) for variable in network.model.trainable_variables]
     rounds = run.rounds
     before = run.model(rounds[0]).trainable_variables if rounds else ()

@@ -128,11 +128,11 @@ def train_round(
         rescale(model, data.rescaling)
         head = None
         if network.linear:
-            kind = GradesHead if len(network.learned()) > 1 else LinearHead
+            kind = GradesHead if len(network.learned) > 1 else LinearHead
             head = kind(model, recipe, task.number, network, data, folder)
         fit = _Fit(task, network, model, data, device)
         engine = fit.run([*callbacks], head)
-        outputs = network.named(recipe.data.word)
+        outputs = network.outputs
         if head is None:
             measured = measure(model, data.train, data.test, outputs, network.own_targets)
         else:
@@ -171,7 +171,7 @@ class _Fit:
         self.task, self.network, self.model, self.data = task, network, model, data
         batches_of = partial(
             Batches,
-            outputs=network.named(recipe.data.word),
+            outputs=network.outputs,
             own_targets=network.own_targets,
             device=device,
         )

@@ -136,7 +136,9 @@ def train(
     if recipe is None and data is None and network is None:
         raise UsageError("expected a recipe, the name of an architecture, a model or data")
     given = dict(fields)
-    chosen = recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
+    chosen = (
+        recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
+    )
     if network is not None:
         chosen, fields = _recipe_of_model(network, None if recipe is None else chosen, fields)
     if isinstance(data, Source):
@@ -181,9 +183,9 @@ def train_source(
     recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
-    learned = architecture.learned(recipe.data.word)
-    check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
-    own.check(learned)
+    architecture = architecture.called(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
+    own.check(architecture.learned)
     pair_loss(recipe, architecture)  # refused before images are decoded
     if source.word == "grade":
         log.info("%s; the network sees %s", source.describe(), recipe.pixels)
@@ -192,7 +194,7 @@ def train_source(
         model = build_round(recipe, 1, len(source.classes), own.network)
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
-        architecture.targets(pairs[0], recipe.data.word)
+        architecture.targets(pairs[0])
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
@@ -300,7 +302,7 @@ def _recipe_of_model(
     about = network.architecture
     if about.name in SOLVED:
         raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
-    learned = about.learned("digit")
+    learned = about.learned
     if recipe is None:
         return default_recipe(about.name, tuple(learned), {}), {"normalization": "none", **fields}
     known = recipe.fit.loss_weights
@@ -313,7 +315,7 @@ def _own_facts(recipe: Recipe, own: Own) -> dict[str, Any]:
     """Return what a run says of parts that its recipe does not describe."""
     facts: dict[str, Any] = {}
     if own.network is not None:
-        facts["own_outputs"] = dict(own.network.architecture.named(recipe.data.word))
+        facts["own_outputs"] = dict(own.network.architecture.called(recipe.data.word).outputs)
     if origin := import_of(recipe.network.arch):
         facts["import"] = origin
     if own.callbacks:

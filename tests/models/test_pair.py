@@ -175,8 +175,8 @@ def test_outputs_of_ones_own_have_targets_of_ones_own(twins, rng):
     for word in ("digit", "grade"):
         kinds = {"comparison": "logits", f"left_{word}": "logits", f"right_{word}": "logits"}
         kinds |= {"same": "sigmoid", "digit_sum": "logits"}
-        assert twins.named(word) == twins.learned(word) == kinds
-        targets = twins.targets(pairs, word)
+        assert twins.called(word).outputs == twins.called(word).learned == kinds
+        targets = twins.called(word).targets(pairs)
         assert list(targets) == list(kinds)
         np.testing.assert_array_equal(targets["same"], digits[0] == digits[1])
         np.testing.assert_array_equal(targets["digit_sum"], digits.sum(0))
