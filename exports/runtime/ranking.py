@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.decode import THREADS
-from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
+from kpairs.data.pixels import Prepared, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
-from kpairs.exports.runtime.trust import no_better_than_chance, strangers
+from kpairs.exports.runtime.trust import no_better_than_chance, warn_of_pictures
 from kpairs.judging import bradley_terry
 from kpairs.judging.reference import Placed, Reference, chance, thumbnails
 
@@ -134,55 +134,55 @@ def rank(
     """
     from scipy.stats import rankdata
 
-    methods = sorted({method_of(model) for model in models})
-    if len(methods) != 1:
-        raise UsageError(
-            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
-        )
+    method = _common_method(models)
     seen = []
     for number, model in enumerate(models):
         if told := no_better_than_chance(model.metadata):
             log.warning("%s", told)
         shown = progress and _share(progress, number, len(models))
-        seen.append(_scored(model, methods[0], pictures, shown, cache))
-    scores = [each.score for each in seen]
-    mean = np.mean(scores, axis=0)
-    centred = [score - score.mean() for score in scores] if len(mean) else scores
+        seen.append(_scored(model, method, pictures, shown, cache))
+    mean = np.mean([each.score for each in seen], axis=0)
     known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
-    percentile, far, apart, variances = None, None, None, []
-    placed: list[Placed] = []
-    if all(reference is not None for reference, _ in known):
-        far = np.mean([r.distance(each.placed) for r, each in known], axis=0) > 1
-        if methods[0] != "comparison":
-            percentile = np.mean([r.percentile(each.score) for r, each in known], axis=0)
-    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
-        variances.append(apart := np.var(centred, axis=0, ddof=1))
+    distance = _mean_over(known, lambda known, one: known.distance(one.placed))
+    far = None if distance is None else distance > 1
+    percentile = within = apart = None
+    if method != "comparison":
+        percentile = _mean_over(known, lambda known, one: known.percentile(one.score))
     if all(reference is not None and reference.has_deviation for reference, _ in known):
-        placed = [each.placed for each in seen]
-        each_one = [cast(Reference, r).deviation(one.placed) for r, one in known]
-        variances.append(np.mean(np.square(each_one), axis=0))
-    doubtful, model = seen[-1].doubtful, models[-1]
-    for odd, told, about in (
-        (doubtful, contradiction, model.pixels),
-        (seen[-1].faint, faintness, model.pixels),
-        (far, strangers, model.metadata),
-    ):
-        if odd is not None and odd.any():
-            place = int(odd.argmax())
-            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
-            log.warning("%s", told(int(odd.sum()), len(odd), first, about))
+        within = _mean_over(known, lambda known, one: np.square(known.deviation(one.placed)))
+    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
+        centred = [each.score - (each.score.mean() if len(mean) else 0) for each in seen]
+        apart = np.var(centred, axis=0, ddof=1)
+    variances = [variance for variance in (apart, within) if variance is not None]
+    warn_of_pictures(
+        (lambda i: f"image {i}") if isinstance(pictures, np.ndarray) else pictures.__getitem__,
+        models[-1].pixels,
+        models[-1].metadata,
+        doubtful=seen[-1].doubtful,
+        faint=seen[-1].faint,
+        far=far,
+    )
     return Ranking(
         score=mean,
         rank=rankdata(-mean, method="min").astype(np.int64),
         deviation=np.sqrt(np.sum(variances, axis=0)) if variances else None,
-        method=methods[0],
-        doubtful=doubtful,
+        method=method,
+        doubtful=seen[-1].doubtful,
         percentile=percentile,
         far=far,
         _apart=apart,
-        _placed=tuple(placed),
+        _placed=() if within is None else tuple(each.placed for each in seen),
         _models=tuple(models),
     )
+
+
+def _common_method(models: Sequence[PairModel]) -> str:
+    methods = sorted({method_of(model) for model in models})
+    if len(methods) != 1:
+        raise UsageError(
+            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
+        )
+    return methods[0]
 
 
 def _share(
@@ -205,6 +205,15 @@ class _Seen(NamedTuple):
     placed: Placed
     doubtful: NDArray[np.bool_]
     faint: NDArray[np.bool_]
+
+
+def _mean_over(
+    known: Sequence[tuple[Reference | None, _Seen]],
+    of: Callable[[Reference, _Seen], NDArray[np.float64]],
+) -> NDArray[np.float64] | None:
+    """Return the mean over models of what their training images tell; None if one knows none."""
+    found = [of(reference, one) for reference, one in known if reference is not None]
+    return np.mean(found, axis=0) if len(found) == len(known) else None
 
 
 _NOWHERE = Placed(np.zeros((0, 0)), np.zeros(0))

@@ -250,28 +250,46 @@ def export_model(
     asked = _noise(trained.pixels.shape) if pairs is None else pairs
     if trained.is_linear:  # of a large network, which a few pairs exercise as well
         asked = asked.take(slice(_NOISE))
-    exports = []
     with ExitStack() as files:
+        exports = []
         for format_, path in zip(formats, paths, strict=True):
             # The last file entered is the first that takes its name: a model never stands beside
             # the description of a later one.
-            card_file, sidecar_file, file = (
-                files.enter_context(atomic_path(place)) for place in _places(path)
-            )
-            written = format_.export(trained, asked, description, file)
-            own = {**written.description, "file": path.name, "format": format_.name}
-            own |= {**_size_and_digest(file), **written.facts}
-            if written.parity:
-                own["parity"] = vars(written.parity)
-            if written.quantization:
-                own["quantization"] = vars(written.quantization)
-            exports.append(Export(format_.name, path, own, written.parity, written.quantization))
-            sidecar_file.write_text(json.dumps(own, indent=2) + "\n")
-            card_file.write_text(card(exports[-1]), encoding="utf-8")
+            places = [files.enter_context(atomic_path(place)) for place in _places(path)]
+            exports.append(_written(format_, path, places, trained, asked, description))
         for export in exports:
             for place in _places(export.path)[:2]:  # neither may stand beside another model
                 place.unlink(missing_ok=True)
     return exports
+
+
+def _written(
+    format_: Format,
+    path: Path,
+    places: Sequence[Path],
+    trained: Trained,
+    asked: PairSet,
+    description: Mapping[str, Any],
+) -> Export:
+    """Write and check a file, its description and its card at temporary places."""
+    card_file, sidecar_file, file = places
+    written = format_.export(trained, asked, description, file)
+    data = file.read_bytes()
+    own = {
+        **written.description,
+        "file": path.name,
+        "format": format_.name,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **written.facts,
+    }
+    for name in ("parity", "quantization"):
+        if found := getattr(written, name):
+            own[name] = vars(found)
+    export = Export(format_.name, path, own, written.parity, written.quantization)
+    sidecar_file.write_text(json.dumps(own, indent=2) + "\n")
+    card_file.write_text(card(export), encoding="utf-8")
+    return export
 
 
 def _noise(shape: tuple[int, ...]) -> PairSet:
@@ -294,8 +312,3 @@ def _check_places(places: Iterable[Path], force: bool) -> None:
             raise KpairsError(f"{place}: expected a file to write, received a folder")
         earlier = place.is_file() and _MARK in place.read_bytes()
         check_output(place, force=force or earlier)
-
-
-def _size_and_digest(file: Path) -> dict[str, Any]:
-    data = file.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -23,12 +23,7 @@ PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 # Outputs that learn classes, by the data source's word for one.
 _CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
-_BUILDS = (
-    "classes",
-    "backbone",
-    "test_shifts",
-    "ordinal",
-)  # arguments of it that `build` passes on
+_BUILDS = ("classes", "backbone", "test_shifts", "ordinal")  # arguments that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -82,20 +77,22 @@ class Architecture:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
-    @property
-    def takes_backbone(self) -> bool:
-        """True if another network can stand in its tower's place."""
-        return any(p.name == "backbone" for p in self._keywords())
+    def check_takes(self, argument: str, called: str | None = None) -> None:
+        """Refuse what the function has no argument for.
 
-    @property
-    def takes_shifts(self) -> bool:
-        """True if it can see an image at several places in inference."""
-        return any(p.name == "test_shifts" for p in self._keywords())
+        Args:
+            argument: "backbone", "test_shifts" or "ordinal".
+            called: the same in the message.
 
-    @property
-    def takes_ordinal(self) -> bool:
-        """True if its grades can follow from one number and thresholds."""
-        return any(p.name == "ordinal" for p in self._keywords())
+        Raises:
+            UsageError: it has none; the message names the architectures that have one.
+        """
+        able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
+        if self.name not in able:
+            raise UsageError(
+                f"{self.name} takes no {called or argument}; {', '.join(sorted(able))} "
+                f"do{'es' * (len(able) == 1)}"
+            )
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -247,6 +244,9 @@ def build(
         raise unknown("architecture", name, ARCHS)
     architecture = ARCHS[name]
     check_shape(architecture, input_shape)
+    if excess := set(options) - set(architecture.options):
+        expected = ", ".join(architecture.options) or "no arguments"
+        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     if backbone is not None:
         _check_backbone(architecture, rescaling)
         options["backbone"] = backbone
@@ -256,32 +256,36 @@ def build(
     if head == "ordinal":
         _check_ordinal(architecture, classes)
         options["ordinal"] = True
-    if excess := set(options) - {*architecture.options, *_BUILDS}:
-        expected = ", ".join(architecture.options) or "no arguments"
-        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
+    options["classes"] = classes or _CLASSES
     with conventions():
-        left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
-        seen = (left, right)
+        inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
+        seen = inputs.values()
         if rescaling is not None:
-            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
-            seen = (layer(left), layer(right))
-        options["classes"] = classes or _CLASSES
-        try:
-            results = architecture.function(Pair(*seen, fold=fold), **options)
-        except KpairsError:
-            raise
-        except Exception as error:  # of a layer, of memory, of a user's code
-            given = ", ".join(f"{key} {value}" for key, value in options.items())
-            raise UsageError(f"{name} cannot be built with {given}: {_said(error)}") from error
-        if list(results) != list(architecture.outputs):
-            raise UsageError(
-                f"{name} returned the outputs {', '.join(results)}; it is registered with "
-                f"{', '.join(architecture.outputs)}"
-            )
+            seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
+        results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
         named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
-        return keras.Model({"left": left, "right": right}, named, name=name)
+        return keras.Model(inputs, named, name=name)
+
+
+def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any]) -> Outputs:
+    """Call the architecture's function; a failure becomes a sentence."""
+    name = architecture.name
+    try:
+        results = architecture.function(pair, **options)
+    except KpairsError:
+        raise
+    except Exception as error:  # of a layer, of memory, of a user's code
+        given = ", ".join(f"{key} {value}" for key, value in options.items())
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{name} cannot be built with {given}: {said}") from error
+    if list(results) != list(architecture.outputs):
+        raise UsageError(
+            f"{name} returned the outputs {', '.join(results)}; it is registered with "
+            f"{', '.join(architecture.outputs)}"
+        )
+    return results
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
@@ -305,9 +309,7 @@ def check_shape(architecture: Architecture, shape: Shape) -> None:
 
 def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] | None) -> None:
     """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
-    if not architecture.takes_backbone:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_backbone)
-        raise UsageError(f"{architecture.name} takes no backbone; {', '.join(able)} do")
+    architecture.check_takes("backbone")
     if rescaling is not None:
         raise UsageError(
             "a backbone prepares pixels in its own way: expected the normalization none"
@@ -316,18 +318,14 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
 
 def _check_shifts(architecture: Architecture, count: int) -> None:
     """Refuse shifts where no layer averages over them, and other counts than there are."""
-    if not architecture.takes_shifts:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_shifts)
-        raise UsageError(f"{architecture.name} takes no test_shifts; {' or '.join(able)} does")
+    architecture.check_takes("test_shifts")
     if count not in PLACES:
         raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
 
 
 def _check_ordinal(architecture: Architecture, classes: int) -> None:
     """Refuse ordered grades where a network has none, or one alone."""
-    if not architecture.takes_ordinal:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_ordinal)
-        raise UsageError(f"{architecture.name} takes no ordinal head; {', '.join(able)} do")
+    architecture.check_takes("ordinal", "ordinal head")
     if classes == 1:
         raise UsageError("head ordinal: expected at least two grades, received 1")
 
@@ -335,10 +333,6 @@ def _check_ordinal(architecture: Architecture, classes: int) -> None:
 def _size(shape: Shape) -> str:
     height, width, channels = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from threading import Event, Thread
 from typing import Self
 
 from kpairs.errors import InputError, KpairsError, UsageError, missing
-from kpairs.exports.web.label.server import Links, label_routes, people
+from kpairs.exports.web.label.people import Links, people
+from kpairs.exports.web.label.server import label_routes
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import ADDRESS, LocalServer
@@ -191,7 +192,7 @@ def label(
     answers = sitting.session.answers
     if not any(answer.label for answer in answers.rows):
         return None
-    return Judgements.read(answers.path, sitting.session.files)
+    return Judgements.read(answers.path, sitting.session.images.files)
 
 
 def _checked_names(judge: str | None, judges: Sequence[str]) -> list[str]:
