@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args, get_origin
 
 import keras
-from numpy.typing import NDArray
 
-from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
@@ -59,20 +59,12 @@ class Architecture:
         names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
         return replace(self, outputs={names.get(n, n): kind for n, kind in self.outputs.items()})
 
-    @property
+    @cached_property
     def learned(self) -> dict[str, str]:
         """Kind of each output that learns from a target, all but scores."""
         return {name: kind for name, kind in self.outputs.items() if kind != "score"}
 
-    def targets(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs by name, each `(n,)` for n pairs.
-
-        Raises:
-            UsageError: a target function of the architecture's own fails, or gives another shape.
-        """
-        return pairs.targets(self.outputs, self.own_targets)
-
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
@@ -94,7 +86,7 @@ class Architecture:
                 f"do{'es' * (len(able) == 1)}"
             )
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Number of values of each argument that is annotated so, as in `tuple[int, int]`."""
         tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]

@@ -618,10 +618,13 @@ class Recipe(_Group):
         data, called = self.data, network.called(source.word)
         _check_graded(source, called)
         names = dict(zip(network.learned, called.learned, strict=True))
-        wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
-        longest = network.longest_side
+        shape = network.input_shape
         pixels = source.settings(
-            network.input_shape, size=data.image_size, longest=longest, **wishes
+            size=data.image_size or (shape and shape[1::-1]),
+            channels=data.channels or (shape and shape[2]),
+            fit=data.fit,
+            ink=data.ink,
+            longest=network.longest_side,
         )
         changes: dict[str, Any] = {
             **source.read_by,

@@ -25,17 +25,14 @@ class Prepared:
         validation: pairs of other training images, by which the best epoch is chosen, or None.
         test: test pairs.
         rescaling: scale and offset from pixels in [0, 1] to what the network sees, or None.
+        judged: whether targets of the comparison are probabilities, and classes may be unknown.
     """
 
     train: PairSet
     validation: PairSet | None
     test: PairSet
     rescaling: Rescaling | None
-
-    @property
-    def judged(self) -> bool:
-        """True if targets of the comparison are probabilities, and classes may be unknown."""
-        return self.train.probability is not None
+    judged: bool
 
 
 def prepare(
@@ -62,7 +59,7 @@ def prepare(
     train, validation = set_aside(recipe, number, train)
     train = augmented(recipe, number, train)
     rescaling = rescaling_of(recipe.data.normalization, normalized_by or train)
-    return Prepared(train, validation, test, rescaling)
+    return Prepared(train, validation, test, rescaling, train.probability is not None)
 
 
 def draw_round(

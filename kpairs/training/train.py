@@ -194,7 +194,7 @@ def train_source(
         model = build_round(recipe, 1, len(source.classes), own.network)
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
-        architecture.targets(pairs[0])
+        pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
             with counting(console, "features") as passed:
                 featured(model, *pairs, progress=passed)
