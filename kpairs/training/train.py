@@ -340,11 +340,9 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
 
 def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
     """Load both splits, with a bar."""
+    pixels = recipe.pixels
     with preparing(console) as prepared:
-        return (
-            source.split("train", recipe.pixels, prepared),
-            source.split("test", recipe.pixels, prepared),
-        )
+        return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
 
 def _train_rounds(
