@@ -26,7 +26,6 @@ from kpairs.data.compared import ComparedImages, are_compared, count_outcomes, r
 from kpairs.data.division import (
     TEST_SHARE,
     rescue_empty_grades,
-    shared_images,
     sides,
     sides_of_pairs,
     units_of,
@@ -439,13 +438,7 @@ class _RatedSource(_OwnImages):
             )
         used: dict[int, int] = {}
         numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
-        all_ = self.rated.images
-        files = replace(
-            all_,
-            files=tuple(all_.files[i] for i in used),
-            places=tuple(all_.places[i] for i in used),
-            name=f"{self.name} {part} split",
-        )
+        files = self.rated.images.take(used, f"{self.name} {part} split")
         return files, np.array(numbers), rows
 
     def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -656,7 +649,7 @@ class ComparedPairs(_OwnImages):
         listed, (train, test) = self.listed, self.parts.values()
         found = count_outcomes(listed)
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
-        shared = 0 if self.undivided else shared_images(train.files, test.files)
+        shared = 0 if self.undivided else len({*train.files} & {*test.files})
         parts = [
             f"{listed.source}: {len(listed):,} judgements of {found.images:,} images; left ranks "
             f"higher in {left}, right in {right}, ties {ties}",
