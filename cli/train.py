@@ -229,7 +229,7 @@ def _trained(recipe, source, out, how, jobs, progress, given):
     An interrupt before a folder exists says that nothing is saved.
     """
     try:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.round import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
         common = {"machine": Machine(**how), "console": progress}
@@ -296,7 +296,16 @@ def _refuse_other_options(context):
 
 def _resolve(arch, base, options, data_dir):
     """Return the recipe that the command line describes, the images, and the typed fields."""
-    from kpairs.reports.resolve import changes_of, load_recipe, recipe_for, recipe_of
+    from kpairs.bars import reading
+    from kpairs.cli.tables import console
+    from kpairs.reports.resolve import (
+        changes_of,
+        load_recipe,
+        open_images,
+        recipe_for,
+        recipe_of,
+        suited,
+    )
 
     if not arch and not base and options["data"] is None:
         raise click.UsageError(
@@ -320,21 +329,13 @@ def _resolve(arch, base, options, data_dir):
     recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
     other = None if base is None else arch
     changes = changes_of(recipe, other, arch_options=arch_options, **typed)
-    known = {**recipe.flat(), **changes}
-    from kpairs.bars import reading
-    from kpairs.cli.tables import console
-    from kpairs.data.source import open_source
-
-    how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
-        source = open_source(known["data"], **how, root=data_dir, progress=read)
+        source = open_images(recipe, changes, data_dir, read)
     if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
         recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
-        if recipe.network.arch == LINEAR:
-            source = recipe.replace(**changes).divided(source)
-        changes = {**recipe.fitted_to(source), **changes}
+        return *suited(recipe, source, changes), typed
     return recipe.replace(**changes), source, typed
 
 
