@@ -42,7 +42,6 @@ from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
-from kpairs.training.records import read_history
 from kpairs.training.workers import log
 
 
@@ -140,7 +139,7 @@ def train_round(
             measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
     if fit.best is None:
-        best = _best_epoch(read_history(folder / "history.csv"))
+        best = _best_epoch(fit.after.rows)
     else:
         best = {"epoch": fit.best.epoch, **measured["test"]}
     return {
@@ -322,9 +321,9 @@ def _evaluated(recipe: Recipe) -> list[int]:
     return sorted({*range(every, epochs, every), epochs})
 
 
-def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the epoch with the least test error."""
-    evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
-    best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
-    error = round(100 * (1 - best["test_comparison_accuracy"]), 4)
-    return {"epoch": int(best["epoch"]), "comparison_error_pct": error}
+def _best_epoch(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the epoch with the least test error; cells of a resumed history are texts."""
+    accuracies = {int(row["epoch"]): float(row["test_comparison_accuracy"]) for row in history}
+    evaluated = {epoch: share for epoch, share in accuracies.items() if not math.isnan(share)}
+    best = max(evaluated, key=evaluated.__getitem__)
+    return {"epoch": best, "comparison_error_pct": round(100 * (1 - evaluated[best]), 4)}

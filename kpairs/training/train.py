@@ -15,6 +15,7 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet
+from kpairs.data.settings import PixelSettings
 from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
@@ -187,12 +188,13 @@ def train_source(
     check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
     own.check(architecture.learned)
     pair_loss(recipe, architecture)  # refused before images are decoded
+    pixels = recipe.pixels
     if source.word == "grade":
-        log.info("%s; the network sees %s", source.describe(), recipe.pixels)
+        log.info("%s; the network sees %s", source.describe(), pixels)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        splits = _load(recipe, source, console)
+        splits = _load(source, pixels, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
@@ -280,7 +282,7 @@ def resume(
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
             run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        splits = _load(run.recipe, source, console)
+        splits = _load(source, run.recipe.pixels, console)
         if rounds is not None:
             run.extend(rounds)
         if len(run.rounds) < run.recipe.fit.rounds:
@@ -338,9 +340,8 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
         write_json(run.path / "environment.json", {**environment, "resumed": resumed})
 
 
-def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
+def _load(source: Source, pixels: PixelSettings, console: Console) -> tuple[Split, Split]:
     """Load both splits, with a bar."""
-    pixels = recipe.pixels
     with preparing(console) as prepared:
         return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
@@ -370,7 +371,7 @@ def _train_rounds(
         for number in missing
     )
     if jobs == 1:
-        rows = _one_by_one(recipe, rounds, interruption, console, first and first[0])
+        rows = _one_by_one(rounds, interruption, console, first and first[0])
     else:
         histories = [run.folder(number) / "history.csv" for number in missing]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
@@ -430,16 +431,13 @@ def _machine_of(environment: Mapping[str, Any]) -> Machine:
 
 
 def _one_by_one(
-    recipe: Recipe,
     rounds: Iterable[Round],
     interruption: Interruption,
     console: Console,
     first: keras.Model | None,  # of round 1
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(
-            *(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console, tested_by(recipe))
-        )
+        live = LiveProgress(task.recipe, task.number, console)
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:
