@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -511,6 +512,7 @@ def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> Non
         with counting(console(stderr=True), "maps") as count:
             maps, footer = maps_beside(explained_by, files, count)
     draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
+    click.echo(f"wrote {path}", err=True)
 
 
 def proposals_table(rows: Iterable[Row]) -> Table:

@@ -34,9 +34,9 @@ _LISTS = {"image_size": parse_size, "classes": parse_classes}
 _SHARED = ("columns", "words", "images")  # options of other commands too
 # Arguments that many architectures take.
 _ARGUMENTS = {
-    "widths": "Sizes of the architecture's layers: 32,32,64,256.",
-    "dropout": "Rate of the architecture's dropout layers.",
-    "activation": "Activation of the hidden layers, such as relu, sigmoid, tanh or selu.",
+    "widths": "Sizes of the layers: 32,32,64,256.",
+    "dropout": "Rate of the dropout layers.",
+    "activation": "Activation of the hidden layers: relu, sigmoid, tanh or selu.",
 }
 # The ten options that `--help` shows; `--help-all` shows the others too, by the recipe's groups.
 _FIRST = {
@@ -91,7 +91,7 @@ def _arguments(command):
             "arch_options",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Any argument of the architecture, such as depth=3; may be repeated.",
+            help="Another argument of ARCH, such as depth=3; may be repeated.",
         )
     ]
     for option in reversed(options):
@@ -101,20 +101,18 @@ def _arguments(command):
 
 @click.command(cls=grouped(_FIRST, _MORE))
 @click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
-@click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
+@click.option("--arch", shell_complete=architecture_names, help="The same as ARCH.")
 @click.option(
     "--best",
     is_flag=True,
-    help="In place of ARCH: train the linear score, its fine-tuned form and ranker, and keep the "
-    "best on the same held-out images. Options of the optimizer are for ranker.",
+    help="In place of ARCH: train linear, its fine-tuned form and ranker, and keep the best. "
+    "Options of the optimizer are for ranker.",
 )
-@click.option(
-    "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
-)
+@click.option("--recipe", "base", help="Take the recipe of another architecture or of a run.")
 @click.option(
     "--loss-weights",
-    help="Weights of the comparison loss and of each digit (or grade) loss, as 0.5,1 or by output "
-    "name as comparison=0.5,left_digit=1,right_digit=1.",
+    help="Weights of the comparison loss and of each digit (grade) loss: 0.5,1, or "
+    "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
 @columns
@@ -126,27 +124,27 @@ def _arguments(command):
     "optimizer_options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Another hyperparameter of the optimizer, such as epsilon=1e-7; may be repeated.",
+    help="Another number of it, such as epsilon=1e-7; may be repeated.",
 )
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/<date>-<arch>]")
 @click.option(
     "--resume",
     "resumed",
     metavar="RUN",
-    help="Go on with this run where it stopped; --rounds trains more of them, --data says where "
-    "its images are now.",
+    help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
+    "are.",
 )
 @jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
-    "--tensorboard", is_flag=True, help="Write TensorBoard's event files into each round's folder."
+    "--tensorboard", is_flag=True, help="Write TensorBoard's files into each round's folder."
 )
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="auto lowers training steps to a torch graph where it can; keras runs Keras' own.",
+    help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
 @data_dir
 @device
@@ -195,6 +193,8 @@ def train(
     progress = console(stderr=True)
     if not best:
         weights = format_loss_weights(recipe.fit.loss_weights)
+        if resumed is None:
+            weights = weights.replace("_digit=", f"_{source.word}=")
         progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
     if resumed is None:
         run = _trained(recipe, source, out, how, jobs, progress, typed if best else None)

@@ -114,7 +114,10 @@ class ComparedImages:
 
     def in_words(self, row: int) -> str:
         """Say who ranks higher in one row: "row 2: a.png ranks higher than b.png"."""
-        left, right = (Path(self.files[side[row]]).name for side in (self.left, self.right))
+        paths = [Path(self.files[side[row]]) for side in (self.left, self.right)]
+        left, right = (path.name for path in paths)
+        if left == right:
+            left, right = ("/".join(path.parts[-2:]) for path in paths)
         p = float(self.probability[row])
         start = f"row {self.rows[row]}: "
         if p in (0, 1):

@@ -651,7 +651,8 @@ class ComparedPairs(_OwnImages):
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
         shared = 0 if self.undivided else len({*train.files} & {*test.files})
         parts = [
-            f"{listed.source}: {len(listed):,} judgements of {found.images:,} images; left ranks "
+            f"{listed.source}: {len(listed):,} judgement{'s' * (len(listed) > 1)} of "
+            f"{found.images:,} images; left ranks "
             f"higher in {left}, right in {right}, ties {ties}",
             "all train, and test by cross-validation"
             if self.undivided

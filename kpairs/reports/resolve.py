@@ -141,6 +141,7 @@ def changes_of(
         name = arch or network.arch
         own = recipe_of(name).fit.loss_weights if name in RECIPES or arch else weights
         named = dict(zip((*own, *weights), (*own, *own), strict=False))
+        named = {n.replace("_digit", "_grade"): called for n, called in named.items()} | named
         weights = parse_loss_weights(loss_weights, tuple(own), name, also=named)
         changes["loss_weights"] = weights
     options: Mapping[str, Any] = network.options

@@ -470,15 +470,14 @@ def _warn_of_collapse(run: Run) -> None:
     if collapsed:
         recipe = run.recipe
         log.warning(
-            "%s collapsed in round%s %s of %d: the network gives every test pair the same answer. "
-            "Try another seed than %d, a learning rate below %g, more epochs than %d, or another "
-            "initialization than %s",
+            "%s collapsed in round%s %s of %d: it gives every test pair the same answer, so it has "
+            "learned nothing yet. Train more than %d epochs, or with a learning rate below %g; if "
+            "that does not help, take another seed than %d",
             recipe.network.arch,
             "s" * (len(collapsed) > 1),
             ", ".join(collapsed),
             len(run.rounds),
-            recipe.fit.seed,
-            recipe.optimizer.learning_rate,
             recipe.fit.epochs,
-            recipe.network.initialization,
+            recipe.optimizer.learning_rate,
+            recipe.fit.seed,
         )
