@@ -118,11 +118,11 @@ def train_round(
     """
     import_modules(task.imports)
     recipe, folder = task.recipe, task.folder
-    network = architecture_of(recipe, task.own.network)
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(task.machine.device, task.machine.threads) as device:
         data = prepare(recipe, task.number, *task.pairs, task.normalized_by)
+        network = architecture_of(recipe, task.own.network)
         model = model or build_round(recipe, task.number, task.classes, task.own.network)
         rescale(model, data.rescaling)
         head = None
@@ -166,7 +166,7 @@ class _Fit:
     def __init__(
         self, task: Round, network: Architecture, model: keras.Model, data: Prepared, device: str
     ) -> None:
-        recipe, machine, self.phases = task.recipe, task.machine, phases(task.recipe)
+        recipe, machine = task.recipe, task.machine
         self.task, self.network, self.model, self.data = task, network, model, data
         batches_of = partial(
             Batches,
@@ -183,6 +183,7 @@ class _Fit:
             transform=partial(transformation, recipe, task.number),
         )
         self.test = evaluated(data.test)
+        self.phases = phases(recipe)
         self._compile(self.phases[0])
         decay = recipe.optimizer.averaging
         average = MovingAverage(model, decay) if decay else None
@@ -217,6 +218,7 @@ class _Fit:
         """
         model, recipe, done, engine = self.model, self.task.recipe, self.done, "keras"
         randomness = Randomness(recipe.fit.seed, self.task.number, self.batches)
+        every, epochs = recipe.fit.validate_every, recipe.fit.epochs
         for phase in self.phases:
             start = max(phase.begin, done)
             if phase.end < start:
@@ -238,7 +240,7 @@ class _Fit:
                     initial_epoch=start,
                     shuffle=False,  # the batches are
                     validation_data=self.test,
-                    validation_freq=_evaluated(recipe),
+                    validation_freq=sorted({*range(every, epochs, every), epochs}),
                     callbacks=[
                         StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
                         randomness,
@@ -313,12 +315,6 @@ _OUTSIDE_STEPS = {
     *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
     *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
 }
-
-
-def _evaluated(recipe: Recipe) -> list[int]:
-    """Return the numbers of the epochs that an evaluation on the test pairs follows."""
-    every, epochs = recipe.fit.validate_every, recipe.fit.epochs
-    return sorted({*range(every, epochs, every), epochs})
 
 
 def _best_epoch(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet
-from kpairs.data.settings import PixelSettings
 from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
@@ -188,21 +187,19 @@ def train_source(
     check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
     own.check(architecture.learned)
     pair_loss(recipe, architecture)  # refused before images are decoded
-    pixels = recipe.pixels
-    if source.word == "grade":
-        log.info("%s; the network sees %s", source.describe(), pixels)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        splits = _load(source, pixels, console)
+        splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
-        if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
-            with counting(console, "features") as passed:
-                featured(model, *pairs, progress=passed)
-        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
-        if recipe != undecided:
-            model = build_round(recipe, 1, len(source.classes), own.network)
+        if architecture.linear:
+            if isinstance(pairs[0].left, Stored):  # rounds find these again
+                with counting(console, "features") as passed:
+                    featured(model, *pairs, progress=passed)
+            undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+            if recipe != undecided:
+                model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -282,7 +279,7 @@ def resume(
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
             run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        splits = _load(source, run.recipe.pixels, console)
+        splits = _load(run.recipe, source, console)
         if rounds is not None:
             run.extend(rounds)
         if len(run.rounds) < run.recipe.fit.rounds:
@@ -340,8 +337,11 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
         write_json(run.path / "environment.json", {**environment, "resumed": resumed})
 
 
-def _load(source: Source, pixels: PixelSettings, console: Console) -> tuple[Split, Split]:
+def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
     """Load both splits, with a bar."""
+    pixels = recipe.pixels
+    if source.word == "grade":
+        log.info("%s; the network sees %s", source.describe(), pixels)
     with preparing(console) as prepared:
         return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
@@ -356,24 +356,23 @@ def _train_rounds(
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
     machine, count = _machine_of(run.environment), recipe.fit.rounds
-    missing = [n for n in range(1, count + 1) if n not in run.rounds]
+    folders = {n: run.folder(n) for n in range(1, count + 1) if n not in run.rounds}
     rounds = (
         Round(
             recipe=recipe,
             number=number,
-            # A worker may have begun in another folder.
-            folder=run.path.resolve() / run.folder(number).name,
+            folder=folder.resolve(),  # a worker may have begun in another folder
             pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
             classes=len(splits[0].classes),
             machine=machine,
             own=own,
         )
-        for number in missing
+        for number, folder in folders.items()
     )
     if jobs == 1:
         rows = _one_by_one(rounds, interruption, console, first and first[0])
     else:
-        histories = [run.folder(number) / "history.csv" for number in missing]
+        histories = [folder / "history.csv" for folder in folders.values()]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
     try:
         with interruption.noted(), closing(rows):
