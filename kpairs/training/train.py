@@ -127,15 +127,33 @@ def train(
     """
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
-    if best:
-        if recipe is not None or model is not None or loss or optimizer or callbacks:
-            raise UsageError(
-                "best: expected data and fields of a recipe alone; it chooses the rest"
-            )
-        fields = {"held_out": "images", **fields}
+    own = Own.of(network, loss, optimizer, callbacks)
+    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    if not best:
+        chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+        return train_source(
+            chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
+        )
+    if recipe is not None or own != Own():
+        raise UsageError("best: expected data and fields of a recipe alone; it chooses the rest")
+    from kpairs.training.best import train_best  # which trains by this module
+
+    fields = {"held_out": "images", **fields}
+    chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+    return train_best(chosen, source, out, given=fields, machine=machine, console=console)
+
+
+def _chosen(
+    recipe: Recipe | str | None,
+    data: str | Path | Source | None,
+    network: OwnNetwork | None,
+    fields: dict[str, Any],
+    root: str | Path | None,
+    console: Console,
+) -> tuple[Recipe, Source]:
+    """Return the recipe and the images that `train` was asked for."""
     if recipe is None and data is None and network is None:
         raise UsageError("expected a recipe, the name of an architecture, a model or data")
-    given = dict(fields)
     chosen = (
         recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
     )
@@ -146,20 +164,12 @@ def train(
     else:
         place = {} if data is None else {"data": data}
         with reading(console) as read:
-            source = open_images(chosen, {**fields, **place}, data_root, read)
-    if data is not None:
-        if recipe is None and network is None:
-            chosen = recipe_for(source)
-        chosen, source = suited(chosen, source, fields)
-    elif fields:
-        chosen = chosen.replace(**fields)
-    own = Own.of(network, loss, optimizer, callbacks)
-    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
-    if best:
-        from kpairs.training.best import train_best  # which trains by this module
-
-        return train_best(chosen, source, out, given=given, machine=machine, console=console)
-    return train_source(chosen, source, out, machine=machine, jobs=jobs, own=own, console=console)
+            source = open_images(chosen, {**fields, **place}, root, read)
+    if data is None:
+        return chosen.replace(**fields) if fields else chosen, source
+    if recipe is None and network is None:
+        chosen = recipe_for(source)
+    return suited(chosen, source, fields)
 
 
 def train_source(
