@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -252,7 +252,7 @@ def build(
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
-        seen = inputs.values()
+        seen: Iterable[keras.KerasTensor] = inputs.values()
         if rescaling is not None:
             seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
         results = _outputs(architecture, Pair(*seen, fold=fold), options)
