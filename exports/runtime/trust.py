@@ -42,7 +42,7 @@ def warn_of_pictures(
     ):
         if odd is not None and odd.any():
             first = str(name(int(odd.argmax())))
-            log.warning("%s", said(int(odd.sum()), len(odd), first, about))  # type: ignore[operator]
+            log.warning("%s", said(int(odd.sum()), len(odd), first, about))  # type: ignore[arg-type]
 
 
 def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -57,7 +57,8 @@ class Architecture:
     def called(self, word: str) -> "Architecture":
         """Return the same, its outputs named as a data source calls a class: digit or grade."""
         names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return replace(self, outputs={names.get(n, n): kind for n, kind in self.outputs.items()})
+        outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
+        return self if outputs == self.outputs else replace(self, outputs=outputs)
 
     @cached_property
     def learned(self) -> dict[str, str]:
@@ -251,7 +252,7 @@ def build(
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
-        seen = inputs.values()
+        seen: Iterable[keras.KerasTensor] = inputs.values()
         if rescaling is not None:
             seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
         results = _outputs(architecture, Pair(*seen, fold=fold), options)

@@ -364,9 +364,8 @@ class _Architecture(Protocol):
     def called(self, word: str) -> Self: ...
 
 
-def _possible(source: Source, part: str, wanted: int) -> int:
+def _possible(source: Source, part: str, most: int, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
-    most = source.most_pairs(part)
     if most < 1:
         raise InputError(
             f"{source.name}: expected two images or more in the {part} split, received one; where "
@@ -609,6 +608,7 @@ class Recipe(_Group):
             ink=data.ink,
             longest=network.longest_side,
         )
+        most = {n: source.most_pairs(p) for n, p in _COUNTS.items() if source.word == "grade"}
         changes: dict[str, Any] = {
             **source.read_by,
             "data": source.name,
@@ -622,8 +622,8 @@ class Recipe(_Group):
             "fit": pixels.fit,
             "ink": pixels.ink,
         }
-        if source.word == "grade":
-            changes |= {n: _possible(source, part, getattr(data, n)) for n, part in _COUNTS.items()}
+        for name, there in most.items():
+            changes[name] = _possible(source, _COUNTS[name], there, getattr(data, name))
         if source.judged and self.variation.pairing == "renewed":
             changes["pairing"] = "drawn"  # people compared these pairs, and no others
         return self.replace(**changes)

@@ -42,7 +42,6 @@ from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
-from kpairs.training.records import read_history
 from kpairs.training.workers import log
 
 
@@ -119,11 +118,11 @@ def train_round(
     """
     import_modules(task.imports)
     recipe, folder = task.recipe, task.folder
-    network = architecture_of(recipe, task.own.network)
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(task.machine.device, task.machine.threads) as device:
         data = prepare(recipe, task.number, *task.pairs, task.normalized_by)
+        network = architecture_of(recipe, task.own.network)
         model = model or build_round(recipe, task.number, task.classes, task.own.network)
         rescale(model, data.rescaling)
         head = None
@@ -140,7 +139,7 @@ def train_round(
             measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
     if fit.best is None:
-        best = _best_epoch(read_history(folder / "history.csv"))
+        best = _best_epoch(fit.after.rows)
     else:
         best = {"epoch": fit.best.epoch, **measured["test"]}
     return {
@@ -167,7 +166,7 @@ class _Fit:
     def __init__(
         self, task: Round, network: Architecture, model: keras.Model, data: Prepared, device: str
     ) -> None:
-        recipe, machine, self.phases = task.recipe, task.machine, phases(task.recipe)
+        recipe, machine = task.recipe, task.machine
         self.task, self.network, self.model, self.data = task, network, model, data
         batches_of = partial(
             Batches,
@@ -184,6 +183,7 @@ class _Fit:
             transform=partial(transformation, recipe, task.number),
         )
         self.test = evaluated(data.test)
+        self.phases = phases(recipe)
         self._compile(self.phases[0])
         decay = recipe.optimizer.averaging
         average = MovingAverage(model, decay) if decay else None
@@ -218,6 +218,7 @@ class _Fit:
         """
         model, recipe, done, engine = self.model, self.task.recipe, self.done, "keras"
         randomness = Randomness(recipe.fit.seed, self.task.number, self.batches)
+        every, epochs = recipe.fit.validate_every, recipe.fit.epochs
         for phase in self.phases:
             start = max(phase.begin, done)
             if phase.end < start:
@@ -239,7 +240,7 @@ class _Fit:
                     initial_epoch=start,
                     shuffle=False,  # the batches are
                     validation_data=self.test,
-                    validation_freq=_evaluated(recipe),
+                    validation_freq=sorted({*range(every, epochs, every), epochs}),
                     callbacks=[
                         StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
                         randomness,
@@ -316,15 +317,9 @@ _OUTSIDE_STEPS = {
 }
 
 
-def _evaluated(recipe: Recipe) -> list[int]:
-    """Return the numbers of the epochs that an evaluation on the test pairs follows."""
-    every, epochs = recipe.fit.validate_every, recipe.fit.epochs
-    return sorted({*range(every, epochs, every), epochs})
-
-
-def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the epoch with the least test error."""
-    evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
-    best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
-    error = round(100 * (1 - best["test_comparison_accuracy"]), 4)
-    return {"epoch": int(best["epoch"]), "comparison_error_pct": error}
+def _best_epoch(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the epoch with the least test error; cells of a resumed history are texts."""
+    accuracies = {int(row["epoch"]): float(row["test_comparison_accuracy"]) for row in history}
+    evaluated = {epoch: share for epoch, share in accuracies.items() if not math.isnan(share)}
+    best = max(evaluated, key=evaluated.__getitem__)
+    return {"epoch": best, "comparison_error_pct": round(100 * (1 - evaluated[best]), 4)}
