@@ -261,9 +261,10 @@ def build(
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
-        seen = inputs.values()
+        seen = list(inputs.values())
         if rescaling is not None:
-            seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
+            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
+            seen = [layer(image) for image in seen]
         results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
