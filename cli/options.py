@@ -266,12 +266,7 @@ def print_json(value: object) -> None:
 
 
 def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> None:
-    """Print rows as CSV on standard output: as they are, unless that is a terminal.
-
-    Args:
-        rows: values by name.
-        names: those of the columns.
-    """
+    """Print rows as CSV on standard output: as they are, unless that is a terminal."""
     import csv
 
     if sys.stdout.isatty():  # a file's name could move its cursor

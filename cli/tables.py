@@ -78,14 +78,9 @@ def new_table(
     title: str | None = None,
     whole: bool = False,
 ) -> Table:
-    """Return a table without rows.
+    """Return a table without rows: columns of text, of numbers at the right, and of text again.
 
-    Args:
-        text: headings of columns of text.
-        numbers: headings of columns that end at the right.
-        more: headings of columns of text behind these.
-        title: line above it.
-        whole: cells of numbers are never broken into lines.
+    Cells of numbers are never broken into lines where they are `whole`.
     """
     table = Table(*text, title=title, title_justify="left")
     for name in numbers:

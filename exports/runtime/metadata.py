@@ -24,11 +24,7 @@ def pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
 
 
 def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
-    """Return the description of a file.
-
-    Raises:
-        InputError: none that `kpairs export` writes, or one of another network.
-    """
+    """Return the description of a file; InputError tells of one that no export writes."""
     try:
         # Text that is no UTF-8 is found here.
         metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
@@ -46,11 +42,7 @@ def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> di
 def read_reference(
     session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: str | Path
 ) -> Reference | None:
-    """Return what a file knows of its training images; None for files of earlier versions.
-
-    Raises:
-        InputError: text that no export writes.
-    """
+    """Return what a file knows of its training images; None for files of earlier versions."""
     text = session.get_modelmeta().custom_metadata_map.get(REFERENCE_KEY)
     if text is None:
         return None
@@ -68,11 +60,7 @@ def read_reference(
 
 
 def _check_entries(metadata: Mapping[str, Any]) -> None:
-    """Refuse other values than exports write in entries that answers depend on.
-
-    Raises:
-        ValueError, TypeError, KeyError or AttributeError: see `read_metadata`.
-    """
+    """Refuse by any error values that exports never write, in entries that answers depend on."""
     temperature, known = metadata.get("temperature", 1.0), metadata.get("features")
     good = isinstance(temperature, int | float) and 1e-3 < temperature < 1e3  # NaN is neither
     if known is not None:

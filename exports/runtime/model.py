@@ -198,11 +198,8 @@ class PairModel:
     def run(self, left: np.ndarray, right: np.ndarray, chunk: int | None = None) -> Outputs:
         """Compute every output as `compare` does, without its checks, on one core.
 
-        Args:
-            left: as `compare` takes it.
-            right: as `compare` takes it.
-            chunk: pairs per call of onnxruntime; default 32, or fewer of a network whose values
-                would fill the memory.
+        `chunk` is the number of pairs per call of onnxruntime; default 32, or fewer of a network
+        whose values would fill the memory.
         """
         chunk = chunk or self._chunk
         names = list(self.outputs)
@@ -230,11 +227,7 @@ class PairModel:
         return int(self.metadata["features"]["width"])
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return scores, `(n,)`, of `(n, d)` features.
-
-        Raises:
-            InputError: a file whose weights do not fit features.
-        """
+        """Return scores, `(n,)`, of `(n, d)` features; InputError tells of a misfit."""
         names = [self.metadata["features"][name] for name in ("weights", "offset")]
         none = np.zeros((1, *self.pixels.shape), np.float32)
         weights, offset = self.inner(names, none, none)
@@ -243,30 +236,13 @@ class PairModel:
         return features.astype(np.float64) @ weights.ravel() + offset.item()
 
     def features(self, images: Images) -> NDArray[np.float32]:
-        """Compute the features that the network's scores are linear in; each image passes once.
-
-        Args:
-            images: n images as `compare` takes them.
-
-        Returns:
-            `(n, d)` float32.
-
-        Raises:
-            InputError: a file that names no features or does not give them.
-        """
+        """Compute the `(n, d)` features that scores are linear in, as `scored` does."""
         return self.scored(images)[1]
 
     def scored(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Compute scores and features of images; each image passes once.
+        """Compute `(n,)` scores and `(n, d)` features of images; each image passes once.
 
-        Args:
-            images: n images as `compare` takes them.
-
-        Returns:
-            `(n,)` scores, and features as `features` gives them.
-
-        Raises:
-            InputError: a file that names no features or does not give them.
+        Raises InputError for a file that names no features or does not give them.
         """
         if not self.has_features:
             raise InputError(f"{self.arch}: expected a file with features; export it again")
@@ -314,11 +290,7 @@ class PairModel:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 
     def place(self, images: Images) -> Placed | None:
-        """Return images by the training images' axes; None for files of earlier versions.
-
-        Args:
-            images: `(n, height, width, channels)`, as `compare` takes them.
-        """
+        """Return images by the training images' axes; None for files of earlier versions."""
         if self.reference is None:
             return None
         return self.reference.place(
@@ -331,15 +303,10 @@ class PairModel:
         left: Placed | None = None,
         right: Placed | None = None,
     ) -> NDArray[np.float64]:
-        """Return calibrated probabilities that left ranks no higher.
+        """Return calibrated probabilities that left ranks no higher, from the network's, `(n,)`.
 
-        They know of the scores' standard errors, and of the temperature that `kpairs evaluate`
-        fitted on held-out pairs, where the file has these.
-
-        Args:
-            held: `(n,)` probabilities, as the network says them.
-            left: n left images, as `place` gives them.
-            right: the right images.
+        They know of the scores' standard errors, by the sides' `place`, and of the temperature that
+        `kpairs evaluate` fitted on held-out pairs, where the file has these.
         """
         known, variance = self.reference, np.zeros(1)
         if known is not None and known.has_deviation and left is not None and right is not None:

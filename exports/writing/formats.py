@@ -67,40 +67,18 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write a network and its description.
-
-        Args:
-            trained: the network in every form.
-            description: JSON-ready.
-            path: the file.
-
-        Raises:
-            UsageError: an opset that torch's exporter does not write.
-        """
+        """Write a network and its JSON-ready description; UsageError tells of a wrong opset."""
 
     @abstractmethod
     def load(self, path: Path) -> Runnable:
-        """Load a file that was just written.
-
-        Raises:
-            UsageError: an opset that onnxruntime does not run.
-        """
+        """Load a file that was just written; UsageError tells of a wrong opset."""
 
     @abstractmethod
     def usage(self, file: str, outputs: str) -> str:
-        """Show how to run a file, in Python without kpairs.
-
-        Args:
-            file: its name, as Python writes it.
-            outputs: names of its outputs, as Python writes a list of them.
-        """
+        """Show how to run a file in Python without kpairs, given its name and outputs."""
 
     def check(self) -> None:
-        """Refuse impossible exports before any work.
-
-        Raises:
-            UsageError: something that the format needs is missing.
-        """
+        """Refuse by a UsageError, before any work, exports that something is missing for."""
         return
 
     def facts(self, trained: Trained) -> dict[str, Any]:
@@ -110,17 +88,10 @@ class Format(ABC):
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Write a file, load it again and check it against the Keras model.
+        """Write a file, load it again and check it on pairs against the Keras model.
 
-        Args:
-            trained: the network in every form.
-            pairs: on which the file must agree with the model.
-            description: metadata inside the file.
-            path: the file.
-
-        Raises:
-            UsageError: see `write` and `load`.
-            ParityError: the file disagrees with the model.
+        Raises UsageError as `write` and `load`, and ParityError where the file disagrees with the
+        model.
         """
         from kpairs.exports.writing.parity import check_parity
 

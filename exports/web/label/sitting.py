@@ -12,8 +12,7 @@ from threading import Event, Thread
 from typing import Self
 
 from kpairs.errors import InputError, KpairsError, UsageError, missing
-from kpairs.exports.web.label.people import Links, people
-from kpairs.exports.web.label.server import label_routes
+from kpairs.exports.web.label.server import Links, Page, people
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import ADDRESS, LocalServer
@@ -90,10 +89,9 @@ class Sitting:
             raise
         persons = people(names, links.keys, alone=not judges)
         links.keep(self._server.port, persons)
-        base = self._server.url
+        base, end = self._server.url, self._server.stop
         self._training = Training(table, Path(folder))
-        end = self._server.stop
-        self._server.serve(label_routes(self.session, persons, base, end, self._training))
+        self._server.serve(Page(self.session, persons, base, end, self._training).routes())
         self.links = {"" if p.starter else str(p.judge): f"{base}{p.key}/" for p in persons}
 
     def run(self) -> None:
