@@ -62,11 +62,7 @@ class Module(ABC):
         return []
 
     def expect(self, x: Any, *shape: int | str) -> None:
-        """Refuse what is not a tensor of this shape.
-
-        Args:
-            x: what was received.
-            shape: sizes; a letter stands for any size, "..." alone for any shape.
+        """Refuse what is not a tensor of this shape: a letter is any size, "..." any shape.
 
         Raises:
             TypeError: not a tensor.

@@ -63,14 +63,10 @@ class Architecture:
         return {name: kind for name, kind in self.named(word).items() if kind != "score"}
 
     def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs by name, each `(n,)`.
+        """Return the targets of all outputs for n pairs by name, each `(n,)`; `word` as in `named`.
 
-        Args:
-            pairs: n pairs.
-            word: "digit" or "grade", as `named` takes it.
-
-        Raises:
-            UsageError: a target function of the architecture's own fails, or gives another shape.
+        Raises UsageError where a target function of the architecture's own fails, or gives another
+        shape.
         """
         return pairs.targets(self.named(word), self.own_targets)
 
@@ -80,15 +76,7 @@ class Architecture:
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
     def check_takes(self, argument: str, called: str | None = None) -> None:
-        """Refuse what the function has no argument for.
-
-        Args:
-            argument: "backbone", "test_shifts" or "ordinal".
-            called: the same in the message.
-
-        Raises:
-            UsageError: it has none; the message names the architectures that have one.
-        """
+        """Refuse an argument that the function lacks; name the architectures that have it."""
         able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
         if self.name not in able:
             raise UsageError(
@@ -292,15 +280,7 @@ def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any])
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
-    """Refuse images that an architecture is not for.
-
-    Args:
-        architecture: the `Architecture`.
-        shape: `(height, width, channels)`.
-
-    Raises:
-        UsageError: it is for images of one other shape.
-    """
+    """Refuse images of another `(height, width, channels)` than an architecture is for."""
     own = architecture.input_shape
     if own is not None and own != tuple(shape):
         anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)
