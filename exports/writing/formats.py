@@ -110,7 +110,6 @@ class Onnx(Format):
     help = "Write ONNX (.onnx), the default."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write the network as ONNX, its description in the metadata."""
         from kpairs.exports.writing.onnx import write_proto
 
         described = {**description, **trained.inside(self.opset)}
@@ -118,7 +117,6 @@ class Onnx(Format):
         write_proto(trained.proto(self.opset), json.dumps(described), path, reference)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by onnxruntime."""
         import onnxruntime
 
         from kpairs.exports.runtime import PairModel
@@ -135,7 +133,6 @@ class Onnx(Format):
             ) from error
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how onnxruntime runs it."""
         return (
             "import onnxruntime\n\n"
             f"session = onnxruntime.InferenceSession({file})\n"
@@ -143,7 +140,6 @@ class Onnx(Format):
         )
 
     def facts(self, trained: Trained) -> dict[str, Any]:
-        """Give the opset and the number of nodes."""
         return {"opset": self.opset, "nodes": len(trained.proto(self.opset).graph.node)}
 
 
@@ -157,19 +153,16 @@ class TorchScript(Format):
     help = "Write TorchScript (.pt)."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write a trace, its description as an extra file."""
         from kpairs.exports.writing.torch_files import write_torchscript
 
         write_torchscript(trained.module, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by `torch.jit`."""
         from kpairs.exports.writing.torch_files import load_torchscript
 
         return load_torchscript(path)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how `torch.jit` runs it."""
         return f"import torch\n\nmodel = torch.jit.load({file})\n" + _call(outputs)
 
 
@@ -183,19 +176,16 @@ class TorchExport(Format):
     help = "Write a torch.export program (.pt2)."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write the program, its description as an extra file."""
         from kpairs.exports.writing.torch_files import write_program
 
         write_program(trained.program, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by `torch.export`."""
         from kpairs.exports.writing.torch_files import load_program
 
         return load_program(path)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how `torch.export` runs it."""
         return f"import torch\n\nmodel = torch.export.load({file}).module()\n" + _call(outputs)
 
 
@@ -208,14 +198,12 @@ class Int8(Onnx):
     help = "Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs."
 
     def check(self) -> None:
-        """Refuse an export without pairs to calibrate on."""
         if self.calibration is None:
             raise UsageError("int8: expected pairs to calibrate on, received none")
 
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Write the float32 file, check it, and put its 8-bit version in its place."""
         from kpairs.exports.writing.int8 import write_int8
 
         super().export(trained, pairs, description, path)
@@ -235,7 +223,6 @@ class Html(Onnx):
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Check the ONNX file, make the page of it, and check that where it can be run."""
         from kpairs.exports.runtime import PairModel
         from kpairs.exports.web.browser import NothingRunsIt, PageModel
         from kpairs.exports.web.page import standalone
@@ -255,7 +242,6 @@ class Html(Onnx):
         return Written(description, {"checked_by": page.engine}, parity)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how to open it."""
         return f"import webbrowser\n\nwebbrowser.open({file})"
 
 

@@ -129,11 +129,11 @@ class Weighted(Module):
         self,
         shape: tuple[int, ...],
         d: int,
-        init: str,
-        mean: float,
-        sigma: float,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
+        init: str = "normal",
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if min(shape) < 1:
             raise UsageError(

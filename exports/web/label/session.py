@@ -26,17 +26,7 @@ _LONGEST_LOOK = 86_400  # seconds
 
 
 class Session:
-    """A sitting. Use it as a context manager: background work ends with it.
-
-    Args:
-        folder: the images, also in its folders.
-        out: the table of answers.
-        judges: names.
-        question: what is asked about each pair.
-        ties: a judge may say that two images are equal.
-        group: pairs stay within groups, see `kpairs.data.groups.name_groups`; None for all pairs.
-        repeat: share of pairs that a judge is asked a second time.
-        white: level of 16-bit grey that is shown white.
+    """A sitting, by arguments as of `Sitting`; a context manager, as background work ends with it.
 
     Attributes:
         images: the folder's images.

@@ -27,14 +27,7 @@ class Sitting:
     """A page to compare on, and its server. Use it as a context manager.
 
     Args:
-        folder: the images.
-        question: what is asked about each pair.
-        out: table of answers; default pairs.csv in the folder.
-        judge: name of the one judge, who also sees the ranking; default the user's login name.
-        judges: names of several judges in place of one; each has a link.
-        ties: a judge may say that two images are equal.
-        group: pairs stay within groups, such as a patient's: "folder", or a regular expression on
-            names, see `kpairs.data.groups.name_groups`.
+        folder, question, out, judge, judges, ties, group: see `label`.
         repeat: share of pairs asked twice; default 0.05 with several judges, else 0.
         white: level of 16-bit grey that is white.
         port: default the one of the last sitting with this table, or a free one.
