@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.table import Table
 
 from kpairs.cli.tables import Row, console, new_table
@@ -130,3 +131,4 @@ def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> Non
         with counting(console(stderr=True), "maps") as count:
             maps, footer = maps_beside(explained_by, files, count)
     draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
+    click.echo(f"wrote {path}", err=True)

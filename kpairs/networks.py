@@ -68,9 +68,7 @@ def _adopt(name: str, load: Callable[[], ModuleType]) -> None:
         add_folder(folder)
         for arch in set(ARCHS) - known - set(RECIPES):
             architecture = ARCHS[arch]
-            RECIPES[arch] = default_recipe(
-                arch, tuple(architecture.learned()), architecture.options
-            )
+            RECIPES[arch] = default_recipe(arch, tuple(architecture.learned), architecture.options)
     except Exception as error:  # whatever a user's code raises
         for arch in set(ARCHS) - known:
             del ARCHS[arch]

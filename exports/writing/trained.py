@@ -92,7 +92,7 @@ class Trained:
         inside = "inside the model: {:.9g} * pixel + {:.9g}" if rescaling else "none"
         return cls(
             model,
-            architecture.named(options.get("word", "digit")),
+            architecture.called(options.get("word", "digit")).outputs,
             classes,
             pixels,
             {

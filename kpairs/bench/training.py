@@ -106,7 +106,7 @@ def _runner(
     if kind in ("torch", "tuned"):
         tuning = PLAIN if kind == "torch" else replace(TUNED, fold=fold)
         return Training(recipe, pairs, device, tuning).epoch
-    outputs = architecture_of(recipe).named(recipe.data.word)
+    outputs = architecture_of(recipe).outputs
     model = build_round(recipe, 1, 10)
     rescale(model, rescaling_of(recipe.data.normalization, pairs))
     compile_model(model, recipe, architecture_of(recipe))

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -173,12 +172,13 @@ def _refused(name: str, layout: str) -> InputError:
     )
 
 
-def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArray[Any]:
+def decode(picture: str | Path | IO[bytes] | PillowImage, name: str | None = None) -> NDArray[Any]:
     """Decode a picture, turned as its EXIF data say.
 
     Args:
         picture: path of a PNG, JPEG, BMP, WebP, TIFF or GIF file (of several pages or frames the
-            first), of AVIF or HEIF where Pillow or pillow-heif read them, or a Pillow image.
+            first), of AVIF or HEIF where Pillow or pillow-heif read them; such a file in memory, or
+            a Pillow image.
         name: what to call it in errors; default the path.
 
     Returns:
@@ -191,16 +191,6 @@ def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArra
             a layout of TIFF that Pillow decodes wrongly.
     """
     with opened(picture, name) as found:
-        return found.part(0, found.height)
-
-
-def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
-    """Decode a picture as `decode` does, from the bytes of a file.
-
-    Raises:
-        InputError: as `decode`.
-    """
-    with opened(BytesIO(data), name) as found:
         return found.part(0, found.height)
 
 

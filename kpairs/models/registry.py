@@ -4,13 +4,13 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args, get_origin
 
 import keras
-from numpy.typing import NDArray
 
-from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
@@ -35,7 +35,8 @@ class Architecture:
         name: its function's name: registry key, command-line name and value in result files.
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
-        outputs: kind of each output as registered, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        outputs: kind of each output by name, a key of `kpairs.models.outputs.OUTPUT_KINDS`; classes
+            are digits as registered.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
         own_targets: functions of a `PairSet` that give the targets of outputs of its own.
@@ -53,24 +54,17 @@ class Architecture:
     linear: bool = False
     longest_side: int = LONGEST_SIDE
 
-    def named(self, word: str) -> dict[str, str]:
-        """Return kinds by output name where the data source calls a class "digit" or "grade"."""
-        called = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return {called.get(name, name): kind for name, kind in self.outputs.items()}
+    def called(self, word: str) -> "Architecture":
+        """Return the same, its outputs named as a data source calls a class: digit or grade."""
+        names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        return replace(self, outputs={names.get(n, n): kind for n, kind in self.outputs.items()})
 
-    def learned(self, word: str = "digit") -> dict[str, str]:
-        """Return the same of the outputs that learn from a target: all but scores."""
-        return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+    @cached_property
+    def learned(self) -> dict[str, str]:
+        """Kind of each output that learns from a target, all but scores."""
+        return {name: kind for name, kind in self.outputs.items() if kind != "score"}
 
-    def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs for n pairs by name, each `(n,)`; `word` as in `named`.
-
-        Raises UsageError where a target function of the architecture's own fails, or gives another
-        shape.
-        """
-        return pairs.targets(self.named(word), self.own_targets)
-
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
@@ -84,7 +78,7 @@ class Architecture:
                 f"do{'es' * (len(able) == 1)}"
             )
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Number of values of each argument that is annotated so, as in `tuple[int, int]`."""
         tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
@@ -256,7 +250,7 @@ def build(
         results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
-        named = dict(zip(architecture.named(word), results.values(), strict=True))
+        named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
         return keras.Model(inputs, named, name=name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,6 +13,7 @@ from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
     LINEAR,
     LINEAR_GRADES,
+    READ_BY,
     Recipe,
     check_arguments,
     format_loss_weights,
@@ -33,6 +34,44 @@ def recipe_of(arch: str) -> Recipe:
 def recipe_for(source: Source) -> Recipe:
     """Return the recipe that images of one's own begin with: by features, for grades or pairs."""
     return recipe_of(LINEAR_GRADES if source.classes and not source.judged else LINEAR)
+
+
+def open_images(
+    recipe: Recipe,
+    changes: Mapping[str, Any],
+    root: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
+    """Open the images that a recipe with some changes is for, read as both say.
+
+    How a recipe reads its own images tells nothing of others, but for their groups.
+
+    Args:
+        recipe: the recipe.
+        changes: fields by their flat names.
+        root: see `kpairs.open_source`.
+        progress: likewise.
+    """
+    from kpairs.data.source import open_source
+
+    data = changes.get("data", recipe.data.source)
+    known = recipe.data.read_by
+    how = known if str(data) == recipe.data.source else {"group": known["group"]}
+    how |= {name: changes[name] for name in READ_BY if changes.get(name) is not None}
+    return open_source(data, **how, root=root, progress=progress)
+
+
+def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[Recipe, Source]:
+    """Return a recipe that suits images which it was not written for, and these as it divides them.
+
+    Args:
+        recipe: the recipe.
+        source: the images.
+        changes: fields by their flat names, which count whatever would suit.
+    """
+    if recipe.network.arch == LINEAR:
+        source = recipe.replace(**changes).divided(source)
+    return recipe.replace(**{**recipe.fitted_to(source), **changes}), source
 
 
 def _recipe(kind: str, arch: str) -> Recipe:
@@ -85,6 +124,7 @@ def changes_of(
         name = arch or network.arch
         own = recipe_of(name).fit.loss_weights if name in RECIPES or arch else weights
         named = dict(zip((*own, *weights), (*own, *own), strict=False))
+        named = {n.replace("_digit", "_grade"): called for n, called in named.items()} | named
         weights = parse_loss_weights(loss_weights, tuple(own), name, also=named)
         changes["loss_weights"] = weights
     options: Mapping[str, Any] = network.options

@@ -22,7 +22,8 @@ from kpairs.training.round import Round
 def are_kept(recipe: Recipe) -> bool:
     """Return whether studies keep the wrong pairs of a recipe: for our networks, on digits."""
     architecture = ARCHS[recipe.network.arch]
-    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.data.word)
+    outputs = architecture.called(recipe.data.word).outputs
+    return architecture.report == "kpairs" and "left_digit" in outputs
 
 
 def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
@@ -36,7 +37,7 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
     images = pairs.inputs()
     values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
-    kinds = ARCHS[recipe.network.arch].learned()
+    kinds = ARCHS[recipe.network.arch].learned
     found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
     told = pairs.comparison != 0.5  # no order of a tie is wrong
@@ -79,10 +80,8 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
     for name, variant in variants.items():
         model = load_weights(variant, job.classes, rescaling, file)
         rng = seeds.generator(recipe.fit.seed, job.number, "all pairs")
-        outputs, ties = (
-            ARCHS[recipe.network.arch].named(recipe.data.word),
-            recipe.data.ties == "half",
-        )
+        outputs = ARCHS[recipe.network.arch].called(recipe.data.word).outputs
+        ties = recipe.data.ties == "half"
         errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
         if errors["exact"]:
             found[name] = {

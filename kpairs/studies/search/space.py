@@ -53,14 +53,7 @@ class Search:
         if len(set(self.archs)) < len(self.recipes):
             raise UsageError("expected one recipe for each architecture, received two for one")
         data = self.recipes[0].data
-        source = open_source(
-            data.source,
-            columns=data.columns,
-            words=data.words,
-            images=data.images,
-            group=data.group,
-            classes=data.classes,
-        )
+        source = open_source(data.source, **data.read_by)
         completed = tuple(r.completed(source, architecture_of(r)) for r in self.recipes)
         object.__setattr__(self, "recipes", completed)
         object.__setattr__(self, "classes", len(source.classes))
