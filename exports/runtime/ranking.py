@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.decode import THREADS
 from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
+from kpairs.data.rows import Rows, blocks
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
@@ -169,7 +170,11 @@ def rank(
     ):
         if odd is not None and odd.any():
             place = int(odd.argmax())
-            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
+            first = (
+                f"image {place}"
+                if isinstance(pictures, np.ndarray | Rows)
+                else str(pictures[place])
+            )
             log.warning("%s", told(int(odd.sum()), len(odd), first, about))
     return Ranking(
         score=mean,
@@ -220,14 +225,17 @@ def _scored(
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
     known = model.reference
     keeps = cache is not None and model.has_features and model.pixels.rounded
-    if keeps and not isinstance(pictures, np.ndarray):
+    if keeps and not isinstance(pictures, np.ndarray | Rows):
         try:
             found = known_features(model, pictures, cache, progress)
         except CacheError as error:
             log.warning("%s; nothing is kept", error)
         else:
-            there = _NOWHERE if known is None else known.place(found.features)
-            score = model.score(found.features).astype(np.float32)  # copies get equal scores
+            parts = [model.score(block) for block in blocks(found.features)]
+            score = np.concatenate(parts).astype(np.float32)  # copies get equal scores
+            there = _NOWHERE
+            if known is not None:
+                there = _joined([known.place(block) for block in blocks(found.features)])
             return _Seen(score.astype(np.float64), there, found.doubtful, found.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
@@ -252,14 +260,18 @@ def _scored(
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    placed = Placed(*map(np.concatenate, zip(*places, strict=True))) if places else _NOWHERE
+    placed = _joined(places) if places else _NOWHERE
     return _Seen(np.concatenate(scores), placed, np.concatenate(doubtful), np.concatenate(faint))
+
+
+def _joined(places: list[Placed]) -> Placed:
+    return Placed(*map(np.concatenate, zip(*places, strict=True)))
 
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
     """Yield pictures as a network's input, some at a time, files decoded side by side."""
     starts = range(0, len(pictures), _AT_ONCE)
-    if isinstance(pictures, np.ndarray):
+    if isinstance(pictures, np.ndarray | Rows):
         yield from (prepare(pictures[i : i + _AT_ONCE], settings) for i in starts)
         return
     with ThreadPoolExecutor(THREADS) as pool:

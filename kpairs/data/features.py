@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.cache import FEATURES
 from kpairs.data.parts import KEY, Parts
+from kpairs.data.rows import Rows
 from kpairs.data.stored import Stored
 
 Progress = Callable[[int, int], None]
@@ -30,7 +31,7 @@ def feature_parts(root: Path, digest: str, width: int) -> Parts:
 
 def kept_features(
     images: Stored, digest: str, width: int, compute: Compute, progress: Progress | None = None
-) -> NDArray[np.float32]:
+) -> Rows:
     """Return features of stored images, `(n, width)`; those that are new are kept on disk.
 
     They lie beside the prepared images, in a folder for each network.
@@ -47,14 +48,15 @@ def kept_features(
     """
     parts, keys = feature_parts(Path(images.path).parent.parent, digest, width), images.digests(KEY)
     with parts.held():
-        found, known = parts.find(keys)
+        found, known = parts.find(keys, Rows.zeros(len(images), width, parts.folder))
         missing = np.flatnonzero(~known)
         for start in range(0, len(missing), _PART):
             rows = missing[start : start + _PART]
-            found[rows] = compute(np.asarray(images[rows]))
-            parts.add(keys[rows], found[rows])
+            new = compute(np.asarray(images[rows]))
+            parts.add(keys[rows], new)
+            found[rows] = new
             images.release()
             if progress is not None:
                 progress(start + len(rows), len(missing))
-    features: NDArray[np.float32] = found
+    features: Rows = found
     return features

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.features import Progress, kept_features
 from kpairs.data.pairs import Images
+from kpairs.data.rows import Matrix, Rows
 from kpairs.data.stored import Featured, Stored
 from kpairs.models.backbone import STATISTICS, feature_digest, feature_network
 from kpairs.training.interrupt import InMainThread
@@ -23,7 +24,7 @@ _PART = 512  # images that are read together
 
 def image_features(
     network: keras.Model, images: Images, progress: Progress | None = None, *, keep: bool = True
-) -> NDArray[np.float32]:
+) -> Matrix:
     """Return features of images, `(n, d)`; those of stored images are kept on disk.
 
     The features of an image are found again by the digests of its pixels and of the network, also
@@ -39,11 +40,11 @@ def image_features(
         KpairsError: the cache folder cannot be written.
     """
     if isinstance(images, Featured):
-        return images.features[images.places]
+        return images.matrix()
     compute, width = partial(predicted, network), network.output.shape[1]
     if keep and isinstance(images, Stored) and len(images):
         return kept_features(images, feature_digest(network), width, compute, progress)
-    found = np.zeros((len(images), width), np.float32)
+    found = Rows.zeros(len(images), width)
     for start in range(0, len(images), _PART):
         part = np.arange(start, min(start + _PART, len(images)))
         found[part] = compute(np.asarray(images[part]))
@@ -52,7 +53,7 @@ def image_features(
     return found
 
 
-def statistics_features(images: Stored, progress: Progress | None) -> NDArray[np.float32]:
+def statistics_features(images: Stored, progress: Progress | None) -> Matrix:
     """Return classical statistics of stored images, `(n, d)`; see `image_features`."""
     return image_features(feature_network(STATISTICS, *images.shape[1:]), images, progress)
 
