@@ -55,6 +55,7 @@ class Machine:
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
         tensorboard: see `kpairs.train`.
+        cluster: see `kpairs.train`.
     """
 
     device: str = "auto"
@@ -62,6 +63,7 @@ class Machine:
     engine: str = "auto"
     keep_checkpoints: bool = False
     tensorboard: bool = False
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def train(
     jobs: int = 1,
     keep_checkpoints: bool = False,
     tensorboard: bool = False,
+    cluster: str | None = None,
     data_root: str | Path | None = None,
     verbose: int | str | Console = "auto",
     **fields: Any,
@@ -104,6 +105,8 @@ def train(
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
         tensorboard: write TensorBoard's event files into each round's folder.
+        cluster: address of a dask scheduler, `tcp://host:port`, on whose workers features of new
+            images are taken.
         data_root: cache folder of fetched and prepared images.
         verbose: 0 for silence, 1 for progress on standard error, "auto" for progress where that is
             a terminal.
@@ -128,7 +131,7 @@ def train(
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
     own = Own.of(network, loss, optimizer, callbacks)
-    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard, cluster)
     if not best:
         chosen, source = _chosen(recipe, data, network, fields, data_root, console)
         return train_source(
@@ -190,6 +193,11 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = architecture_of(recipe, own.network)
+    if machine.cluster and not architecture.linear:
+        raise UsageError(
+            f"cluster: expected a network whose features are taken, such as linear; received "
+            f"{architecture.name}"
+        )
     recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
@@ -206,13 +214,17 @@ def train_source(
         if architecture.linear:
             if isinstance(pairs[0].left, Stored):  # rounds find these again
                 with counting(console, "features") as passed:
-                    featured(model, *pairs, progress=passed)
+                    featured(model, *pairs, progress=passed, cluster=machine.cluster)
             undecided, recipe = recipe, with_head(recipe, model, pairs[0])
             if recipe != undecided:
                 model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
-            **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
+            **{
+                k: v
+                for k, v in asdict(machine).items()
+                if k not in ("device", "threads", "cluster")
+            },
             **_own_facts(recipe, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }

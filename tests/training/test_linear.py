@@ -11,6 +11,7 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -230,6 +231,25 @@ def test_features_are_found_again(blurred, passes):
     assert len(passes) == 3
     clean(blurred[0].parent / "cache")
     assert not folder.exists()
+
+
+def test_a_cluster_takes_features(blurred, passes, monkeypatch):
+    """Chunk by chunk, copies once, into the cache of every training; then none passes again."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(kept, "_AWAY", 7)
+    Path("39.png").write_bytes(Path("38.png").read_bytes())
+    how = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    given = {"data": blurred[0], "backbone": "statistics", "verbose": 0}
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=False, **how) as cluster:
+        there = train(out="there", cluster=cluster.scheduler_address, **given)
+    counted = sum(passes)
+    files = {file for part in ("train", "test") for file in there.source().files(part)}
+    assert counted == len({Path(file).read_bytes() for file in files})
+    assert max(passes) <= 7
+    assert evaluate(there)[0]["test"] == there.metrics["rounds"][0]["test"]
+    assert sum(passes) == counted
+    told = kpairs("train", "auxws", "--cluster", "tcp://127.0.0.1:1", "--out", "no", expect=2)
+    assert "expected a network whose features are taken" in told
 
 
 def test_features_are_bounded(blurred, monkeypatch):
