@@ -20,7 +20,7 @@ for Machine Learning, 2006, section 5.4.2). Simulations with known scores show t
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -133,7 +133,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """Answers about images by their features; a row is `scale * (f_right - f_left)`."""
 
     features: NDArray[Any]
@@ -146,17 +146,20 @@ class _Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
-    def take(self, rows: NDArray[Any]) -> _Pairs:
+    def take(self, rows: NDArray[Any]) -> Pairs:
+        """Return some of the pairs."""
         parts = (self.left, self.right, self.answer, self.weight)
-        return _Pairs(self.features, self.scale, *(part[rows] for part in parts))
+        return Pairs(self.features, self.scale, *(part[rows] for part in parts))
 
     def chunks(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield rows some at a time, with their places."""
         for start in range(0, len(self), _CHUNK):
             rows = slice(start, start + _CHUNK)
             right, left = self.features[self.right[rows]], self.features[self.left[rows]]
             yield rows, (right.astype(np.float64) - left) * self.scale
 
     def rows(self) -> Floats:
+        """Return all rows, `(m, d)`."""
         return np.concatenate([rows for _, rows in self.chunks()])
 
 
@@ -204,14 +207,8 @@ def _fitted(
     seed: int,
     group: Numbers | None,
 ) -> Linear:
-    left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
-    answer = np.asarray(answer, np.float64)
-    weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
-    used = np.unique(np.concatenate([left, right]))
-    centre, spread = _moments(features, used)
-    constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
-    scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
-    pairs = _Pairs(features, scale, left, right, answer, weight)
+    pairs, centre = standardised(features, left, right, answer, weight)
+    scale = pairs.scale
     variance, averaged = _choose(pairs, seed)
     found = _mode(pairs, variance)
     some = _some(pairs, seed)
@@ -228,10 +225,28 @@ def _fitted(
         variance=variance,
         covariance=covariance.astype(np.float32),
         centre=centre,
-        answer=answer,
-        images=np.stack([left, right], axis=1),
-        left_out=stretch * _left_out_scores(pairs, variance, found, seed, group),
+        answer=pairs.answer,
+        images=np.stack([pairs.left, pairs.right], axis=1),
+        left_out=stretch
+        * left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group),
     )
+
+
+def standardised(
+    features: NDArray[Any],
+    left: ArrayLike,
+    right: ArrayLike,
+    answer: ArrayLike,
+    weight: ArrayLike | None,
+) -> tuple[Pairs, Floats]:
+    """Return pairs with the scale that standardises their features, and the mean features."""
+    left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
+    answer = np.asarray(answer, np.float64)
+    weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
+    centre, spread = _moments(features, np.unique(np.concatenate([left, right])))
+    constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
+    scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
+    return Pairs(features, scale, left, right, answer, weight), centre
 
 
 def _moments(features: NDArray[Any], used: Numbers) -> tuple[Floats, Floats]:
@@ -242,13 +257,13 @@ def _moments(features: NDArray[Any], used: Numbers) -> tuple[Floats, Floats]:
     return np.asarray(centre), np.sqrt(square)
 
 
-def _some(pairs: _Pairs, seed: int) -> _Pairs:
+def _some(pairs: Pairs, seed: int) -> Pairs:
     """Return at most 2,000 of the pairs, drawn at random."""
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
     return pairs.take(np.sort(chosen))
 
 
-def _choose(pairs: _Pairs, seed: int) -> tuple[float, float]:
+def _choose(pairs: Pairs, seed: int) -> tuple[float, float]:
     """Return the prior variances by which left-out pairs are most likely.
 
     Returns:
@@ -274,7 +289,7 @@ def _choose(pairs: _Pairs, seed: int) -> tuple[float, float]:
     return float(_VARIANCES[best]), float(np.exp(np.interp(place, np.arange(len(logs)), logs)))
 
 
-def _penalty(pairs: _Pairs, variance: float) -> float:
+def _penalty(pairs: Pairs, variance: float) -> float:
     """Return the precision of each weight."""
     return max(int(np.count_nonzero(pairs.scale)), 1) / variance
 
@@ -292,7 +307,7 @@ def _reduced(rows: Floats) -> tuple[Floats, Floats]:
     return vectors * root, rows.T @ (vectors / root)
 
 
-def _mode(pairs: _Pairs, variance: float, start: Floats | None = None) -> Floats:
+def _mode(pairs: Pairs, variance: float, start: Floats | None = None) -> Floats:
     """Return the most likely weights of standardised features."""
     penalty = _penalty(pairs, variance)
     if len(pairs) > _CHUNK:
@@ -304,12 +319,12 @@ def _mode(pairs: _Pairs, variance: float, start: Floats | None = None) -> Floats
     return back @ _newton([(slice(None), few)], pairs, penalty)[0]
 
 
-def _hessian(pairs: _Pairs, weights: Floats, variance: float) -> Floats:
+def _hessian(pairs: Pairs, weights: Floats, variance: float) -> Floats:
     return _loss(pairs.chunks(), pairs, _penalty(pairs, variance), weights)[2]
 
 
 def _loss(
-    chunks: Iterable[tuple[slice, Floats]], pairs: _Pairs, penalty: float, weights: Floats
+    chunks: Iterable[tuple[slice, Floats]], pairs: Pairs, penalty: float, weights: Floats
 ) -> tuple[float, Floats, Floats]:
     """Return the penalised loss, its gradient and its Hessian."""
     value, gradient = penalty / 2 * float(weights @ weights), penalty * weights
@@ -325,8 +340,8 @@ def _loss(
 
 
 def _newton(
-    chunks: list[tuple[slice, Floats]] | _Pairs,
-    pairs: _Pairs,
+    chunks: list[tuple[slice, Floats]] | Pairs,
+    pairs: Pairs,
     penalty: float,
     start: Floats | None = None,
 ) -> tuple[Floats, Floats]:
@@ -337,10 +352,10 @@ def _newton(
     from scipy.linalg import cho_factor, cho_solve
 
     def at(weights: Floats) -> tuple[float, Floats, Floats]:
-        again = chunks.chunks() if isinstance(chunks, _Pairs) else chunks
+        again = chunks.chunks() if isinstance(chunks, Pairs) else chunks
         return _loss(again, pairs, penalty, weights)
 
-    columns = pairs.features.shape[1] if isinstance(chunks, _Pairs) else chunks[0][1].shape[1]
+    columns = pairs.features.shape[1] if isinstance(chunks, Pairs) else chunks[0][1].shape[1]
     weights = np.zeros(columns) if start is None else start
     value, gradient, hessian = at(weights)
     for _ in range(_STEPS):
@@ -363,7 +378,7 @@ def _sigmoid(margin: Floats) -> Floats:
 
 
 def _left_out(
-    rows: Floats, pairs: _Pairs, weights: Floats, hessian: Floats
+    rows: Floats, pairs: Pairs, weights: Floats, hessian: Floats
 ) -> tuple[Floats, Floats]:
     """Return each pair's margin by all others, and its variance: the cavity, without refits."""
     margin = rows @ weights
@@ -374,13 +389,13 @@ def _left_out(
     return margin - variance * pairs.weight * (pairs.answer - held), variance
 
 
-def _likely(pairs: _Pairs, margin: Floats) -> float:
+def _likely(pairs: Pairs, margin: Floats) -> float:
     """Return the log-likelihood of the pairs' answers."""
     return float(pairs.weight @ (pairs.answer * margin - np.logaddexp(0, margin)))
 
 
-def _left_out_scores(
-    pairs: _Pairs, variance: float, start: Floats, seed: int, group: Numbers | None
+def left_out_scores(
+    pairs: Pairs, fit: Callable[[Pairs], Floats], seed: int, group: Numbers | None
 ) -> NDArray[np.float32]:
     """Return scores of pairs of two left-out images, `(m, 2)`; NaN where no fold leaves out both.
 
@@ -388,6 +403,12 @@ def _left_out_scores(
     of an image into one; a fold's pairs are answered by what the pairs of all other images teach.
     Few pairs are divided several times, until most were left out; the first division that leaves a
     pair out answers it.
+
+    Args:
+        pairs: all pairs.
+        fit: returns weights of standardised features, from some of the pairs.
+        seed: of the folds.
+        group: `(m, 2)`, see `fit_linear`.
     """
     scores = np.full((len(pairs), 2), np.nan, np.float32)
     left, right = _units(_copies(pairs), group)
@@ -401,7 +422,7 @@ def _left_out_scores(
             train = np.flatnonzero(~(out | there))
             if not telling[test].any() or not telling[train].any():
                 continue
-            weights = _mode(pairs.take(train), variance, start) * pairs.scale
+            weights = fit(pairs.take(train)) * pairs.scale
             used = np.unique(np.concatenate([pairs.left[train], pairs.right[train]]))
             offset = _moments(pairs.features, used)[0] @ weights
             for side, images in enumerate((pairs.left, pairs.right)):
@@ -428,7 +449,7 @@ def _units(images: Numbers, group: Numbers | None) -> Numbers:
     return np.unique(number, return_inverse=True)[1].reshape(2, -1)
 
 
-def _copies(pairs: _Pairs) -> Numbers:
+def _copies(pairs: Pairs) -> Numbers:
     """Return the images of the pairs, `(2, m)`; of equal features one stands for all."""
     both = np.stack([pairs.left, pairs.right])
     images, number = np.unique(both, return_inverse=True)

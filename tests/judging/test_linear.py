@@ -76,7 +76,7 @@ def test_sides_and_doubled_rows(seed):
 def test_left_out_pairs_without_refits():
     """The likelihood by which the prior is chosen, against fits without each pair."""
     values, left, right, answer = problem(2, pairs=80, noise=2.0)
-    pairs = linear._Pairs(values, 1 / values.std(axis=0), left, right, answer, np.ones(80))
+    pairs = linear.Pairs(values, 1 / values.std(axis=0), left, right, answer, np.ones(80))
     rows = pairs.rows()
     weights, hessian = linear._newton([(slice(None), rows)], pairs, 0.5)
     quick = linear._likely(pairs, linear._left_out(rows, pairs, weights, hessian)[0])
