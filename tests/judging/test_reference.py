@@ -109,6 +109,7 @@ def test_a_chance_is_the_mean_over_uncertain_scores(margin, variance):
     )
     assert chance(margin, variance) == pytest.approx(mean, abs=0.02)
     assert chance(-margin, variance) == pytest.approx(1 - chance(margin, variance))
+    assert chance(margin, 0, 2.5) == pytest.approx(expit(margin / 2.5))
 
 
 def test_thumbnails_are_means_of_parts():
