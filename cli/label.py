@@ -79,7 +79,7 @@ def label(folder, no_ties, no_browser, host, url, **options):
         known = sum(bool(answer.label) for answer in session.answers.rows)
         for note in session.notes:
             click.echo(note, err=True)
-        click.echo(f"{folder}: {len(session.files):,} images; {known:,} answers in {table}")
+        click.echo(f"{folder}: {len(session.images.files):,} images; {known:,} answers in {table}")
         several = len(sitting.links) > 1
         for name, link in sitting.links.items():
             click.echo(f"{name or ('you' if several else 'compare')}: {link}")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from kpairs.data.decode import THREADS
-from kpairs.data.pixels import contradiction, faintness, prepare
+from kpairs.data.pixels import prepare
+from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.runtime.trust import no_better_than_chance, strangers
+from kpairs.exports.runtime.trust import no_better_than_chance, warn_of_pictures
 
 log = logging.getLogger(__name__)
 
@@ -63,45 +64,45 @@ def predict_pairs(
         InputError: an image or the model cannot be read.
     """
     loaded = PairModel.load(model)
-    settings = loaded.pixels
-    if ink is not None and settings.ink == "mixed":
-        raise UsageError(
-            "ink: this model takes pictures as they are, bright on dark or dark on bright; "
-            f"expected none, received {ink}"
-        )
-    if ink is not None:
-        settings = replace(settings, ink=ink)
+    settings = _settings(loaded, ink)
     rows: list[dict[str, Any]] = []
-    doubtful: dict[str | Path, None] = {}
-    faint: dict[str | Path, None] = {}
-    far: dict[str | Path, None] = {}
-    seen: set[str | Path] = set()
+    odd: dict[str, tuple[bool, bool, bool]] = {}  # doubtful, faint and far, by file
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(pairs), _AT_ONCE):
             block = pairs[start : start + _AT_ONCE]
             files = list(dict.fromkeys(file for pair in block for file in pair))
-            pictures = dict(
-                zip(files, pool.map(lambda f: prepare(f, settings), files), strict=True)
-            )
-            seen |= set(files)
-            doubtful |= {file: None for file, p in pictures.items() if p.doubtful[0]}
-            faint |= {file: None for file, p in pictures.items() if p.faint[0]}
+            prepared = pool.map(lambda file: prepare(file, settings), files)
+            pictures = dict(zip(files, prepared, strict=True))
             new = _compare(loaded, block, pictures)
-            for side, row in ((side, row) for row in new for side in _SIDES):
-                if row.get(f"{side}_far"):
-                    far[row[side]] = None
+            far = {row[side] for row in new for side in _SIDES if row.get(f"{side}_far")}
+            for file, picture in pictures.items():
+                told = bool(picture.doubtful[0]), bool(picture.faint[0]), str(file) in far
+                odd.setdefault(str(file), told)
             rows += new
-    about = loaded.metadata
-    for odd, told, said in (
-        (doubtful, contradiction, settings),
-        (faint, faintness, settings),
-        (far, strangers, about),
-    ):
-        if odd:
-            log.warning("%s", told(len(odd), len(seen), str(next(iter(odd))), said))
-    if warned := no_better_than_chance(about):
+    doubtful, faint, distant = np.array([*odd.values()]).T
+    warn_of_pictures(
+        [*odd].__getitem__,
+        settings,
+        loaded.metadata,
+        doubtful=doubtful,
+        faint=faint,
+        far=distant,
+    )
+    if warned := no_better_than_chance(loaded.metadata):
         log.warning("%s", warned)
     return rows
+
+
+def _settings(loaded: PairModel, ink: str | None) -> PixelSettings:
+    """Return how pictures of an ink are prepared for a model."""
+    if ink is None:
+        return loaded.pixels
+    if loaded.pixels.ink == "mixed":
+        raise UsageError(
+            "ink: this model takes pictures as they are, bright on dark or dark on bright; "
+            f"expected none, received {ink}"
+        )
+    return replace(loaded.pixels, ink=ink)
 
 
 def _compare(

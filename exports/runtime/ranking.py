@@ -7,6 +7,8 @@ compares is asked about sampled pairs, from whose answers scores are fitted by B
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.decode import THREADS
-from kpairs.data.pixels import Prepared, contradiction, faintness, prepare
+from kpairs.data.pixels import Prepared, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
-from kpairs.exports.runtime.trust import no_better_than_chance, strangers
+from kpairs.exports.runtime.trust import no_better_than_chance, warn_of_pictures
 from kpairs.judging import bradley_terry
 from kpairs.judging.reference import Placed, Reference, chance, thumbnails
 
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
+_AT_ONCE = 256  # pictures or pairs that a network sees together, fewer of large ones
+_NUMBERS = 2**21  # in the pixels of pictures that are seen together: 8 MiB
 _OPPONENTS = 16  # of each image, where a network only compares
 METHODS = {
     "score": "the network's scores",
@@ -134,55 +137,55 @@ def rank(
     """
     from scipy.stats import rankdata
 
-    methods = sorted({method_of(model) for model in models})
-    if len(methods) != 1:
-        raise UsageError(
-            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
-        )
+    method = _common_method(models)
     seen = []
     for number, model in enumerate(models):
         if told := no_better_than_chance(model.metadata):
             log.warning("%s", told)
         shown = progress and _share(progress, number, len(models))
-        seen.append(_scored(model, methods[0], pictures, shown, cache))
-    scores = [each.score for each in seen]
-    mean = np.mean(scores, axis=0)
-    centred = [score - score.mean() for score in scores] if len(mean) else scores
+        seen.append(_scored(model, method, pictures, shown, cache))
+    mean = np.mean([each.score for each in seen], axis=0)
     known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
-    percentile, far, apart, variances = None, None, None, []
-    placed: list[Placed] = []
-    if all(reference is not None for reference, _ in known):
-        far = np.mean([r.distance(each.placed) for r, each in known], axis=0) > 1
-        if methods[0] != "comparison":
-            percentile = np.mean([r.percentile(each.score) for r, each in known], axis=0)
-    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
-        variances.append(apart := np.var(centred, axis=0, ddof=1))
+    distance = _mean_over(known, lambda known, one: known.distance(one.placed))
+    far = None if distance is None else distance > 1
+    percentile = within = apart = None
+    if method != "comparison":
+        percentile = _mean_over(known, lambda known, one: known.percentile(one.score))
     if all(reference is not None and reference.has_deviation for reference, _ in known):
-        placed = [each.placed for each in seen]
-        each_one = [cast(Reference, r).deviation(one.placed) for r, one in known]
-        variances.append(np.mean(np.square(each_one), axis=0))
-    doubtful, model = seen[-1].doubtful, models[-1]
-    for odd, told, about in (
-        (doubtful, contradiction, model.pixels),
-        (seen[-1].faint, faintness, model.pixels),
-        (far, strangers, model.metadata),
-    ):
-        if odd is not None and odd.any():
-            place = int(odd.argmax())
-            first = f"image {place}" if isinstance(pictures, np.ndarray) else str(pictures[place])
-            log.warning("%s", told(int(odd.sum()), len(odd), first, about))
+        within = _mean_over(known, lambda known, one: np.square(known.deviation(one.placed)))
+    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
+        centred = [each.score - (each.score.mean() if len(mean) else 0) for each in seen]
+        apart = np.var(centred, axis=0, ddof=1)
+    variances = [variance for variance in (apart, within) if variance is not None]
+    warn_of_pictures(
+        (lambda i: f"image {i}") if isinstance(pictures, np.ndarray) else pictures.__getitem__,
+        models[-1].pixels,
+        models[-1].metadata,
+        doubtful=seen[-1].doubtful,
+        faint=seen[-1].faint,
+        far=far,
+    )
     return Ranking(
         score=mean,
         rank=rankdata(-mean, method="min").astype(np.int64),
         deviation=np.sqrt(np.sum(variances, axis=0)) if variances else None,
-        method=methods[0],
-        doubtful=doubtful,
+        method=method,
+        doubtful=seen[-1].doubtful,
         percentile=percentile,
         far=far,
         _apart=apart,
-        _placed=tuple(placed),
+        _placed=() if within is None else tuple(each.placed for each in seen),
         _models=tuple(models),
     )
+
+
+def _common_method(models: Sequence[PairModel]) -> str:
+    methods = sorted({method_of(model) for model in models})
+    if len(methods) != 1:
+        raise UsageError(
+            f"expected models that rank alike, received {', '.join(methods) or 'none'}"
+        )
+    return methods[0]
 
 
 def _share(
@@ -205,6 +208,15 @@ class _Seen(NamedTuple):
     placed: Placed
     doubtful: NDArray[np.bool_]
     faint: NDArray[np.bool_]
+
+
+def _mean_over(
+    known: Sequence[tuple[Reference | None, _Seen]],
+    of: Callable[[Reference, _Seen], NDArray[np.float64]],
+) -> NDArray[np.float64] | None:
+    """Return the mean over models of what their training images tell; None if one knows none."""
+    found = [of(reference, one) for reference, one in known if reference is not None]
+    return np.mean(found, axis=0) if len(found) == len(known) else None
 
 
 _NOWHERE = Placed(np.zeros((0, 0)), np.zeros(0))
@@ -258,14 +270,23 @@ def _scored(
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
     """Yield pictures as a network's input, some at a time, files decoded side by side."""
-    starts = range(0, len(pictures), _AT_ONCE)
+    size = min(_AT_ONCE, max(1, _NUMBERS // math.prod(settings.shape)))
+    blocks = [pictures[i : i + size] for i in range(0, len(pictures), size)]
     if isinstance(pictures, np.ndarray):
-        yield from (prepare(pictures[i : i + _AT_ONCE], settings) for i in starts)
+        yield from (prepare(block, settings) for block in blocks)
         return
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in starts:
-            parts = pool.map(lambda one: prepare(one, settings), pictures[start : start + _AT_ONCE])
-            yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))
+        coming: deque[Iterator[Prepared]] = deque()
+        for block in blocks:
+            coming.append(pool.map(lambda one: prepare(one, settings), block))
+            if len(coming) > 1:  # the next ones are decoded while the network sees these
+                yield _together(coming.popleft())
+        while coming:
+            yield _together(coming.popleft())
+
+
+def _together(parts: Iterator[Prepared]) -> Prepared:
+    return Prepared(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -303,14 +324,9 @@ def _by_comparisons(model: PairModel, pixels: NDArray[np.float32]) -> NDArray[np
 
 
 def sampled_pairs(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw pairs of different images, each image in about 16, all of them connected.
+    """Draw `(m, 2)` numbers of different images, no pair twice, all of them connected.
 
-    Args:
-        count: number of images.
-        rng: a `numpy.random.Generator`.
-
-    Returns:
-        `(m, 2)` numbers of images, no pair twice; all pairs where images are few.
+    Each of `count` images is in about 16 pairs; of few images these are all pairs.
     """
     if count <= _OPPONENTS + 1:
         return np.stack(np.triu_indices(count, 1), axis=1)

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.pixels import contradiction, faintness
+from kpairs.data.settings import PixelSettings
 from kpairs.errors import printable
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_pictures(
+    name: Callable[[int], object],
+    settings: PixelSettings,
+    metadata: Mapping[str, Any],
+    *,
+    doubtful: NDArray[np.bool_],
+    faint: NDArray[np.bool_],
+    far: NDArray[np.bool_] | None,
+) -> None:
+    """Log which of n pictures are not as those that a model learned from.
+
+    Args:
+        name: returns the name of a picture by its number.
+        settings: how pictures were prepared.
+        metadata: of the model.
+        doubtful: `(n,)`, another ink.
+        faint: `(n,)`, 16 bits of which few are used.
+        far: `(n,)`, unlike the training images; None where nobody knows.
+    """
+
+    def warn(odd: NDArray[np.bool_] | None, said: Callable[..., str], about: object) -> None:
+        if odd is not None and odd.any():
+            first = str(name(int(odd.argmax())))
+            log.warning("%s", said(int(odd.sum()), len(odd), first, about))
+
+    warn(doubtful, contradiction, settings)
+    warn(faint, faintness, settings)
+    warn(far, strangers, metadata)
 
 
 def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> str:

@@ -130,27 +130,7 @@ def export_run(
     *,
     force: bool = False,
 ) -> list[Export]:
-    """Export the model of one round, checked on that round's test pairs.
-
-    Args:
-        run: a `kpairs.Run`, trained on any backend.
-        number: the round.
-        path: name of the files, with the ending of one of the formats; the others get their own.
-            Default `<run folder>/<arch>`.
-        data_root: cache folder of the digit images.
-        formats: keys of `FORMATS`.
-        opset: version of the ONNX operators.
-        force: replace files that are no earlier exports.
-
-    Returns:
-        One `Export` per format, in their order.
-
-    Raises:
-        InputError: no such round, or its model cannot be read.
-        UsageError: an unknown format, a path with another ending; see also `export_model`.
-        ParityError: see `export_model`.
-        KpairsError: see `export_model`.
-    """
+    """Export the model of one round, checked on that round's test pairs, as `export` does."""
     architecture_of_run(run)
     _check_formats(formats)
     stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
@@ -216,6 +196,9 @@ def export_model(
     outputs and how a picture becomes an input: in ONNX the metadata "kpairs", in the others the
     extra file "kpairs.json".
 
+    Whatever is raised before all files are checked, nothing is written and older files are left as
+    they were.
+
     Args:
         trained: the model and its description.
         pairs: test pairs, on which files and model must agree; None for noise.
@@ -223,17 +206,11 @@ def export_model(
         formats: what to write, `kpairs.exports.writing.formats.Onnx()` and others.
         force: replace files that are no earlier exports.
 
-    Returns:
-        One `Export` per format, in their order.
-
     Raises:
-        UsageError: another backend than torch, or an opset that torch's exporter does not write or
-            onnxruntime does not run; int8 without pairs to calibrate on; a file in the way that is
-            no earlier export.
-        ParityError: a file disagrees with the model. Whatever is raised before all files are
-            checked, nothing is written and older files are left as they were.
-        KpairsError: no folder to write to, or one in a file's place.
-        OSError: a file cannot be written.
+        UsageError: another backend than torch, an opset that cannot be written or run, int8 without
+            pairs to calibrate on, or a file in the way that is no earlier export.
+        ParityError: a file disagrees with the model.
+        KpairsError, OSError: a file cannot be written.
     """
     if keras.backend.backend() != "torch":
         raise UsageError(
@@ -250,28 +227,46 @@ def export_model(
     asked = _noise(trained.pixels.shape) if pairs is None else pairs
     if trained.is_linear:  # of a large network, which a few pairs exercise as well
         asked = asked.take(slice(_NOISE))
-    exports = []
     with ExitStack() as files:
+        exports = []
         for format_, path in zip(formats, paths, strict=True):
             # The last file entered is the first that takes its name: a model never stands beside
             # the description of a later one.
-            card_file, sidecar_file, file = (
-                files.enter_context(atomic_path(place)) for place in _places(path)
-            )
-            written = format_.export(trained, asked, description, file)
-            own = {**written.description, "file": path.name, "format": format_.name}
-            own |= {**_size_and_digest(file), **written.facts}
-            if written.parity:
-                own["parity"] = vars(written.parity)
-            if written.quantization:
-                own["quantization"] = vars(written.quantization)
-            exports.append(Export(format_.name, path, own, written.parity, written.quantization))
-            sidecar_file.write_text(json.dumps(own, indent=2) + "\n")
-            card_file.write_text(card(exports[-1]), encoding="utf-8")
+            places = [files.enter_context(atomic_path(place)) for place in _places(path)]
+            exports.append(_written(format_, path, places, trained, asked, description))
         for export in exports:
             for place in _places(export.path)[:2]:  # neither may stand beside another model
                 place.unlink(missing_ok=True)
     return exports
+
+
+def _written(
+    format_: Format,
+    path: Path,
+    places: Sequence[Path],
+    trained: Trained,
+    asked: PairSet,
+    description: Mapping[str, Any],
+) -> Export:
+    """Write and check a file, its description and its card at temporary places."""
+    card_file, sidecar_file, file = places
+    written = format_.export(trained, asked, description, file)
+    data = file.read_bytes()
+    own = {
+        **written.description,
+        "file": path.name,
+        "format": format_.name,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **written.facts,
+    }
+    for name in ("parity", "quantization"):
+        if found := getattr(written, name):
+            own[name] = vars(found)
+    export = Export(format_.name, path, own, written.parity, written.quantization)
+    sidecar_file.write_text(json.dumps(own, indent=2) + "\n")
+    card_file.write_text(card(export), encoding="utf-8")
+    return export
 
 
 def _noise(shape: tuple[int, ...]) -> PairSet:
@@ -294,8 +289,3 @@ def _check_places(places: Iterable[Path], force: bool) -> None:
             raise KpairsError(f"{place}: expected a file to write, received a folder")
         earlier = place.is_file() and _MARK in place.read_bytes()
         check_output(place, force=force or earlier)
-
-
-def _size_and_digest(file: Path) -> dict[str, Any]:
-    data = file.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -50,41 +50,17 @@ class OwnNetwork:
         """
         _check_inputs(model)
         found = _outputs_of(model)
-        if outputs is not None and not outputs:
-            raise UsageError("outputs: expected the comparison at least, received none")
-        first = next(iter(outputs)) if outputs else "comparison"
-        if first not in found and len(found) == 1 and not outputs:
-            first = next(iter(found))
-        chosen = {first: "", **dict.fromkeys(found, "")} if outputs is None else dict(outputs)
-        if first != "comparison" and "comparison" in chosen:
-            raise UsageError(f"outputs: expected comparison first, received {', '.join(chosen)}")
-        if isinstance(chosen[first], Output):
-            raise UsageError(f"outputs: expected a kind for the comparison {first}, not an Output")
-        for name in chosen:
-            if name not in found:
-                raise UsageError(
-                    f"model {model.name}: expected an output {name}, received "
-                    f"{', '.join(found)}; name the comparison: outputs={{'{next(iter(found))}': "
-                    "'sigmoid'}"
-                )
+        chosen = _chosen(model, found, outputs)
+        first = next(iter(chosen))
         own = {name: x.target for name, x in chosen.items() if isinstance(x, Output)}
         kinds = {
             name: x.kind if isinstance(x, Output) else x or _kind(model, name, found[name])
             for name, x in chosen.items()
         }
-        for name, kind in kinds.items():
-            if kind not in OUTPUT_KINDS or (name in own and kind == "score"):
-                raise unknown(f"kind of output {name}", kind, set(OUTPUT_KINDS) - {"score"})
-            if name not in own and name not in KNOWN and name != first:
-                raise UsageError(
-                    f"model {model.name}: nothing is known that output {name} could learn; say it: "
-                    f"outputs={{..., '{name}': kpairs.Output(kind, target)}} with a function of "
-                    "pairs that gives its targets; or name only the outputs that train"
-                )
+        _check_kinds(model, kinds, own)
         named = {"comparison" if name == first else name: found[name] for name in kinds}
         as_ours = isinstance(model.output, dict) and isinstance(model.input, dict)
-        as_ours = as_ours and list(named) == list(found)
-        if as_ours and tuple(_input_names(model)) == _SIDES:
+        if as_ours and list(named) == list(found) and tuple(_input_names(model)) == _SIDES:
             adopted = model
         else:
             adopted = _renamed(model, list(found), named, first)
@@ -110,14 +86,7 @@ def architecture_of_outputs(
     shape: Shape | None = None,
     own_targets: Targets | None = None,
 ) -> Architecture:
-    """Return what training needs to know of a network that no registry knows.
-
-    Args:
-        name: of the model.
-        outputs: kind of each output by name, `comparison` first.
-        shape: `(height, width, channels)` of its images.
-        own_targets: see `Architecture`.
-    """
+    """Return what training needs to know of a network in no registry; see `Architecture`."""
     return Architecture(name, "own", "", outputs, _unbuildable, shape, own_targets or {})
 
 
@@ -148,6 +117,45 @@ def _outputs_of(model: keras.Model) -> dict[str, keras.KerasTensor]:
     if isinstance(model.output, dict):
         return dict(model.output)
     return dict(zip(model.output_names, model.outputs, strict=True))
+
+
+def _chosen(
+    model: keras.Model,
+    found: Mapping[str, keras.KerasTensor],
+    outputs: Mapping[str, str | Output] | None,
+) -> dict[str, str | Output]:
+    """Return the outputs that train, the comparison first; "" for a kind that nobody told."""
+    if outputs is None:
+        first = next(iter(found)) if len(found) == 1 else "comparison"
+        outputs = {first: "", **dict.fromkeys(found, "")}
+    if not outputs:
+        raise UsageError("outputs: expected the comparison at least, received none")
+    first = next(iter(outputs))
+    if first != "comparison" and "comparison" in outputs:
+        raise UsageError(f"outputs: expected comparison first, received {', '.join(outputs)}")
+    if isinstance(outputs[first], Output):
+        raise UsageError(f"outputs: expected a kind for the comparison {first}, not an Output")
+    for name in outputs:
+        if name not in found:
+            raise UsageError(
+                f"model {model.name}: expected an output {name}, received "
+                f"{', '.join(found)}; name the comparison: outputs={{'{next(iter(found))}': "
+                "'sigmoid'}"
+            )
+    return dict(outputs)
+
+
+def _check_kinds(model: keras.Model, kinds: Mapping[str, str], own: Mapping[str, object]) -> None:
+    """Refuse unknown kinds, and outputs whose target nobody knows."""
+    for number, (name, kind) in enumerate(kinds.items()):
+        if kind not in OUTPUT_KINDS or (name in own and kind == "score"):
+            raise unknown(f"kind of output {name}", kind, set(OUTPUT_KINDS) - {"score"})
+        if name not in own and name not in KNOWN and number:  # the first is the comparison
+            raise UsageError(
+                f"model {model.name}: nothing is known that output {name} could learn; say it: "
+                f"outputs={{..., '{name}': kpairs.Output(kind, target)}} with a function of "
+                "pairs that gives its targets; or name only the outputs that train"
+            )
 
 
 def _kind(model: keras.Model, name: str, tensor: keras.KerasTensor) -> str:

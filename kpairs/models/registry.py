@@ -4,13 +4,13 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args, get_origin
 
 import keras
-from numpy.typing import NDArray
 
-from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
@@ -23,12 +23,7 @@ PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
 # Outputs that learn classes, by the data source's word for one.
 _CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
-_BUILDS = (
-    "classes",
-    "backbone",
-    "test_shifts",
-    "ordinal",
-)  # arguments of it that `build` passes on
+_BUILDS = ("classes", "backbone", "test_shifts", "ordinal")  # arguments that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
 
@@ -40,7 +35,8 @@ class Architecture:
         name: its function's name: registry key, command-line name and value in result files.
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
-        outputs: kind of each output as registered, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        outputs: kind of each output by name, a key of `kpairs.models.outputs.OUTPUT_KINDS`; classes
+            are digits as registered.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
         own_targets: functions of a `PairSet` that give the targets of outputs of its own.
@@ -58,48 +54,32 @@ class Architecture:
     linear: bool = False
     longest_side: int = LONGEST_SIDE
 
-    def named(self, word: str) -> dict[str, str]:
-        """Return kinds by output name where the data source calls a class "digit" or "grade"."""
-        called = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return {called.get(name, name): kind for name, kind in self.outputs.items()}
+    def called(self, word: str) -> "Architecture":
+        """Return the same, its outputs named as a data source calls a class: digit or grade."""
+        names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
+        return self if outputs == self.outputs else replace(self, outputs=outputs)
 
-    def learned(self, word: str = "digit") -> dict[str, str]:
-        """Return the same of the outputs that learn from a target: all but scores."""
-        return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+    @cached_property
+    def learned(self) -> dict[str, str]:
+        """Kind of each output that learns from a target, all but scores."""
+        return {name: kind for name, kind in self.outputs.items() if kind != "score"}
 
-    def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs by name, each `(n,)`.
-
-        Args:
-            pairs: n pairs.
-            word: "digit" or "grade", as `named` takes it.
-
-        Raises:
-            UsageError: a target function of the architecture's own fails, or gives another shape.
-        """
-        return pairs.targets(self.named(word), self.own_targets)
-
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
-    @property
-    def takes_backbone(self) -> bool:
-        """True if another network can stand in its tower's place."""
-        return any(p.name == "backbone" for p in self._keywords())
+    def check_takes(self, argument: str, called: str | None = None) -> None:
+        """Refuse an argument that the function lacks; name the architectures that have it."""
+        able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
+        if self.name not in able:
+            raise UsageError(
+                f"{self.name} takes no {called or argument}; {', '.join(sorted(able))} "
+                f"do{'es' * (len(able) == 1)}"
+            )
 
-    @property
-    def takes_shifts(self) -> bool:
-        """True if it can see an image at several places in inference."""
-        return any(p.name == "test_shifts" for p in self._keywords())
-
-    @property
-    def takes_ordinal(self) -> bool:
-        """True if its grades can follow from one number and thresholds."""
-        return any(p.name == "ordinal" for p in self._keywords())
-
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Number of values of each argument that is annotated so, as in `tuple[int, int]`."""
         tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
@@ -249,6 +229,9 @@ def build(
         raise unknown("architecture", name, ARCHS)
     architecture = ARCHS[name]
     check_shape(architecture, input_shape)
+    if excess := set(options) - set(architecture.options):
+        expected = ", ".join(architecture.options) or "no arguments"
+        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     if backbone is not None:
         _check_backbone(architecture, rescaling)
         options["backbone"] = backbone
@@ -258,44 +241,41 @@ def build(
     if head == "ordinal":
         _check_ordinal(architecture, classes)
         options["ordinal"] = True
-    if excess := set(options) - {*architecture.options, *_BUILDS}:
-        expected = ", ".join(architecture.options) or "no arguments"
-        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
+    options["classes"] = classes or _CLASSES
     with conventions():
-        left, right = (keras.Input(input_shape, name=side) for side in ("left", "right"))
-        seen = (left, right)
+        inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
+        seen = list(inputs.values())
         if rescaling is not None:
             layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
-            seen = (layer(left), layer(right))
-        options["classes"] = classes or _CLASSES
-        try:
-            results = architecture.function(Pair(*seen, fold=fold), **options)
-        except KpairsError:
-            raise
-        except Exception as error:  # of a layer, of memory, of a user's code
-            given = ", ".join(f"{key} {value}" for key, value in options.items())
-            raise UsageError(f"{name} cannot be built with {given}: {_said(error)}") from error
-        if list(results) != list(architecture.outputs):
-            raise UsageError(
-                f"{name} returned the outputs {', '.join(results)}; it is registered with "
-                f"{', '.join(architecture.outputs)}"
-            )
+            seen = [layer(image) for image in seen]
+        results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
-        named = dict(zip(architecture.named(word), results.values(), strict=True))
-        return keras.Model({"left": left, "right": right}, named, name=name)
+        named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
+        return keras.Model(inputs, named, name=name)
+
+
+def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any]) -> Outputs:
+    """Call the architecture's function; a failure becomes a sentence."""
+    name = architecture.name
+    try:
+        results = architecture.function(pair, **options)
+    except KpairsError:
+        raise
+    except Exception as error:  # of a layer, of memory, of a user's code
+        given = ", ".join(f"{key} {value}" for key, value in options.items())
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{name} cannot be built with {given}: {said}") from error
+    if list(results) != list(architecture.outputs):
+        raise UsageError(
+            f"{name} returned the outputs {', '.join(results)}; it is registered with "
+            f"{', '.join(architecture.outputs)}"
+        )
+    return results
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
-    """Refuse images that an architecture is not for.
-
-    Args:
-        architecture: the `Architecture`.
-        shape: `(height, width, channels)`.
-
-    Raises:
-        UsageError: it is for images of one other shape.
-    """
+    """Refuse images of another `(height, width, channels)` than an architecture is for."""
     own = architecture.input_shape
     if own is not None and own != tuple(shape):
         anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)
@@ -307,9 +287,7 @@ def check_shape(architecture: Architecture, shape: Shape) -> None:
 
 def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] | None) -> None:
     """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
-    if not architecture.takes_backbone:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_backbone)
-        raise UsageError(f"{architecture.name} takes no backbone; {', '.join(able)} do")
+    architecture.check_takes("backbone")
     if rescaling is not None:
         raise UsageError(
             "a backbone prepares pixels in its own way: expected the normalization none"
@@ -318,18 +296,14 @@ def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] |
 
 def _check_shifts(architecture: Architecture, count: int) -> None:
     """Refuse shifts where no layer averages over them, and other counts than there are."""
-    if not architecture.takes_shifts:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_shifts)
-        raise UsageError(f"{architecture.name} takes no test_shifts; {' or '.join(able)} does")
+    architecture.check_takes("test_shifts")
     if count not in PLACES:
         raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
 
 
 def _check_ordinal(architecture: Architecture, classes: int) -> None:
     """Refuse ordered grades where a network has none, or one alone."""
-    if not architecture.takes_ordinal:
-        able = sorted(name for name, a in ARCHS.items() if a.takes_ordinal)
-        raise UsageError(f"{architecture.name} takes no ordinal head; {', '.join(able)} do")
+    architecture.check_takes("ordinal", "ordinal head")
     if classes == 1:
         raise UsageError("head ordinal: expected at least two grades, received 1")
 
@@ -337,10 +311,6 @@ def _check_ordinal(architecture: Architecture, classes: int) -> None:
 def _size(shape: Shape) -> str:
     height, width, channels = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"
 
 
 @contextmanager

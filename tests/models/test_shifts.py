@@ -71,7 +71,7 @@ def test_exports_have_the_shifts(others, tiny, workplace, mnist, rng):
 
 
 def test_shifts_that_cannot_be_had_are_refused(tiny, workplace):
-    with pytest.raises(UsageError, match="auxws takes no test_shifts; posterior or posterior_s"):
+    with pytest.raises(UsageError, match="auxws takes no test_shifts; posterior, posterior_s"):
         build("auxws", test_shifts=5)
     with pytest.raises(UsageError, match="test_shifts: expected 1 or 5, received 3"):
         build("posterior", test_shifts=3)

@@ -1,6 +1,6 @@
 """The page of `kpairs label`, on which people compare images; neither keras nor torch.
 
-`answers` keeps pairs.csv, `session` chooses pairs and remembers people, `background` computes in
-other processes, `training` makes a network there, `pictures` scales images, `server` has the
-routes.
+`sitting` starts it, `session` knows what was answered: `answers` keeps pairs.csv, `images` knows
+the files, `asking` chooses pairs, `scoring` computes by `thinking` in the processes of
+`background`. `server` has links and routes, `training` makes a network.
 """

@@ -11,8 +11,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -30,10 +29,17 @@ from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import json_endpoint
 from kpairs.files import read_json, write_json
 
-_FILES = {"page.css": "text/css", "page.js": "text/javascript", "ranking.js": "text/javascript"}
-_LARGEST = 10_000  # bytes of a request
+_FILES = {
+    "page.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "ranking.js": "text/javascript",
+}
+_LARGEST = 10_000  # bytes of a request, and of the file of links
 _SCORES = ("file", "score", "low", "high", "rank", "best", "worst", "judgements")
 _KEY_BYTES = 16
+Sent = Mapping[str, Any]  # a page's question, as JSON says it
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,7 @@ class Person:
 
 
 def people(judges: Sequence[str], known: Mapping[str, str], alone: bool) -> list[Person]:
-    """Return who has a link, the starter first.
-
-    Args:
-        judges: names.
-        known: keys by name, of an earlier sitting; the starter's is "".
-        alone: the one judge is the starter.
-    """
+    """Return who has a link, the starter first; `known` has earlier keys, the starter's as ""."""
 
     def key(name: str) -> str:
         return known.get(name) or secrets.token_urlsafe(_KEY_BYTES)
@@ -69,10 +69,9 @@ def people(judges: Sequence[str], known: Mapping[str, str], alone: bool) -> list
 
 
 class Links:
-    """Keys and port of earlier sittings, so that a link lasts: a file for its owner's eyes alone.
+    """Keys and port of earlier sittings, so that a link lasts: a file beside the table of answers.
 
-    Args:
-        table: of answers; the file stands beside it.
+    Only its owner can read it.
     """
 
     def __init__(self, table: Path) -> None:
@@ -94,39 +93,117 @@ class Links:
             os.umask(mask)
 
 
-def label_routes(
-    session: Session,
-    persons: Sequence[Person],
-    base: str,
-    end: Callable[[], None],
-    training: Training,
-) -> list[BaseRoute]:
-    """Make the routes of a session, for a `LocalServer`.
+@dataclass
+class Page:
+    """The answers to what browsers ask.
 
-    Args:
+    Attributes:
         session: what is asked, and what is known.
         persons: who has a link.
         base: address that links begin with.
         end: ends the server; the starter's page may ask for it.
         training: makes a network of the answers.
     """
-    page = files("kpairs.exports.web.label")
-    texts = {name: (page / name).read_bytes() for name in ("page.html", *_FILES)}
-    turns = asyncio.Semaphore(os.cpu_count() or 1)  # of images that are decoded
 
-    def who(request: Request, *, starter: bool = False, judge: bool = False) -> Person:
-        return _admitted(persons, request.path_params["key"], starter=starter, judge=judge)
+    session: Session
+    persons: Sequence[Person]
+    base: str
+    end: Callable[[], None]
+    training: Training
+    _turns: asyncio.Semaphore = field(  # of images that are decoded
+        init=False, default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1)
+    )
 
-    def asked(
-        answer: Callable[[Person, Mapping[str, Any]], Any], **needed: bool
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes, for a `LocalServer`."""
+        asked = {
+            "begin": self._told(self._begin),
+            "state": self._told(self._state),
+            "answer": self._told(self._answer, judge=True),
+            "undo": self._told(lambda who, _: self.session.undo(str(who.judge)), judge=True),
+            "ranking": self._told(lambda *_: self.session.ranking(), starter=True),
+            "comparisons": self._told(self._comparisons, starter=True),
+            "withdraw": self._told(self._withdraw, starter=True),
+            "judges": self._told(self._judges, starter=True),
+            "train": self._told(self._train, starter=True),
+            "training": self._told(lambda *_: self.training.told(), starter=True),
+            "end": self._told(lambda *_: self.end(), starter=True),
+        }
+        below: list[BaseRoute] = [
+            Route("/", self._file),
+            Route("/image/{number:int}/{longest:int}", self._image),
+            Route("/places/{number:int}", self._places),
+            Route("/{table}.csv", self._table),
+            Route("/network.onnx", self._network),
+            *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in asked.items()),
+            Route("/{name}", self._file),
+        ]
+        return [Mount("/{key}", routes=below), Route("/", self._file)]
+
+    def _admit(self, key: str, *, starter: bool = False, judge: bool = False) -> Person:
+        """Return whose key it is. All keys are compared, each in constant time."""
+        found = [p for p in self.persons if hmac.compare_digest(p.key.encode(), key.encode())]
+        if not found or (starter and not found[0].starter) or (judge and found[0].judge is None):
+            raise HTTPException(
+                HTTPStatus.FORBIDDEN,
+                "expected a link as 'kpairs label' shows it; ask who started it",
+            )
+        return found[0]
+
+    # ---- Files: the page's own, images, tables, the network -----------------------------------
+
+    async def _file(self, request: Request) -> Response:
+        self._admit(request.path_params.get("key", ""))
+        name = request.path_params.get("name", "page.html")
+        if name not in _FILES:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no such page")
+        return Response((files(__package__) / name).read_bytes(), media_type=_FILES[name])
+
+    async def _image(self, request: Request) -> Response:
+        self._admit(request.path_params["key"])
+        number, longest = request.path_params["number"], request.path_params["longest"]
+        async with self._turns:
+            found = await run_in_threadpool(self.session.picture, number, longest)
+        size = {"Kpairs-Size": f"{found.width}x{found.height}"}
+        return Response(found.data, media_type=found.kind, headers=size)
+
+    async def _places(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
+        images, number = self.session.images, request.path_params["number"]
+        if number >= len(images.files):
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no such image")
+        file, name = images.files[number], images.names[number]
+        async with self._turns:
+            found = await run_in_threadpool(self.training.explained, file, name)
+        return Response(found, media_type="image/png")
+
+    async def _table(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
+        name = request.path_params["table"]
+        if name not in ("pairs", "scores"):
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no such table")
+        text = await run_in_threadpool(_table, self.session, name)
+        attached = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        return Response(text, media_type="text/csv", headers=attached)
+
+    async def _network(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
+        if self.training.file is None or not self.training.file.is_file():
+            raise HTTPException(HTTPStatus.NOT_FOUND, "no network was trained here")
+        return FileResponse(self.training.file, filename=self.training.file.name)
+
+    # ---- JSON: each answer takes who asks, and what was sent ----------------------------------
+
+    def _told(self, answer: Callable[[Person, Sent], Any], **needed: bool) -> Endpoint:
+        """Make the endpoint of an answer; `needed` says who may ask, as `_admit` takes it."""
+
         def answered(body: bytes, key: str, **_: Any) -> Any:
-            person = _admitted(persons, key, **needed)
+            person = self._admit(key, **needed)
             try:
                 sent = json.loads(body)
                 if not isinstance(sent, dict):
                     raise TypeError
-                return answer(person, sent)
+                return answer(person, sent) or {}
             except KpairsError:
                 raise
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -138,138 +215,45 @@ def label_routes(
 
         return json_endpoint(answered, _LARGEST)
 
-    async def show(request: Request) -> Response:
-        who(request)
-        return Response(texts["page.html"], media_type="text/html")
-
-    async def static(request: Request) -> Response:
-        who(request)
-        name = request.path_params["name"]
-        if name not in _FILES:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "no such page")
-        return Response(texts[name], media_type=_FILES[name])
-
-    async def image(request: Request) -> Response:
-        who(request)
-        number, longest = request.path_params["number"], request.path_params["longest"]
-        async with turns:
-            found = await run_in_threadpool(session.picture, number, longest)
-        size = {"Kpairs-Size": f"{found.width}x{found.height}"}
-        return Response(found.data, media_type=found.kind, headers=size)
-
-    async def places(request: Request) -> Response:
-        who(request, starter=True)
-        number = request.path_params["number"]
-        if number >= len(session.files):
-            raise HTTPException(HTTPStatus.NOT_FOUND, "no such image")
-        file, name = session.files[number], session.names[number]
-        async with turns:
-            found = await run_in_threadpool(training.explained, file, name)
-        return Response(found, media_type="image/png")
-
-    async def table(request: Request) -> Response:
-        who(request, starter=True)
-        name = request.path_params["table"]
-        if name not in ("pairs", "scores"):
-            raise HTTPException(HTTPStatus.NOT_FOUND, "no such table")
-        text = await run_in_threadpool(partial(_table, session, name))
-        attached = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-        return Response(text, media_type="text/csv", headers=attached)
-
-    async def network(request: Request) -> Response:
-        who(request, starter=True)
-        if training.file is None or not training.file.is_file():
-            raise HTTPException(HTTPStatus.NOT_FOUND, "no network was trained here")
-        return FileResponse(training.file, filename=training.file.name)
-
-    def begin(person: Person, _: Mapping[str, Any]) -> dict[str, Any]:
+    def _begin(self, who: Person, _: Sent) -> dict[str, Any]:
         return {
-            "question": session.question,
-            "ties": session.ties,
-            "judge": person.judge,
-            "starter": person.starter,
-            "several": len(persons) > 1,
-            "table": session.answers.path.name,
-            "command": training.command() if person.starter else None,
-            "notes": session.notes if person.starter else [],
+            "question": self.session.question,
+            "ties": self.session.ties,
+            "judge": who.judge,
+            "starter": who.starter,
+            "several": len(self.persons) > 1,
+            "table": self.session.answers.path.name,
+            "command": self.training.command() if who.starter else None,
+            "notes": self.session.notes if who.starter else [],
         }
 
-    def state(person: Person, _: Mapping[str, Any]) -> dict[str, Any]:
-        return session.state(person.judge) if person.judge is not None else session.progress()
+    def _state(self, who: Person, _: Sent) -> dict[str, Any]:
+        return self.session.progress() if who.judge is None else self.session.state(who.judge)
 
-    def answer(person: Person, sent: Mapping[str, Any]) -> dict[str, Any]:
+    def _answer(self, who: Person, sent: Sent) -> dict[str, Any]:
         seconds = sent["seconds"]
         if not isinstance(seconds, int | float) or seconds != seconds:
             raise TypeError
-        return session.answer(
-            str(person.judge), str(sent["question"]), str(sent["label"]), float(seconds)
-        )
+        question, label = str(sent["question"]), str(sent["label"])
+        return self.session.answer(str(who.judge), question, label, float(seconds))
 
-    def comparisons(_: Person, sent: Mapping[str, Any]) -> dict[str, Any]:
-        return {"comparisons": session.comparisons(int(sent["image"]))}
+    def _comparisons(self, _: Person, sent: Sent) -> dict[str, Any]:
+        return {"comparisons": self.session.comparisons(int(sent["image"]))}
 
-    def withdraw(_: Person, sent: Mapping[str, Any]) -> dict[str, Any]:
-        session.withdraw(int(sent["row"]), str(sent["key"]))
-        return session.progress()
+    def _withdraw(self, _: Person, sent: Sent) -> dict[str, Any]:
+        self.session.withdraw(int(sent["row"]), str(sent["key"]))
+        return self.session.progress()
 
-    def judges(_: Person, __: Mapping[str, Any]) -> dict[str, Any]:
-        links = {p.judge: f"{base}{p.key}/" for p in persons if not p.starter}
-        found = session.judges()
+    def _judges(self, _: Person, __: Sent) -> dict[str, Any]:
+        links = {p.judge: f"{self.base}{p.key}/" for p in self.persons if not p.starter}
+        found = self.session.judges()
         for one in found["judges"]:
             one["link"] = links.get(one["name"])
         return found
 
-    def train(_: Person, __: Mapping[str, Any]) -> dict[str, Any]:
-        training.start()
-        return training.told()
-
-    def finish(_: Person, __: Mapping[str, Any]) -> dict[str, Any]:
-        end()
-        return {}
-
-    posts: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "begin": asked(begin),
-        "state": asked(state),
-        "answer": asked(answer, judge=True),
-        "undo": asked(lambda person, _: session.undo(str(person.judge)), judge=True),
-        "ranking": asked(lambda *_: session.ranking(), starter=True),
-        "comparisons": asked(comparisons, starter=True),
-        "withdraw": asked(withdraw, starter=True),
-        "judges": asked(judges, starter=True),
-        "train": asked(train, starter=True),
-        "training": asked(lambda *_: training.told(), starter=True),
-        "end": asked(finish, starter=True),
-    }
-    below: list[BaseRoute] = [
-        Route("/", show),
-        Route("/image/{number:int}/{longest:int}", image),
-        Route("/places/{number:int}", places),
-        Route("/{table}.csv", table),
-        Route("/network.onnx", network),
-        *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
-        Route("/{name}", static),
-    ]
-
-    async def stranger(_: Request) -> Response:
-        raise _refusal()
-
-    return [Mount("/{key}", routes=below), Route("/", stranger)]
-
-
-def _admitted(
-    persons: Sequence[Person], key: str, *, starter: bool = False, judge: bool = False
-) -> Person:
-    """Return whose key it is. All keys are compared, each in constant time."""
-    found = [p for p in persons if hmac.compare_digest(p.key.encode(), key.encode())]
-    if not found or (starter and not found[0].starter) or (judge and found[0].judge is None):
-        raise _refusal()
-    return found[0]
-
-
-def _refusal() -> HTTPException:
-    return HTTPException(
-        HTTPStatus.FORBIDDEN, "expected a link as 'kpairs label' shows it; ask who started it"
-    )
+    def _train(self, _: Person, __: Sent) -> dict[str, Any]:
+        self.training.start()
+        return self.training.told()
 
 
 def _table(session: Session, name: str) -> str:

@@ -56,6 +56,24 @@ def answer(visitor, label="left", seconds=1.0):
     return question, visitor.ask("answer", question=question["id"], label=label, seconds=seconds)
 
 
+def test_an_interrupt_while_the_server_starts_ends_it(folder, tmp_path, monkeypatch):
+    """Ctrl-C may come within `Thread.start`: the thread serves already."""
+    begun = []
+
+    class Interrupted(Thread):
+        def start(self):
+            super().start()
+            begun.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("kpairs.exports.web.label.sitting.Thread", Interrupted)
+    with Sitting(folder, out=tmp_path / "pairs.csv") as running:
+        running.run()
+        (thread,) = begun
+        thread.join(1)
+        assert not thread.is_alive()
+
+
 def test_answers_undo_and_ties(folder, tmp_path):
     out = tmp_path / "pairs.csv"
     with sitting(folder, judge="anna", out=out) as (links, session):
@@ -64,7 +82,7 @@ def test_answers_undo_and_ties(folder, tmp_path):
         rows = list(csv.DictReader(out.read_text().splitlines()))
         assert [row["label"] for row in rows] == ["left", "right", "tie", ""]
         for row, question in zip(rows, asked, strict=True):
-            assert row["left"].endswith(session.names[question["left"]])
+            assert row["left"].endswith(session.images.names[question["left"]])
             assert row["judge"] == "anna"
         for question in reversed(asked):  # as often as one likes, and the same sides
             first = visitor.ask("undo")["queue"][0]
@@ -114,7 +132,9 @@ def test_pairs_stay_within_folders(tmp_path):
             while not visitor.ask("state")["queue"]:
                 time.sleep(0.1)
             question, _ = answer(visitor)
-            places = {os.path.dirname(session.names[question[side]]) for side in ("left", "right")}
+            places = {
+                os.path.dirname(session.images.names[question[side]]) for side in ("left", "right")
+            }
             assert len(places) == 1
     assert {row["group"] for row in csv.DictReader(out.read_text().splitlines())} == {
         "p1",
@@ -129,12 +149,12 @@ def test_going_on_with_more_and_fewer_images(tmp_path):
     with sitting(folder, judge="anna") as (links, session):
         link = links[""]
         questions = [answer(Visitor(link))[0] for _ in range(4)]
-        gone = session.names[questions[0]["left"]]
+        gone = session.images.names[questions[0]["left"]]
     (folder / gone).unlink()
     shutil.copy(next(folder.glob("*.png")), folder / "added.png")
     with sitting(folder, judge="anna") as (links, session):
         assert links[""] == link  # a link lasts
-        assert "added.png" in session.names
+        assert "added.png" in session.images.names
         assert len(session.notes) == 1  # and nothing about the table itself
         assert "images that are gone" in session.notes[0]
         state = Visitor(link).ask("state")
@@ -148,7 +168,7 @@ def test_an_image_that_cannot_be_read_is_asked_no_more(tmp_path):
     (folder / "bad.png").write_bytes(b"no image")
     with sitting(folder, judge="anna") as (links, session):
         visitor = Visitor(links[""])
-        bad = session.names.index("bad.png")
+        bad = session.images.names.index("bad.png")
         assert visitor.request("GET", f"image/{bad}/640")[0] == 400
         for _ in range(6):
             while not (state := visitor.ask("state"))["queue"]:
@@ -176,10 +196,10 @@ def test_names_of_any_kind_reach_the_ranking(tmp_path, name):
         with sitting(tmp_path / "photos", judge="anna", repeat=0.5) as (links, session):
             if not session.answers.rows:
                 answer(Visitor(links[""]))
-            assert name in session.names
+            assert name in session.images.names
             assert not session.notes
             assert len(session.pairs_table()) == 1
-    found = kpairs.Judgements.read(tmp_path / "photos/pairs.csv", session.files)
+    found = kpairs.Judgements.read(tmp_path / "photos/pairs.csv", session.images.files)
     assert sorted(Path(file).name for file in found.files) == sorted([name, "0001.png"])
 
 
@@ -203,7 +223,9 @@ def test_the_ranking_and_taking_one_answer_back(folder, tmp_path):
             while not visitor.ask("state")["queue"]:
                 time.sleep(0.05)
             question = visitor.ask("state")["queue"][0]
-            left, right = (scores[session.names[question[side]]] for side in ("left", "right"))
+            left, right = (
+                scores[session.images.names[question[side]]] for side in ("left", "right")
+            )
             visitor.ask(
                 "answer",
                 question=question["id"],
@@ -237,7 +259,7 @@ def test_judges_have_their_own_pairs_and_no_more(several):
         for place in ("pairs.csv", "scores.csv", "network.onnx"):
             assert visitors[name].request("GET", place)[0] == 403
         told = json.dumps([visitors[name].ask("begin"), visitors[name].ask("state")])
-        assert not any(image in told for image in session.names)
+        assert not any(image in told for image in session.images.names)
     assert visitors["anna"].ask("begin")["command"] is None
     assert visitors[""].request("POST", "answer", {})[0] == 403
     assert visitors[""].request("GET", "network.onnx")[0] == 404
