@@ -97,8 +97,13 @@ def run(words):
     while (line := process.stdout.readline()) and "Ctrl-C" not in line:
         said += line
     process.send_signal(signal.SIGINT)
-    said += line + process.communicate(timeout=60)[0]
-    return subprocess.CompletedProcess(command, 0 if "http://" in said else 1, said, "")
+    try:
+        said += line + process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said += "\nCtrl-C did not end it"
+    failed = process.returncode not in (0, 130) or "http://" not in said
+    return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
 def words_of(text):
