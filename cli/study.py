@@ -82,6 +82,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
 def _run(studies, rounds, out, jobs, scheduler, data_dir):
     """Run what is not finished, with one bar over all of it."""
     from kpairs.cli.progress import follow
+    from kpairs.studies.rows import finished
     from kpairs.studies.run import run_jobs
 
     work = {job.id: job for s in studies for job in s.jobs(rounds)}
