@@ -91,7 +91,8 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         return
     from rich.table import Table
 
-    from kpairs.cli.tables import console, judge_table
+    from kpairs.cli.image_tables import judge_table
+    from kpairs.cli.tables import console
 
     counts = [name for name in ("pairs", "images") if name in next(iter(facts["splits"].values()))]
     table = Table("split", *counts, "pixels", "classes in rank order")

@@ -359,12 +359,13 @@ class _Architecture(Protocol):
     def longest_side(self) -> int: ...
     @property
     def options(self) -> dict[str, Any]: ...
-    def learned(self, word: str) -> dict[str, str]: ...
+    @property
+    def learned(self) -> dict[str, str]: ...
+    def called(self, word: str) -> Self: ...
 
 
-def _possible(source: Source, part: str, wanted: int) -> int:
+def _possible(source: Source, part: str, most: int, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
-    most = source.most_pairs(part)
     if most < 1:
         raise InputError(
             f"{source.name}: expected two images or more in the {part} split, received one; where "
@@ -377,9 +378,9 @@ def _possible(source: Source, part: str, wanted: int) -> int:
     return min(wanted, most)
 
 
-def _check_graded(recipe: Recipe, source: Source, network: _Architecture) -> None:
+def _check_graded(source: Source, network: _Architecture) -> None:
     """Refuse a network that learns classes of images that nobody graded."""
-    of_class = [n for n in network.learned(source.word) if n.endswith(f"_{source.word}")]
+    of_class = [name for name in network.learned if name.endswith(f"_{source.word}")]
     if of_class and not source.classes:
         raise UsageError(
             f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
@@ -596,14 +597,18 @@ class Recipe(_Group):
             UsageError: images that the architecture is not for, or outputs that nobody graded.
             InputError: images that cannot be read.
         """
-        data = self.data
-        _check_graded(self, source, network)
-        names = dict(zip(network.learned(data.word), network.learned(source.word), strict=True))
-        wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
-        longest = network.longest_side
+        data, called = self.data, network.called(source.word)
+        _check_graded(source, called)
+        names = dict(zip(network.learned, called.learned, strict=True))
+        shape = network.input_shape
         pixels = source.settings(
-            network.input_shape, size=data.image_size, longest=longest, **wishes
+            size=data.image_size or (shape and shape[1::-1]),
+            channels=data.channels or (shape and shape[2]),
+            fit=data.fit,
+            ink=data.ink,
+            longest=network.longest_side,
         )
+        most = {n: source.most_pairs(p) for n, p in _COUNTS.items() if source.word == "grade"}
         changes: dict[str, Any] = {
             **source.read_by,
             "data": source.name,
@@ -617,8 +622,8 @@ class Recipe(_Group):
             "fit": pixels.fit,
             "ink": pixels.ink,
         }
-        if source.word == "grade":
-            changes |= {n: _possible(source, part, getattr(data, n)) for n, part in _COUNTS.items()}
+        for name, there in most.items():
+            changes[name] = _possible(source, _COUNTS[name], there, getattr(data, name))
         if source.judged and self.variation.pairing == "renewed":
             changes["pairing"] = "drawn"  # people compared these pairs, and no others
         return self.replace(**changes)

@@ -132,9 +132,7 @@ class LinearHead:
         compile_model(head, bare, self.network, judged=self.data.judged)
         logs: dict[str, float] = {}
         for prefix, pairs in zip(("", "val_"), sets, strict=True):
-            batches = Batches(
-                pairs, self.network.named(self.recipe.data.word), evaluation_batch(pairs)
-            )
+            batches = Batches(pairs, self.network.outputs, evaluation_batch(pairs))
             found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
             logs |= {f"{prefix}{name}": value for name, value in found.items()}
         return logs
