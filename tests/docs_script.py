@@ -252,6 +252,7 @@ if __name__ == "__main__":
     parser.add_argument("--in", dest="folder", help="where to work; kept")
     parser.add_argument("pages", nargs="*", metavar="PAGE")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as scratch:
         failed = main(asked.pages or PAGES, asked.folder or scratch)
     sys.exit(bool(failed))
