@@ -23,13 +23,16 @@ from kpairs.training.batches import (
 from kpairs.training.callbacks import (
     AfterEpoch,
     BestEpoch,
+    Evaluation,
     EventFiles,
     MovingAverage,
     StopOnNonFinite,
+    evaluate,
 )
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import Own, Phase, compile_model, phases
 from kpairs.training.interrupt import InMainThread
+from kpairs.training.linear import LinearHead
 from kpairs.training.prepare import Prepared
 from kpairs.training.workers import log
 
@@ -81,7 +84,8 @@ def fit(
     machine: Machine,
     own: Own,
     callbacks: Iterable[keras.callbacks.Callback] = (),
-    solve: Callable[[], dict[str, float]] | None = None,
+    head: LinearHead | None = None,
+    until: int | None = None,
 ) -> Fitted:
     """Train a built network, phase by phase, from where its checkpoint is.
 
@@ -96,7 +100,8 @@ def fit(
         machine: how the training runs.
         own: Keras objects of the user's own.
         callbacks: further callbacks, of kpairs' own display.
-        solve: takes the first epoch's place; returns its losses and metrics by Keras' names.
+        head: is solved for in the first epoch's place, and measures the network.
+        until: the last epoch, where it is not the recipe's; schedules are those of the recipe.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -113,41 +118,46 @@ def fit(
         transform=partial(transformation, recipe, number),
         own_targets=network.own_targets,
     )
-    size = evaluation_batch(data.train)
     evaluated = partial(
         Batches,
         outputs=outputs,
-        batch_size=size,
+        batch_size=evaluation_batch(data.train),
         device=device,
         own_targets=network.own_targets,
     )
-    test = evaluated(data.test)
+
+    def evaluation(pairs: PairSet) -> Evaluation:
+        if head is not None:
+            return partial(head.evaluate, pairs)
+        return partial(evaluate, model, evaluated(pairs))
+
     _compile(model, recipe, network, phases(recipe)[0], data, batches, own)
-    after, checkpoint = _follow_up(model, recipe, evaluated, data, folder, machine)
+    after, checkpoint = _follow_up(model, recipe, evaluation, data, folder, machine)
     done, engine = checkpoint.epochs, "keras"
     always = [Randomness(recipe.fit.seed, number, batches), InMainThread(), *callbacks]
     for phase in phases(recipe):
-        start = max(phase.begin, done)
-        if phase.end < start:
+        start, end = max(phase.begin, done), min(phase.end, until or phase.end)
+        if end < start:
             continue
         if phase.begin:
             _compile(model, recipe, network, phase, data, batches, own)
-        if solve is not None and not phase.begin:
+        if head is not None and not phase.begin:
             if not done:
-                _solved(model, solve, [*callbacks, after, checkpoint], recipe.fit.epochs)
+                epochs = until or recipe.fit.epochs
+                _solved(model, head.solve, [*callbacks, after, checkpoint], epochs)
             continue
         if machine.engine == "auto":
             engine = _lower(model, batches, _same_steps(model, recipe, phase, data, batches, own))
         if phase.begin < done:
             checkpoint.restore(model)
-        if start < phase.end and not (after.best is not None and after.best.is_over(start)):
+        if start < end and not (after.best is not None and after.best.is_over(start)):
             model.fit(
                 batches,
-                epochs=phase.end,
+                epochs=end,
                 initial_epoch=start,
                 shuffle=False,  # the batches are
-                validation_data=test,
-                validation_freq=_evaluated(recipe),
+                validation_data=evaluated(data.test) if head is None else None,
+                validation_freq=_evaluated(recipe, end),
                 callbacks=[
                     StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
                     *always,
@@ -159,7 +169,7 @@ def fit(
             )
         if model.stop_training or (after.best is not None and after.best.is_over(start)):
             break
-    after.finish(model, test)
+    after.finish(model, evaluation(data.test))
     best = None if after.best is None else after.best.epoch
     return Fitted(len(after.rows), best, engine, checkpoint.seconds)
 
@@ -196,7 +206,7 @@ def _compile(
 def _follow_up(
     model: keras.Model,
     recipe: Recipe,
-    batches_of: Callable[[PairSet], Batches],
+    evaluation: Callable[[PairSet], Evaluation],
     data: Prepared,
     folder: Path,
     machine: Machine,
@@ -207,10 +217,9 @@ def _follow_up(
     )
     best = evaluated = None
     if data.validation is not None:
-        validated = batches_of(data.validation)
-        best = BestEpoch(model, validated, recipe.fit.patience, average)
+        best = BestEpoch(model, evaluation(data.validation), recipe.fit.patience, average)
     if recipe.reported_epoch == "best":  # the report states the best training accuracy too
-        evaluated = batches_of(data.train)
+        evaluated = evaluation(data.train)
     checkpoint = Checkpoint(folder, machine.keep_checkpoints)
     done = checkpoint.epochs
     events = EventFiles(folder / "tensorboard", done) if machine.tensorboard else None
@@ -260,7 +269,7 @@ def _lower(model: keras.Model, batches: Batches, alike: Hashable | None) -> str:
     return "lowered"
 
 
-def _evaluated(recipe: Recipe) -> list[int]:
+def _evaluated(recipe: Recipe, epochs: int) -> list[int]:
     """Return the numbers of the epochs that an evaluation on the test pairs follows."""
-    every, epochs = recipe.fit.validate_every, recipe.fit.epochs
+    every = recipe.fit.validate_every
     return sorted({*range(every, epochs, every), epochs})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,23 @@ from kpairs.data import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
 from kpairs.models.own import OwnNetwork
+from kpairs.models.registry import Architecture
 from kpairs.networks import import_modules, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.training.compile import Own
 from kpairs.training.device import compute
 from kpairs.training.evaluate import measure
-from kpairs.training.fit import Machine, fit
+from kpairs.training.fit import Fitted, Machine, fit
 from kpairs.training.graded import GradesHead
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
-from kpairs.training.prepare import prepare
+from kpairs.training.prepare import Prepared, prepare
+from kpairs.training.progress import tested_as
 from kpairs.training.records import read_history
+from kpairs.training.workers import log
+
+HELD_OUT = "held-out"  # folder of a round's first fine-tuning
 
 
 @dataclass(frozen=True)
@@ -80,30 +85,27 @@ def train_round(
         InputError: a checkpoint that cannot be read; a folder that leads elsewhere.
     """
     import_modules(task.imports)
+    callbacks = list(callbacks)
     recipe, number, folder, machine = task.recipe, task.number, task.folder, task.machine
     network = task.network.architecture if task.network else architecture_of(recipe)
     outputs = network.named(recipe.data.word)
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(machine.device, machine.threads) as device:
-        data = prepare(recipe, number, *task.pairs, task.normalized_by)
+        tuned = network.linear and bool(recipe.fit.fine_tune)
+        until = _epochs_that_help(task, network, device, callbacks) if tuned else None
+        data = prepare(recipe, number, *task.pairs, task.normalized_by, whole=tuned)
         model = model or build_round(recipe, number, task.classes, task.network)
-        rescale(model, data.rescaling)
-        head = None
-        if network.linear:
-            kind = GradesHead if len(network.learned()) > 1 else LinearHead
-            head = kind(model, recipe, number, network, data, folder)
-        fitted = fit(
-            *(model, recipe, number, network, data, folder, device, machine, task.own, callbacks),
-            solve=None if head is None else head.solve,
-        )
+        fitted, head = _fitted(task, network, model, data, folder, device, callbacks, until)
         if head is None:
             measured = measure(model, data.train, data.test, outputs, network.own_targets)
         else:
             seen, (train, test) = head.on_features()
             measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
-    if fitted.best_epoch is None:
+    if tuned:
+        best = {"epoch": fitted.epochs, **measured["test"]}
+    elif fitted.best_epoch is None:
         best = _best_epoch(read_history(folder / "history.csv"))
     else:
         best = {"epoch": fitted.best_epoch, **measured["test"]}
@@ -112,11 +114,68 @@ def train_round(
         "epochs": fitted.epochs,
         "rescaling": data.rescaling and list(data.rescaling),
         **measured,
-        **({} if head is None else head.facts),
+        **({} if head is None or fitted.epochs > 1 else head.facts),
         "best_epoch": best,
         "engine": fitted.engine,
         "seconds": round(fitted.seconds, 2),
     }
+
+
+def _fitted(
+    task: Round,
+    network: Architecture,
+    model: keras.Model,
+    data: Prepared,
+    folder: Path,
+    device: str,
+    callbacks: Iterable[keras.callbacks.Callback],
+    until: int | None = None,
+) -> tuple[Fitted, LinearHead | None]:
+    """Fit a built network; of features' networks, return the head that was solved for, too."""
+    rescale(model, data.rescaling)
+    head = None
+    if network.linear:
+        kind = GradesHead if len(network.learned()) > 1 else LinearHead
+        head = kind(model, task.recipe, task.number, network, data, folder)
+    given = device, task.machine, task.own, callbacks, head, until
+    fitted = fit(model, task.recipe, task.number, network, data, folder, *given)
+    return fitted, head
+
+
+def _epochs_that_help(
+    task: Round, network: Architecture, device: str, callbacks: Iterable[keras.callbacks.Callback]
+) -> int:
+    """Fine-tune without some images, and return after how many epochs it is best on those.
+
+    These are all epochs, or the best one where patience ended the training, or the first alone,
+    which is the linear score, where no others lower the error. The training is kept in the folder
+    `held-out`. As pairs are few, all of them train afterwards.
+    """
+    folder = task.folder / HELD_OUT
+    folder.mkdir(exist_ok=True)
+    data = prepare(task.recipe, task.number, *task.pairs, task.normalized_by)
+    held = data.validation or data.test  # a recipe that fine-tunes a head sets images aside
+    log.info(
+        f"fine-tuning: first {len(data.train):,} pairs train, and {len(held):,} pairs of other "
+        "images say whether it helps"
+    )
+    model = build_round(task.recipe, task.number, task.classes, task.network)
+    tried = replace(data, test=held)
+    with tested_as(callbacks, "held-out"):
+        fitted, _ = _fitted(task, network, model, tried, folder, device, callbacks)
+    rows = read_history(folder / "history.csv")
+    last = (fitted.best_epoch or 1) if len(rows) < task.recipe.fit.epochs else len(rows)
+    (error, loss), (tuned_error, tuned_loss) = (
+        (1 - row["validation_comparison_accuracy"], row["validation_loss"])
+        for row in (rows[0], rows[last - 1])
+    )
+    helps = (tuned_error, tuned_loss) < (error, loss)
+    log.info(
+        f"fine-tuning: the linear score errs on {100 * error:.1f} % of those pairs, the fine-tuned "
+        f"one on {100 * tuned_error:.1f} %: "
+        + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear one is kept")
+    )
+    return last if helps else 1
 
 
 def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
