@@ -145,11 +145,11 @@ def _fitted(
 def _epochs_that_help(
     task: Round, network: Architecture, device: str, callbacks: Iterable[keras.callbacks.Callback]
 ) -> int:
-    """Fine-tune without some images, and return after how many epochs it is best on those.
+    """Fine-tune without some images, and return how many epochs to train on all.
 
-    These are all epochs, or the best one where patience ended the training, or the first alone,
-    which is the linear score, where no others lower the error. The training is kept in the folder
-    `held-out`. As pairs are few, all of them train afterwards.
+    These are all epochs, or as many as were best where patience ended the training. One epoch,
+    which is the linear score, where fine-tuning does not lower the loss on those images. This
+    training is kept in the folder `held-out`.
     """
     folder = task.folder / HELD_OUT
     folder.mkdir(exist_ok=True)
@@ -165,15 +165,16 @@ def _epochs_that_help(
         fitted, _ = _fitted(task, network, model, tried, folder, device, callbacks)
     rows = read_history(folder / "history.csv")
     last = (fitted.best_epoch or 1) if len(rows) < task.recipe.fit.epochs else len(rows)
-    (error, loss), (tuned_error, tuned_loss) = (
-        (1 - row["validation_comparison_accuracy"], row["validation_loss"])
-        for row in (rows[0], rows[last - 1])
-    )
-    helps = (tuned_error, tuned_loss) < (error, loss)
+    before, after = rows[0], rows[last - 1]
+    helps = after["validation_loss"] < before["validation_loss"]  # errors of few pairs say less
+    said = [
+        f"loss {row['validation_loss']:.3f}, error "
+        f"{100 * (1 - row['validation_comparison_accuracy']):.1f} %"
+        for row in (before, after)
+    ]
     log.info(
-        f"fine-tuning: the linear score errs on {100 * error:.1f} % of those pairs, the fine-tuned "
-        f"one on {100 * tuned_error:.1f} %: "
-        + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear one is kept")
+        f"fine-tuning: on those pairs {said[0]} before, {said[1]} after it; "
+        + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear score is kept")
     )
     return last if helps else 1
 
