@@ -64,6 +64,13 @@ All commands: kpairs --help. Options of a command: kpairs train --help."""
 _INTERRUPTED = 130
 
 
+def shown(message):
+    """Return a message in one line, with paths in the working folder as they were typed."""
+    here = os.path.join(os.getcwd(), "")
+    text = message if here == os.sep else message.replace(here, "")
+    return printable(" ".join(text.splitlines()))
+
+
 class _Failure(click.ClickException):
     def __init__(self, message, exit_code):
         super().__init__(printable(" ".join(message.splitlines())))
@@ -95,7 +102,7 @@ class _Messages(logging.Handler):
         self.said = set()
 
     def emit(self, record):
-        text = printable(" ".join(self.format(record).splitlines()))
+        text = shown(self.format(record))
         if text not in self.said:
             self.said.add(text)
             click.echo(text, err=True)  # looks where standard error is now: under a live bar too

@@ -40,8 +40,9 @@ def train(quick, jobs, profile, data_dir, device, as_json):
     kpairs bench train --json > bench.json
     """
     from kpairs.bench.training import bench_training
+    from kpairs.cli.bench_tables import bench_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import bench_tables, console
+    from kpairs.cli.tables import console
 
     with measuring(console(stderr=True)) as progress:
         result = bench_training(
@@ -81,7 +82,8 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     kpairs bench infer auxws wsal_bd --batches 1,512 --threads 1 --plot speed.png
     """
     import_own(imports)
-    from kpairs.cli.tables import console, inference_tables
+    from kpairs.cli.bench_tables import inference_tables
+    from kpairs.cli.tables import console
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
     if plot:
@@ -127,8 +129,9 @@ def rank(quick, as_json):
     \b
     kpairs bench rank --quick
     """
+    from kpairs.cli.bench_tables import rank_bench_table
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console, rank_bench_table
+    from kpairs.cli.tables import console
     from kpairs.exports.writing.benchmark_ranking import bench_ranking
 
     with measuring(console(stderr=True)) as progress:
@@ -166,8 +169,9 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
     kpairs bench judging --truth grades --method kpairs
     """
     from kpairs.bench.judging import METHODS, TRUTHS, bench_judging
+    from kpairs.cli.bench_tables import judging_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console, judging_tables
+    from kpairs.cli.tables import console
     from kpairs.files import write_rows
 
     with measuring(console(stderr=True)) as progress:

@@ -2,6 +2,7 @@
 
 import click
 
+from kpairs.cli import shown
 from kpairs.cli.options import (
     as_json,
     classes,
@@ -90,9 +91,10 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         return
     from rich.table import Table
 
-    from kpairs.cli.tables import console, judge_table
+    from kpairs.cli.image_tables import judge_table
+    from kpairs.cli.tables import console
 
-    counts = [name for name in ("pairs", "images") if name in facts["splits"]["train"]]
+    counts = [name for name in ("pairs", "images") if name in next(iter(facts["splits"].values()))]
     table = Table("split", *counts, "pixels", "classes in rank order")
     for name, row in facts["splits"].items():
         size = " x ".join(map(str, row["pixels"]))
@@ -101,7 +103,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     out.print(table)
     for name in ("said", "pictures", "kept"):
         if name in facts:
-            out.print(facts[name], soft_wrap=True)
+            out.print(shown(facts[name]), soft_wrap=True)
     if "judges" in facts:
         out.print(judge_table(facts["judges"], facts["alpha"]))
     for example_ in facts.get("examples", ()):
@@ -135,22 +137,27 @@ def _facts(source):
             for name, part in splits.items()
         }
         return {"folder": str(splits["train"].folder.absolute()), "splits": rows}
-    settings = source.settings()
+    whole = source.whole()  # of a table that tells no split
+    undivided = whole is not source
+    settings = whole.settings()
     rows = {
         name: {
-            **source.counts(name),
+            **whole.counts(_SPLITS[0] if undivided else name),
             "pixels": list(settings.shape),
             "classes": list(source.classes),
         }
-        for name in _SPLITS
+        for name in (("all",) if undivided else _SPLITS)
     }
-    said = source.describe()
-    if source.whole() is not source:
-        said += ". This split is for other networks: linear trains on all rows and cross-validates"
+    said = whole.describe()
+    if undivided:
+        said += "; networks other than linear test on a fifth of the images"
     facts = {"folder": source.name, "said": said, "splits": rows}
-    sees = "a network that learns all its weights sees" if source.judged else "a network sees"
-    look = "" if source.vectors is not None else f"images are {source.look}; "
-    facts["pictures"] = f"{look}{sees} {settings}"
+    facts["pictures"] = f"a network sees {settings}"
+    if source.vectors is None:
+        facts["pictures"] = (
+            f"images are {whole.look}; a network sees {settings}; linear and linear_grades see "
+            "larger images in more detail, about 128x128 pixels"
+        )
     facts["settings"] = settings.to_dict()
     files, size = usage(source.root)
     facts["kept"] = (
@@ -183,7 +190,7 @@ def _written(source, facts, *, sheet, split, seed, samples):
         from kpairs import draw_pairs, seeds
         from kpairs.plots import draw_pair_sheet
 
-        images = source.split(split)
+        images = source.whole().split(split)
         count = min(32, len(images) if source.judged else len(images) // 2)
         pairs = draw_pairs(images, count, seeds.generator(seed, 1, "pairs"))
         draw_pair_sheet(pairs, images.classes, sheet, f"{images.name}, seed {seed}")

@@ -77,6 +77,8 @@ def export(run, number, out, opset, data_dir, as_json, imports, force, **formats
     screen = console()
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)
+    if pages := [row.path for row in exports if row.path.suffix == ".html"]:
+        screen.print(f"next: open {as_argument(pages[0])} in a browser", soft_wrap=True)
     if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
         ranks = "left_score" in exports[0].description["outputs"]
         words = ("rank", "IMAGES") if ranks else ("predict", "LEFT.png RIGHT.png")

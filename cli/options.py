@@ -48,7 +48,7 @@ def finished(default: str) -> Callable[[Command], Command]:
 
 data_dir = folder(
     "--data-dir",
-    help="Cache folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
+    help="Folder of the digit images.  [default: $KPAIRS_DATA or the user's cache folder]",
 )
 
 
@@ -67,21 +67,20 @@ columns = click.option(
     "--columns",
     callback=_parsed(parse_columns),
     metavar="NAME=HEADER,...",
-    help="A table's own headers, where they differ: left=image_0,right=image_1,left_wins=label_0.",
+    help="A table's own headers: left=image_0,right=image_1,left_wins=label_0.",
 )
 words = click.option(
     "--words",
     callback=_parsed(parse_words),
     metavar="SIDE=WORD,...",
-    help="A table's own words for who ranks higher: left=model_a,right=model_b,tie=equal.",
+    help="A table's own words for winners: left=model_a,right=model_b,tie=equal.",
 )
 images = click.option(
     "--images",
     type=click.Path(),
     metavar="FOLDER|FEATURES",
-    help="Folder of the images that a table names, where it is not the table's own; names may lack "
-    "their endings. Or a file of features by those names, of things of any kind: .npz with the "
-    "arrays names and features, or .csv with the name first.",
+    help="Folder of a table's images, if not its own; or features of any things: .npz with the "
+    "arrays names and features, or .csv.",
 )
 device = click.option(
     "--device",
@@ -89,13 +88,13 @@ device = click.option(
     callback=_known_device,
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes a GPU if there is one, cuda:1 the second one.",
+    help="Where to compute; auto takes a GPU if there is one.",
 )
 threads = count(
     "--threads",
     default=1,
     most=1024,
-    help="CPU threads; more than one rarely pays for networks this small.",
+    help="CPU threads; one is best for small networks.",
 )
 jobs = count("--jobs", default=1, most=1024, help="Processes that train side by side.")
 seed = count("--seed", default=0, least=0, help="Seed of every random draw.")
@@ -109,14 +108,13 @@ imports = click.option(
     "imports",
     multiple=True,
     metavar="MODULE",
-    help="Python file or module with architectures of your own; runs its code; may be repeated.",
+    help="File or module with your own architectures; runs its code; may be repeated.",
 )
 group = click.option(
     "--group",
     metavar="folder|REGEX",
-    help="Images that belong together, such as a burst: those of a folder, or those of whose names "
-    "a regular expression matches the same text (its first parentheses).  [default: the column "
-    "group]",
+    help="Images that belong together, such as a burst: those of a folder, or a regular expression "
+    "whose match (its first parentheses) names the group.  [default: the column group]",
 )
 top = click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
 by_group = click.option(
@@ -164,13 +162,27 @@ def study_names() -> Iterable[str]:
     return [*names(), *(report.number for report in REPORTS.values())]
 
 
-as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 force = click.option(
     "--force",
     is_flag=True,
     help="Replace a file that exists already; inputs and tables with answers are never replaced.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _printed_as(form: str) -> Callable[[Command], Command]:
+    """Return a flag for another form of output than a table."""
+
+    def only(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+        if value and any(context.params.get(other) for other in ("as_json", "as_csv")):
+            raise click.UsageError("expected --json or --csv, received both")
+        return value
+
+    text = f"Print {form} instead of a table."
+    name = form.lower()
+    return click.option(f"--{name}", f"as_{name}", is_flag=True, callback=only, help=text)
+
+
+as_csv, as_json = _printed_as("CSV"), _printed_as("JSON")
 
 
 def grouped(
@@ -195,7 +207,8 @@ def grouped(
             )
             return [*super().get_params(ctx), every]
 
-        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+            """Return all options by the title of their section, as `--help-all` shows them."""
             records = {
                 str(parameter.name): record
                 for parameter in self.get_params(ctx)
@@ -203,22 +216,25 @@ def grouped(
                 and (record := parameter.get_help_record(ctx)) is not None
             }
             every = records.pop("help_all")
-            sections = {
+            found = {
                 title: [records.pop(name) for name in names if name in records]
                 for title, names in {**first, **(more or {})}.items()
             }
-            shown = sections if ctx.meta.get("kpairs.help_all") else list(first)
-            for title in shown:
+            return {**found, "Others": [*records.values(), every]}
+
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            sections = self.sections(ctx)
+            if not ctx.meta.get("kpairs.help_all"):
+                hidden = sum(len(sections[title]) for title in sections if title not in first)
+                flag, _ = sections["Others"][-1]
+                shown = {title: sections[title] for title in first}
+                sections = {
+                    **shown,
+                    "Others": [(flag, f"Show {hidden - 1} more options and exit.")],
+                }
+            for title, records in sections.items():
                 with formatter.section(title):
-                    formatter.write_dl(sections[title])
-            if shown is sections:
-                last = [*records.values(), every]
-            else:
-                hidden = sum(map(len, sections.values())) - sum(len(sections[t]) for t in first)
-                hidden += len(records)
-                last = [(every[0], f"Show {hidden} more options and exit.")]
-            with formatter.section("Others"):
-                formatter.write_dl(last)
+                    formatter.write_dl(records)
 
     return Grouped
 
@@ -252,12 +268,7 @@ def print_json(value: object) -> None:
 
 
 def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> None:
-    """Print rows as CSV on standard output: as they are, unless that is a terminal.
-
-    Args:
-        rows: values by name.
-        names: those of the columns.
-    """
+    """Print rows as CSV on standard output: as they are, unless that is a terminal."""
     import csv
 
     if sys.stdout.isatty():  # a file's name could move its cursor

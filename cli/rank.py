@@ -7,6 +7,7 @@ import click
 
 from kpairs.cli.models import is_model, latest_run, model_file, solved_run
 from kpairs.cli.options import (
+    as_csv,
     as_json,
     by_group,
     columns,
@@ -61,7 +62,7 @@ def split_models(arguments, columns=None, solved=False):
 )
 @force
 @as_json
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@as_csv
 def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
@@ -79,12 +80,11 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     kpairs rank round-1.onnx round-2.onnx round-3.onnx photographs --csv > ranked.csv
     kpairs rank runs/scores/ranker.onnx bursts --by group --group folder --top 1
     """
-    if as_json and as_csv:
-        raise click.UsageError("expected --json or --csv, received both")
     if maps and not sheet:
         raise click.UsageError("--maps: expected --sheet too, on which the maps are drawn")
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, ranked_groups, ranking_table, write_sheet
+    from kpairs.cli.image_tables import ranked_groups, ranking_table, write_sheet
+    from kpairs.cli.tables import console
     from kpairs.data.groups import name_groups
     from kpairs.data.source import cache_root
     from kpairs.data.vectors import Vectors

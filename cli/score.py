@@ -4,6 +4,7 @@ import click
 
 from kpairs.cli.judged import features, find_features, read_arguments, shown
 from kpairs.cli.options import (
+    as_csv,
     as_json,
     by_group,
     columns,
@@ -42,7 +43,7 @@ from kpairs.cli.options import (
 @images
 @force
 @as_json
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of tables.")
+@as_csv
 def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as_csv, **how):
     """Rank images by judgements of pairs: scores with 95 % intervals, judges, agreement.
 
@@ -55,10 +56,9 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     kpairs score pairs.csv photographs --csv > scores.csv
     kpairs score pairs.csv photographs --group folder --by group --top 1
     """
-    if as_json and as_csv:
-        raise click.UsageError("expected --json or --csv, received both")
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, judge_table, ranked_groups, score_table, write_sheet
+    from kpairs.cli.image_tables import judge_table, ranked_groups, score_table, write_sheet
+    from kpairs.cli.tables import console
     from kpairs.errors import UsageError
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
@@ -82,16 +82,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     if by:
         rows = ranked_groups(rows, judgements.files, judgements.group, top)
     rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
-    facts = {
-        "expected_tau": result.expected_tau,
-        "gain": result.gain,
-        "gained_by": result.last,
-        "enough": result.stop(stop_at),
-        "alpha": None if result.alpha != result.alpha else result.alpha,
-        "logits_per_unit": result.logit,
-        "notes": result.notes,
-        "judges": [one.row(judgements.judges) for one in result.judges],
-    }
+    facts = _facts(result, stop_at)
     if sheet:
         write_sheet(rows, sheet)
     if plot:
@@ -106,6 +97,21 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
         screen.print(judge_table(facts["judges"], facts["alpha"]))
         for note in (*result.notes, _advice(facts)):
             screen.print(note)
+
+
+def _facts(result, stop_at):
+    """Return what is known of the ranking as a whole, JSON-ready."""
+    judges = result.posterior.judgements.judges
+    return {
+        "expected_tau": result.expected_tau,
+        "gain": result.gain,
+        "gained_by": result.last,
+        "enough": result.stop(stop_at),
+        "alpha": None if result.alpha != result.alpha else result.alpha,
+        "logits_per_unit": result.logit,
+        "notes": result.notes,
+        "judges": [one.row(judges) for one in result.judges],
+    }
 
 
 def _advice(facts):

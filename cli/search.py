@@ -9,7 +9,9 @@ import click
 from kpairs.cli.options import (
     architecture_names,
     as_json,
+    count,
     data_dir,
+    finished,
     import_own,
     imports,
     jobs,
@@ -52,18 +54,18 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 )
 @click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, a folder or a CSV of images.")
 @click.option("--classes", help="Grades of one's own images, lowest first, if they are no numbers.")
-@click.option("--pairs", type=click.IntRange(2, 10**9), help="Training pairs drawn.")
-@click.option(
+@count("--pairs", least=2, most=10**9, help="Training pairs drawn.")
+@count(
     "--test-pairs",
-    type=click.IntRange(1, 10**9),
+    most=10**9,
     help="Test pairs of the recipe that is written; the search draws none.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Seed of every random draw.")
-@click.option(
+@count("--seed", least=0, help="Seed of every random draw.")
+@count(
     "--folds",
-    type=click.IntRange(2, 1000),
     default=5,
-    show_default=True,
+    least=2,
+    most=1000,
     help="Parts of the training pairs, each of which validates once.",
 )
 @click.option(
@@ -73,21 +75,14 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
     show_default=True,
     help="grid tries every combination; tpe, of optuna, proposes by what did well.",
 )
-@click.option(
+@count(
     "--trials",
-    type=click.IntRange(1, 10**6),
     default=20,
-    show_default=True,
+    most=10**6,
     help="Combinations that tpe proposes, those of earlier runs among them.",
 )
 @jobs
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    default="search",
-    show_default=True,
-    help="Folder of the finished trainings; what it holds is not trained again.",
-)
+@finished("search")
 @scheduler
 @data_dir
 @imports

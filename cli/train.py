@@ -34,9 +34,9 @@ _LISTS = {"image_size": parse_size, "classes": parse_classes}
 _SHARED = ("columns", "words", "images")  # options of other commands too
 # Arguments that many architectures take.
 _ARGUMENTS = {
-    "widths": "Sizes of the architecture's layers: 32,32,64,256.",
-    "dropout": "Rate of the architecture's dropout layers.",
-    "activation": "Activation of the hidden layers, such as relu, sigmoid, tanh or selu.",
+    "widths": "Sizes of the layers: 32,32,64,256.",
+    "dropout": "Rate of the dropout layers.",
+    "activation": "Activation of the hidden layers: relu, sigmoid, tanh or selu.",
 }
 # The ten options that `--help` shows; `--help-all` shows the others too, by the recipe's groups.
 _FIRST = {
@@ -91,7 +91,7 @@ def _arguments(command):
             "arch_options",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Any argument of the architecture, such as depth=3; may be repeated.",
+            help="Another argument of ARCH, such as depth=3; may be repeated.",
         )
     ]
     for option in reversed(options):
@@ -101,20 +101,18 @@ def _arguments(command):
 
 @click.command(cls=grouped(_FIRST, _MORE))
 @click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
-@click.option("--arch", shell_complete=architecture_names, help="Architecture; see 'kpairs archs'.")
+@click.option("--arch", shell_complete=architecture_names, help="The same as ARCH.")
 @click.option(
     "--best",
     is_flag=True,
-    help="In place of ARCH: train the linear score, its fine-tuned form and ranker, and keep the "
-    "best on the same held-out images. Options of the optimizer are for ranker.",
+    help="In place of ARCH: train linear, its fine-tuned form and ranker, and keep the best. "
+    "Options of the optimizer are for ranker.",
 )
-@click.option(
-    "--recipe", "base", help="Another architecture's recipe, or a run whose recipe to take."
-)
+@click.option("--recipe", "base", help="Take the recipe of another architecture or of a run.")
 @click.option(
     "--loss-weights",
-    help="Weights of the comparison loss and of each digit (or grade) loss, as 0.5,1 or by output "
-    "name as comparison=0.5,left_digit=1,right_digit=1.",
+    help="Weights of the comparison loss and of each digit (grade) loss: 0.5,1, or "
+    "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
 @columns
@@ -126,27 +124,27 @@ def _arguments(command):
     "optimizer_options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Another hyperparameter of the optimizer, such as epsilon=1e-7; may be repeated.",
+    help="Another number of it, such as epsilon=1e-7; may be repeated.",
 )
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/<date>-<arch>]")
 @click.option(
     "--resume",
     "resumed",
     metavar="RUN",
-    help="Go on with this run where it stopped; --rounds trains more of them, --data says where "
-    "its images are now.",
+    help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
+    "are.",
 )
 @jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
-    "--tensorboard", is_flag=True, help="Write TensorBoard's event files into each round's folder."
+    "--tensorboard", is_flag=True, help="Write TensorBoard's files into each round's folder."
 )
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="auto lowers training steps to a torch graph where it can; keras runs Keras' own.",
+    help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
 @data_dir
 @device
@@ -176,39 +174,21 @@ def train(
         raise click.UsageError("--best chooses the network; expected no ARCH and no --recipe")
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
     how = {option: options.pop(option) for option in names}
-    from kpairs.training.run import Run, check_free
-
+    idle = False
     if resumed is not None:
         _refuse_other_options(context)
-        run = Run.open(resumed)
-        recipe = run.recipe
-        idle = len(run.rounds) >= (options["rounds"] or recipe.fit.rounds)
+        run, idle = _resumed(resumed, options["rounds"], options["data"], jobs, data_dir)
     else:
+        from kpairs.training.run import check_free
+
         if out is not None:
             check_free(out)
         if best:
             options["held_out"] = options["held_out"] or "images"
         recipe, source, typed = _resolve(arch or name, base, options, data_dir)
-        idle = False
-    from kpairs.cli.tables import console
-
-    progress = console(stderr=True)
-    if not best:
-        weights = format_loss_weights(recipe.fit.loss_weights)
-        progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
-    if resumed is None:
-        run = _trained(recipe, source, out, how, jobs, progress, typed if best else None)
-    else:
-        from kpairs import resume
-
-        run = resume(
-            resumed,
-            rounds=options["rounds"],
-            data=options["data"],
-            jobs=jobs,
-            data_root=data_dir,
-            verbose=progress,
-        )
+        if not best:
+            _announce(recipe, source.word)
+        run = _trained(recipe, source, out, how, jobs, typed if best else None)
     try:
         _show(run, idle, imports, as_json)
         if not best and resumed is None and not as_json:
@@ -223,16 +203,42 @@ def train(
         ) from error
 
 
-def _trained(recipe, source, out, how, jobs, progress, given):
+def _announce(recipe, word="digit"):
+    """Say what is trained, before anything takes time; outputs are called by the source's word."""
+    from kpairs.cli.tables import console
+
+    weights, data = format_loss_weights(recipe.fit.loss_weights), recipe.data.source
+    weights = weights.replace("_digit=", f"_{word}=")
+    console(stderr=True).print(f"{recipe.network.arch}, loss weights {weights}, data {data}")
+
+
+def _resumed(name, rounds, data, jobs, data_dir):
+    """Go on with a run; return it, and whether there was nothing to do."""
+    from kpairs.cli.tables import console
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    idle = len(run.rounds) >= (rounds or run.recipe.fit.rounds)
+    _announce(run.recipe)
+    from kpairs import resume
+
+    progress = console(stderr=True)
+    how = {"rounds": rounds, "data": data, "jobs": jobs, "data_root": data_dir}
+    return resume(name, **how, verbose=progress), idle
+
+
+def _trained(recipe, source, out, how, jobs, given):
     """Train a new run, or the best of several by the fields that are given for them all.
 
     An interrupt before a folder exists says that nothing is saved.
     """
+    from kpairs.cli.tables import console
+
     try:
-        from kpairs.training.fit import Machine  # after the first word: it takes seconds
+        from kpairs.training.round import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
-        common = {"machine": Machine(**how), "console": progress}
+        common = {"machine": Machine(**how), "console": console(stderr=True)}
         if given is None:
             return train_source(recipe, source, out, jobs=jobs, **common)
         from kpairs.training.best import train_best
@@ -296,7 +302,16 @@ def _refuse_other_options(context):
 
 def _resolve(arch, base, options, data_dir):
     """Return the recipe that the command line describes, the images, and the typed fields."""
-    from kpairs.reports.resolve import changes_of, load_recipe, recipe_for, recipe_of
+    from kpairs.bars import reading
+    from kpairs.cli.tables import console
+    from kpairs.reports.resolve import (
+        changes_of,
+        load_recipe,
+        open_images,
+        recipe_for,
+        recipe_of,
+        suited,
+    )
 
     if not arch and not base and options["data"] is None:
         raise click.UsageError(
@@ -320,21 +335,13 @@ def _resolve(arch, base, options, data_dir):
     recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
     other = None if base is None else arch
     changes = changes_of(recipe, other, arch_options=arch_options, **typed)
-    known = {**recipe.flat(), **changes}
-    from kpairs.bars import reading
-    from kpairs.cli.tables import console
-    from kpairs.data.source import open_source
-
-    how = {name: known[name] for name in (*_SHARED, "group", "classes")}
     with reading(console(stderr=True)) as read:
-        source = open_source(known["data"], **how, root=data_dir, progress=read)
+        source = open_images(recipe, changes, data_dir, read)
     if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
         recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
-        if recipe.network.arch == LINEAR:
-            source = recipe.replace(**changes).divided(source)
-        changes = {**recipe.fitted_to(source), **changes}
+        return *suited(recipe, source, changes), typed
     return recipe.replace(**changes), source, typed
 
 

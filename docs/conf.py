@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import click
 from docutils import nodes
 from sphinx.errors import ConfigError
 
@@ -105,6 +106,28 @@ def show_commands(app, context, lines):
         lines[at:at] = ["", ".. code-block:: sh", "", *code, ""]
 
 
+def show_options(app, context, lines):
+    """List the options as `--help-all` does: in its sections, with the values that they take."""
+    command = context.command
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    records = (option.get_help_record(context) for option in options)
+    sections = {"": [record for record in records if record]}
+    if hasattr(command, "sections"):
+        sections = command.sections(context)
+    lines.clear()
+    for title, records in sections.items():
+        lines += [f".. rubric:: {title}", ""] if title else []
+        for flags, text in records:
+            if "--help" in flags:
+                continue
+            lines += [f".. option:: {flags.replace(' / ', ', ')}", "", f"   {text}", ""]
+
+
+def hide_arguments(app, context, lines):
+    """Leave the arguments to the usage line and the description."""
+    lines.clear()
+
+
 def space_examples(app, what, name, value, options, lines):
     """Put a blank line between an example's heading and its prompt, which reST asks for."""
     for at in [n for n, line in enumerate(lines) if line == "Example:"][::-1]:
@@ -129,4 +152,6 @@ def setup(app):
     app.connect("builder-inited", check_reference)
     app.connect("doctree-resolved", inline_pictures)
     app.connect("sphinx-click-process-description", show_commands)
+    app.connect("sphinx-click-process-options", show_options)
+    app.connect("sphinx-click-process-arguments", hide_arguments)
     app.connect("autodoc-process-docstring", space_examples, priority=400)

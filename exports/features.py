@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from kpairs.data.annotations import ImageFiles
-from kpairs.data.cache import prepared_images
+from kpairs.data.cache import prepared_images, survey
 from kpairs.data.features import Progress, kept_features
 from kpairs.data.source import cache_root
 from kpairs.data.stored import Stored
-from kpairs.data.survey import survey
 from kpairs.frozen import SIZE, digest, interpolation, lite0_structure, seen_sides
 from kpairs.models.lite0_weights import STAGES, STEM, has_imagenet, imagenet
 

@@ -1,6 +1,8 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
+import functools
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,14 @@ torch.set_num_threads(1)  # tests run in as many processes as there are cores
 # it on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Let torch list but once what it can translate to ONNX: half a second of every export."""
+    if "kpairs.exports.writing.onnx" in sys.modules:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 def pytest_runtest_setup(item):

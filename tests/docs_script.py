@@ -1,12 +1,14 @@
 """Run every command of README and guides, in small, and compare what it prints.
 
-python tests/docs_script.py [PAGE...]
+python tests/docs_script.py [--in FOLDER] [PAGE...]
 
 Commands run in the order of the pages, as a reader would type them. Trainings have few pairs and
 epochs, so that numbers differ from the page: of each printed line, the words must come out again.
-Prints each command with its seconds, and exits with 1 where one failed.
+Prints each command with its seconds, and exits with 1 where one failed. With --in, pages that run
+one by one find what earlier pages made. tests/test_docs.py runs the Python of most pages.
 """
 
+import argparse
 import csv
 import os
 import re
@@ -20,6 +22,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
 KPAIRS = (sys.executable, "-m", "kpairs.cli")
 AUXWS = "runs/2026-11-21-auxws"
@@ -30,20 +34,43 @@ SMALL = {
     "study haidinger-figure-2": "--quick",
 }
 SERVERS = ("label", "demo")
-# Commands of other programs, of other machines, and those that need a download.
-LEFT_OUT = ("make ", ". ", "caddy ", "dask ", "g++ ", "./", "eval ", "pip ")
-LEFT_OUT += ("--host 192.168", "--scheduler", "--backbone-weights imagenet")
+# Part of a command, and why it does not run here.
+LEFT_OUT = {
+    "make test-reliability": "half an hour of its own",
+    ". .venv": "of the shell",
+    "caddy ": "another program",
+    "dask ": "another machine",
+    "--scheduler": "another machine",
+    "--host 192.168": "the address of another machine",
+    "g++ ": "needs onnxruntime's C++ library",
+    "./compare": "needs onnxruntime's C++ library",
+    "--backbone-weights imagenet": "a download",
+}
+# In the order in which pages find what earlier ones made.
+PAGES = ("own-data", "explain", "trust", "tables", "graded", "judging", "weight-sharing")
+PAGES += ("networks", "recipes", "exports", "languages", "studies", "experiments", "engine")
+PAGES += ("reliability", "label", "README", "index")
+# Pages with a folder of their own: there `photos` is the reader's, or not yet there.
+FOLDERS = {"explain": "explain", **dict.fromkeys(("label", "README", "index"), "sitting")}
+PYTHON = ("explain", "trust")  # not run by tests/test_docs.py
 
 
 def steps(page):
-    """Yield each command of a page, with the lines that its last command of a block prints."""
+    """Yield the commands of each block of a page, with the lines that the block prints."""
     text = page.read_text(encoding="utf-8")
     for block, shown in re.findall(
         r"```(?:sh|bash)\n(.*?)```(?:\n\n```\n(.*?)```)?", text, re.DOTALL
     ):
-        lines = block.replace("\\\n", " ").strip().splitlines()
-        for line in lines:
-            yield line.split("  #")[0].strip(), shown if line is lines[-1] else ""
+        lines = [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
+        yield [part for line in lines for part in made(line)], shown
+
+
+def made(line):
+    """Return the commands of a line: those of the Makefile for `make train`."""
+    if line != "make train":
+        return [line]
+    rule = re.search(r"^train: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return re.findall(r"kpairs .*", rule[1])
 
 
 def small(line):
@@ -70,8 +97,13 @@ def run(words):
     while (line := process.stdout.readline()) and "Ctrl-C" not in line:
         said += line
     process.send_signal(signal.SIGINT)
-    said += line + process.communicate(timeout=60)[0]
-    return subprocess.CompletedProcess(command, 0 if "http://" in said else 1, said, "")
+    try:
+        said += line + process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said += "\nCtrl-C did not end it"
+    failed = process.returncode not in (0, 130) or "http://" not in said
+    return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
 def words_of(text):
@@ -80,13 +112,23 @@ def words_of(text):
 
 
 def missing(shown, printed):
-    """Return a shown line whose words are not printed in that order, or None."""
-    found = words_of(printed)
+    """Return a shown line whose words stand in no printed line in that order, or None."""
+    found = [words_of(line) for line in printed.splitlines()]
     for line in shown.splitlines():
-        rest = iter(found)
-        if "..." not in line and not all(word in rest for word in words_of(line)):
+        words = words_of(line)
+        if not any(all(word in rest for word in words) for rest in map(iter, found)):
             return line
     return None
+
+
+def fill(table):
+    """Fill in every empty label of proposed pairs."""
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(table, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"label": "left"} for row in rows)
 
 
 def answers(table, images, count):
@@ -105,21 +147,40 @@ def answers(table, images, count):
 def prepare(page):
     """Put what a page takes for granted into the working folder."""
     crops = sorted(Path("photos/train").rglob("*.png"))[:300:5]
-    if page in ("label.md", "README.md") and not Path("sitting").exists():
+    if FOLDERS.get(page) == "sitting" and not Path("sitting").exists():
         for place in ("sitting/photos", "sitting/new-photos"):
             Path(place).mkdir(parents=True)
             for file in crops:
                 shutil.copy(file, place)
-    if page == "judging.md":
+    if page in PYTHON:
+        Path("explain").mkdir(exist_ok=True)
+        for side, file in zip("ab", crops[::30], strict=True):
+            shutil.copy(file, Path(FOLDERS.get(page, "")) / f"{side}.png")
+    if page == "trust":
+        shutil.copytree("runs/linear", "runs/sharp")
+        shutil.copy(crops[0], "reference.png")
+    if page == "tables":
+        names = [f"wine {i}" for i in range(60)]
+        features = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
+        np.savez("features.npz", names=names, features=features)
+        rows = [
+            f"{a},{b},{'left' if x[0] > y[0] else 'right'}"
+            for (a, x), (b, y) in pairwise(zip(names, features, strict=True))
+        ]
+        Path("pairs.csv").write_text("\n".join(["left,right,label", *rows]))
+    if page == "graded":
+        Path("pairs.png").unlink(missing_ok=True)
+    if page == "judging":
         rows = Path("photos/pairs.csv").read_text().splitlines(keepends=True)
         images = [f"photos/{name}" for row in rows[1:40] for name in row.split(",")[:2]]
         Path("ask.csv").write_text("left,right,label\n")
         with open("ask.csv", "a") as file:
             file.writelines(f"{a},{b},left\n" for a, b in pairwise(images[::2]) if a != b)
         shutil.copytree("photos/test", "bursts", dirs_exist_ok=True)
-    if page == "recipes.md":
+    if page == "recipes":
         run(small(f"kpairs train auxws --out {AUXWS}"))
-    if page == "exports.md":
+    if page == "exports":
+        shutil.rmtree("samples", ignore_errors=True)
         run(["data", "--samples", "samples"])
         run(["export", AUXWS, "--out", "auxws.onnx"])
         for name in ("simple", "auxws"):
@@ -127,53 +188,70 @@ def prepare(page):
         for place in ("folder", "old", "new"):
             shutil.copytree("samples", place)
         Path("pairs.csv").write_text("left,right\nsamples/1.png,samples/2.png\n")
-    if page == "networks.md":
+    if page == "networks":
         text = (ROOT / "CONTRIBUTING.md").read_text()
         Path("mynets.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
 
 
-PAGES = ("own-data.md", "graded.md", "judging.md", "weight-sharing.md", "networks.md", "recipes.md")
-PAGES += (
-    "exports.md",
-    "studies.md",
-    "experiments.md",
-    "engine.md",
-    "label.md",
-    "README.md",
-    "index.md",
-)
+def check(page, what, done, shown=""):
+    """Print how something that was run went, and return whether it failed."""
+    lost = missing(shown, done.stdout + done.stderr)
+    wrong = bool(done.returncode) or lost is not None
+    print(f"{page}: {'FAILED' if wrong else 'ok'}: {what}")
+    if wrong:
+        print(f"not printed: {lost}\n{(done.stdout + done.stderr)[-2000:]}")
+    sys.stdout.flush()
+    return wrong
 
 
-def main(pages):
+def run_page(page):
+    """Run the commands of a page, then its Python; return the number of failures."""
+    place = ROOT / "README.md" if page == "README" else ROOT / "docs" / f"{page}.md"
+    failures = 0
+    for lines, shown in steps(place):
+        printed = ""  # by the commands of the block up to here
+        for line in lines:
+            if reason := next((why for part, why in LEFT_OUT.items() if part in line), None):
+                print(f"{page}: left out ({reason}): {line}")
+                continue
+            words, begun = small(line.replace("RUN", AUXWS)), time.monotonic()
+            done = run(words)
+            printed += done.stdout + done.stderr
+            done.stdout, done.stderr = printed, ""
+            what = f"{time.monotonic() - begun:.0f} s: {line}"
+            failures += check(page, what, done, shown if line is lines[-1] else "")
+            if words[0] == "next-pairs":
+                fill(words[words.index("--out") + 1])
+            table = Path("photos/pairs.csv")
+            if words[0] == "label" and table.stat().st_size < 200:
+                answers(table, sorted(Path("photos").glob("*.png")), 200)
+    if page in PYTHON:
+        code = "\n".join(re.findall(r"```python\n(.*?)```", place.read_text(), re.DOTALL))
+        code = f"import kpairs\nfiles = ['a.png', 'b.png']\n{code}"
+        command = [sys.executable, "-c", code]
+        failures += check(
+            page, "its Python", subprocess.run(command, capture_output=True, text=True)
+        )
+    return failures
+
+
+def main(pages, folder):
     """Run the pages in a folder of their own; return the number of failures."""
     failures = 0
-    with tempfile.TemporaryDirectory() as top:
-        os.chdir(top)
-        for page in pages:
-            os.chdir(top)
-            prepare(page)
-            if page in ("label.md", "README.md"):
-                os.chdir("sitting")
-            place = ROOT / page if page == "README.md" else ROOT / "docs" / page
-            for line, shown in steps(place):
-                if not line.startswith("kpairs ") or any(part in line for part in LEFT_OUT):
-                    print(f"{page}: left out: {line}")
-                    continue
-                begun = time.monotonic()
-                done = run(small(line.replace("RUN", AUXWS)))
-                printed = done.stdout + done.stderr
-                lost = missing(shown, printed)
-                wrong = done.returncode or lost is not None
-                failures += bool(wrong)
-                state = "FAILED" if wrong else "ok"
-                print(f"{page}: {state} {time.monotonic() - begun:.0f} s: {line}", flush=True)
-                if wrong:
-                    print(f"not printed: {lost}\n{printed[-2000:]}", flush=True)
-                table = Path("photos/pairs.csv")
-                if line.startswith("kpairs label") and table.stat().st_size < 200:
-                    answers(table, sorted(Path("photos").glob("*.png")), 200)
+    for page in pages:
+        os.chdir(folder)
+        prepare(page)
+        os.chdir(FOLDERS.get(page, folder))
+        failures += run_page(page)
+    os.chdir(ROOT)
     return failures
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(sys.argv[1:] or PAGES)))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--in", dest="folder", help="where to work; kept")
+    parser.add_argument("pages", nargs="*", metavar="PAGE")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        failed = main(asked.pages or PAGES, asked.folder or scratch)
+    sys.exit(bool(failed))

@@ -38,9 +38,9 @@ from kpairs.studies.compare import compare
 from kpairs.studies.rows import job_row, records, rows_of, study_rows
 from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
+from kpairs.training.network import load_saved
 from kpairs.training.run import Run
 from kpairs.training.sample import load_sample, save_sample
-from kpairs.training.saved import load_saved
 from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
 BEFORE = Path(__file__).parent / "training" / "before"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import keras
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from command_line import kpairs
 from PIL import Image
 
 import kpairs as kpairs_library
+from kpairs.cli import main
 from kpairs.exports.writing.export import export_run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -39,6 +41,51 @@ def test_the_site_is_built_and_no_link_is_broken(tmp_path):
             assert target.exists(), f"{file.name}: {address}"
             if anchor and target in pages:
                 assert f'id="{anchor}"' in pages[target], f"{file.name}: {address}"
+        if not file.name.startswith(("api-", "genindex")):
+            assert words_seen(text) <= 900, file.name
+
+
+def words_seen(html):
+    """Return how many words a page shows before anything is unfolded."""
+    article = pytest.importorskip("bs4").BeautifulSoup(html, "html.parser").find("article")
+    for hidden in article.select("style, script, a.headerlink, details > :not(summary)"):
+        hidden.decompose()
+    return sum(bool(re.search(r"\w", word)) for word in article.get_text(" ").split())
+
+
+def test_every_option_that_the_docs_name_exists():
+    """In blocks and in sentences: `kpairs train --pairs 10` and a bare `--pairs`."""
+    commands = {name: main.get_command(None, name) for name in main.list_commands(None)}
+    commands |= {f"{name} {n}": c for name, one in commands.items() for n, c in subcommands(one)}
+    known = {name: options_of(command) for name, command in commands.items()}
+    anywhere = {option for options in known.values() for option in options}
+    for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        lines = "".join(blocks).replace("\\\n", " ").splitlines()
+        lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.S))
+        for line in lines:
+            first, *words = line.partition("  #")[0].split()
+            names = [n for n in (" ".join(words[:2]), *words[:1]) if n in known]
+            if first != "kpairs" and not first.startswith("--"):
+                continue
+            own = known[names[0]] if names else anywhere | OTHERS
+            named = set(re.findall(r"(?<!\S)--[a-z][\w-]*", line))
+            assert named <= own, f"{page.name}: {line}"
+
+
+OTHERS = {"--ignore-scripts", "--scale", "--seed", "--only"}  # of npm, and of make test-reliability
+
+
+def subcommands(command):
+    return getattr(command, "commands", {}).items()
+
+
+def options_of(command):
+    """Return the long options of a command, those that switch off too."""
+    context = click.Context(command)
+    flags = [p.opts + p.secondary_opts for p in command.get_params(context)]
+    return {flag for group in flags for flag in group if flag.startswith("--")}
 
 
 @pytest.mark.slow
@@ -95,6 +142,7 @@ SMALLER = {
     "folds=5": "folds=2",
     "(0.0, 0.15, 0.3)": "(0.0, 0.3)",
     "1000, seed=0": "200, seed=0",
+    "\nkpairs.export(run)\n": "\n",  # README has it, and exports.md with this run
 }
 
 
@@ -107,7 +155,10 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
     known = {"x": x, "target": target, "__name__": "printed"}
     (mine,) = python_of("../CONTRIBUTING.md")
     exec(mine, {})
-    assert "tiny" in kpairs_library.ARCHS
+    own = kpairs_library.RECIPES["ws"].replace(
+        arch="tiny", arch_options={}, pairs=20, test_pairs=20, epochs=1
+    )
+    assert kpairs_library.train(own, "runs/tiny", engine="keras").rounds == [1]
     pages = ("../README.md", "keras.md", "engine.md", "studies.md", "mini.md")
     for text in (block for page in pages for block in python_of(page)):
         for full, small in SMALLER.items():

@@ -230,63 +230,49 @@ def test_torch_is_imported_only_where_it_belongs():
 def test_the_wheel_trains_exports_and_predicts_with_what_it_declares(tmp_path, image_folder):
     """In a new environment with its declared dependencies, linked from this one, and no more."""
     source = _copy_of_the_project(tmp_path / "source")
-    pip = [sys.executable, "-m", "pip"]
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path]
-    subprocess.run([*pip, "wheel", source, *options], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("kpairs-*.whl")
     venv.create(tmp_path / "env", with_pip=False)
-    python = tmp_path / "env/bin/python"
-    into = [*pip, "--python", python, "install", "--no-deps", "--quiet", wheel]
-    subprocess.run(into, check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
+    into = ["--ignore-installed", "--prefix", tmp_path / "env", source]
+    subprocess.run([*pip, *into], check=True, capture_output=True)
     (site,) = (tmp_path / "env/lib").glob("python*/site-packages")
     (installed,) = metadata.distributions(path=[str(site)])
     for needed in closure(installed):
         for name in {file.parts[0] for file in needed.files} - {"..", "__pycache__", "bin"}:
             if not (site / name).exists():  # nvidia/ and others are shared by distributions
                 (site / name).symlink_to(needed.locate_file(name))
-    away = tmp_path / "away"
-    away.mkdir()
+    (tmp_path / "away").mkdir()
+    small = ["--pairs", "20", "--test-pairs", "20", "--epochs", "1", "--out", "run"]
+    script = f"""
+import sys
+from importlib.util import find_spec
+import kpairs.cli, kpairs.exports
+from kpairs.training.workers import run_tasks
+if __name__ == "__main__":
+    print(kpairs.cli.__file__, kpairs.exports.__file__)
+    print(*map(find_spec, ("cli", "tqdm", "optuna")))
+    print(*run_tasks(abs, [(-1,), (-1,)], processes=2))
+    for command in (
+        ["train", "--arch", "ws", "--data", {str(image_folder)!r}, *{small}],
+        ["export", "run", "--onnx", "--out", "ws.onnx"],
+    ):
+        kpairs.cli.main(command, standalone_mode=False)
+"""
+    (tmp_path / "all.py").write_text(script)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def run(*command):
-        done = subprocess.run(command, cwd=away, env=environment, capture_output=True, text=True)
+        command = [tmp_path / "env/bin/python", *command]
+        there = {"cwd": tmp_path / "away", "env": environment}
+        done = subprocess.run(command, **there, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    script = (
-        "import kpairs.cli, kpairs.exports\n"
-        "from importlib.util import find_spec\n"
-        "from kpairs.training.workers import run_tasks\n"
-        "print(kpairs.cli.__file__, kpairs.exports.__file__)\n"
-        "print(*map(find_spec, ('cli', 'tqdm', 'optuna')))\n"
-        "print(*run_tasks(abs, [(-1,), (-1,)], processes=2))\n"
-    )
-    places, others, results = run(python, "-c", script).splitlines()
+    places, others, results, *_ = run(tmp_path / "all.py").splitlines()
     assert all(place.startswith(str(site)) for place in places.split())
     assert (others, results) == ("None None None", "1 1")
-    kpairs = tmp_path / "env/bin/kpairs"
-    small = ["--pairs", "20", "--test-pairs", "20", "--epochs", "1", "--out", "run"]
-    run(kpairs, "train", "--arch", "ws", "--data", image_folder, *small)
-    run(kpairs, "export", "run", "--onnx", "--out", "ws.onnx")
     images = [image_folder / "1/0.png", image_folder / "10/0.png"]
-    assert "probability" in run(kpairs, "predict", "ws.onnx", *images, "--json")
-
-
-def test_the_example_of_ones_own_architecture_runs(tmp_path):
-    """CONTRIBUTING's code, as it stands, and a training of it."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (example,) = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    training = (
-        "recipe = kpairs.RECIPES['ws'].replace(arch='tiny', arch_options={}, pairs=20, epochs=1)\n"
-        "print(kpairs.train(recipe, 'run').rounds)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", f"{example}\n{training}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "[1]\n", done.stderr
+    predict = [tmp_path / "env/bin/kpairs", "predict", "ws.onnx"]
+    assert "probability" in run(*predict, *images, "--json")
 
 
 def _copy_of_the_project(target):

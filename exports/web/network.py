@@ -31,13 +31,9 @@ OPERATORS: dict[str, dict[str, Any]] = {
 
 
 def graph_of(proto: onnx.ModelProto) -> dict[str, Any]:
-    """Write a network down as JSON for `networkOf` in network.js.
+    """Write a network of `to_proto` down as JSON for `networkOf` in network.js.
 
-    Args:
-        proto: as `kpairs.exports.writing.onnx.to_proto` gives it.
-
-    Raises:
-        UsageError: an operator, or an attribute of one, that network.js does not have.
+    Raises UsageError for an operator, or an attribute of one, that network.js does not have.
     """
     constants: dict[str, dict[str, Any]] = {}
     floats, offset = [], 0
@@ -63,7 +59,8 @@ def graph_of(proto: onnx.ModelProto) -> dict[str, Any]:
 def _node(node: onnx.NodeProto, constants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if node.op_type not in OPERATORS:
         raise UsageError(
-            f"html: expected a network of {', '.join(sorted(OPERATORS))}; received {node.op_type}"
+            f"html: a page cannot run the operator {node.op_type} of this network; export it with "
+            "--onnx, or train a network such as ranker or auxws"
         )
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     for name, value in OPERATORS[node.op_type].items():

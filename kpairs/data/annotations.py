@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,12 @@ class ImageFiles:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def take(self, numbers: Iterable[int], name: str) -> ImageFiles:
+        """Return the files of these numbers, in their order."""
+        numbers = tuple(numbers)
+        files, places = (tuple(part[i] for i in numbers) for part in (self.files, self.places))
+        return replace(self, files=files, places=places, name=name)
 
     def fingerprint(self, file: str) -> str:
         """Return what tells one of the files, or its features, from others.
@@ -117,6 +123,7 @@ class Places:
         self.path, self.folder = path, None if folder is None else Path(folder)
         self.files: dict[str, int] = {}
         self.rows: list[int] = []
+        self._groups: dict[int, str] = {}  # by number of the file
         self._known: dict[str, int] = {}
         self._missing: dict[str, int] = {}  # row by text
         known = self.folder is not None and are_vectors(self.folder)
@@ -160,6 +167,24 @@ class Places:
                 f"{len(found)} files in {self.folder} have, such as {found[0]} and {found[1]}"
             )
         return found[0] if found else None
+
+    def join(self, number: int, group: str, row: int) -> None:
+        """Note the group of a file.
+
+        Raises:
+            InputError: a row before says another.
+        """
+        if (known := self._groups.setdefault(number, group)) != group:
+            raise InputError(
+                f"{self.path} row {row}: expected one group for {list(self.files)[number]}, "
+                f"received {group!r} here and {known!r} before"
+            )
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """Name of the group of each file, "" for none; None where nothing says."""
+        each = (self._groups.get(i, "") for i in range(len(self.files)))
+        return tuple(each) if self._groups else None
 
     def check(self) -> None:
         """Refuse a table that names files which are not there.

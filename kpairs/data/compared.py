@@ -104,12 +104,7 @@ class ComparedImages:
         order = np.argsort(first)
         used = used[order]
         left, right = np.argsort(order)[number].reshape(-1, 2).T
-        images = replace(
-            self.images,
-            files=tuple(self.images.files[i] for i in used),
-            places=tuple(self.images.places[i] for i in used),
-            name=name,
-        )
+        images = self.images.take(used, name)
         chosen: dict[str, Any] = {
             part: None if (values := getattr(self, part)) is None else values[rows]
             for part in _BY_ROW
@@ -119,7 +114,10 @@ class ComparedImages:
 
     def in_words(self, row: int) -> str:
         """Say who ranks higher in one row: "row 2: a.png ranks higher than b.png"."""
-        left, right = (Path(self.files[side[row]]).name for side in (self.left, self.right))
+        paths = [Path(self.files[side[row]]) for side in (self.left, self.right)]
+        left, right = (path.name for path in paths)
+        if left == right:
+            left, right = ("/".join(path.parts[-2:]) for path in paths)
         p = float(self.probability[row])
         start = f"row {self.rows[row]}: "
         if p in (0, 1):
@@ -201,7 +199,6 @@ class _Reader:
         self.probability, self.weight = array("f"), array("f")
         self.judge: list[str] = []
         self.reason: list[str] = []
-        self.groups: dict[int, str] = {}
         self.unjudged = 0
         self.odd: Counter[str] = Counter()  # words that nobody explained
         self.first_odd = 0
@@ -251,18 +248,10 @@ class _Reader:
         for side, image in zip(_SIDES, (left, right), strict=True):
             for name in ("group", f"{side}_group"):
                 if name in self.columns and (group := self.columns.cell(cells, name)):
-                    self._group(image, group, row)
+                    self.places.join(image, group, row)
         for side, grades in (("left", self.left_grade), ("right", self.right_grade)):
             name = self.columns.cell(cells, f"{side}_grade")
             grades.append(self.grades.setdefault(name, len(self.grades) - 1))
-
-    def _group(self, image: int, name: str, row: int) -> None:
-        if (known := self.groups.setdefault(image, name)) != name:
-            file = list(self.places.files)[image]
-            raise InputError(
-                f"{self.path} row {row}: expected one group for {file}, received {name!r} here and "
-                f"{known!r} before"
-            )
 
     def _probability(self, cell: Mapping[str, str], row: int) -> tuple[float, float]:
         """Return P(left ranks no higher), and how many votes that stands for."""
@@ -343,7 +332,6 @@ class _Reader:
         order = ranked(names, self.path, classes) if names else ()
         rank = np.array([*(order.index(name) for name in names), UNKNOWN])  # -1 is the last
         weight = np.array(self.weight, np.float32)
-        count = len(self.places.files)
         split, note = without_val(np.array(self.split, np.int64), "rows")
         return ComparedImages(
             images=self.places.images(str(self.path)),
@@ -359,7 +347,7 @@ class _Reader:
             judge=np.array(self.judge) if "judge" in self.columns else None,
             # People's own reasons are no reasons of kpairs.
             reason=np.array(self.reason) if {""} < {"", *self.reason} <= {"", *REASONS} else None,
-            group=tuple(self.groups.get(i, "") for i in range(count)) if self.groups else None,
+            group=self.places.groups,
             unjudged=self.unjudged,
             note=note,
         )

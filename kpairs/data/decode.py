@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -127,7 +126,9 @@ class Picture:
             rows = height - rows[1], height - rows[0]
         if horizontal:
             columns = width - columns[1], width - columns[0]
-        image = self._image.crop((columns[0], rows[0], columns[1], rows[1]))
+        box, image = (columns[0], rows[0], columns[1], rows[1]), self._image
+        if box != (0, 0, width, height):  # a crop is a copy
+            image = image.crop(box)
         pixels = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
         pixels = self._as_levels(pixels.reshape(*pixels.shape[:2], -1))
         pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
@@ -173,12 +174,13 @@ def _refused(name: str, layout: str) -> InputError:
     )
 
 
-def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArray[Any]:
+def decode(picture: str | Path | IO[bytes] | PillowImage, name: str | None = None) -> NDArray[Any]:
     """Decode a picture, turned as its EXIF data say.
 
     Args:
         picture: path of a PNG, JPEG, BMP, WebP, TIFF or GIF file (of several pages or frames the
-            first), of AVIF or HEIF where Pillow or pillow-heif read them, or a Pillow image.
+            first), of AVIF or HEIF where Pillow or pillow-heif read them; such a file in memory, or
+            a Pillow image.
         name: what to call it in errors; default the path.
 
     Returns:
@@ -191,16 +193,6 @@ def decode(picture: str | Path | PillowImage, name: str | None = None) -> NDArra
             a layout of TIFF that Pillow decodes wrongly.
     """
     with opened(picture, name) as found:
-        return found.part(0, found.height)
-
-
-def decode_bytes(data: bytes, name: str = "image") -> NDArray[Any]:
-    """Decode a picture as `decode` does, from the bytes of a file.
-
-    Raises:
-        InputError: as `decode`.
-    """
-    with opened(BytesIO(data), name) as found:
         return found.part(0, found.height)
 
 

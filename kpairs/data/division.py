@@ -113,11 +113,6 @@ def copies_of(images: ImageFiles) -> list[list[int]]:
     return found
 
 
-def shared_images(train: Sequence[str], test: Sequence[str]) -> int:
-    """Count the files that are on both sides."""
-    return len(set(train) & set(test))
-
-
 def image_groups(
     left: NDArray[np.int64],
     right: NDArray[np.int64],

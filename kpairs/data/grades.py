@@ -102,7 +102,7 @@ class _Ratings:
         image: number of the file of each rating.
         texts: the ratings.
         split: number in `SPLIT_NAMES` for each rating; empty where nothing says.
-        group: by number of the file.
+        group: name of the group of each file; None where there are no groups.
         scored: whether the source calls them scores.
     """
 
@@ -110,7 +110,7 @@ class _Ratings:
     image: list[int]
     texts: list[str]
     split: list[int]
-    group: Mapping[int, str]
+    group: tuple[str, ...] | None
     scored: bool = False
 
 
@@ -166,7 +166,6 @@ def read_rated(
     key = [natural(file) for file in found.images.files]
     rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[found.image[row]])))
     split, note = without_val(np.array(found.split, np.int64), "images")
-    count = len(found.images)
     return RatedImages(
         images=found.images,
         image=image[rows],
@@ -174,7 +173,7 @@ def read_rated(
         score=None if order else rating[rows],
         classes=order,
         split=split[rows] if found.split else None,
-        group=tuple(found.group.get(i, "") for i in range(count)) if found.group else None,
+        group=found.group,
         note=note,
     )
 
@@ -304,7 +303,7 @@ def _of_folder(folder: Path) -> _Ratings:
         splits.append(split[path])
     paths = tuple(files)
     images = ImageFiles(paths, paths, str(folder), folder)
-    return _Ratings(images, image, texts, splits if divided else [], {})
+    return _Ratings(images, image, texts, splits if divided else [], None)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -342,7 +341,6 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
     image: list[int] = []
     texts: list[str] = []
     split: list[int] = []
-    group: dict[int, str] = {}
     for row, cells in table:
         text = at.cell(cells, rated[0])
         if not text:
@@ -353,12 +351,7 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
         if "split" in at:
             split.append(split_number(at.cell(cells, "split"), path, row))
         if "group" in at:
-            name = at.cell(cells, "group")
-            if group.setdefault(number_, name) != name:
-                raise InputError(
-                    f"{path} row {row}: expected one group for an image, received {name!r} after "
-                    f"{group[number_]!r}"
-                )
+            places.join(number_, at.cell(cells, "group"), row)
     places.check()
     if split:
         parts: dict[int, int] = {}
@@ -367,4 +360,5 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
                 file = places.images("").files[number_]
                 both = f"{SPLIT_NAMES[parts[number_]]} and {SPLIT_NAMES[part]}"
                 raise InputError(f"{path}: expected one split for {file}, received {both}")
-    return _Ratings(places.images(str(path)), image, texts, split, group, rated == ["score"])
+    images = places.images(str(path))
+    return _Ratings(images, image, texts, split, places.groups, rated == ["score"])

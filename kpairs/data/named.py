@@ -1,9 +1,14 @@
-"""The data sets with a name: their files and checksums, and where they come from."""
+"""MNIST-like data sets, known by name or lying in a folder: their files, read and checked."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from kpairs.data.idx import find_idx
+import numpy as np
+from numpy.typing import NDArray
+
+from kpairs.data.idx import find_idx, read_idx
+from kpairs.data.splits import Digits
 from kpairs.errors import InputError
 
 
@@ -38,8 +43,8 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One data set in torchvision's folder layout.
+class DigitFiles:
+    """The files of one data set in torchvision's folder layout.
 
     Attributes:
         torchvision: name of its class in `torchvision.datasets`, which downloads it, and of its
@@ -76,14 +81,14 @@ def _like_mnist(
     md5: tuple[str | None, ...] = (None,) * 4,
     wheel: Wheel | None = None,
     ink: str = "bright",
-) -> Source:
+) -> DigitFiles:
     """Return a data set with MNIST's file names; checksums in the order of the files."""
     names = (
         *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
     )
     images, labels, test_images, test_labels = map(SourceFile, names, archive_md5, md5)
-    return Source(torchvision, (images, labels), (test_images, test_labels), wheel, ink)
+    return DigitFiles(torchvision, (images, labels), (test_images, test_labels), wheel, ink)
 
 
 # Checksums of archives are those of torchvision.datasets.
@@ -119,7 +124,7 @@ SOURCES = {
             *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
         ),
     ),
-    "qmnist": Source(
+    "qmnist": DigitFiles(
         "QMNIST",
         (
             SourceFile("qmnist-train-images-idx3-ubyte", "ed72d4157d28c017586c42bc6afe6370"),
@@ -152,3 +157,80 @@ def available(key: str, root: Path, fetch: bool = True) -> Path:
         names = ", ".join(file.name for file in missing)
         raise InputError(f"{folder}: {key} is not here; missing {names}")
     return folder
+
+
+def find_idx_source(folder: Path) -> tuple[Path, DigitFiles] | None:
+    """Find IDX files in a folder, its raw/ or a torchvision layout inside it; None for none."""
+    places = [folder, folder / "raw", *(s.folder(folder) for s in SOURCES.values())]
+    for place in places:
+        for source in SOURCES.values():
+            if find_idx(place / source.train[0].name):
+                return place, source
+    return None
+
+
+def read_split(folder: Path, source: DigitFiles, split: str, name: str, named: bool) -> Digits:
+    """Read one split of IDX files.
+
+    Args:
+        folder: where the files lie.
+        source: their names, and checksums where `named`.
+        split: "train" or "test".
+        name: the words for the split in messages.
+        named: whether it is a data set of known checksums and ten classes.
+
+    Raises:
+        InputError: files that are missing, corrupt or inconsistent.
+    """
+    images_file, labels_file = source.train if split == "train" else source.test
+    labels, path = _read_labels(folder, labels_file, split, named)
+    if named:
+        classes = 10
+    else:  # the training split decides, so that the splits agree
+        train_labels, train_path = _read_labels(folder, source.train[1], "train", named)
+        classes = len(np.unique(train_labels))
+        _check_labels(train_labels, classes, train_path)
+    _check_labels(labels, classes, path)
+    images = _read(folder, images_file, split, named)
+    if images.ndim != 3 or 0 in images.shape[1:]:
+        raise InputError(
+            f"{folder / images_file.name}: expected (n, height, width) images, received shape "
+            f"{images.shape}"
+        )
+    if labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{path}: expected {len(images)} labels, one per image, received {len(labels)}"
+        )
+    names = tuple(str(i) for i in range(classes))
+    return Digits(images, labels, names, name, folder)
+
+
+def _read(folder: Path, file: SourceFile, split: str, named: bool) -> NDArray[Any]:
+    path = find_idx(folder / file.name)
+    if path is None:
+        raise InputError(f"{folder / file.name}: expected the {split} split's file, received none")
+    if not named:  # a user's own files need not be MNIST's
+        return read_idx(path)
+    return read_idx(path, file.md5, file.archive_md5)
+
+
+def _read_labels(
+    folder: Path, file: SourceFile, split: str, named: bool
+) -> tuple[NDArray[np.int64], Path]:
+    labels = _read(folder, file, split, named)
+    if labels.ndim == 2 and labels.shape[1]:  # QMNIST: the first of eight columns is the class
+        labels = labels[:, 0]
+    path = folder / file.name
+    if labels.ndim != 1:
+        raise InputError(f"{path}: expected one label per image, received {labels.shape}")
+    return labels.astype(np.int64), path
+
+
+def _check_labels(labels: NDArray[np.int64], classes: int, path: Path) -> None:
+    present = np.unique(labels)
+    if len(present) < 2 or present[0] < 0 or present[-1] >= classes:
+        odd = [int(label) for label in present if not 0 <= label < classes]
+        raise InputError(
+            f"{path}: expected at least two classes numbered 0 to {max(classes, 2) - 1}, "
+            f"received {odd or present.tolist()}"
+        )

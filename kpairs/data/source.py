@@ -15,39 +15,33 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
-from kpairs.data.cache import prepared_images
+from kpairs.data.cache import Survey, ink_of, prepared_images, survey
 from kpairs.data.compared import ComparedImages, are_compared, count_outcomes, read_compared
 from kpairs.data.division import (
     TEST_SHARE,
     rescue_empty_grades,
-    shared_images,
     sides,
     sides_of_pairs,
     units_of,
 )
 from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.groups import name_groups, number_groups
-from kpairs.data.idx_folder import find_idx_source, read_split
-from kpairs.data.named import SOURCES, available
+from kpairs.data.named import SOURCES, available, find_idx_source, read_split
 from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
 from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
 from kpairs.data.stored import Featured, Stored
-from kpairs.data.survey import Survey, ink_of, survey
 from kpairs.data.table import Progress, is_table, read_table
 from kpairs.data.vectors import Vectors
 from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
-
-Shape = tuple[int, int, int]
-_Listed = TypeVar("_Listed", RatedImages, ComparedImages)
 
 
 def cache_root() -> Path:
@@ -99,9 +93,8 @@ def open_source(
         >>> kpairs.open_source("mnist").split("test")
         Digits(mnist test split: 10,000 images)
     """
-    place = Path(root or cache_root())
+    place, path = Path(root or cache_root()), Path(data)
     key = str(data).lower().replace("-", "").replace("_", "")
-    path = Path(data)
     idx = find_idx_source(path) if key not in SOURCES and path.is_dir() else None
     if group is not None and (key in SOURCES or idx):
         raise UsageError(f"group: expected images of one's own, received {data}")
@@ -111,41 +104,42 @@ def open_source(
         raise UsageError("data: expected a name, a folder or a table, received nothing")
     if idx:
         return IdxFolder(path, *idx)
+    read_by: dict[str, Any] = {"group": group}
+    listed: RatedImages | ComparedImages
     if path.is_dir():
-        source = _rated(_grouped(read_rated(path, classes=classes), group), path, place)
-        source.read_by = {} if group is None else {"group": group}
-        return source
+        listed = read_rated(path, classes=classes)
+    else:
+        _check_table(path)
+        read_by |= {"columns": columns, "words": words}
+        read_by["images"] = None if images is None else str(Path(images).absolute())
+        header = next(read_table(path, "pairs or grades"))[1]
+        how: dict[str, Any] = {"columns": columns, "images": images, "classes": classes}
+        if are_compared(Columns(header, columns, path)):
+            listed = read_compared(path, words=words, progress=progress, **how)
+        else:
+            listed = read_rated(path, **how)
+    if group is not None:
+        listed = replace(listed, group=name_groups(listed.images.files, group))
+    source: Source
+    if isinstance(listed, ComparedImages):
+        source = ComparedPairs(listed, path, place)
+    else:
+        source = (GradedImages if listed.classes else ScoredImages)(listed, path, place)
+    source.read_by = {name: value for name, value in read_by.items() if value is not None}
+    return source
+
+
+def _check_table(path: Path) -> None:
+    """Refuse what is no table of one's own; say which data set with a name may be meant."""
     if not path.is_file():
-        near = unknown("data", data, SOURCES)
+        near = unknown("data", path, SOURCES)
         hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
         raise InputError(f"{missing(path)}{'; ' if hint else ''}{hint}")
     if not is_table(path):
         raise InputError(
-            f"{data}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
+            f"{path}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
             "images or compared pairs; received another file"
         )
-    header = next(read_table(path, "pairs or grades"))[1]
-    known = {"columns": columns, "words": words, "images": images, "group": group}
-    read_by = {name: value for name, value in known.items() if value is not None}
-    if images is not None:
-        read_by["images"] = str(Path(images).absolute())
-    if are_compared(Columns(header, columns, path)):
-        listed = read_compared(
-            path, columns=columns, words=words, images=images, classes=classes, progress=progress
-        )
-        source = ComparedPairs(_grouped(listed, group), path, place)
-    else:
-        rated = read_rated(path, columns=columns, images=images, classes=classes)
-        source = _rated(_grouped(rated, group), path, place)
-    source.read_by = read_by
-    return source
-
-
-def _grouped(listed: _Listed, group: str | None) -> _Listed:
-    """Return a list of images with the groups of their names, where somebody wants them."""
-    if group is None:
-        return listed
-    return replace(listed, group=name_groups(listed.images.files, group))
 
 
 class Source(ABC):
@@ -174,7 +168,6 @@ class Source(ABC):
 
     def settings(
         self,
-        shape: Shape | None = None,
         *,
         size: tuple[int, int] | None = None,
         channels: int | None = None,
@@ -185,7 +178,6 @@ class Source(ABC):
         """Choose how an image becomes a network's input; what is given counts.
 
         Args:
-            shape: `(height, width, channels)` of the only images that a network takes.
             size: `(width, height)`.
             channels: 1 or 3.
             fit: a key of `kpairs.data.settings.FITS`.
@@ -196,8 +188,6 @@ class Source(ABC):
             UsageError: a value that is no setting.
             InputError: an image that cannot be read.
         """
-        if shape is not None:
-            size, channels = size or (shape[1], shape[0]), channels or shape[2]
         return self._settings(size, channels, fit, ink, longest)
 
     def split(
@@ -414,10 +404,6 @@ class _OwnImages(Source):
         return found.hexdigest()[:32]
 
 
-def _rated(rated: RatedImages, path: Path, root: Path) -> Source:
-    return (GradedImages if rated.classes else ScoredImages)(rated, path, root)
-
-
 class _RatedSource(_OwnImages):
     """Images that people graded or scored."""
 
@@ -452,13 +438,7 @@ class _RatedSource(_OwnImages):
             )
         used: dict[int, int] = {}
         numbers = [used.setdefault(i, len(used)) for i in self.rated.image[rows].tolist()]
-        all_ = self.rated.images
-        files = replace(
-            all_,
-            files=tuple(all_.files[i] for i in used),
-            places=tuple(all_.places[i] for i in used),
-            name=f"{self.name} {part} split",
-        )
+        files = self.rated.images.take(used, f"{self.name} {part} split")
         return files, np.array(numbers), rows
 
     def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -579,7 +559,7 @@ class ComparedPairs(_OwnImages):
         self.lost = int(np.count_nonzero(self.side < 0))
 
     def whole(self) -> ComparedPairs:
-        if self.listed.split is not None:
+        if self.listed.split is not None or self.undivided:
             return self
         source = copy(self)
         source.undivided, source.lost = True, 0
@@ -669,9 +649,10 @@ class ComparedPairs(_OwnImages):
         listed, (train, test) = self.listed, self.parts.values()
         found = count_outcomes(listed)
         left, right, ties = (f"{100 * n / len(listed):.3g} %" for n in found.higher)
-        shared = 0 if self.undivided else shared_images(train.files, test.files)
+        shared = 0 if self.undivided else len({*train.files} & {*test.files})
         parts = [
-            f"{listed.source}: {len(listed):,} judgements of {found.images:,} images; left ranks "
+            f"{listed.source}: {len(listed):,} judgement{'s' * (len(listed) > 1)} of "
+            f"{found.images:,} images; left ranks "
             f"higher in {left}, right in {right}, ties {ties}",
             "all train, and test by cross-validation"
             if self.undivided

@@ -4,13 +4,13 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args, get_origin
 
 import keras
-from numpy.typing import NDArray
 
-from kpairs.data.pairs import KNOWN, SCORES, TARGETS, PairSet, Targets
+from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
@@ -35,7 +35,8 @@ class Architecture:
         name: its function's name: registry key, command-line name and value in result files.
         report: key in `kpairs.reports.REPORTS`, or "kpairs" for our own.
         source: report table or paper, for a reader to hold it against.
-        outputs: kind of each output as registered, a key of `kpairs.models.outputs.OUTPUT_KINDS`.
+        outputs: kind of each output by name, a key of `kpairs.models.outputs.OUTPUT_KINDS`; classes
+            are digits as registered.
         function: `(pair, *, classes, ...) -> {output name: tensor}`.
         input_shape: `(height, width, channels)` of the images that it is for; None for any.
         own_targets: functions of a `PairSet` that give the targets of outputs of its own.
@@ -53,42 +54,24 @@ class Architecture:
     linear: bool = False
     longest_side: int = LONGEST_SIDE
 
-    def named(self, word: str) -> dict[str, str]:
-        """Return kinds by output name where the data source calls a class "digit" or "grade"."""
-        called = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return {called.get(name, name): kind for name, kind in self.outputs.items()}
+    def called(self, word: str) -> "Architecture":
+        """Return the same, its outputs named as a data source calls a class: digit or grade."""
+        names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
+        return self if outputs == self.outputs else replace(self, outputs=outputs)
 
-    def learned(self, word: str = "digit") -> dict[str, str]:
-        """Return the same of the outputs that learn from a target: all but scores."""
-        return {name: kind for name, kind in self.named(word).items() if kind != "score"}
+    @cached_property
+    def learned(self) -> dict[str, str]:
+        """Kind of each output that learns from a target, all but scores."""
+        return {name: kind for name, kind in self.outputs.items() if kind != "score"}
 
-    def targets(self, pairs: PairSet, word: str = "digit") -> dict[str, NDArray[Any]]:
-        """Return the targets of all outputs by name, each `(n,)`.
-
-        Args:
-            pairs: n pairs.
-            word: "digit" or "grade", as `named` takes it.
-
-        Raises:
-            UsageError: a target function of the architecture's own fails, or gives another shape.
-        """
-        return pairs.targets(self.named(word), self.own_targets)
-
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
     def check_takes(self, argument: str, called: str | None = None) -> None:
-        """Refuse what the function has no argument for.
-
-        Args:
-            argument: "backbone", "test_shifts" or "ordinal".
-            called: the same in the message.
-
-        Raises:
-            UsageError: it has none; the message names the architectures that have one.
-        """
+        """Refuse an argument that the function lacks; name the architectures that have it."""
         able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
         if self.name not in able:
             raise UsageError(
@@ -96,7 +79,7 @@ class Architecture:
                 f"do{'es' * (len(able) == 1)}"
             )
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         """Number of values of each argument that is annotated so, as in `tuple[int, int]`."""
         tuples = [p for p in self._keywords() if get_origin(p.annotation) is tuple]
@@ -261,13 +244,14 @@ def build(
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
-        seen = inputs.values()
+        seen = list(inputs.values())
         if rescaling is not None:
-            seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
+            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
+            seen = [layer(image) for image in seen]
         results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
-        named = dict(zip(architecture.named(word), results.values(), strict=True))
+        named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
         return keras.Model(inputs, named, name=name)
 
 
@@ -291,15 +275,7 @@ def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any])
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
-    """Refuse images that an architecture is not for.
-
-    Args:
-        architecture: the `Architecture`.
-        shape: `(height, width, channels)`.
-
-    Raises:
-        UsageError: it is for images of one other shape.
-    """
+    """Refuse images of another `(height, width, channels)` than an architecture is for."""
     own = architecture.input_shape
     if own is not None and own != tuple(shape):
         anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)

@@ -51,29 +51,27 @@ class Network(_Group):
     options: dict[str, Any] = Field({}, description="the architecture's own arguments by name")
     head: Literal["own", "posterior", "ordinal"] = Field(
         "own",
-        description="what compares: the architecture's own head, posterior (exactly, from the "
-        "digits or grades), or ordinal (grades from one number and thresholds); linear_grades "
-        "takes whichever cross-validates better",
+        description="what compares: own, posterior (exactly, from digits or grades) or ordinal "
+        "(one number and thresholds); linear_grades takes the better one",
     )
     backbone: str | None = Field(
         None,
-        description="network of keras.applications in place of our networks' tower, such as "
-        "MobileNetV2",
+        description="network in place of the tower, such as MobileNetV2 or torchvision/resnet18",
     )
     backbone_weights: str = Field(
         "none",
-        description="the backbone's first weights: none (drawn), imagenet, or a file; loaded "
-        "weights are trained in the epochs of --fine-tune alone",
+        description="its first weights: none (drawn), imagenet or a file, which --fine-tune "
+        "alone trains",
     )
     test_shifts: int = Field(
         1,
         ge=1,
         le=5,
-        description="places at which posterior sees each image once it is trained: 1, or 5 for "
-        "the mean of its log-posteriors there, as it is and moved by half a pixel to each side",
+        description="readings of each image that posterior averages: 1, or 5 by shifts of half "
+        "a pixel",
     )
     initialization: Literal["torch", "keras"] = Field(
-        description="draw starting weights as torch or as Keras does by default"
+        description="first weights, drawn as torch or as Keras does"
     )
 
     @field_validator("options", mode="after")
@@ -103,50 +101,44 @@ class Data(_Group):
 
     source: str = Field(
         "mnist",
-        description="mnist, fashionmnist, kmnist, qmnist, a folder of images, or a table of graded "
-        "images (image,grade), of scored images (image,score) or of compared pairs "
-        "(left,right,label)",
+        description="mnist, fashionmnist, kmnist, qmnist, a folder of images, or a table: "
+        "graded (image,grade), scored (image,score) or compared (left,right,label)",
     )
     columns: dict[str, str] | None = Field(
         None,
-        description="the table's own headers, where they differ: left=image_0,right=image_1,"
-        "left_wins=label_0",
+        description="the table's own headers: left=image_0,right=image_1,left_wins=label_0",
     )
     words: dict[str, str] | None = Field(
         None, description="the table's own words for winners: left=model_a,right=model_b,tie=equal"
     )
     images: str | None = Field(
         None,
-        description="folder of the images that a table names, where it is not the table's own; or "
-        "a .npz or .csv file of features by those names",
+        description="folder of the images that a table names, if not the table's own; or a .npz "
+        "or .csv file of features by name",
     )
     group: str | None = Field(
         None,
         min_length=1,
-        description="images that belong together, such as a patient's, and are in one split: those "
-        "of a folder (folder), or those of whose names a regular expression matches the same text",
+        description="images of one split, such as a patient's: those of a folder, or a regular "
+        "expression whose match names the group",
     )
     classes: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="grades of one's own images, lowest first, where they are no numbers: "
-        "mild,moderate,severe",
+        description="grades that are no numbers, lowest first: mild,moderate,severe",
     )
     image_size: tuple[int, int] | None = Field(
         None,
-        description="size of the network's images, 64 or 64x48 (width x height); default: from "
-        "the images",
+        description="size of the network's images: 64, or 64x48 (width x height)",
     )
-    channels: Literal[1, 3] | None = Field(
-        None, description="1 for grey, 3 for RGB; default: from the images"
-    )
+    channels: Literal[1, 3] | None = Field(None, description="1 for grey, 3 for RGB")
     fit: Literal["pad", "crop", "stretch"] | None = Field(
-        None, description="what is done to images of another shape; default pad"
+        None, description="what happens to images of another shape; default: pad"
     )
     ink: Literal["bright", "dark", "mixed", "auto"] | None = Field(
         None,
-        description="images are bright on dark, dark on bright, mixed as photographs are, or auto, "
-        "by the look of each; default: from the images",
+        description="look of the images: bright on dark, dark on bright, mixed (photographs) or "
+        "auto",
     )
     white: int = Field(
         WHITE, ge=1, le=WHITE, description="level of 16-bit greys that is white: 4095 for 12 bits"
@@ -156,28 +148,26 @@ class Data(_Group):
     test_pairs: int = Field(1000, ge=1, le=MOST, description="test pairs drawn per round")
     ties: Literal["no_higher", "half"] = Field(
         "no_higher",
-        description="comparison of equal classes: as left <= right, or half, a tie of judged pairs",
+        description="comparison of equal classes: no_higher (left <= right) or half (a tie)",
     )
     margin: float = Field(
-        0.0, ge=0, description="scores of images that differ by no more than this tie"
+        0.0, ge=0, description="largest difference of two scores that counts as a tie"
     )
     held_out: Literal["images", "folds"] | None = Field(
         None,
-        description="what tests where a table of compared pairs tells no split: images, a fifth of "
-        "them, which do not train; or folds, all pairs train and the error is cross-validated over "
-        "images (linear alone, there the default)",
+        description="tests a table without splits: a fifth of its images, or folds (all train, "
+        "and the error is cross-validated)",
     )
     validation: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="share of the training images set aside: the result is the epoch that is best "
-        "on their pairs; 0 for the last epoch",
+        description="share of training images that choose the best epoch; 0 takes the last",
     )
     normalization: Literal["none", "standardize", "raw"] = Field(
         "none",
-        description="pixels as the network sees them: none 0..1, raw 0..255, or standardize by the "
-        "training pairs' mean and deviation",
+        description="pixels that the network sees: 0..1, standardized over the training pairs, "
+        "or raw 0..255",
     )
 
     @property
@@ -203,37 +193,32 @@ class Variation(_Group):
     """Changes of training pairs and images, once or in each epoch."""
 
     augmentation: Literal["none", "shifts_and_swap"] = Field(
-        "none", description="shifts_and_swap: 9 one-pixel shifts x both orders"
+        "none", description="add each pair in nine one-pixel shifts and both orders"
     )
     pairing: Literal["drawn", "swapped", "renewed"] = Field(
         "drawn",
-        description="drawn, or in each epoch anew: swapped (random sides), renewed (all images "
-        "paired again)",
+        description="pairs of each epoch: as drawn, with swapped sides, or of images paired again",
     )
     distortion: Literal["none", "affine", "elastic"] = Field(
         "none",
-        description="random distortion of every image in each epoch: affine, or elastic (affine "
-        "too)",
+        description="distort every image at random in each epoch; elastic includes affine",
     )
     flip: Literal["none", "horizontal", "both"] = Field(
         "none",
-        description="mirror half of the images in each epoch: horizontal, or both (upside down "
-        "too)",
+        description="mirror half of the images in each epoch: horizontally, or upside down too",
     )
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="turn each image by up to so many degrees in each epoch"
-    )
+    rotation: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees")
     crop: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="cut up to this share off each image's width and height in each epoch",
+        description="cut up to this share off width and height",
     )
     brightness: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="make each image brighter or darker by up to this share in each epoch",
+        description="change brightness by up to this share",
     )
 
 
@@ -250,17 +235,15 @@ class Optimizer(_Group):
     learning_rate: float = Field(ge=0, description="learning rate")
     schedule: Literal["constant", "one_cycle"] = Field(
         "constant",
-        description="learning rate over the training: constant, or one_cycle up to it and down to "
-        "0",
+        description="learning rate over time: constant, or up to it and down to 0",
     )
     options: dict[str, float] = {}
-    l2: float = Field(0.0, ge=0, description="coupled L2 (torch's weight_decay) on every parameter")
+    l2: float = Field(0.0, ge=0, description="coupled L2, torch's weight_decay")
     averaging: float = Field(
         0.0,
         ge=0,
         le=0.999,
-        description="decay per epoch of a moving average of the weights, which is the result; 0 "
-        "for none",
+        description="decay per epoch of the weights' moving average; 0 for none",
     )
 
     @model_validator(mode="after")
@@ -294,38 +277,38 @@ class Fit(_Group):
     loss_weights: dict[str, float]
     pair_loss: Literal["logistic", "hinge", "soft_zero_one"] = Field(
         "logistic",
-        description="loss of networks that score images, such as ranker: logistic (Bradley-Terry), "
-        "or, with the extra kpairs[ranking], hinge or soft_zero_one",
+        description="loss of scores: logistic (Bradley-Terry), or those of kpairs[ranking]",
     )
     label_smoothing: float = Field(
-        0.0, ge=0, le=0.999, description="share of each digit's target spread over all digits"
+        0.0,
+        ge=0,
+        le=0.999,
+        description="share of each digit's target spread over all digits",
     )
     probabilities_as_logits: bool = Field(
-        False, description="train softmax outputs by a cross-entropy that applies softmax again"
+        False, description="apply softmax twice, as reports 000 and 002 do"
     )
     epochs: int = Field(ge=1, le=MOST, description="passes over the training pairs")
     batch_size: int = Field(ge=1, le=MOST, description="pairs per optimizer step")
-    shuffle: bool = Field(True, description="draw a new order of the pairs in each epoch")
+    shuffle: bool = Field(True, description="new order of the pairs in each epoch")
     fine_tune: int = Field(
         0,
         ge=0,
         le=MOST,
-        description="last epochs in which a backbone's own weights are trained too, at a tenth of "
-        "the rate",
+        description="last epochs that train a backbone too, at a tenth of the rate",
     )
     validate_every: int = Field(
         1,
         ge=1,
         le=MOST,
-        description="epochs from one evaluation on the test pairs to the next; the last always has "
-        "one",
+        description="epochs from one evaluation to the next",
     )
     patience: int = Field(
         0,
         ge=0,
         le=MOST,
-        description="stop after so many epochs without a better one on the validation pairs; 0 for "
-        "never",
+        description="epochs without a better one on validation pairs until training stops; 0 "
+        "for never",
     )
     rounds: int = Field(
         1, ge=1, le=MOST, description="trainings, each with its own pairs and initial weights"
@@ -376,12 +359,13 @@ class _Architecture(Protocol):
     def longest_side(self) -> int: ...
     @property
     def options(self) -> dict[str, Any]: ...
-    def learned(self, word: str) -> dict[str, str]: ...
+    @property
+    def learned(self) -> dict[str, str]: ...
+    def called(self, word: str) -> Self: ...
 
 
-def _possible(source: Source, part: str, wanted: int) -> int:
+def _possible(source: Source, part: str, most: int, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
-    most = source.most_pairs(part)
     if most < 1:
         raise InputError(
             f"{source.name}: expected two images or more in the {part} split, received one; where "
@@ -394,9 +378,9 @@ def _possible(source: Source, part: str, wanted: int) -> int:
     return min(wanted, most)
 
 
-def _check_graded(recipe: Recipe, source: Source, network: _Architecture) -> None:
+def _check_graded(source: Source, network: _Architecture) -> None:
     """Refuse a network that learns classes of images that nobody graded."""
-    of_class = [n for n in network.learned(source.word) if n.endswith(f"_{source.word}")]
+    of_class = [name for name in network.learned if name.endswith(f"_{source.word}")]
     if of_class and not source.classes:
         raise UsageError(
             f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
@@ -613,14 +597,18 @@ class Recipe(_Group):
             UsageError: images that the architecture is not for, or outputs that nobody graded.
             InputError: images that cannot be read.
         """
-        data = self.data
-        _check_graded(self, source, network)
-        names = dict(zip(network.learned(data.word), network.learned(source.word), strict=True))
-        wishes = {name: getattr(data, name) for name in ("channels", "fit", "ink")}
-        longest = network.longest_side
+        data, called = self.data, network.called(source.word)
+        _check_graded(source, called)
+        names = dict(zip(network.learned, called.learned, strict=True))
+        shape = network.input_shape
         pixels = source.settings(
-            network.input_shape, size=data.image_size, longest=longest, **wishes
+            size=data.image_size or (shape and shape[1::-1]),
+            channels=data.channels or (shape and shape[2]),
+            fit=data.fit,
+            ink=data.ink,
+            longest=network.longest_side,
         )
+        most = {n: source.most_pairs(p) for n, p in _COUNTS.items() if source.word == "grade"}
         changes: dict[str, Any] = {
             **source.read_by,
             "data": source.name,
@@ -634,8 +622,8 @@ class Recipe(_Group):
             "fit": pixels.fit,
             "ink": pixels.ink,
         }
-        if source.word == "grade":
-            changes |= {n: _possible(source, part, getattr(data, n)) for n, part in _COUNTS.items()}
+        for name, there in most.items():
+            changes[name] = _possible(source, _COUNTS[name], there, getattr(data, name))
         if source.judged and self.variation.pairing == "renewed":
             changes["pairing"] = "drawn"  # people compared these pairs, and no others
         return self.replace(**changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,6 +13,7 @@ from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
     LINEAR,
     LINEAR_GRADES,
+    READ_BY,
     Recipe,
     check_arguments,
     format_loss_weights,
@@ -26,17 +27,51 @@ if TYPE_CHECKING:
 
 
 def recipe_of(arch: str) -> Recipe:
-    """Return the recipe that an architecture's report trained it with, or another by its own name.
-
-    Raises:
-        UsageError: an unknown architecture.
-    """
+    """Return the recipe of an architecture's report, or another recipe by its own name."""
     return _recipe("architecture", arch)
 
 
 def recipe_for(source: Source) -> Recipe:
     """Return the recipe that images of one's own begin with: by features, for grades or pairs."""
     return recipe_of(LINEAR_GRADES if source.classes and not source.judged else LINEAR)
+
+
+def open_images(
+    recipe: Recipe,
+    changes: Mapping[str, Any],
+    root: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Source:
+    """Open the images that a recipe with some changes is for, read as both say.
+
+    How a recipe reads its own images tells nothing of others, but for their groups.
+
+    Args:
+        recipe: the recipe.
+        changes: fields by their flat names.
+        root: see `kpairs.open_source`.
+        progress: likewise.
+    """
+    from kpairs.data.source import open_source
+
+    data = changes.get("data", recipe.data.source)
+    known = recipe.data.read_by
+    how = known if str(data) == recipe.data.source else {"group": known["group"]}
+    how |= {name: changes[name] for name in READ_BY if changes.get(name) is not None}
+    return open_source(data, **how, root=root, progress=progress)
+
+
+def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[Recipe, Source]:
+    """Return a recipe that suits images which it was not written for, and these as it divides them.
+
+    Args:
+        recipe: the recipe.
+        source: the images.
+        changes: fields by their flat names, which count whatever would suit.
+    """
+    if recipe.network.arch == LINEAR:
+        source = recipe.replace(**changes).divided(source)
+    return recipe.replace(**{**recipe.fitted_to(source), **changes}), source
 
 
 def _recipe(kind: str, arch: str) -> Recipe:
@@ -50,9 +85,7 @@ def _recipe(kind: str, arch: str) -> Recipe:
 def load_recipe(name: str) -> Recipe:
     """Return the recipe of an architecture by its name, or the one in a JSON file or run folder.
 
-    Raises:
-        UsageError: neither a known architecture nor a file.
-        InputError: a file that is not a recipe.
+    Raises UsageError for neither of these, InputError for a file that is not a recipe.
     """
     path = Path(name)
     path = path / "recipe.json" if path.is_dir() else path
@@ -62,12 +95,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read the recipe in a JSON file.
-
-    Raises:
-        InputError: no regular file, or not a recipe.
-        UsageError: a field's value is refused.
-    """
+    """Read the recipe in a JSON file; InputError or UsageError tells what is wrong with it."""
     data = read_bytes(path, "recipe", MAX_JSON_BYTES)
     try:
         return Recipe.from_json(data.decode("utf-8"), path)
@@ -85,15 +113,9 @@ def changes_of(
 ) -> dict[str, Any]:
     """Return the changes of a recipe that names and texts describe, for `Recipe.replace`.
 
-    Args:
-        base: the recipe.
-        arch: another architecture than the recipe's.
-        loss_weights: text as `kpairs.recipes.parse_loss_weights` takes it.
-        arch_options: the architecture's arguments by name, as text.
-        **fields: other fields of the recipe, by their flat names.
-
-    Raises:
-        UsageError: an unknown name, or text of another kind.
+    They are another architecture, `loss_weights` as `kpairs.recipes.parse_loss_weights` takes them,
+    the architecture's arguments by name, as text, and fields by their flat names. Raises UsageError
+    for an unknown name, or text of another kind.
     """
     changes: dict[str, Any] = {}
     network, weights = base.network, base.fit.loss_weights
@@ -102,6 +124,7 @@ def changes_of(
         name = arch or network.arch
         own = recipe_of(name).fit.loss_weights if name in RECIPES or arch else weights
         named = dict(zip((*own, *weights), (*own, *own), strict=False))
+        named = {n.replace("_digit", "_grade"): called for n, called in named.items()} | named
         weights = parse_loss_weights(loss_weights, tuple(own), name, also=named)
         changes["loss_weights"] = weights
     options: Mapping[str, Any] = network.options
@@ -126,17 +149,11 @@ def for_arch(
 ) -> dict[str, Any]:
     """Return the changes that make a recipe one for another architecture.
 
-    The training is the same, of that one's outputs and layers. Loss weights of outputs that the
-    architecture lacks are dropped, and so are arguments that it does not take. Arguments of several
-    values, such as widths, are always its own, and so is what only it takes.
-
-    Args:
-        recipe: the recipe.
-        arch: the architecture.
-        weights: loss weights; default the recipe's.
-
-    Raises:
-        UsageError: an unknown architecture, or one with outputs that the loss weights do not name.
+    The training is the same, of that one's outputs and layers. Loss weights, by default the
+    recipe's, of outputs that the architecture lacks are dropped, and so are arguments that it does
+    not take. Arguments of several values, such as widths, are always its own, and so is what only
+    it takes. Raises UsageError for an unknown architecture, or one with outputs that the loss
+    weights do not name.
     """
     own = recipe_of(arch)
     weights = recipe.fit.loss_weights if weights is None else weights

@@ -22,22 +22,22 @@ from kpairs.training.round import Round
 def are_kept(recipe: Recipe) -> bool:
     """Return whether studies keep the wrong pairs of a recipe: for our networks, on digits."""
     architecture = ARCHS[recipe.network.arch]
-    return architecture.report == "kpairs" and "left_digit" in architecture.named(recipe.data.word)
+    outputs = architecture.called(recipe.data.word).outputs
+    return architecture.report == "kpairs" and "left_digit" in outputs
 
 
 def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """Return the test pairs that a finished `Round` orders wrongly, the surest first.
+    """Return the test pairs that a finished `Round` orders wrongly, the surest first, as dicts.
 
-    Returns:
-        A list of dicts: `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`,
-        `right_seen` (most probable), `probability` (of the wrong order), `left`, `right` (images,
-        196 pixels of 0..255 as hexadecimal text, row by row).
+    They have `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`, `right_seen`
+    (most probable), `probability` (of the wrong order), `left`, `right` (images, 196 pixels of
+    0..255 as hexadecimal text, row by row).
     """
     recipe, pairs = job.recipe, job.pairs[1]
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
     images = pairs.inputs()
     values = model.predict(images, batch_size=evaluation_batch(pairs), verbose=0)
-    kinds = ARCHS[recipe.network.arch].learned()
+    kinds = ARCHS[recipe.network.arch].learned
     found = {name: probabilities(values[name], kind) for name, kind in kinds.items()}
     comparison = found["comparison"]
     told = pairs.comparison != 0.5  # no order of a tie is wrong
@@ -61,10 +61,9 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
 def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> dict[str, Any]:
     """Measure a finished `Round`'s model on all ordered pairs of its test images.
 
-    Returns:
-        `all_pairs`: `error_pct` of comparisons and `digit_error_pct` (or of grades) of images; with
-        shifts also `unshifted`, the same without them. Nothing where classes are not known, or
-        errors not exact.
+    `all_pairs` has `error_pct` of comparisons and `digit_error_pct` (or of grades) of images; with
+    shifts also `unshifted`, the same without them. Nothing where classes are not known, or errors
+    not exact.
     """
     recipe, file = job.recipe, job.folder / "model.keras"
     if isinstance(job.test_images, Compared) or (job.pairs[1].left_digit < 0).any():
@@ -81,10 +80,8 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
     for name, variant in variants.items():
         model = load_weights(variant, job.classes, rescaling, file)
         rng = seeds.generator(recipe.fit.seed, job.number, "all pairs")
-        outputs, ties = (
-            ARCHS[recipe.network.arch].named(recipe.data.word),
-            recipe.data.ties == "half",
-        )
+        outputs = ARCHS[recipe.network.arch].called(recipe.data.word).outputs
+        ties = recipe.data.ties == "half"
         errors = all_pairs(model, images, labels, job.classes, outputs, rng, ties=ties, sampled=1)
         if errors["exact"]:
             found[name] = {

@@ -28,11 +28,11 @@ from kpairs.recipes import FIELDS, FOLDS, LINEAR, Recipe
 from kpairs.reports.resolve import recipe_of
 from kpairs.training.batches import predict
 from kpairs.training.device import compute
-from kpairs.training.fit import Machine
 from kpairs.training.linear import on_features
 from kpairs.training.measures import image_numbers
 from kpairs.training.network import architecture_of, build_round, load_round, with_backbone
 from kpairs.training.prepare import draw_round
+from kpairs.training.round import Machine
 from kpairs.training.run import Run, claim
 from kpairs.training.train import train_source
 
@@ -155,7 +155,7 @@ def _errs(run: Run, source: Source, machine: Machine) -> tuple[NDArray[np.bool_]
         if network.linear:
             model, (seen,) = on_features(model, recipe, pairs)
         said = predict(model, seen)["comparison"]
-    kind = network.named(recipe.data.word)["comparison"]
+    kind = network.outputs["comparison"]
     return decisions(said, kind) != (pairs.comparison > 0.5), pairs
 
 

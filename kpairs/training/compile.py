@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import keras
 
-from kpairs.errors import UsageError, first_line, unknown
 from kpairs.losses import PairCrossentropy, loss_of, pair_loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
 from kpairs.models.registry import Architecture
 from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import SOLVED, Recipe
+from kpairs.training.own_objects import Own
 
 _FINE_TUNING = 0.1  # of the learning rate
-Loss: TypeAlias = keras.losses.Loss | Callable[[Any, Any], Any]
-Losses: TypeAlias = Loss | Mapping[str, Loss]
 
 
 @dataclass(frozen=True)
@@ -35,48 +32,6 @@ class Phase:
     end: int
     rate: float = 1.0
     frozen: bool = False
-
-
-@dataclass(frozen=True)
-class Own:
-    """Keras objects of the user's own in place of the recipe's.
-
-    Attributes:
-        loss: of the comparison, or of several outputs by name.
-        optimizer: a fresh copy of it trains each phase.
-        callbacks: called after kpairs' own, in their order.
-    """
-
-    loss: Losses | None = None
-    optimizer: keras.optimizers.Optimizer | None = None
-    callbacks: tuple[keras.callbacks.Callback, ...] = ()
-
-    @classmethod
-    def of(cls, loss: Any, optimizer: Any, callbacks: Iterable[keras.callbacks.Callback]) -> Own:
-        """Take what Keras' `compile` takes: objects, functions, or names of Keras' own.
-
-        Raises:
-            UsageError: something that is none of these.
-        """
-        try:
-            if isinstance(loss, Mapping):
-                loss = {name: keras.losses.get(one) for name, one in loss.items()}
-            else:
-                loss = keras.losses.get(loss)
-            optimizer = None if optimizer is None else keras.optimizers.get(optimizer)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"loss or optimizer: {first_line(error)}") from error
-        return cls(loss, optimizer, tuple(callbacks))
-
-    def check(self, outputs: Collection[str]) -> None:
-        """Refuse losses of outputs that a network does not have.
-
-        Raises:
-            UsageError: such a loss.
-        """
-        for name in self.loss if isinstance(self.loss, Mapping) else ():
-            if name not in outputs:
-                raise unknown("output of loss", name, outputs)
 
 
 def phases(recipe: Recipe) -> list[Phase]:
@@ -124,7 +79,7 @@ def compile_model(
     if recipe.optimizer.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
-    outputs = network.learned(recipe.data.word)
+    outputs = network.learned
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
     if (chosen := pair_loss(recipe, network)) is not None:
         losses["comparison"] = chosen

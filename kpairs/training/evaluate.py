@@ -110,7 +110,7 @@ def evaluate(
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
     if test_pairs is not None:
         recipe = recipe.replace(test_pairs=test_pairs)
-    outputs = network.named(recipe.data.word)
+    outputs = network.outputs
     rows = []
     with compute(device, threads):
         for number in run.rounds:
@@ -238,7 +238,7 @@ def _load_other(
     except UsageError:  # of other grades; said below
         source = open_source(data, **how)
     # Scores can be held to any grades.
-    tells_class = f"left_{recipe.data.word}" in network.learned(recipe.data.word)
+    tells_class = f"left_{recipe.data.word}" in network.learned
     wanted = classes or tuple(map(str, range(10)))
     if tells_class and source.classes and tuple(source.classes) != tuple(wanted):
         raise InputError(

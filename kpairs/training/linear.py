@@ -138,8 +138,7 @@ class LinearHead:
     def _evaluated(self, head: keras.Model, pairs: PairSet) -> dict[str, float]:
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
-        outputs = self.network.named(self.recipe.data.word)
-        return evaluate(head, Batches(pairs, outputs, evaluation_batch(pairs)))
+        return evaluate(head, Batches(pairs, self.network.outputs, evaluation_batch(pairs)))
 
     def fit(self, train: PairSet) -> None:
         """Give the model the head that explains pairs of features best, and keep it."""

@@ -1,14 +1,24 @@
-"""The network of a round: built, saved, and loaded again."""
+"""The network of a round: built, saved, and loaded again.
 
+Only arrays are read from a saved file, and none before its size is known. The layers' settings in
+the file are compared with the network that takes the weights: recipe.json and metrics.json say
+again what the file alone is sure of.
+"""
+
+import json
 import logging
+import zipfile
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from kpairs import seeds
 from kpairs.data.settings import FEATURES
 from kpairs.data.source import Source
-from kpairs.errors import UsageError, unknown
+from kpairs.errors import InputError, UsageError, first_line, unknown
 from kpairs.files import atomic_path
 from kpairs.models.backbone import (
     IMAGENET,
@@ -22,30 +32,43 @@ from kpairs.models.backbone import (
 from kpairs.models.initialization import initialize
 from kpairs.models.lite0_weights import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
+from kpairs.models.pair import is_tower
 from kpairs.models.registry import PIXELS, Architecture
+from kpairs.models.weights import check_weights, member
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import SOLVED, Recipe, check_arguments, check_loss_weights
 from kpairs.training.prepare import Rescaling
 from kpairs.training.run import Run
-from kpairs.training.saved import load_saved
+from kpairs.training.unfolded import unfolded
 
 UNSCALED: Rescaling = (1.0, 0.0)
 log = logging.getLogger(__name__)
+_MOST_CONFIG_BYTES = 2**26
+# Settings of layers that change what a network computes, and that no weight shows.
+_SETTINGS = {
+    *("activation", "scale", "offset", "epsilon", "axis", "negative_slope", "max_value"),
+    *("pool_size", "strides", "padding", "dilation_rate", "groups", "data_format"),
+}
 
 
-def architecture_of(recipe: Recipe) -> Architecture:
+def architecture_of(recipe: Recipe, own: OwnNetwork | None = None) -> Architecture:
     """Return the registered architecture of a recipe, after a check that both fit each other.
+
+    Args:
+        recipe: the recipe.
+        own: a network of the user's own in place of the recipe's, whose architecture it is then.
 
     Raises:
         UsageError: an unknown architecture, arguments that it does not take or of another kind
             than its own, or loss weights that do not name its outputs.
     """
+    if own is not None:
+        return own.architecture.called(recipe.data.word)
     name = recipe.network.arch
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
-    architecture = ARCHS[name]
-    word = recipe.data.word
-    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned(word)), name)
+    architecture = ARCHS[name].called(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), name)
     check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
     return architecture
 
@@ -200,3 +223,57 @@ def load_weights(
     model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
     load_saved(model, Path(file))
     return model
+
+
+def load_saved(model: keras.Model, file: Path) -> None:
+    """Read the weights of a .keras file into the network that it holds.
+
+    In files of earlier versions the layers of towers stand one by one; see `unfolded`.
+
+    Raises:
+        InputError: no .keras file, weights of other shapes, or layers of other settings.
+    """
+    try:
+        check_weights(file, model)
+        with (
+            zipfile.ZipFile(file) as archive,
+            member(archive, "config.json", _MOST_CONFIG_BYTES) as opened,
+        ):
+            config = json.loads(opened.read())
+        saved = {layer["name"] for layer in config["config"]["layers"]}
+        if saved.isdisjoint(layer.name for layer in model.layers if is_tower(layer)):
+            model = unfolded(model)
+        _compare(config, json.loads(model.to_json()), file)
+        model.load_weights(file)
+    except InputError:
+        raise
+    except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+        raise InputError(
+            f"{file}: expected the weights of {model.name}, cannot read them: {first_line(error)}"
+        ) from error
+
+
+def _compare(saved: Any, built: Any, file: Path) -> None:
+    """Refuse a file whose layers, or their settings, are not the network's."""
+    for then, now in zip_longest(_settings(saved), _settings(built)):
+        if then is None or now is None or then[0] != now[0]:
+            raise InputError(
+                f"{file}: expected the layers that recipe.json and metrics.json describe, here "
+                f"{now[0] if now else 'no more'}; the saved model has {then[0] if then else 'none'}"
+            )
+        (kind, before), settings = then, now[1]
+        for name in sorted(before.keys() & settings.keys()):
+            if before[name] != settings[name]:
+                raise InputError(
+                    f"{file}: expected {name} {settings[name]} of {kind}, as recipe.json and "
+                    f"metrics.json say; the saved model has {before[name]}"
+                )
+
+
+def _settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """List the kind and the settings of each layer that has some, in order."""
+    for layer in config["config"].get("layers", ()):
+        if "layers" in layer["config"]:
+            yield from _settings(layer)
+        elif found := {k: v for k, v in layer["config"].items() if k in _SETTINGS}:
+            yield layer["class_name"], found

@@ -2,61 +2,139 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
-from kpairs.errors import UsageError, first_line
+from kpairs.errors import UsageError, first_line, unknown
 from kpairs.files import read_json, write_json
 from kpairs.models.own import OwnNetwork
-from kpairs.training.compile import Own
 from kpairs.training.run import Run
 from kpairs.training.workers import log
 
 _FILE = "objects.json"
+Loss: TypeAlias = keras.losses.Loss | Callable[[Any, Any], Any]
+Losses: TypeAlias = Loss | Mapping[str, Loss]
 
 
-def save_objects(folder: Path, own: Own) -> None:
-    """Write loss and optimizer as Keras' configurations; say which could not be written."""
-    found: dict[str, Any] = {}
-    for name in ("loss", "optimizer"):
-        value = getattr(own, name)
-        if value is None:
-            continue
+@dataclass(frozen=True)
+class Own:
+    """Keras objects of the user's own in place of the recipe's.
+
+    Attributes:
+        network: the user's own model.
+        loss: of the comparison, or of several outputs by name.
+        optimizer: a fresh copy of it trains each phase.
+        callbacks: called after kpairs' own, in their order.
+    """
+
+    network: OwnNetwork | None = None
+    loss: Losses | None = None
+    optimizer: keras.optimizers.Optimizer | None = None
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        network: OwnNetwork | None,
+        loss: Any,
+        optimizer: Any,
+        callbacks: Iterable[keras.callbacks.Callback],
+    ) -> Own:
+        """Take what Keras' `compile` takes: objects, functions, or names of Keras' own.
+
+        Raises:
+            UsageError: something that is none of these.
+        """
         try:
-            found[name] = keras.saving.serialize_keras_object(value)
-        except Exception as error:  # whatever a user's get_config raises
-            log.warning(
-                "the %s cannot be saved (%s); to go on with this run, pass it to kpairs.resume",
-                *(name, first_line(error)),
+            if isinstance(loss, Mapping):
+                loss = {name: keras.losses.get(one) for name, one in loss.items()}
+            else:
+                loss = keras.losses.get(loss)
+            optimizer = None if optimizer is None else keras.optimizers.get(optimizer)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"loss or optimizer: {first_line(error)}") from error
+        return cls(network, loss, optimizer, tuple(callbacks))
+
+    def check(self, outputs: Collection[str]) -> None:
+        """Refuse losses of outputs that a network does not have.
+
+        Raises:
+            UsageError: such a loss.
+        """
+        for name in self.loss if isinstance(self.loss, Mapping) else ():
+            if name not in outputs:
+                raise unknown("output of loss", name, outputs)
+
+    def save(self, folder: Path) -> None:
+        """Write loss and optimizer as Keras' configurations; say which could not be written."""
+        found: dict[str, Any] = {}
+        for name in ("loss", "optimizer"):
+            if (value := getattr(self, name)) is None:
+                continue
+            try:
+                found[name] = keras.saving.serialize_keras_object(value)
+            except Exception as error:  # whatever a user's get_config raises
+                log.warning(
+                    "the %s cannot be saved (%s); to go on with this run, pass it to kpairs.resume",
+                    *(name, first_line(error)),
+                )
+                found[name] = None
+        if found:
+            write_json(folder / _FILE, found)
+
+    def with_saved(self, run: Run) -> Own:
+        """Return these objects, and in place of those that are not given the run's saved ones.
+
+        Raises:
+            UsageError: the run needs an object that it could not save, or another network than
+                this one.
+        """
+        environment = run.environment
+        if "own_outputs" in environment and self.network is None:
+            raise UsageError(
+                f"{run.path}: this run trains a model of your own; pass it again: "
+                "kpairs.resume(path, model=...)"
             )
-            found[name] = None
-    if found:
-        write_json(folder / _FILE, found)
+        if self.network is not None:
+            _check_same(run, self.network)
+        if (names := environment.get("own_callbacks")) and not self.callbacks:
+            log.warning(
+                "%s was begun with callbacks (%s); none is passed", run.path, ", ".join(names)
+            )
+        file = run.path / _FILE
+        saved = read_json(file, "Keras objects") if file.exists() else {}
+        for name in ("loss", "optimizer"):
+            if name in saved and getattr(self, name) is None:
+                self = replace(self, **{name: _loaded(run, name, saved[name])})
+        return self
 
 
-def load_objects(run: Run, network: OwnNetwork | None, given: Own) -> Own:
-    """Return a run's own objects: those given, else those that it saved.
+def _check_same(run: Run, network: OwnNetwork) -> None:
+    """Refuse to train a run's further rounds by another network than its own.
 
     Raises:
-        UsageError: the run needs an object that it could not save.
+        UsageError: the run trains no network of the user's own, or another one.
     """
-    environment = run.environment
-    if "own_outputs" in environment and network is None:
+    known = run.environment.get("own_outputs")
+    if known is None:
         raise UsageError(
-            f"{run.path}: this run trains a model of your own; pass it again: "
-            "kpairs.resume(path, model=...)"
+            f"{run.path}: this run trains {run.recipe.network.arch}, which is built by name; "
+            "expected no model"
         )
-    if (names := environment.get("own_callbacks")) and not given.callbacks:
-        log.warning("%s was begun with callbacks (%s); none is passed", run.path, ", ".join(names))
-    file = run.path / _FILE
-    saved = read_json(file, "Keras objects") if file.exists() else {}
-    found = {name: getattr(given, name) for name in ("loss", "optimizer")}
-    for name, config in saved.items():
-        if found.get(name) is None:
-            found[name] = _loaded(run, name, config)
-    return Own(found["loss"], found["optimizer"], given.callbacks)
+    now = network.architecture.called(run.recipe.data.word).outputs
+    shapes = [tuple(variable.shape) for variable in network.model.trainable_variables]
+    rounds = run.rounds
+    before = run.model(rounds[0]).trainable_variables if rounds else ()
+    if dict(now) != known or (rounds and shapes != [tuple(v.shape) for v in before]):
+        raise UsageError(
+            f"{run.path}: expected the model that this run was begun with, with the outputs "
+            f"{', '.join(known)}; received another one, {network.model.name}, with the outputs "
+            f"{', '.join(now)}"
+        )
 
 
 def _loaded(run: Run, name: str, config: Any) -> Any:

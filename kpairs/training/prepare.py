@@ -8,7 +8,7 @@ import numpy as np
 from kpairs import seeds
 from kpairs.data import PairSet, augment_pairs, draw_pairs
 from kpairs.data.pairs import image_sides
-from kpairs.data.splits import Compared, Scored, Split
+from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.recipes import Recipe
@@ -25,17 +25,14 @@ class Prepared:
         validation: pairs of other training images, by which the best epoch is chosen, or None.
         test: test pairs.
         rescaling: scale and offset from pixels in [0, 1] to what the network sees, or None.
+        judged: whether targets of the comparison are probabilities, and classes may be unknown.
     """
 
     train: PairSet
     validation: PairSet | None
     test: PairSet
     rescaling: Rescaling | None
-
-    @property
-    def judged(self) -> bool:
-        """True if targets of the comparison are probabilities, and classes may be unknown."""
-        return self.train.probability is not None
+    judged: bool
 
 
 def prepare(
@@ -65,7 +62,7 @@ def prepare(
     train, validation = (train, None) if whole else set_aside(recipe, number, train)
     train = augmented(recipe, number, train)
     rescaling = rescaling_of(recipe.data.normalization, normalized_by or train)
-    return Prepared(train, validation, test, rescaling)
+    return Prepared(train, validation, test, rescaling, train.probability is not None)
 
 
 def draw_round(
@@ -93,12 +90,9 @@ def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generato
     Raises:
         InputError: a split that holds too few images, or only ties.
     """
-    if isinstance(split, Scored):
-        pairs = draw_pairs(split, count, rng, margin=recipe.data.margin)
-    else:
-        pairs = draw_pairs(split, count, rng)
-        if recipe.data.ties == "half" and not isinstance(split, Compared):
-            pairs = pairs.with_even_ties()
+    pairs = draw_pairs(split, count, rng, margin=recipe.data.margin)
+    if recipe.data.ties == "half" and pairs.probability is None:
+        pairs = pairs.with_even_ties()
     if (pairs.comparison == 0.5).all():
         raise InputError(
             f"{split.name}: expected pairs of which one image ranks higher, drew only ties "

@@ -30,26 +30,16 @@ class LiveProgress(keras.callbacks.Callback):
     Where there is no terminal, one plain line per epoch.
 
     Args:
-        round_number: which round.
-        rounds: of how many.
-        outputs: names of the outputs whose losses are shown.
+        recipe: the recipe, whose outputs' losses are shown.
+        number: the round, from 1.
         console: where to.
-        tested: the kind of error on pairs that did not train.
     """
 
-    def __init__(
-        self,
-        round_number: int,
-        rounds: int,
-        outputs: Iterable[str],
-        console: Console,
-        tested: str = "test",
-    ) -> None:
+    def __init__(self, recipe: Recipe, number: int, console: Console) -> None:
         super().__init__()
-        self.tested = tested
-        self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
-        self.outputs = tuple(outputs)
-        self.console = console
+        rounds, self.tested = recipe.fit.rounds, tested_by(recipe)
+        self.label = f"round {number}/{rounds} " if rounds > 1 else ""
+        self.outputs, self.console = tuple(recipe.fit.loss_weights), console
         self.bar: Progress | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

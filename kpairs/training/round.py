@@ -1,8 +1,9 @@
 """One round: the training of one network, from its last checkpoint if there is one."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,61 @@ import keras
 from kpairs.data import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
-from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture
-from kpairs.networks import import_modules, imported_modules
+from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
-from kpairs.training.compile import Own
+from kpairs.recipes.recipe import Variation
+from kpairs.training.batches import (
+    Batches,
+    Randomness,
+    evaluation_batch,
+    renewal,
+    shuffled,
+    transformation,
+)
+from kpairs.training.callbacks import (
+    AfterEpoch,
+    BestEpoch,
+    Evaluation,
+    EventFiles,
+    MovingAverage,
+    StopOnNonFinite,
+    evaluate,
+)
+from kpairs.training.checkpoint import Checkpoint
+from kpairs.training.compile import Phase, compile_model, phases
 from kpairs.training.device import compute
 from kpairs.training.evaluate import measure
-from kpairs.training.fit import Fitted, Machine, fit
 from kpairs.training.graded import GradesHead
+from kpairs.training.interrupt import InMainThread
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
+from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
 from kpairs.training.progress import tested_as
-from kpairs.training.records import read_history
 from kpairs.training.workers import log
 
 HELD_OUT = "held-out"  # folder of a round's first fine-tuning
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The way a training runs, beside its recipe.
+
+    Attributes:
+        device: see `kpairs.train`.
+        threads: see `kpairs.train`.
+        engine: see `kpairs.train`.
+        keep_checkpoints: see `kpairs.train`.
+        tensorboard: see `kpairs.train`.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    engine: str = "auto"
+    keep_checkpoints: bool = False
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,8 +80,7 @@ class Round:
         pairs: training pairs as drawn, not augmented, and test pairs.
         classes: number of ranks.
         machine: how the training runs.
-        network: a network of the user's own in place of the recipe's.
-        own: other Keras objects of the user's own.
+        own: Keras objects of the user's own in place of the recipe's.
         test_images: images of which all ordered pairs are measured too, where a study asks for
             that; default those of the test pairs.
         normalized_by: the pairs whose mean and deviation standardise images; default the
@@ -57,7 +94,6 @@ class Round:
     pairs: tuple[PairSet, PairSet]
     classes: int
     machine: Machine = field(default_factory=Machine)
-    network: OwnNetwork | None = None
     own: Own = field(default_factory=Own)
     test_images: Split | None = None
     normalized_by: PairSet | None = None
@@ -81,22 +117,23 @@ def train_round(
         does; where there are validation pairs, on those, and then it is also the result.
 
     Raises:
-        KpairsError: the loss became NaN or infinite; another process trains this round.
-        InputError: a checkpoint that cannot be read; a folder that leads elsewhere.
+        DivergedError: the loss became NaN or infinite.
+        KpairsError: another process trains this round.
+        InputError: a checkpoint or history that cannot be read; a folder that leads elsewhere.
     """
     import_modules(task.imports)
-    callbacks = list(callbacks)
-    recipe, number, folder, machine = task.recipe, task.number, task.folder, task.machine
-    network = task.network.architecture if task.network else architecture_of(recipe)
-    outputs = network.named(recipe.data.word)
+    recipe, folder = task.recipe, task.folder
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
-    with locked(folder), compute(machine.device, machine.threads) as device:
+    with locked(folder), compute(task.machine.device, task.machine.threads) as device:
+        network = architecture_of(recipe, task.own.network)
         tuned = network.linear and bool(recipe.fit.fine_tune)
-        until = _epochs_that_help(task, network, device, callbacks) if tuned else None
-        data = prepare(recipe, number, *task.pairs, task.normalized_by, whole=tuned)
-        model = model or build_round(recipe, number, task.classes, task.network)
-        fitted, head = _fitted(task, network, model, data, folder, device, callbacks, until)
+        epochs = _epochs_that_help(task, network, device, [*callbacks]) if tuned else None
+        data = prepare(recipe, task.number, *task.pairs, task.normalized_by, whole=tuned)
+        model = model or build_round(recipe, task.number, task.classes, task.own.network)
+        fit = _Fit(task, network, model, data, device, epochs)
+        engine, head = fit.run([*callbacks]), fit.head
+        outputs = network.outputs
         if head is None:
             measured = measure(model, data.train, data.test, outputs, network.own_targets)
         else:
@@ -104,46 +141,25 @@ def train_round(
             measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
     if tuned:
-        best = {"epoch": fitted.epochs, **measured["test"]}
-    elif fitted.best_epoch is None:
-        best = _best_epoch(read_history(folder / "history.csv"))
+        best = {"epoch": len(fit.after.rows), **measured["test"]}
+    elif fit.best is None:
+        best = _best_epoch(fit.after.rows)
     else:
-        best = {"epoch": fitted.best_epoch, **measured["test"]}
+        best = {"epoch": fit.best.epoch, **measured["test"]}
     return {
-        "round": number,
-        "epochs": fitted.epochs,
+        "round": task.number,
+        "epochs": len(fit.after.rows),
         "rescaling": data.rescaling and list(data.rescaling),
         **measured,
-        **({} if head is None or fitted.epochs > 1 else head.facts),
+        **({} if head is None or len(fit.after.rows) > 1 else head.facts),
         "best_epoch": best,
-        "engine": fitted.engine,
-        "seconds": round(fitted.seconds, 2),
+        "engine": engine,
+        "seconds": round(fit.checkpoint.seconds, 2),
     }
 
 
-def _fitted(
-    task: Round,
-    network: Architecture,
-    model: keras.Model,
-    data: Prepared,
-    folder: Path,
-    device: str,
-    callbacks: Iterable[keras.callbacks.Callback],
-    until: int | None = None,
-) -> tuple[Fitted, LinearHead | None]:
-    """Fit a built network; of features' networks, return the head that was solved for, too."""
-    rescale(model, data.rescaling)
-    head = None
-    if network.linear:
-        kind = GradesHead if len(network.learned()) > 1 else LinearHead
-        head = kind(model, task.recipe, task.number, network, data, folder)
-    given = device, task.machine, task.own, callbacks, head, until
-    fitted = fit(model, task.recipe, task.number, network, data, folder, *given)
-    return fitted, head
-
-
 def _epochs_that_help(
-    task: Round, network: Architecture, device: str, callbacks: Iterable[keras.callbacks.Callback]
+    task: Round, network: Architecture, device: str, callbacks: list[keras.callbacks.Callback]
 ) -> int:
     """Fine-tune without some images, and return how many epochs to train on all.
 
@@ -151,37 +167,226 @@ def _epochs_that_help(
     which is the linear score, where fine-tuning does not lower the loss on those images. This
     training is kept in the folder `held-out`.
     """
-    folder = task.folder / HELD_OUT
-    folder.mkdir(exist_ok=True)
+    task = replace(task, folder=task.folder / HELD_OUT)
+    task.folder.mkdir(exist_ok=True)
     data = prepare(task.recipe, task.number, *task.pairs, task.normalized_by)
     held = data.validation or data.test  # a recipe that fine-tunes a head sets images aside
     log.info(
         f"fine-tuning: first {len(data.train):,} pairs train, and {len(held):,} pairs of other "
         "images say whether it helps"
     )
-    model = build_round(task.recipe, task.number, task.classes, task.network)
-    tried = replace(data, test=held)
+    model = build_round(task.recipe, task.number, task.classes, task.own.network)
+    fit = _Fit(task, network, model, replace(data, test=held), device)
     with tested_as(callbacks, "held-out"):
-        fitted, _ = _fitted(task, network, model, tried, folder, device, callbacks)
-    rows = read_history(folder / "history.csv")
-    last = (fitted.best_epoch or 1) if len(rows) < task.recipe.fit.epochs else len(rows)
-    before, after = rows[0], rows[last - 1]
-    helps = after["validation_loss"] < before["validation_loss"]  # errors of few pairs say less
-    said = [
+        fit.run(callbacks)
+    rows = [{name: float(cell) for name, cell in row.items()} for row in fit.after.rows]
+    last = len(rows)
+    if fit.best is not None and last < task.recipe.fit.epochs:
+        last = fit.best.epoch
+    helps = rows[last - 1]["validation_loss"] < rows[0]["validation_loss"]
+    before, after = (  # errors of few pairs say less than their loss
         f"loss {row['validation_loss']:.3f}, error "
         f"{100 * (1 - row['validation_comparison_accuracy']):.1f} %"
-        for row in (before, after)
-    ]
+        for row in (rows[0], rows[last - 1])
+    )
     log.info(
-        f"fine-tuning: on those pairs {said[0]} before, {said[1]} after it; "
+        f"fine-tuning: on those pairs {before} before, {after} after it; "
         + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear score is kept")
     )
     return last if helps else 1
 
 
-def _best_epoch(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the epoch with the least test error."""
-    evaluated = [row for row in history if not math.isnan(row["test_comparison_accuracy"])]
-    best = max(evaluated, key=lambda row: row["test_comparison_accuracy"])
-    error = round(100 * (1 - best["test_comparison_accuracy"]), 4)
-    return {"epoch": int(best["epoch"]), "comparison_error_pct": error}
+class _Fit:
+    """The fit of one round's network, phase by phase, from where its checkpoint is.
+
+    Args:
+        task: the round.
+        network: its architecture.
+        model: its network, as `build_round` returns it.
+        data: its pairs.
+        device: torch device of the batches.
+        epochs: how many of the recipe's epochs to train; default all.
+
+    Attributes:
+        head: the head that is solved for in place of the first epoch, and measures the network;
+            None where there is none.
+        after: follows up each epoch.
+        best: the best epoch on validation pairs; None without such pairs.
+        checkpoint: saves the state after each epoch.
+    """
+
+    def __init__(
+        self,
+        task: Round,
+        network: Architecture,
+        model: keras.Model,
+        data: Prepared,
+        device: str,
+        epochs: int | None = None,
+    ) -> None:
+        recipe, machine = task.recipe, task.machine
+        self.task, self.network, self.model, self.data = task, network, model, data
+        self.epochs = epochs or recipe.fit.epochs
+        rescale(model, data.rescaling)
+        self.head = None
+        if network.linear:
+            kind = GradesHead if len(network.learned) > 1 else LinearHead
+            self.head = kind(model, recipe, task.number, network, data, task.folder)
+        batches_of = partial(
+            Batches,
+            outputs=network.outputs,
+            own_targets=network.own_targets,
+            device=device,
+        )
+        self._evaluated = partial(batches_of, batch_size=evaluation_batch(data.train))
+        self.batches = batches_of(
+            data.train,
+            batch_size=recipe.fit.batch_size,
+            order=shuffled(recipe, task.number, len(data.train)),
+            renew=renewal(recipe, task.number, data.train),
+            transform=partial(transformation, recipe, task.number),
+        )
+        self.phases = phases(recipe)
+        self._compile(self.phases[0])
+        decay = recipe.optimizer.averaging
+        average = MovingAverage(model, decay) if decay else None
+        self.best = None
+        if data.validation is not None:
+            validated = self._evaluation(data.validation)
+            self.best = BestEpoch(model, validated, recipe.fit.patience, average)
+        self.checkpoint = Checkpoint(task.folder, machine.keep_checkpoints)
+        self.done = self.checkpoint.epochs
+        # A report that states its best epoch states the best training accuracy too.
+        train = self._evaluation(data.train) if recipe.reported_epoch == "best" else None
+        place = task.folder / "tensorboard"
+        self.after = AfterEpoch(
+            task.folder / "history.csv",
+            self.done,
+            average=average,
+            best=self.best,
+            evaluated=train,
+            events=EventFiles(place, self.done) if machine.tensorboard else None,
+        )
+        self.checkpoint.further = tuple(self.after.variables)
+
+    def _evaluation(self, pairs: PairSet) -> Evaluation:
+        if self.head is not None:
+            return partial(self.head.evaluate, pairs)
+        return partial(evaluate, self.model, self._evaluated(pairs))
+
+    def run(self, callbacks: list[keras.callbacks.Callback]) -> str:
+        """Train the network; a linear head is solved for in place of the first epoch.
+
+        Args:
+            callbacks: further callbacks, of kpairs' own display.
+
+        Returns:
+            The engine of its steps: "lowered", or "keras" for Keras' own.
+        """
+        model, recipe, done, engine = self.model, self.task.recipe, self.done, "keras"
+        randomness = Randomness(recipe.fit.seed, self.task.number, self.batches)
+        every, last = recipe.fit.validate_every, self.epochs
+        for phase in self.phases:
+            start, end = max(phase.begin, done), min(phase.end, last)
+            if end < start:
+                continue
+            if phase.begin:
+                self._compile(phase)
+            if self.head is not None and not phase.begin:
+                if not done:
+                    self._solve(self.head, callbacks)
+                continue
+            if self.task.machine.engine == "auto":
+                engine = self._lower(phase)
+            if phase.begin < done:
+                self.checkpoint.restore(model)
+            if start < end and not self._is_over(start):
+                model.fit(
+                    self.batches,
+                    epochs=end,
+                    initial_epoch=start,
+                    shuffle=False,  # the batches are
+                    validation_data=self._evaluated(self.data.test) if self.head is None else None,
+                    validation_freq=sorted({*range(every, last, every), last}),
+                    callbacks=[
+                        StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
+                        randomness,
+                        InMainThread(),
+                        *callbacks,
+                        self.after,
+                        *self.task.own.callbacks,
+                        self.checkpoint,
+                    ],
+                    verbose=0,
+                )
+            if model.stop_training or self._is_over(start):
+                break
+        self.after.finish(model, self._evaluation(self.data.test))
+        return engine
+
+    def _is_over(self, epochs: int) -> bool:
+        return self.best is not None and self.best.is_over(epochs)
+
+    def _compile(self, phase: Phase) -> None:
+        recipe, judged, own = self.task.recipe, self.data.judged, self.task.own
+        steps = len(self.batches)
+        compile_model(self.model, recipe, self.network, phase, steps=steps, judged=judged, own=own)
+
+    def _solve(self, head: LinearHead, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Pass off a solution as the first epoch, so that all that follows epochs follows it."""
+        followers = keras.callbacks.CallbackList(
+            [*callbacks, self.after, self.checkpoint],
+            add_history=False,
+            model=self.model,
+            epochs=self.epochs,
+            steps=1,
+            verbose=0,
+        )
+        followers.on_train_begin()
+        followers.on_epoch_begin(0)
+        followers.on_epoch_end(0, head.solve())
+        followers.on_train_end()
+
+    def _lower(self, phase: Phase) -> str:
+        """Lower the training steps where that is possible; return the engine's name."""
+        if keras.backend.backend() != "torch":
+            return "keras"
+        from kpairs.training.engine.lower import NotLowerable, lower
+
+        try:
+            lower(self.model, *self.batches.first(), alike=self._same_steps(phase))
+        except NotLowerable as error:
+            log.warning("%s trains by Keras' own, slower steps: %s", self.model.name, error)
+            return "keras"
+        return "lowered"
+
+    def _same_steps(self, phase: Phase) -> Hashable | None:
+        """Return the cache key of the traced step; None for user code, which may be random."""
+        recipe, own = self.task.recipe, self.task.own
+        mine = own.loss is not None or own.optimizer is not None
+        if mine or import_of(recipe.network.arch) or recipe.network.arch not in ARCHS:
+            return None
+        same = {name: v for name, v in recipe.flat().items() if name not in _OUTSIDE_STEPS}
+        times: tuple[object, ...] = phase, len(self.batches)
+        if recipe.optimizer.schedule == "constant":  # the rate is a variable, time plays no part
+            del same["learning_rate"], same["epochs"]
+            times = (phase.frozen,)
+        shapes = [tuple(v.shape) for v in self.model.variables]  # by the number of classes
+        return repr(same), times, self.data.judged, repr(shapes)
+
+
+# Fields that decide which batches there are, and nothing of the step that trains on one.
+_OUTSIDE_STEPS = {
+    *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
+    *("test_pairs", "ties", "margin", "held_out", "validation", *Variation.model_fields),
+    *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
+    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
+}
+
+
+def _best_epoch(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the epoch with the least test error; cells of a resumed history are texts."""
+    accuracies = {int(row["epoch"]): float(row["test_comparison_accuracy"]) for row in history}
+    evaluated = {epoch: share for epoch, share in accuracies.items() if not math.isnan(share)}
+    best = max(evaluated, key=evaluated.__getitem__)
+    return {"epoch": best, "comparison_error_pct": round(100 * (1 - evaluated[best]), 4)}

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet
-from kpairs.data.source import Source, open_source
+from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
@@ -24,11 +24,10 @@ from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, READ_BY, SOLVED, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import recipe_for, recipe_of
-from kpairs.training.compile import Losses, Own, pair_loss
+from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
+from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
+from kpairs.training.compile import pair_loss
 from kpairs.training.device import compute, describe
-from kpairs.training.fit import Machine
 from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
 from kpairs.training.linear import featured
@@ -39,11 +38,11 @@ from kpairs.training.network import (
     build_round,
     with_backbone,
 )
-from kpairs.training.own_objects import load_objects, save_objects
+from kpairs.training.own_objects import Losses, Own
 from kpairs.training.prepare import draw_round
 from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done, tested_by
 from kpairs.training.records import ENGINES, differences
-from kpairs.training.round import Round, train_round
+from kpairs.training.round import Machine, Round, train_round
 from kpairs.training.run import Run
 from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
@@ -128,43 +127,49 @@ def train(
     """
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
-    if best:
-        if recipe is not None or model is not None or loss or optimizer or callbacks:
-            raise UsageError(
-                "best: expected data and fields of a recipe alone; it chooses the rest"
-            )
-        fields = {"held_out": "images", **fields}
-    given = dict(fields)
-    if network is not None:
-        chosen, fields = _recipe_of_model(network, recipe, fields)
-    elif recipe is None:
-        if data is None:
-            raise UsageError("expected a recipe, the name of an architecture, a model or data")
-        chosen = recipe_of(LINEAR)
-    else:
-        chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
-    if data is not None:
-        source = (
-            data if isinstance(data, Source) else _open(chosen, data, fields, data_root, console)
-        )
-        if recipe is None and network is None:
-            chosen = recipe_for(source)
-        if chosen.network.arch == LINEAR:
-            source = chosen.replace(**fields).divided(source)
-        fields = {**chosen.fitted_to(source), **fields}
-    else:
-        source = _open(chosen, fields.pop("data", chosen.data.source), fields, data_root, console)
-    if fields:
-        chosen = chosen.replace(**fields)
-    own = Own.of(loss, optimizer, callbacks)
+    own = Own.of(network, loss, optimizer, callbacks)
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
-    if best:
-        from kpairs.training.best import train_best  # which trains by this module
+    if not best:
+        chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+        return train_source(
+            chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
+        )
+    if recipe is not None or own != Own():
+        raise UsageError("best: expected data and fields of a recipe alone; it chooses the rest")
+    from kpairs.training.best import train_best  # which trains by this module
 
-        return train_best(chosen, source, out, given=given, machine=machine, console=console)
-    return train_source(
-        chosen, source, out, machine=machine, jobs=jobs, network=network, own=own, console=console
+    fields = {"held_out": "images", **fields}
+    chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+    return train_best(chosen, source, out, given=fields, machine=machine, console=console)
+
+
+def _chosen(
+    recipe: Recipe | str | None,
+    data: str | Path | Source | None,
+    network: OwnNetwork | None,
+    fields: dict[str, Any],
+    root: str | Path | None,
+    console: Console,
+) -> tuple[Recipe, Source]:
+    """Return the recipe and the images that `train` was asked for."""
+    if recipe is None and data is None and network is None:
+        raise UsageError("expected a recipe, the name of an architecture, a model or data")
+    chosen = (
+        recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
     )
+    if network is not None:
+        chosen, fields = _recipe_of_model(network, None if recipe is None else chosen, fields)
+    if isinstance(data, Source):
+        source = data
+    else:
+        place = {} if data is None else {"data": data}
+        with reading(console) as read:
+            source = open_images(chosen, {**fields, **place}, root, read)
+    if data is None:
+        return chosen.replace(**fields) if fields else chosen, source
+    if recipe is None and network is None:
+        chosen = recipe_for(source)
+    return suited(chosen, source, fields)
 
 
 def train_source(
@@ -174,7 +179,6 @@ def train_source(
     *,
     machine: Machine | None = None,
     jobs: int = 1,
-    network: OwnNetwork | None = None,
     own: Own | None = None,
     console: Console | None = None,
 ) -> Run:
@@ -185,39 +189,38 @@ def train_source(
         raise UsageError(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
-    architecture = network.architecture if network else architecture_of(recipe)
+    architecture = architecture_of(recipe, own.network)
     recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
-    learned = architecture.learned(recipe.data.word)
-    check_loss_weights(recipe.fit.loss_weights, tuple(learned), architecture.name)
-    own.check(learned)
+    architecture = architecture.called(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
+    own.check(architecture.learned)
     pair_loss(recipe, architecture)  # refused before images are decoded
-    if source.word == "grade":
-        log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
-        model = build_round(recipe, 1, len(source.classes), network)
+        model = build_round(recipe, 1, len(source.classes), own.network)
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
-        architecture.targets(pairs[0], recipe.data.word)
-        if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
-            with counting(console, "features") as passed:
-                featured(model, *pairs, progress=passed)
-        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
-        if recipe != undecided:
-            model = build_round(recipe, 1, len(source.classes), network)
+        pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
+        if architecture.linear:
+            if isinstance(pairs[0].left, Stored):  # rounds find these again
+                with counting(console, "features") as passed:
+                    featured(model, *pairs, progress=passed)
+            undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+            if recipe != undecided:
+                model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
-            **_own_facts(recipe, network, own),
+            **_own_facts(recipe, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     run = Run.create(recipe, facts, source, out)
     save_sample(run.path, *pairs)
-    save_objects(run.path, own)
+    own.save(run.path)
     with locked(run.path):
-        return _train_rounds(run, splits, jobs, console, network, own, (model, pairs))
+        return _train_rounds(run, splits, jobs, console, own, (model, pairs))
 
 
 def resume(
@@ -281,9 +284,7 @@ def resume(
             )
         architecture_of_run(run)
         network = None if model is None else OwnNetwork.of(model, outputs)
-        if network is not None:
-            _check_same(run, network)
-        own = load_objects(run, network, Own.of(loss, optimizer, callbacks))
+        own = Own.of(network, loss, optimizer, callbacks).with_saved(run)
         console = _console(verbose)
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
@@ -293,31 +294,7 @@ def resume(
             run.extend(rounds)
         if len(run.rounds) < run.recipe.fit.rounds:
             _note_machine(run, environment)
-        return _train_rounds(run, splits, jobs, console, network, own)
-
-
-def _check_same(run: Run, network: OwnNetwork) -> None:
-    """Refuse to train a run's further rounds by another network than its own.
-
-    Raises:
-        UsageError: the run trains no network of the user's own, or another one.
-    """
-    known = run.environment.get("own_outputs")
-    if known is None:
-        raise UsageError(
-            f"{run.path}: this run trains {run.recipe.network.arch}, which is built by name; "
-            "expected no model"
-        )
-    now = network.architecture.named(run.recipe.data.word)
-    shapes = [tuple(variable.shape) for variable in network.model.trainable_variables]
-    rounds = run.rounds
-    before = run.model(rounds[0]).trainable_variables if rounds else ()
-    if dict(now) != known or (rounds and shapes != [tuple(v.shape) for v in before]):
-        raise UsageError(
-            f"{run.path}: expected the model that this run was begun with, with the outputs "
-            f"{', '.join(known)}; received another one, {network.model.name}, with the outputs "
-            f"{', '.join(now)}"
-        )
+        return _train_rounds(run, splits, jobs, console, own)
 
 
 def _console(verbose: int | str | Console) -> Console:
@@ -328,42 +305,26 @@ def _console(verbose: int | str | Console) -> Console:
 
 
 def _recipe_of_model(
-    network: OwnNetwork, recipe: Recipe | str | None, fields: dict[str, Any]
+    network: OwnNetwork, recipe: Recipe | None, fields: dict[str, Any]
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return a recipe for a user's own network, and the fields that vary it."""
     about = network.architecture
     if about.name in SOLVED:
         raise UsageError(f"model: expected another name than {about.name}, which is kpairs' own")
-    learned = about.learned("digit")
+    learned = about.learned
     if recipe is None:
-        chosen = default_recipe(about.name, tuple(learned), {})
-        return chosen, {"normalization": "none", **fields}
-    chosen = recipe_of(recipe) if isinstance(recipe, str) else recipe
-    known = chosen.fit.loss_weights
+        return default_recipe(about.name, tuple(learned), {}), {"normalization": "none", **fields}
+    known = recipe.fit.loss_weights
     weights = {name: known.get(name, 1.0) for name in learned}
     own = {"arch": about.name, "arch_options": {}, "loss_weights": weights, "head": "own"}
-    return chosen, {**own, "backbone": None, "backbone_weights": "none", **fields}
+    return recipe, {**own, "backbone": None, "backbone_weights": "none", **fields}
 
 
-def _open(
-    recipe: Recipe,
-    data: str | Path,
-    fields: Mapping[str, Any],
-    root: str | Path | None,
-    console: Console,
-) -> Source:
-    """Open images by a recipe's way to read them; of other images than its own, by none."""
-    how = recipe.data.read_by if str(data) == recipe.data.source else {}
-    how |= {name: fields[name] for name in READ_BY if fields.get(name) is not None}
-    with reading(console) as read:
-        return open_source(data, **how, root=root, progress=read)
-
-
-def _own_facts(recipe: Recipe, network: OwnNetwork | None, own: Own) -> dict[str, Any]:
+def _own_facts(recipe: Recipe, own: Own) -> dict[str, Any]:
     """Return what a run says of parts that its recipe does not describe."""
     facts: dict[str, Any] = {}
-    if network is not None:
-        facts["own_outputs"] = dict(network.architecture.named(recipe.data.word))
+    if own.network is not None:
+        facts["own_outputs"] = dict(own.network.architecture.called(recipe.data.word).outputs)
     if origin := import_of(recipe.network.arch):
         facts["import"] = origin
     if own.callbacks:
@@ -388,11 +349,11 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
 
 def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
     """Load both splits, with a bar."""
+    pixels = recipe.pixels
+    if source.word == "grade":
+        log.info("%s; the network sees %s", source.describe(), pixels)
     with preparing(console) as prepared:
-        return (
-            source.split("train", recipe.pixels, prepared),
-            source.split("test", recipe.pixels, prepared),
-        )
+        return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
 
 def _train_rounds(
@@ -400,31 +361,28 @@ def _train_rounds(
     splits: tuple[Split, Split],
     jobs: int,
     console: Console,
-    network: OwnNetwork | None,
     own: Own,
     first: tuple[keras.Model, tuple[PairSet, PairSet]] | None = None,
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
     machine, count = _machine_of(run.environment), recipe.fit.rounds
-    missing = [n for n in range(1, count + 1) if n not in run.rounds]
+    folders = {n: run.folder(n) for n in range(1, count + 1) if n not in run.rounds}
     rounds = (
         Round(
             recipe=recipe,
             number=number,
-            # A worker may have begun in another folder.
-            folder=run.path.resolve() / run.folder(number).name,
+            folder=folder.resolve(),  # a worker may have begun in another folder
             pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
             classes=len(splits[0].classes),
             machine=machine,
-            network=network,
             own=own,
         )
-        for number in missing
+        for number, folder in folders.items()
     )
     if jobs == 1:
-        rows = _one_by_one(recipe, rounds, interruption, console, first and first[0])
+        rows = _one_by_one(rounds, interruption, console, first and first[0])
     else:
-        histories = [run.folder(number) / "history.csv" for number in missing]
+        histories = [folder / "history.csv" for folder in folders.values()]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
     try:
         with interruption.noted(), closing(rows):
@@ -482,16 +440,13 @@ def _machine_of(environment: Mapping[str, Any]) -> Machine:
 
 
 def _one_by_one(
-    recipe: Recipe,
     rounds: Iterable[Round],
     interruption: Interruption,
     console: Console,
     first: keras.Model | None,  # of round 1
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(
-            *(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console, tested_by(recipe))
-        )
+        live = LiveProgress(task.recipe, task.number, console)
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:
@@ -524,15 +479,14 @@ def _warn_of_collapse(run: Run) -> None:
     if collapsed:
         recipe = run.recipe
         log.warning(
-            "%s collapsed in round%s %s of %d: the network gives every test pair the same answer. "
-            "Try another seed than %d, a learning rate below %g, more epochs than %d, or another "
-            "initialization than %s",
+            "%s collapsed in round%s %s of %d: it gives every test pair the same answer, so it has "
+            "learned nothing yet. Train more than %d epochs, or with a learning rate below %g; if "
+            "that does not help, take another seed than %d",
             recipe.network.arch,
             "s" * (len(collapsed) > 1),
             ", ".join(collapsed),
             len(run.rounds),
-            recipe.fit.seed,
-            recipe.optimizer.learning_rate,
             recipe.fit.epochs,
-            recipe.network.initialization,
+            recipe.optimizer.learning_rate,
+            recipe.fit.seed,
         )

@@ -21,12 +21,12 @@ def test_compared_pairs_are_shown(workplace, image_folder):
     arguments = ("data", "pairs.csv", "--columns", "left=a,right=b,label=who")
     facts = json.loads(kpairs(*arguments, "--sheet", "pairs.png", "--json"))
     assert facts["written"] == ["pairs.png"]
-    assert sum(facts["splits"][part]["pairs"] for part in ("train", "test")) == 4
+    assert facts["splits"]["all"]["pairs"] == 4
     assert "4 judgements of 8 images; left ranks higher in 0 %" in facts["said"]
     assert facts["examples"] == [
-        "row 2: 0.png ranks higher than 0.png",
-        "row 3: 1.png and 1.png tie",
-        "row 4: 2.png and 2.png tie",
+        "row 2: 2/0.png ranks higher than 1/0.png",
+        "row 3: 1/1.png and 2/1.png tie",
+        "row 4: 1/2.png and 2/2.png tie",
     ]
     shown = kpairs(*arguments)
     assert "ties 50 %" in " ".join(shown.split())

@@ -8,12 +8,11 @@ from image_folders import table, write
 from PIL import Image
 
 from kpairs.data import decode
-from kpairs.data.cache import clean, prepared_images, usage
+from kpairs.data.cache import clean, prepared_images, survey, usage
 from kpairs.data.grades import read_rated
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.stored import Stored
-from kpairs.data.survey import survey
 from kpairs.errors import InputError, KpairsError
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kpairs.data import decode as decoding
-from kpairs.data.decode import decode, decode_bytes, missing_package, opened
+from kpairs.data.decode import decode, missing_package, opened
 from kpairs.data.pixels import InkWarning, looks_dark, prepare, to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError
@@ -122,9 +122,9 @@ def test_twelve_bits_packed_are_scaled_to_sixteen(photometric, tmp_path):
     file = header + struct.pack("<H", len(tags)) + entries + bytes(4)
     if photometric == 0:  # not known to Pillow
         with pytest.raises(InputError, match="another layout of TIFF"):
-            decode_bytes(file, "x.tif")
+            decode(io.BytesIO(file), "x.tif")
         return
-    received = decode_bytes(file)[..., 0]
+    received = decode(io.BytesIO(file), "x.tif")[..., 0]
     np.testing.assert_array_equal(received, np.rint(levels * 65535 / 4095).astype(np.uint16))
 
 
@@ -228,7 +228,7 @@ def test_a_png_that_lacks_rows_is_refused_from_bytes_too():
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(bytes(9 * 7))) + chunk(b"IEND", b"")
     with pytest.raises(InputError, match=r"left: .* its data end 9 bytes early"):
-        decode_bytes(b"\x89PNG\r\n\x1a\n" + header + body, "left")
+        decode(io.BytesIO(b"\x89PNG\r\n\x1a\n" + header + body), "left")
 
 
 def test_files_held_at_one_time_are_bounded():

@@ -18,7 +18,7 @@ from torchvision import datasets
 from kpairs.data import open_source
 from kpairs.data.fetch import fetch_source
 from kpairs.data.idx import read_idx
-from kpairs.data.named import SOURCES, Source, SourceFile, Wheel
+from kpairs.data.named import SOURCES, DigitFiles, SourceFile, Wheel
 from kpairs.errors import KpairsError
 
 NAMES = [file.name for file in SOURCES["mnist"].files]
@@ -52,7 +52,7 @@ def mirror(tmp_path, rng, monkeypatch):
 
         monkeypatch.setattr(datasets, "Small", Small, raising=False)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield Source("Small", tuple(files[:2]), tuple(files[2:])), folder
+        yield DigitFiles("Small", tuple(files[:2]), tuple(files[2:])), folder
         server.shutdown()
 
 

@@ -15,12 +15,8 @@ from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.model import CHUNK
 from kpairs.exports.writing import benchmark_ranking
 from kpairs.exports.writing.benchmark import flops_per_pair
-from kpairs.exports.writing.export import export_model, export_run
+from kpairs.exports.writing.export import export_run
 from kpairs.exports.writing.runners import RUNNERS, random_pairs
-from kpairs.exports.writing.trained import Trained
-from kpairs.models.initialization import initialize
-from kpairs.models.pair import layers_of
-from kpairs.networks import ARCHS, build
 from kpairs.training.train import train
 
 FILE_RUNNERS = ["onnx", "onnx_checked", "onnx_whole", "int8"]
@@ -73,22 +69,15 @@ def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
     assert "2 threads: 1.07 MFLOP per pair" in text
 
 
-@pytest.mark.parametrize("name", ["fc_2", "simple", "wsal_bd"])
-def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, tmp_path, rng):
-    model = build(name)
-    initialize(model, "torch", rng)
-    for layer in layers_of(model):
-        if layer.name.startswith("batch_normalization"):
-            layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+@pytest.mark.parametrize(("name", "norms"), [("auxnet2", 0), ("c2l2_ws", 0), ("conv_1", 2)])
+def test_operations_are_torchs_count_and_batch_norm_is_one_node(name, norms, exported):
     pairs = random_pairs(2 * CHUNK + 3, (14, 14, 1))
-    trained = Trained.from_architecture(model, ARCHS[name], tuple("0123456789"))
-    (export,) = export_model(trained, pairs, tmp_path / "model")
-    file = export.path
+    file = exported(name)[1][0].path
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         REFERENCES[name]().eval()(as_nchw(pairs.left[:1]), as_nchw(pairs.right[:1]))
     assert flops_per_pair(file) == counter.get_total_flops()
     kinds = [node.op_type for node in onnx.load(file).graph.node]
-    assert kinds.count("BatchNormalization") == (2 if name == "wsal_bd" else 0)
+    assert kinds.count("BatchNormalization") == norms
     assert not {"Sub", "Mul"} & set(kinds)
     loaded = PairModel.load(file)
     pieces = loaded.run(pairs.left, pairs.right)

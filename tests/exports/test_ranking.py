@@ -9,48 +9,44 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from command_line import kpairs
+from onnx import numpy_helper
 from PIL import Image
 from scipy.stats import kendalltau
 
-from kpairs.data import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.ranking import rank, sampled_pairs
 from kpairs.exports.runtime.sources import find_images
-from kpairs.exports.writing.export import export_model
-from kpairs.exports.writing.trained import Trained
+from kpairs.exports.writing.onnx import write_proto
 from kpairs.judging import bradley_terry
-from kpairs.networks import ARCHS, build
 
-CLASSES = ("a", "b", "c", "d")
 LOOK = PixelSettings(14, 14, 1, ink="mixed", rounded=True)
 
 
-def exported(name, folder, seed=1):
-    """A network of random weights."""
-    keras.utils.set_random_seed(seed)
-    model = build(name, len(CLASSES))
-    rng = np.random.default_rng(seed)
-    pairs = PairSet(*rng.random((2, 20, 14, 14, 1), dtype=np.float32), *rng.integers(0, 4, (2, 20)))
-    trained = Trained.from_architecture(model, ARCHS[name], CLASSES, pixels=LOOK)
-    (export,) = export_model(trained, pairs, folder / f"{name}-{seed}")
-    return export.path
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    names = ("ranker", "ws", "auxws")
-    return {name: exported(name, folder) for name in names} | {
-        "ranker-2": exported("ranker", folder, 2)
-    }
+def models(tmp_path_factory, exported):
+    """Networks of random weights that take pictures as they are; two of one kind."""
+    folder, rng = tmp_path_factory.mktemp("models"), np.random.default_rng(2)
+    files = {}
+    for number, name in (("", "ranker"), ("-2", "ranker"), ("", "conv_1"), ("", "auxws")):
+        file = exported(name)[1][0].path
+        about = {**PairModel.load(file).metadata, "pixels": LOOK.to_dict()}
+        proto = onnx.load(file)
+        for weights in proto.graph.initializer if number else ():
+            if weights.data_type == onnx.TensorProto.FLOAT:
+                values = numpy_helper.to_array(weights)
+                values = values * rng.uniform(0.5, 1.5, values.shape).astype(np.float32)
+                weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+        files[name + number] = folder / f"{name}{number}.onnx"
+        write_proto(proto, json.dumps(about), files[name + number])
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +89,7 @@ def test_the_same_order_everywhere(models, pictures):
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("ranker", "score"), ("auxws", "grade"), ("ws", "comparison")],
+    [("ranker", "score"), ("auxws", "grade"), ("conv_1", "comparison")],
 )
 def test_what_scores_rest_on(name, method, models, pictures):
     files = find_images([pictures])
@@ -102,7 +98,7 @@ def test_what_scores_rest_on(name, method, models, pictures):
     assert ranking.method == method
     if method == "grade":  # each image's expected rank, by both of its sides
         seen = model.predict_probabilities(files, files)
-        expected = (seen["left_digit"] + seen["right_digit"]) / 2 @ np.arange(4)
+        expected = (seen["left_digit"] + seen["right_digit"]) / 2 @ np.arange(10)
         np.testing.assert_allclose(ranking.score, expected, atol=1e-9)
     if method == "comparison":  # the order of all comparisons, of which a part was made
         left, right = np.triu_indices(len(files), 1)
@@ -158,7 +154,9 @@ def test_images_from_csv_files_and_top(models, pictures, tmp_path):
     rows = json.loads(kpairs("rank", models["ranker"], tmp_path / "some.csv", "--json"))["images"]
     assert len(rows) == 2
     out = kpairs("rank", models["ranker"], pictures, "--top", 3)
-    assert re.findall("^│ +([0-9]+) │", out, re.MULTILINE) == ["1", "2", "3"]  # paths may be folded
+    every = json.loads(kpairs("rank", models["ranker"], pictures, "--json"))["images"]
+    first = [str(row["rank"]) for row in every[:3]]
+    assert re.findall("^│ +([0-9]+) │", out, re.MULTILINE) == first  # paths may be folded
 
 
 def test_a_contact_sheet(models, pictures, tmp_path):

@@ -127,7 +127,7 @@ def test_parameters_outputs_and_report(network):
     scores = {key: (None, 1) for key, kind in architecture.outputs.items() if kind == "score"}
     assert shapes == {"comparison": (None, units)} | digits | scores
     assert list(shapes) == list(architecture.outputs)
-    assert list(architecture.learned()) == list(RECIPES[name].fit.loss_weights)
+    assert list(architecture.learned) == list(RECIPES[name].fit.loss_weights)
     assert architecture.report in (*REPORTS, "kpairs")
     assert architecture.function.__doc__
 
@@ -175,7 +175,7 @@ def reference_optimizer(recipe, parameters):
 def reference_loss(recipe, outputs, targets):
     """The weighted sum of torch's own losses."""
     total, cross_entropy = 0, torch.nn.functional.cross_entropy
-    for name, kind in ARCHS[recipe.network.arch].learned().items():
+    for name, kind in ARCHS[recipe.network.arch].learned.items():
         if kind == "sigmoid":
             unit, target = outputs[name][:, 0], targets[name].double()
             loss = torch.nn.functional.binary_cross_entropy(unit, target)

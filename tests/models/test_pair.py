@@ -175,8 +175,8 @@ def test_outputs_of_ones_own_have_targets_of_ones_own(twins, rng):
     for word in ("digit", "grade"):
         kinds = {"comparison": "logits", f"left_{word}": "logits", f"right_{word}": "logits"}
         kinds |= {"same": "sigmoid", "digit_sum": "logits"}
-        assert twins.named(word) == twins.learned(word) == kinds
-        targets = twins.targets(pairs, word)
+        assert twins.called(word).outputs == twins.called(word).learned == kinds
+        targets = pairs.targets(kinds, twins.own_targets)
         assert list(targets) == list(kinds)
         np.testing.assert_array_equal(targets["same"], digits[0] == digits[1])
         np.testing.assert_array_equal(targets["digit_sum"], digits.sum(0))
@@ -188,10 +188,10 @@ def test_outputs_of_ones_own_have_targets_of_ones_own(twins, rng):
         )
     twins.own_targets["same"] = lambda pairs: pairs.left
     with pytest.raises(UsageError, match=r"the target of output same has the shape \(30, 14"):
-        twins.targets(pairs)
+        pairs.targets(twins.outputs, twins.own_targets)
     twins.own_targets["same"] = lambda pairs: pairs.middle
     with pytest.raises(UsageError, match=r"output same raised AttributeError: .* 'middle'"):
-        twins.targets(pairs)
+        pairs.targets(twins.outputs, twins.own_targets)
 
 
 def test_what_a_layer_or_ones_own_code_refuses_is_one_line(twins):

@@ -14,10 +14,9 @@ from kpairs.errors import InputError
 from kpairs.networks import build
 from kpairs.reports import RECIPES
 from kpairs.training.checkpoint import Checkpoint
-from kpairs.training.network import load_round
+from kpairs.training.network import load_round, load_saved
 from kpairs.training.prepare import draw_round
 from kpairs.training.run import Run
-from kpairs.training.saved import load_saved
 from kpairs.training.unfolded import unfolded
 
 BEFORE = Path(__file__).parent / "before"

@@ -18,10 +18,9 @@ from kpairs.exports.writing.export import export_run
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import Batches
 from kpairs.training.evaluate import evaluate, run_splits
-from kpairs.training.fit import Machine
 from kpairs.training.network import load_round, load_weights
 from kpairs.training.prepare import draw_round
-from kpairs.training.round import Round, train_round
+from kpairs.training.round import Machine, Round, train_round
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def test_a_collapse_is_said_and_shown(tiny, workplace, caplog, mnist):
     run = train(recipe, "run")
     (message,) = caplog.messages
     assert message.startswith("simple collapsed in rounds 1, 2 of 2: ")
-    assert "a learning rate below 10," in message
+    assert "a learning rate below 10;" in message
     pairs = draw_round(recipe, 1, *mnist.values())[1]
     answers = load_round(run, 1).predict(pairs.inputs(), verbose=0)["comparison"]
     assert np.ptp(answers.argmax(-1)) == 0

@@ -53,14 +53,7 @@ class Search:
         if len(set(self.archs)) < len(self.recipes):
             raise UsageError("expected one recipe for each architecture, received two for one")
         data = self.recipes[0].data
-        source = open_source(
-            data.source,
-            columns=data.columns,
-            words=data.words,
-            images=data.images,
-            group=data.group,
-            classes=data.classes,
-        )
+        source = open_source(data.source, **data.read_by)
         completed = tuple(r.completed(source, architecture_of(r)) for r in self.recipes)
         object.__setattr__(self, "recipes", completed)
         object.__setattr__(self, "classes", len(source.classes))
@@ -100,16 +93,9 @@ class Search:
         return f"{least:,.0f} to {most:,.0f} parameters"
 
     def candidate(self, arch: str, values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Recipe:
-        """Give an architecture's recipe these values.
+        """Give an architecture's recipe these values of fields and arguments in `space`.
 
         An optimizer other than the recipe's comes with its own default options.
-
-        Args:
-            arch: one of `archs`.
-            values: of fields and arguments in `space`, by name.
-
-        Raises:
-            UsageError: a value that the recipe or the architecture refuses.
         """
         recipe = self.recipes[self.archs.index(arch)].replace(rounds=1, reported_rounds=None)
         recipe = _changed(recipe, dict(values))
@@ -131,24 +117,12 @@ class Search:
         return " ".join([recipe.network.arch, *values])
 
     def allows(self, recipe: Recipe) -> bool:
-        """Tell whether a candidate's parameters are as many as wanted.
-
-        Raises:
-            UsageError: its network cannot be built.
-        """
+        """Tell whether a candidate's parameters are as many as wanted."""
         return self.parameters[0] <= parameters_of(recipe, self.classes) <= self.parameters[1]
 
 
 def parameters_of(recipe: Recipe, classes: int) -> int:
-    """Count the trainable parameters of the network that a recipe trains.
-
-    Args:
-        recipe: the recipe.
-        classes: number of ranks.
-
-    Raises:
-        UsageError: the network cannot be built.
-    """
+    """Count the trainable parameters of the network that a recipe trains."""
     recipe = recipe.replace(initialization="keras", rounds=1, seed=0)
     return _count(recipe.to_json(), classes)
 

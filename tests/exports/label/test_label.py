@@ -56,6 +56,24 @@ def answer(visitor, label="left", seconds=1.0):
     return question, visitor.ask("answer", question=question["id"], label=label, seconds=seconds)
 
 
+def test_an_interrupt_while_the_server_starts_ends_it(folder, tmp_path, monkeypatch):
+    """Ctrl-C may come within `Thread.start`: the thread serves already."""
+    begun = []
+
+    class Interrupted(Thread):
+        def start(self):
+            super().start()
+            begun.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("kpairs.exports.web.label.sitting.Thread", Interrupted)
+    with Sitting(folder, out=tmp_path / "pairs.csv") as running:
+        running.run()
+        (thread,) = begun
+        thread.join(1)
+        assert not thread.is_alive()
+
+
 def test_answers_undo_and_ties(folder, tmp_path):
     out = tmp_path / "pairs.csv"
     with sitting(folder, judge="anna", out=out) as (links, session):
@@ -409,20 +427,20 @@ def test_python_gets_the_judgements(folder, tmp_path, monkeypatch):
 def test_a_training_tells_what_it_needs(tmp_path, workplace):
     """Without answers it fails at once; no answer tells a path of the disk."""
     write_images(tmp_path / "photos", 3)
-    for folder, command_ in (
-        ("photos", "kpairs train --data photos/pairs.csv"),
-        (tmp_path / "photos", "kpairs train --data pairs.csv"),
-    ):
-        with sitting(folder, judge="anna") as (links, _):
-            visitor = Visitor(links[""])
-            assert visitor.ask("begin")["command"]["train"] == command_
-            assert visitor.ask("training")["state"] == "none"
-            assert visitor.request("GET", "places/0")[0] == 400  # no network is there
-            assert visitor.request("GET", "places/3")[0] == 404
-            visitor.ask("train")
-            told = until(lambda v=visitor: (t := v.ask("training"))["state"] == "failed" and t)
-            assert "pairs.csv: expected judged pairs below the header" in told["error"]
-            assert str(tmp_path) not in told["error"]
+    with sitting("photos", judge="anna") as (links, _):
+        command_ = Visitor(links[""]).ask("begin")["command"]["train"]
+        assert command_ == "kpairs train --data photos/pairs.csv"
+    with sitting(tmp_path / "photos", judge="anna") as (links, _):
+        visitor = Visitor(links[""])
+        command_ = visitor.ask("begin")["command"]["train"]
+        assert command_ == "kpairs train --data pairs.csv"
+        assert visitor.ask("training")["state"] == "none"
+        assert visitor.request("GET", "places/0")[0] == 400  # no network is there
+        assert visitor.request("GET", "places/3")[0] == 404
+        visitor.ask("train")
+        told = until(lambda: (t := visitor.ask("training"))["state"] == "failed" and t)
+        assert "pairs.csv: expected judged pairs below the header" in told["error"]
+        assert str(tmp_path) not in told["error"]
 
 
 def test_the_command_says_where_and_goes_on(tmp_path):
