@@ -18,6 +18,8 @@ from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
 from kpairs.training.linear import featured, head_of
+from kpairs.training.records import read_history
+from kpairs.training.round import HELD_OUT
 from kpairs.training.side_by_side import compare_runs
 
 SIDE = 32
@@ -209,7 +211,7 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
         head="ordinal",
         verbose=0,
     )
-    first, last = (row["train_left_grade_loss"] for row in run.history(1))
+    first, last = (row["train_left_grade_loss"] for row in _held_out(run))
     assert first != last
 
 
@@ -276,16 +278,44 @@ def test_statistics_are_not_fine_tuned(blurred):
         train(data=blurred[0], backbone="statistics", fine_tune=1, verbose=0)
 
 
-@pytest.mark.slow
-def test_fine_tuning_goes_on_from_the_solution(blurred):
-    run = train(
-        data=blurred[0], backbone="lite0", fine_tune=2, arch_options={"size": 32}, verbose=0
-    )
-    history = run.history(1)
-    assert len(history) == 3
-    best = run.metrics["rounds"][0]["best_epoch"]
-    accuracies = [row["validation_comparison_accuracy"] for row in history]
-    assert accuracies[best["epoch"] - 1] == max(accuracies) >= accuracies[0]
+def _held_out(run):
+    """The history of the fine-tuning that held-out images judged."""
+    return read_history(run.folder(1) / HELD_OUT / "history.csv")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"learning_rate": 1e-30},
+        {"learning_rate": 0.1},
+        pytest.param({"backbone": "lite0", "arch_options": {"size": 32}}, marks=pytest.mark.slow),
+    ],
+)
+def test_fine_tuning_is_never_worse_than_its_beginning(given, blurred):
+    """Held-out images decide; all pairs train then, or the linear score is that of all pairs."""
+    network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(3, 3)])
+    network.save("own.keras")
+    given = {"data": blurred[0], "verbose": 0, "backbone": "own.keras", **given}
+    plain = train(**given)
+    run = train(**given, fine_tune=2, validation=0.4)
+    tried = _held_out(run)
+    before, *_, after = (row["validation_loss"] for row in tried)
+    row = run.metrics["rounds"][0]
+    assert len(tried) == 3
+    if given.get("learning_rate") == 1e-30:
+        assert after == before
+    if after < before:
+        assert len(run.history(1)) == 3
+        assert "cross_validated" not in row  # which would be another model's
+    else:
+        assert row["cross_validated"] == plain.metrics["rounds"][0]["cross_validated"]
+        for one, other in zip(run.model(1).weights, plain.model(1).weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    model = PairModel.load(export(run)[0].path)
+    images = np.asarray(run.source().split("test", run.recipe.pixels).images)
+    said = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(model.compare(images, images)["left_score"], said, **close)
 
 
 @pytest.mark.slow
