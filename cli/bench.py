@@ -4,16 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import (
-    as_json,
-    count,
-    data_dir,
-    device,
-    force,
-    import_own,
-    imports,
-    print_json,
-)
+from kpairs.cli import options as shared
 
 
 @click.group()
@@ -23,11 +14,11 @@ def bench():
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, less certain.")
-@count("--jobs", default=2, most=1024, help="Processes for the rounds.")
+@shared.count("--jobs", default=2, most=1024, help="Processes for the rounds.")
 @click.option("--profile", is_flag=True, help="Tell where a step of the engine spends its time.")
-@data_dir
-@device
-@as_json
+@shared.data_dir
+@shared.device
+@shared.as_json
 def train(quick, jobs, profile, data_dir, device, as_json):
     """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
@@ -40,8 +31,9 @@ def train(quick, jobs, profile, data_dir, device, as_json):
     kpairs bench train --json > bench.json
     """
     from kpairs.bench.training import bench_training
+    from kpairs.cli.bench_tables import bench_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import bench_tables, console
+    from kpairs.cli.tables import console
 
     with measuring(console(stderr=True)) as progress:
         result = bench_training(
@@ -53,7 +45,7 @@ def train(quick, jobs, profile, data_dir, device, as_json):
             progress=progress,
         )
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in bench_tables(result):
@@ -66,10 +58,10 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @click.option("--batches", metavar="N,N", help="Batch sizes.  [default: 1,2,4 ... 1024]")
 @click.option("--threads", metavar="N,N", help="Numbers of threads.  [default: 1 and all cores]")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
-@data_dir
-@imports
-@force
-@as_json
+@shared.data_dir
+@shared.imports
+@shared.force
+@shared.as_json
 def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, force):
     """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
@@ -80,8 +72,9 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     kpairs bench infer --quick
     kpairs bench infer auxws wsal_bd --batches 1,512 --threads 1 --plot speed.png
     """
-    import_own(imports)
-    from kpairs.cli.tables import console, inference_tables
+    shared.import_own(imports)
+    from kpairs.cli.bench_tables import inference_tables
+    from kpairs.cli.tables import console
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
     if plot:
@@ -106,7 +99,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     if plot:
         draw_inference(result, plot)
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in inference_tables(result):
@@ -117,7 +110,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="A quarter of the images, one network: a minute.")
-@as_json
+@shared.as_json
 def rank(quick, as_json):
     """Ranking a folder: kpairs beside scripts by torch and by onnxruntime, from file to score.
 
@@ -127,14 +120,15 @@ def rank(quick, as_json):
     \b
     kpairs bench rank --quick
     """
+    from kpairs.cli.bench_tables import rank_bench_table
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console, rank_bench_table
+    from kpairs.cli.tables import console
     from kpairs.exports.writing.benchmark_ranking import bench_ranking
 
     with measuring(console(stderr=True)) as progress:
         result = bench_ranking(quick=quick, progress=progress)
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     console().print(rank_bench_table(result))
 
@@ -152,7 +146,7 @@ def rank(quick, as_json):
 )
 @click.option("--method", multiple=True, help="What to measure; several times. [default: all]")
 @click.option("--rows", type=click.Path(dir_okay=False), help="CSV file for every session's rows.")
-@as_json
+@shared.as_json
 def judging(quick, seeds, jobs, truth, method, rows, as_json):
     """Choice of pairs: how well 500 photographs are ordered after 50 to 1,600 judgements.
 
@@ -166,8 +160,9 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
     kpairs bench judging --truth grades --method kpairs
     """
     from kpairs.bench.judging import METHODS, TRUTHS, bench_judging
+    from kpairs.cli.bench_tables import judging_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console, judging_tables
+    from kpairs.cli.tables import console
     from kpairs.files import write_rows
 
     with measuring(console(stderr=True)) as progress:
@@ -182,7 +177,7 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
     if rows:
         write_rows(Path(rows), result["rows"])
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in judging_tables(result["means"], TRUTHS, METHODS):

@@ -2,63 +2,37 @@
 
 import click
 
-from kpairs.cli.options import (
-    as_json,
-    columns,
-    count,
-    data_dir,
-    device,
-    group,
-    import_own,
-    imports,
-    print_json,
-    threads,
-    words,
-)
+from kpairs.cli import options as shared
 
 
 @click.command()
 @click.argument("run", required=False)
-@count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
+@shared.count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
 @click.option(
     "--data",
     help="Evaluate on this instead: a source as 'kpairs train' takes it, of whose pairs all are "
     "taken unless the file says the split.",
 )
-@columns
-@words
-@group
+@shared.columns
+@shared.words
+@shared.group
 @click.option(
     "--all-pairs",
     is_flag=True,
     help="Measure on all ordered pairs of the test images too: exactly where the comparison "
     "follows from what the network says of each image, else on --sampled of them.",
 )
-@count(
+@shared.count(
     "--sampled",
     default=100_000,
     help="Pairs to draw of all, for networks that look at both images at once.",
 )
-@data_dir
-@device
-@threads
-@imports
-@as_json
-def evaluate(
-    run,
-    test_pairs,
-    data,
-    columns,
-    words,
-    group,
-    all_pairs,
-    sampled,
-    data_dir,
-    device,
-    threads,
-    imports,
-    as_json,
-):
+@shared.data_dir
+@shared.device
+@shared.threads
+@shared.imports
+@shared.as_json
+def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
     Training and test pairs are drawn again from the run's seed. Beside the errors: pairs in the
@@ -67,12 +41,33 @@ def evaluate(
     head are cross-validated instead. The fitted temperature is kept, and goes into exports. A
     reliability plot and, of grades, their confusion are drawn into the run folder.
     """
-    import_own(imports)
-    if data is None and (columns or words or group):
+    shared.import_own(imports)
+    if data is None and (how["columns"] or how["words"] or how["group"]):
         raise click.UsageError("--columns, --words and --group describe --data; expected --data")
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
+    from kpairs.cli.tables import console
+
+    with console(stderr=True).status(f"evaluating {run.path}"):
+        from kpairs import evaluate as evaluate_run  # it takes seconds
+
+        rows = evaluate_run(run, data=data, data_root=data_dir, every_pair=all_pairs, **how)
+    data = data or run.recipe.data.source
+    files = _draw(run, rows, data)
+    if as_json:
+        from kpairs.training.run import summarize
+
+        told = {"run": str(run.path), "rounds": rows, "summary": summarize(rows)}
+        shared.print_json({**told, "written": files})
+        return
+    _print(run, rows, data)
+    for file in files:
+        console().print(f"wrote {file}", soft_wrap=True)
+
+
+def _print(run, rows, data):
+    """Print the tables of what was measured."""
     from kpairs.cli.tables import (
         agreement_table,
         all_pairs_line,
@@ -80,46 +75,19 @@ def evaluate(
         error_table,
         measures_table,
     )
+    from kpairs.training.run import summarize
 
-    with console(stderr=True).status(f"evaluating {run.path}"):
-        from kpairs import evaluate as evaluate_run  # it takes seconds
-        from kpairs.training.run import summarize
-
-        rows = evaluate_run(
-            run,
-            device=device,
-            threads=threads,
-            data_root=data_dir,
-            test_pairs=test_pairs,
-            data=data,
-            columns=columns,
-            words=words,
-            group=group,
-            every_pair=all_pairs,
-            sampled=sampled,
-        )
-    files = _draw(run, rows, data or run.recipe.data.source)
-    summary = summarize(rows)
-    if as_json:
-        print_json({"run": str(run.path), "rounds": rows, "summary": summary, "written": files})
-        return
-    screen = console()
-    folds = run.cross_validated and "train" in rows[0]
-    found = [row["measures"] for row in rows]
-    tested = f"{found[0]['pairs']} test pairs"
-    if found[0].get("cross_validated"):
-        tested = f"{found[0]['pairs']} pairs of left-out images"
+    screen, first = console(), rows[0]["measures"]
+    few, folds = first.get("cross_validated"), run.cross_validated and "train" in rows[0]
+    tested = f"{first['pairs']} {'pairs of left-out images' if few else 'test pairs'}"
     # Of few test pairs errors are those, and the other measures are cross-validated.
-    few = found[0].get("cross_validated") and not folds
-    title = f"{run.path}, {'few test pairs' if few else tested}"
-    screen.print(error_table(rows, summary, title, cross_validated=folds))
-    if all_pairs:
+    title = f"{run.path}, {'few test pairs' if few and not folds else tested}"
+    screen.print(error_table(rows, summarize(rows), title, cross_validated=folds))
+    if "all_pairs" in first:
         screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, f"{data or run.recipe.data.source}, {tested}"))
+    screen.print(measures_table(rows, f"{data}, {tested}"))
     if (judges := agreement_table(rows)) is not None:
         screen.print(judges)
-    for file in files:
-        screen.print(f"wrote {file}", soft_wrap=True)
 
 
 def _draw(run, rows, data):

@@ -4,18 +4,8 @@ from pathlib import Path
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli.judged import features, find_features, read_arguments, shown
-from kpairs.cli.options import (
-    as_json,
-    columns,
-    count,
-    force,
-    group,
-    images,
-    print_json,
-    seed,
-    words,
-)
 
 
 def _share(flag, default, help):
@@ -25,7 +15,7 @@ def _share(flag, default, help):
 
 @click.command("next-pairs")
 @click.argument("arguments", metavar="IMAGES... [PAIRS.csv]... [MODEL.onnx]...", nargs=-1)
-@count("--count", default=20, help="How many pairs.")
+@shared.count("--count", default=20, help="How many pairs.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -49,17 +39,17 @@ def _share(flag, default, help):
     help="Least predicted difference in logits, for people's patience; 1 costs about 30 % more "
     "judgements.",
 )
-@group
+@shared.group
 @click.option(
     "--pairs-within", type=click.Choice(["group"]), help="Ask about images of one group alone."
 )
 @features
-@columns
-@words
-@images
-@seed
-@force
-@as_json
+@shared.columns
+@shared.words
+@shared.images
+@shared.seed
+@shared.force
+@shared.as_json
 def next_pairs(arguments, count, out, judge, known, pairs_within, features, force, as_json, **how):
     """Propose the pairs of images that are most worth asking a person about.
 
@@ -74,25 +64,17 @@ def next_pairs(arguments, count, out, judge, known, pairs_within, features, forc
     kpairs score ask-1.csv ask-2.csv photographs
     """
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, proposals_table
+    from kpairs.cli.image_tables import proposals_table
+    from kpairs.cli.tables import console
     from kpairs.data.groups import number_groups
-    from kpairs.data.vectors import are_vectors
     from kpairs.errors import UsageError
     from kpairs.files import check_output
     from kpairs.judging import fit, fit_judges, propose
     from kpairs.judging.questions import check_names, write_questions
 
-    if how["images"] is not None and are_vectors(how["images"]):
-        raise click.UsageError(
-            "--images: expected a folder, received features; pairs are of images"
-        )
     shares = {name: how.pop(name) for name in ("random", "repeat", "overlap", "gap", "seed")}
-    judgements, models, _ = read_arguments(arguments, **how)
+    judgements, models = _read(arguments, pairs_within, how)
     files = judgements.files
-    if len(files) < 2:
-        raise click.UsageError(f"expected at least two images, received {len(files)}")
-    if pairs_within and judgements.group is None:
-        raise UsageError("--pairs-within group: add --group folder, or a column group")
     if out:
         check_names(files)
         check_output(out, [*arguments, *files, *known], force=force)
@@ -122,12 +104,27 @@ def next_pairs(arguments, count, out, judge, known, pairs_within, features, forc
         for p in proposals
     ]
     if as_json:
-        print_json(rows)
+        shared.print_json(rows)
         return
-    screen = console()
-    screen.print(proposals_table(rows))
+    console().print(proposals_table(rows))
     if out:
-        screen.print(f"wrote {out}; fill in its column label: left, right or tie")
+        console().print(f"wrote {out}; fill in its column label: left, right or tie")
+
+
+def _read(arguments, within, how):
+    """Return the answers so far, which name all images, and the models."""
+    from kpairs.data.vectors import are_vectors
+
+    if how["images"] is not None and are_vectors(how["images"]):
+        raise click.UsageError(
+            "--images: expected a folder, received features; pairs are of images"
+        )
+    judgements, models, _ = read_arguments(arguments, **how)
+    if len(judgements.files) < 2:
+        raise click.UsageError(f"expected at least two images, received {len(judgements.files)}")
+    if within and judgements.group is None:
+        raise click.UsageError("--pairs-within group: add --group folder, or a column group")
+    return judgements, models
 
 
 def _waiting(known, columns, files):

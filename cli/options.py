@@ -162,13 +162,27 @@ def study_names() -> Iterable[str]:
     return [*names(), *(report.number for report in REPORTS.values())]
 
 
-as_csv = click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 force = click.option(
     "--force",
     is_flag=True,
     help="Replace a file that exists already; inputs and tables with answers are never replaced.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _printed_as(form: str) -> Callable[[Command], Command]:
+    """Return a flag for another form of output than a table."""
+
+    def only(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+        if value and any(context.params.get(other) for other in ("as_json", "as_csv")):
+            raise click.UsageError("expected --json or --csv, received both")
+        return value
+
+    text = f"Print {form} instead of a table."
+    name = form.lower()
+    return click.option(f"--{name}", f"as_{name}", is_flag=True, callback=only, help=text)
+
+
+as_csv, as_json = _printed_as("CSV"), _printed_as("JSON")
 
 
 def grouped(
@@ -254,12 +268,7 @@ def print_json(value: object) -> None:
 
 
 def print_csv(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> None:
-    """Print rows as CSV on standard output: as they are, unless that is a terminal.
-
-    Args:
-        rows: values by name.
-        names: those of the columns.
-    """
+    """Print rows as CSV on standard output: as they are, unless that is a terminal."""
     import csv
 
     if sys.stdout.isatty():  # a file's name could move its cursor

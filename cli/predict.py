@@ -3,7 +3,7 @@
 import click
 
 from kpairs.cli.models import is_model, latest_run, model_file
-from kpairs.cli.options import as_json, columns, print_csv, print_json
+from kpairs.cli.options import as_csv, as_json, columns, print_csv, print_json
 from kpairs.errors import printable
 
 
@@ -19,7 +19,7 @@ from kpairs.errors import printable
 )
 @columns
 @as_json
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@as_csv
 def predict(names, ink, columns, as_json, as_csv):
     """Compare images by a run or an exported model, without one by the latest run in runs/.
 
@@ -39,8 +39,6 @@ def predict(names, ink, columns, as_json, as_csv):
     from kpairs.exports.runtime.predict import COLUMNS, predict_pairs
     from kpairs.exports.runtime.sources import find_pairs
 
-    if as_json and as_csv:
-        raise click.UsageError("expected --json or --csv, received both")
     own = len(names) > 2 or is_model(names[0])
     sides = names[1:] if own else names
     if not 1 <= len(sides) <= 2:
@@ -56,7 +54,8 @@ def predict(names, ink, columns, as_json, as_csv):
     elif single:
         _print_single(rows[0])
     else:
-        from kpairs.cli.tables import console, prediction_table
+        from kpairs.cli.image_tables import prediction_table
+        from kpairs.cli.tables import console
 
         console().print(prediction_table(rows))
 

@@ -21,16 +21,14 @@ def follow(
 ) -> None:
     """Show trainings as they end: a bar on a terminal, a line for each elsewhere.
 
+    An interrupt or a worker that ended says what is saved.
+
     Args:
         names: a generator that trains, and yields the name of each training that ended.
         total: how many there are in all.
         out: the folder that they are saved in.
         done: how many were finished before.
         unit: what they are called.
-
-    Raises:
-        KeyboardInterrupt: interrupted; its message says what is saved.
-        WorkerError: a worker process ended; so does this message.
     """
     with TrainingsProgress(console(stderr=True), total, done=done, unit=unit) as progress:
         try:
@@ -49,11 +47,7 @@ def follow(
 def measuring(console: Console) -> Generator[Callable[[str, int, int], None], None, None]:
     """Show a bar over what is being measured, and where there is no terminal a line for each.
 
-    Args:
-        console: where to.
-
-    Yields:
-        What is to be called with what is measured, and how much of how much of it is done.
+    It yields a function of what is measured, and how much of how much of it is done.
     """
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")
     with Progress(*columns, console=console, transient=True) as bar:

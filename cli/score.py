@@ -2,20 +2,8 @@
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli.judged import features, find_features, read_arguments, shown
-from kpairs.cli.options import (
-    as_json,
-    by_group,
-    columns,
-    force,
-    group,
-    images,
-    print_csv,
-    print_json,
-    sheet,
-    top,
-    words,
-)
 
 
 @click.command()
@@ -28,21 +16,21 @@ from kpairs.cli.options import (
     show_default=True,
     help="Expected Kendall's tau at which enough is judged.",
 )
-@top
-@by_group
-@group
-@sheet
+@shared.top
+@shared.by_group
+@shared.group
+@shared.sheet
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False),
     help="Draw scores and intervals to this PNG, PDF or SVG.",
 )
-@columns
-@words
-@images
-@force
-@as_json
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of tables.")
+@shared.columns
+@shared.words
+@shared.images
+@shared.force
+@shared.as_json
+@shared.as_csv
 def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as_csv, **how):
     """Rank images by judgements of pairs: scores with 95 % intervals, judges, agreement.
 
@@ -55,10 +43,9 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     kpairs score pairs.csv photographs --csv > scores.csv
     kpairs score pairs.csv photographs --group folder --by group --top 1
     """
-    if as_json and as_csv:
-        raise click.UsageError("expected --json or --csv, received both")
     from kpairs.bars import counting
-    from kpairs.cli.tables import console, judge_table, ranked_groups, score_table, write_sheet
+    from kpairs.cli.image_tables import judge_table, ranked_groups, score_table, write_sheet
+    from kpairs.cli.tables import console
     from kpairs.errors import UsageError
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
@@ -82,7 +69,27 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     if by:
         rows = ranked_groups(rows, judgements.files, judgements.group, top)
     rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
-    facts = {
+    facts = _facts(result, stop_at)
+    if sheet:
+        write_sheet(rows, sheet)
+    if plot:
+        draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
+    if as_csv:
+        shared.print_csv(rows, list(rows[0]))
+    elif as_json:
+        shared.print_json({**facts, "images": rows})
+    else:
+        screen = console()
+        screen.print(score_table(rows, facts))
+        screen.print(judge_table(facts["judges"], facts["alpha"]))
+        for note in (*result.notes, _advice(facts)):
+            screen.print(note)
+
+
+def _facts(result, stop_at):
+    """Return what is known of the ranking as a whole, JSON-ready."""
+    judges = result.posterior.judgements.judges
+    return {
         "expected_tau": result.expected_tau,
         "gain": result.gain,
         "gained_by": result.last,
@@ -90,22 +97,8 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
         "alpha": None if result.alpha != result.alpha else result.alpha,
         "logits_per_unit": result.logit,
         "notes": result.notes,
-        "judges": [one.row(judgements.judges) for one in result.judges],
+        "judges": [one.row(judges) for one in result.judges],
     }
-    if sheet:
-        write_sheet(rows, sheet)
-    if plot:
-        draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
-    if as_csv:
-        print_csv(rows, list(rows[0]))
-    elif as_json:
-        print_json({**facts, "images": rows})
-    else:
-        screen = console()
-        screen.print(score_table(rows, facts))
-        screen.print(judge_table(facts["judges"], facts["alpha"]))
-        for note in (*result.notes, _advice(facts)):
-            screen.print(note)
 
 
 def _advice(facts):

@@ -6,22 +6,7 @@ import sys
 import click
 from click.core import ParameterSource
 
-from kpairs.cli.options import (
-    architecture_names,
-    as_argument,
-    as_json,
-    columns,
-    data_dir,
-    device,
-    grouped,
-    images,
-    import_own,
-    imports,
-    jobs,
-    print_json,
-    threads,
-    words,
-)
+from kpairs.cli import options as shared
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
@@ -99,9 +84,9 @@ def _arguments(command):
     return command
 
 
-@click.command(cls=grouped(_FIRST, _MORE))
-@click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
-@click.option("--arch", shell_complete=architecture_names, help="The same as ARCH.")
+@click.command(cls=shared.grouped(_FIRST, _MORE))
+@click.argument("name", metavar="[ARCH]", required=False, shell_complete=shared.architecture_names)
+@click.option("--arch", shell_complete=shared.architecture_names, help="The same as ARCH.")
 @click.option(
     "--best",
     is_flag=True,
@@ -115,9 +100,9 @@ def _arguments(command):
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
-@columns
-@words
-@images
+@shared.columns
+@shared.words
+@shared.images
 @_arguments
 @click.option(
     "--optimizer-option",
@@ -134,7 +119,7 @@ def _arguments(command):
     help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
     "are.",
 )
-@jobs
+@shared.jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard's files into each round's folder."
@@ -146,11 +131,11 @@ def _arguments(command):
     show_default=True,
     help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
-@data_dir
-@device
-@threads
-@imports
-@as_json
+@shared.data_dir
+@shared.device
+@shared.threads
+@shared.imports
+@shared.as_json
 @click.pass_context
 def train(
     context, name, arch, best, base, out, resumed, imports, jobs, data_dir, as_json, **options
@@ -167,48 +152,28 @@ def train(
     kpairs train posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
-    import_own(imports)
+    shared.import_own(imports)
     if name and arch:
         raise click.UsageError("expected ARCH or --arch ARCH, received both")
     if best and (name or arch or base):
         raise click.UsageError("--best chooses the network; expected no ARCH and no --recipe")
     names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
     how = {option: options.pop(option) for option in names}
-    from kpairs.training.run import Run, check_free
-
+    idle = False
     if resumed is not None:
         _refuse_other_options(context)
-        run = Run.open(resumed)
-        recipe = run.recipe
-        idle = len(run.rounds) >= (options["rounds"] or recipe.fit.rounds)
+        run, idle = _resumed(resumed, options["rounds"], options["data"], jobs, data_dir)
     else:
+        from kpairs.training.run import check_free
+
         if out is not None:
             check_free(out)
         if best:
             options["held_out"] = options["held_out"] or "images"
         recipe, source, typed = _resolve(arch or name, base, options, data_dir)
-        idle = False
-    from kpairs.cli.tables import console
-
-    progress = console(stderr=True)
-    if not best:
-        weights = format_loss_weights(recipe.fit.loss_weights)
-        if resumed is None:
-            weights = weights.replace("_digit=", f"_{source.word}=")
-        progress.print(f"{recipe.network.arch}, loss weights {weights}, data {recipe.data.source}")
-    if resumed is None:
-        run = _trained(recipe, source, out, how, jobs, progress, typed if best else None)
-    else:
-        from kpairs import resume
-
-        run = resume(
-            resumed,
-            rounds=options["rounds"],
-            data=options["data"],
-            jobs=jobs,
-            data_root=data_dir,
-            verbose=progress,
-        )
+        if not best:
+            _announce(recipe, source.word)
+        run = _trained(recipe, source, out, how, jobs, typed if best else None)
     try:
         _show(run, idle, imports, as_json)
         if not best and resumed is None and not as_json:
@@ -223,16 +188,42 @@ def train(
         ) from error
 
 
-def _trained(recipe, source, out, how, jobs, progress, given):
+def _announce(recipe, word="digit"):
+    """Say what is trained, before anything takes time; outputs are called by the source's word."""
+    from kpairs.cli.tables import console
+
+    weights, data = format_loss_weights(recipe.fit.loss_weights), recipe.data.source
+    weights = weights.replace("_digit=", f"_{word}=")
+    console(stderr=True).print(f"{recipe.network.arch}, loss weights {weights}, data {data}")
+
+
+def _resumed(name, rounds, data, jobs, data_dir):
+    """Go on with a run; return it, and whether there was nothing to do."""
+    from kpairs.cli.tables import console
+    from kpairs.training.run import Run
+
+    run = Run.open(name)
+    idle = len(run.rounds) >= (rounds or run.recipe.fit.rounds)
+    _announce(run.recipe)
+    from kpairs import resume
+
+    progress = console(stderr=True)
+    how = {"rounds": rounds, "data": data, "jobs": jobs, "data_root": data_dir}
+    return resume(name, **how, verbose=progress), idle
+
+
+def _trained(recipe, source, out, how, jobs, given):
     """Train a new run, or the best of several by the fields that are given for them all.
 
     An interrupt before a folder exists says that nothing is saved.
     """
+    from kpairs.cli.tables import console
+
     try:
         from kpairs.training.round import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
-        common = {"machine": Machine(**how), "console": progress}
+        common = {"machine": Machine(**how), "console": console(stderr=True)}
         if given is None:
             return train_source(recipe, source, out, jobs=jobs, **common)
         from kpairs.training.best import train_best
@@ -250,7 +241,7 @@ def _show(run, idle, imports, as_json):
 
     recipe = run.recipe
     if as_json:
-        print_json({"run": str(run.path), **run.metrics})
+        shared.print_json({"run": str(run.path), **run.metrics})
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
@@ -262,9 +253,9 @@ def _show(run, idle, imports, as_json):
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
     )
-    place = as_argument(run.path)
+    place = shared.as_argument(run.path)
     ranks = "left_score" in architecture_of_run(run).outputs
-    things = as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
+    things = shared.as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
     follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
 

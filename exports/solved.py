@@ -27,21 +27,10 @@ _MOST_BYTES = 2**24  # of a reference
 
 
 class SolvedRun:
-    """One round of a linear run, in the place of its exported file.
+    """One round of a linear run, with the attributes of `kpairs.PairModel`, in its file's place.
 
-    Keras is imported where features of new images are needed that onnxruntime does not give.
-
-    Args:
-        run: the run.
-        number: the round.
-
-    Attributes:
-        arch, outputs, classes, of_class, metadata, pixels: see `kpairs.PairModel`.
-        networks: digest of the network.
-        head: the solution.
-
-    Raises:
-        InputError: a round that is not finished, or whose head cannot be read.
+    Keras is imported where features of new images are needed that onnxruntime does not give. A
+    round that is not finished, or whose head cannot be read, raises InputError.
     """
 
     has_features = True

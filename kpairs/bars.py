@@ -26,13 +26,8 @@ def counting(
 ) -> Generator[Callable[[int, int], None], None, None]:
     """Show a bar from the first report on; nothing where there is no terminal.
 
-    Args:
-        console: where to.
-        what: is being counted, or done.
-        last: how far it is, as rich's `TextColumn` takes it.
-
-    Yields:
-        What is to be called with how many of how many are done.
+    It yields a function of how many of how many are done; `last` shows that, as rich's `TextColumn`
+    takes it.
     """
     shown = bar(console, last)
     task = shown.add_task(what)

@@ -30,13 +30,8 @@ _QUESTIONS = ("left", "right", "image", "file", "judge", "reason")  # columns wi
 def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
     """Read a regular file: a pipe would be waited for, and a device may never end.
 
-    Args:
-        path: the file.
-        what: what it should hold ("model"), for messages.
-        limit: the most bytes that it may have.
-
-    Raises:
-        InputError: no regular file, not readable, or larger than `limit`.
+    Raises InputError, which calls the content `what`, for no regular file, an unreadable one, or
+    one of more than `limit` bytes.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,11 +51,7 @@ def read_bytes(path: str | Path, what: str, limit: int) -> bytes:
 
 
 def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file; what the value must look like is the caller's to check.
-
-    Raises:
-        InputError: as `read_bytes`; not JSON, or nested deeper than Python reads.
-    """
+    """Read a JSON file as `read_bytes`; what the value must look like is the caller's to check."""
     data = read_bytes(path, what, limit)
     try:
         return json.loads(data)
@@ -71,12 +62,9 @@ def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder that leads elsewhere, or has folders that do, before it is written to.
+    """Refuse a folder that is a link, or has folders that are, before it is written to.
 
     A stranger's run may hold one, and files of another folder would be replaced.
-
-    Raises:
-        InputError: the folder, or one in it, is a link.
     """
     for place in (folder, *folder.rglob("*")):
         if place.is_symlink() and not place.is_file():
@@ -86,16 +74,10 @@ def refuse_links(folder: Path) -> None:
 def check_output(
     path: str | Path, inputs: Iterable[str | Path] = (), *, force: bool = False
 ) -> None:
-    """Refuse to write over a user's work. Call it before any computation.
+    """Refuse to write over a user's work, by a KpairsError. Call it before any computation.
 
-    Args:
-        path: the file to write.
-        inputs: files that the command reads.
-        force: whether the user allows an existing file to be replaced. Inputs, and tables that hold
-            answers, are never replaced.
-
-    Raises:
-        KpairsError: the file must not be replaced.
+    An existing file needs `force`. Files that the command reads, and tables that hold answers, are
+    never replaced.
     """
     path = Path(path)
     if not path.exists():

@@ -79,14 +79,9 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def to_html(markdown: str, pictures: Mapping[str, str]) -> str:
-    """Return a page of HTML that needs no other file.
+    """Return a page of HTML that needs no other file, links to `.md` pages pointing to `.html`.
 
-    Args:
-        markdown: the page.
-        pictures: SVG by the address under which the page shows it; put in place of it.
-
-    Returns:
-        The page, its links to other `.md` pages pointing to their `.html`.
+    `pictures` holds SVG by the address under which the page shows it.
     """
     parser = MarkdownIt("commonmark").enable("table")
 

@@ -33,15 +33,11 @@ log = logging.getLogger(__name__)
 def import_modules(names: Iterable[str]) -> None:
     """Import modules that register architectures of one's own; one that was imported stays.
 
-    This runs their code. An architecture without a recipe gets `kpairs.recipes.default_recipe`; a
-    module states others in a dict `RECIPES` by architecture. A package may have the form of a
-    report's folder: `networks`, `recipes` and `studies` are imported with it.
-
-    Args:
-        names: Python files, folders with an `__init__.py`, or dotted names of modules.
-
-    Raises:
-        InputError: no such module, or its code raises.
+    They are Python files, folders with an `__init__.py`, or dotted names; this runs their code. An
+    architecture without a recipe gets `kpairs.recipes.default_recipe`; a module states others in a
+    dict `RECIPES` by architecture. A package may have the form of a report's folder: `networks`,
+    `recipes` and `studies` are imported with it. Raises InputError for no such module, or code that
+    raises.
     """
     for name in names:
         is_file = name.endswith(".py") or os.sep in name

@@ -14,10 +14,7 @@ CONFIDENCE = 0.95
 def interval(mean: Any, error: Any, freedom: ArrayLike) -> tuple[Any, Any]:
     """Return both ends of the 95 % confidence interval of a mean, by Student's t.
 
-    Args:
-        mean: an array or a number, as are the others.
-        error: standard error of the mean; where it is 0, the interval has no width.
-        freedom: degrees of freedom.
+    All are arrays or numbers; where the standard error is 0, the interval has no width.
     """
     from scipy import stats  # after the first word: it takes a while
 
@@ -38,11 +35,7 @@ def interval_of(values: ArrayLike) -> tuple[float, float]:
 def welch(std: Any, count: Any, their_std: Any, their_count: Any) -> tuple[Any, Any]:
     """Return the standard error of a difference of means, and its degrees of freedom (Welch).
 
-    Args:
-        std: an array or a number, as are the others.
-        count: numbers behind the mean; may be infinite.
-        their_std: of the other mean.
-        their_count: of the other mean.
+    All are arrays or numbers; counts may be infinite.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         ours, theirs = np.square(std) / count, np.square(their_std) / their_count
@@ -55,11 +48,7 @@ def plus_minus(
 ) -> str:
     """Write a mean with its deviation and count, as far as known: "2.26 ± 0.55 (10)".
 
-    Args:
-        mean: the number.
-        std: standard deviation; None or NaN where there is none.
-        count: numbers behind the mean; None, NaN or 0 where unknown.
-        digits: decimal places; default as many as each number needs, six at most.
+    By default each number has as many decimal places as it needs, six at most.
     """
     form = "g" if digits is None else f".{digits}f"
     spread = "" if _unknown(std) else f" ± {std:{form}}"

@@ -34,12 +34,7 @@ _ALONE = (
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure atomically, in the format of the path's suffix.
-
-    Raises:
-        UsageError: another suffix than .png, .pdf or .svg.
-        OSError: the file cannot be written.
-    """
+    """Write a figure atomically, in the format of the path's suffix; see `check_picture_name`."""
     suffix = check_picture_name(path)
     undated = {"Date": None} if suffix == ".svg" else None  # the same bytes for the same figure
     with (
@@ -68,12 +63,7 @@ def svg(figure: Figure) -> str:
 
 
 def save_inked(figure: Figure, path: str | Path) -> None:
-    """Write a figure as `save_figure` does, but SVG as `svg` gives it: without paper.
-
-    Raises:
-        UsageError: another suffix than .png, .pdf or .svg.
-        OSError: the file cannot be written.
-    """
+    """Write a figure as `save_figure` does, but SVG as `svg` gives it: without paper."""
     if check_picture_name(path) == ".svg":
         write_text(path, svg(figure))
     else:
@@ -81,11 +71,7 @@ def save_inked(figure: Figure, path: str | Path) -> None:
 
 
 def check_picture_name(path: str | Path) -> str:
-    """Return the suffix of a picture's file name.
-
-    Raises:
-        UsageError: another suffix than .png, .pdf or .svg.
-    """
+    """Return the suffix of a picture's file name; refuse another than .png, .pdf or .svg."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"{path}: expected a picture's name that ends in {', '.join(FORMATS)}")
@@ -95,15 +81,7 @@ def check_picture_name(path: str | Path) -> str:
 def draw_pair_sheet(
     pairs: PairSet, classes: Sequence[str], path: str | Path, title: str, count: int = 32
 ) -> None:
-    """Draw the first pairs side by side with their classes and the target of `comparison`.
-
-    Args:
-        pairs: a `PairSet`.
-        classes: class names in rank order.
-        path: the image file to write; its suffix chooses the format.
-        title: heading of the sheet.
-        count: number of pairs.
-    """
+    """Draw the first pairs side by side with their classes and the target of `comparison`."""
     count = min(count, len(pairs))
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
@@ -130,13 +108,7 @@ def draw_pair_sheet(
 
 
 def draw_curves(histories: Histories, path: str | Path, title: str) -> None:
-    """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std.
-
-    Args:
-        histories: one list of epoch rows per round, as `Run.history` gives them.
-        path: the image file to write.
-        title: heading.
-    """
+    """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     rounds = len(histories)
     figure.suptitle(title if rounds == 1 else f"{title}, mean ± std of {rounds} rounds")
@@ -170,13 +142,7 @@ def draw_curves(histories: Histories, path: str | Path, title: str) -> None:
 def draw_reliability(
     rounds: Sequence[Sequence[dict[str, float]]], path: str | Path, title: str
 ) -> None:
-    """Draw how often left ranks no higher over the probability that was predicted.
-
-    Args:
-        rounds: bins of each round, as `kpairs.training.measures` gives them.
-        path: the image file to write.
-        title: heading.
-    """
+    """Draw how often left ranks no higher over the predicted probability, of each round."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     figure.suptitle(title, parse_math=False)
     axes = figure.subplots()
@@ -198,14 +164,7 @@ def draw_reliability(
 def draw_confusion(
     counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path, title: str
 ) -> None:
-    """Draw which classes images were taken for, in percent of their own.
-
-    Args:
-        counts: by true class (rows) and the one decided on.
-        classes: class names in rank order.
-        path: the image file to write.
-        title: heading.
-    """
+    """Draw which classes images of each true class were taken for, in percent."""
     table = np.array(counts)
     share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * len(classes)
@@ -227,13 +186,7 @@ def draw_confusion(
 
 
 def draw_intervals(rows: Sequence[Mapping[str, Any]], path: str | Path, title: str) -> None:
-    """Draw scores with their intervals, the highest first; few images with their names.
-
-    Args:
-        rows: of images, with `file`, `score`, `low` and `high`.
-        path: the image file to write.
-        title: heading.
-    """
+    """Draw images' scores with their intervals, the highest first; few images with their names."""
     named = len(rows) <= _NAMED
     figure = Figure(figsize=(7, 1.2 + 0.22 * len(rows) if named else 7), layout="constrained")
     figure.suptitle(title, parse_math=False)
@@ -253,12 +206,7 @@ def draw_intervals(rows: Sequence[Mapping[str, Any]], path: str | Path, title: s
 
 
 def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
-    """Draw latency and throughput over the batch size, one row of axes per model and threads.
-
-    Args:
-        result: as `kpairs.exports.writing.benchmark.bench_inference` returns it.
-        path: the image file to write.
-    """
+    """Draw latency and throughput over the batch size, as `bench_inference` measured them."""
     rows = result["rows"]
     peaks = {peak["threads"]: peak["gflops"] for peak in result["peaks"]}
     flops = {model["model"]: model["flops_per_pair"] for model in result["models"]}
@@ -310,17 +258,7 @@ def _stack(histories: Histories, column: str) -> NDArray[np.float64]:
 def band(
     axes: Axes, x: Any, mean: Any, spread: Any, label: str, colour: str, style: str = "-"
 ) -> None:
-    """Draw a curve, and what lies within its spread in a lighter colour.
-
-    Args:
-        axes: to draw on.
-        x: where.
-        mean: the curve, an array of as many numbers.
-        spread: how far it reaches to each side, as many.
-        label: of the curve.
-        colour: of both.
-        style: of the curve.
-    """
+    """Draw a curve, and what lies within its spread to each side in a lighter colour."""
     marker = "." if len(mean) == 1 else None
     axes.plot(x, mean, style, color=colour, label=label, marker=marker)
     axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)

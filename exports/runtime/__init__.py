@@ -5,6 +5,7 @@
 >>> model.predict(left, right)["comparison"]  # doctest: +SKIP
 """
 
-from kpairs.exports.runtime.model import METADATA_KEY, REFERENCE_KEY, PairModel
+from kpairs.exports.runtime.metadata import METADATA_KEY, REFERENCE_KEY
+from kpairs.exports.runtime.model import PairModel
 
 __all__ = ["METADATA_KEY", "REFERENCE_KEY", "PairModel"]

@@ -54,10 +54,8 @@ class Size(NamedTuple):
 def size_of(model: onnx.ModelProto) -> Size:
     """Count the numbers that a model computes for one pair.
 
-    Raises:
-        InputError: an operator that no pair model needs, a tensor whose size shapes do not tell,
-            or more than `MAX_NODES` nodes, `MAX_VALUES` numbers in a tensor, `MAX_TOTAL` in all or
-            `MAX_WORK` work.
+    Raises InputError for an operator that no pair model needs, a tensor whose size shapes do not
+    tell, or more than the bounds above.
     """
     if len(model.graph.node) > MAX_NODES:
         raise InputError(f"{len(model.graph.node):,} nodes, more than {MAX_NODES:,}")

@@ -64,17 +64,7 @@ class Explanation:
 
 
 def explain(model: PairModel, left: Any, right: Any = None) -> Explanation:
-    """Explain the score of a picture, or the comparison of two.
-
-    Args:
-        model: an exported model.
-        left: a picture of any size: a path, a Pillow image or an array.
-        right: another one; None to explain one picture's score or expected grade.
-
-    Raises:
-        UsageError: one picture, and a network that only compares.
-        InputError: a picture that cannot be read, or several in one argument.
-    """
+    """Explain the score of a picture, or the comparison of two, as `PairModel.explain` does."""
     asked = {"left": left} if right is None else {"left": left, "right": right}
     images = [_one(picture, model, name) for name, picture in asked.items()]
     return explain_pixels(model, *images)
@@ -83,16 +73,7 @@ def explain(model: PairModel, left: Any, right: Any = None) -> Explanation:
 def explain_pixels(
     model: PairModel, left: NDArray[np.float32], right: NDArray[np.float32] | None = None
 ) -> Explanation:
-    """Explain as `explain` does, from what is the network's input already.
-
-    Args:
-        model: an exported model.
-        left: `(height, width, channels)` float32 pixels in [0, 1].
-        right: another image's, or None.
-
-    Raises:
-        UsageError: see `explain`.
-    """
+    """Explain as `explain` does, from `(height, width, channels)` pixels as networks see them."""
     images = (left,) if right is None else (left, right)
     if not has_contributions(model):
         return _by_occlusion(model, images)
@@ -110,19 +91,10 @@ def explain_pixels(
 def explain_each(
     model: PairModel, pictures: Sequence[Any], progress: Callable[[int, int], None] | None = None
 ) -> tuple[str, list[Map], list[NDArray[np.float32]]]:
-    """Explain the scores or expected grades of many pictures.
+    """Explain the scores or expected grades of many pictures, as `prepare` takes them.
 
-    Args:
-        model: an exported model.
-        pictures: as `kpairs.data.pixels.prepare` takes several.
-        progress: called with how many of how many are done.
-
-    Returns:
-        The method, and of each picture its map and its pixels, as `Explanation` has them.
-
-    Raises:
-        UsageError: a network that only compares.
-        InputError: a picture that cannot be read.
+    Returns the method, and of each picture its map and its pixels, as `Explanation` has them.
+    Raises UsageError for a network that only compares.
     """
     exact, maps, images = has_contributions(model), [], []
     step = 2 * model.pairs_at_once if exact else 1
@@ -138,12 +110,7 @@ def explain_each(
 
 
 def explanation_row(explanation: Explanation, names: Sequence[str]) -> dict[str, Any]:
-    """Return an explanation JSON-ready, its maps as lists of rows.
-
-    Args:
-        explanation: of one or two images.
-        names: of these images.
-    """
+    """Return an explanation of named images JSON-ready, its maps as lists of rows."""
     images = [
         {
             "image": name,
@@ -169,18 +136,11 @@ def has_contributions(model: PairModel) -> bool:
 def contributions(
     model: PairModel, pixels: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Compute the exact contributions of all places to the scores of images.
+    """Compute the exact contributions of all places of `(n, height, width, channels)` pixels.
 
-    Args:
-        model: an exported model for which `has_contributions` is true.
-        pixels: `(n, height, width, channels)` float32 in [0, 1], n >= 1.
-
-    Returns:
-        `(n, height, width)` contributions, `(n,)` scores, which are their sums, and the constant
-        that the network adds to every score, which is spread evenly over the places.
-
-    Raises:
-        InputError: a file whose maps do not add up to its scores.
+    Returns `(n, height, width)` contributions, `(n,)` scores, which are their sums, and the
+    constant in every score, which is spread evenly over the places. Raises InputError for a file
+    whose maps do not add up to its scores.
     """
     try:
         maps, scores, offset = _contributions(model, pixels)
@@ -230,7 +190,9 @@ def place_map(
     axes: Sequence[Sequence[int]] | None = None,
     mirrored: bool = False,
 ) -> NDArray[np.float64]:
-    """Return contributions to scores that are linear in the means of maps.
+    """Return `(n, height, width)` contributions to scores that are linear in the means of maps.
+
+    A place of a coarse stage is spread over the pixels that it covers.
 
     Args:
         maps: of each stage `(n, channels, h, w)`, or other `axes`.
@@ -239,13 +201,6 @@ def place_map(
         size: height and width of the result.
         axes: of each stage the axes of its places; default (2, 3).
         mirrored: each image's row is followed by one of its mirror image; features are the mean.
-
-    Returns:
-        `(n, height, width)`, or half as many where `mirrored`. Each sums to the score. A place of
-        a coarse stage is spread over the pixels that it covers.
-
-    Raises:
-        ValueError: weights of another number than the stages' channels.
     """
     height, width = size
     total: NDArray[np.float64] = np.full((1, height, width), offset / (height * width))

@@ -55,16 +55,7 @@ def data_url(picture: PillowImage) -> str:
 
 
 def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path) -> None:
-    """Draw images, their maps below, and the scale to a picture file.
-
-    Args:
-        explanation: of one or two images.
-        names: a short text for each image.
-        path: the PNG, JPEG or WebP file to write.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Draw named images, their maps below, and the scale to a PNG, JPEG or WebP file."""
     with atomic_path(path) as temporary:
         explanation_sheet(explanation, names).save(temporary)
 
@@ -106,17 +97,7 @@ def explanation_sheet(explanation: Explanation, names: Sequence[str]) -> PillowI
 def maps_beside(
     model: PairModel, files: Sequence[Path], progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[tuple[PillowImage, PillowImage]], str]:
-    """Return each image as the network sees it with its map, and a line that names the method.
-
-    Args:
-        model: that explains.
-        files: the images.
-        progress: called with how many of how many are done.
-
-    Raises:
-        UsageError: see `kpairs.exports.runtime.explain.explain_each`.
-        InputError: likewise.
-    """
+    """Return each image as the network sees it with its map, and a line that names the method."""
     method, maps, images = explain_each(model, files, progress)
     most = scale_of(maps)
     both = zip(images, maps, strict=True)

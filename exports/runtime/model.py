@@ -1,9 +1,7 @@
 """`PairModel`: a loaded .onnx file that compares and ranks pictures."""
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,25 +13,23 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
-from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import InputError, first_line
 from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
 from kpairs.exports.runtime.loading import read_onnx
+from kpairs.exports.runtime.metadata import pixels_of, read_metadata, read_reference
 from kpairs.judging.reference import Placed, Reference, chance, thumbnails
-from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS, probabilities
+from kpairs.models.outputs import OF_CLASS, probabilities
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime.explain import Explanation
     from kpairs.exports.runtime.ranking import Ranking
 
 Outputs = dict[str, np.ndarray]
-METADATA_KEY, REFERENCE_KEY = "kpairs", "kpairs_reference"
 # Pairs per call of onnxruntime: what the layers of so many pairs hand to each other stays in a
 # core's cache, so that a larger batch runs faster in such pieces than whole.
 CHUNK = 32
 _BLOCK = 512
 _TINY = 1e-300  # a probability whose logarithm is finite
-_WIDEST = 2**20  # features of an image
 _AT_ONCE = 2**22  # numbers in one value of a call: 16 MiB; more are no faster
 Images = NDArray[np.float32]  # (n, height, width, channels), pixels in [0, 1]
 
@@ -76,7 +72,7 @@ class PairModel:
         self.outputs: dict[str, str] = metadata["outputs"]
         self.classes: tuple[str, ...] = tuple(metadata["classes"])
         self.arch: str = metadata["arch"]
-        self.pixels = _pixels_of(metadata)
+        self.pixels = pixels_of(metadata)
         self.reference = reference
 
     @classmethod
@@ -108,8 +104,8 @@ class PairModel:
                 ) from error
 
         session = opened()
-        metadata = _read_metadata(session, path)
-        return cls(session, metadata, size, opened, _read_reference(session, metadata, path))
+        metadata = read_metadata(session, path)
+        return cls(session, metadata, size, opened, read_reference(session, metadata, path))
 
     @property
     def temperature(self) -> float:
@@ -202,11 +198,8 @@ class PairModel:
     def run(self, left: np.ndarray, right: np.ndarray, chunk: int | None = None) -> Outputs:
         """Compute every output as `compare` does, without its checks, on one core.
 
-        Args:
-            left: as `compare` takes it.
-            right: as `compare` takes it.
-            chunk: pairs per call of onnxruntime; default 32, or fewer of a network whose values
-                would fill the memory.
+        `chunk` is the number of pairs per call of onnxruntime; default 32, or fewer of a network
+        whose values would fill the memory.
         """
         chunk = chunk or self._chunk
         names = list(self.outputs)
@@ -234,11 +227,7 @@ class PairModel:
         return int(self.metadata["features"]["width"])
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return scores, `(n,)`, of `(n, d)` features.
-
-        Raises:
-            InputError: a file whose weights do not fit features.
-        """
+        """Return scores, `(n,)`, of `(n, d)` features; InputError tells of a misfit."""
         names = [self.metadata["features"][name] for name in ("weights", "offset")]
         none = np.zeros((1, *self.pixels.shape), np.float32)
         weights, offset = self.inner(names, none, none)
@@ -247,30 +236,13 @@ class PairModel:
         return features.astype(np.float64) @ weights.ravel() + offset.item()
 
     def features(self, images: Images) -> NDArray[np.float32]:
-        """Compute the features that the network's scores are linear in; each image passes once.
-
-        Args:
-            images: n images as `compare` takes them.
-
-        Returns:
-            `(n, d)` float32.
-
-        Raises:
-            InputError: a file that names no features or does not give them.
-        """
+        """Compute the `(n, d)` features that scores are linear in, as `scored` does."""
         return self.scored(images)[1]
 
     def scored(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Compute scores and features of images; each image passes once.
+        """Compute `(n,)` scores and `(n, d)` features of images; each image passes once.
 
-        Args:
-            images: n images as `compare` takes them.
-
-        Returns:
-            `(n,)` scores, and features as `features` gives them.
-
-        Raises:
-            InputError: a file that names no features or does not give them.
+        Raises InputError for a file that names no features or does not give them.
         """
         if not self.has_features:
             raise InputError(f"{self.arch}: expected a file with features; export it again")
@@ -318,11 +290,7 @@ class PairModel:
             raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 
     def place(self, images: Images) -> Placed | None:
-        """Return images by the training images' axes; None for files of earlier versions.
-
-        Args:
-            images: `(n, height, width, channels)`, as `compare` takes them.
-        """
+        """Return images by the training images' axes; None for files of earlier versions."""
         if self.reference is None:
             return None
         return self.reference.place(
@@ -335,15 +303,10 @@ class PairModel:
         left: Placed | None = None,
         right: Placed | None = None,
     ) -> NDArray[np.float64]:
-        """Return calibrated probabilities that left ranks no higher.
+        """Return calibrated probabilities that left ranks no higher, from the network's, `(n,)`.
 
-        They know of the scores' standard errors, and of the temperature that `kpairs evaluate`
-        fitted on held-out pairs, where the file has these.
-
-        Args:
-            held: `(n,)` probabilities, as the network says them.
-            left: n left images, as `place` gives them.
-            right: the right images.
+        They know of the scores' standard errors, by the sides' `place`, and of the temperature that
+        `kpairs evaluate` fitted on held-out pairs, where the file has these.
         """
         known, variance = self.reference, np.zeros(1)
         if known is not None and known.has_deviation and left is not None and right is not None:
@@ -417,87 +380,3 @@ def _giving(data: bytes, names: Sequence[str]) -> bytes:
     outputs = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in outputs)
     return bytes(proto.SerializeToString())
-
-
-def _pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
-    """Return the settings in a file's metadata; the first files had none, and were of digits."""
-    return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
-
-
-def _read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
-    try:
-        # Text that is no UTF-8 is found here.
-        metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        good = _describes(metadata, session)
-    except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
-        good = False
-    if not good:
-        raise InputError(
-            f"{path}: expected a pair model written by 'kpairs export' (inputs left and right, "
-            "metadata that names its outputs), received another ONNX model"
-        )
-    return dict(metadata)
-
-
-def _read_reference(
-    session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: str | Path
-) -> Reference | None:
-    """Return what a file knows of its training images; None for files of earlier versions."""
-    text = session.get_modelmeta().custom_metadata_map.get(REFERENCE_KEY)
-    if text is None:
-        return None
-    try:
-        found = Reference.from_text(text)
-        width = len(thumbnails(np.zeros((1, *_pixels_of(metadata).shape), np.float32))[0])
-        width = (metadata.get("features") or {"width": width})["width"]
-        if len(found.centre) != width:
-            raise ValueError(f"expected {width} features, received {len(found.centre)}")
-        if not len(found.scores) and set(metadata["outputs"]) & {"left_score", *OF_CLASS}:
-            raise ValueError("expected the scores of training images")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: {first_line(error)}") from error
-    return found
-
-
-def _check_entries(metadata: Mapping[str, Any]) -> None:
-    """Refuse other values than exports write in entries that answers depend on.
-
-    Raises:
-        ValueError, TypeError, KeyError or AttributeError: see `_read_metadata`.
-    """
-    temperature, known = metadata.get("temperature", 1.0), metadata.get("features")
-    good = isinstance(temperature, int | float) and 1e-3 < temperature < 1e3  # NaN is neither
-    if known is not None:
-        good &= all(isinstance(known[name], str) for name in ("tensor", "weights", "offset"))
-        good &= type(known["width"]) is int and 0 < known["width"] <= _WIDEST
-        good &= re.fullmatch("[0-9a-f]{64}", known["digest"]) is not None  # it names a folder
-    if not metadata.get("beats_chance", True):
-        error, pairs = metadata["test_error_pct"]["comparison"], metadata["test_pairs"]
-        good &= 0 <= error <= 100 and type(pairs) is int
-    training = metadata.get("training") or {"data": ""}
-    if not good or not isinstance(training.get("data", ""), str):
-        raise ValueError("entries that no export writes")
-
-
-def _describes(metadata: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
-    """Return whether metadata and file agree on names, kinds, types and shapes of all values."""
-    classes, outputs = metadata["classes"], metadata["outputs"]
-    of_class = [name for name in outputs if name in OF_CLASS]
-    widths = {name: len(classes) for name in of_class}
-    widths |= {name: 1 for name, kind in outputs.items() if kind in ("score", "sigmoid")}
-    widths["comparison"] = 1 if outputs["comparison"] == "sigmoid" else 2
-    given = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
-    shapes = {name: list(_pixels_of(metadata).shape) for name in ("left", "right")}
-    shapes |= {name: [width] for name, width in widths.items()}
-    _check_entries(metadata)
-    return (
-        isinstance(metadata["arch"], str)
-        and all(text.isprintable() for text in (metadata["arch"], *classes, *outputs))
-        and len(classes) > (1 if of_class else -1)
-        and all(isinstance(name, str) for name in classes)
-        and all(kind in OUTPUT_KINDS for kind in outputs.values())
-        and [value.name for value in session.get_inputs()] == ["left", "right"]
-        and [value.name for value in session.get_outputs()] == list(outputs)
-        and all(v.type == "tensor(float)" for v in given.values())
-        and all(list(given[name].shape[1:]) == shape for name, shape in shapes.items())
-    )

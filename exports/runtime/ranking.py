@@ -324,14 +324,9 @@ def _by_comparisons(model: PairModel, pixels: NDArray[np.float32]) -> NDArray[np
 
 
 def sampled_pairs(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw pairs of different images, each image in about 16, all of them connected.
+    """Draw `(m, 2)` numbers of different images, no pair twice, all of them connected.
 
-    Args:
-        count: number of images.
-        rng: a `numpy.random.Generator`.
-
-    Returns:
-        `(m, 2)` numbers of images, no pair twice; all pairs where images are few.
+    Each of `count` images is in about 16 pairs; of few images these are all pairs.
     """
     if count <= _OPPONENTS + 1:
         return np.stack(np.triu_indices(count, 1), axis=1)

@@ -24,11 +24,7 @@ _FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def check_sheet_name(path: str | Path) -> None:
-    """Refuse a picture's name of another format.
-
-    Raises:
-        UsageError: another suffix than .png, .jpg, .jpeg or .webp.
-    """
+    """Refuse a picture's name with another suffix than .png, .jpg, .jpeg or .webp."""
     if Path(path).suffix.lower() not in _FORMATS:
         raise UsageError(f"{path}: expected a picture's name that ends in {', '.join(_FORMATS)}")
 
@@ -41,19 +37,15 @@ def draw_ranked_sheet(
     maps: Sequence[tuple[PillowImage, PillowImage]] = (),
     footer: str = "",
 ) -> None:
-    """Draw images with captions, row by row, to a picture file.
+    """Draw images with captions, row by row, to a PNG, JPEG or WebP file.
 
     Args:
         files: the images, at most `MOST`.
         captions: a short text for each.
-        path: the PNG, JPEG or WebP file to write.
+        path: the file to write.
         columns: images in a row; default about as many as there are rows, at most 20.
         maps: in place of each file its picture as a network sees it, and a map of it beside.
         footer: the sheet's last line.
-
-    Raises:
-        InputError: an image that cannot be read.
-        OSError: the file cannot be written.
     """
     from PIL import Image, ImageDraw
 

@@ -24,13 +24,9 @@ _IMAGES = ("image", "file", *_SIDES)
 def find_images(places: Sequence[str | Path], columns: Columns | None = None) -> list[Path]:
     """List the images of folders, CSV files and image files, in order and each once.
 
-    Args:
-        places: folders, which are searched with all that is in them; .csv files with a column
-            image or file, or with left and right, whose paths are relative to them; image files.
-        columns: headers of the CSV files, where they differ.
-
-    Raises:
-        InputError: no image, a folder without one, or a CSV file that cannot be read.
+    Folders are searched with all that is in them. A .csv file has a column image or file, or left
+    and right, with paths relative to it; `columns` names other headers. Raises InputError where an
+    argument has no image or cannot be read.
     """
     found = {os.path.abspath(f): f for place in places for f in _images(Path(place), columns)}
     if not found:
@@ -43,14 +39,8 @@ def find_pairs(
 ) -> tuple[list[Pair], bool]:
     """Find the pairs of image files that two arguments, or one CSV file, stand for.
 
-    Args:
-        left: an image, a folder of images, or a CSV file with the columns left and right.
-        right: an image, or a folder of images; those of two folders are paired by their names,
-            endings aside. None beside a CSV file.
-        columns: headers of the CSV file, where they differ.
-
-    Returns:
-        `(pairs, single)`: a list of `(left, right)` paths, and whether it was two images.
+    Those of two folders are paired by their names, endings aside; a folder and an image are each
+    image of it with that one. Returns the pairs, and whether it was two images.
 
     Raises:
         UsageError: one argument that is no CSV file, or columns without one.
@@ -84,11 +74,7 @@ def find_pairs(
 
 
 def listed_pairs(path: Path, columns: Columns | None = None) -> list[Pair]:
-    """Return the pairs of a CSV file with the columns left and right, whatever else it holds.
-
-    Raises:
-        InputError: the file cannot be read, lacks a column, or has an empty path in one.
-    """
+    """Return the pairs of a CSV file with the columns left and right, whatever else it holds."""
     pairs = [(left, right) for left, right in _paths(path, [_SIDES], columns)]
     if not pairs:
         raise InputError(f"{path}: expected pairs below the header, received none")
@@ -96,11 +82,7 @@ def listed_pairs(path: Path, columns: Columns | None = None) -> list[Pair]:
 
 
 def listed_images(path: Path, columns: Columns | None = None) -> Iterator[Path]:
-    """Yield what the columns image, file, left and right of a CSV file name, row by row.
-
-    Raises:
-        InputError: the file cannot be read, has none of these columns, or an empty path in one.
-    """
+    """Yield what the columns image, file, left and right of a CSV file name, row by row."""
     for paths in _paths(path, [("image",), ("file",), _SIDES], columns):
         yield from paths
 

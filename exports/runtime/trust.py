@@ -35,14 +35,15 @@ def warn_of_pictures(
         faint: `(n,)`, 16 bits of which few are used.
         far: `(n,)`, unlike the training images; None where nobody knows.
     """
-    for odd, said, about in (
-        (doubtful, contradiction, settings),
-        (faint, faintness, settings),
-        (far, strangers, metadata),
-    ):
+
+    def warn(odd: NDArray[np.bool_] | None, said: Callable[..., str], about: object) -> None:
         if odd is not None and odd.any():
             first = str(name(int(odd.argmax())))
-            log.warning("%s", said(int(odd.sum()), len(odd), first, about))  # type: ignore[arg-type]
+            log.warning("%s", said(int(odd.sum()), len(odd), first, about))
+
+    warn(doubtful, contradiction, settings)
+    warn(faint, faintness, settings)
+    warn(far, strangers, metadata)
 
 
 def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> str:

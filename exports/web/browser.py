@@ -83,12 +83,7 @@ class PageModel:
     def run(
         self, left: NDArray[np.float32], right: NDArray[np.float32], chunk: int = 0
     ) -> dict[str, NDArray[np.float32]]:
-        """Compute every output for pairs, one after the other.
-
-        Args:
-            left: `(n, height, width, channels)` float32 pixels in [0, 1].
-            right: as many others.
-            chunk: takes no effect.
+        """Compute every output for n pairs of pixels, as `PairModel.run` does.
 
         Raises:
             NothingRunsIt: neither a browser nor node does.

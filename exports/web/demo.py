@@ -32,11 +32,9 @@ _SIDES = ("left", "right")
 def demo_routes(
     models: Mapping[str, PairModel], samples: np.ndarray | None = None
 ) -> list[BaseRoute]:
-    """Make the demo's routes, for a `LocalServer`.
+    """Make the demo's routes, for a `LocalServer`, of models by the names that the page shows.
 
-    Args:
-        models: by the names that the page shows.
-        samples: `(n, height, width, channels)` uint8 pictures to offer, bright on dark.
+    `samples` are `(n, height, width, channels)` uint8 pictures to offer, bright on dark.
     """
     config: dict[str, Any] = {
         "models": [about(name, m.metadata, m.pixels) for name, m in models.items()],
@@ -61,21 +59,11 @@ def demo_routes(
 
 
 def _compare(models: Mapping[str, PairModel], body: bytes) -> dict[str, Any]:
-    """Answer a request of the page.
+    """Answer a request of the page: of each model its input, outputs, doubts, and perhaps maps.
 
-    Args:
-        models: the models.
-        body: JSON with `left` and `right`, image files as base64, and perhaps `as_is`, the sides
-            whose picture the page made: bright on dark, so that no ink is guessed. With `explain`
-            each side's map is answered too.
-
-    Returns:
-        `models`: of each the inputs that it saw, which sides are doubtful, which are far from its
-        training images, and its outputs; where asked for, `maps` with a caption and a PNG in a URL
-        for each side.
-
-    Raises:
-        InputError: another body, or a picture that cannot be read.
+    The body is JSON with `left` and `right`, image files as base64, and perhaps `explain` (maps are
+    wanted) and `as_is`, the sides whose picture the page made: bright on dark, so that no ink is
+    guessed.
     """
     try:
         sent = json.loads(body)

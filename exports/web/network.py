@@ -31,13 +31,9 @@ OPERATORS: dict[str, dict[str, Any]] = {
 
 
 def graph_of(proto: onnx.ModelProto) -> dict[str, Any]:
-    """Write a network down as JSON for `networkOf` in network.js.
+    """Write a network of `to_proto` down as JSON for `networkOf` in network.js.
 
-    Args:
-        proto: as `kpairs.exports.writing.onnx.to_proto` gives it.
-
-    Raises:
-        UsageError: an operator, or an attribute of one, that network.js does not have.
+    Raises UsageError for an operator, or an attribute of one, that network.js does not have.
     """
     constants: dict[str, dict[str, Any]] = {}
     floats, offset = [], 0

@@ -31,13 +31,7 @@ def script(name: str) -> str:
 
 
 def about(name: str, description: Mapping[str, Any], pixels: PixelSettings) -> dict[str, Any]:
-    """Describe a model to the page.
-
-    Args:
-        name: as it is shown.
-        description: as an exported file's metadata hold it.
-        pixels: how pictures become its input.
-    """
+    """Describe a model to the page, by the name that it shows and its file's metadata."""
     trained = (description.get("training") or {}).get("data")
     error = description.get("test_error_pct", {}).get("comparison")
     parts = [f"{description['parameters']:,} weights"] if "parameters" in description else []
@@ -76,12 +70,9 @@ def samples_of(pictures: np.ndarray) -> dict[str, Any]:
 def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "'none'") -> str:
     """Fill in the page.
 
-    Args:
-        config: data of page.js: `models` as `about` gives them, and perhaps `samples`, and `graph`
-            and `expected` where the page has a network of its own.
-        title: of the window.
-        footer: the page's last sentence.
-        connect: whom the page may ask, as a content security policy says it.
+    `config` is the data of page.js: `models` as `about` gives them, and perhaps `samples`, and
+    `graph` and `expected` where the page has a network of its own. `connect` is whom the page may
+    ask, as a content security policy says it.
     """
     shapes = {(m["pixels"]["height"], m["pixels"]["width"]) for m in config["models"]}
     drawable = shapes == {(14, 14)} and all(m["pixels"]["channels"] == 1 for m in config["models"])
@@ -99,13 +90,8 @@ def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "
 def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
     """Make the page of one network, as one file that needs nothing else.
 
-    It carries some of the test pairs, and onnxruntime's answers to them: each browser that opens
-    the page first sees whether it computes the same.
-
-    Args:
-        proto: the network.
-        model: the same, run by onnxruntime.
-        pairs: of which the first few go along, their pixels in 8 bits.
+    It carries the first of the test pairs, in 8 bits, and onnxruntime's answers to them: each
+    browser that opens the page first sees whether it computes the same.
 
     Raises:
         UsageError: a network that network.js does not run, or a page of more than 2 MiB.

@@ -121,12 +121,7 @@ class LocalServer:
 
 
 def local_app(routes: Sequence[BaseRoute], origins: Sequence[str]) -> Starlette:
-    """Make an app that answers the pages of some origins alone, and tells errors as JSON.
-
-    Args:
-        routes: starlette's.
-        origins: such as "http://127.0.0.1:8000".
-    """
+    """Make an app that answers the pages of some origins alone, and tells errors as JSON."""
     return Starlette(
         routes=routes,
         middleware=[Middleware(_OwnPagesOnly, origins=origins)],
@@ -139,11 +134,8 @@ def json_endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make an endpoint that answers a JSON body with `answer(body, **path's parameters)` as JSON.
 
-    `answer` runs in threads, one a core. A `KpairsError` of it becomes status 400 with its text.
-
-    Args:
-        answer: what to call.
-        largest: most bytes of a body.
+    `answer` runs in threads, one a core. A `KpairsError` of it becomes status 400 with its text; a
+    body of more than `largest` bytes is refused.
     """
     held, turn = 0, asyncio.Semaphore(os.cpu_count() or 1)
 

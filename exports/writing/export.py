@@ -130,27 +130,7 @@ def export_run(
     *,
     force: bool = False,
 ) -> list[Export]:
-    """Export the model of one round, checked on that round's test pairs.
-
-    Args:
-        run: a `kpairs.Run`, trained on any backend.
-        number: the round.
-        path: name of the files, with the ending of one of the formats; the others get their own.
-            Default `<run folder>/<arch>`.
-        data_root: cache folder of the digit images.
-        formats: keys of `FORMATS`.
-        opset: version of the ONNX operators.
-        force: replace files that are no earlier exports.
-
-    Returns:
-        One `Export` per format, in their order.
-
-    Raises:
-        InputError: no such round, or its model cannot be read.
-        UsageError: an unknown format, a path with another ending; see also `export_model`.
-        ParityError: see `export_model`.
-        KpairsError: see `export_model`.
-    """
+    """Export the model of one round, checked on that round's test pairs, as `export` does."""
     architecture_of_run(run)
     _check_formats(formats)
     stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
@@ -216,6 +196,9 @@ def export_model(
     outputs and how a picture becomes an input: in ONNX the metadata "kpairs", in the others the
     extra file "kpairs.json".
 
+    Whatever is raised before all files are checked, nothing is written and older files are left as
+    they were.
+
     Args:
         trained: the model and its description.
         pairs: test pairs, on which files and model must agree; None for noise.
@@ -223,17 +206,11 @@ def export_model(
         formats: what to write, `kpairs.exports.writing.formats.Onnx()` and others.
         force: replace files that are no earlier exports.
 
-    Returns:
-        One `Export` per format, in their order.
-
     Raises:
-        UsageError: another backend than torch, or an opset that torch's exporter does not write or
-            onnxruntime does not run; int8 without pairs to calibrate on; a file in the way that is
-            no earlier export.
-        ParityError: a file disagrees with the model. Whatever is raised before all files are
-            checked, nothing is written and older files are left as they were.
-        KpairsError: no folder to write to, or one in a file's place.
-        OSError: a file cannot be written.
+        UsageError: another backend than torch, an opset that cannot be written or run, int8 without
+            pairs to calibrate on, or a file in the way that is no earlier export.
+        ParityError: a file disagrees with the model.
+        KpairsError, OSError: a file cannot be written.
     """
     if keras.backend.backend() != "torch":
         raise UsageError(

@@ -67,40 +67,18 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write a network and its description.
-
-        Args:
-            trained: the network in every form.
-            description: JSON-ready.
-            path: the file.
-
-        Raises:
-            UsageError: an opset that torch's exporter does not write.
-        """
+        """Write a network and its JSON-ready description; UsageError tells of a wrong opset."""
 
     @abstractmethod
     def load(self, path: Path) -> Runnable:
-        """Load a file that was just written.
-
-        Raises:
-            UsageError: an opset that onnxruntime does not run.
-        """
+        """Load a file that was just written; UsageError tells of a wrong opset."""
 
     @abstractmethod
     def usage(self, file: str, outputs: str) -> str:
-        """Show how to run a file, in Python without kpairs.
-
-        Args:
-            file: its name, as Python writes it.
-            outputs: names of its outputs, as Python writes a list of them.
-        """
+        """Show how to run a file in Python without kpairs, given its name and outputs."""
 
     def check(self) -> None:
-        """Refuse impossible exports before any work.
-
-        Raises:
-            UsageError: something that the format needs is missing.
-        """
+        """Refuse by a UsageError, before any work, exports that something is missing for."""
         return
 
     def facts(self, trained: Trained) -> dict[str, Any]:
@@ -110,17 +88,10 @@ class Format(ABC):
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Write a file, load it again and check it against the Keras model.
+        """Write a file, load it again and check it on pairs against the Keras model.
 
-        Args:
-            trained: the network in every form.
-            pairs: on which the file must agree with the model.
-            description: metadata inside the file.
-            path: the file.
-
-        Raises:
-            UsageError: see `write` and `load`.
-            ParityError: the file disagrees with the model.
+        Raises UsageError as `write` and `load`, and ParityError where the file disagrees with the
+        model.
         """
         from kpairs.exports.writing.parity import check_parity
 
@@ -139,7 +110,6 @@ class Onnx(Format):
     help = "Write ONNX (.onnx), the default."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write the network as ONNX, its description in the metadata."""
         from kpairs.exports.writing.onnx import write_proto
 
         described = {**description, **trained.inside(self.opset)}
@@ -147,7 +117,6 @@ class Onnx(Format):
         write_proto(trained.proto(self.opset), json.dumps(described), path, reference)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by onnxruntime."""
         import onnxruntime
 
         from kpairs.exports.runtime import PairModel
@@ -164,7 +133,6 @@ class Onnx(Format):
             ) from error
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how onnxruntime runs it."""
         return (
             "import onnxruntime\n\n"
             f"session = onnxruntime.InferenceSession({file})\n"
@@ -172,7 +140,6 @@ class Onnx(Format):
         )
 
     def facts(self, trained: Trained) -> dict[str, Any]:
-        """Give the opset and the number of nodes."""
         return {"opset": self.opset, "nodes": len(trained.proto(self.opset).graph.node)}
 
 
@@ -186,19 +153,16 @@ class TorchScript(Format):
     help = "Write TorchScript (.pt)."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write a trace, its description as an extra file."""
         from kpairs.exports.writing.torch_files import write_torchscript
 
         write_torchscript(trained.module, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by `torch.jit`."""
         from kpairs.exports.writing.torch_files import load_torchscript
 
         return load_torchscript(path)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how `torch.jit` runs it."""
         return f"import torch\n\nmodel = torch.jit.load({file})\n" + _call(outputs)
 
 
@@ -212,19 +176,16 @@ class TorchExport(Format):
     help = "Write a torch.export program (.pt2)."
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
-        """Write the program, its description as an extra file."""
         from kpairs.exports.writing.torch_files import write_program
 
         write_program(trained.program, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
-        """Load the file by `torch.export`."""
         from kpairs.exports.writing.torch_files import load_program
 
         return load_program(path)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how `torch.export` runs it."""
         return f"import torch\n\nmodel = torch.export.load({file}).module()\n" + _call(outputs)
 
 
@@ -237,14 +198,12 @@ class Int8(Onnx):
     help = "Write ONNX quantised to 8 bits (.int8.onnx), calibrated on the training pairs."
 
     def check(self) -> None:
-        """Refuse an export without pairs to calibrate on."""
         if self.calibration is None:
             raise UsageError("int8: expected pairs to calibrate on, received none")
 
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Write the float32 file, check it, and put its 8-bit version in its place."""
         from kpairs.exports.writing.int8 import write_int8
 
         super().export(trained, pairs, description, path)
@@ -264,7 +223,6 @@ class Html(Onnx):
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Check the ONNX file, make the page of it, and check that where it can be run."""
         from kpairs.exports.runtime import PairModel
         from kpairs.exports.web.browser import NothingRunsIt, PageModel
         from kpairs.exports.web.page import standalone
@@ -284,7 +242,6 @@ class Html(Onnx):
         return Written(description, {"checked_by": page.engine}, parity)
 
     def usage(self, file: str, outputs: str) -> str:
-        """Show how to open it."""
         return f"import webbrowser\n\nwebbrowser.open({file})"
 
 

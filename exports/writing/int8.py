@@ -54,19 +54,12 @@ class Quantization:
 def write_int8(
     path: Path, description: Mapping[str, Any], calibration: PairSet, pairs: PairSet
 ) -> tuple[dict[str, Any], Quantization]:
-    """Replace a float32 ONNX file by its int8 version, and compare the two.
+    """Replace a float32 ONNX file of our own by its int8 version; compare the two on test pairs.
 
-    Weights and values between nodes become int8, with one scale per channel of a weight
-    (QDQ format: QuantizeLinear and DequantizeLinear pairs, which any ONNX runtime understands).
-
-    Args:
-        path: an .onnx file of our own.
-        description: its metadata; the int8 file's has its own test errors.
-        calibration: training pairs, from whose values the ranges are taken.
-        pairs: test pairs.
-
-    Returns:
-        The int8 file's metadata, and the comparison.
+    Weights and values between nodes become int8, with one scale per channel of a weight (QDQ
+    format: QuantizeLinear and DequantizeLinear pairs, which any ONNX runtime understands). Ranges
+    are those of `calibration`. Returns the new file's metadata, with its own test errors, and the
+    comparison.
     """
     size, model = path.stat().st_size, PairModel.load(path)
     proto = _quantized(path, calibration)

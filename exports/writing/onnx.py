@@ -21,18 +21,9 @@ _TALKERS = ("onnxscript.version_converter", "torch.onnx._internal.exporter._comp
 def to_proto(
     program: torch.export.ExportedProgram, names: Sequence[str], opset: int = OPSET
 ) -> onnx.ModelProto:
-    """Write a traced program down in ONNX.
+    """Write a program of `to_program` down in ONNX, with named outputs and its weights inside.
 
-    Args:
-        program: as `kpairs.exports.writing.torch_files.to_program` gives it.
-        names: the outputs, in order.
-        opset: version of the ONNX operators.
-
-    Returns:
-        An `onnx.ModelProto` with inputs left and right, and its weights inside.
-
-    Raises:
-        UsageError: torch's exporter does not write that opset.
+    Raises UsageError where torch's exporter does not write that opset.
     """
     proto = _to_proto(program, names, opset)
     written = {o.domain: o.version for o in proto.opset_import}
@@ -47,14 +38,7 @@ def to_proto(
 def write_proto(
     proto: onnx.ModelProto, metadata: str, path: Path, reference: str | None = None
 ) -> None:
-    """Write a model, sealed.
-
-    Args:
-        proto: the model; all metadata that it had are replaced, except for a reference.
-        metadata: the entry "kpairs".
-        path: the file.
-        reference: the entry "kpairs_reference"; by default the one that the model has.
-    """
+    """Write a model, sealed: with `metadata` as "kpairs", and a reference, by default its own."""
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     reference = reference or kept.get(REFERENCE_KEY)
     del proto.metadata_props[:]

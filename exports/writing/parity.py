@@ -56,17 +56,9 @@ def check_parity(
     batches: Sequence[int] = BATCHES,
     tolerance: float = TOLERANCE,
 ) -> Parity:
-    """Compare every output by name.
+    """Compare every output of a Keras model and of a file on pairs, by name and at each batch size.
 
-    Args:
-        model: the Keras model.
-        exported: the `PairModel` or `TorchModel` loaded from the exported file.
-        pairs: inputs of both.
-        batches: pairs per call, at most those of `evaluation_batch`.
-        tolerance: permitted difference, relative to the largest value where that is above 1.
-
-    Returns:
-        The largest differences.
+    The tolerance is relative to the largest value where that is above 1.
 
     Raises:
         ParityError: names differ, an output differs by more than the tolerance, or a decision
@@ -105,9 +97,7 @@ def check_parity(
 def in_blocks(pairs: PairSet, multiple: int = 1) -> Iterator[tuple[slice, PairSet]]:
     """Yield the rows and the pairs of blocks whose values fit into memory.
 
-    Args:
-        pairs: a `PairSet`.
-        multiple: a number of pairs that each block but the last holds a multiple of.
+    Each block but the last holds a multiple of a number of pairs.
     """
     step = multiple * max(1, _fitting(pairs) // multiple)
     for start in range(0, len(pairs), step):
@@ -163,13 +153,7 @@ def _difference(
 def errors_pct(
     outputs: Mapping[str, np.ndarray], kinds: Mapping[str, str], pairs: PairSet
 ) -> dict[str, float]:
-    """Count the wrong decisions of each output that has a target, in percent.
-
-    Args:
-        outputs: `(n, width)` values by name.
-        kinds: the outputs' kinds by name.
-        pairs: the n pairs, with their targets.
-    """
+    """Count the wrong decisions of each output that has a target, in percent."""
     known = {f"{side}_{word}" for side in ("left", "right") for word in ("digit", "grade")}
     kinds = {name: kind for name, kind in kinds.items() if name in {"comparison", *known}}
     return {

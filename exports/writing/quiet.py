@@ -8,11 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(*loggers: str, about: Collection[str] = ("",)) -> Iterator[None]:
-    """Hide warnings, and what some loggers log, during a block.
+    """Hide warnings during a block, and what loggers of these names log about these texts.
 
-    Args:
-        *loggers: their names; "" is the root logger. Records of their children pass.
-        about: texts, one of which is in each hidden record.
+    "" is the root logger. Records of a logger's children pass.
     """
 
     def passes(record: logging.LogRecord) -> bool:

@@ -75,17 +75,11 @@ def random_pairs(count: int, shape: tuple[int, ...]) -> PairSet:
 
 
 def subject(name: str, folder: str | Path, data_root: str | Path | None = None) -> Subject:
-    """Bring a model into every form.
+    """Bring a model into every form, with files in a folder.
 
-    Args:
-        name: an architecture, which gets fresh weights; a run folder, whose first round is taken;
-            or an exported .onnx file, which gives the runners of that file alone.
-        folder: where to write files.
-        data_root: cache folder of the digit images, which name a run's classes.
-
-    Raises:
-        UsageError: an unknown architecture.
-        InputError: a file or folder that cannot be read.
+    `name` is an architecture, which gets fresh weights; a run folder, whose first round is taken;
+    or an exported .onnx file, which gives the runners of that file alone. Raises UsageError for an
+    unknown architecture, InputError for a file or folder that cannot be read.
     """
     folder = Path(folder)
     if name.endswith(".onnx"):
@@ -133,9 +127,7 @@ def _trained(name: str, data_root: str | Path | None) -> Trained:
 def runners(subject: Subject, threads: int) -> dict[str, Runner]:
     """Make functions of `(left, right)`, `(batch, *shape)` float32 each, by the names in `RUNNERS`.
 
-    Args:
-        subject: the model.
-        threads: CPU threads of onnxruntime; torch's are set by the caller.
+    `threads` are those of onnxruntime; torch's are set by the caller.
     """
     files = subject.files
     exported = PairModel.load(files["onnx"], threads)

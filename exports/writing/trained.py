@@ -79,16 +79,10 @@ class Trained:
         pixels: PixelSettings = DIGITS,
         training: Mapping[str, Any] | None = None,
     ) -> Trained:
-        """Describe a model that `kpairs.build` built.
+        """Describe a model that `kpairs.build` built with these arguments.
 
-        Args:
-            model: the Keras model.
-            architecture: its `kpairs.models.registry.Architecture`.
-            classes: class names in rank order.
-            rescaling: the model's, see `kpairs.models.registry.build`.
-            options: further arguments of `build`: the architecture's own, `head`, `word`, ...
-            pixels: how pictures became its inputs.
-            training: data, pairs, epochs and seed of the training, JSON-ready.
+        `options` are further ones: the architecture's own, `head`, `word`, ...; `training` holds
+        data, pairs, epochs and seed, JSON-ready.
         """
         options = dict(options or {})
 
@@ -115,17 +109,7 @@ class Trained:
     def from_run(
         cls, run: Run, number: int, classes: tuple[str, ...], pixels: PixelSettings
     ) -> Trained:
-        """Load the model of one round of a run.
-
-        Args:
-            run: a `kpairs.Run`, trained on any backend.
-            number: the round.
-            classes: class names in rank order.
-            pixels: how its pictures became inputs.
-
-        Raises:
-            InputError: no such round, or its model cannot be read.
-        """
+        """Load the model of one round of a run, trained on any backend."""
         recipe = run.recipe
         training = {name: recipe.flat()[name] for name in ("pairs", "epochs", "seed")}
         training["data"] = Path(recipe.data.source).name  # of a path no more: files go to strangers
@@ -155,14 +139,10 @@ class Trained:
         classes: tuple[str, ...] = (),
         pixels: PixelSettings | None = None,
     ) -> Trained:
-        """Describe any functional Keras model that compares two images.
+        """Describe a functional Keras model that compares two images, as `OwnNetwork.of` takes it.
 
-        Args:
-            model: as `kpairs.models.own.OwnNetwork.of` takes it.
-            outputs: likewise; those that it names are exported.
-            classes: class names in rank order, where outputs tell a class.
-            pixels: how a picture becomes an input; default the model's input size, padded, taken as
-                pictures are (ink "mixed").
+        Those outputs are exported that `outputs` names. By default a picture is padded to the
+        model's input size, and taken as pictures are (ink "mixed").
 
         Raises:
             UsageError: other inputs, no comparison, an output whose kind is not known, or of a
@@ -212,29 +192,17 @@ class Trained:
         return to_program(self.module)
 
     def proto(self, opset: int) -> onnx.ModelProto:
-        """Write the program down in ONNX.
-
-        Args:
-            opset: version of the operators.
-
-        Raises:
-            UsageError: torch's exporter does not write that opset.
-        """
+        """Write the program down in ONNX; UsageError tells of a wrong opset."""
         if opset not in self._protos:
             self._protos[opset] = to_proto(self.program, list(self.outputs), opset)
         return self._protos[opset]
 
     def inside(self, opset: int) -> dict[str, Any]:
-        """Name values inside the ONNX graph: of a linear head `features`, the value it takes.
+        """Name values inside the ONNX graph, as entries of the description.
 
-        Where scores are linear in means over places also `maps`, as `maps_of` finds them.
-
-        Args:
-            opset: version of the operators.
-
-        Returns:
-            Entries of the description: of `features` the value's name, its width, the digest of the
-            network that computes it, and the names of the head's weights and offset.
+        Of a linear head `features`: the value that it takes, its width, the digest of the network
+        that computes it, and the names of the head's weights and offset. Where scores are linear in
+        means over places also `maps`, as `maps_of` finds them.
         """
         found = self.folded and maps_of(self.proto(opset).graph)  # of a tower that sees both sides
         maps = {"maps": found} if found else {}
@@ -257,14 +225,7 @@ class Trained:
         return {}
 
     def description(self, pairs: PairSet | None) -> dict[str, Any]:
-        """Describe the files: contents, test error, and how a picture becomes an input.
-
-        Args:
-            pairs: test pairs; None where there are none.
-
-        Returns:
-            A JSON-ready dict, the same for every format.
-        """
+        """Describe the files, JSON-ready: contents, test error, how a picture becomes an input."""
         shape = ", ".join(map(str, self.pixels.shape))
         values = "features" if self.pixels.features else "pixels in [0, 1]"
         tested = dict(self.tested or {})
@@ -301,11 +262,7 @@ class Trained:
 
 
 def quantiles(reference: Reference) -> dict[str, Any]:
-    """Return the distribution of training images' scores, JSON-ready: `images`, and `percentiles`.
-
-    Args:
-        reference: of a network that scores images.
-    """
+    """Return the distribution of training images' scores, JSON-ready."""
     steps = len(reference.scores) - 1
     percentiles = {
         f"{percent:g}": float(reference.scores[round(percent / 100 * steps)])
@@ -315,12 +272,9 @@ def quantiles(reference: Reference) -> dict[str, Any]:
 
 
 def _beats_chance(error_pct: float, tested: int, pairs: PairSet) -> bool:
-    """Tell whether more pairs are right than the commoner answer gets, beyond chance.
+    """Tell whether more of `tested` pairs are right than the commoner answer gets, beyond chance.
 
-    Args:
-        error_pct: wrong answers.
-        tested: of how many pairs.
-        pairs: pairs of the same kind, which tell how common each answer is.
+    `pairs` of the same kind tell how common each answer is.
     """
     target = np.asarray(pairs.comparison, np.float64)
     target = target[target != 0.5]

@@ -165,15 +165,7 @@ _OPTIMIZERS = {
 
 
 class Training:
-    """A network and its data, ready to train epoch by epoch.
-
-    Args:
-        recipe: of one of `NETWORKS`; optimizer, rates, loss weights and batch size are taken
-            from it.
-        pairs: what it trains on.
-        device: a torch device.
-        tuning: how the loop is written.
-    """
+    """A network and its data, ready to train by one of `NETWORKS`' recipes, epoch by epoch."""
 
     def __init__(
         self, recipe: Recipe, pairs: PairSet, device: str = "cpu", tuning: Tuning = PLAIN

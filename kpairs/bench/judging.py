@@ -324,20 +324,12 @@ def bench_judging(
 ) -> dict[str, Any]:
     """Simulate sessions of 500 photographs, and measure the order after 50 to 1,600 judgements.
 
-    Args:
-        seeds: sessions of each method and truth.
-        quick: one seed, at most 200 judgements.
-        truths: keys of `TRUTHS`.
-        methods: keys of `METHODS`.
-        jobs: processes.
-        progress: called with a session's name, and how many of how many are done.
-
-    Returns:
-        `rows`, one for each session and checkpoint, and `means` over the seeds: `tau` with the
-        truth, `tau_unseen` of 250 photographs that nobody judged, `expected_tau`, `coverage` of the
-        95 % intervals of scores, `coverage_pairs` of those of differences between images of pairs
-        that nobody judged, and `stop`, after how many judgements asking would have stopped as
-        little was gained, with `tau_at_stop`.
+    There are `seeds` sessions of each of the `TRUTHS` and `METHODS`; `quick` means one of 200
+    judgements. Returns `rows`, one for each session and checkpoint, and `means` over the seeds:
+    `tau` with the truth, `tau_unseen` of 250 photographs that nobody judged, `expected_tau`,
+    `coverage` of the 95 % intervals of scores, `coverage_pairs` of those of differences between
+    images of pairs that nobody judged, and `stop`, after how many judgements asking would have
+    stopped as little was gained, with `tau_at_stop`.
 
     Raises:
         UsageError: an unknown truth or method, or missing photographs.

@@ -52,15 +52,8 @@ def bench_training(
     Every runner trains in short turns, one after the other, so that a slower moment of the machine
     meets all of them; a ratio is the median of the turns' ratios. On a CPU a step's time is that
     for which its one thread had the processor. A tuned loop that may call its tower once or twice
-    is measured both ways, and the faster way counts.
-
-    Args:
-        quick: fewer turns, few and short rounds, no memory: less than a minute.
-        device: see `kpairs.train`.
-        jobs: processes for the rounds.
-        profile: tell where the engine's steps spend their time.
-        data_root: cache folder of the digit images.
-        progress: called with what is measured, and how many turns of how many of it are done.
+    is measured both ways, and the faster way counts. `quick` means fewer turns, few and short
+    rounds and no memory: less than a minute.
 
     Returns:
         JSON-ready dict: `cases` (milliseconds per step by runner, and the engine's ratio to each;

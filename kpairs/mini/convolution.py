@@ -1,6 +1,7 @@
 """Layers for images: (n, channels, height, width)."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -20,26 +21,18 @@ class Conv2d(Weighted):
     Args:
         inputs, outputs: numbers of channels.
         kernel: k.
-        init, mean, sigma, generator, dtype: see `Weighted`.
+        init, **drawn: see `Weighted`.
 
     Raises:
         TypeError: an `init` that is neither "normal" nor "uniform".
     """
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        init: str = "normal",
-        mean: float = 0.0,
-        sigma: float = 1.0,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
+        self, inputs: int, outputs: int, kernel: int, init: str = "normal", **drawn: Any
     ) -> None:
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
         shape = outputs, inputs, kernel, kernel
-        super().__init__(shape, inputs * kernel**2, init, mean, sigma, generator, dtype)
+        super().__init__(shape, inputs * kernel**2, init, **drawn)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs, h, w) -> (n, outputs, h - k + 1, w - k + 1)."""

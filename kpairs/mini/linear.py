@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from typing import Any
+
 import torch
 
 from kpairs.mini.module import Weighted
@@ -15,24 +17,15 @@ class Linear(Weighted):
 
     Args:
         inputs, outputs: sizes.
-        init, mean, sigma, generator, dtype: see `Weighted`.
+        init, **drawn: see `Weighted`.
 
     Raises:
         TypeError: an `init` that is neither "normal" nor "uniform".
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        init: str = "normal",
-        mean: float = 0.0,
-        sigma: float = 1.0,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, init: str = "normal", **drawn: Any) -> None:
         self.inputs, self.outputs = inputs, outputs
-        super().__init__((outputs, inputs), inputs, init, mean, sigma, generator, dtype)
+        super().__init__((outputs, inputs), inputs, init, **drawn)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, inputs) -> (n, outputs)."""

@@ -62,11 +62,7 @@ class Module(ABC):
         return []
 
     def expect(self, x: Any, *shape: int | str) -> None:
-        """Refuse what is not a tensor of this shape.
-
-        Args:
-            x: what was received.
-            shape: sizes; a letter stands for any size, "..." alone for any shape.
+        """Refuse what is not a tensor of this shape: a letter is any size, "..." any shape.
 
         Raises:
             TypeError: not a tensor.
@@ -133,11 +129,11 @@ class Weighted(Module):
         self,
         shape: tuple[int, ...],
         d: int,
-        init: str,
-        mean: float,
-        sigma: float,
-        generator: torch.Generator | None,
-        dtype: torch.dtype,
+        init: str = "normal",
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if min(shape) < 1:
             raise UsageError(

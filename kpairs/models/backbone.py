@@ -17,7 +17,8 @@ from keras import layers, ops
 from kpairs.data.settings import FEATURES, LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.frozen import SIZE, digest, lite0_structure, seen_sides
-from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
+from kpairs.image_statistics import STATISTICS_SIDE
+from kpairs.layers import ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
 from kpairs.models.onnx_network import read
@@ -258,21 +259,12 @@ def _plain(module: ModuleType) -> str:
 
 
 def application(name: str, height: int, width: int, channels: int) -> Layers:
-    """Return an application as layers from an image to its features, without its own head.
+    """Return an application, such as "MobileNetV2", as layers from an image to its features.
 
-    Args:
-        name: such as "MobileNetV2", in upper or lower case.
-        height: of the images.
-        width: of the images.
-        channels: 1 or 3; grey is shown as RGB.
-
-    Returns:
-        Layers from `(batch, height, width, channels)` pixels in [0, 1] to `(batch, features)`, the
-        mean over the image: with the application's own preparation of pixels, and the application
-        as one layer called "backbone", its weights freshly drawn.
-
-    Raises:
-        UsageError: an unknown application, or images that it does not take.
+    From `(batch, height, width, channels)` pixels in [0, 1], grey shown as RGB, to `(batch,
+    features)`, the mean over the image: with the application's own preparation of pixels, and the
+    application as one layer called "backbone", its weights freshly drawn. Raises UsageError for an
+    unknown application, or images that it does not take.
     """
     function, module = _found(name)
     scale, offset, reverse = _preparation(module)
@@ -286,13 +278,10 @@ def application(name: str, height: int, width: int, channels: int) -> Layers:
 
 
 def load_backbone(model: keras.Model, name: str, weights: str) -> None:
-    """Put weights that others trained into a model's backbone.
+    """Put weights that others trained into the application that is a model's layer "backbone".
 
-    Args:
-        model: with a layer called "backbone".
-        name: of the application.
-        weights: "imagenet" for those that Keras publishes; else a file of them, .weights.h5 or
-            .keras, as `save_weights` or `save` of the application without its head writes.
+    `weights` is "imagenet" for those that Keras publishes; else a file of them, .weights.h5 or
+    .keras, as `save_weights` or `save` of the application without its head writes.
 
     Raises:
         InputError: a file that does not hold this application's weights.
@@ -307,18 +296,7 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
 
 
 def load_features(model: keras.Model, name: str, weights: str, **options: Any) -> None:
-    """Put weights that others trained into the feature network of a linear model.
-
-    Args:
-        model: with a layer called "backbone", as `feature_network` builds it.
-        name: see `feature_network`.
-        weights: see `feature_network`.
-        **options: see `feature_network`.
-
-    Raises:
-        InputError: a file that does not hold this network's weights.
-        KpairsError: weights that are not installed, or could not be fetched.
-    """
+    """Put weights that others trained into a model's feature network; see `feature_network`."""
     layer = backbone_of(model)
     _, height, width, channels = layer.input.shape
     trained = feature_network(name, height, width, channels, weights=weights, **options)
@@ -341,11 +319,7 @@ def _load_file(network: keras.Model, name: str, weights: str) -> None:
 
 
 def backbone_of(model: keras.Model) -> keras.Model:
-    """Find a model's backbone, also inside a tower.
-
-    Raises:
-        KeyError: the model has none.
-    """
+    """Find a model's backbone, also inside a tower; KeyError tells that it has none."""
     for layer in model.layers:
         if layer.name == NAME:
             return layer
@@ -391,12 +365,10 @@ def _network(
 
 
 def _preparation(module: ModuleType) -> tuple[list[float], list[float], bool]:
-    """Measure what `preprocess_input` does to pixels in [0, 1].
+    """Measure what `preprocess_input` does to pixels in [0, 1]: scale and offset of each channel.
 
-    It is linear in each channel, so that three colours tell all of it.
-
-    Returns:
-        Scale and offset of each channel, and True where RGB becomes BGR.
+    It is linear in each channel, so that three colours tell all of it. The last value is True where
+    RGB becomes BGR.
     """
     colours = np.zeros((1, 1, 3, 3), np.float32)
     colours[0, 0, 1], colours[0, 0, 2] = 255, (255, 0, 0)

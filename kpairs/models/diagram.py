@@ -52,14 +52,13 @@ _COLOURS = {  # edge and face by kind of box
 
 
 def layer_rows(model: keras.Model) -> list[dict[str, Any]]:
-    """Describe every layer of a functional Keras model, in order.
+    """Describe every layer of a functional Keras model, in order, as dicts.
 
-    Returns:
-        A list of dicts: `name` (of a layer in a tower `<tower>/<layer>`), `type`, `details` (sizes
-        and activation as text), `shape` (of its output for one pair, in a tower for one image),
-        `parameters` (the trainable ones), `reads` (for each call the names of the layers whose
-        outputs it takes; a shared tower's first layer reads the left, then the right image) and
-        `output` (name of the model's output that it gives, or None).
+    They have `name` (of a layer in a tower `<tower>/<layer>`), `type`, `details` (sizes and
+    activation as text), `shape` (of its output for one pair, in a tower for one image),
+    `parameters` (the trainable ones), `reads` (for each call the names of the layers whose outputs
+    it takes; a shared tower's first layer reads the left, then the right image) and `output` (name
+    of the model's output that it gives, or None).
     """
     config = model.get_config()
     outputs = config["output_layers"]
@@ -213,12 +212,6 @@ def draw_graph(
 
     Layers that follow each other share a box; those that see each image with the same weights are
     blue, and stand there once. The last line is the shape of the output, for one image.
-
-    Args:
-        model: a functional Keras model.
-        path: the image file to write.
-        title: heading.
-        loss_weights: weight of each output's loss, for its box.
     """
     boxes = boxes_of(model, loss_weights or {})
     places = _places(boxes)

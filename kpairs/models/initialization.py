@@ -17,11 +17,6 @@ def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> Non
     Weights that are no longer as Keras drew them stay: an architecture loaded or set them. So do
     kernels of an initializer that draws nothing, such as `Constant`, and layers of other kinds.
     Batch normalisation begins alike in both schemes (gamma 1, beta 0).
-
-    Args:
-        model: a built `keras.Model`; layers of models in it are redrawn too, see `layers_of`.
-        scheme: "torch" or "keras".
-        rng: a `numpy.random.Generator`.
     """
     for layer in layers_of(model):
         if not isinstance(layer, (layers.Conv2D, layers.Dense)) or not _is_fresh(layer):

@@ -20,23 +20,16 @@ _CHANNELS = 1 if FORMAT == "channels_first" else -1  # their axis
 def lite0(
     height: int, width: int, *, weights: str | None = "imagenet", head: bool = False
 ) -> keras.Model:
-    """Build EfficientNet-Lite0 without its classifier.
+    """Build EfficientNet-Lite0 without its classifier, its weights "imagenet" or freshly drawn.
 
     The published network normalises batches after every convolution. That is folded into the
     convolutions here: what a trained network computes stays, no layer behaves otherwise in
     training, and a step takes less time.
 
-    Args:
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-        weights: "imagenet", or None for weights freshly drawn.
-        head: add the last convolution's 1,280 channels as a ninth output.
-
-    Returns:
-        A functional model from `(batch, height, width, 3)` RGB pixels in [0, 1] to a list of eight
-        maps, of the stem and the seven stages: 816 channels in all. They are
-        `(batch, channels, h, w)` on torch, where `FORMAT` is "channels_first", else
-        `(batch, h, w, channels)`.
+    From `(batch, height, width, 3)` RGB pixels in [0, 1] to a list of eight maps, of the stem and
+    the seven stages: 816 channels in all; `head` adds the last convolution's 1,280. They are
+    `(batch, channels, h, w)` on torch, where `FORMAT` is "channels_first", else `(batch, h, w,
+    channels)`.
 
     Raises:
         KpairsError: the package with the ImageNet weights is not installed.

@@ -91,15 +91,9 @@ class OnnxNetwork(keras.layers.Layer):
 def read(file: str, height: int, width: int, opset: int = 20) -> keras.Model:
     """Return a frozen model from pixels in [0, 1] to the features of an ONNX file.
 
-    Args:
-        file: of one input (batch, channels, height, width) or with channels last, 1 or 3 channels,
-            and outputs (batch, n) or maps (batch, n, height, width); the batch must be free.
-        height: of the images, where the network takes any.
-        width: of the images, where the network takes any.
-        opset: version of ONNX' operators in which it is exported again.
-
-    Raises:
-        InputError: no such file, or one that is no such network.
+    The file has one input (batch, channels, height, width), or with channels last, of 1 or 3
+    channels, and outputs (batch, n) or maps (batch, n, height, width); the batch must be free.
+    `height` and `width` are for networks that take any. Raises InputError for another file.
     """
     try:
         path = Path(file)

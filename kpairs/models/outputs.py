@@ -70,15 +70,10 @@ def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
 
 
 def share_wrong(decided: NDArray[np.int64], target: NDArray[Any]) -> float:
-    """Return the share of decisions that are not the target's, among known targets.
+    """Return the share of `(n,)` decisions that are not the target's, NaN where no target is known.
 
-    Args:
-        decided: `(n,)` class numbers.
-        target: `(n,)` class numbers, -1 where unknown; or, in floats, the probability of class 1,
-            of which 1/2 is a tie, where no decision is wrong.
-
-    Returns:
-        0 to 1; NaN where no target says anything.
+    The target is `(n,)` class numbers, -1 where unknown; or, in floats, the probability of class 1,
+    of which 1/2 is a tie, where no decision is wrong.
     """
     told = (target >= 0) & (target != 0.5)
     if np.issubdtype(target.dtype, np.floating):

@@ -86,14 +86,7 @@ def architecture_of_outputs(
     shape: Shape | None = None,
     own_targets: Targets | None = None,
 ) -> Architecture:
-    """Return what training needs to know of a network that no registry knows.
-
-    Args:
-        name: of the model.
-        outputs: kind of each output by name, `comparison` first.
-        shape: `(height, width, channels)` of its images.
-        own_targets: see `Architecture`.
-    """
+    """Return what training needs to know of a network in no registry; see `Architecture`."""
     return Architecture(name, "own", "", outputs, _unbuildable, shape, own_targets or {})
 
 

@@ -46,14 +46,9 @@ class Pair:
         return ops.concatenate([self.left, self.right], axis=-1)
 
     def separate(self, left_tower: Layers, right_tower: Layers) -> KerasTensor:
-        """Run a tower of its own on each image, `left_tower` and `right_tower`.
+        """Run a tower of its own on each image: `(batch, h, w, c)` to `(batch, n)`, stacked.
 
-        Args:
-            left_tower: layers from `(batch, h, w, c)` to `(batch, n)`.
-            right_tower: other layers of the same shapes.
-
-        Returns:
-            `(batch, 2, n)`: index 0 of the second axis is the left image.
+        Returns `(batch, 2, n)`: index 0 of the second axis is the left image.
         """
         ending = next(self._endings)
         left = self._tower(left_tower, f"left_tower{ending}")(self.left)
@@ -65,16 +60,8 @@ class Pair:
 
         With batch normalisation `tower` is called twice: each image's batch is normalised by its
         own statistics, and the moving statistics are updated twice per step, as in the reports.
-        Elsewhere one call gives the same and is faster: `tower_on_both` folds the pair into the
-        batch around `tower`.
-
-        Args:
-            tower: layers from `(batch, h, w, c)` to `(batch, n)`.
-            joint_statistics: fold batch normalisation too, which then normalises both images'
-                batches by common statistics.
-
-        Returns:
-            `(batch, 2, n)`: index 0 of the second axis is the left image.
+        Elsewhere, and with `joint_statistics`, one call is faster: `tower_on_both` folds the pair
+        into the batch around `tower`. Returns `(batch, 2, n)` as `separate`.
         """
         ending = next(self._endings)
         one = self._tower(tower, f"tower{ending}")
@@ -108,14 +95,11 @@ def is_tower(layer: keras.Operation) -> bool:
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
-    """List the layers of a network and of the models in it, in the order of its depth.
+    """List the layers of a network and of the models in it, in the order of its depth, each once.
 
     A network's weights are drawn, saved in checkpoints and trained in this order. A tower's layers
     stand in its place; the layers of `left_tower` and `right_tower`, which are equally deep, take
     turns.
-
-    Yields:
-        Each layer that is no model, once where it stands.
     """
     for _, group in groupby(model.layers, lambda layer: _SIDE.sub("", layer.name)):
         parts = [layers_of(x) if isinstance(x, keras.Model) else [x] for x in group]

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -71,15 +71,7 @@ class Architecture:
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
     def check_takes(self, argument: str, called: str | None = None) -> None:
-        """Refuse what the function has no argument for.
-
-        Args:
-            argument: "backbone", "test_shifts" or "ordinal".
-            called: the same in the message.
-
-        Raises:
-            UsageError: it has none; the message names the architectures that have one.
-        """
+        """Refuse an argument that the function lacks; name the architectures that have it."""
         able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
         if self.name not in able:
             raise UsageError(
@@ -252,9 +244,10 @@ def build(
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
-        seen: Iterable[keras.KerasTensor] = inputs.values()
+        seen = list(inputs.values())
         if rescaling is not None:
-            seen = map(keras.layers.Rescaling(*rescaling, name=PIXELS), seen)
+            layer = keras.layers.Rescaling(*rescaling, name=PIXELS)
+            seen = [layer(image) for image in seen]
         results = _outputs(architecture, Pair(*seen, fold=fold), options)
         if head not in ("own", "ordinal"):
             results["comparison"] = _posterior(architecture, head, results)
@@ -282,15 +275,7 @@ def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any])
 
 
 def check_shape(architecture: Architecture, shape: Shape) -> None:
-    """Refuse images that an architecture is not for.
-
-    Args:
-        architecture: the `Architecture`.
-        shape: `(height, width, channels)`.
-
-    Raises:
-        UsageError: it is for images of one other shape.
-    """
+    """Refuse images of another `(height, width, channels)` than an architecture is for."""
     own = architecture.input_shape
     if own is not None and own != tuple(shape):
         anywhere = sorted(name for name, a in ARCHS.items() if a.input_shape is None)

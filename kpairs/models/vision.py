@@ -105,10 +105,7 @@ class VisionMaps(keras.layers.Layer):
         return {name: found[name] for name in units if name in found}
 
     def load(self, weights: str) -> None:
-        """Take weights, as torch saves a network's `state_dict`.
-
-        Args:
-            weights: a file; "imagenet" for those that torchvision publishes; "none" for none.
+        """Take a file's `state_dict`, "imagenet" weights as torchvision publishes them, or "none".
 
         Raises:
             InputError: a file that does not hold this network's weights.

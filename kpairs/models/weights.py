@@ -14,11 +14,7 @@ _BYTES_EACH = 2**14  # what it adds for each
 
 
 def check_weights(file: Path, model: keras.Layer) -> None:
-    """Refuse a file whose arrays, unpacked, are larger than a model's, or lie elsewhere.
-
-    Args:
-        file: .keras or HDF5.
-        model: whose weights it should hold.
+    """Refuse a .keras or HDF5 file whose arrays, unpacked, are larger than a model's, or elsewhere.
 
     Raises:
         ValueError: it is such a file, or no regular one.
@@ -36,12 +32,7 @@ def check_weights(file: Path, model: keras.Layer) -> None:
 
 
 def member(archive: zipfile.ZipFile, name: str, limit: int) -> IO[bytes]:
-    """Open a file in an archive.
-
-    Raises:
-        KeyError: there is none of that name.
-        ValueError: it has more bytes, unpacked.
-    """
+    """Open a file in an archive; ValueError tells that it has more bytes, unpacked."""
     if (size := archive.getinfo(name).file_size) > limit:
         raise ValueError(f"{name} has {size:,} bytes, more than {limit:,}")
     return archive.open(name)

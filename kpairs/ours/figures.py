@@ -9,11 +9,7 @@ from kpairs.studies.mistakes import to_image
 
 
 def scaling_lines(rows: pd.DataFrame) -> Figure:
-    """Draw test errors over the number of training pairs.
-
-    Args:
-        rows: arch, pairs, and mean and std of the test error in percent.
-    """
+    """Draw test errors over the number of training pairs, from their mean and std in percent."""
     figure, axes = figure_of(3.8)
     for colour, (arch, mine) in zip(PALETTE, rows.groupby("arch", sort=False), strict=False):
         spread = mine["std"].fillna(0)

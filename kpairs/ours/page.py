@@ -173,14 +173,9 @@ class OwnPage(Page):
 
 
 def _paired(rows: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Return the differences on the same rounds.
+    """Return each name's differences on the same rounds, of settings without and with.
 
-    Args:
-        rows: of all settings.
-        pairs: a name to its settings without and with.
-
-    Returns:
-        A `DataFrame` of name, without and with (errors as text), mean, low and high.
+    A `DataFrame` of name, without and with (errors as text), mean, low and high.
     """
     ingredients = [Ingredient(name, [pair]) for name, pair in pairs.items()]
     paired = differences({REPORT: rows}, {REPORT: ingredients})

@@ -40,14 +40,9 @@ RECIPES: dict[str, Recipe] = {}
 
 
 def part(folder: str, name: str) -> ModuleType | None:
-    """Return the module of a folder that holds a part of it, such as its studies.
+    """Return a folder's module "networks", "recipes" or "studies"; None where it has none.
 
-    Args:
-        folder: name of a package, or of a module that holds all parts itself.
-        name: "networks", "recipes" or "studies".
-
-    Returns:
-        The module; None where the folder has no such part.
+    A folder may also be a module that holds all parts itself.
     """
     module = import_module(folder)
     if not hasattr(module, "__path__"):
@@ -56,13 +51,9 @@ def part(folder: str, name: str) -> ModuleType | None:
 
 
 def add_folder(folder: str) -> None:
-    """Take in a folder: the report that it states, and its recipes.
+    """Take in a package or module: the report that it states, and its recipes.
 
-    Args:
-        folder: name of a package, or of a module.
-
-    Raises:
-        UsageError: a report or recipe of a name that there is.
+    Raises UsageError for a report or recipe of a name that there is.
     """
     module, key = import_module(folder), folder.rpartition(".")[2]
     recipes = getattr(part(folder, "recipes"), "RECIPES", {})

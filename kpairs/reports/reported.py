@@ -38,11 +38,7 @@ class Reported:
 
 
 def reported(report: str) -> list[Reported]:
-    """Return every number of one report, in its order.
-
-    Raises:
-        UsageError: an unknown report.
-    """
+    """Return every number of one report, in its order; UsageError tells of an unknown one."""
     if report not in REPORTS:
         raise unknown("report", report, REPORTS)
     file = files(REPORTS[report].folder).joinpath("reported.csv")

@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 
 def recipe_of(arch: str) -> Recipe:
-    """Return the recipe that an architecture's report trained it with, or another by its own name.
-
-    Raises:
-        UsageError: an unknown architecture.
-    """
+    """Return the recipe of an architecture's report, or another recipe by its own name."""
     return _recipe("architecture", arch)
 
 
@@ -89,9 +85,7 @@ def _recipe(kind: str, arch: str) -> Recipe:
 def load_recipe(name: str) -> Recipe:
     """Return the recipe of an architecture by its name, or the one in a JSON file or run folder.
 
-    Raises:
-        UsageError: neither a known architecture nor a file.
-        InputError: a file that is not a recipe.
+    Raises UsageError for neither of these, InputError for a file that is not a recipe.
     """
     path = Path(name)
     path = path / "recipe.json" if path.is_dir() else path
@@ -101,12 +95,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read the recipe in a JSON file.
-
-    Raises:
-        InputError: no regular file, or not a recipe.
-        UsageError: a field's value is refused.
-    """
+    """Read the recipe in a JSON file; InputError or UsageError tells what is wrong with it."""
     data = read_bytes(path, "recipe", MAX_JSON_BYTES)
     try:
         return Recipe.from_json(data.decode("utf-8"), path)
@@ -124,15 +113,9 @@ def changes_of(
 ) -> dict[str, Any]:
     """Return the changes of a recipe that names and texts describe, for `Recipe.replace`.
 
-    Args:
-        base: the recipe.
-        arch: another architecture than the recipe's.
-        loss_weights: text as `kpairs.recipes.parse_loss_weights` takes it.
-        arch_options: the architecture's arguments by name, as text.
-        **fields: other fields of the recipe, by their flat names.
-
-    Raises:
-        UsageError: an unknown name, or text of another kind.
+    They are another architecture, `loss_weights` as `kpairs.recipes.parse_loss_weights` takes them,
+    the architecture's arguments by name, as text, and fields by their flat names. Raises UsageError
+    for an unknown name, or text of another kind.
     """
     changes: dict[str, Any] = {}
     network, weights = base.network, base.fit.loss_weights
@@ -166,17 +149,11 @@ def for_arch(
 ) -> dict[str, Any]:
     """Return the changes that make a recipe one for another architecture.
 
-    The training is the same, of that one's outputs and layers. Loss weights of outputs that the
-    architecture lacks are dropped, and so are arguments that it does not take. Arguments of several
-    values, such as widths, are always its own, and so is what only it takes.
-
-    Args:
-        recipe: the recipe.
-        arch: the architecture.
-        weights: loss weights; default the recipe's.
-
-    Raises:
-        UsageError: an unknown architecture, or one with outputs that the loss weights do not name.
+    The training is the same, of that one's outputs and layers. Loss weights, by default the
+    recipe's, of outputs that the architecture lacks are dropped, and so are arguments that it does
+    not take. Arguments of several values, such as widths, are always its own, and so is what only
+    it takes. Raises UsageError for an unknown architecture, or one with outputs that the loss
+    weights do not name.
     """
     own = recipe_of(arch)
     weights = recipe.fit.loss_weights if weights is None else weights

@@ -14,11 +14,7 @@ STUDIES: dict[str, Study] = {
 
 
 def studies_of(name: str) -> list[Study]:
-    """Return the studies of a name: a study's, a report's key or number (all of its), or "all".
-
-    Raises:
-        UsageError: none of these.
-    """
+    """Return the studies of a name: a study's, a report's key or number (all of its), or "all"."""
     report = report_key(name)
     found = [s for s in STUDIES.values() if name in ("all", s.name) or report == s.report]
     if not found:
@@ -34,10 +30,9 @@ def names() -> list[str]:
 def declared(name: str) -> dict[str, Any]:
     """Return an optional constant of the reports' `studies.py`, by report.
 
-    Args:
-        name: INGREDIENTS (a tuple of `Ingredient`), LABELS (settings' names on pages), ELSEWHERE
-            (what becomes of numbers that no study stands for, by metric or by table and metric),
-            or EXPLAINED (why a number differs, by table, architecture, setting and metric).
+    They are INGREDIENTS (a tuple of `Ingredient`), LABELS (settings' names on pages), ELSEWHERE
+    (what becomes of numbers that no study stands for, by metric or by table and metric), and
+    EXPLAINED (why a number differs, by table, architecture, setting and metric).
     """
     modules = {key: part(report.folder, "studies") for key, report in REPORTS.items()}
     return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

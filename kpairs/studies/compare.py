@@ -93,21 +93,14 @@ def judge(
     margin: ArrayLike,
     limit: ArrayLike = np.inf,
 ) -> pd.DataFrame:
-    """Apply the rule to many comparisons at once.
+    """Apply the rule to many comparisons at once: arrays of one length, or numbers.
 
-    Args:
-        mean: of our rounds. This and the others are arrays of one length, or numbers.
-        std: of our rounds, with n - 1; NaN of a single round.
-        count: of our rounds; 0 or NaN where there are none.
-        their_mean: as reported.
-        their_std: as reported; NaN where not stated.
-        their_count: as reported; NaN where not stated.
-        margin: in the unit of the means.
-        limit: the most rounds of ours that there can be; a cross-validation has its folds.
+    Standard deviations are with n - 1, NaN where there is none; counts are 0 or NaN where unknown;
+    `margin` is in the unit of the means; `limit` is the most rounds of ours that there can be,
+    since a cross-validation has its folds.
 
-    Returns:
-        A `DataFrame` of the difference, low, high (ends of the interval), p_value (of no
-        difference, Welch's t-test) and verdict.
+    Returns a `DataFrame` of the difference, low, high (ends of the interval), p_value (of no
+    difference, Welch's t-test) and verdict.
     """
     ours = np.broadcast_arrays(mean, std, count, limit)
     means, stds, counts, limits = (np.asarray(a, float) for a in ours)
@@ -141,19 +134,11 @@ def judge(
 
 
 def resampled(values: ArrayLike, their_count: int, stated: bool, p_value: float) -> float:
-    """Return Welch's p-value, calibrated by our own rounds, collapsed ones included.
+    """Return Welch's p-value, calibrated by our own `(n,)` rounds, collapsed ones included.
 
     As many rounds as the report has and as we have are drawn from ours with replacement, 10,000
-    times, always the same, and tested as they were.
-
-    Args:
-        values: of our rounds, (n,).
-        their_count: the report's rounds.
-        stated: True where the report states their deviation.
-        p_value: by Welch's test.
-
-    Returns:
-        The share of draws with a p-value as small; NaN for fewer than 20 rounds.
+    times, always the same, and tested as they were. The result is the share of draws with a p-value
+    as small; NaN for fewer than 20 rounds. `stated` tells that the report states their deviation.
     """
     values = np.asarray(values, float)
     if values.size < _ENOUGH:
@@ -179,12 +164,7 @@ _NUMBER = ["table", "arch", "model", "setting", "metric", "mean", "std", "rounds
 
 
 def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold each reported number of a study against its rows, as `beside` does.
-
-    Args:
-        study: compared are its tables and metrics; none where it has no tables.
-        rows: as `kpairs.studies.rows.collect` gives them.
-    """
+    """Hold each number of a study's tables and metrics against its rows, as `beside` does."""
     values = measured(study, rows)
     if study.report not in REPORTS:
         return beside(pd.DataFrame(columns=_NUMBER), values, study.rounds)
@@ -198,9 +178,8 @@ def compare(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
 def measured(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows as values of the study's metrics.
 
-    Returns:
-        A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
-        metric, value, collapsed, and limit (the most rounds that there can be).
+    A `DataFrame` of arch, setting (the report's), variant (ours where it is another), round,
+    metric, value, collapsed, and limit (the most rounds that there can be).
     """
     settings = pd.DataFrame(
         [
@@ -226,13 +205,10 @@ def beside(
     rounds: int,
     keys: Sequence[str] = ("arch", "setting", "metric"),
 ) -> pd.DataFrame:
-    """Compare reported numbers with the means of our values.
+    """Compare reported `numbers_of` a report with the means of our values, as `measured`.
 
-    Args:
-        numbers: of `numbers_of`.
-        values: of `measured`.
-        rounds: the report's; a number is as expected, or not, by our first ones alone.
-        keys: columns by which a value belongs to a number.
+    `rounds` is the report's: a number is as expected, or not, by our first ones alone. A value
+    belongs to a number by the columns `keys`.
 
     Returns:
         A `DataFrame` with a row for every number and one more for every variant of it: the

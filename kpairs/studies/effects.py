@@ -40,15 +40,12 @@ class Effect:
 
 
 def pool(networks: pd.DataFrame) -> Effect:
-    """Estimate the mean effect over networks of which those at hand are a sample.
+    """Estimate the mean effect over networks, by their mean and its variance; these are a sample.
 
     A random-effects mean: the variance between networks by Paule and Mandel (1982), which of the
     usual estimators suits few networks of unlike precision best (Veroniki et al., 2016), the
     interval by Knapp and Hartung (2003), with a factor of at least 1, so that networks that agree
     by luck do not make it narrower than the chance of training allows.
-
-    Args:
-        networks: two or more, with the columns mean and variance (of the mean).
     """
     y, v = networks["mean"].to_numpy(), networks["variance"].to_numpy()
     freedom = len(y) - 1
@@ -72,14 +69,8 @@ def _dispersion(y: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[float, 
 def mean_of(paired: pd.DataFrame) -> Effect | None:
     """Estimate the mean effect on these very networks of one report, each counted alike.
 
-    They share the pairs of a round, so they are averaged within it; the interval is Student's t
-    over the rounds that all of them have.
-
-    Args:
-        paired: `differences` of one ingredient in one report.
-
-    Returns:
-        The effect; None where no network has three rounds, or all together have not.
+    They share the pairs of a round, so their `differences` are averaged within it; the interval is
+    Student's t over the rounds that all of them have. None where there are fewer than three.
     """
     networks = of_networks(paired)["network"]
     table = paired[paired["network"].isin(networks)].pivot_table(
@@ -100,8 +91,7 @@ def without_collapsed(paired: pd.DataFrame) -> pd.DataFrame:
 def borne_out(claim: str, effect: Effect | None) -> str:
     """Say whether an effect lies on the side of 0 that an `Ingredient`'s claim names.
 
-    Returns:
-        One of `OUTCOMES`; "" of no claim, "too few rounds" of no effect.
+    One of `OUTCOMES`; "" of no claim, "too few rounds" of no effect.
     """
     if not claim:
         return ""
@@ -115,16 +105,11 @@ def borne_out(claim: str, effect: Effect | None) -> str:
 def differences(
     rows: Mapping[str, pd.DataFrame], ingredients: Mapping[str, Sequence[Ingredient]]
 ) -> pd.DataFrame:
-    """Pair trainings with an ingredient and without, round by round.
+    """Pair trainings with an ingredient and without, round by round, of all reports.
 
-    Args:
-        rows: of all studies, by report, as `kpairs.studies.rows.collect` gives them.
-        ingredients: the `Ingredient`s that each report declares, by report.
-
-    Returns:
-        A `DataFrame` of ingredient, report, network, without, with, round, difference (of the
-        test errors, with minus without, in points), collapsed (either training), and both errors,
-        error_without and error_with.
+    A `DataFrame` of ingredient, report, network, without, with, round, difference (of the test
+    errors, with minus without, in points), collapsed (either training), and both errors,
+    error_without and error_with.
     """
     pairs = pd.DataFrame(
         [
@@ -152,9 +137,8 @@ def differences(
 def of_networks(paired: pd.DataFrame, by: Sequence[str] = _NETWORK) -> pd.DataFrame:
     """Average `differences` within each round, then over the rounds of each network.
 
-    Returns:
-        A `DataFrame` by network: mean, variance (of the mean), rounds, low and high (95 %,
-        Student's t). Networks with fewer than three rounds in common are left out.
+    A `DataFrame` by network: mean, variance (of the mean), rounds, low and high (95 %, Student's
+    t). Networks with fewer than three rounds in common are left out.
     """
     by = list(by)
     rounds = paired.groupby([*by, "round"], sort=False)["difference"].mean()

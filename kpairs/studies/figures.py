@@ -24,10 +24,8 @@ def figure_of(tall: float, **options: Any) -> tuple[Figure, Any]:
 def numbers(frame: pd.DataFrame, label: str) -> Figure:
     """Draw reported and our means on one axis, both with 95 % intervals.
 
-    Args:
-        frame: as `kpairs.studies.page.shown` gives it, and group; a row for each number, from top
-            to bottom, or, where they are many, from left to right without names.
-        label: of the axis.
+    `frame` is as `kpairs.studies.page.shown` gives it, and group; a row for each number, from top
+    to bottom, or, where they are many, from left to right without names.
     """
     beside = len(frame) > MOST
     figure, axes = figure_of(4.2 if beside else 0.9 + 0.21 * len(frame))
@@ -69,11 +67,9 @@ def numbers(frame: pd.DataFrame, label: str) -> Figure:
 
 
 def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) -> Figure:
-    """Draw effects with their intervals, a heading for each group.
+    """Draw effects with their intervals by heading: name, effect, and the means of single networks.
 
-    Args:
-        groups: by heading the rows: name, effect, and the means of single networks. The last row
-            of a group is that over all.
+    The last row of a group is that over all.
     """
     count = sum(len(rows) + 1.4 for rows in groups.values())
     figure, axes = figure_of(0.9 + 0.25 * count)
@@ -101,12 +97,7 @@ def forest(groups: Mapping[str, Sequence[tuple[str, Effect, Sequence[float]]]]) 
 
 
 def lines(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> Figure:
-    """Draw means over rounds per epoch, their standard deviations shaded, a panel below the other.
-
-    Args:
-        panels: by title the curves: by name their mean and std, indexed by epoch.
-        label: of the vertical axes.
-    """
+    """Draw means over rounds per epoch, by title and name, their standard deviations shaded."""
     figure, panes = figure_of(
         0.5 + 2.3 * len(panels), nrows=len(panels), sharex=True, squeeze=False
     )
@@ -122,12 +113,7 @@ def lines(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> Figur
 
 
 def against_parameters(points: pd.DataFrame, named: Sequence[str]) -> Figure:
-    """Draw test errors against parameters, by report.
-
-    Args:
-        points: group, arch, parameters and error (%) of each architecture.
-        named: architectures whose names are written.
-    """
+    """Draw test errors against parameters, by report; some architectures have their names."""
     figure, axes = figure_of(4.2)
     for colour, (group, rows) in zip(PALETTE, points.groupby("group", sort=False), strict=False):
         axes.scatter(rows["parameters"], rows["error"], s=26, color=colour, label=group)

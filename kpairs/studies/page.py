@@ -37,28 +37,13 @@ class Page:
     drawn: dict[str, Figure] = field(default_factory=dict)
 
     def picture(self, key: str, figure: Figure, words: str, caption: str) -> Markup:
-        """Show a figure.
-
-        Args:
-            key: of its file's name.
-            figure: drawn by matplotlib.
-            words: its content, for those who do not see it.
-            caption: the sentence below it.
-
-        Returns:
-            Markdown.
-        """
+        """Show a figure by its key, with its content in `words` for those who do not see it."""
         self.drawn[key] = figure
         image = f"![{escape(words)}](figures/{self.name}-{key}.svg)"
         return Markup(f"{image}\n\n*{escape(caption)}*\n")
 
     def settings(self, study: str, columns: Mapping[str, str]) -> Markup:
-        """Return the table of a study's settings: mean ± deviation of columns of its rows.
-
-        Args:
-            study: its name.
-            columns: of the rows, by heading.
-        """
+        """Return the table of a study's settings: mean ± deviation of columns, by heading."""
         groups = self.results.rows(study).groupby(["arch", "setting"], sort=False)
         lines = []
         for (arch, setting), rows in groups:

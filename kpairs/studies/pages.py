@@ -38,16 +38,8 @@ def write_pages(
 ) -> list[Path]:
     """Write the pages of reports from their studies' rows, and every number into `results.csv`.
 
-    Args:
-        rows_folder: of the CSVs that `kpairs study` leaves.
-        out: folder of the pages; figures go into `figures/` in it.
-        reports: keys of `REPORTS`; default all, the page across them and those of our own.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: a CSV that cannot be read.
+    By default all reports, the page across them and those of our own; figures go into `figures/`
+    below `out`. Returns the files written. Raises InputError for rows that cannot be read.
     """
     wanted = REPORTS if reports is None else list(reports)
     results, out = Results(rows_folder, wanted), Path(out)
@@ -265,13 +257,10 @@ class MethodPage(Page):
     def authors(self, sound: bool) -> pd.DataFrame:
         """Hold ours against the authors' own code, for numbers that differ by all rounds.
 
-        Args:
-            sound: leave out rounds in which either training collapsed.
-
-        Returns:
-            A `DataFrame` of report, number, name, mean (ours minus theirs on the same rounds, in
-            points), low and high (95 %), and too: True where that code differs from its report on
-            the same side as ours. Numbers with fewer than five such rounds are left out.
+        A `DataFrame` of report, number, name, mean (ours minus theirs on the same rounds, in
+        points), low and high (95 %), and too: True where that code differs from its report on the
+        same side as ours. Numbers with fewer than five such rounds are left out, and so are, if
+        `sound`, rounds in which either training collapsed.
         """
         judged = self.results.judged
         differing = shown(judged[judged["verdict"] == DIFFERS])

@@ -30,14 +30,10 @@ _ADDED = (
 
 
 class Results:
-    """The rows of a folder, read once, and what follows from them.
+    """The rows of a folder, read once when they are asked for, and what follows from them.
 
-    Args:
-        folder: of the CSVs that `kpairs study` and `kpairs mini` leave.
-        reports: keys of the reports whose numbers are compared.
-
-    Raises:
-        InputError: by whatever is asked for, where a file cannot be read.
+    `kpairs study` and `kpairs mini` leave the folder's CSVs; `reports` are the keys of those whose
+    numbers are compared.
     """
 
     def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS) -> None:
@@ -128,8 +124,7 @@ class Results:
     def pooled(self, sound: bool = False) -> dict[str, effects.Effect]:
         """Return the effect of each of `QUESTIONS` on networks in general, where there are two.
 
-        Args:
-            sound: leave out rounds in which either training collapsed.
+        `sound` leaves out rounds in which either training collapsed.
         """
         networks = effects.of_networks(self.paired[~self.paired["collapsed"] | (not sound)])
         mine = {name: networks[networks["ingredient"] == name] for name in QUESTIONS}

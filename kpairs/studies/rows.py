@@ -49,10 +49,8 @@ def read_rows(
 ) -> pd.DataFrame:
     """Read rows from CSV: texts as they are, everything else as numbers, NaN where empty.
 
-    Args:
-        path: the file.
-        columns: that must be there, and hold a number in every row where they are no texts.
-        also: that must be there.
+    `columns` must be there, and hold a number in every row where they are no texts; those of `also`
+    must be there.
 
     Raises:
         InputError: it cannot be read, lacks a column or has one twice, has a row of other length,
@@ -106,11 +104,7 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def study_rows(folder: str | Path, study: Study) -> pd.DataFrame:
     """Read a study's rows in a folder; none where there is no file.
 
-    Rows of other recipes than the study's, such as an earlier version's, are left out, and counted
-    in a warning.
-
-    Raises:
-        InputError: the file cannot be read.
+    Rows of other recipes than the study's are left out, and counted in a warning.
     """
     rows, others = _study_rows(folder, study)
     if others:
@@ -147,15 +141,9 @@ def _no_rows() -> pd.DataFrame:
 def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
     """Read what stands beside a study's rows.
 
-    Args:
-        folder: as in `study_rows`.
-        study: as in `study_rows`.
-        kind: of the trainings that have a row "curves" (a row per epoch) or "wrong" (a row per
-            wrongly ordered test pair); or "authors", a row per training by the authors' own code
-            on the pairs of a round, and "same-start", the same from our first weights in our order.
-
-    Raises:
-        InputError: the file cannot be read.
+    The kind is, of the trainings that have a row, "curves" (a row per epoch) or "wrong" (a row per
+    wrongly ordered test pair); or "authors", a row per training by the authors' own code on the
+    pairs of a round, and "same-start", the same from our first weights in our order.
     """
     file = Path(folder) / f"{study.name}-{kind}.csv"
     if not file.exists():
@@ -170,23 +158,12 @@ def rows_of(folder: str | Path, study: Study, kind: str) -> pd.DataFrame:
 
 
 def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.DataFrame:
-    """Gather a study's finished trainings and write them as CSV into the folder.
+    """Gather a study's finished trainings, write them as CSV into the folder, and return the rows.
 
-    `<study>.csv` has one row per training, `<study>-curves.csv` one per epoch of the settings
-    whose curves are kept; `<study>-wrong.csv` one per wrongly ordered test pair of the first of
-    those settings, where the results name them. Rows that the files hold already stay, so that
-    they can be carried to a folder without the trainings.
-
-    Args:
-        study: the `Study`.
-        folder: of the trainings' results.
-        rounds: as in `Study.jobs`.
-
-    Returns:
-        The rows of the rounds asked for, in the order of settings and rounds.
-
-    Raises:
-        InputError: a file cannot be read.
+    `<study>.csv` has one row per training, `<study>-curves.csv` one per epoch of the settings whose
+    curves are kept; `<study>-wrong.csv` one per wrongly ordered test pair of the first of those
+    settings, where the results name them. Rows that the files hold already stay, so that they can
+    be carried to a folder without the trainings.
     """
     folder = Path(folder)
     known = set(_study_rows(folder, study)[0]["job"])

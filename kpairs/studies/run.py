@@ -42,21 +42,12 @@ def run_jobs(
 
     A trial's folder is named by a hash of its configuration, and its result is one file that is
     renamed into place, so that a study can be stopped, killed, resumed and extended, and the
-    folders of several machines can be copied together. A trial that was under way goes on from
-    its last epoch.
+    folders of several machines can be copied together. A trial that was under way goes on from its
+    last epoch.
 
-    Args:
-        jobs: what to run.
-        folder: where the trials' folders are.
-        processes: how many to train side by side on this machine.
-        scheduler: address of a dask scheduler, `tcp://host:port`, whose workers train instead.
-        data_root: cache folder of the digit images.
-
-    Yields:
-        Each trial that was run.
-
-    Raises:
-        KpairsError: dask is not installed or does not answer; a training failed.
+    So many processes train side by side on this machine, or the workers of a dask scheduler,
+    `tcp://host:port`. Raises KpairsError where dask is not installed or does not answer, or a
+    training failed.
     """
     folder = Path(folder).resolve()  # workers may have begun in another folder
     missing = {job.id: job for job in jobs if not (folder / job.id / "result.json").is_file()}
@@ -88,11 +79,7 @@ def save_result(
 
 
 def load_result(folder: str | Path, job: Trial) -> dict[str, Any] | None:
-    """Read a finished trial's result; None without one. Its "row" is None where it diverged.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
+    """Read a finished trial's result; None without one. Its "row" is None where it diverged."""
     file = Path(folder) / job.id / "result.json"
     if not file.exists():
         return None
@@ -202,10 +189,9 @@ def fold_of(pairs: PairSet, job: Trial, seed: int) -> tuple[PairSet, PairSet]:
 def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any]]:
     """Train one `Round` in its folder, or in a temporary one where that folder is not shared.
 
-    Returns:
-        The id, and a dict of the round's row, of its history per epoch and, for our own
-        architecture, of the pairs that it gets wrong; the row, which has the errors of all pairs
-        then, is None where the loss did not stay finite, which a later attempt would only repeat.
+    Returns the id, and a dict of the round's row, of its history per epoch and, for our own
+    architecture, of the pairs that it gets wrong; the row, which has the errors of all pairs then,
+    is None where the loss did not stay finite, which a later attempt would only repeat.
     """
     if not shared:
         with tempfile.TemporaryDirectory() as folder:

@@ -44,6 +44,13 @@ def test_as_scikit_learn_finds_it(shape):
     assert stretch > 0.8
     np.testing.assert_allclose(weights / stretch, mode, rtol=2e-3, atol=2e-4)
     assert abs(found.score(values[used]).mean()) < 1e-9
+    held = 1 / (1 + np.exp(-rows @ expected.coef_[0]))
+    precision = rows.T * (held * (1 - held)) @ rows
+    precision += np.eye(values.shape[1]) * values.shape[1] / found.variance
+    covariance = np.linalg.inv(precision) / np.outer(spread, spread)  # Laplace's approximation
+    scale = np.sqrt(np.diag(covariance))
+    apart = (found.covariance - covariance) / np.outer(scale, scale)
+    assert np.abs(apart).max() < 0.02
 
 
 def test_many_pairs_are_read_some_at_a_time(monkeypatch):
@@ -97,6 +104,9 @@ def test_the_error_is_that_of_new_images():
     assert found.error.low - 0.03 <= wrong <= found.error.high + 0.03
     guessed = fit_linear(values, left, right, np.random.default_rng(0).integers(0, 2, 500))
     assert guessed.error.low < 0.5 < guessed.error.high
+    tied = fit_linear(values, left, right, np.where(np.arange(500) % 3, answer, 0.5)).error
+    assert tied.of < 0.7 * found.error.of
+    assert tied.low - 0.03 <= wrong <= tied.high + 0.03
     assert fit_linear(values, [0, 1], [1, 2], [1.0, 0.0]).error is None
 
 
@@ -127,14 +137,24 @@ def test_constant_features_count_for_nothing():
     assert np.ptp(fit_linear(np.ones((60, 2)), left, right, answer).score(values[:, :2])) == 0
 
 
-def test_a_copy_in_another_group_is_not_learned_from():
-    """Answers by chance about images that each have a copy in a group of its own."""
+@pytest.mark.parametrize("copies", ["exact", "grouped"])
+def test_a_copy_in_another_group_is_not_learned_from(copies):
+    """Answers by chance about images that have copies: exact ones are found, others in groups."""
     rng = np.random.default_rng(0)
     features = np.tile(rng.normal(size=(80, 100)), (2, 1))
     left, answer = np.arange(0, 160, 2), np.tile(rng.random(40) < 0.5, 2)
     sides = np.stack([left, left + 1])
-    found = fit_linear(features, *sides, answer, group=sides.T)
-    assert found.error.value > 0.3
+    group = sides if copies == "exact" else sides % 80
+    features += 1e-3 * rng.normal(size=features.shape) * (copies == "grouped")
+    assert fit_linear(features, *sides, answer, group=group.T).error.value > 0.3
+
+
+def test_an_image_that_is_left_out_is_nowhere_learned_from():
+    """Images have scores that their features do not tell: left-out pairs are guessed."""
+    rng = np.random.default_rng(0)
+    features, score = rng.normal(size=(60, 200)), rng.normal(size=60)
+    left, right = rng.permuted(np.tile(np.arange(60), (1200, 1)), axis=1)[:, :2].T
+    assert fit_linear(features, left, right, score[right] > score[left]).error.value > 0.4
 
 
 @pytest.mark.parametrize(

@@ -2,5 +2,5 @@
 
 `sitting` starts it, `session` knows what was answered: `answers` keeps pairs.csv, `images` knows
 the files, `asking` chooses pairs, `scoring` computes by `thinking` in the processes of
-`background`. `people` have links, `server` has the routes, `training` makes a network.
+`background`. `server` has links and routes, `training` makes a network.
 """

@@ -86,11 +86,9 @@ class Answers:
             raise
 
     def append(self, answer: Answer) -> None:
-        """Add a row; it is on disk when this returns.
+        """Add a row; it is on disk when this returns. After an OSError the table is as it was.
 
-        Raises:
-            KpairsError: another program changed the table meanwhile.
-            OSError: the disk is full, say; then the table is as it was.
+        Raises KpairsError where another program changed the table meanwhile.
         """
         self._check()
         try:
@@ -107,12 +105,7 @@ class Answers:
         self.rows.append(answer)
 
     def remove(self, row: int) -> Answer:
-        """Take back the answer in a row of `rows`; the table without it is on disk on return.
-
-        Raises:
-            KpairsError: another program changed the table meanwhile.
-            OSError: as `append`.
-        """
+        """Take back the answer in a row of `rows`, on disk, as `append` adds one."""
         self._check()
         kept = [*self.rows]
         removed = kept.pop(row)

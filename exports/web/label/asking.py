@@ -40,11 +40,7 @@ class Question:
 
 
 class Seat:
-    """A judge's pairs: those to come, and those that were.
-
-    Args:
-        images: the images.
-        chance: yields pairs by chance; all judges share it.
+    """A judge's pairs: those to come, and those that were; all judges share pairs by chance.
 
     Attributes:
         queue: the questions that the judge's page knows.
@@ -67,11 +63,7 @@ class Seat:
             self.queue.append(found)
 
     def find(self, name: str) -> Question | None:
-        """Return the question of that id; None if it was answered before.
-
-        Raises:
-            InputError: it was not asked, or too long ago.
-        """
+        """Return the question of that id, None if it was just answered; refuse any other."""
         asked = next((question for question in self.queue if question.id == name), None)
         if asked is None and name not in self._settled:
             raise InputError("this pair is not asked any more")

@@ -33,12 +33,7 @@ class Background:
     def call(
         self, function: Callable[..., Any], *arguments: Any, progress: Progress | None = None
     ) -> Any:
-        """Return what a function returns in the other process.
-
-        Args:
-            function: what to call.
-            arguments: its arguments.
-            progress: called here with what the function reports.
+        """Return what a function returns in the other process; `progress` hears what it reports.
 
         Raises:
             WorkerError: the function raised an error, or its process ended.

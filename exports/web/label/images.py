@@ -20,25 +20,14 @@ log = logging.getLogger("kpairs.label")
 
 
 class Images:
-    """The images of a folder.
-
-    Args:
-        folder: the folder; images in its folders count.
-        table: of answers, whose cells are paths from its own folder.
-        group: pairs stay within groups, see `kpairs.data.groups.name_groups`; None for all pairs.
-        white: level of 16-bit grey that is shown white.
+    """The images of a folder that can be compared.
 
     Attributes:
-        files: paths.
-        names: paths below the folder.
-        cells: paths as the table has them.
-        groups: name of each image's group.
-        group: `(n,)` numbers of the groups.
+        files, names: paths, and paths below the folder.
+        cells: paths as the table of answers has them.
+        groups, group: name of each image's group, and `(n,)` its number.
         notes: sentences about files that are left out.
         unreadable: error by number of the image.
-
-    Raises:
-        InputError: no two images can be compared.
     """
 
     def __init__(self, folder: str | Path, table: str | Path, group: str | None, white: int):
@@ -78,11 +67,7 @@ class Images:
         return [number for number in range(len(self.files)) if number not in self.unreadable]
 
     def shown(self, number: int, longest: int) -> Shown:
-        """Return an image with at most `longest` pixels a side.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
+        """Return an image with at most `longest` pixels a side; raises InputError as `shown`."""
         file, name = self.files[number], self.names[number]
         return self._kept.get(number, longest, lambda: shown(file, name, longest, self._white))
 

@@ -37,19 +37,10 @@ class Shown:
 
 
 def shown(file: str, name: str, longest: int, white: int = 65535) -> Shown:
-    """Return an image with at most `longest` pixels a side.
+    """Return an image with at most `longest` pixels a side, 0 for its own; InputError says `name`.
 
     Images that need no reduction are PNG, pixel by pixel as in the file; others are JPEG of high
-    quality, with all of their colour.
-
-    Args:
-        file: path of the image.
-        name: the image's name in errors.
-        longest: pixels; 0 for the image's own size.
-        white: level of 16-bit grey that is shown white.
-
-    Raises:
-        InputError: the file cannot be read.
+    quality, with all of their colour. `white` is the level of 16-bit grey that is shown white.
     """
     from PIL import Image
 
@@ -69,11 +60,7 @@ def shown(file: str, name: str, longest: int, white: int = 65535) -> Shown:
 
 
 def check_readable(file: str, name: str | None = None) -> None:
-    """Decode an image.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Decode an image; InputError tells that it cannot be read."""
     with opened(file, name, least=1):
         pass
 

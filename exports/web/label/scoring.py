@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -27,14 +28,7 @@ _SHARED = 0.2  # of a judge's pairs that others have answered, where there are s
 
 @dataclass(frozen=True)
 class Standing:
-    """What follows from the answers so far.
-
-    Attributes:
-        scores: of some images.
-        images: the numbers of these.
-        judges: names of the scores' judges.
-        answers: how many answers there were.
-    """
+    """Scores of some images, given by number, and by names of judges, from so many answers."""
 
     scores: Scores
     images: list[int]
@@ -45,12 +39,7 @@ class Standing:
 class Scoring:
     """The work behind a sitting, in two threads and two processes.
 
-    Args:
-        images: the images.
-        answers: the table.
-        seats: judges by name; they get the pairs that the scores propose.
-        repeat: share of pairs that a judge is asked a second time.
-        changed: guards all of these, and what follows from them.
+    Seats get the pairs that the scores propose; `changed` guards all that is shared.
 
     Attributes:
         standing: the last scores; None without answers.
@@ -107,11 +96,10 @@ class Scoring:
         def progress(done: int, of: int) -> None:
             self.done = (done, of)
 
-        features: Floats | None = None
-        bad: list[int] = []
+        features, bad = None, list[int]()
+        call = self._workers[0].call
         try:
-            found = self._workers[0].call(find_features, self._images.files, progress=progress)
-            features, bad = found
+            features, bad = call(find_features, self._images.files, progress=progress)
         except KpairsError as error:
             if not self._closed:
                 log.warning("pairs are chosen without features of the images: %s", error)
@@ -119,7 +107,7 @@ class Scoring:
             self._workers[0].close()
         with self._changed:
             self._features, self.done = features, None
-            self._featured = [n for n in range(len(self._images.files)) if n not in set(bad)]
+            self._featured = sorted({*range(len(self._images.files))} - {*bad})
             for n in bad:
                 self._images.leave_out(n, f"{self._images.names[n]}: the image cannot be read")
             self.touch()
@@ -138,24 +126,20 @@ class Scoring:
                 continue
             arguments, (images, judges, answers) = task
             try:
-                thought = self._workers[1].call(think, *arguments)
+                scores, proposals = self._workers[1].call(think, *arguments)
             except KpairsError as error:
                 if not self._closed:
                     log.warning("scores cannot be computed: %s", error)
                 continue
             with self._changed:
-                self.standing = Standing(thought.scores, images, judges, answers)
-                for judge, proposals in thought.proposals.items():
-                    self._seats[judges[judge]].proposed.clear()
-                    self._seats[judges[judge]].proposed.extend(
-                        (images[one.left], images[one.right], one.reason) for one in proposals
+                self.standing = Standing(scores, images, judges, answers)
+                for judge, pairs in proposals.items():
+                    self._seats[judges[judge]].proposed = deque(
+                        (images[one.left], images[one.right], one.reason) for one in pairs
                     )
 
     def _task(self) -> tuple[tuple[Any, ...], tuple[list[int], list[str], int]] | None:
-        """Return arguments of `think`, and images, judges and answers of it; None without answers.
-
-        Without answers there is no standing any more.
-        """
+        """Return arguments of `think`, and what `Standing` needs; forget it without answers."""
         featured = range(len(self._images.files)) if self._features is None else self._featured
         images = [number for number in featured if number not in self._images.unreadable]
         names = self.judges()

@@ -1,15 +1,20 @@
-"""Routes of the page to compare on."""
+"""Routes of the page to compare on. A link holds a key, which tells who comes and lets them in."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
+import hmac
 import io
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -19,10 +24,10 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from kpairs.errors import InputError, KpairsError
-from kpairs.exports.web.label.people import Person, admitted, refusal
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import json_endpoint
+from kpairs.files import read_json, write_json
 
 _FILES = {
     "page.html": "text/html",
@@ -30,143 +35,175 @@ _FILES = {
     "page.js": "text/javascript",
     "ranking.js": "text/javascript",
 }
-_LARGEST = 10_000  # bytes of a request
+_LARGEST = 10_000  # bytes of a request, and of the file of links
 _SCORES = ("file", "score", "low", "high", "rank", "best", "worst", "judgements")
+_KEY_BYTES = 16
 Sent = Mapping[str, Any]  # a page's question, as JSON says it
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def label_routes(
-    session: Session,
-    persons: Sequence[Person],
-    base: str,
-    end: Callable[[], None],
-    training: Training,
-) -> list[BaseRoute]:
-    """Make the routes of a session, for a `LocalServer`.
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a link.
 
-    Args:
+    Attributes:
+        key: the secret part of the link.
+        judge: the name under which the person compares; None for who only started the page.
+        starter: sees ranking, judges, tables and file names, and may take back any answer.
+    """
+
+    key: str
+    judge: str | None
+    starter: bool
+
+
+def people(judges: Sequence[str], known: Mapping[str, str], alone: bool) -> list[Person]:
+    """Return who has a link, the starter first; `known` has earlier keys, the starter's as ""."""
+
+    def key(name: str) -> str:
+        return known.get(name) or secrets.token_urlsafe(_KEY_BYTES)
+
+    if alone:
+        return [Person(key(""), judges[0], True)]
+    return [Person(key(""), None, True), *(Person(key(name), name, False) for name in judges)]
+
+
+class Links:
+    """Keys and port of earlier sittings, so that a link lasts: a file beside the table of answers.
+
+    Only its owner can read it.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._file = table.with_name(f".{table.name}.links.json")
+        self.port, self.keys = 0, dict[str, str]()
+        with suppress(InputError, TypeError, AttributeError, ValueError, KeyError):
+            found = read_json(self._file, "links", _LARGEST)
+            keys = {str(name): str(key) for name, key in found["keys"].items()}
+            if all(len(key) >= _KEY_BYTES and key.isascii() for key in keys.values()):
+                self.port, self.keys = int(found["port"]), keys
+
+    def keep(self, port: int, persons: Iterable[Person]) -> None:
+        """Write down the port and the keys."""
+        self.keys |= {"" if p.starter else str(p.judge): p.key for p in persons}
+        mask = os.umask(0o077)
+        try:
+            write_json(self._file, {"port": port, "keys": self.keys})
+        finally:
+            os.umask(mask)
+
+
+@dataclass
+class Page:
+    """The answers to what browsers ask.
+
+    Attributes:
         session: what is asked, and what is known.
         persons: who has a link.
         base: address that links begin with.
         end: ends the server; the starter's page may ask for it.
         training: makes a network of the answers.
     """
-    shown = _Shown(session, persons, training)
-    told = _Told(session, persons, base, end, training)
-    asked: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "begin": told.to(told.begin),
-        "state": told.to(told.state),
-        "answer": told.to(told.answer, judge=True),
-        "undo": told.to(told.undo, judge=True),
-        "ranking": told.to(lambda *_: session.ranking(), starter=True),
-        "comparisons": told.to(told.comparisons, starter=True),
-        "withdraw": told.to(told.withdraw, starter=True),
-        "judges": told.to(told.judges, starter=True),
-        "train": told.to(told.train, starter=True),
-        "training": told.to(lambda *_: training.told(), starter=True),
-        "end": told.to(told.end, starter=True),
-    }
-    below: list[BaseRoute] = [
-        Route("/", shown.file),
-        Route("/image/{number:int}/{longest:int}", shown.image),
-        Route("/places/{number:int}", shown.places),
-        Route("/{table}.csv", shown.table),
-        Route("/network.onnx", shown.network),
-        *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in asked.items()),
-        Route("/{name}", shown.file),
-    ]
-    return [Mount("/{key}", routes=below), Route("/", _refuse)]
 
+    session: Session
+    persons: Sequence[Person]
+    base: str
+    end: Callable[[], None]
+    training: Training
+    _turns: asyncio.Semaphore = field(  # of images that are decoded
+        init=False, default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1)
+    )
 
-async def _refuse(_: Request) -> Response:
-    raise refusal()
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes, for a `LocalServer`."""
+        asked = {
+            "begin": self._told(self._begin),
+            "state": self._told(self._state),
+            "answer": self._told(self._answer, judge=True),
+            "undo": self._told(lambda who, _: self.session.undo(str(who.judge)), judge=True),
+            "ranking": self._told(lambda *_: self.session.ranking(), starter=True),
+            "comparisons": self._told(self._comparisons, starter=True),
+            "withdraw": self._told(self._withdraw, starter=True),
+            "judges": self._told(self._judges, starter=True),
+            "train": self._told(self._train, starter=True),
+            "training": self._told(lambda *_: self.training.told(), starter=True),
+            "end": self._told(lambda *_: self.end(), starter=True),
+        }
+        below: list[BaseRoute] = [
+            Route("/", self._file),
+            Route("/image/{number:int}/{longest:int}", self._image),
+            Route("/places/{number:int}", self._places),
+            Route("/{table}.csv", self._table),
+            Route("/network.onnx", self._network),
+            *(Route(f"/{name}", endpoint, methods=["POST"]) for name, endpoint in asked.items()),
+            Route("/{name}", self._file),
+        ]
+        return [Mount("/{key}", routes=below), Route("/", self._file)]
 
+    def _admit(self, key: str, *, starter: bool = False, judge: bool = False) -> Person:
+        """Return whose key it is. All keys are compared, each in constant time."""
+        found = [p for p in self.persons if hmac.compare_digest(p.key.encode(), key.encode())]
+        if not found or (starter and not found[0].starter) or (judge and found[0].judge is None):
+            raise HTTPException(
+                HTTPStatus.FORBIDDEN,
+                "expected a link as 'kpairs label' shows it; ask who started it",
+            )
+        return found[0]
 
-class _Shown:
-    """Endpoints that answer with a file: the page's own, images, tables, the network."""
+    # ---- Files: the page's own, images, tables, the network -----------------------------------
 
-    def __init__(self, session: Session, persons: Sequence[Person], training: Training) -> None:
-        self._session, self._persons, self._training = session, persons, training
-        page = files("kpairs.exports.web.label")
-        self._files = {name: (page / name).read_bytes() for name in _FILES}
-        self._turns = asyncio.Semaphore(os.cpu_count() or 1)  # of images that are decoded
-
-    def _admit(self, request: Request, *, starter: bool = False) -> None:
-        admitted(self._persons, request.path_params["key"], starter=starter)
-
-    async def file(self, request: Request) -> Response:
-        self._admit(request)
+    async def _file(self, request: Request) -> Response:
+        self._admit(request.path_params.get("key", ""))
         name = request.path_params.get("name", "page.html")
         if name not in _FILES:
             raise HTTPException(HTTPStatus.NOT_FOUND, "no such page")
-        return Response(self._files[name], media_type=_FILES[name])
+        return Response((files(__package__) / name).read_bytes(), media_type=_FILES[name])
 
-    async def image(self, request: Request) -> Response:
-        self._admit(request)
+    async def _image(self, request: Request) -> Response:
+        self._admit(request.path_params["key"])
         number, longest = request.path_params["number"], request.path_params["longest"]
         async with self._turns:
-            found = await run_in_threadpool(self._session.picture, number, longest)
+            found = await run_in_threadpool(self.session.picture, number, longest)
         size = {"Kpairs-Size": f"{found.width}x{found.height}"}
         return Response(found.data, media_type=found.kind, headers=size)
 
-    async def places(self, request: Request) -> Response:
-        self._admit(request, starter=True)
-        images, number = self._session.images, request.path_params["number"]
+    async def _places(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
+        images, number = self.session.images, request.path_params["number"]
         if number >= len(images.files):
             raise HTTPException(HTTPStatus.NOT_FOUND, "no such image")
         file, name = images.files[number], images.names[number]
         async with self._turns:
-            found = await run_in_threadpool(self._training.explained, file, name)
+            found = await run_in_threadpool(self.training.explained, file, name)
         return Response(found, media_type="image/png")
 
-    async def table(self, request: Request) -> Response:
-        self._admit(request, starter=True)
+    async def _table(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
         name = request.path_params["table"]
         if name not in ("pairs", "scores"):
             raise HTTPException(HTTPStatus.NOT_FOUND, "no such table")
-        text = await run_in_threadpool(_table, self._session, name)
+        text = await run_in_threadpool(_table, self.session, name)
         attached = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
         return Response(text, media_type="text/csv", headers=attached)
 
-    async def network(self, request: Request) -> Response:
-        self._admit(request, starter=True)
-        file = self._training.file
-        if file is None or not file.is_file():
+    async def _network(self, request: Request) -> Response:
+        self._admit(request.path_params["key"], starter=True)
+        if self.training.file is None or not self.training.file.is_file():
             raise HTTPException(HTTPStatus.NOT_FOUND, "no network was trained here")
-        return FileResponse(file, filename=file.name)
+        return FileResponse(self.training.file, filename=self.training.file.name)
 
+    # ---- JSON: each answer takes who asks, and what was sent ----------------------------------
 
-class _Told:
-    """Answers to what a page asks in JSON. Each takes who asks, and what was sent."""
-
-    def __init__(
-        self,
-        session: Session,
-        persons: Sequence[Person],
-        base: str,
-        end: Callable[[], None],
-        training: Training,
-    ) -> None:
-        self._session, self._persons, self._training = session, persons, training
-        self._base, self._end = base, end
-
-    def to(
-        self, answer: Callable[[Person, Sent], Any], **needed: bool
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """Make the endpoint of an answer.
-
-        Args:
-            answer: one of the methods below.
-            needed: who may ask, as `admitted` takes it.
-        """
+    def _told(self, answer: Callable[[Person, Sent], Any], **needed: bool) -> Endpoint:
+        """Make the endpoint of an answer; `needed` says who may ask, as `_admit` takes it."""
 
         def answered(body: bytes, key: str, **_: Any) -> Any:
-            person = admitted(self._persons, key, **needed)
+            person = self._admit(key, **needed)
             try:
                 sent = json.loads(body)
                 if not isinstance(sent, dict):
                     raise TypeError
-                return answer(person, sent)
+                return answer(person, sent) or {}
             except KpairsError:
                 raise
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -178,55 +215,45 @@ class _Told:
 
         return json_endpoint(answered, _LARGEST)
 
-    def begin(self, person: Person, _: Sent) -> dict[str, Any]:
+    def _begin(self, who: Person, _: Sent) -> dict[str, Any]:
         return {
-            "question": self._session.question,
-            "ties": self._session.ties,
-            "judge": person.judge,
-            "starter": person.starter,
-            "several": len(self._persons) > 1,
-            "table": self._session.answers.path.name,
-            "command": self._training.command() if person.starter else None,
-            "notes": self._session.notes if person.starter else [],
+            "question": self.session.question,
+            "ties": self.session.ties,
+            "judge": who.judge,
+            "starter": who.starter,
+            "several": len(self.persons) > 1,
+            "table": self.session.answers.path.name,
+            "command": self.training.command() if who.starter else None,
+            "notes": self.session.notes if who.starter else [],
         }
 
-    def state(self, person: Person, _: Sent) -> dict[str, Any]:
-        if person.judge is None:
-            return self._session.progress()
-        return self._session.state(person.judge)
+    def _state(self, who: Person, _: Sent) -> dict[str, Any]:
+        return self.session.progress() if who.judge is None else self.session.state(who.judge)
 
-    def answer(self, person: Person, sent: Sent) -> dict[str, Any]:
+    def _answer(self, who: Person, sent: Sent) -> dict[str, Any]:
         seconds = sent["seconds"]
         if not isinstance(seconds, int | float) or seconds != seconds:
             raise TypeError
-        return self._session.answer(
-            str(person.judge), str(sent["question"]), str(sent["label"]), float(seconds)
-        )
+        question, label = str(sent["question"]), str(sent["label"])
+        return self.session.answer(str(who.judge), question, label, float(seconds))
 
-    def undo(self, person: Person, _: Sent) -> dict[str, Any]:
-        return self._session.undo(str(person.judge))
+    def _comparisons(self, _: Person, sent: Sent) -> dict[str, Any]:
+        return {"comparisons": self.session.comparisons(int(sent["image"]))}
 
-    def comparisons(self, _: Person, sent: Sent) -> dict[str, Any]:
-        return {"comparisons": self._session.comparisons(int(sent["image"]))}
+    def _withdraw(self, _: Person, sent: Sent) -> dict[str, Any]:
+        self.session.withdraw(int(sent["row"]), str(sent["key"]))
+        return self.session.progress()
 
-    def withdraw(self, _: Person, sent: Sent) -> dict[str, Any]:
-        self._session.withdraw(int(sent["row"]), str(sent["key"]))
-        return self._session.progress()
-
-    def judges(self, _: Person, __: Sent) -> dict[str, Any]:
-        links = {p.judge: f"{self._base}{p.key}/" for p in self._persons if not p.starter}
-        found = self._session.judges()
+    def _judges(self, _: Person, __: Sent) -> dict[str, Any]:
+        links = {p.judge: f"{self.base}{p.key}/" for p in self.persons if not p.starter}
+        found = self.session.judges()
         for one in found["judges"]:
             one["link"] = links.get(one["name"])
         return found
 
-    def train(self, _: Person, __: Sent) -> dict[str, Any]:
-        self._training.start()
-        return self._training.told()
-
-    def end(self, _: Person, __: Sent) -> dict[str, Any]:
-        self._end()
-        return {}
+    def _train(self, _: Person, __: Sent) -> dict[str, Any]:
+        self.training.start()
+        return self.training.told()
 
 
 def _table(session: Session, name: str) -> str:

@@ -26,17 +26,7 @@ _LONGEST_LOOK = 86_400  # seconds
 
 
 class Session:
-    """A sitting. Use it as a context manager: background work ends with it.
-
-    Args:
-        folder: the images, also in its folders.
-        out: the table of answers.
-        judges: names.
-        question: what is asked about each pair.
-        ties: a judge may say that two images are equal.
-        group: pairs stay within groups, see `kpairs.data.groups.name_groups`; None for all pairs.
-        repeat: share of pairs that a judge is asked a second time.
-        white: level of 16-bit grey that is shown white.
+    """A sitting, by arguments as of `Sitting`; a context manager, as background work ends with it.
 
     Attributes:
         images: the folder's images.
@@ -120,15 +110,10 @@ class Session:
             }
 
     def answer(self, judge: str, question: str, label: str, seconds: float) -> dict[str, Any]:
-        """Keep an answer, on disk, and return the new state.
+        """Keep an answer, on disk, and return the new state; one that is sent twice is kept once.
 
-        The same answer sent twice is kept once.
-
-        Args:
-            judge: who answers.
-            question: id of the pair.
-            label: left, right, tie, or "" for a pair that is skipped.
-            seconds: for which the judge looked.
+        `label` is left, right, tie, or "" for a pair that is skipped; `seconds` is how long the
+        judge looked.
 
         Raises:
             InputError: a pair that is not asked, or another label.
@@ -160,9 +145,7 @@ class Session:
     def undo(self, judge: str) -> dict[str, Any]:
         """Take a judge's last answer back, and ask its pair again, sides as they were.
 
-        Raises:
-            InputError: there is none, or its images are gone.
-            OSError, KpairsError: see `Answers.remove`.
+        Raises InputError where there is none, or its images are gone.
         """
         with self._changed:
             rows = self.answers.rows
@@ -182,9 +165,7 @@ class Session:
     def picture(self, number: int, longest: int) -> Shown:
         """Return an image, at most so many pixels a side; an unreadable one is asked no more.
 
-        Raises:
-            InputError: no such image, another size than those in `SIZES` or 0, or an image that
-                cannot be read.
+        Raises InputError for no such image, a size that is not in `SIZES`, or an unreadable one.
         """
         if not 0 <= number < len(self.images.files) or longest not in (*SIZES, 0):
             raise InputError("no such image")
@@ -247,14 +228,9 @@ class Session:
         return found[::-1]
 
     def withdraw(self, row: int, key: str) -> None:
-        """Remove one answer of anybody's.
+        """Remove one answer of anybody's: its row, and its key as `comparisons` told it.
 
-        Args:
-            row: its number among all answers.
-            key: as `comparisons` tells it; another answer may have come to stand in that row.
-
-        Raises:
-            InputError: it is not there any more.
+        Raises InputError where another answer has come to stand in that row.
         """
         with self._changed:
             rows = self.answers.rows

@@ -12,8 +12,7 @@ from threading import Event, Thread
 from typing import Self
 
 from kpairs.errors import InputError, KpairsError, UsageError, missing
-from kpairs.exports.web.label.people import Links, people
-from kpairs.exports.web.label.server import label_routes
+from kpairs.exports.web.label.server import Links, Page, people
 from kpairs.exports.web.label.session import Session
 from kpairs.exports.web.label.training import Training
 from kpairs.exports.web.server import ADDRESS, LocalServer
@@ -29,14 +28,7 @@ class Sitting:
     """A page to compare on, and its server. Use it as a context manager.
 
     Args:
-        folder: the images.
-        question: what is asked about each pair.
-        out: table of answers; default pairs.csv in the folder.
-        judge: name of the one judge, who also sees the ranking; default the user's login name.
-        judges: names of several judges in place of one; each has a link.
-        ties: a judge may say that two images are equal.
-        group: pairs stay within groups, such as a patient's: "folder", or a regular expression on
-            names, see `kpairs.data.groups.name_groups`.
+        folder, question, out, judge, judges, ties, group: see `label`.
         repeat: share of pairs asked twice; default 0.05 with several judges, else 0.
         white: level of 16-bit grey that is white.
         port: default the one of the last sitting with this table, or a free one.
@@ -91,10 +83,9 @@ class Sitting:
             raise
         persons = people(names, links.keys, alone=not judges)
         links.keep(self._server.port, persons)
-        base = self._server.url
+        base, end = self._server.url, self._server.stop
         self._training = Training(table, Path(folder))
-        end = self._server.stop
-        self._server.serve(label_routes(self.session, persons, base, end, self._training))
+        self._server.serve(Page(self.session, persons, base, end, self._training).routes())
         self.links = {"" if p.starter else str(p.judge): f"{base}{p.key}/" for p in persons}
 
     def run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from kpairs.errors import InputError
@@ -11,19 +11,6 @@ from kpairs.exports.web.label.background import Progress
 from kpairs.exports.web.label.pictures import check_readable
 from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propose, score
 from kpairs.judging.judgements import Floats, Numbers
-
-
-@dataclass(frozen=True)
-class Thought:
-    """What follows from the answers so far.
-
-    Attributes:
-        scores: of the images.
-        proposals: pairs to ask, by number of the judge.
-    """
-
-    scores: Scores
-    proposals: dict[int, list[Proposal]]
 
 
 def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
@@ -55,16 +42,11 @@ def think(
     wanted: Mapping[int, Mapping[str, Any]],
     count: int,
     group: Numbers,
-) -> Thought:
-    """Score images and propose pairs.
+) -> tuple[Scores, dict[int, list[Proposal]]]:
+    """Return scores of images, and by each judge's number `count` pairs to ask next.
 
-    Args:
-        answers: about n images.
-        features: `(n, d)` prepared features, or None.
-        start: earlier scores of the same images, or None.
-        wanted: shares of `propose` by number of the judge.
-        count: pairs to propose to each.
-        group: `(n,)` numbers of groups in which pairs stay.
+    `start` are earlier scores of the same images, `wanted` the shares of `propose` by judge; pairs
+    stay within the `group` numbers.
     """
     found = score(answers, features, start=None if start is None else start.posterior)
     proposals = {
@@ -72,4 +54,4 @@ def think(
         for judge, shares in wanted.items()
     }
     # `replace` leaves behind what a posterior has computed from its fields.
-    return Thought(replace(found, posterior=replace(found.posterior)), proposals)
+    return replace(found, posterior=replace(found.posterior)), proposals

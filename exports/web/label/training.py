@@ -50,11 +50,7 @@ class Training:
         return {"train": _train(self._table), "where": "where kpairs label was started"}
 
     def start(self) -> None:
-        """Begin to train.
-
-        Raises:
-            InputError: a training runs already.
-        """
+        """Begin to train; InputError tells that a training runs already."""
         with self._lock:
             if self._told["state"] == "running" or self._closed:
                 raise InputError("a training runs already")
@@ -73,15 +69,7 @@ class Training:
             return {**self._told, "seconds": round(time.monotonic() - self._started) * running}
 
     def explained(self, file: str, name: str) -> bytes:
-        """Return a picture of the places that raise or lower an image's score, as PNG.
-
-        Args:
-            file: path of the image.
-            name: the image's name.
-
-        Raises:
-            InputError: no network was trained here, or an image that cannot be read.
-        """
+        """Return a PNG of the places that raise or lower a named image's score."""
         from kpairs.exports.runtime import PairModel  # imports onnxruntime, once it is needed
         from kpairs.exports.runtime.heat import explanation_sheet, png
 
@@ -135,9 +123,8 @@ def _train(table: Path) -> str:
 def train_network(table: str) -> dict[str, Any]:
     """Train a linear score on the table, and export it; runs in a background process.
 
-    Returns:
-        `run`: the run folder; `file`: the exported network; `wrong`: share of held-out pairs that
-        it orders wrongly, None where there were none; `pairs`: their number.
+    Returns `run`, the run folder, `file`, the exported network, and of `pairs` held-out ones the
+    share `wrong`, None where there are none.
     """
     import kpairs  # imports Keras, in this process alone
 

@@ -10,12 +10,7 @@ _WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
 def count_parameters(arch: str, widths: Sequence[int]) -> int:
-    """Trainable parameters of a report 004 network, by arithmetic: no model is built.
-
-    Args:
-        arch: basicnet1, auxnet1, auxnet2 or auxnet3.
-        widths: its four sizes.
-    """
+    """Count a report 004 network's parameters by its four sizes; no model is built."""
     a, b, c, d = widths
     three = 9 * a + a + 9 * a * b + b + 4 * b * c + c  # convolutions of kernels 3, 3 and 2
     two = 9 * a + a + 9 * a * b + b

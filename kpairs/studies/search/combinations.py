@@ -16,17 +16,10 @@ _MANY = 10_000
 
 
 def grid(search: Search) -> list[Recipe]:
-    """List every combination of a search's values that is within its number of parameters.
+    """List the recipe of every combination of a search's values within its number of parameters.
 
-    Args:
-        search: what to compare, without ranges.
-
-    Returns:
-        Their recipes.
-
-    Raises:
-        UsageError: a range, more than 10,000 combinations, a value that the recipe or the
-            architecture refuses, or no combination within the parameters.
+    Raises UsageError for a range, more than 10,000 combinations, a value that the recipe or the
+    architecture refuses, or no combination within the parameters.
     """
     tried: dict[str, Sequence[Any]] = {}
     for name, values in search.space.items():
@@ -52,16 +45,9 @@ def grid(search: Search) -> list[Recipe]:
 def run_grid(
     search: Search, folder: str | Path, recipes: Sequence[Recipe], **options: Any
 ) -> Iterator[Trial]:
-    """Cross-validate recipes.
+    """Cross-validate candidates, and yield each fold's `Trial` as it is finished.
 
-    Args:
-        search: what to compare.
-        folder: of the trials' results; a fold that has one is not trained again.
-        recipes: the candidates.
-        **options: `processes`, `scheduler` and `data_root` of `run_jobs`.
-
-    Yields:
-        Each fold's `Trial` as it is finished.
+    A fold that has a result in the folder is not trained again; `options` are those of `run_jobs`.
     """
     # Fold by fold: stopped half-way, every candidate has some.
     jobs = [search.jobs(recipe)[fold] for fold in range(search.folds) for recipe in recipes]

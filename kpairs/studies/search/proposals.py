@@ -40,18 +40,9 @@ def run_tpe(
     """Cross-validate candidates that optuna's tree-structured Parzen estimator proposes.
 
     Proposals and scores are kept in optuna's journal, `optuna.log` in the folder, so that the
-    search can be stopped, killed and gone on with; a proposal that was under way is finished
-    first. The score is the mean validation error of the comparison over the folds.
-
-    Args:
-        search: what to compare.
-        folder: of the trials' results and the journal.
-        trials: proposals to have scored in the end, those of earlier runs among them.
-        data_root: cache folder of the digit images.
-        **options: `processes` and `scheduler` of `run_jobs`.
-
-    Yields:
-        The `Recipe` of each proposal, scored; of those scored before too.
+    search can be stopped, killed and gone on with; a proposal that was under way is finished first.
+    The score is the mean validation error of the comparison over the folds. In the end `trials`
+    proposals are scored, those of earlier runs among them, and each one's recipe is yielded.
 
     Raises:
         KpairsError: optuna is not installed.
@@ -106,19 +97,7 @@ def _optuna() -> ModuleType:
 def known_proposals(
     optuna: ModuleType, search: Search, folder: Path
 ) -> tuple[Study, list[Recipe], list[FrozenTrial]]:
-    """Read what a search's journal knows of it.
-
-    Args:
-        optuna: the module.
-        search: what is compared.
-        folder: of the journal; it is made.
-
-    Returns:
-        The optuna study, the recipes of scored proposals, and the optuna trials under way.
-
-    Raises:
-        InputError: a journal that cannot be read.
-    """
+    """Read the optuna study of a search's journal, the recipes scored, and the trials under way."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "optuna.log"
     if file.exists() and not file.is_file():

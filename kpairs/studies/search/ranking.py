@@ -54,11 +54,6 @@ def rank(
 
     Also writes `search.csv`, one row per training, and `best.json`, the first one's recipe, which
     `kpairs train --recipe` takes, into the folder.
-
-    Args:
-        search: what was compared.
-        folder: of the trials' results.
-        recipes: the candidates.
     """
     folder = Path(folder)
     rows, ranked = [], []
@@ -79,15 +74,7 @@ def rank(
 
 
 def fold_errors(folder: str | Path, jobs: Iterable[Trial]) -> tuple[float, ...] | None:
-    """Read the validation errors of a candidate's folds, in percent.
-
-    Args:
-        folder: of the trials' results.
-        jobs: the candidate's trials.
-
-    Returns:
-        One number per fold; None if one is missing or diverged.
-    """
+    """Read the validation errors of a candidate's folds, in percent; None if one is missing."""
     results = [load_result(folder, job) for job in jobs]
     if any(result is None or result["row"] is None for result in results):
         return None
@@ -95,10 +82,5 @@ def fold_errors(folder: str | Path, jobs: Iterable[Trial]) -> tuple[float, ...] 
 
 
 def behind(errors: Sequence[float], best: Sequence[float]) -> tuple[float, float]:
-    """Give the 95 % interval of the errors minus the best's, by a paired t-test over the folds.
-
-    Args:
-        errors: of each fold, two at least.
-        best: of the same folds.
-    """
+    """Give the 95 % interval of the errors minus the best's, by a paired t-test over the folds."""
     return interval_of(np.subtract(errors, best))

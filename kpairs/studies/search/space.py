@@ -93,16 +93,9 @@ class Search:
         return f"{least:,.0f} to {most:,.0f} parameters"
 
     def candidate(self, arch: str, values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Recipe:
-        """Give an architecture's recipe these values.
+        """Give an architecture's recipe these values of fields and arguments in `space`.
 
         An optimizer other than the recipe's comes with its own default options.
-
-        Args:
-            arch: one of `archs`.
-            values: of fields and arguments in `space`, by name.
-
-        Raises:
-            UsageError: a value that the recipe or the architecture refuses.
         """
         recipe = self.recipes[self.archs.index(arch)].replace(rounds=1, reported_rounds=None)
         recipe = _changed(recipe, dict(values))
@@ -124,24 +117,12 @@ class Search:
         return " ".join([recipe.network.arch, *values])
 
     def allows(self, recipe: Recipe) -> bool:
-        """Tell whether a candidate's parameters are as many as wanted.
-
-        Raises:
-            UsageError: its network cannot be built.
-        """
+        """Tell whether a candidate's parameters are as many as wanted."""
         return self.parameters[0] <= parameters_of(recipe, self.classes) <= self.parameters[1]
 
 
 def parameters_of(recipe: Recipe, classes: int) -> int:
-    """Count the trainable parameters of the network that a recipe trains.
-
-    Args:
-        recipe: the recipe.
-        classes: number of ranks.
-
-    Raises:
-        UsageError: the network cannot be built.
-    """
+    """Count the trainable parameters of the network that a recipe trains."""
     recipe = recipe.replace(initialization="keras", rounds=1, seed=0)
     return _count(recipe.to_json(), classes)
 

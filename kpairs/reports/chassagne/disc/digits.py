@@ -74,20 +74,9 @@ def train_digits(
 ) -> list[dict[str, float]]:
     """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
 
-    Args:
-        number: the round; its pairs and their order are those of `kpairs train`.
-        seed: of every random draw.
-        epochs: default the recipe's 40.
-        data_root: cache folder of the digit images.
-        done: called with each epoch's row of the history.
-
-    Returns:
-        A history: a dict per epoch of `epoch`, `train_loss` (mean of the batches'),
-        `test_error_pct` and `seconds` so far; the last one also has the `train_error_pct` of the
-        trained network.
-
-    Raises:
-        KpairsError, InputError: the digits cannot be fetched or read.
+    The pairs of a round and their order are those of `kpairs train`; `done` gets each epoch's row
+    of the history: `epoch`, `train_loss` (mean of the batches'), `test_error_pct` and `seconds` so
+    far. The last one also has the `train_error_pct` of the trained network.
     """
     recipe = RECIPES["simple"]
     draws = seeds.generator(seed, number, "pairs")

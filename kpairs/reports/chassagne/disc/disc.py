@@ -25,15 +25,7 @@ ACTIVATIONS = {"tanh": Tanh, "relu": ReLU}
 
 
 def draw_points(count: int, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw uniform points of the unit square, and their classes (inside the disc or not).
-
-    Args:
-        count: n.
-        draws: a `torch.Generator`.
-
-    Returns:
-        Points (n, 2) float32 in [0, 1), and classes (n,) int64: 1 inside, 0 outside.
-    """
+    """Draw `(n, 2)` float32 points of the unit square, and their classes, 1 in the disc."""
     points = torch.empty(count, 2).uniform_(generator=draws)
     distance = ((points - 0.5) ** 2).sum(1)  # squared, (n,)
     return points, (distance <= RADIUS**2).long()
@@ -86,9 +78,8 @@ class DiscRun:
     def margins(self, side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return "inside" minus "outside" over the square; 0 is the decision boundary.
 
-        Returns:
-            x, y and margin of a grid of side x side points, each (side, side); x grows along
-            the columns, y along the rows.
+        x, y and margin of a grid of points, each (side, side); x grows along the columns, y along
+        the rows.
         """
         steps = torch.linspace(0, 1, side)
         x, y = torch.meshgrid(steps, steps, indexing="xy")
@@ -110,22 +101,10 @@ def train_disc(
 ) -> DiscRun:
     """Train the report's network on the disc by plain gradient descent.
 
-    Batches come in the same order in every epoch, and the targets are 0 and 1 although tanh
-    never reaches 1: both as in the report.
-
-    Args:
-        activation: "tanh" or "relu".
-        learning_rate: eta.
-        number: the round; it draws its points and weights from (seed, number) alone.
-        seed: of every random draw.
-        epochs: passes over the points.
-        batch_size: points per step.
-        init: how the first weights are drawn, see `kpairs.mini.linear.Linear`.
-        count: of training points, and of test points.
-        points: the round whose points to take; default its own.
-
-    Returns:
-        A `DiscRun`.
+    Batches come in the same order in every epoch, and the targets are 0 and 1 although tanh never
+    reaches 1: both as in the report. Round `number` draws its points and weights from (seed,
+    number) alone; `points` is the round whose points to take instead. `count` is that of training
+    points, and of test points.
 
     Raises:
         UsageError: an unknown activation; a learning rate that is no number of at least 0.

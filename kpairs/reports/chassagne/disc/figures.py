@@ -18,12 +18,7 @@ _WRONG, _INSIDE, _OUTSIDE = BLACK, ORANGE, SKY
 
 
 def draw_run(run: DiscRun, title: str) -> Figure:
-    """Draw one training: predictions with the decision boundary, error and loss per epoch.
-
-    Args:
-        run: a `kpairs.reports.chassagne.disc.disc.DiscRun`.
-        title: heading.
-    """
+    """Draw one training: predictions with the decision boundary, error and loss per epoch."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     figure.suptitle(title)
     square, errors, loss = figure.subplots(1, 3)
@@ -38,14 +33,7 @@ def draw_run(run: DiscRun, title: str) -> Figure:
 
 
 def draw_predictions(axes: Axes, points: Floats, classes: Classes, predicted: Classes) -> None:
-    """Test points by predicted class, with the true circle; wrong ones are crossed.
-
-    Args:
-        axes: to draw on.
-        points: (n, 2) in the unit square.
-        classes: (n,) of 0 and 1.
-        predicted: (n,) of 0 and 1.
-    """
+    """Draw `(n, 2)` test points by predicted class, with the true circle; cross wrong ones."""
     for number, colour, name in ((1, _INSIDE, "inside"), (0, _OUTSIDE, "outside")):
         chosen = points[predicted == number]
         axes.plot(*chosen.T, "o", ms=2.5, mew=0, color=colour, label=f"called {name}")
@@ -65,15 +53,7 @@ def draw_circle(axes: Axes) -> None:
 def draw_boundary(
     axes: Axes, x: Floats, y: Floats, margins: Floats, colour: str = VERMILION
 ) -> None:
-    """Draw the line on which a network's two outputs are equal.
-
-    Args:
-        axes: to draw on.
-        x: as `DiscRun.margins` gives it, as an array.
-        y: the same.
-        margins: the same.
-        colour: of the line.
-    """
+    """Draw the line on which a network's two outputs are equal; see `DiscRun.margins`."""
     if margins.min() < 0 < margins.max():
         axes.contour(x, y, margins, [0.0], colors=[colour], linewidths=1.5)
 
@@ -103,11 +83,7 @@ def learned(
 ) -> Figure:
     """Draw predicted test points, and the decision boundaries of several networks over them.
 
-    Args:
-        points: as in `draw_predictions`, and so are the classes and the predicted ones.
-        classes: true.
-        predicted: by the network.
-        edges: x and y as in `draw_boundary`, and a mapping of networks' names to their margins.
+    `edges` are x and y as in `draw_boundary`, and a mapping of networks' names to their margins.
     """
     figure = Figure(figsize=(5.2, 5.4), layout="constrained")
     axes = figure.add_subplot()

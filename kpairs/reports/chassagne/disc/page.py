@@ -41,12 +41,9 @@ def compared(folder: str | Path) -> pd.DataFrame:
 
 
 def compare_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold the rows of the disc study against the reported numbers.
+    """Hold the rows of the disc study against the reported numbers, as `beside` does.
 
     The report's single training, at eta 0.1, stands beside ours with tanh at 0.1.
-
-    Returns:
-        As `kpairs.studies.compare.beside`, in the report's order.
     """
     frame = numbers_of("chassagne")
     frame = frame[frame["table"].str.startswith("framework")]

@@ -110,18 +110,8 @@ def train_missing(
     """Train each setting that a file has no row of, and yield each row once it is saved.
 
     The file is written anew after every training, so that a study can be stopped, killed and
-    extended, and never trains the same twice.
-
-    Args:
-        train: a setting -> the rest of its row.
-        settings: dicts, the beginnings of rows.
-        folder: of the CSV; it is made.
-        name: of the CSV.
-        processes: how many train side by side.
-
-    Raises:
-        InputError: the file cannot be read.
-        KpairsError: another process writes into this folder.
+    extended, and never trains the same twice. A setting is the beginning of its row, which `train`
+    gives the rest of. Another process that writes into this folder is refused.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,11 +133,7 @@ def train_missing(
 
 
 def rows_of(folder: str | Path, name: str) -> pd.DataFrame:
-    """Return the rows of a file; none where there is no file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """Return the rows of a file; none where there is no file."""
     file = Path(folder) / f"{name}.csv"
     return read_rows(file, *_COLUMNS[name]) if file.exists() else pd.DataFrame()
 
