@@ -147,11 +147,18 @@ class LinearHead:
         """Give the model the head that explains pairs of features best, and keep it."""
         left: Any = train.left
         right: Any = train.right
-        given: Any = left.features, left.rows, right.rows, train.comparison
-        options: Any = {"weight": train.sample_weight, "seed": self.seed, "group": train.group}
-        solution = fit_linear(*given, **options)
+        given: dict[str, Any] = {
+            "features": left.features,
+            "left": left.rows,
+            "right": right.rows,
+            "answer": train.comparison,
+            "weight": train.sample_weight,
+            "seed": self.seed,
+            "group": train.group,
+        }
+        solution = fit_linear(**given)
         if train.value is not None:
-            by_value = fit_values(*given, value=train.value, **options)
+            by_value = fit_values(**given, value=train.value)
             solution = _better({"comparisons": solution, "values": by_value})
         kernel = solution.weights[:, None].astype(np.float32)
         score: Any = head_layer(self.model, SCORE)
