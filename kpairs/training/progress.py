@@ -4,7 +4,8 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -86,6 +87,20 @@ class LiveProgress(keras.callbacks.Callback):
             if f"{name}_loss" in logs:
                 parts.append(f"{name.rpartition('_')[0] or name} {logs[f'{name}_loss']:.3f}")
         return " ".join(parts)
+
+
+@contextmanager
+def tested_as(callbacks: Iterable[keras.callbacks.Callback], word: str) -> Iterator[None]:
+    """Call errors by another word for a while, where progress is shown."""
+    shown = [one for one in callbacks if isinstance(one, LiveProgress)]
+    before = [one.tested for one in shown]
+    for one in shown:
+        one.tested = word
+    try:
+        yield
+    finally:
+        for one, tested in zip(shown, before, strict=True):
+            one.tested = tested
 
 
 class TrainingsProgress:
