@@ -97,8 +97,13 @@ def run(words):
     while (line := process.stdout.readline()) and "Ctrl-C" not in line:
         said += line
     process.send_signal(signal.SIGINT)
-    said += line + process.communicate(timeout=60)[0]
-    return subprocess.CompletedProcess(command, 0 if "http://" in said else 1, said, "")
+    try:
+        said += line + process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said += "\nCtrl-C did not end it"
+    failed = process.returncode not in (0, 130) or "http://" not in said
+    return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
 def words_of(text):
@@ -152,7 +157,7 @@ def prepare(page):
         for side, file in zip("ab", crops[::30], strict=True):
             shutil.copy(file, Path(FOLDERS.get(page, "")) / f"{side}.png")
     if page == "trust":
-        shutil.copytree("runs/linear", "runs/sharp")
+        shutil.copytree("runs/linear", "runs/sharp", dirs_exist_ok=True)
         shutil.copy(crops[0], "reference.png")
     if page == "tables":
         names = [f"wine {i}" for i in range(60)]
@@ -181,7 +186,7 @@ def prepare(page):
         for name in ("simple", "auxws"):
             run(["export", f"runs/{name}", "--out", f"runs/{name}/{name}.onnx"])
         for place in ("folder", "old", "new"):
-            shutil.copytree("samples", place)
+            shutil.copytree("samples", place, dirs_exist_ok=True)
         Path("pairs.csv").write_text("left,right\nsamples/1.png,samples/2.png\n")
     if page == "networks":
         text = (ROOT / "CONTRIBUTING.md").read_text()
@@ -247,6 +252,7 @@ if __name__ == "__main__":
     parser.add_argument("--in", dest="folder", help="where to work; kept")
     parser.add_argument("pages", nargs="*", metavar="PAGE")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as scratch:
         failed = main(asked.pages or PAGES, asked.folder or scratch)
     sys.exit(bool(failed))

@@ -31,7 +31,7 @@ from kpairs.errors import InputError
 _FILES = "files"
 _VERSION = 1  # of what a file's row says
 _ABOUT = np.dtype([("pixels", f"S{KEY}"), ("doubtful", bool), ("faint", bool)])
-_AT_ONCE = 256  # pictures that are in memory together
+_AT_ONCE = 64  # pictures that are in memory together
 
 
 class Featuring(Protocol):

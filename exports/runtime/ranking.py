@@ -7,6 +7,8 @@ compares is asked about sampled pairs, from whose answers scores are fitted by B
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 256  # pictures that are in memory together, where each is seen alone
+_AT_ONCE = 256  # pictures or pairs that a network sees together, fewer of large ones
+_NUMBERS = 2**21  # in the pixels of pictures that are seen together: 8 MiB
 _OPPONENTS = 16  # of each image, where a network only compares
 METHODS = {
     "score": "the network's scores",
@@ -267,14 +270,23 @@ def _scored(
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
     """Yield pictures as a network's input, some at a time, files decoded side by side."""
-    starts = range(0, len(pictures), _AT_ONCE)
+    size = min(_AT_ONCE, max(1, _NUMBERS // math.prod(settings.shape)))
+    blocks = [pictures[i : i + size] for i in range(0, len(pictures), size)]
     if isinstance(pictures, np.ndarray):
-        yield from (prepare(pictures[i : i + _AT_ONCE], settings) for i in starts)
+        yield from (prepare(block, settings) for block in blocks)
         return
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in starts:
-            parts = pool.map(lambda one: prepare(one, settings), pictures[start : start + _AT_ONCE])
-            yield Prepared(*map(np.concatenate, zip(*parts, strict=True)))
+        coming: deque[Iterator[Prepared]] = deque()
+        for block in blocks:
+            coming.append(pool.map(lambda one: prepare(one, settings), block))
+            if len(coming) > 1:  # the next ones are decoded while the network sees these
+                yield _together(coming.popleft())
+        while coming:
+            yield _together(coming.popleft())
+
+
+def _together(parts: Iterator[Prepared]) -> Prepared:
+    return Prepared(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def one_by_one(model: PairModel, method: str, pixels: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -126,7 +126,9 @@ class Picture:
             rows = height - rows[1], height - rows[0]
         if horizontal:
             columns = width - columns[1], width - columns[0]
-        image = self._image.crop((columns[0], rows[0], columns[1], rows[1]))
+        box, image = (columns[0], rows[0], columns[1], rows[1]), self._image
+        if box != (0, 0, width, height):  # a crop is a copy
+            image = image.crop(box)
         pixels = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
         pixels = self._as_levels(pixels.reshape(*pixels.shape[:2], -1))
         pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]

@@ -31,6 +31,7 @@ _PAPER = {"bright": 0, "dark": 255, "mixed": 128}
 _LUMINANCE = 1000  # what the weights of red, green and blue add up to
 _MOST_PADDED = 2**27  # pixels, half as many again as Pillow decodes
 _AT_ONCE = 2**20  # values that are looked at together: 8 MiB where they are summed
+_COLUMNS = 16  # areas whose columns are summed together
 _FAINT = 10  # a 16-bit picture is faint where it uses less than this part of its range
 
 
@@ -459,9 +460,8 @@ def _area_sums(
         # over 89 million pixels of 1000 * 65535.
         exact = np.float32 if area * white < 2**24 else np.float64
         down = _shares(a - top, b - top, rows, settings.height)
-        part = _summed(levels.astype(exact).swapaxes(0, 1), down)
-        part = _summed(np.moveaxis(part, 2, 0), across)  # width, height, n, channels
-        sums[:, down.areas, across.areas] += np.moveaxis(part, 2, 0).swapaxes(1, 2)
+        part = _across(_down(levels, down, exact), across)
+        sums[:, down.areas, across.areas] += part
         inside[down.areas, 0, 0] += down.units.sum(axis=1)
     covered = np.zeros((1, settings.width, 1))
     covered[0, across.areas, 0] = across.units.sum(axis=1)
@@ -476,11 +476,13 @@ class _Shares(NamedTuple):
         areas: the areas.
         pixels: `(areas, k)` numbers of pixels.
         units: `(areas, k)` how many units of each pixel lie in the area, perhaps 0.
+        whole: whether each area is of k pixels alone, one area after the other.
     """
 
     areas: slice
     pixels: NDArray[np.int64]
     units: NDArray[np.int64]
+    whole: bool
 
 
 def _units(pixels: int, areas: int) -> tuple[int, int]:
@@ -500,16 +502,44 @@ def _shares(start: int, end: int, pixels: int, areas: int) -> _Shares:
     each = (first // unit)[:, None] + np.arange(most)
     units = np.minimum(last[:, None], (each + 1) * unit) - np.maximum(first[:, None], each * unit)
     numbers = np.minimum(each, end - 1) - start
-    return _Shares(slice(found[0], found[-1] + 1), numbers, np.maximum(units, 0))
+    units = np.maximum(units, 0)
+    whole = np.array_equal(numbers.ravel(), np.arange(end - start)) and bool((units == 1).all())
+    return _Shares(slice(found[0], found[-1] + 1), numbers, units, whole)
 
 
-def _summed(levels: NDArray[Any], shares: _Shares) -> NDArray[Any]:
-    """Sum the pixels of each area along the first axis."""
-    levels = np.ascontiguousarray(levels)  # whole rows are added
-    total = np.zeros((len(shares.pixels), *levels.shape[1:]), levels.dtype)
+def _down(levels: NDArray[Any], shares: _Shares, exact: type) -> NDArray[Any]:
+    """Sum the rows of each area: (n, h, w, c) -> (n, areas, w, c) of the type `exact`."""
+    count, _, width, channels = levels.shape
+    areas, each = shares.pixels.shape
+    if shares.whole:
+        rows = levels.reshape(count, areas, each, width * channels)
+        return rows.sum(2, dtype=exact).reshape(count, areas, width, channels)
+    levels = levels.astype(exact)
+    total = np.zeros((count, areas, width, channels), exact)
     for pixels, units in zip(shares.pixels.T, shares.units.T, strict=True):
-        taken = levels[pixels]
-        if (units != 1).any():
-            taken *= units.astype(levels.dtype).reshape(-1, *(1,) * (levels.ndim - 1))
+        taken = levels.take(pixels, axis=1)
+        taken *= units.astype(exact)[:, None, None]
         total += taken
+    return total
+
+
+def _across(rows: NDArray[Any], shares: _Shares) -> NDArray[Any]:
+    """Sum the columns of each area: (n, h, w, c) -> (n, h, areas, c), by matrix products.
+
+    Small products alone, because numpy's BLAS gives larger ones to threads, which wait for each
+    other on a busy machine.
+    """
+    areas, each = shares.pixels.shape
+    *outer, _, channels = rows.shape
+    if shares.whole:  # the pixels of an area lie side by side
+        ones = np.tile(np.eye(channels, dtype=rows.dtype), (each, 1))
+        return (rows.reshape(-1, each * channels) @ ones).reshape(*outer, areas, channels)
+    total = np.empty((*outer, areas, channels), rows.dtype)
+    for start in range(0, areas, _COLUMNS):
+        block = slice(start, start + _COLUMNS)
+        first, last = shares.pixels[block].min(), shares.pixels[block].max() + 1
+        units = np.zeros((len(shares.pixels[block]), last - first), rows.dtype)
+        places = np.arange(len(units))[:, None], shares.pixels[block] - first
+        np.add.at(units, places, shares.units[block])
+        np.matmul(units, rows[:, :, first:last], out=total[:, :, block])
     return total

@@ -57,7 +57,8 @@ class Architecture:
     def called(self, word: str) -> "Architecture":
         """Return the same, its outputs named as a data source calls a class: digit or grade."""
         names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
-        return replace(self, outputs={names.get(n, n): kind for n, kind in self.outputs.items()})
+        outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
+        return self if outputs == self.outputs else replace(self, outputs=outputs)
 
     @cached_property
     def learned(self) -> dict[str, str]:

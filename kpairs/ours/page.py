@@ -11,7 +11,7 @@ from kpairs.markdown import code, table
 from kpairs.numbers import interval_of, plus_minus, summary
 from kpairs.ours import figures
 from kpairs.ours.studies import ABLATION, FINAL, HEAD, LONG_FINAL, REPORT, SCALING, STUDIES, TIME
-from kpairs.recipes import Ingredient
+from kpairs.recipes import Ingredient, Study
 from kpairs.reports import RECIPES
 from kpairs.studies.effects import differences, of_networks
 from kpairs.studies.figures import against_parameters
@@ -29,6 +29,7 @@ _OWN_HEADS = {
 _RIVALS = ("posterior", "posterior_s", "wsal_bd", "auxws", "final_model", "auxnet2")
 _AIMS = {"posterior": 0.6, "posterior_s": 0.85}  # percent, set before the first long training
 _SHOWN = 24  # wrong pairs in the picture
+_ALL_PAIRS = ["all_pairs_error_pct", "unshifted_error_pct"]  # columns of our own studies' rows
 
 
 def pages(results: Results) -> list[Page]:
@@ -43,10 +44,15 @@ class OwnPage(Page):
         super().__init__("posterior", "ours/page.md.j2", results)
         self.studies = {study.name: study for study in STUDIES}
 
+    def rows(self, study: Study) -> pd.DataFrame:
+        """Return a study's rows, with the columns of all pairs even where there are no rows."""
+        rows = self.results.rows(study.name)
+        return rows.reindex(columns=rows.columns.union(_ALL_PAIRS, sort=False))
+
     def result(self) -> dict[str, dict[str, Any]]:
         """Return by name the final rounds of our networks, and the best report's, run again."""
-        final, long = (self.results.rows(study.name) for study in (FINAL, LONG_FINAL))
-        timed = pd.concat([final, long, self.results.rows(TIME.name)])
+        final, long = self.rows(FINAL), self.rows(LONG_FINAL)
+        timed = pd.concat([final, long, self.rows(TIME)])
         rivals = self.results.rows("chassagne-table")
         lines = {}
         for name, rows, epochs in (
@@ -76,7 +82,7 @@ class OwnPage(Page):
 
     def aims(self) -> list[tuple[str, float, bool]]:
         """Return what was aimed at with 320 epochs (error of all pairs), and if it was reached."""
-        rows = self.results.rows(LONG_FINAL.name)
+        rows = self.rows(LONG_FINAL)
         means = rows[rows["epochs"] == 320].groupby("arch")["all_pairs_error_pct"].mean()
         return [(name, aim, means[name] <= aim) for name, aim in _AIMS.items() if name in means]
 
@@ -112,11 +118,11 @@ class OwnPage(Page):
 
     def ablation(self) -> pd.DataFrame:
         """Return the effect of each part over all pairs, the least first: see `_paired`."""
-        final = self.results.rows(LONG_FINAL.name)
+        final = self.rows(LONG_FINAL)
         whole = final[(final["arch"] == "posterior") & (final["epochs"] == 80)]
         alone = whole.assign(setting="no shifts", all_pairs_error_pct=whole["unshifted_error_pct"])
         rows = pd.concat(
-            [whole.assign(setting="whole"), alone, self.results.rows(ABLATION.name)],
+            [whole.assign(setting="whole"), alone, self.rows(ABLATION)],
         )
         names = ["no shifts", *(s.setting for s in ABLATION.settings)]
         pairs = {name: ("posterior whole", f"posterior {name}") for name in names}

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from kpairs import seeds
-from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet, Targets
 from kpairs.data.stored import Stored
-from kpairs.data.vary import Variation
+from kpairs.data.vary import Variation, distort
 from kpairs.recipes import Recipe
 from kpairs.training.interrupt import InMainThread, Logs
 

@@ -53,7 +53,10 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             InputError: not a checkpoint.
         """
-        return epochs_in(self.path) if self.path.exists() else 0
+        if not self.path.exists():
+            return 0
+        with _opened(self.path) as file:
+            return file.epoch
 
     def restore(self, model: keras.Model) -> int:
         """Put the file's state, if there is one, into a built model; the epochs that it has done.
@@ -100,16 +103,6 @@ def load(
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return epoch, seconds
-
-
-def epochs_in(path: Path) -> int:
-    """Read how many epochs a checkpoint's training has done.
-
-    Raises:
-        InputError: not a checkpoint.
-    """
-    with _opened(path) as file:
-        return file.epoch
 
 
 @contextmanager

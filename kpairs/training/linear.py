@@ -30,9 +30,9 @@ from kpairs.models.registry import Architecture
 from kpairs.networks import build
 from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
+from kpairs.training.callbacks import evaluate
 from kpairs.training.compile import compile_model
 from kpairs.training.features import image_features
-from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
 from kpairs.training.run import HEAD, REFERENCE, Run
 
@@ -127,15 +127,18 @@ class LinearHead:
         """
         self._sets = featured(self.model, self.data.train, self.data.test)
         self.fit(self._sets[0])
-        head, sets = self.on_features()
+        head, (train, test) = self.on_features()
+        found = {f"val_{name}": value for name, value in self._evaluated(head, test).items()}
+        return {**self._evaluated(head, train), **found}
+
+    def evaluate(self, pairs: PairSet) -> dict[str, float]:
+        """Return losses and metrics of the model as it is; each image passes once."""
+        return self._evaluated(head_of(self.model), *featured(self.model, pairs, keep=False))
+
+    def _evaluated(self, head: keras.Model, pairs: PairSet) -> dict[str, float]:
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
-        logs: dict[str, float] = {}
-        for prefix, pairs in zip(("", "val_"), sets, strict=True):
-            batches = Batches(pairs, self.network.outputs, evaluation_batch(pairs))
-            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
-            logs |= {f"{prefix}{name}": value for name, value in found.items()}
-        return logs
+        return evaluate(head, Batches(pairs, self.network.outputs, evaluation_batch(pairs)))
 
     def fit(self, train: PairSet) -> None:
         """Give the model the head that explains pairs of features best, and keep it."""
@@ -164,9 +167,7 @@ class LinearHead:
     @property
     def facts(self) -> dict[str, Any]:
         """The digest of the frozen network; the cross-validated error, in percent."""
-        facts: dict[str, Any] = {}
-        if not self.recipe.fit.fine_tune:  # else features of this network are not kept
-            facts["network"] = feature_digest(backbone_of(self.model))
+        facts: dict[str, Any] = {"network": feature_digest(backbone_of(self.model))}
         if (error := Linear.load(self.file).error) is None:
             return facts
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
@@ -183,7 +184,7 @@ class LinearHead:
 def head_of_round(run: Run, number: int) -> Linear | None:
     """Read the solution behind a round's scores; None where there is none, or after fine-tuning."""
     file = run.folder(number) / HEAD
-    return Linear.load(file) if file.is_file() and not run.recipe.fit.fine_tune else None
+    return Linear.load(file) if file.is_file() and "network" in run.row(number) else None
 
 
 def on_features(

@@ -41,6 +41,8 @@ def prepare(
     train: PairSet,
     test: PairSet,
     normalized_by: PairSet | None = None,
+    *,
+    whole: bool = False,
 ) -> Prepared:
     """Prepare the pairs of one round for training.
 
@@ -51,12 +53,13 @@ def prepare(
         test: test pairs.
         normalized_by: the pairs whose mean and deviation standardise images; default the training
             pairs.
+        whole: all pairs train, and none validates.
 
     Raises:
         InputError: no pairs are left to train or to validate, or pixels that cannot be
             standardised.
     """
-    train, validation = set_aside(recipe, number, train)
+    train, validation = (train, None) if whole else set_aside(recipe, number, train)
     train = augmented(recipe, number, train)
     rescaling = rescaling_of(recipe.data.normalization, normalized_by or train)
     return Prepared(train, validation, test, rescaling, train.probability is not None)

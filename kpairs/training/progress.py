@@ -4,7 +4,8 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -29,26 +30,16 @@ class LiveProgress(keras.callbacks.Callback):
     Where there is no terminal, one plain line per epoch.
 
     Args:
-        round_number: which round.
-        rounds: of how many.
-        outputs: names of the outputs whose losses are shown.
+        recipe: the recipe, whose outputs' losses are shown.
+        number: the round, from 1.
         console: where to.
-        tested: the kind of error on pairs that did not train.
     """
 
-    def __init__(
-        self,
-        round_number: int,
-        rounds: int,
-        outputs: Iterable[str],
-        console: Console,
-        tested: str = "test",
-    ) -> None:
+    def __init__(self, recipe: Recipe, number: int, console: Console) -> None:
         super().__init__()
-        self.tested = tested
-        self.label = f"round {round_number}/{rounds} " if rounds > 1 else ""
-        self.outputs = tuple(outputs)
-        self.console = console
+        rounds, self.tested = recipe.fit.rounds, tested_by(recipe)
+        self.label = f"round {number}/{rounds} " if rounds > 1 else ""
+        self.outputs, self.console = tuple(recipe.fit.loss_weights), console
         self.bar: Progress | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -96,6 +87,20 @@ class LiveProgress(keras.callbacks.Callback):
             if f"{name}_loss" in logs:
                 parts.append(f"{name.rpartition('_')[0] or name} {logs[f'{name}_loss']:.3f}")
         return " ".join(parts)
+
+
+@contextmanager
+def tested_as(callbacks: Iterable[keras.callbacks.Callback], word: str) -> Iterator[None]:
+    """Call errors by another word for a while, where progress is shown."""
+    shown = [one for one in callbacks if isinstance(one, LiveProgress)]
+    before = [one.tested for one in shown]
+    for one in shown:
+        one.tested = word
+    try:
+        yield
+    finally:
+        for one, tested in zip(shown, before, strict=True):
+            one.tested = tested
 
 
 class TrainingsProgress:

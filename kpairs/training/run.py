@@ -87,9 +87,9 @@ class Run:
         try:
             path = claim(out, recipe.network.arch)
             write_json(path / "environment.json", environment)
-            keep(source, path)
             if (copy := _backbone_in(path, recipe)) is not None:
                 shutil.copyfile(str(recipe.network.backbone), copy)
+            keep(source, path)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except BaseException as error:  # also an interrupt: half a run folder is none
             if path is not None:  # it was new, or empty

@@ -127,15 +127,33 @@ def train(
     """
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
-    if best:
-        if recipe is not None or model is not None or loss or optimizer or callbacks:
-            raise UsageError(
-                "best: expected data and fields of a recipe alone; it chooses the rest"
-            )
-        fields = {"held_out": "images", **fields}
+    own = Own.of(network, loss, optimizer, callbacks)
+    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    if not best:
+        chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+        return train_source(
+            chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
+        )
+    if recipe is not None or own != Own():
+        raise UsageError("best: expected data and fields of a recipe alone; it chooses the rest")
+    from kpairs.training.best import train_best  # which trains by this module
+
+    fields = {"held_out": "images", **fields}
+    chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+    return train_best(chosen, source, out, given=fields, machine=machine, console=console)
+
+
+def _chosen(
+    recipe: Recipe | str | None,
+    data: str | Path | Source | None,
+    network: OwnNetwork | None,
+    fields: dict[str, Any],
+    root: str | Path | None,
+    console: Console,
+) -> tuple[Recipe, Source]:
+    """Return the recipe and the images that `train` was asked for."""
     if recipe is None and data is None and network is None:
         raise UsageError("expected a recipe, the name of an architecture, a model or data")
-    given = dict(fields)
     chosen = (
         recipe if isinstance(recipe, Recipe) else recipe_of(LINEAR if recipe is None else recipe)
     )
@@ -146,20 +164,12 @@ def train(
     else:
         place = {} if data is None else {"data": data}
         with reading(console) as read:
-            source = open_images(chosen, {**fields, **place}, data_root, read)
-    if data is not None:
-        if recipe is None and network is None:
-            chosen = recipe_for(source)
-        chosen, source = suited(chosen, source, fields)
-    elif fields:
-        chosen = chosen.replace(**fields)
-    own = Own.of(network, loss, optimizer, callbacks)
-    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
-    if best:
-        from kpairs.training.best import train_best  # which trains by this module
-
-        return train_best(chosen, source, out, given=given, machine=machine, console=console)
-    return train_source(chosen, source, out, machine=machine, jobs=jobs, own=own, console=console)
+            source = open_images(chosen, {**fields, **place}, root, read)
+    if data is None:
+        return chosen.replace(**fields) if fields else chosen, source
+    if recipe is None and network is None:
+        chosen = recipe_for(source)
+    return suited(chosen, source, fields)
 
 
 def train_source(
@@ -187,20 +197,19 @@ def train_source(
     check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
     own.check(architecture.learned)
     pair_loss(recipe, architecture)  # refused before images are decoded
-    if source.word == "grade":
-        log.info("%s; the network sees %s", source.describe(), recipe.pixels)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
-        if architecture.linear and isinstance(pairs[0].left, Stored):  # rounds find these again
-            with counting(console, "features") as passed:
-                featured(model, *pairs, progress=passed)
-        undecided, recipe = recipe, with_head(recipe, model, pairs[0])
-        if recipe != undecided:
-            model = build_round(recipe, 1, len(source.classes), own.network)
+        if architecture.linear:
+            if isinstance(pairs[0].left, Stored):  # rounds find these again
+                with counting(console, "features") as passed:
+                    featured(model, *pairs, progress=passed)
+            undecided, recipe = recipe, with_head(recipe, model, pairs[0])
+            if recipe != undecided:
+                model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
             **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
@@ -341,6 +350,8 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
 def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
     """Load both splits, with a bar."""
     pixels = recipe.pixels
+    if source.word == "grade":
+        log.info("%s; the network sees %s", source.describe(), pixels)
     with preparing(console) as prepared:
         return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
@@ -355,24 +366,23 @@ def _train_rounds(
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
     machine, count = _machine_of(run.environment), recipe.fit.rounds
-    missing = [n for n in range(1, count + 1) if n not in run.rounds]
+    folders = {n: run.folder(n) for n in range(1, count + 1) if n not in run.rounds}
     rounds = (
         Round(
             recipe=recipe,
             number=number,
-            # A worker may have begun in another folder.
-            folder=run.path.resolve() / run.folder(number).name,
+            folder=folder.resolve(),  # a worker may have begun in another folder
             pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
             classes=len(splits[0].classes),
             machine=machine,
             own=own,
         )
-        for number in missing
+        for number, folder in folders.items()
     )
     if jobs == 1:
-        rows = _one_by_one(recipe, rounds, interruption, console, first and first[0])
+        rows = _one_by_one(rounds, interruption, console, first and first[0])
     else:
-        histories = [run.folder(number) / "history.csv" for number in missing]
+        histories = [folder / "history.csv" for folder in folders.values()]
         rows = _side_by_side(recipe, rounds, histories, jobs, console)
     try:
         with interruption.noted(), closing(rows):
@@ -430,16 +440,13 @@ def _machine_of(environment: Mapping[str, Any]) -> Machine:
 
 
 def _one_by_one(
-    recipe: Recipe,
     rounds: Iterable[Round],
     interruption: Interruption,
     console: Console,
     first: keras.Model | None,  # of round 1
 ) -> Generator[dict[str, Any], None, None]:
     def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(
-            *(task.number, recipe.fit.rounds, recipe.fit.loss_weights, console, tested_by(recipe))
-        )
+        live = LiveProgress(task.recipe, task.number, console)
         try:
             return train_round(task, [interruption, live], first if task.number == 1 else None)
         finally:

@@ -37,6 +37,17 @@ def pages(tmp_path_factory):
     return folder
 
 
+def test_a_few_rows_of_one_report_are_enough(tmp_path):
+    """As `kpairs report` finds them after one `kpairs study`; other pages have no numbers then."""
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    name = "haidinger-figure-2.csv"
+    lines = (DOCS / "rows" / name).read_text().splitlines(keepends=True)
+    (rows / name).write_text("".join(lines[:7]))
+    files = {file.name for file in write_pages(rows, tmp_path / "pages")}
+    assert {"001-haidinger.md", "posterior.html", "reports.md", "results.csv"} <= files
+
+
 def parts_of(markdown):
     """The tables of a page as lists of rows of cells, its addresses, and its sentences."""
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)

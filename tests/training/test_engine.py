@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, FEW, networks
+from families import FEW, networks
 from precision import EXACT, difference, float64, moved
 from rounds import compiled
 
@@ -21,7 +21,7 @@ from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.engine import private
 from kpairs.training.engine.graph import trace
-from kpairs.training.engine.kernels import Kernels
+from kpairs.training.engine.kernels import Kernels, _LargeNormalization, _Normalization
 from kpairs.training.engine.lower import NotLowerable, lower
 from kpairs.training.round import Round, train_round
 
@@ -59,9 +59,12 @@ def check_trainings(stock, lowered, *data, **named):
 
 # torch has no float64 gradient of a convolution with one filter, as stock Keras lays it out.
 WITH_ONE_FILTER = {"conv_1", "conv_2", "conv_3"}
+# Of every optimizer, loss and schedule. Steps of all networks are held against torch, in
+# tests/models/test_networks.py.
+WHOLE = ("auxnet2", "auxws", "c2l2_ws", "posterior_s", "ranker", "w_net", "wsal_b")
 
 
-@networks(FAMILIES, ARCHS.keys() - WITH_ONE_FILTER)
+@networks(WHOLE, ARCHS.keys() - WITH_ONE_FILTER)
 def test_trainings_are_stock_keras(name, pairs):
     """Whole recipes but dropout: losses and their weights, L2, schedule, optimizer, batch norm."""
     with float64():
@@ -301,6 +304,51 @@ def test_what_changes_nothing_is_skipped_and_nothing_else(function, left):
     operations = [n for n in graph.__self__.graph.nodes if n.op == "call_function"]
     assert len(operations) == left
     assert torch.equal(graph(numbers + 1)[0], function(numbers + 1))
+
+
+def test_memory_is_written_over_where_nothing_else_reads_it():
+    def function(x, y):
+        once, twice = x * y, x + y
+        return [
+            torch.relu(once),
+            torch.relu(twice) + twice,
+            torch.relu(x),
+            torch.relu(once.t()[:2]),
+        ]
+
+    def alone(x, y):
+        return [torch.relu((x * y).t()), torch.relu(x)]
+
+    numbers = torch.linspace(-1, 1, 12).reshape(3, 4), torch.linspace(2, -1, 12).reshape(3, 4)
+    for traced, written in ((function, 0), (alone, 1)):
+        expected, before = traced(*numbers), [n.clone() for n in numbers]
+        graph = trace(lambda *x, traced=traced: traced(*x), *numbers)
+        assert all(map(torch.equal, graph(*numbers), expected))
+        assert all(map(torch.equal, numbers, before))
+        targets = [str(node.target) for node in graph.__self__.graph.nodes]
+        assert targets.count("aten.relu_.default") == written
+
+
+@pytest.mark.parametrize(("shape", "offset"), [((8, 50, 50, 16), 1.0), ((3, 101, 83, 7), -4.0)])
+def test_batches_of_many_pixels_are_normalised_alike(shape, offset, rng):
+    """The kernel of large batches against that of small ones; in float32 no less exact."""
+    numbers = [
+        rng.normal(offset, 1, shape),
+        rng.uniform(0.5, 2, shape[-1]),
+        rng.normal(size=shape[-1]),
+    ]
+    gradient = rng.normal(size=shape)
+
+    def run(kernel, dtype):
+        inputs = [torch.tensor(n, dtype=dtype, requires_grad=True) for n in numbers]
+        outputs = kernel.apply(*inputs, 1e-5)
+        outputs[0].backward(torch.tensor(gradient, dtype=dtype))
+        return [t.detach().numpy() for t in (*outputs, *(n.grad for n in inputs))]
+
+    exact = run(_Normalization, torch.float64)
+    for dtype, bound in ((torch.float64, 1e-11), (torch.float32, 2e-5)):
+        for received, expected in zip(run(_LargeNormalization, dtype), exact, strict=True):
+            assert np.abs(received - expected).max() < bound * np.abs(expected).max()
 
 
 def test_dropout_is_fresh_and_of_its_rate():

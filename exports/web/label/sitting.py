@@ -20,6 +20,7 @@ from kpairs.judging import Judgements
 
 QUESTION = "Which ranks higher?"
 _REPEATED = 0.05  # share of pairs that each of several judges is asked twice
+_ENDING = 10  # most seconds that the server may take to end; answers are on disk by then
 _EVERYWHERE = ("", "0.0.0.0", "::", "*")
 
 
@@ -97,13 +98,12 @@ class Sitting:
             finally:
                 ended.set()
 
-        thread = Thread(target=serve)
-        thread.start()
         with suppress(KeyboardInterrupt):
+            Thread(target=serve, daemon=True).start()  # an interrupt may come before it returns
             while not ended.wait(0.5):  # an interrupt within Thread.join would lose the thread
                 pass
         self._server.stop()
-        thread.join()
+        ended.wait(_ENDING)
 
     def stop(self) -> None:
         """Make `run` return, from another thread."""

@@ -6,6 +6,7 @@ torch's tracer, which records the operations that reach torch, those of the back
 The graph is for the shapes it was traced with.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
@@ -50,6 +51,7 @@ def trace(
     if not writing:
         _compute_constants(module, copies[0].device)
     graph.eliminate_dead_code()
+    _reuse_memory(graph)
     for node in graph.nodes:
         node.target = _DIRECT.get(node.target, node.target)
     module.recompile()
@@ -164,3 +166,34 @@ def _replace_by_equal(node: Node, other: Node) -> None:
     same = (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride)
     if same and not node.kwargs:
         node.replace_all_uses_with(other)
+
+
+# Operations whose values may replace those of their first argument, and how to call them then.
+_IN_PLACE: dict[Any, Any] = {
+    _aten.addcmul.default: _aten.addcmul_.default,
+    _aten.relu.default: _aten.relu_.default,
+    _aten.threshold_backward.default: _aten.threshold_backward.grad_input,
+}
+
+
+def _reuse_memory(graph: Graph) -> None:
+    """Let operations write over an argument that nothing else reads: that memory is still near."""
+    for node in graph.nodes:
+        if node.target not in _IN_PLACE or not _is_read_once(argument := node.args[0]):
+            continue
+        mine, others = node.meta["tensor_meta"], argument.meta["tensor_meta"]
+        if (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride):
+            node.target = _IN_PLACE[node.target]
+            if "grad_input" in (a.name for a in node.target._schema.arguments):
+                node.kwargs = {"grad_input": argument}
+
+
+def _is_read_once(node: Node) -> bool:
+    """Tell whether one operation alone reads memory that was new when this was computed."""
+    while node.op == "call_function" and len(node.users) == 1:
+        maker = node.args[0] if node.target is operator.getitem else node
+        returns = maker.target._schema.returns
+        if maker.target is not unsafe_view and all(r.alias_info is None for r in returns):
+            return True
+        node = maker.args[0]
+    return False

@@ -1,5 +1,6 @@
 """One kernel of torch for each kind of layer, at the arithmetic of Keras' own layer."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -198,7 +199,9 @@ def _dropout(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> torc
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
     bits = words.random_().view(torch.int16)[: x.numel()].view(x.shape) & (2**15 - 1)
     dropped = round(layer.rate * 2**15)
-    return x * ((bits >= dropped).to(x.dtype) * (2**15 / (2**15 - dropped)))
+    # 0 or 1; torch compares whole numbers, and makes numbers of truth values, ten times slower.
+    kept = bits.clamp(dropped - 1, dropped) - (dropped - 1)
+    return x * (kept.to(x.dtype) * (2**15 / (2**15 - dropped)))
 
 
 def _is_plain_batch_normalization(layer: keras.layers.BatchNormalization) -> bool:
@@ -213,12 +216,20 @@ def _batch_normalization(
     """Normalise by a formula for the gradient instead of one derived from a dozen operations."""
     if not (training and layer.trainable):
         return layer(x, training=training)
-    y, mean, variance = _Normalization.apply(
-        x, layer.gamma.value, layer.beta.value, layer.epsilon, tuple(range(x.ndim - 1))
+    normalization = _LargeNormalization if _is_large(x) else _Normalization
+    y, mean, variance = normalization.apply(
+        x.contiguous(), layer.gamma.value, layer.beta.value, layer.epsilon
     )
     for moving, batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         moving.assign(torch.lerp(batch, moving.value, layer.momentum))
     return y
+
+
+_LARGE = 20_000  # pixels of a batch: more than in any recipe for digits
+
+
+def _is_large(x: torch.Tensor) -> bool:
+    return x.numel() // x.shape[-1] >= _LARGE and x.device.type == "cpu"
 
 
 class _Normalization(torch.autograd.Function):
@@ -230,30 +241,74 @@ class _Normalization(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any,
-        x: torch.Tensor,
-        gamma: torch.Tensor,
-        beta: torch.Tensor,
-        epsilon: float,
-        axes: tuple[int, ...],
+        context: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, epsilon: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        axes = context.axes = tuple(range(x.ndim - 1))
         mean = x.mean(axes)
         centred = x - mean
         variance = centred.square().mean(axes)
         inverse = torch.rsqrt(variance + epsilon)
         context.save_for_backward(centred, inverse, gamma)
-        context.axes = axes
         context.mark_non_differentiable(mean, variance)
         return torch.addcmul(beta, centred, gamma * inverse), mean, variance
 
     @staticmethod
     def backward(
         context: Any, gradient: torch.Tensor, *_: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         centred, inverse, gamma = context.saved_tensors
         scale, share = gamma * inverse, gradient.shape[-1] / gradient.numel()
         beta_gradient = gradient.sum(context.axes)
         gamma_gradient = (gradient * centred).sum(context.axes) * inverse
         x_gradient = torch.addcmul(beta_gradient * scale * -share, gradient, scale)
         x_gradient = torch.addcmul(x_gradient, centred, gamma_gradient * inverse * scale * -share)
-        return x_gradient, gamma_gradient, beta_gradient, None, None
+        return x_gradient, gamma_gradient, beta_gradient, None
+
+
+class _LargeNormalization(torch.autograd.Function):
+    """The same in fewer passes over memory, a third of the time.
+
+    torch's kernel takes the statistics of 64 pixels apart, as if they were channels. So it adds up
+    fewer numbers one after the other, and its rows are long. The mean and variance of all follow
+    from those of the parts (Chan, Golub and LeVeque, 1983).
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, epsilon: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        parts = torch.batch_norm_update_stats(_in_parts(x), None, None, 0.0)
+        means, variances = (part.reshape(-1, x.shape[-1]) for part in parts)
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        inverse = torch.rsqrt(variance + epsilon)
+        scale = gamma * inverse
+        context.save_for_backward(x, mean, inverse, gamma)
+        context.mark_non_differentiable(mean, variance)
+        return torch.addcmul(torch.addcmul(beta, mean, scale, value=-1), x, scale), mean, variance
+
+    @staticmethod
+    def backward(
+        context: Any, gradient: torch.Tensor, *_: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        x, mean, inverse, gamma = context.saved_tensors
+        gradient = gradient.contiguous()
+        parts = _in_parts(x)
+        statistics = (v.repeat(parts.shape[1] // len(v)) for v in (gamma, mean, inverse))
+        gammas, means, inverses = statistics
+        _, *sums = torch.ops.aten.native_batch_norm_backward(
+            *(_in_parts(gradient), parts, gammas, None, None, means, inverses, True, 0.0),
+            [False, True, True],
+        )
+        gamma_gradient, beta_gradient = (part.reshape(-1, x.shape[-1]).sum(0) for part in sums)
+        scale, share = gamma * inverse, x.shape[-1] / x.numel()
+        slope = gamma_gradient * inverse * scale * -share
+        x_gradient = torch.addcmul(-slope * mean - beta_gradient * scale * share, gradient, scale)
+        return torch.addcmul(x_gradient, x, slope), gamma_gradient, beta_gradient, None
+
+
+def _in_parts(x: torch.Tensor) -> torch.Tensor:
+    """View pixels (..., c) as (1, 64 c, n / 64, 1), of fewer parts where 64 do not divide them."""
+    channels = x.shape[-1]
+    parts = math.gcd(x.numel() // channels, 64)
+    return x.reshape(1, -1, 1, parts * channels).permute(0, 3, 1, 2)

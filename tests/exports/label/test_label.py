@@ -56,6 +56,24 @@ def answer(visitor, label="left", seconds=1.0):
     return question, visitor.ask("answer", question=question["id"], label=label, seconds=seconds)
 
 
+def test_an_interrupt_while_the_server_starts_ends_it(folder, tmp_path, monkeypatch):
+    """Ctrl-C may come within `Thread.start`: the thread serves already."""
+    begun = []
+
+    class Interrupted(Thread):
+        def start(self):
+            super().start()
+            begun.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("kpairs.exports.web.label.sitting.Thread", Interrupted)
+    with Sitting(folder, out=tmp_path / "pairs.csv") as running:
+        running.run()
+        (thread,) = begun
+        thread.join(1)
+        assert not thread.is_alive()
+
+
 def test_answers_undo_and_ties(folder, tmp_path):
     out = tmp_path / "pairs.csv"
     with sitting(folder, judge="anna", out=out) as (links, session):
