@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import kpairs
+from docs_script import PAGES
 from PIL import Image
 
 import kpairs as kpairs_library
@@ -51,6 +52,13 @@ def words_seen(html):
     for hidden in article.select("style, script, a.headerlink, details > :not(summary)"):
         hidden.decompose()
     return sum(bool(re.search(r"\w", word)) for word in article.get_text(" ").split())
+
+
+def test_every_page_with_commands_is_run():
+    """By `make test-docs`."""
+    pages = (DOCS.parent / "README.md", *DOCS.glob("*.md"))
+    shown = {page.stem for page in pages if re.search("^```(sh|bash)", page.read_text(), re.M)}
+    assert shown == set(PAGES)
 
 
 def test_every_option_that_the_docs_name_exists():
