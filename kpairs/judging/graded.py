@@ -117,7 +117,7 @@ def fit_graded(
         features, np.arange(len(grade)), None if group is None else np.asarray(group)
     )
     with threadpool_limits(1, user_api="blas"):  # threads wait for each other on busy machines
-        rows, back = _rotated(features, centre, scale)
+        rows, back = rotated(features, centre, scale)
         images = _Images(rows, grade, classes, max(int(np.count_nonzero(scale)), 1))
         chosen = {head: _validated(images, head, units, seed) for head in heads}
         errors = {head: error for head, (_, error) in chosen.items() if error is not None}
@@ -150,7 +150,7 @@ class _Images:
 _Found = tuple[Floats, Floats]  # weights `(r, columns)`, and thresholds as solved for or biases
 
 
-def _rotated(features: Features, centre: Floats, scale: Floats) -> tuple[Features, Floats]:
+def rotated(features: Features, centre: Floats, scale: Floats) -> tuple[Features, Floats]:
     """Return standardised rows in their principal axes, and the matrix that takes weights back.
 
     Rows of fewer images than features have at most as many columns as there are images. Large
@@ -163,9 +163,9 @@ def _rotated(features: Features, centre: Floats, scale: Floats) -> tuple[Feature
 
     if count >= width:
         axes = np.linalg.eigh(sum(block.T @ block for block in standardised()))[1]
-        rotated = (block @ axes for block in standardised())
+        parts = (block @ axes for block in standardised())
         large = count * width > _NUMBERS
-        return (Rows(rotated, width) if large else np.concatenate(list(rotated))), axes
+        return (Rows(parts, width) if large else np.concatenate(list(parts))), axes
     rows = np.concatenate(list(standardised()))
     values, vectors = np.linalg.eigh(rows @ rows.T)
     root = np.sqrt(np.maximum(values, 0))
