@@ -51,7 +51,7 @@ PAGES = ("own-data", "explain", "trust", "tables", "graded", "judging", "weight-
 PAGES += ("networks", "recipes", "exports", "languages", "studies", "experiments", "engine")
 PAGES += ("reliability", "label", "README", "index")
 # Pages with a folder of their own: there `photos` is the reader's, or not yet there.
-FOLDERS = {"explain": "explain", **dict.fromkeys(("label", "README", "index"), "sitting")}
+FOLDERS = {name: f"of-{name}" for name in ("explain", "label", "README", "index")}
 PYTHON = ("explain", "trust")  # not run by tests/test_docs.py
 
 
@@ -147,15 +147,16 @@ def answers(table, images, count):
 def prepare(page):
     """Put what a page takes for granted into the working folder."""
     crops = sorted(Path("photos/train").rglob("*.png"))[:300:5]
-    if FOLDERS.get(page) == "sitting" and not Path("sitting").exists():
-        for place in ("sitting/photos", "sitting/new-photos"):
-            Path(place).mkdir(parents=True)
+    own = Path(FOLDERS.get(page, ""))
+    own.mkdir(exist_ok=True)
+    if page in ("label", "README") and not (own / "photos").exists():
+        for place in (own / "photos", own / "new-photos"):
+            place.mkdir(parents=True)
             for file in crops:
                 shutil.copy(file, place)
     if page in PYTHON:
-        Path("explain").mkdir(exist_ok=True)
         for side, file in zip("ab", crops[::30], strict=True):
-            shutil.copy(file, Path(FOLDERS.get(page, "")) / f"{side}.png")
+            shutil.copy(file, own / f"{side}.png")
     if page == "trust":
         shutil.copytree("runs/linear", "runs/sharp", dirs_exist_ok=True)
         shutil.copy(crops[0], "reference.png")

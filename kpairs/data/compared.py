@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number, without_val
+from kpairs.data.annotations import Columns, ImageFiles, Places, split_number, without_val
 from kpairs.data.columns import JUDGEMENTS, REASONS
 from kpairs.data.grades import ranked
 from kpairs.data.table import Header, Progress, number, read_table
@@ -486,6 +486,3 @@ def count_outcomes(pairs: ComparedImages) -> Outcomes:
         contradicting=int(np.count_nonzero((votes[0] > 0) & (votes[1] > 0))),
         cyclic=int(np.count_nonzero(component[below] == component[above])),
     )
-
-
-__all__ = ["SPLITS", "UNKNOWN", "ComparedImages", "are_compared", "count_outcomes", "read_compared"]

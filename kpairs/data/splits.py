@@ -54,10 +54,8 @@ class Digits:
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
 
-        `Stored` ones are read when they are needed.
-
-        Raises:
-            InputError: pixels that are no grey levels.
+        `Stored` ones are read when they are needed. Raises InputError for pixels that are no grey
+        levels.
         """
         images = self.images[rows]
         if isinstance(images, Stored):

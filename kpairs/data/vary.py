@@ -31,16 +31,9 @@ class Variation:
         return self != Variation()
 
     def __call__(self, images: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Vary each image by its own draws.
+        """Vary each of `(n, height, width, channels)` images in [0, 1] by its own draws.
 
         Turns and crops interpolate an image once, bilinearly; flips move pixels and change none.
-
-        Args:
-            images: `(n, height, width, channels)` float32 in [0, 1].
-            rng: a `numpy.random.Generator`.
-
-        Returns:
-            New images of the same shape, in [0, 1].
         """
         images, count = np.array(images, np.float32), len(images)
         for axis, wanted in ((2, self.flip != "none"), (1, self.flip == "both")):
@@ -71,18 +64,11 @@ class Variation:
 def distort(
     images: NDArray[np.float32], kind: str, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Distort each image by its own random transformation, interpolated once and bilinearly.
+    """Distort each `(h, w, c)` image by a random transformation of its own, bilinearly, once.
 
-    The draws come from NumPy, so that every backend sees the same images up to rounding.
-
-    Args:
-        images: `(n, h, w, c)` float32.
-        kind: "affine": rotation, scale of each axis, shear and shift about the centre; "elastic":
-            the same, and a smooth random field of displacements.
-        rng: source of the draws.
-
-    Returns:
-        `(n, h, w, c)` float32 NumPy array; outside an image is black.
+    "affine" is rotation, scale of each axis, shear and shift about the centre; "elastic" the same,
+    and a smooth random field of displacements. Outside an image is black. The draws come from
+    NumPy, so that every backend sees the same images up to rounding.
     """
     count, height, width, _ = images.shape
     places = affine(count, height, width, rng)
@@ -102,20 +88,11 @@ def affine(
     shear: float = 0.2,
     shift: float = 1.5,
 ) -> NDArray[np.float32]:
-    """Draw the place that each pixel of each image comes from.
+    """Draw the place that each pixel of each image comes from: `(2, count, height, width)`.
 
-    Args:
-        count: number of images.
-        height: of each, in pixels.
-        width: of each, in pixels.
-        rng: source of the draws, uniform within plus and minus the numbers below.
-        rotation: in degrees.
-        scale: of each axis, about 1.
-        shear: columns per row.
-        shift: of each axis, in pixels of an image of 14x14.
-
-    Returns:
-        `(2, count, height, width)` float32 places, rows then columns.
+    Draws are uniform within plus and minus: a rotation in degrees, a scale of each axis about 1, a
+    shear in columns per row, and a shift of each axis in pixels of an image of 14x14. Places are
+    rows, then columns.
     """
     widest = np.deg2rad(rotation)
     angle = rng.uniform(-widest, widest, count)
@@ -145,16 +122,8 @@ def elastic(
 ) -> NDArray[np.float32]:
     """Draw smooth displacements: white noise smoothed by a Gaussian (Simard et al., 2003).
 
-    Args:
-        count: number of images.
-        height: of each, in pixels.
-        width: of each, in pixels.
-        rng: source of the draws.
-        smoothing: deviation of the Gaussian, in pixels of an image of 14x14.
-        displacement: deviation of the result, in such pixels.
-
-    Returns:
-        `(2, count, height, width)` float32, to be added to places.
+    `(2, count, height, width)`, to be added to places. `smoothing` is the Gaussian's deviation, and
+    `displacement` that of the result, in pixels of an image of 14x14.
     """
     noise = rng.standard_normal((2, count, height, width), np.float32)
     scale = _enlarged(height, width)
@@ -181,17 +150,10 @@ def sample(
     places: NDArray[np.float32],
     mode: Literal["constant", "edge"] = "constant",
 ) -> NDArray[np.float32]:
-    """Interpolate images bilinearly.
+    """Interpolate `(n, h, w, c)` images bilinearly at places as `affine` draws them.
 
+    The mode is "constant" for black outside an image, "edge" to repeat its edge, as in `numpy.pad`.
     `keras.ops.image.map_coordinates` gives the same in three times the time.
-
-    Args:
-        images: `(n, h, w, c)` float32.
-        places: `(2, n, h, w)` float32, rows then columns, as `affine` draws them.
-        mode: "constant" for black outside an image, "edge" to repeat its edge, as in `numpy.pad`.
-
-    Returns:
-        `(n, h, w, c)` float32.
     """
     margin = int(mode == "constant")  # and one more behind, so that each pixel has a next one
     padded = np.pad(images, [(0, 0), (margin, margin + 1), (margin, margin + 1), (0, 0)], mode)

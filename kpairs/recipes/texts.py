@@ -23,14 +23,8 @@ def check_arguments(
 ) -> None:
     """Refuse arguments that an architecture does not take, or of another kind than its own.
 
-    Args:
-        arch: its name, for messages.
-        given: values by name.
-        defaults: its own values by name, each of the kind that is wanted; None for any.
-        lengths: how many values an argument takes that takes several, where that is fixed.
-
-    Raises:
-        UsageError: an unknown name, a value of another kind than the default, or too many or few.
+    Its own values are each of the kind that is wanted, None for any; `lengths` says how many values
+    an argument takes, where that is fixed.
     """
     if excess := set(given) - set(defaults):
         taken = ", ".join(sorted(defaults)) or "no arguments"
@@ -65,15 +59,10 @@ def _kind_of(default: Any) -> str:
 
 
 def parse_argument(name: str, text: str, like: Any) -> Any:
-    """Read an argument, or a field of a recipe, from the command line.
+    """Read an argument, or a field of a recipe, from text such as "3", "0.5", "true" or "32,64".
 
-    Args:
-        name: what messages call it.
-        text: such as "3", "0.5", "true", "relu" or "32,64".
-        like: a value of the kind that is wanted; None for what the text looks like.
-
-    Raises:
-        UsageError: text of another kind.
+    `like` is a value of the kind that is wanted; None for what the text looks like. Raises
+    UsageError for text of another kind.
     """
     if isinstance(like, tuple):
         element = like[0] if like else None
@@ -110,14 +99,6 @@ def check_loss_weights(weights: Mapping[str, float], outputs: Collection[str], a
 
     Keras matches a list, or a dict with a mistyped key, by position in sorted order and says
     nothing, so a wrong name trains the wrong output.
-
-    Args:
-        weights: of each output's loss, by name.
-        outputs: the architecture's output names.
-        arch: its name, for messages.
-
-    Raises:
-        UsageError: missing or unknown names, negative or non-finite weights, or all zero.
     """
     for name in weights:
         if name not in outputs:
@@ -147,17 +128,9 @@ def parse_loss_weights(
 ) -> dict[str, float]:
     """Turn "0.5,1" or "comparison=0.5,left_digit=1,right_digit=1" into a name-to-weight dict.
 
-    Without names, the first number weighs the comparison loss and the second each digit loss:
-    total = w_comparison * L_comparison + w_digit * (L_left + L_right).
-
-    Args:
-        text: the weights as the command line takes them.
-        outputs: the architecture's output names in order.
-        arch: its name, for messages.
-        also: names of outputs by other names that they have, such as of grades.
-
-    Raises:
-        UsageError: not numbers, a wrong count, or names that are not the outputs.
+    Without names, the first number weighs the comparison loss and the second each digit loss: total
+    = w_comparison * L_comparison + w_digit * (L_left + L_right). `also` names outputs by other
+    names that they have, such as of grades. Raises UsageError for anything else.
     """
     parts = [part.strip() for part in text.split(",")]
     named = [part.partition("=") for part in parts]

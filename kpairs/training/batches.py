@@ -212,11 +212,8 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 def paired_anew(pairs: PairSet, pairing: str, rng: np.random.Generator) -> PairSet:
     """Return the same images in other pairs.
 
-    Args:
-        pairs: a `PairSet`.
-        pairing: "drawn" leaves them, "swapped" swaps each pair with probability 1/2, "renewed"
-            draws all pairs anew from their images.
-        rng: a `numpy.random.Generator`.
+    "drawn" leaves them, "swapped" swaps each pair with probability 1/2, "renewed" draws all pairs
+    anew from their images.
     """
     if pairing == "drawn":
         return pairs
