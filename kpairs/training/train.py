@@ -211,6 +211,7 @@ def train_source(
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
+        _refuse_margins(recipe, pairs[0], own)
         if architecture.linear:
             if isinstance(pairs[0].left, Stored):  # rounds find these again
                 with counting(console, "features") as passed:
@@ -233,6 +234,21 @@ def train_source(
     own.save(run.path)
     with locked(run.path):
         return _train_rounds(run, splits, jobs, console, own, (model, pairs))
+
+
+def _refuse_margins(recipe: Recipe, pairs: PairSet, own: Own) -> None:
+    """Refuse margins that the loss would not use.
+
+    Raises:
+        UsageError: pairs with margins, and a loss without them.
+    """
+    if pairs.margin is not None and (recipe.fit.pair_loss == "logistic" or own.loss is not None):
+        loss = "logistic" if own.loss is None else "a loss of your own"
+        raise UsageError(
+            f"{recipe.data.source}: its column margin is for --pair-loss hinge and soft_zero_one; "
+            f"{recipe.network.arch} is trained by {loss}. Choose one of the two (networks such as "
+            "ranker take them), or rename the column to leave it out"
+        )
 
 
 def resume(
