@@ -153,6 +153,7 @@ def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     moved.mkdir()
     for file in table.parent.glob("*.*"):
         file.rename(moved / file.name)
+    run = Run.open("run")  # with its own copy of the network
     again = evaluate(run, data=moved)
     assert [row["test"] for row in again] == [row["test"] for row in run.metrics["rounds"]]
     assert again[0]["measures"]["pairs"] == run.row(1)["cross_validated"]["pairs"]
@@ -161,7 +162,7 @@ def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     assert description["test_error_pct"] == {"comparison": expected}
     assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
     assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
-    given = {"data": moved / "pairs.csv", "backbone": moved / sharpness, "verbose": 0}
+    given = {"data": moved / "pairs.csv", "backbone": str(moved / sharpness), "verbose": 0}
     divided = train(held_out="images", **given)
     assert divided.recipe.data.pairs < 60
     (first, _) = compare_runs([run, divided])
@@ -189,6 +190,7 @@ def test_graded_images(blurred, sharpness, caplog):
     row = evaluate(run, every_pair=True)[0]
     assert row["test"] == run.metrics["rounds"][0]["test"]
     assert row["all_pairs"]["comparison_error_pct"] < 25
+    assert row["measures"]["all_pairs"]["exact"]
     error = run.metrics["rounds"][0]["cross_validated"]
     assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
     run = train(head="ordinal", **given)
