@@ -394,12 +394,14 @@ def _train_rounds(
 ) -> Run:
     recipe, interruption = run.recipe, Interruption()
     machine, count = _machine_of(run.environment), recipe.fit.rounds
-    folders = {n: run.folder(n) for n in range(1, count + 1) if n not in run.rounds}
+    place = run.path.resolve()  # a worker may have begun in another folder
+    missing = [n for n in range(1, count + 1) if n not in run.rounds]
+    folders = {n: place / run.folder(n).name for n in missing}
     rounds = (
         Round(
             recipe=recipe,
             number=number,
-            folder=folder.resolve(),  # a worker may have begun in another folder
+            folder=folder,
             pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
             classes=len(splits[0].classes),
             machine=machine,
