@@ -102,7 +102,7 @@ def run(words):
     except subprocess.TimeoutExpired:
         process.kill()
         said += "\nCtrl-C did not end it"
-    failed = process.returncode not in (0, 130) or "http://" not in said
+    failed = process.returncode not in (0, 130) or "://" not in said
     return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
