@@ -255,5 +255,5 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as scratch:
-        failed = main(asked.pages or PAGES, asked.folder or scratch)
+        failed = main(asked.pages or PAGES, Path(asked.folder or scratch).resolve())
     sys.exit(bool(failed))
