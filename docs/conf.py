@@ -128,10 +128,11 @@ def hide_arguments(app, context, lines):
     lines.clear()
 
 
-def space_examples(app, what, name, value, options, lines):
-    """Put a blank line between an example's heading and its prompt, which reST asks for."""
+def title_examples(app, what, name, value, options, lines):
+    """Give every example the same heading; napoleon leaves those behind a last section as text."""
     for at in [n for n, line in enumerate(lines) if line == "Example:"][::-1]:
-        lines.insert(at + 1, "")
+        end = next((n for n in range(at + 1, len(lines)) if lines[n][:1].strip()), len(lines))
+        lines[at:end] = [".. rubric:: Example", "", *(line[4:] for line in lines[at + 1 : end])]
 
 
 def write_commands():
@@ -154,4 +155,4 @@ def setup(app):
     app.connect("sphinx-click-process-description", show_commands)
     app.connect("sphinx-click-process-options", show_options)
     app.connect("sphinx-click-process-arguments", hide_arguments)
-    app.connect("autodoc-process-docstring", space_examples, priority=400)
+    app.connect("autodoc-process-docstring", title_examples, priority=600)

@@ -113,7 +113,7 @@ def fit_graded(
     scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
     units = np.arange(len(grade)) if group is None else np.asarray(group)
     with threadpool_limits(1, user_api="blas"):  # threads wait for each other on busy machines
-        rows, back = _rotated((features - centre) * scale)
+        rows, back = rotated((features - centre) * scale)
         images = _Images(rows, grade, classes, max(int(np.count_nonzero(scale)), 1))
         chosen = {head: _validated(images, head, units, seed) for head in heads}
         errors = {head: error for head, (_, error) in chosen.items() if error is not None}
@@ -146,7 +146,7 @@ class _Images:
 _Found = tuple[Floats, Floats]  # weights `(r, columns)`, and thresholds as solved for or biases
 
 
-def _rotated(rows: Floats) -> tuple[Floats, Floats]:
+def rotated(rows: Floats) -> tuple[Floats, Floats]:
     """Return rows in their principal axes, and the matrix that takes weights back.
 
     Rows of fewer images than features have at most as many columns as there are images.

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
 from kpairs.errors import InputError, UsageError, unknown
-from kpairs.recipes.loss_weights import check_loss_weights
+from kpairs.recipes.texts import check_loss_weights
 
 if TYPE_CHECKING:
     from kpairs.data.source import Source

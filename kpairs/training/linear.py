@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kpairs.errors import InputError
 from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.judging.reference import MOST, make_reference
+from kpairs.judging.valued import fit_values
 from kpairs.models.backbone import (
     NO_WEIGHTS,
     SCORE,
@@ -35,6 +37,7 @@ from kpairs.training.compile import compile_model
 from kpairs.training.features import image_features
 from kpairs.training.prepare import Prepared
 from kpairs.training.run import HEAD, REFERENCE, Run
+from kpairs.training.workers import log
 
 
 def head_of(model: keras.Model) -> keras.Model:
@@ -144,15 +147,19 @@ class LinearHead:
         """Give the model the head that explains pairs of features best, and keep it."""
         left: Any = train.left
         right: Any = train.right
-        solution = fit_linear(
-            left.features,
-            left.rows,
-            right.rows,
-            train.comparison,
-            train.sample_weight,
-            self.seed,
-            train.group,
-        )
+        given: dict[str, Any] = {
+            "features": left.features,
+            "left": left.rows,
+            "right": right.rows,
+            "answer": train.comparison,
+            "weight": train.sample_weight,
+            "seed": self.seed,
+            "group": train.group,
+        }
+        solution = fit_linear(**given)
+        if train.value is not None:
+            by_value = fit_values(**given, value=train.value)
+            solution = _better({"comparisons": solution, "values": by_value})
         kernel = solution.weights[:, None].astype(np.float32)
         score: Any = head_layer(self.model, SCORE)
         score.set_weights([kernel, np.array([solution.offset], np.float32)])
@@ -179,6 +186,16 @@ class LinearHead:
         if self._sets is not None and not self.recipe.fit.fine_tune:
             return _seen(self.model, self.recipe, self._sets, self.file)
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
+
+
+def _better(solutions: Mapping[str, Linear]) -> Linear:
+    """Return the solution that compares left-out images best, and say which that is."""
+    errors = {name: each.error for name, each in solutions.items()}
+    shares = {name: error.value for name, error in errors.items() if error is not None}
+    best = min(shares, key=shares.__getitem__, default="values")
+    said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    log.info("scores learned from %s: cross-validated error on pairs: %s", best, said)
+    return solutions[best]
 
 
 def head_of_round(run: Run, number: int) -> Linear | None:

@@ -164,12 +164,7 @@ class TrainingsProgress:
 
 
 def share_done(histories: Iterable[Path], epochs: int) -> float:
-    """Count how much of some trainings is done, in trainings.
-
-    Args:
-        histories: the `history.csv` of each, which need not be there.
-        epochs: of each training.
-    """
+    """Count how much of some trainings is done, in trainings, by their `history.csv`."""
     return sum(_epochs(history) / epochs for history in histories)
 
 

@@ -48,6 +48,20 @@ def blurred(workplace, monkeypatch):
 
 
 @pytest.fixture
+def sharpness(blurred):
+    """A small network: its first feature is the size of vertical edges, the others are random."""
+    image = keras.Input((SIDE, SIDE, 3))
+    edges = layers.Conv2D(40, 3, activation="relu")
+    own = keras.Model(image, edges(image))
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 40)).astype(np.float32)
+    kernel[..., 0] = 0
+    kernel[1, 1, :, 0], kernel[1, 2, :, 0] = 1, -1
+    edges.set_weights([kernel, np.zeros(40, np.float32)])
+    own.save("own.keras")
+    return "own.keras"
+
+
+@pytest.fixture
 def passes(monkeypatch):
     """How many images passed a network."""
     counted = []
@@ -113,7 +127,7 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
 
 
-def test_every_judgement_trains(blurred, monkeypatch):
+def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     """Without a split: all pairs train, and no figure says the error on what was learned."""
     table, _ = blurred
     monkeypatch.setattr("kpairs.judging.linear._VARIANCES", np.array([4.0**8]))  # learns by heart
@@ -121,7 +135,7 @@ def test_every_judgement_trains(blurred, monkeypatch):
     rows = [line.rsplit(",", 2)[0] for line in table.read_text().splitlines()[:61]]
     answers = ["label", *rng.choice(["left", "right"], len(rows) - 1)]  # which nobody can guess
     table.write_text("".join(f"{row},{a}\n" for row, a in zip(rows, answers, strict=True)))
-    options = ("--backbone", "statistics", "--out", "run", "--rounds", 2)
+    options = ("--backbone", sharpness, "--out", "run", "--rounds", 2)
     said = kpairs("train", "--data", table, *options)
     assert said.count("cross-validated") >= 3  # a column, and a line for each round
     assert "test" not in said
@@ -146,7 +160,8 @@ def test_every_judgement_trains(blurred, monkeypatch):
     assert description["test_error_pct"] == {"comparison": expected}
     assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
     assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
-    divided = train(data=moved / "pairs.csv", backbone="statistics", held_out="images", verbose=0)
+    given = {"data": moved / "pairs.csv", "backbone": moved / sharpness, "verbose": 0}
+    divided = train(held_out="images", **given)
     assert divided.recipe.data.pairs < 60
     (first, _) = compare_runs([run, divided])
     assert first["cross_validated"]
@@ -154,7 +169,7 @@ def test_every_judgement_trains(blurred, monkeypatch):
         train("ranker", data=moved / "pairs.csv", held_out="folds", verbose=0)
 
 
-def test_graded_images(blurred, workplace, caplog):
+def test_graded_images(blurred, sharpness, caplog):
     """Without an architecture's name: the head that cross-validates better, from one pass each."""
     _, amounts = blurred
     with open("grades.csv", "w", newline="") as file:
@@ -163,7 +178,7 @@ def test_graded_images(blurred, workplace, caplog):
         for number, amount in enumerate(amounts):
             side = "test" if number >= 30 else "train"
             rows.writerow([f"{number}.png", int(amount // 0.7), side])
-    given = {"data": "grades.csv", "backbone": "statistics", "test_pairs": 30, "verbose": 0}
+    given = {"data": "grades.csv", "backbone": sharpness, "test_pairs": 30, "verbose": 0}
     with caplog.at_level("INFO"):
         run = train(**given)
     network = run.recipe.network
@@ -200,8 +215,8 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
     assert first != last
 
 
-def test_the_head_is_the_network_behind_its_features(blurred):
-    run = train(data=blurred[0], backbone="statistics", verbose=0)
+def test_the_head_is_the_network_behind_its_features(blurred, sharpness):
+    run = train(data=blurred[0], backbone=sharpness, verbose=0)
     model = run.model(1)
     split = run.source().split("test", run.recipe.pixels)
     from kpairs import draw_pairs
@@ -250,18 +265,11 @@ def test_features_are_bounded(blurred, monkeypatch):
     assert not list(root.glob("*/*.npy"))
 
 
-def test_a_model_of_ones_own_gives_the_features(blurred):
-    image = keras.Input((SIDE, SIDE, 3))
-    sharp = layers.Conv2D(1, 3, activation="relu")
-    own = keras.Model(image, sharp(image))
-    kernel = np.zeros((3, 3, 3, 1), np.float32)
-    kernel[1, 1], kernel[1, 2] = 1, -1
-    sharp.set_weights([kernel, np.zeros(1, np.float32)])
-    own.save("own.keras")
-    run = train(data=blurred[0], backbone="own.keras", verbose=0)
-    assert backbone_of(run.model(1)).output.shape == (None, 1)
+def test_a_model_of_ones_own_gives_the_features(blurred, sharpness):
+    run = train(data=blurred[0], backbone=sharpness, verbose=0)
+    assert backbone_of(run.model(1)).output.shape == (None, 40)
     assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] < 20
-    Path("own.keras").unlink()  # the run has a copy
+    Path(sharpness).unlink()  # the run has a copy
     assert evaluate(Run.open(run.path))[0]["test"] == run.metrics["rounds"][0]["test"]
 
 
