@@ -1,14 +1,13 @@
 """Words for those who type something for the first time, or mistype it."""
 
 import csv
-import json
 import re
 import statistics
 from pathlib import Path
 
 import click
 import pytest
-from command_line import TINY, kpairs
+from command_line import kpairs
 
 from kpairs.cli import main
 from kpairs.cli.study import _SECONDS
@@ -69,24 +68,6 @@ def test_a_missing_place_is_named(words, workplace):
     text = kpairs(*words.split(), "nosuch", expect=4)
     named = "missing.png" if "missing.png" in words else "nosuch"
     assert text == f"Error: {named}: no such file or folder\n"
-
-
-def test_models_are_files_runs_or_the_latest_run(workplace):
-    """`predict` and `rank` export a run themselves; what comes next is named."""
-    text = kpairs("train", "auxws", *TINY, "--out", "runs/first")
-    assert "next: kpairs export --onnx runs/first" in text
-    kpairs("data", "--samples", "samples")
-    sides = ("samples/3.png", "samples/7.png", "--json")
-    answer = json.loads(kpairs("predict", *sides))
-    for model in ("runs/first", "runs/first/auxws.onnx"):
-        assert json.loads(kpairs("predict", model, *sides)) == answer
-    ranked = json.loads(kpairs("rank", "samples", "--json"))
-    assert ranked == json.loads(kpairs("rank", "runs/first", "samples", "--json"))
-    assert "received 0 images" in kpairs("predict", "runs/first", expect=2)
-    text = kpairs("train", "ranker", *TINY, "--out", "runs/second")
-    assert "next: kpairs rank runs/second IMAGES" in text
-    text = kpairs("export", "runs/second")
-    assert "next: kpairs rank runs/second/ranker.onnx IMAGES" in text
 
 
 def test_the_time_of_a_study_is_that_of_the_rows():

@@ -101,6 +101,11 @@ def test_maps_add_up_to_what_is_linear_in_means(stages, size, mirrored, last):
     found = place_map(given_maps, weights, 0.3, size, axes=axes, mirrored=mirrored)
     assert found.shape == (len(features), *size)
     np.testing.assert_allclose(found.sum(axis=(1, 2)), features @ weights + 0.3, atol=1e-6)
+    if mirrored:  # a mirror image's own map is turned back
+        pair = [np.concatenate([stage[:1], stage[:1, :, :, ::-1]]) for stage in maps]
+        both = place_map(pair, weights, 0.3, size, mirrored=True)
+        alone = place_map([stage[:1] for stage in maps], weights, 0.3, size)
+        np.testing.assert_allclose(both, alone, atol=1e-6)
 
 
 def test_contributions_add_up_to_the_scores(models, images):

@@ -190,12 +190,7 @@ def test_int8_and_opset(run, workplace, caplog):
     )
     said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert all("no better than chance" in text for text in said)
-
-
-def test_a_quantised_file_can_be_measured(run, workplace):
-    (export,) = export_run(run, 1, formats=("int8",))
-    assert export.quantization.bytes_after == export.path.stat().st_size
-    measured = bench_inference([export.path], batches=(1,), quick=True)
+    measured = bench_inference([int8.path], batches=(1,), quick=True)
     assert measured["models"][0]["skipped"] == {"int8": "the file is quantised already"}
     assert [row["runner"] for row in measured["rows"]] == ["onnx", "onnx_checked", "onnx_whole"]
 

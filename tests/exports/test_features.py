@@ -1,9 +1,14 @@
 """Features of files by onnxruntime against Keras' network, and found again by either."""
 
+import os
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from kpairs.data.settings import PixelSettings
 from kpairs.exports.features import Lite0
+from kpairs.exports.runtime.kept import known_features
 from kpairs.models.backbone import feature_digest, feature_network
 
 
@@ -29,3 +34,42 @@ def test_another_networks_digest_is_another(rng):
     weights[0] = weights[0] + 1
     network.set_weights(weights)
     assert known != feature_digest(network)
+
+
+class Means:
+    """A network whose one feature is an image's mean; `seen` counts images."""
+
+    networks, width, seen = ("0" * 32,), 1, 0
+
+    def __init__(self, **settings):
+        self.pixels = PixelSettings(8, 8, 1, ink="mixed", **settings)
+
+    def features(self, images):
+        Means.seen += len(images)
+        return images.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
+
+
+def test_a_file_that_changed_and_other_settings_are_computed_anew(tmp_path, rng):
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+
+    def write(file):
+        Image.fromarray(rng.integers(0, 255, (8, 12), dtype=np.uint8)).save(file)
+
+    def told(fit="stretch"):
+        model = Means(fit=fit)
+        found = known_features(model, files, tmp_path / "cache").features[:, 0]
+        for file, value in zip(files, found, strict=True):
+            image = np.asarray(Image.open(file), float)
+            image = image[:, 2:10] if fit == "crop" else image
+            assert value == pytest.approx(image.mean() / 255, abs=0.01)
+        return Means.seen
+
+    for file in files:
+        write(file)
+    first = told()
+    assert told() == first
+    write(files[3])
+    os.utime(files[3], ns=(0, 10**9))  # however coarse the clock of the disk
+    assert told() == first + 1
+    assert told("crop") == first + 6
+    assert told("crop") == told() == first + 6

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import norm, percentileofscore
 
+from kpairs.judging import reference
 from kpairs.judging.linear import fit_linear
 from kpairs.judging.reference import Reference, chance, make_reference, thumbnails
 
@@ -27,7 +28,7 @@ def fitted():
     )
 
 
-def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted):
+def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted, monkeypatch):
     features, head, known = fitted
     known = Reference.from_text(known.to_text())
     new, others = features[300:400], features[400:]
@@ -40,6 +41,10 @@ def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted):
     away = new[:, :30] - features[:300, :30].mean(axis=0)
     exact = np.sqrt(np.sum((away @ head.covariance[:30, :30]) * away, axis=1))
     np.testing.assert_allclose(few.deviation(few.place(new[:, :30])), exact, rtol=1e-2)
+    monkeypatch.setattr(reference, "_AXES", 1)  # 50 are left, and what is beyond counts in the mean
+    few = make_reference(features[:300], None, head.covariance)
+    squares = few.deviation(few.place(features[:300])) ** 2
+    assert squares.mean() == pytest.approx(np.mean(head.deviation(features[:300]) ** 2), rel=0.02)
 
 
 def test_a_percentile_is_scipys(fitted):
@@ -98,6 +103,7 @@ def test_digits_and_photographs_are_told_apart(mnist):
     assert (known.distance(known.place(thumbnails(others))) > 1).mean() < 0.02
 
 
+@settings(deadline=None)
 @given(st.floats(-6, 6), st.floats(0, 5))
 def test_a_chance_is_the_mean_over_uncertain_scores(margin, variance):
     deviation = max(variance, 1e-6) ** 0.5
@@ -109,6 +115,7 @@ def test_a_chance_is_the_mean_over_uncertain_scores(margin, variance):
     )
     assert chance(margin, variance) == pytest.approx(mean, abs=0.02)
     assert chance(-margin, variance) == pytest.approx(1 - chance(margin, variance))
+    assert chance(margin, 0, 2.5) == pytest.approx(expit(margin / 2.5))
 
 
 def test_thumbnails_are_means_of_parts():

@@ -151,10 +151,9 @@ def test_what_a_gpu_would_stumble_over_fails(mistake, error, mnist, rng, monkeyp
         return mistake(dense(layer, x, training))
 
     pairs = draw_pairs(mnist["train"], 10, rng)
-    _traced(RECIPES["auxws"], pairs, monkeypatch)
     monkeypatch.setitem(_KERNELS, keras.layers.Dense, (suits, wrong))
-    with pytest.raises(RuntimeError, match=error):
-        _traced(RECIPES["auxws"], pairs, monkeypatch)
+    with pytest.raises(RuntimeError, match=error):  # without a mistake, the test above
+        _traced(RECIPES["auxnet2"], pairs, monkeypatch)
 
 
 def test_a_constant_that_stayed_on_the_cpu_fails_on_fake_cuda(mnist, rng, monkeypatch):

@@ -11,6 +11,7 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -18,6 +19,8 @@ from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
 from kpairs.training.linear import featured, head_of
+from kpairs.training.records import read_history
+from kpairs.training.round import HELD_OUT
 from kpairs.training.side_by_side import compare_runs
 
 SIDE = 32
@@ -43,6 +46,20 @@ def blurred(workplace, monkeypatch):
             split = "test" if number >= 90 else "train"
             rows.writerow([f"{left}.png", f"{right}.png", side, split])
     return workplace / "pairs.csv", amounts
+
+
+@pytest.fixture
+def sharpness(blurred):
+    """A small network: its first feature is the size of vertical edges, the others are random."""
+    image = keras.Input((SIDE, SIDE, 3))
+    edges = layers.Conv2D(40, 3, activation="relu")
+    own = keras.Model(image, edges(image))
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 40)).astype(np.float32)
+    kernel[..., 0] = 0
+    kernel[1, 1, :, 0], kernel[1, 2, :, 0] = 1, -1
+    edges.set_weights([kernel, np.zeros(40, np.float32)])
+    own.save("own.keras")
+    return "own.keras"
 
 
 @pytest.fixture
@@ -111,7 +128,7 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
 
 
-def test_every_judgement_trains(blurred, monkeypatch):
+def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     """Without a split: all pairs train, and no figure says the error on what was learned."""
     table, _ = blurred
     monkeypatch.setattr("kpairs.judging.linear._VARIANCES", np.array([4.0**8]))  # learns by heart
@@ -119,7 +136,7 @@ def test_every_judgement_trains(blurred, monkeypatch):
     rows = [line.rsplit(",", 2)[0] for line in table.read_text().splitlines()[:61]]
     answers = ["label", *rng.choice(["left", "right"], len(rows) - 1)]  # which nobody can guess
     table.write_text("".join(f"{row},{a}\n" for row, a in zip(rows, answers, strict=True)))
-    options = ("--backbone", "statistics", "--out", "run", "--rounds", 2)
+    options = ("--backbone", sharpness, "--out", "run", "--rounds", 2)
     said = kpairs("train", "--data", table, *options)
     assert said.count("cross-validated") >= 3  # a column, and a line for each round
     assert "test" not in said
@@ -136,6 +153,7 @@ def test_every_judgement_trains(blurred, monkeypatch):
     moved.mkdir()
     for file in table.parent.glob("*.*"):
         file.rename(moved / file.name)
+    run = Run.open("run")  # with its own copy of the network
     again = evaluate(run, data=moved)
     assert [row["test"] for row in again] == [row["test"] for row in run.metrics["rounds"]]
     assert again[0]["measures"]["pairs"] == run.row(1)["cross_validated"]["pairs"]
@@ -144,7 +162,8 @@ def test_every_judgement_trains(blurred, monkeypatch):
     assert description["test_error_pct"] == {"comparison": expected}
     assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
     assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
-    divided = train(data=moved / "pairs.csv", backbone="statistics", held_out="images", verbose=0)
+    given = {"data": moved / "pairs.csv", "backbone": str(moved / sharpness), "verbose": 0}
+    divided = train(held_out="images", **given)
     assert divided.recipe.data.pairs < 60
     (first, _) = compare_runs([run, divided])
     assert first["cross_validated"]
@@ -152,7 +171,7 @@ def test_every_judgement_trains(blurred, monkeypatch):
         train("ranker", data=moved / "pairs.csv", held_out="folds", verbose=0)
 
 
-def test_graded_images(blurred, workplace, caplog):
+def test_graded_images(blurred, sharpness, caplog):
     """Without an architecture's name: the head that cross-validates better, from one pass each."""
     _, amounts = blurred
     with open("grades.csv", "w", newline="") as file:
@@ -161,7 +180,7 @@ def test_graded_images(blurred, workplace, caplog):
         for number, amount in enumerate(amounts):
             side = "test" if number >= 30 else "train"
             rows.writerow([f"{number}.png", int(amount // 0.7), side])
-    given = {"data": "grades.csv", "backbone": "statistics", "test_pairs": 30, "verbose": 0}
+    given = {"data": "grades.csv", "backbone": sharpness, "test_pairs": 30, "verbose": 0}
     with caplog.at_level("INFO"):
         run = train(**given)
     network = run.recipe.network
@@ -171,6 +190,7 @@ def test_graded_images(blurred, workplace, caplog):
     row = evaluate(run, every_pair=True)[0]
     assert row["test"] == run.metrics["rounds"][0]["test"]
     assert row["all_pairs"]["comparison_error_pct"] < 25
+    assert row["measures"]["all_pairs"]["exact"]
     error = run.metrics["rounds"][0]["cross_validated"]
     assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
     run = train(head="ordinal", **given)
@@ -194,12 +214,12 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
         head="ordinal",
         verbose=0,
     )
-    first, last = (row["train_left_grade_loss"] for row in run.history(1))
+    first, last = (row["train_left_grade_loss"] for row in _held_out(run))
     assert first != last
 
 
-def test_the_head_is_the_network_behind_its_features(blurred):
-    run = train(data=blurred[0], backbone="statistics", verbose=0)
+def test_the_head_is_the_network_behind_its_features(blurred, sharpness):
+    run = train(data=blurred[0], backbone=sharpness, verbose=0)
     model = run.model(1)
     split = run.source().split("test", run.recipe.pixels)
     from kpairs import draw_pairs
@@ -232,6 +252,25 @@ def test_features_are_found_again(blurred, passes):
     assert not folder.exists()
 
 
+def test_a_cluster_takes_features(blurred, passes, monkeypatch):
+    """Chunk by chunk, copies once, into the cache of every training; then none passes again."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(kept, "_AWAY", 7)
+    Path("39.png").write_bytes(Path("38.png").read_bytes())
+    how = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    given = {"data": blurred[0], "backbone": "statistics", "verbose": 0}
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=False, **how) as cluster:
+        there = train(out="there", cluster=cluster.scheduler_address, **given)
+    counted = sum(passes)
+    files = {file for part in ("train", "test") for file in there.source().files(part)}
+    assert counted == len({Path(file).read_bytes() for file in files})
+    assert max(passes) <= 7
+    assert evaluate(there)[0]["test"] == there.metrics["rounds"][0]["test"]
+    assert sum(passes) == counted
+    told = kpairs("train", "auxws", "--cluster", "tcp://127.0.0.1:1", "--out", "no", expect=2)
+    assert "expected a network whose features are taken" in told
+
+
 def test_features_are_bounded(blurred, monkeypatch):
     source = open_source(blurred[0])
     images = source.split("train", source.settings()).images
@@ -248,18 +287,11 @@ def test_features_are_bounded(blurred, monkeypatch):
     assert not list(root.glob("*/*.npy"))
 
 
-def test_a_model_of_ones_own_gives_the_features(blurred):
-    image = keras.Input((SIDE, SIDE, 3))
-    sharp = layers.Conv2D(1, 3, activation="relu")
-    own = keras.Model(image, sharp(image))
-    kernel = np.zeros((3, 3, 3, 1), np.float32)
-    kernel[1, 1], kernel[1, 2] = 1, -1
-    sharp.set_weights([kernel, np.zeros(1, np.float32)])
-    own.save("own.keras")
-    run = train(data=blurred[0], backbone="own.keras", verbose=0)
-    assert backbone_of(run.model(1)).output.shape == (None, 1)
+def test_a_model_of_ones_own_gives_the_features(blurred, sharpness):
+    run = train(data=blurred[0], backbone=sharpness, verbose=0)
+    assert backbone_of(run.model(1)).output.shape == (None, 40)
     assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] < 20
-    Path("own.keras").unlink()  # the run has a copy
+    Path(sharpness).unlink()  # the run has a copy
     assert evaluate(Run.open(run.path))[0]["test"] == run.metrics["rounds"][0]["test"]
 
 
@@ -268,16 +300,44 @@ def test_statistics_are_not_fine_tuned(blurred):
         train(data=blurred[0], backbone="statistics", fine_tune=1, verbose=0)
 
 
-@pytest.mark.slow
-def test_fine_tuning_goes_on_from_the_solution(blurred):
-    run = train(
-        data=blurred[0], backbone="lite0", fine_tune=2, arch_options={"size": 32}, verbose=0
-    )
-    history = run.history(1)
-    assert len(history) == 3
-    best = run.metrics["rounds"][0]["best_epoch"]
-    accuracies = [row["validation_comparison_accuracy"] for row in history]
-    assert accuracies[best["epoch"] - 1] == max(accuracies) >= accuracies[0]
+def _held_out(run):
+    """The history of the fine-tuning that held-out images judged."""
+    return read_history(run.folder(1) / HELD_OUT / "history.csv")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"learning_rate": 1e-30},
+        {"learning_rate": 0.1},
+        pytest.param({"backbone": "lite0", "arch_options": {"size": 32}}, marks=pytest.mark.slow),
+    ],
+)
+def test_fine_tuning_is_never_worse_than_its_beginning(given, blurred):
+    """Held-out images decide; all pairs train then, or the linear score is that of all pairs."""
+    network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(3, 3)])
+    network.save("own.keras")
+    given = {"data": blurred[0], "verbose": 0, "backbone": "own.keras", **given}
+    plain = train(**given)
+    run = train(**given, fine_tune=2, validation=0.4)
+    tried = _held_out(run)
+    before, *_, after = (row["validation_loss"] for row in tried)
+    row = run.metrics["rounds"][0]
+    assert len(tried) == 3
+    if given.get("learning_rate") == 1e-30:
+        assert after == before
+    if after < before:
+        assert len(run.history(1)) == 3
+        assert "cross_validated" not in row  # which would be another model's
+    else:
+        assert row["cross_validated"] == plain.metrics["rounds"][0]["cross_validated"]
+        for one, other in zip(run.model(1).weights, plain.model(1).weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    model = PairModel.load(export(run)[0].path)
+    images = np.asarray(run.source().split("test", run.recipe.pixels).images)
+    said = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(model.compare(images, images)["left_score"], said, **close)
 
 
 @pytest.mark.slow
