@@ -2,26 +2,19 @@
 
 import click
 
-from kpairs.cli.options import (
-    architecture_names,
-    as_json,
-    force,
-    import_own,
-    imports,
-    print_json,
-)
+from kpairs.cli import options as shared
 
 _MOST_REPORTED = 24
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=architecture_names)
+@click.argument("name", required=False, shell_complete=shared.architecture_names)
 @click.option(
     "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
 )
-@imports
-@force
-@as_json
+@shared.imports
+@shared.force
+@shared.as_json
 def archs(name, plot, as_json, imports, force):
     """List the architectures, or show NAME: its layers, recipe and reported results.
 
@@ -30,7 +23,7 @@ def archs(name, plot, as_json, imports, force):
     """
     from kpairs.files import check_output
 
-    import_own(imports)
+    shared.import_own(imports)
     if plot and not name:
         raise click.UsageError("--plot expects the NAME of an architecture")
     if plot:
@@ -46,7 +39,7 @@ def archs(name, plot, as_json, imports, force):
     names = sorted(ARCHS, key=lambda n: [r == ARCHS[n].report for r in order], reverse=True)
     rows = [_row(n) for n in names]
     if as_json:
-        print_json(rows)
+        shared.print_json(rows)
         return
     from rich.table import Table
 
@@ -120,7 +113,7 @@ def _show(name, plot, as_json):
         draw_graph(model, plot, title, recipe.fit.loss_weights)
     if as_json:
         facts = {"layers": layers, "recipe": recipe.model_dump()}
-        print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
+        shared.print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
         return
     from rich.table import Table
 

@@ -4,16 +4,7 @@ from pathlib import Path
 
 import click
 
-from kpairs.cli.options import (
-    as_json,
-    count,
-    data_dir,
-    device,
-    force,
-    import_own,
-    imports,
-    print_json,
-)
+from kpairs.cli import options as shared
 
 
 @click.group()
@@ -23,11 +14,11 @@ def bench():
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, less certain.")
-@count("--jobs", default=2, most=1024, help="Processes for the rounds.")
+@shared.count("--jobs", default=2, most=1024, help="Processes for the rounds.")
 @click.option("--profile", is_flag=True, help="Tell where a step of the engine spends its time.")
-@data_dir
-@device
-@as_json
+@shared.data_dir
+@shared.device
+@shared.as_json
 def train(quick, jobs, profile, data_dir, device, as_json):
     """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
@@ -54,7 +45,7 @@ def train(quick, jobs, profile, data_dir, device, as_json):
             progress=progress,
         )
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in bench_tables(result):
@@ -67,10 +58,10 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @click.option("--batches", metavar="N,N", help="Batch sizes.  [default: 1,2,4 ... 1024]")
 @click.option("--threads", metavar="N,N", help="Numbers of threads.  [default: 1 and all cores]")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
-@data_dir
-@imports
-@force
-@as_json
+@shared.data_dir
+@shared.imports
+@shared.force
+@shared.as_json
 def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, force):
     """Measure inference: exported files beside Keras, torch and Keras' own ONNX export.
 
@@ -81,7 +72,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     kpairs bench infer --quick
     kpairs bench infer auxws wsal_bd --batches 1,512 --threads 1 --plot speed.png
     """
-    import_own(imports)
+    shared.import_own(imports)
     from kpairs.cli.bench_tables import inference_tables
     from kpairs.cli.tables import console
 
@@ -108,7 +99,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     if plot:
         draw_inference(result, plot)
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in inference_tables(result):
@@ -119,7 +110,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="A quarter of the images, one network: a minute.")
-@as_json
+@shared.as_json
 def rank(quick, as_json):
     """Ranking a folder: kpairs beside scripts by torch and by onnxruntime, from file to score.
 
@@ -137,7 +128,7 @@ def rank(quick, as_json):
     with measuring(console(stderr=True)) as progress:
         result = bench_ranking(quick=quick, progress=progress)
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     console().print(rank_bench_table(result))
 
@@ -155,7 +146,7 @@ def rank(quick, as_json):
 )
 @click.option("--method", multiple=True, help="What to measure; several times. [default: all]")
 @click.option("--rows", type=click.Path(dir_okay=False), help="CSV file for every session's rows.")
-@as_json
+@shared.as_json
 def judging(quick, seeds, jobs, truth, method, rows, as_json):
     """Choice of pairs: how well 500 photographs are ordered after 50 to 1,600 judgements.
 
@@ -186,7 +177,7 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
     if rows:
         write_rows(Path(rows), result["rows"])
     if as_json:
-        print_json(result)
+        shared.print_json(result)
         return
     screen = console()
     for table in judging_tables(result["means"], TRUTHS, METHODS):

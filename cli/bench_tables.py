@@ -17,22 +17,24 @@ def bench_tables(result: Row) -> tuple[Table, ...]:
     others = [kind for kind in _RUNNERS if kind != "engine"]
     shares = (f"kpairs/{_RUNNERS[kind]}" for kind in others)
     title = "milliseconds per training step"
-    steps = new_table([""], [*_RUNNERS.values(), *shares], title=title)
+    steps = new_table([""], [*_RUNNERS.values(), *shares, "95 % interval"], title=title)
     for row in result["cases"]:
-        ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in others)
-        times = (f"{row[f'{kind}_ms']:.2f}" for kind in _RUNNERS)
-        steps.add_row(row["case"], *times, *ratios)
+        cells = [row.get(f"{kind}_ms") for kind in _RUNNERS]
+        cells += [row.get(f"engine_over_{kind}") for kind in others]
+        interval = row["engine_over_tuned_95"]
+        between = f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"
+        steps.add_row(row["case"], *("-" if c is None else f"{c:.2f}" for c in cells), between)
     if result["memory"]:
         memory = (result["memory"][kind] for kind in _RUNNERS)
         steps.add_section()
-        steps.add_row("peak memory, auxws", *(f"{m:,.0f} MiB" if m else "-" for m in memory))
-    row = result["rounds"]
-    measured = [kind for kind in _RUNNERS if f"{kind}_s" in row]
-    names = (_RUNNERS[kind] + f", {row['jobs']} jobs" * (kind == "engine") for kind in measured)
-    shares = (f"kpairs/{_RUNNERS[kind]}" for kind in measured[1:])
-    rounds = new_table([*names, *shares], title=f"seconds for {row['case']}")
-    ratios = (f"{row[f'engine_over_{kind}']:.2f}" for kind in measured[1:])
-    rounds.add_row(*(f"{row[f'{kind}_s']:.1f}" for kind in measured), *ratios)
+        name = f"peak memory, {result['memory']['case']}"
+        steps.add_row(name, *(f"{m:,.0f} MiB" if m else "-" for m in memory))
+    ours = f"kpairs, {result['rounds'][0]['jobs']} jobs"
+    names = [ours, _RUNNERS["tuned"], f"kpairs/{_RUNNERS['tuned']}"]
+    rounds = new_table([""], names, title="seconds for whole rounds")
+    for row in result["rounds"]:
+        seconds = (f"{row[name]:.1f}" for name in ("engine_s", "tuned_s"))
+        rounds.add_row(row["case"], *seconds, f"{row['engine_over_tuned']:.2f}")
     profiles = [_profile_table(row) for row in result["cases"] if "profile" in row]
     return steps, rounds, *profiles
 

@@ -2,20 +2,8 @@
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli import shown
-from kpairs.cli.options import (
-    as_json,
-    classes,
-    columns,
-    data_dir,
-    folder,
-    force,
-    group,
-    images,
-    print_json,
-    seed,
-    words,
-)
 
 _SPLITS = ("train", "test")
 
@@ -23,13 +11,13 @@ _SPLITS = ("train", "test")
 @click.command()
 @click.argument("source", required=False)
 @click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
-@data_dir
+@shared.data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
-@classes
-@columns
-@words
-@images
-@group
+@shared.classes
+@shared.columns
+@shared.words
+@shared.images
+@shared.group
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -40,8 +28,8 @@ _SPLITS = ("train", "test")
     show_default=True,
     help="Split that the sheet shows.",
 )
-@seed
-@folder(
+@shared.seed
+@shared.folder(
     "--samples",
     help="Write a test image of each class into this folder, to try 'kpairs predict' on.",
 )
@@ -52,8 +40,8 @@ _SPLITS = ("train", "test")
     "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
 @click.option("--clean", is_flag=True, help="Remove the prepared copies of one's own images.")
-@force
-@as_json
+@shared.force
+@shared.as_json
 def data(source, named, data_dir, fetch, example, clean, as_json, force, **options):
     """Show where SOURCE's images are; fetch and check them; draw a sheet of labelled pairs.
 
@@ -74,7 +62,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     if clean or example:
         told = _clean(data_dir) if clean else _write(example, source, data_dir)
         if as_json:
-            print_json(told)
+            shared.print_json(told)
         else:
             click.echo(told["said"])
         return
@@ -87,7 +75,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     facts = _facts(found)
     written = _written(found, facts, **options)
     if as_json:
-        print_json({"source": source, **facts, "written": written})
+        shared.print_json({"source": source, **facts, "written": written})
         return
     from rich.table import Table
 

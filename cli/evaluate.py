@@ -2,48 +2,36 @@
 
 import click
 
-from kpairs.cli.options import (
-    as_json,
-    columns,
-    count,
-    data_dir,
-    device,
-    group,
-    import_own,
-    imports,
-    print_json,
-    threads,
-    words,
-)
+from kpairs.cli import options as shared
 
 
 @click.command()
 @click.argument("run", required=False)
-@count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
+@shared.count("--test-pairs", help="Draw this many test pairs.  [default: the run's own]")
 @click.option(
     "--data",
     help="Evaluate on this instead: a source as 'kpairs train' takes it, of whose pairs all are "
     "taken unless the file says the split.",
 )
-@columns
-@words
-@group
+@shared.columns
+@shared.words
+@shared.group
 @click.option(
     "--all-pairs",
     is_flag=True,
     help="Measure on all ordered pairs of the test images too: exactly where the comparison "
     "follows from what the network says of each image, else on --sampled of them.",
 )
-@count(
+@shared.count(
     "--sampled",
     default=100_000,
     help="Pairs to draw of all, for networks that look at both images at once.",
 )
-@data_dir
-@device
-@threads
-@imports
-@as_json
+@shared.data_dir
+@shared.device
+@shared.threads
+@shared.imports
+@shared.as_json
 def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     """Evaluate every finished round of RUN, by default the latest in runs/.
 
@@ -53,7 +41,7 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     head are cross-validated instead. The fitted temperature is kept, and goes into exports. A
     reliability plot and, of grades, their confusion are drawn into the run folder.
     """
-    import_own(imports)
+    shared.import_own(imports)
     if data is None and (how["columns"] or how["words"] or how["group"]):
         raise click.UsageError("--columns, --words and --group describe --data; expected --data")
     from kpairs import Run
@@ -71,7 +59,7 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
         from kpairs.training.run import summarize
 
         told = {"run": str(run.path), "rounds": rows, "summary": summarize(rows)}
-        print_json({**told, "written": files})
+        shared.print_json({**told, "written": files})
         return
     _print(run, rows, data)
     for file in files:

@@ -4,15 +4,7 @@ import os
 
 import click
 
-from kpairs.cli.options import (
-    as_argument,
-    as_json,
-    data_dir,
-    force,
-    import_own,
-    imports,
-    print_json,
-)
+from kpairs.cli import options as shared
 from kpairs.exports.writing.formats import FORMATS, OPSET
 
 
@@ -46,10 +38,10 @@ def _formats(command):
     type=click.Path(dir_okay=False),
     help="File to write; of several formats, each gets its own ending.  [default: RUN/<arch>.onnx]",
 )
-@data_dir
-@imports
-@force
-@as_json
+@shared.data_dir
+@shared.imports
+@shared.force
+@shared.as_json
 def export(run, number, out, opset, data_dir, as_json, imports, force, **formats):
     """Export a model of RUN, by default the latest in runs/, and check it against Keras.
 
@@ -59,7 +51,7 @@ def export(run, number, out, opset, data_dir, as_json, imports, force, **formats
     exported by torch too.
     """
     os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported, whatever trained the run
-    import_own(imports)
+    shared.import_own(imports)
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
@@ -72,18 +64,18 @@ def export(run, number, out, opset, data_dir, as_json, imports, force, **formats
         exports = export_run(run, number, out, data_dir, chosen, opset, force=force)
     if as_json:
         rows = [{**export.description, "file": str(export.path)} for export in exports]
-        print_json({"run": str(run.path), "round": number, "exports": rows})
+        shared.print_json({"run": str(run.path), "round": number, "exports": rows})
         return
     screen = console()
     for row in exports:
         screen.print("\n".join(_lines(row, number)), soft_wrap=True)
     if pages := [row.path for row in exports if row.path.suffix == ".html"]:
-        screen.print(f"next: open {as_argument(pages[0])} in a browser", soft_wrap=True)
+        screen.print(f"next: open {shared.as_argument(pages[0])} in a browser", soft_wrap=True)
     if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
         ranks = "left_score" in exports[0].description["outputs"]
         words = ("rank", "IMAGES") if ranks else ("predict", "LEFT.png RIGHT.png")
         screen.print(
-            f"next: kpairs {words[0]} {as_argument(runnable[0])} {words[1]}", soft_wrap=True
+            f"next: kpairs {words[0]} {shared.as_argument(runnable[0])} {words[1]}", soft_wrap=True
         )
 
 

@@ -121,14 +121,16 @@ def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> Non
     """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
 
-    captions = [f"{row['rank']}  {row['score']:#.3g}" for row in rows[:MOST]]
-    files = [Path(row["file"]) for row in rows[:MOST]]
-    maps, footer = (), ""
+    rows = rows[:MOST]
+    captions = [f"{r['rank']}  {r['score']:#.3g}{' !' * bool(r.get('far'))}" for r in rows]
+    files = [Path(row["file"]) for row in rows]
+    maps, footer = (), "! unlike the training images" * any(row.get("far") for row in rows)
     if explained_by is not None:
         from kpairs.bars import counting
         from kpairs.exports.runtime.heat import maps_beside
 
         with counting(console(stderr=True), "maps") as count:
-            maps, footer = maps_beside(explained_by, files, count)
+            maps, told = maps_beside(explained_by, files, count)
+        footer = "; ".join(filter(None, (told, footer)))
     draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
     click.echo(f"wrote {path}", err=True)

@@ -4,18 +4,8 @@ from pathlib import Path
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli.judged import features, find_features, read_arguments, shown
-from kpairs.cli.options import (
-    as_json,
-    columns,
-    count,
-    force,
-    group,
-    images,
-    print_json,
-    seed,
-    words,
-)
 
 
 def _share(flag, default, help):
@@ -25,7 +15,7 @@ def _share(flag, default, help):
 
 @click.command("next-pairs")
 @click.argument("arguments", metavar="IMAGES... [PAIRS.csv]... [MODEL.onnx]...", nargs=-1)
-@count("--count", default=20, help="How many pairs.")
+@shared.count("--count", default=20, help="How many pairs.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -49,17 +39,17 @@ def _share(flag, default, help):
     help="Least predicted difference in logits, for people's patience; 1 costs about 30 % more "
     "judgements.",
 )
-@group
+@shared.group
 @click.option(
     "--pairs-within", type=click.Choice(["group"]), help="Ask about images of one group alone."
 )
 @features
-@columns
-@words
-@images
-@seed
-@force
-@as_json
+@shared.columns
+@shared.words
+@shared.images
+@shared.seed
+@shared.force
+@shared.as_json
 def next_pairs(arguments, count, out, judge, known, pairs_within, features, force, as_json, **how):
     """Propose the pairs of images that are most worth asking a person about.
 
@@ -114,7 +104,7 @@ def next_pairs(arguments, count, out, judge, known, pairs_within, features, forc
         for p in proposals
     ]
     if as_json:
-        print_json(rows)
+        shared.print_json(rows)
         return
     console().print(proposals_table(rows))
     if out:

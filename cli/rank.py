@@ -5,19 +5,8 @@ from pathlib import Path
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli.models import is_model, latest_run, model_file, solved_run
-from kpairs.cli.options import (
-    as_csv,
-    as_json,
-    by_group,
-    columns,
-    force,
-    group,
-    print_csv,
-    print_json,
-    sheet,
-    top,
-)
 
 
 def split_models(arguments, columns=None, solved=False):
@@ -51,18 +40,18 @@ def split_models(arguments, columns=None, solved=False):
 @click.argument(
     "models_and_images", metavar="[RUN|MODEL.onnx]... IMAGES...", nargs=-1, required=True
 )
-@top
-@by_group
-@group
-@sheet
+@shared.top
+@shared.by_group
+@shared.group
+@shared.sheet
 @click.option("--maps", is_flag=True, help="Show on the sheet which places raise or lower a score.")
-@columns
+@shared.columns
 @click.option(
     "--than", metavar="IMAGE", help="Give each image's probability to rank higher than this one."
 )
-@force
-@as_json
-@as_csv
+@shared.force
+@shared.as_json
+@shared.as_csv
 def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, as_json, as_csv):
     """Rank images by a run or an exported model; by the mean of several models.
 
@@ -115,10 +104,10 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         write_sheet(rows, sheet, models[0] if maps else None)
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
-        print_csv(rows, list(rows[0]))
+        shared.print_csv(rows, list(rows[0]))
     elif as_json:
         told = {"method": ranking.method, "scores": METHODS[ranking.method]}
-        print_json({**told, "images": rows})
+        shared.print_json({**told, "images": rows})
     else:
         title = f"{len(files):,} images in order of {METHODS[ranking.method]}"
         console().print(ranking_table(rows, title))

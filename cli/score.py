@@ -2,21 +2,8 @@
 
 import click
 
+from kpairs.cli import options as shared
 from kpairs.cli.judged import features, find_features, read_arguments, shown
-from kpairs.cli.options import (
-    as_csv,
-    as_json,
-    by_group,
-    columns,
-    force,
-    group,
-    images,
-    print_csv,
-    print_json,
-    sheet,
-    top,
-    words,
-)
 
 
 @click.command()
@@ -29,21 +16,21 @@ from kpairs.cli.options import (
     show_default=True,
     help="Expected Kendall's tau at which enough is judged.",
 )
-@top
-@by_group
-@group
-@sheet
+@shared.top
+@shared.by_group
+@shared.group
+@shared.sheet
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False),
     help="Draw scores and intervals to this PNG, PDF or SVG.",
 )
-@columns
-@words
-@images
-@force
-@as_json
-@as_csv
+@shared.columns
+@shared.words
+@shared.images
+@shared.force
+@shared.as_json
+@shared.as_csv
 def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as_csv, **how):
     """Rank images by judgements of pairs: scores with 95 % intervals, judges, agreement.
 
@@ -88,9 +75,9 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     if plot:
         draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
     if as_csv:
-        print_csv(rows, list(rows[0]))
+        shared.print_csv(rows, list(rows[0]))
     elif as_json:
-        print_json({**facts, "images": rows})
+        shared.print_json({**facts, "images": rows})
     else:
         screen = console()
         screen.print(score_table(rows, facts))

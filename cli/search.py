@@ -6,18 +6,7 @@ from itertools import product
 
 import click
 
-from kpairs.cli.options import (
-    architecture_names,
-    as_json,
-    count,
-    data_dir,
-    finished,
-    import_own,
-    imports,
-    jobs,
-    print_json,
-    scheduler,
-)
+from kpairs.cli import options as shared
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.recipes import FIELDS, parse_argument, parse_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
@@ -34,7 +23,7 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
     "archs",
     multiple=True,
     required=True,
-    shell_complete=architecture_names,
+    shell_complete=shared.architecture_names,
     help="Architecture; several are compared.",
 )
 @click.option(
@@ -54,14 +43,14 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 )
 @click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, a folder or a CSV of images.")
 @click.option("--classes", help="Grades of one's own images, lowest first, if they are no numbers.")
-@count("--pairs", least=2, most=10**9, help="Training pairs drawn.")
-@count(
+@shared.count("--pairs", least=2, most=10**9, help="Training pairs drawn.")
+@shared.count(
     "--test-pairs",
     most=10**9,
     help="Test pairs of the recipe that is written; the search draws none.",
 )
-@count("--seed", least=0, help="Seed of every random draw.")
-@count(
+@shared.count("--seed", least=0, help="Seed of every random draw.")
+@shared.count(
     "--folds",
     default=5,
     least=2,
@@ -75,18 +64,18 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
     show_default=True,
     help="grid tries every combination; tpe, of optuna, proposes by what did well.",
 )
-@count(
+@shared.count(
     "--trials",
     default=20,
     most=10**6,
     help="Combinations that tpe proposes, those of earlier runs among them.",
 )
-@jobs
-@finished("search")
-@scheduler
-@data_dir
-@imports
-@as_json
+@shared.jobs
+@shared.finished("search")
+@shared.scheduler
+@shared.data_dir
+@shared.imports
+@shared.as_json
 def search(
     archs, tried, sizes, parameters, sampler, trials, out, data_dir, as_json, imports, **options
 ):
@@ -101,7 +90,7 @@ def search(
     kpairs search --arch final_model --arch wsal_bd --data photos --pairs 500
     kpairs search --arch final_model --try dropout=0..0.7 --sampler tpe --trials 30
     """
-    import_own(imports)
+    shared.import_own(imports)
     common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
     common = {name: value for name, value in common.items() if value is not None}
     if (classes := options.pop("classes")) is not None:
@@ -126,7 +115,7 @@ def search(
     if not ranked:
         raise KpairsError("nothing to rank: in every combination the loss became NaN or infinite")
     if as_json:
-        print_json(_as_json(ranked, out))
+        shared.print_json(_as_json(ranked, out))
         return
     screen = console()
     screen.print(search_table(ranked[:_SHOWN], what.folds, len(ranked)))

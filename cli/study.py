@@ -2,18 +2,7 @@
 
 import click
 
-from kpairs.cli.options import (
-    as_json,
-    count,
-    data_dir,
-    finished,
-    import_own,
-    imports,
-    jobs,
-    print_json,
-    scheduler,
-    study_names,
-)
+from kpairs.cli import options as shared
 
 # Median seconds of an epoch in docs/rows, one training on one core.
 _SECONDS = {
@@ -43,16 +32,18 @@ _SECONDS = {
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=study_names)
+@click.argument("name", required=False, shell_complete=shared.study_names)
 @click.option("--list", "list_", is_flag=True, help="List the studies.")
-@count("--rounds", most=10**6, help="Rounds of each setting.  [default: as many as the report's]")
-@jobs
+@shared.count(
+    "--rounds", most=10**6, help="Rounds of each setting.  [default: as many as the report's]"
+)
+@shared.jobs
 @click.option("--quick", is_flag=True, help="A few settings, 2 rounds of 3 epochs: minutes.")
-@finished("studies")
-@scheduler
-@data_dir
-@imports
-@as_json
+@shared.finished("studies")
+@shared.scheduler
+@shared.data_dir
+@shared.imports
+@shared.as_json
 def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, imports):
     """Run a report's experiment again and show it beside the reported numbers.
 
@@ -64,7 +55,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
     kpairs study haidinger-figure-2 --rounds 3 --jobs 2
     kpairs study 003 --quick
     """
-    import_own(imports)
+    shared.import_own(imports)
     from kpairs.cli.tables import console, studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
 
@@ -81,7 +72,7 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
     _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}
     if as_json:
-        print_json({name: records(rows) for name, rows in results.items()})
+        shared.print_json({name: records(rows) for name, rows in results.items()})
         return
     for s in studies:
         screen.print(study_table(s, compare(s, results[s.name]), results[s.name]))

@@ -6,22 +6,7 @@ import sys
 import click
 from click.core import ParameterSource
 
-from kpairs.cli.options import (
-    architecture_names,
-    as_argument,
-    as_json,
-    columns,
-    data_dir,
-    device,
-    grouped,
-    images,
-    import_own,
-    imports,
-    jobs,
-    print_json,
-    threads,
-    words,
-)
+from kpairs.cli import options as shared
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
@@ -49,7 +34,7 @@ _MORE = {
     "Images and pairs": (*_SHARED, "data_dir"),
     "Variation of images": (),
     "Optimizer": (),
-    "Training": ("engine", "device", "threads", "keep_checkpoints", "tensorboard"),
+    "Training": ("engine", "device", "threads", "keep_checkpoints", "tensorboard", "cluster"),
 }
 _OF_GROUP = dict(zip(("network", "data", "variation", "optimizer", "fit"), _MORE, strict=True))
 for _name, _field in FIELDS.items():
@@ -99,9 +84,9 @@ def _arguments(command):
     return command
 
 
-@click.command(cls=grouped(_FIRST, _MORE))
-@click.argument("name", metavar="[ARCH]", required=False, shell_complete=architecture_names)
-@click.option("--arch", shell_complete=architecture_names, help="The same as ARCH.")
+@click.command(cls=shared.grouped(_FIRST, _MORE))
+@click.argument("name", metavar="[ARCH]", required=False, shell_complete=shared.architecture_names)
+@click.option("--arch", shell_complete=shared.architecture_names, help="The same as ARCH.")
 @click.option(
     "--best",
     is_flag=True,
@@ -115,9 +100,9 @@ def _arguments(command):
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
-@columns
-@words
-@images
+@shared.columns
+@shared.words
+@shared.images
 @_arguments
 @click.option(
     "--optimizer-option",
@@ -134,7 +119,7 @@ def _arguments(command):
     help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
     "are.",
 )
-@jobs
+@shared.jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard's files into each round's folder."
@@ -146,11 +131,16 @@ def _arguments(command):
     show_default=True,
     help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
-@data_dir
-@device
-@threads
-@imports
-@as_json
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Take features of new images on this dask scheduler's workers, such as tcp://host:8786.",
+)
+@shared.data_dir
+@shared.device
+@shared.threads
+@shared.imports
+@shared.as_json
 @click.pass_context
 def train(
     context, name, arch, best, base, out, resumed, imports, jobs, data_dir, as_json, **options
@@ -167,12 +157,12 @@ def train(
     kpairs train posterior --data photos --classes mild,moderate,severe
     kpairs train --resume runs/2026-11-21-auxws
     """
-    import_own(imports)
+    shared.import_own(imports)
     if name and arch:
         raise click.UsageError("expected ARCH or --arch ARCH, received both")
     if best and (name or arch or base):
         raise click.UsageError("--best chooses the network; expected no ARCH and no --recipe")
-    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
+    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard", "cluster")
     how = {option: options.pop(option) for option in names}
     idle = False
     if resumed is not None:
@@ -256,7 +246,7 @@ def _show(run, idle, imports, as_json):
 
     recipe = run.recipe
     if as_json:
-        print_json({"run": str(run.path), **run.metrics})
+        shared.print_json({"run": str(run.path), **run.metrics})
         return
     screen = console()
     rows, summary = run.metrics["rounds"], run.metrics["summary"]
@@ -268,9 +258,9 @@ def _show(run, idle, imports, as_json):
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
     )
-    place = as_argument(run.path)
+    place = shared.as_argument(run.path)
     ranks = "left_score" in architecture_of_run(run).outputs
-    things = as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
+    things = shared.as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
     follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
     screen.print(f"{said}; next: kpairs {follow}")
 

@@ -35,8 +35,9 @@ def lite0_structure(height: int, width: int, channels: int, size: int, mirrored:
 
 def digest(structure: str, arrays: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of a network's structure and weights, and of kpairs' own layers."""
-    layers = Path(__file__).with_name("layers.py")  # what they compute may change
-    found = hashlib.sha256(layers.read_bytes())
+    found = hashlib.sha256()
+    for name in ("layers.py", "image_statistics.py"):  # what they compute may change
+        found.update(Path(__file__).with_name(name).read_bytes())
     found.update(f"{__version__} {structure}".encode())
     for array in arrays:
         found.update(f"{array.dtype} {array.shape}".encode())

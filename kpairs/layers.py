@@ -15,6 +15,7 @@ from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
 from kpairs.frozen import interpolation
+from kpairs.image_statistics import STATISTICS, STATISTICS_SIDE, statistics
 
 Shape = tuple[Any, ...]  # numbers, and None for the batch
 
@@ -34,6 +35,16 @@ class _Precise(keras.layers.Layer):
         super().__init__(**options)
         if options.get("dtype") is None and self.compute_dtype in ("float16", "bfloat16"):
             self.dtype_policy = "float32"
+
+
+class _InInference(keras.layers.Layer):
+    """A layer of inference, where the batch changes its size; in training its input passes."""
+
+    def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
+        return inputs if training else self.infer(inputs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (None, *input_shape[1:])
 
 
 @keras.saving.register_keras_serializable("kpairs")
@@ -199,9 +210,6 @@ class OrdinalGrades(_Precise):
 class ExpectedGrade(_Precise):
     """The mean grade by the probabilities of the grades, as a score.
 
-    Args:
-        **options: arguments of `keras.layers.Layer`.
-
     Inputs:
         `(..., n)` logits of n grades.
 
@@ -225,16 +233,13 @@ class ExpectedGrade(_Precise):
 
 
 @keras.saving.register_keras_serializable("kpairs")
-class HalfPixelShifts(keras.layers.Layer):
+class HalfPixelShifts(_InInference):
     """Each image at five places: as it is, and moved by half a pixel to each side.
 
     Only in inference; in training images pass as they are. What a network says of slightly moved
     images is steadier on average than what it says of one, for a pass of the tower a place and no
     training. `MeanPosterior` takes that average. Moved images are interpolated bilinearly, black
     beyond their edges.
-
-    Args:
-        **options: arguments of `keras.layers.Layer`.
 
     Inputs:
         `(batch, height, width, channels)`.
@@ -252,27 +257,19 @@ class HalfPixelShifts(keras.layers.Layer):
     [0.0, 0.5, 0.0, 0.5]
     """
 
-    def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
-        if training:
-            return images
+    def infer(self, images: KerasTensor) -> KerasTensor:
         _, height, width, channels = images.shape
         kernel = ops.convert_to_tensor(_kernel(channels), self.compute_dtype)
         places = ops.conv(images, kernel, padding="same")
         places = ops.reshape(places, (-1, height, width, PLACES[1], channels))
         return ops.reshape(ops.transpose(places, (0, 3, 1, 2, 4)), (-1, height, width, channels))
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, *input_shape[1:])
-
 
 @keras.saving.register_keras_serializable("kpairs")
-class MeanPosterior(_Precise):
+class MeanPosterior(_InInference, _Precise):
     """The mean of the log-posteriors of an image's five places, in inference.
 
     The softmax of that is their geometric mean, normalised.
-
-    Args:
-        **options: arguments of `keras.layers.Layer`.
 
     Inputs:
         `(5 batch, classes)` logits of what `HalfPixelShifts` gave.
@@ -289,15 +286,10 @@ class MeanPosterior(_Precise):
     [0.4453, 0.5547]
     """
 
-    def call(self, logits: KerasTensor, training: bool | None = None) -> KerasTensor:
-        if training:
-            return logits
+    def infer(self, logits: KerasTensor) -> KerasTensor:
         classes = logits.shape[-1]
         places = ops.reshape(ops.log_softmax(logits, axis=-1), (-1, PLACES[1], classes))
         return ops.mean(places, axis=1)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, *input_shape[1:])
 
 
 def _kernel(channels: int) -> NDArray[np.float32]:
@@ -310,14 +302,11 @@ def _kernel(channels: int) -> NDArray[np.float32]:
 
 
 @keras.saving.register_keras_serializable("kpairs")
-class Mirrored(keras.layers.Layer):
+class Mirrored(_InInference):
     """Each image and its mirror image, left and right exchanged, after each other.
 
     Only in inference; in training images pass as they are. `MirroredMean` takes the mean of what a
     network gives for both.
-
-    Args:
-        **options: arguments of `keras.layers.Layer`.
 
     Inputs:
         `(batch, height, width, channels)`.
@@ -333,22 +322,14 @@ class Mirrored(keras.layers.Layer):
     [[0.0, 1.0], [1.0, 0.0]]
     """
 
-    def call(self, images: KerasTensor, training: bool | None = None) -> KerasTensor:
-        if training:
-            return images
+    def infer(self, images: KerasTensor) -> KerasTensor:
         both = ops.stack([images, ops.flip(images, axis=2)], axis=1)
         return ops.reshape(both, (-1, *images.shape[1:]))
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, *input_shape[1:])
-
 
 @keras.saving.register_keras_serializable("kpairs")
-class MirroredMean(keras.layers.Layer):
+class MirroredMean(_InInference):
     """The mean of the features of an image and its mirror image, in inference.
-
-    Args:
-        **options: arguments of `keras.layers.Layer`.
 
     Inputs:
         `(2 batch, n)` features of what `Mirrored` gave.
@@ -363,13 +344,8 @@ class MirroredMean(keras.layers.Layer):
     [0.5, 3.0]
     """
 
-    def call(self, features: KerasTensor, training: bool | None = None) -> KerasTensor:
-        if training:
-            return features
+    def infer(self, features: KerasTensor) -> KerasTensor:
         return ops.mean(ops.reshape(features, (-1, 2, features.shape[-1])), axis=1)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (None, *input_shape[1:])
 
 
 @keras.saving.register_keras_serializable("kpairs")
@@ -417,39 +393,6 @@ class Resize(keras.layers.Layer):
         return {**super().get_config(), "height": self.height, "width": self.width}
 
 
-# Luminance, red - green and yellow - blue of RGB, in levels of 0 to 255.
-_PLANES = 255 * np.array([[0.299, 0.587, 0.114], [1, -1, 0], [0.5, 0.5, -1]])
-# Added to energies in levels, and to shares. Exporters take what is added for zero from 1e-8 on.
-_FLOOR, _LEAST_VARIANCE = 1e-3, 1e-6
-_STEP = 0.025  # levels added to absolute differences
-_LOCAL = 2  # levels added to local deviations: noise of flat places is no contrast
-STATISTICS_SIDE = 32  # pixels of the shorter side; scales beyond need more
-STATISTICS = (
-    *(
-        f"{name}_{direction}"
-        for direction in ("x", "y")
-        for name in ("gradient", "red_green", "yellow_blue", "flat", "smooth")
-    ),
-    *("laplacian", "laplacian_flat", "laplacian_smooth"),
-    *("noise", "noise_red_green", "noise_yellow_blue"),
-    *(
-        f"half_{name}"
-        for name in (
-            *("gradient_x", "flat_x", "smooth_x", "gradient_y", "flat_y", "smooth_y"),
-            *("laplacian", "laplacian_flat", "laplacian_smooth"),
-        )
-    ),
-    *(f"dct_{frequency}" for frequency in range(1, 15)),
-    *("deviation", "deviation_geometric", "deviation_harmonic"),
-    *("contrast_magnitude", "contrast_variance", "contrast_skewness", "contrast_kurtosis"),
-    *(
-        f"contrast_{part}_{place}"
-        for place in ("right", "below", "right_below", "left_below")
-        for part in ("product", "spread")
-    ),
-)
-
-
 @keras.saving.register_keras_serializable("kpairs")
 class ImageStatistics(_Precise):
     """54 classical statistics of each image, which need no training; `STATISTICS` names them.
@@ -473,9 +416,6 @@ class ImageStatistics(_Precise):
     It uses shifts, sums and matrix products, which every runtime computes alike and fast. Local
     means weigh a pixel by its distance, 1, 2, 3, 2, 1: nearly a Gaussian of deviation 7/6. All
     energies are sums of squares, which lose no digits, and never differences of such sums.
-
-    Args:
-        **options: arguments of `keras.layers.Layer`.
 
     Inputs:
         `(batch, height, width, 1 or 3)` pixels in [0, 1], at least 32 a side.
@@ -502,106 +442,7 @@ class ImageStatistics(_Precise):
             )
 
     def call(self, images: KerasTensor) -> KerasTensor:
-        _, height, width, channels = images.shape
-        planes = _PLANES if channels == 3 else _PLANES.sum(axis=1, keepdims=True)
-        flat = ops.reshape(ops.transpose(images, (0, 3, 1, 2)), (-1, channels, height * width))
-        colours = ops.reshape(ops.matmul(_tensor(planes), flat), (-1, 3, height, width))
-        grey = colours[:, :1]
-        values = []
-        for image in (colours, _halved(grey)):
-            right, down = _steps(image)
-            for steps in (right, down, _laplacian(right[:, :1], down[:, :1])):
-                values += _sizes(steps)
-            if image is colours:
-                values.append(_noise(right))
-        values += [_frequencies(grey), *_contrast(grey)]
-        return ops.concatenate(values, axis=1)
+        return statistics(images)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], len(STATISTICS))
-
-
-# Below, images are (batch, planes, height, width), and statistics (batch, numbers).
-
-
-def _tensor(values: NDArray[Any]) -> KerasTensor:
-    return ops.convert_to_tensor(values.astype(np.float32))
-
-
-def _mean(x: KerasTensor) -> KerasTensor:
-    return ops.mean(x, axis=(-2, -1))
-
-
-def _sizes(steps: KerasTensor) -> list[KerasTensor]:
-    """Return the energy of each plane, and shares of small values of the first."""
-    squares = steps * steps
-    first = squares[:, :1]
-    flat, smooth = (level**2 * _mean(1 / (first + level**2)) for level in (0.5, 2.0))
-    return [ops.log(_mean(squares) + _FLOOR), flat, smooth]
-
-
-def _steps(x: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
-    """Return differences of neighbouring columns, and of neighbouring rows."""
-    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-
-
-def _laplacian(right: KerasTensor, down: KerasTensor) -> KerasTensor:
-    across, along = right[..., 1:-1, :], down[..., 1:-1]
-    return across[..., 1:] - across[..., :-1] + along[..., 1:, :] - along[..., :-1, :]
-
-
-def _halved(x: KerasTensor) -> KerasTensor:
-    """Average 2 x 2 pixels of one plane."""
-    height, width = x.shape[2:]
-    kernel = _tensor(np.full((2, 2, 1, 1), 0.25))
-    half = ops.conv(ops.reshape(x, (-1, height, width, 1)), kernel, strides=2)
-    return ops.reshape(half, (-1, 1, height // 2, width // 2))
-
-
-def _smoothed(x: KerasTensor) -> KerasTensor:
-    """Return local means with weights 1, 2, 3, 2, 1 a side, two pixels smaller on each side."""
-    for _ in range(2):
-        x = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
-    for _ in range(2):
-        x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
-    return x * (1 / 81)
-
-
-def _noise(right: KerasTensor) -> KerasTensor:
-    diagonal = right[..., 1:, :] - right[..., :-1, :]
-    return 2 * ops.log(_mean(ops.sqrt(ops.abs(diagonal) + _STEP)))
-
-
-def _frequencies(grey: KerasTensor) -> KerasTensor:
-    high, wide = (side // 8 for side in grey.shape[2:])
-    blocks = ops.reshape(grey[:, 0, : 8 * high, : 8 * wide], (-1, high, 8, wide, 8))
-    blocks = ops.reshape(ops.transpose(blocks, (0, 1, 3, 2, 4)), (-1, high * wide, 64))
-    waves = np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(8) + 1) / 16) / 2
-    waves[0] /= np.sqrt(2)  # the orthonormal DCT-II, its rows the frequencies
-    coefficients = ops.matmul(blocks, _tensor(np.kron(waves, waves).T))
-    groups = np.add.outer(np.arange(8), np.arange(8)).reshape(64, 1) == np.arange(1, 15)
-    energies = ops.matmul(coefficients * coefficients, _tensor(groups / groups.sum(axis=0)))
-    return ops.mean(ops.log(energies + 1), axis=1)
-
-
-def _contrast(grey: KerasTensor) -> list[KerasTensor]:
-    """Return means of local deviations, and moments of luminance that is normalised by them."""
-    residual = grey[..., 2:-2, 2:-2] - _smoothed(grey)
-    local = _smoothed(residual * residual)
-    raised = local + 0.1
-    found = [ops.log(_mean(raised)), _mean(ops.log(raised)), -ops.log(_mean(1 / raised))]
-    deviation = ops.sqrt(local + _FLOOR)
-    normal = residual[..., 2:-2, 2:-2] / (deviation + _LOCAL)
-    square = normal * normal
-    variance = _mean(square) + _LEAST_VARIANCE
-    found += [
-        *(_mean(ops.abs(normal)), variance),
-        _mean(square * normal) / (variance * ops.sqrt(variance)),
-        _mean(square * square) / (variance * variance),
-    ]
-    inner = normal[..., :-1, 1:-1]
-    below = normal[..., 1:, :]
-    for neighbour in (normal[..., :-1, 2:], below[..., 1:-1], below[..., 2:], below[..., :-2]):
-        product = inner * neighbour
-        found += [_mean(product), _mean(ops.abs(product))]
-    return found

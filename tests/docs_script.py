@@ -51,7 +51,7 @@ PAGES = ("own-data", "explain", "trust", "tables", "graded", "judging", "weight-
 PAGES += ("networks", "recipes", "exports", "languages", "studies", "experiments", "engine")
 PAGES += ("reliability", "label", "README", "index")
 # Pages with a folder of their own: there `photos` is the reader's, or not yet there.
-FOLDERS = {"explain": "explain", **dict.fromkeys(("label", "README", "index"), "sitting")}
+FOLDERS = {name: f"of-{name}" for name in ("explain", "label", "README", "index")}
 PYTHON = ("explain", "trust")  # not run by tests/test_docs.py
 
 
@@ -102,7 +102,7 @@ def run(words):
     except subprocess.TimeoutExpired:
         process.kill()
         said += "\nCtrl-C did not end it"
-    failed = process.returncode not in (0, 130) or "http://" not in said
+    failed = process.returncode not in (0, 130) or "://" not in said
     return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
@@ -147,17 +147,18 @@ def answers(table, images, count):
 def prepare(page):
     """Put what a page takes for granted into the working folder."""
     crops = sorted(Path("photos/train").rglob("*.png"))[:300:5]
-    if FOLDERS.get(page) == "sitting" and not Path("sitting").exists():
-        for place in ("sitting/photos", "sitting/new-photos"):
-            Path(place).mkdir(parents=True)
+    own = Path(FOLDERS.get(page, ""))
+    own.mkdir(exist_ok=True)
+    if page in ("label", "README") and not (own / "photos").exists():
+        for place in (own / "photos", own / "new-photos"):
+            place.mkdir(parents=True)
             for file in crops:
                 shutil.copy(file, place)
     if page in PYTHON:
-        Path("explain").mkdir(exist_ok=True)
         for side, file in zip("ab", crops[::30], strict=True):
-            shutil.copy(file, Path(FOLDERS.get(page, "")) / f"{side}.png")
+            shutil.copy(file, own / f"{side}.png")
     if page == "trust":
-        shutil.copytree("runs/linear", "runs/sharp")
+        shutil.copytree("runs/linear", "runs/sharp", dirs_exist_ok=True)
         shutil.copy(crops[0], "reference.png")
     if page == "tables":
         names = [f"wine {i}" for i in range(60)]
@@ -186,7 +187,7 @@ def prepare(page):
         for name in ("simple", "auxws"):
             run(["export", f"runs/{name}", "--out", f"runs/{name}/{name}.onnx"])
         for place in ("folder", "old", "new"):
-            shutil.copytree("samples", place)
+            shutil.copytree("samples", place, dirs_exist_ok=True)
         Path("pairs.csv").write_text("left,right\nsamples/1.png,samples/2.png\n")
     if page == "networks":
         text = (ROOT / "CONTRIBUTING.md").read_text()
@@ -252,6 +253,7 @@ if __name__ == "__main__":
     parser.add_argument("--in", dest="folder", help="where to work; kept")
     parser.add_argument("pages", nargs="*", metavar="PAGE")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as scratch:
-        failed = main(asked.pages or PAGES, asked.folder or scratch)
+        failed = main(asked.pages or PAGES, Path(asked.folder or scratch).resolve())
     sys.exit(bool(failed))

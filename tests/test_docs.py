@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import kpairs
+from docs_script import PAGES
 from PIL import Image
 
 import kpairs as kpairs_library
@@ -51,6 +52,13 @@ def words_seen(html):
     for hidden in article.select("style, script, a.headerlink, details > :not(summary)"):
         hidden.decompose()
     return sum(bool(re.search(r"\w", word)) for word in article.get_text(" ").split())
+
+
+def test_every_page_with_commands_is_run():
+    """By `make test-docs`."""
+    pages = (DOCS.parent / "README.md", *DOCS.glob("*.md"))
+    shown = {page.stem for page in pages if re.search("^```(sh|bash)", page.read_text(), re.M)}
+    assert shown == set(PAGES)
 
 
 def test_every_option_that_the_docs_name_exists():
@@ -232,12 +240,13 @@ def test_the_tables_of_trust_are_those_of_the_rows():
     rows = pd.read_csv(DOCS / "rows" / "trust.csv")
     means = rows.groupby(["task", "pairs"]).mean(numeric_only=True)
     text = (DOCS / "trust.md").read_text()
-    shown = re.findall(r"^[|] (photographs|judges) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
+    shown = re.findall(r"^[|] (photographs|judges|one) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
     assert {(task, int(n.replace(",", ""))) for task, n, _ in shown} == set(means.index)
-    digits = {"accuracy_pct": 1, "coverage_pct": 1, "calibration_error": 3, "calibrated_error": 3}
+    digits = {"accuracy_pct": 1, "logit_coverage_pct": 1, "coverage_pct": 1, "temperature": 2}
+    digits |= {"calibration_error": 3, "calibrated_error": 3}
     for task, number, cells in shown:
         row = means.loc[task, int(number.replace(",", ""))]
-        expected = [f"{row[name]:.{n}f}" for name, n in digits.items()]
+        expected = [f"{row[name]:.{n}f}".replace("nan", "") for name, n in digits.items()]
         assert [cell.strip() for cell in cells.split("|")] == expected
     judged = re.findall(r"^[|] (ann|bo|cy) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
     assert len(judged) == 3

@@ -24,6 +24,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

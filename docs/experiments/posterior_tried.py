@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpairs.data import open_source
-from kpairs.data.distort import affine, elastic, sample
+from kpairs.data.vary import affine, elastic, sample
 from kpairs.training.all_pairs import wrong_by_class
 from kpairs.training.evaluate import known_images
 

@@ -3,9 +3,15 @@
     python docs/experiments/trust.py photographs
 
 Rows go to docs/rows/trust.csv, where a row that is there is not trained again. Arguments limit the
-tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values) and
-`judges` (crops degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a
-fifth of the pairs is judged by two of them). Each number of judgements is trained on twice.
+tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values), `judges`
+(crops degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a fifth of
+the pairs is judged by two of them) and `one` (the same crops and one judge, whose answers follow
+Bradley and Terry's model: the true scores are known in logits). Each number of judgements is
+trained on twice.
+
+`coverage_pct` holds true values against scores on the scores' scale, as `kpairs evaluate` does. Of
+`one` it says also how often the interval holds the true logits, and their `slope`: by how much true
+logits differ where scores differ by 1.
 """
 
 import csv
@@ -27,9 +33,10 @@ from kpairs.training.linear import head_of_round
 
 ROWS = Path(__file__).parent.parent / "rows" / "trust.csv"
 SETS = 2
-SIZES = {"photographs": (300, 1000), "judges": (150, 600, 1500)}
+SIZES = {"photographs": (300, 1000), "judges": (150, 600, 1500), "one": (150, 600, 1500)}
 SEEN, UNSEEN, TESTED = 400, 250, 1000  # images that are judged, others, and judgements of those
 SLOPES = {"ann": 10.0, "bo": 2.2, "cy": 1.15}  # logits per deviation of the truth
+ONE = {"dee": 3.0}
 MEASURES = (
     *("accuracy_pct", "accuracy_low_pct", "accuracy_high_pct", "auc"),
     *("calibration_error", "calibrated_error", "temperature", "standard_error"),
@@ -56,7 +63,7 @@ def _rest(row):
     return {"label": row["label"], "split": row["split"], "judge": ""}
 
 
-def judges(folder, number):
+def judges(folder, number, slopes=SLOPES):
     """Return the same of simulated judges."""
     images, amounts = degraded_photographs(SEEN + UNSEEN, seed=1)
     names = [f"judged/{i}.png" for i in range(len(images))]
@@ -72,25 +79,41 @@ def judges(folder, number):
             left = int(rng.integers(count))
             right = (left + int(rng.integers(1, count))) % count
             left, right = left + first, right + first
-            for judge in rng.permutation(list(SLOPES))[: 1 + (rng.random() < 0.2)]:
-                wins = rng.random() < expit(SLOPES[judge] * (scale[right] - scale[left]))
+            for judge in rng.permutation(list(slopes))[: 1 + (rng.random() < 0.2)]:
+                wins = rng.random() < expit(slopes[judge] * (scale[right] - scale[left]))
                 row = {"left": names[left], "right": names[right], "split": split, "judge": judge}
                 found.append({**row, "label": "right" if wins else "left"})
         return found[:rows]
 
     train = judged(0, SEEN, max(SIZES["judges"]), "train")
     test = judged(SEEN, UNSEEN, TESTED, "test")
-    return train, test, dict(zip(names, amounts.tolist(), strict=True))
+    return train, test, dict(zip(names, scale.tolist(), strict=True))
 
 
-def coverage(run, folder, truth):
-    """Return how often intervals of test images hold the true score, in percent."""
+def one(folder, number):
+    """Return the same of one judge; the true values are logits."""
+    train, test, truth = judges(folder, number, ONE)
+    return train, test, {name: ONE["dee"] * value for name, value in truth.items()}
+
+
+def coverage(run, folder, truth, logits):
+    """Return how often intervals of test images hold the true score, in percent, and the slope."""
     split = run.source().split("test", run.recipe.pixels)
-    used = np.unique(np.concatenate([split.listed.left, split.listed.right]))
-    head = head_of_round(run, 1)
-    features = image_features(backbone_of(run.model(1)), split.images[used])
-    values = [truth[Path(split.listed.files[i]).relative_to(folder).as_posix()] for i in used]
-    return coverage_pct(head.score(features), head.deviation(features), np.array(values))
+    parts = []
+    for part in (run.source().split("train", run.recipe.pixels), split):
+        used = np.unique(np.concatenate([part.listed.left, part.listed.right]))
+        files = [Path(part.listed.files[i]).relative_to(folder).as_posix() for i in used]
+        parts.append((part.images[used], np.array([truth[file] for file in files])))
+    (_, trained), (images, values) = parts
+    head, features = head_of_round(run, 1), image_features(backbone_of(run.model(1)), images)
+    score, deviation = head.score(features), head.deviation(features)
+    found = {"coverage_pct": round(coverage_pct(score, deviation, values), 2)}
+    if logits:
+        away = values - trained.mean()
+        held = np.abs(score - away) <= 1.96 * deviation
+        found["logit_coverage_pct"] = round(100 * float(held.mean()), 2)
+        found["slope"] = round(float(np.polyfit(score, away, 1)[0]), 3)
+    return found
 
 
 def row_of(run, task, pairs, number, folder, truth):
@@ -98,7 +121,7 @@ def row_of(run, task, pairs, number, folder, truth):
     found = kpairs.evaluate(run)[0]["measures"]
     row = {"task": task, "pairs": pairs, "set": number}
     row |= {name: round(found[name], 4) for name in MEASURES}
-    row["coverage_pct"] = round(coverage(run, folder, truth), 2)
+    row |= {"logit_coverage_pct": "", "slope": "", **coverage(run, folder, truth, task == "one")}
     for name in SLOPES:
         known = {j["judge"]: j for j in found.get("judges", ())}.get(name, {})
         for who in ("network", "others"):
@@ -115,7 +138,7 @@ def main(wanted):
     done = {(r["task"], r["pairs"], r["set"]) for r in rows}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
-        for task in (photographs, judges):
+        for task in (one, judges, photographs):
             if wanted and task.__name__ not in wanted:
                 continue
             for number in range(SETS):

@@ -12,9 +12,45 @@ const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 // A picture is {canvas, file, asIs}: asIs if the page made it, bright on dark or as the network sees
 // pictures, so that its ink is neither guessed nor inverted.
 
+const THUMBNAIL = 16; // pixels a side, as kpairs.judging.reference has it
+
+/** Pixels (height, width, channels) as means of at most 16x16 parts. */
+function thumbnail(pixels, { height, width, channels }) {
+  const [rows, columns] = [height, width].map((side) => {
+    const parts = Math.min(side, THUMBNAIL);
+    const edges = Array.from({ length: parts }, (_, part) => Math.floor((part * side) / parts));
+    return Array.from({ length: side }, (_, i) => edges.findLastIndex((edge) => edge <= i));
+  });
+  const size = [rows, columns].reduce((product, places) => product * (places.at(-1) + 1), channels);
+  const sums = new Float64Array(size), counts = new Float64Array(size);
+  pixels.forEach((pixel, i) => {
+    const x = Math.floor(i / channels) % width, y = Math.floor(i / channels / width);
+    const place = (rows[y] * (columns.at(-1) + 1) + columns[x]) * channels + (i % channels);
+    sums[place] += pixel;
+    counts[place] += 1;
+  });
+  return Array.from(sums, (total, i) => total / counts[i]);
+}
+
+/** Make a function that tells if pixels are far from a network's training images. */
+function strangeTo(known, shape) {
+  if (!known) return () => false;
+  const [centre, scale, axes, spread] = ["centre", "scale", "axes", "spread"].map(
+    (name) => new Float32Array(bytesOf(known[name]).buffer));
+  return (pixels) => {
+    const standard = thumbnail(pixels, shape).map((x, i) => (x - centre[i]) * scale[i]);
+    const along = Array.from(spread, (_, k) =>
+      sum(standard.map((x, i) => x * axes[i * spread.length + k])));
+    const near = sum(along.map((x, k) => (x * x) / spread[k])) / spread.length;
+    const beyond = (sum(standard.map((x) => x * x)) - sum(along.map((x) => x * x))) / known.rest;
+    return near > known.limits[0] || beyond > known.limits[1];
+  };
+}
+
 /** Make a function of {left, right} pictures that gives each model's {seen, doubtful, outputs}. */
 function localAnswers() {
   const network = networkOf(config.graph), [{ pixels }] = config.models;
+  const isStrange = strangeTo(config.known, pixels);
   const imageOf = ({ canvas }) =>
     canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const input = (picture) =>
@@ -23,7 +59,8 @@ function localAnswers() {
     const [left, right] = SIDES.map((side) => input(pictures[side]));
     const doubtful = SIDES.filter(
       (side) => !pictures[side].asIs && isDoubtful(imageOf(pictures[side]), pixels));
-    return [{ seen: { left, right }, doubtful, outputs: network(left, right) }];
+    const far = SIDES.filter((_, i) => isStrange([left, right][i]));
+    return [{ seen: { left, right }, doubtful, far, outputs: network(left, right) }];
   };
 }
 

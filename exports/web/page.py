@@ -87,6 +87,21 @@ def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "
     )
 
 
+def _training_images(model: PairModel) -> dict[str, Any] | None:
+    """Write down for `strangeTo` in page.js what thumbnails of training images look like."""
+    known = model.reference
+    if known is None or model.has_features:
+        return None
+    near = len(known.spread)
+    arrays = {"centre": known.centre, "scale": known.scale, "spread": known.spread}
+    arrays["axes"] = known.axes[:, :near]
+    return {
+        **{n: base64.b64encode(a.astype("<f4").tobytes()).decode() for n, a in arrays.items()},
+        "rest": known.rest,
+        "limits": known.limits.tolist(),
+    }
+
+
 def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
     """Make the page of one network, as one file that needs nothing else.
 
@@ -105,6 +120,7 @@ def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
         {
             "models": [about(model.arch, model.metadata, model.pixels)],
             "graph": graph_of(proto),
+            "known": _training_images(model),
             "samples": samples_of(levels.reshape(-1, *model.pixels.shape)),
             "expected": {name: value.tolist() for name, value in values.items()},
         },

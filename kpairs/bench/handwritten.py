@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from kpairs.data import PairSet
+from kpairs.models.lite0_weights import STAGES, STEM
 from kpairs.recipes import Recipe
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -94,23 +95,94 @@ class WsalBD(PairNetwork):
 
 
 class Ranker(PairNetwork):
-    """Our own network for compared photographs of 64x64 pixels in colour.
+    """Our own network for compared photographs in colour.
 
     Batches are normalised by the statistics of both images, so the tower is always folded.
+
+    Args:
+        side: of the square images, in pixels.
     """
+
+    fold = True
+
+    def __init__(self, side: int = 64) -> None:
+        super().__init__()
+        tower: list[nn.Module] = []
+        channels = 3
+        while side >= 28:
+            tower += [*_normalized(channels, 16, 3, "same"), *_pooled(16, 16)]
+            channels, side = 16, side // 2
+        left_over = ((side - 2) // 2 - 2) // 2
+        self.tower = nn.Sequential(
+            *tower,
+            *(*_normalized(16, 16, 3), *_pooled(16, 16)),
+            *(*_normalized(16, 64, 3), *_pooled(64, 64)),
+            *(*_normalized(64, 112, left_over), nn.Flatten(), nn.Dropout(0.16)),
+            nn.Linear(112, 1, bias=False),
+        )
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.cat(list(self.towers(left, right)), 1),)
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0's means of its stem and seven stages, normalisation folded, to a score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts, channels = [_convolution(3, STEM, 3, 2)], STEM
+        for repeats, kernel, stride, expansion, width in STAGES:
+            blocks = [_Block(channels, width, kernel, stride, expansion)]
+            blocks += [_Block(width, width, kernel, 1, expansion) for _ in range(repeats - 1)]
+            parts, channels = [*parts, nn.Sequential(*blocks)], width
+        self.parts = nn.ModuleList(parts)
+        self.score = nn.Linear(STEM + sum(stage[-1] for stage in STAGES), 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, means = 2 * x - 1, []
+        for part in self.parts:
+            x = part(x)
+            means.append(x.mean((2, 3)))
+        return self.score(torch.cat(means, 1))
+
+
+class _Block(nn.Module):
+    """An inverted residual block."""
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = channels * expansion
+        self.layers = nn.Sequential(
+            *([_convolution(channels, wide, 1)] if expansion != 1 else []),
+            _convolution(wide, wide, kernel, stride, wide),
+            nn.Conv2d(wide, width, 1),
+        )
+        self.adds = stride == 1 and channels == width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layers(x)
+        return x + y if self.adds else y
+
+
+def _convolution(
+    channels: int, filters: int, size: int, stride: int = 1, groups: int = 1
+) -> nn.Module:
+    """Pad as Keras does, where a stride of 2 pads more on the right and below."""
+    before, after = (size - stride) // 2, size - stride - (size - stride) // 2
+    padding = [nn.ZeroPad2d((before, after) * 2)] if before != after else []
+    inside = 0 if padding else before
+    convolution = nn.Conv2d(channels, filters, size, stride, inside, groups=groups)
+    return nn.Sequential(*padding, convolution, nn.ReLU6())
+
+
+class FineTuned(PairNetwork):
+    """`linear` on lite0, all of whose weights are trained."""
 
     fold = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower = nn.Sequential(
-            *(*_normalized(3, 16, 3, "same"), *_pooled(16, 16)),
-            *(*_normalized(16, 16, 3, "same"), *_pooled(16, 16)),
-            *(*_normalized(16, 16, 3), *_pooled(16, 16)),
-            *(*_normalized(16, 64, 3), *_pooled(64, 64)),
-            *(*_normalized(64, 112, 2), nn.Flatten(), nn.Dropout(0.16)),
-            nn.Linear(112, 1, bias=False),
-        )
+        self.tower = Lite0()
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor]:
         return (torch.cat(list(self.towers(left, right)), 1),)
@@ -132,6 +204,7 @@ NETWORKS: dict[str, type[PairNetwork]] = {
     "auxws": AuxWS,
     "wsal_bd": WsalBD,
     "ranker": Ranker,
+    "linear": FineTuned,
 }
 
 
@@ -156,7 +229,7 @@ class Tuning:
 
 PLAIN = Tuning()
 TUNED = Tuning(channels_last=True, at_once=True, few_reads=True)  # folded where that is faster
-NEVER_FOLDED = ("wsal_bd", "ranker")  # as their networks are, or are not
+NEVER_FOLDED = ("wsal_bd", "ranker", "linear")  # as their networks are, or are not
 _OPTIMIZERS = {
     "torch_adam": (torch.optim.Adam, "fused"),
     "adamw": (torch.optim.AdamW, "fused"),
@@ -172,7 +245,9 @@ class Training:
     ) -> None:
         self.tuning = tuning
         layout = torch.channels_last if tuning.channels_last else torch.contiguous_format
-        self.model = NETWORKS[recipe.network.arch]().to(device).to(memory_format=layout)
+        name = recipe.network.arch
+        network = Ranker(pairs.left.shape[1]) if name == "ranker" else NETWORKS[name]()
+        self.model = network.to(device).to(memory_format=layout)
         self.model.fold = self.model.fold or tuning.fold
         optimizer, at_once = _OPTIMIZERS[recipe.optimizer.name]
         self.optimizer = optimizer(

@@ -250,10 +250,13 @@ def _coverage_of_pairs(found: Scores, truth: Floats) -> float:
 def _photographs(grades: bool) -> tuple[Floats, Floats]:
     """Return statistics and truth of the photographs to order, then those that nobody judges."""
     from kpairs.data.examples import degraded_photographs
-    from kpairs.models.statistics import image_statistics
+    from kpairs.models.backbone import STATISTICS, feature_network
+    from kpairs.training.features import image_features
 
-    images, amounts = degraded_photographs(_IMAGES + _UNSEEN, seed=1, grades=grades)
-    return prepare_features(image_statistics(images)), amounts
+    levels, amounts = degraded_photographs(_IMAGES + _UNSEEN, seed=1, grades=grades)
+    images = np.divide(levels, 255, dtype=np.float32)
+    statistics = image_features(feature_network(STATISTICS, *images.shape[1:]), images)
+    return prepare_features(statistics), amounts
 
 
 def _run(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binom
 
 from kpairs import seeds
 from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
@@ -23,18 +24,31 @@ from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches, Randomness, shuffled
 from kpairs.training.callbacks import StopOnNonFinite
-from kpairs.training.compile import compile_model
+from kpairs.training.compile import Phase, compile_model
 from kpairs.training.device import compute, describe
 from kpairs.training.engine.lower import lower
 from kpairs.training.network import architecture_of, build_round, rescale
 from kpairs.training.prepare import draw_round, rescaling_of
 from kpairs.training.train import train
 
-# The reports' own batch sizes, without augmentation, and photographs.
-CASES = ("c4l2_ws", "auxws", "wsal_bd", "ranker")
+# The reports' own batch sizes, without augmentation.
+_DIGITS = ("c4l2_ws", "auxws", "wsal_bd")
+# Photographs: the architecture, their side in pixels, and the batch size.
+_PHOTOGRAPHS = {
+    "ranker, 64x64": ("ranker", 64, 64),
+    "ranker, 128x128": ("ranker", 128, 64),
+    "ranker, 224x224": ("ranker", 224, 64),
+    "lite0 fine-tuned, 128x128": ("linear", 128, 16),
+}
+CASES = (*_DIGITS, *_PHOTOGRAPHS)
 RUNNERS = ("engine", "tuned", "torch", "keras")
+_TUNED_ALONE = 128  # pixels a side, from where the slower runners are left out
 _ROUNDS_CASE = "c4l2_ws"
-_PHOTOGRAPHS, _BATCH = (64, 64, 3), 64
+_ROUNDS = ((4, 5), (8, 25))  # and their epochs
+_MEMORY_CASE = "ranker, 64x64"
+_LEAST, _MOST = 6, 20  # turns
+_SECONDS = 20.0  # after which a case gets no more turns than the least
+_NARROW = 0.02  # of a ratio's interval: its width relative to the ratio
 Progress = Callable[[str, int, int], None]
 
 
@@ -50,52 +64,67 @@ def bench_training(
     """Measure training steps and whole rounds.
 
     Every runner trains in short turns, one after the other, so that a slower moment of the machine
-    meets all of them; a ratio is the median of the turns' ratios. On a CPU a step's time is that
-    for which its one thread had the processor. A tuned loop that may call its tower once or twice
-    is measured both ways, and the faster way counts. `quick` means fewer turns, few and short
-    rounds and no memory: less than a minute.
+    meets all of them; a ratio is the median of the turns' ratios. Turns end when the 95 % interval
+    of the ratio to the tuned loop is 2 % wide, after 20 turns, or after 20 seconds and six turns.
+    On a CPU a step's time is that for which its one thread had the processor. A tuned loop that may
+    call its tower once or twice is measured both ways, and the faster way counts.
+
+    Args:
+        quick: three turns of small cases, few and short rounds, no memory: a minute.
+        device: see `kpairs.train`.
+        jobs: processes for the rounds.
+        profile: tell where the engine's steps spend their time.
+        data_root: cache folder of the digit images.
+        progress: called with what is measured, and how many turns of how many of it are done.
 
     Returns:
-        JSON-ready dict: `cases` (milliseconds per step by runner, and the engine's ratio to each;
-        with `profile` the operations, each with its milliseconds and calls per step), `rounds`
-        (the same rounds by kpairs and by the plain and the tuned loop, in seconds, with the start
-        of kpairs' processes), `memory` (peak MiB of a process that trains an epoch of auxws, by
-        runner; None if quick or not on Linux) and `machine`.
+        JSON-ready dict: `cases` (milliseconds per step by runner, the engine's ratio to each, and
+        the 95 % interval of that to the tuned loop, None of fewer than six turns; with `profile`
+        the operations, each with its milliseconds and calls per step), `rounds` (for each number of
+        rounds the seconds of kpairs, with the start of its processes, and of the tuned loop),
+        `memory` (the case, and peak MiB of a process that trains an epoch of it, by runner; None if
+        quick or not on Linux) and `machine`.
     """
     source = open_source("mnist", root=data_root)
     splits = source.split("train"), source.split("test")
-    cases = []
+    cases, memory = [], None
     with compute(device) as name:
         machine = describe(name, 1)
-        for case in CASES:
+        for case in CASES[: -3 if quick else None]:
             cases.append(_case(case, splits, name, quick, profile, partial(progress, case)))
-        memory = None
         if not quick:
-            memory = {}
+            memory = {"case": _MEMORY_CASE}
             for done, runner in enumerate(RUNNERS):
                 progress("memory", done, len(RUNNERS))
                 memory[runner] = _peak_memory(runner, device, data_root)
-        rounds = _rounds(splits, device, name, jobs, quick, data_root, progress)
+        rounds = [
+            _rounds(*each, splits, device, name, jobs, data_root, progress)
+            for each in _ROUNDS[: 1 if quick else None]
+        ]
     return {"cases": cases, "rounds": rounds, "memory": memory, "machine": machine}
 
 
 def _recipe(case: str, quick: bool = False) -> Recipe:
     changes: dict[str, Any] = {"augmentation": "none", "rounds": 1}
-    if quick:
-        changes["pairs"] = min(RECIPES[case].data.pairs, 30 * RECIPES[case].fit.batch_size)
-    if case == "ranker":
-        changes |= {"batch_size": _BATCH, "schedule": "constant"}
-        changes["pairs"] = _BATCH if quick else 2 * _BATCH
-        changes |= {"image_size": _PHOTOGRAPHS[:2], "channels": _PHOTOGRAPHS[2]}
-    return RECIPES[case].replace(**changes)
+    if case not in _PHOTOGRAPHS:
+        if quick:
+            changes["pairs"] = min(RECIPES[case].data.pairs, 30 * RECIPES[case].fit.batch_size)
+        return RECIPES[case].replace(**changes)
+    arch, side, batch = _PHOTOGRAPHS[case]
+    changes |= {"batch_size": batch, "pairs": batch, "schedule": "constant"}
+    changes |= {"image_size": (side, side), "channels": 3}
+    if arch == "linear":
+        changes["backbone"] = "lite0"
+    return RECIPES[arch].replace(**changes)
 
 
 def _pairs(recipe: Recipe, splits: Sequence[Split]) -> PairSet:
     """Draw a round's pairs; noise stands in for photographs, because it takes as long."""
-    if recipe.network.arch != "ranker":
+    size = recipe.data.image_size
+    if size is None:
         return draw_round(recipe, 1, *splits)[0]
     rng = seeds.generator(recipe.fit.seed, 1, "pairs")
-    left, right = rng.random((2, recipe.data.pairs, *_PHOTOGRAPHS), np.float32)
+    left, right = rng.random((2, recipe.data.pairs, *size, 3), np.float32)
     return PairSet(left, right, *rng.integers(0, 10, (2, recipe.data.pairs)))
 
 
@@ -109,7 +138,7 @@ def _runner(
     outputs = architecture_of(recipe).outputs
     model = build_round(recipe, 1, 10)
     rescale(model, rescaling_of(recipe.data.normalization, pairs))
-    compile_model(model, recipe, architecture_of(recipe))
+    compile_model(model, recipe, architecture_of(recipe), Phase(0, 1))
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
         return partial(model.fit, x, y, batch_size=recipe.fit.batch_size, verbose=0)
@@ -134,34 +163,57 @@ def _case(
     recipe = _recipe(case, quick)
     pairs = _pairs(recipe, splits)
     steps = -(-recipe.data.pairs // recipe.fit.batch_size)
-    turns = 3 if quick else 20
     clock = time.process_time if device.startswith("cpu") else time.perf_counter
-    runners = {kind: _runner(kind, recipe, pairs, device) for kind in RUNNERS}
-    if case not in NEVER_FOLDED:
+    large = case in _PHOTOGRAPHS and _PHOTOGRAPHS[case][1] >= _TUNED_ALONE
+    measured = RUNNERS[: 2 if large else None]
+    runners = {kind: _runner(kind, recipe, pairs, device) for kind in measured}
+    if recipe.network.arch not in NEVER_FOLDED:
         runners["folded"] = _runner("tuned", recipe, pairs, device, fold=True)
     times: dict[str, list[float]] = {kind: [] for kind in runners}
-    for turn in range(turns + 1):
-        progress(turn, turns + 1)
+    least, most = (3, 3) if quick else (_LEAST, _MOST)
+    started = time.perf_counter()
+    for turn in range(most + 1):
+        progress(turn, most + 1)
+        if turn > least and (
+            time.perf_counter() - started > _SECONDS
+            or _is_narrow(_interval(times["engine"], _faster(times)))
+        ):
+            break
         for kind in list(runners)[:: 1 if turn % 2 else -1]:
-            started = clock()
+            begun = clock()
             runners[kind]()
             if turn:  # the first warms up
-                times[kind].append(1000 * (clock() - started) / steps)
-    folded = times.pop("folded", times["tuned"])
-    is_faster = statistics.median(folded) < statistics.median(times["tuned"])
-    times["tuned"] = folded if is_faster else times["tuned"]
+                times[kind].append(1000 * (clock() - begun) / steps)
+    folds = times["tuned"] is not _faster(times)
+    times["tuned"] = _faster(times)
+    ratios = {kind: _ratio(times["engine"], times[kind]) for kind in measured[1:]}
     return {
         "case": f"{case}, batch {recipe.fit.batch_size}",
-        **{f"{kind}_ms": statistics.median(times[kind]) for kind in RUNNERS},
-        **{
-            f"engine_over_{kind}": _ratio(times["engine"], times[kind])
-            for kind in RUNNERS
-            if kind != "engine"
-        },
-        "tuned_folds": is_faster or case == "ranker",
-        "repeats": turns,
+        **{f"{kind}_ms": statistics.median(times[kind]) for kind in measured},
+        **{f"engine_over_{kind}": ratio for kind, ratio in ratios.items()},
+        "engine_over_tuned_95": _interval(times["engine"], times["tuned"]),
+        "tuned_folds": folds or case in _PHOTOGRAPHS,
+        "repeats": len(times["engine"]),
         **({"profile": _profile(runners["engine"], steps, device)} if profile else {}),
     }
+
+
+def _faster(times: dict[str, list[float]]) -> list[float]:
+    """Return the times of the tuned loop, by the faster of its two ways."""
+    return min(times["tuned"], times.get("folded", times["tuned"]), key=statistics.median)
+
+
+def _interval(times: Sequence[float], others: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the median ratio, by order statistics; None of fewer than six."""
+    ratios = sorted(a / b for a, b in zip(times, others, strict=True))
+    if len(ratios) < _LEAST:
+        return None
+    place = int(binom.ppf(0.025, len(ratios), 0.5)) - 1
+    return ratios[place], ratios[-1 - place]
+
+
+def _is_narrow(interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[1] - interval[0] < _NARROW * interval[0]
 
 
 def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
@@ -185,45 +237,35 @@ def _profile(epoch: Callable[[], Any], steps: int, device: str) -> list[dict[str
 
 
 def _rounds(
+    number: int,
+    epochs: int,
     splits: Sequence[Split],
     device: str,
     device_name: str,
     jobs: int,
-    quick: bool,
     data_root: str | Path | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Time whole rounds, with the test error after every epoch and all that is saved."""
-    recipe = _recipe(_ROUNDS_CASE)
-    recipe = recipe.replace(rounds=4, epochs=5) if quick else recipe.replace(rounds=20)
-    what = f"{recipe.fit.rounds} rounds of {recipe.fit.epochs} epochs of {_ROUNDS_CASE}"
-    progress(what, 0, 3)
+    recipe = _recipe(_ROUNDS_CASE).replace(rounds=number, epochs=epochs)
+    what = f"{number} rounds of {epochs} epochs of {_ROUNDS_CASE}"
+    progress(what, 0, 2)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         train(recipe, out, device=device, jobs=jobs, data_root=data_root)
-    seconds = {"engine": time.perf_counter() - started}
-    tunings = {"tuned": replace(TUNED, fold=True), "torch": PLAIN}
-    for done, (kind, tuning) in enumerate(tunings.items(), 1):
-        progress(what, done, 3)
-        started = time.perf_counter()
-        for number in range(1, recipe.fit.rounds + 1):
-            pairs, test_pairs = draw_round(recipe, number, *splits)
-            training = Training(recipe, pairs, device_name, tuning)
-            for _ in range(recipe.fit.epochs):
-                training.epoch()
-                training.error(test_pairs)
-        seconds[kind] = time.perf_counter() - started
-    return {
-        "case": what,
-        "jobs": jobs,
-        **{f"{kind}_s": value for kind, value in seconds.items()},
-        **{f"engine_over_{kind}": seconds["engine"] / seconds[kind] for kind in tunings},
-        **{
-            f"{kind}_rounds_per_minute": 60 * recipe.fit.rounds / value
-            for kind, value in seconds.items()
-        },
-    }
+    ours = time.perf_counter() - started
+    progress(what, 1, 2)
+    started = time.perf_counter()
+    for each in range(1, number + 1):
+        pairs, test_pairs = draw_round(recipe, each, *splits)
+        training = Training(recipe, pairs, device_name, replace(TUNED, fold=True))
+        for _ in range(epochs):
+            training.epoch()
+            training.error(test_pairs)
+    tuned = time.perf_counter() - started
+    ratio = {"engine_over_tuned": ours / tuned}
+    return {"case": what, "jobs": jobs, "engine_s": ours, "tuned_s": tuned, **ratio}
 
 
 def _peak_memory(runner: str, device: str, data_root: str | Path | None) -> float | None:
@@ -233,7 +275,7 @@ def _peak_memory(runner: str, device: str, data_root: str | Path | None) -> floa
 
 
 def _train_alone(runner: str, device: str, data_root: str | Path | None) -> float | None:
-    recipe = _recipe("auxws")
+    recipe = _recipe(_MEMORY_CASE)
     source = open_source("mnist", root=data_root)
     splits = source.split("train"), source.split("test")
     with compute(device) as name:

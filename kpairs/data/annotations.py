@@ -53,25 +53,15 @@ class ImageFiles:
         return replace(self, files=files, places=places, name=name)
 
     def fingerprint(self, file: str) -> str:
-        """Return what tells one of the files, or its features, from others.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
+        """Return what tells one of the files, or its features, from others."""
         return fingerprint(file) if self.vectors is None else self.vectors.fingerprint(file)
 
 
 class Columns:
     """The numbers of a table's columns by the names in `kpairs.data.columns.COLUMNS`.
 
-    Args:
-        header: of the table.
-        columns: the table's own headers by those names, where they differ.
-        path: the table, for messages.
-
-    Raises:
-        UsageError: a name that is not in `COLUMNS`.
-        InputError: a header that the table lacks.
+    `columns` are the table's own headers by those names, where they differ. A name that is not in
+    `COLUMNS` raises UsageError, a header that the table lacks InputError.
     """
 
     def __init__(self, header: list[str], columns: Mapping[str, str] | None, path: Path) -> None:
@@ -131,11 +121,7 @@ class Places:
         self._named = {} if self.folder is None or known else _by_name(self.folder)
 
     def number(self, text: str, row: int) -> int:
-        """Return the number of the file that a text stands for.
-
-        Raises:
-            InputError: no text, or a name that several files have.
-        """
+        """Return the number of the file that a text stands for; refuse none, or several."""
         if (known := self._known.get(text)) is not None:
             return known
         if not text or "\0" in text:
@@ -169,11 +155,7 @@ class Places:
         return found[0] if found else None
 
     def join(self, number: int, group: str, row: int) -> None:
-        """Note the group of a file.
-
-        Raises:
-            InputError: a row before says another.
-        """
+        """Note the group of a file; refuse another than that of a row before."""
         if (known := self._groups.setdefault(number, group)) != group:
             raise InputError(
                 f"{self.path} row {row}: expected one group for {list(self.files)[number]}, "
@@ -187,11 +169,7 @@ class Places:
         return tuple(each) if self._groups else None
 
     def check(self) -> None:
-        """Refuse a table that names files which are not there.
-
-        Raises:
-            InputError: there are such files; the message counts them and names the first.
-        """
+        """Refuse a table that names files which are not there, with their count and the first."""
         if self._missing:
             text, row = next(iter(self._missing.items()))
             where = self.path.parent if self.folder is None else self.folder
@@ -228,14 +206,10 @@ def known_split(text: str) -> int | None:
 
 
 def without_val(split: NDArray[np.int64], rows: str) -> tuple[NDArray[np.int64], str]:
-    """Return splits without val, and a sentence about what happens to it.
+    """Return splits without val, and a sentence about what happens to it, which counts `rows`.
 
     Where nothing else is for testing, val is; else it is trained on: `--validation` sets images
     aside by itself.
-
-    Args:
-        split: numbers in `SPLIT_NAMES`.
-        rows: what the sentence counts.
     """
     val = split == 2
     if not val.any():
@@ -246,11 +220,7 @@ def without_val(split: NDArray[np.int64], rows: str) -> tuple[NDArray[np.int64],
 
 
 def split_number(text: str, path: Path, row: int) -> int:
-    """Return the number of a split in `SPLIT_NAMES`.
-
-    Raises:
-        InputError: another word.
-    """
+    """Return the number of a split in `SPLIT_NAMES`; refuse another word."""
     part = known_split(text)
     if part is None:
         raise InputError(

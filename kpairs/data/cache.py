@@ -106,16 +106,11 @@ class Survey:
 
 
 def survey(pictures: ImageFiles) -> Survey:
-    """Look at up to 500 pictures, evenly spread.
+    """Look at up to 500 pictures of the training split, evenly spread; its sides and ink decide.
 
     JPEGs of more than a million pixels are looked at in a reduced size. Smaller pictures are kept
-    for `prepared_images`, 64 MiB of them at most, so that they are decoded once.
-
-    Args:
-        pictures: the training split; its sides and its ink decide, those of no other picture.
-
-    Raises:
-        InputError: a picture that cannot be read, named with its place.
+    for `prepared_images`, 64 MiB of them at most, so that they are decoded once. An InputError
+    names the place of a picture that cannot be read.
     """
     chosen = np.unique(np.linspace(0, len(pictures) - 1, _SURVEYED).round().astype(int))
     looks = list(decoded_in_parallel(pictures, chosen.tolist(), _look))
@@ -152,8 +147,7 @@ def decoded_in_parallel(
 ) -> Iterator[_T]:
     """Apply a function to pictures' paths on all cores, in order, a few ahead of what is taken.
 
-    Raises:
-        InputError: that of the function, with the place where the picture is listed.
+    An InputError of the function names the place where the picture is listed.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and summing leave Python's lock
         waiting = deque(pool.submit(function, pictures.files[i]) for i in chosen[:_AHEAD])
@@ -226,13 +220,8 @@ def prepared_images(
     """Prepare every picture of a split as its network sees it, unless the cache has them.
 
     The file's name is a hash of the pictures' paths, inodes, sizes, times of change and of the
-    settings: changed pictures make another file. A damaged file is made anew. `clean` removes all.
-
-    Args:
-        pictures: the split.
-        settings: of the network; `rounded`, since levels are kept in 8 bits.
-        root: the cache folder.
-        progress: called with how many pictures of how many are done.
+    settings, which are `rounded`: changed pictures make another file. A damaged file is made anew.
+    `clean` removes all.
 
     Returns:
         A .npy file of `(n, height, width, channels)` uint8 for `Stored`, and the numbers of the
@@ -323,11 +312,7 @@ def usage(root: Path) -> tuple[int, int]:
 
 
 def clean(root: Path) -> tuple[int, int]:
-    """Remove all prepared images and all features below the cache folder.
-
-    Returns:
-        How many files and bytes that freed.
-    """
+    """Remove all prepared images and features below the cache folder; count files and bytes."""
     freed = usage(root)
     for name in (_FOLDER, FEATURES):
         shutil.rmtree(root / name, ignore_errors=True)

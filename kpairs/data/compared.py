@@ -8,37 +8,55 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
   be votes.
 
 In place of `left` and `right` it may have `winner` and `loser`, or lists of ranked images, as
-`kpairs.data.lists` reads them. It may have `weight` (how much a
-row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
-together, such as a patient's; `left_group` and `right_group` where the two differ), `reason` (why
-kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
+`kpairs.data.lists` reads them. It may have `weight` (how much a row counts in the loss), `margin`
+(by how much the winner's score should lead), `split` (train, val or test), `judge`, `group` (images
+that belong together, such as a patient's; `left_group` and `right_group` where the two differ),
+`reason` (why kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in
+either order.
 Rows without a judgement are left out, so that a half-filled list of questions can be used.
+
+Or it has ranked lists: `image`, `rank` (1 is the highest; equal ranks tie) and `group`, the list
+that an image stands in. Every two images of a list become a pair, which trains every network and
+every loss. A list of n images counts as n - 1 pairs, which is how many choices it tells. Lists that
+share no image are groups: all of a list is in one split.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.annotations import SPLITS, Columns, ImageFiles, Places, split_number, without_val
+from kpairs.data.annotations import Columns, ImageFiles, Places, split_number, without_val
 from kpairs.data.columns import JUDGEMENTS, REASONS
 from kpairs.data.grades import ranked
-from kpairs.data.lists import are_lists, pairs_of_lists
-from kpairs.data.table import Progress, number, read_table
+from kpairs.data.table import Header, Progress, number, read_table
 from kpairs.errors import InputError, unknown
 
 UNKNOWN = -1  # a grade that nobody gave
 _SIDES = ("left", "right")
 # P(left ranks no higher) by who ranks higher.
 _OUTCOMES = {"left": 0.0, "right": 1.0, "tie": 0.5}
-_BY_ROW = ("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge", "reason")
+_BY_ROW = (
+    "probability",
+    "weight",
+    "margin",
+    "left_grade",
+    "right_grade",
+    "rows",
+    "split",
+    "judge",
+    "reason",
+)
+_HEADER = ("left", "right", "label", "weight")  # of the pairs of ranked lists
+_KEPT = ("judge", "split")  # of a list, if the table has them
 _SHOWN = 5  # unknown words that an error names
 
 
@@ -58,6 +76,8 @@ class ComparedImages:
         split: `(n,)` int64, 0 for training and 1 for testing; None where the table does not say.
         judge: `(n,)` names of who judged; None where the table does not say.
         reason: `(n,)` why kpairs asked, a name in `REASONS` or ""; None where nothing says.
+        margin: `(n,)` float32, by how much the winner's score should lead; None where the table
+            does not say.
         group: name of the group of each file, "" for none; None where the table has no groups.
         unjudged: number of rows without a judgement, which are left out.
         note: a sentence about the split val; empty where there is none.
@@ -75,6 +95,7 @@ class ComparedImages:
     split: NDArray[np.int64] | None = None
     judge: NDArray[np.str_] | None = None
     reason: NDArray[np.str_] | None = None
+    margin: NDArray[np.float32] | None = None
     group: tuple[str, ...] | None = None
     unjudged: int = 0
     note: str = ""
@@ -157,7 +178,7 @@ def read_compared(
     table = read_table(path, "pairs", progress)
     known = Columns(next(table)[1], columns, path)
     if are_lists(known):
-        table = pairs_of_lists(table, known, path)
+        table = _pairs_of_lists(table, known, path)
         known = Columns(next(table)[1], None, path)
     reader = _Reader(path, known, words or {}, images)
     for row, cells in table:
@@ -171,6 +192,73 @@ def are_compared(columns: Columns) -> bool:
         "winner" in columns and "loser" in columns
     )
     return by_side or are_lists(columns)
+
+
+def are_lists(columns: Columns) -> bool:
+    """Tell whether a table with these columns is one of ranked lists."""
+    named = all(name in columns for name in ("image", "rank", "group"))
+    return named and not columns.among(("left", "right", "grade", "score"))
+
+
+def _pairs_of_lists(
+    table: Iterable[tuple[int, Sequence[str]]], columns: Columns, path: Path
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the pairs of ranked lists as rows of a table of compared pairs, the header first.
+
+    Sides take turns, so that a side tells nothing of who ranks higher.
+
+    Args:
+        table: rows and cells.
+        columns: of the table.
+        path: the table, for messages.
+
+    Yields:
+        The row of a pair's second image, and the cells of the pair.
+
+    Raises:
+        InputError: a row without a list, or whose rank is no number; an image that stands in a list
+            twice; weights or splits that differ within a list.
+    """
+    kept = [name for name in _KEPT if name in columns]
+    lists: dict[tuple[str, str], list[tuple[int, str, float]]] = {}
+    shared: dict[tuple[str, str], tuple[str, str]] = {}
+    for row, cells in table:
+        image, group, text = (columns.cell(cells, name) for name in ("image", "group", "rank"))
+        rank = number(text)
+        if not group or rank is None:
+            wanted = "the list that the image stands in, in group" if not group else "a rank"
+            raise InputError(f"{path} row {row}: expected {wanted}, received {text or 'nothing'!r}")
+        key = (group, columns.cell(cells, "judge"))
+        known = columns.cell(cells, "split"), columns.cell(cells, "weight")
+        if shared.setdefault(key, known) != known:
+            raise InputError(
+                f"{path} row {row}: expected one split and one weight in the list {group}, "
+                f"received {', '.join(filter(None, known)) or 'none'} after "
+                f"{', '.join(filter(None, shared[key])) or 'none'}"
+            )
+        ranked = lists.setdefault(key, [])
+        if any(image == other for _, other, _ in ranked):
+            raise InputError(f"{path} row {row}: expected {image} once in the list {group}")
+        ranked.append((row, image, rank))
+    homes = {(image, key[0]) for key, ranked in lists.items() for _, image, _ in ranked}
+    if len(homes) == len({image for image, _ in homes}):  # else lists share images
+        kept.append("group")
+    yield 1, Header([*_HEADER, *kept])
+    for key, ranked in lists.items():
+        split, weight = shared[key]
+        each = 2 / len(ranked) * _weight(weight, path, ranked[0][0])
+        tail = [{"judge": key[1], "split": split, "group": key[0]}[name] for name in kept]
+        for turn, pair in enumerate(combinations(ranked, 2)):
+            (_, left, of_left), (row, right, of_right) = pair if turn % 2 else pair[::-1]
+            label = "tie" if of_left == of_right else "left" if of_left < of_right else "right"
+            yield max(pair)[0], [left, right, label, repr(each), *tail]
+
+
+def _weight(text: str, path: Path, row: int) -> float:
+    value = number(text) if text else 1.0
+    if value is None or value < 0:
+        raise InputError(f"{path} row {row}: expected a weight of 0 or more, received {text}")
+    return value
 
 
 class _Reader:
@@ -196,7 +284,7 @@ class _Reader:
         self.grades: dict[str, int] = {"": UNKNOWN}
         self.left, self.right, self.rows = array("q"), array("q"), array("q")
         self.left_grade, self.right_grade, self.split = array("q"), array("q"), array("q")
-        self.probability, self.weight = array("f"), array("f")
+        self.probability, self.weight, self.margin = array("f"), array("f"), array("f")
         self.judge: list[str] = []
         self.reason: list[str] = []
         self.unjudged = 0
@@ -236,6 +324,9 @@ class _Reader:
         if "weight" in self.columns:
             text = self.columns.cell(cells, "weight")
             votes *= self._number(text, row, "a weight of 0 or more", 1e30)
+        if "margin" in self.columns:
+            text = self.columns.cell(cells, "margin")
+            self.margin.append(self._number(text, row, "a margin of 0 or more", 1e6))
         if "split" in self.columns:
             self.split.append(split_number(self.columns.cell(cells, "split"), self.path, row))
         self.left.append(left)
@@ -348,6 +439,7 @@ class _Reader:
             # People's own reasons are no reasons of kpairs.
             reason=np.array(self.reason) if {""} < {"", *self.reason} <= {"", *REASONS} else None,
             group=self.places.groups,
+            margin=np.array(self.margin, np.float32) if self.margin else None,
             unjudged=self.unjudged,
             note=note,
         )
@@ -394,6 +486,3 @@ def count_outcomes(pairs: ComparedImages) -> Outcomes:
         contradicting=int(np.count_nonzero((votes[0] > 0) & (votes[1] > 0))),
         cyclic=int(np.count_nonzero(component[below] == component[above])),
     )
-
-
-__all__ = ["SPLITS", "UNKNOWN", "ComparedImages", "are_compared", "count_outcomes", "read_compared"]

@@ -151,8 +151,8 @@ class Picture:
 def _checked_tiff(image: PillowImage, name: str) -> tuple[int, bool]:
     """Refuse layouts of TIFF that Pillow decodes wrongly.
 
-    Returns:
-        The bits of a deep picture's pixel, and whether Pillow leaves its zeros, which are white.
+    Returns the bits of a deep picture's pixel, and whether Pillow leaves its zeros, which are
+    white.
     """
     if image.format != "TIFF":
         return 16, False
@@ -313,11 +313,7 @@ _MEMORY = _Memory(_MOST_BYTES)
 
 
 def check_range(images: NDArray[Any], name: str) -> None:
-    """Refuse NaN, infinite pixels and floats outside [0, 1].
-
-    Raises:
-        InputError: there are such pixels.
-    """
+    """Refuse NaN, infinite pixels and floats outside [0, 1]."""
     finite = np.isfinite(images)
     if not finite.all():
         raise InputError(

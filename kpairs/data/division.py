@@ -26,12 +26,7 @@ _UNPUT = -1
 def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.str_]:
     """Return a name for each image that it shares with all that must be on its side.
 
-    Args:
-        images: the files; those of equal bytes are on one side.
-        group: name of the group of each file, "" for none; a group is on one side.
-
-    Raises:
-        InputError: a file that cannot be read.
+    These are files of equal bytes, and a group of which each file has the name, "" for none.
     """
     names = [
         f"group {name}" if name else images.fingerprint(file)
@@ -66,13 +61,8 @@ def sides_of_pairs(
 
     Rows are gone through in their order: images that no row before has named go to one side
     together. So rows that are appended move no image, and where every image is in one pair alone no
-    row is lost.
-
-    Args:
-        units: name of each image's unit.
-        left: `(n,)` numbers of images.
-        right: the other image of each pair.
-        decided: `(n,)`, where one image ranks higher; one such pair at least is for testing.
+    row is lost. One pair at least of those that are `decided`, where one image ranks higher, is for
+    testing.
     """
     found: dict[str, int] = {}
     pairs = [tuple(pair) for pair in units[np.stack([left, right], axis=1)].tolist()]
@@ -122,17 +112,8 @@ def image_groups(
     """Put every image into one of several groups, pairs together where that is possible.
 
     Pairs are gone through in a random order; where neither image has a group yet, both go into the
-    one that lacks most. So more pairs have both images in one group than if each image were drawn
-    by itself, and yet the groups are alike.
-
-    Args:
-        left: `(n,)` numbers of images from 0.
-        right: the other image of each pair.
-        shares: of the images, by group; they add up to 1.
-        rng: the generator that the order is drawn from.
-
-    Returns:
-        The group of each image, by its number.
+    one that lacks most of its share of the images. So more pairs have both images in one group than
+    if each image were drawn by itself, and yet the groups are alike.
     """
     count = int(max(left.max(), right.max())) + 1
     lacking = [share * count for share in shares]
@@ -157,13 +138,7 @@ def image_groups(
 def rescue_empty_grades(
     side: NDArray[np.int64], grade: NDArray[np.int64], units: NDArray[np.str_]
 ) -> NDArray[np.int64]:
-    """Move units so that every grade has an image to train on, and the test side is not empty.
-
-    Args:
-        side: `(n,)` side of each image, 0 for training.
-        grade: `(n,)` rank of each image.
-        units: `(n,)` name of each image's unit.
-    """
+    """Move units so that every grade has an image to train on, and the test side is not empty."""
     side = side.copy()
     for rank in np.unique(grade):
         mine = np.flatnonzero(grade == rank)

@@ -54,16 +54,8 @@ def write_photographs(
     crop is degraded in one of the three ways. Test crops come from the right part of the
     photographs, which no training crop touches. `<folder>/pairs.csv` says of pairs of them which is
     more degraded, as if someone had compared them: columns left, right, label (left, right, or tie
-    for equal grades), split, left_grade and right_grade.
-
-    Args:
-        folder: a new folder.
-        train: how many training crops, in all.
-        test: how many test crops, in all.
-        seed: of places, ways and noise.
-
-    Returns:
-        How many images were written by split, and how many `pairs`.
+    for equal grades), split, left_grade and right_grade. Returns how many images were written by
+    split, and how many `pairs`.
 
     Raises:
         KpairsError: the folder exists.
@@ -108,18 +100,9 @@ def _judged(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, str | 
 def write_digits(
     digits: dict[str, Digits], folder: str | Path, count: int = 4000
 ) -> dict[str, int]:
-    """Write the first images of each split as PNGs, in class folders.
+    """Write the first images of each split as PNGs, in class folders of a new folder.
 
-    Args:
-        digits: the splits "train" and "test", with uint8 images.
-        folder: a new folder.
-        count: at most so many of each split: by default what a round of 2,000 pairs takes.
-
-    Returns:
-        How many were written, by split.
-
-    Raises:
-        KpairsError: the folder exists.
+    By default what a round of 2,000 pairs takes. Returns how many were written, by split.
     """
     from PIL import Image
 
@@ -137,13 +120,8 @@ def write_digits(
 def write_samples(source: Source, folder: str | Path) -> list[Path]:
     """Write the first test image of each class as `<class>.png`; of image files, as they are.
 
-    Returns:
-        The paths.
-
-    Raises:
-        UsageError: images without classes.
-        KpairsError: another file of such a name is there.
-        OSError: the folder cannot be written.
+    Returns the paths. Raises UsageError for images without classes, KpairsError where another file
+    of such a name is there.
     """
     if not source.classes or source.judged:
         raise UsageError(f"samples: expected images with grades, received {source.name}")
@@ -251,17 +229,8 @@ def degraded_photographs(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return crops of photographs and by how much each is degraded, for simulated judges.
 
-    Args:
-        count: how many.
-        seed: of places, ways and amounts.
-        side: height and width.
-        grades: degrade by the five grades 0 to 4; by default by amounts between 0 and 4.
-
-    Returns:
-        `(count, side, side, 3)` uint8 crops, and `(count,)` amounts.
-
-    Raises:
-        UsageError: the packages with the photographs are missing.
+    `(count, side, side, 3)` uint8 crops, and `(count,)` amounts between 0 and 4, or the five
+    grades. Raises UsageError where the packages with the photographs are missing.
     """
     photographs, rng = _photographs(), np.random.default_rng(seed)
     crops = np.empty((count, side, side, 3), np.uint8)

@@ -24,18 +24,11 @@ _TIMEOUT_S = 20  # without a byte
 
 
 def fetch_source(key: str, source: DigitFiles, root: Path) -> None:
-    """Fetch the missing files of one source into torchvision's layout under `root`.
+    """Fetch the missing files of one source, called `key`, into torchvision's layout under `root`.
 
     Files are downloaded into a temporary folder, checked, and only then moved into place; a file
-    that is there already is left as it is. A lock keeps two processes from fetching at once.
-
-    Args:
-        key: what messages call it.
-        source: its files, and where to find them.
-        root: the cache folder.
-
-    Raises:
-        KpairsError: no download worked (the message has each reason), or `root` is not writable.
+    that is there already is left as it is. A lock keeps two processes from fetching at once. A
+    KpairsError says why no download worked, or that `root` is not writable.
     """
     from filelock import FileLock
 

@@ -64,10 +64,8 @@ def best_of_groups(
 ) -> list[dict[str, Any]]:
     """Return ranked images group by group, with `group`, and `rank` within it.
 
-    Args:
-        rows: of images, highest first, with `file`, `score` and `rank`.
-        group: name of each file's group, "" for one that is alone.
-        top: images of each group, the highest; None for all.
+    The rows are highest first, with `file`, `score` and `rank`; a file that is alone has the group
+    "". `top` is how many of each group; None for all.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

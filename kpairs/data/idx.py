@@ -30,15 +30,10 @@ def find_idx(path: Path) -> Path | None:
 
 
 def read_idx(path: Path, md5: str | None = None, archive_md5: str | None = None) -> NDArray[Any]:
-    """Read one IDX file (plain or .gz) into a NumPy array.
+    """Read one IDX file (plain or .gz) into a uint8 or int32 array.
 
-    Args:
-        path: the file.
-        md5: the expected MD5 of the uncompressed bytes, checked when given.
-        archive_md5: that of the file itself where it is a .gz, checked when given.
-
-    Returns:
-        A uint8 or int32 array with the dimensions that the file declares.
+    `md5` is that of the uncompressed bytes, `archive_md5` that of a .gz; both are checked when
+    given.
 
     Raises:
         InputError: the file is missing or unreadable, its MD5 is another, it is not IDX, or holds

@@ -56,16 +56,9 @@ def open_kept(
 ) -> Source:
     """Open the images of a run by its own list.
 
-    Args:
-        folder: the run's folder.
-        reopen: opens the recipe's source, or the one at another place; for runs that keep no list:
-            of named sources, and of earlier versions.
-        now: the folder or table where the images are now; default where they were.
-        classes: the grades, lowest first, where they are no numbers.
-        root: the cache folder of fetched and prepared images.
-
-    Raises:
-        InputError: images that are gone or are others; the message says what to do.
+    Where a run keeps none, as of named sources, `reopen` opens the recipe's source, or the one at
+    another place. `now` is where the images are now, by default where they were. An InputError for
+    images that are gone or are others says what to do.
     """
     if not (folder / _FACTS).is_file():
         return reopen(None if now is None else str(now))
@@ -111,11 +104,7 @@ def holds_images(folder: Path, data: str | Path) -> bool:
 
 
 def trained_on(folder: Path) -> set[str]:
-    """Return the fingerprints of a run's training images; none of digits.
-
-    Raises:
-        InputError: a list that cannot be read.
-    """
+    """Return the fingerprints of a run's training images; none of digits."""
     files: dict[str, str] = kept_facts(folder).get("files", {})
     if not files:
         return set()

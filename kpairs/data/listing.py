@@ -61,20 +61,11 @@ def _in_words(kind: str, count: int) -> str:
 
 
 def list_images(folder: str | Path, *, recursive: bool = True) -> Listing:
-    """List the images of a folder.
+    """List the images of a folder, by default with the folders in it; there may be none.
 
     Links to folders are followed, each folder once; a file that several paths lead to is listed
     once, by the path without a link where there is one. Hidden files and folders are left out.
-
-    Args:
-        folder: the folder.
-        recursive: with the folders in it.
-
-    Returns:
-        The `Listing`; it may hold no image.
-
-    Raises:
-        InputError: no such folder, or one that cannot be read.
+    Raises InputError for no such folder, or one that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -140,11 +131,7 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def stamp(file: str | Path) -> tuple[int, int, int, int]:
-    """Return inode, size, and times of change of a file and its entry: other ones, other bytes.
-
-    Raises:
-        InputError: no such file.
-    """
+    """Return inode, size, and times of change of a file and its entry: other ones, other bytes."""
     try:
         status = os.stat(file)
     except OSError as error:
@@ -153,25 +140,14 @@ def stamp(file: str | Path) -> tuple[int, int, int, int]:
 
 
 def fingerprint(file: str | Path) -> str:
-    """Return the size of a file and a digest of its first and last 64 KiB: "1234-5f0c...".
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Return the size of a file and a digest of its first and last 64 KiB: "1234-5f0c..."."""
     return _digest(file, 2 * _ENDS)
 
 
 def find_copies(files: Iterable[str | Path]) -> list[tuple[Path, ...]]:
-    """Find files of equal bytes.
+    """Find files of equal bytes: groups of at least two, in the order given.
 
-    Args:
-        files: paths; two that lead to one file are copies too.
-
-    Returns:
-        Groups of at least two, in the order given. Only files of equal size are read.
-
-    Raises:
-        InputError: a file that cannot be read.
+    Two paths that lead to one file are copies too. Only files of equal size are read.
     """
     groups = [[Path(file) for file in dict.fromkeys(map(Path, files))]]
     for key in (lambda file: stamp(file)[1], fingerprint, lambda file: _digest(file, None)):

@@ -170,17 +170,9 @@ def find_idx_source(folder: Path) -> tuple[Path, DigitFiles] | None:
 
 
 def read_split(folder: Path, source: DigitFiles, split: str, name: str, named: bool) -> Digits:
-    """Read one split of IDX files.
+    """Read one split of IDX files, with checksums and ten classes where it is `named`.
 
-    Args:
-        folder: where the files lie.
-        source: their names, and checksums where `named`.
-        split: "train" or "test".
-        name: the words for the split in messages.
-        named: whether it is a data set of known checksums and ten classes.
-
-    Raises:
-        InputError: files that are missing, corrupt or inconsistent.
+    Raises InputError for files that are missing, corrupt or inconsistent; it calls them `name`.
     """
     images_file, labels_file = source.train if split == "train" else source.test
     labels, path = _read_labels(folder, labels_file, split, named)

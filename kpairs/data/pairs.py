@@ -39,6 +39,9 @@ class PairSet:
         group: `(n, 2)` int64 numbers of the groups of left and right image, such as a patient's;
             None without groups.
         judge: `(n,)` names of who judged each pair; None where nobody says.
+        value: `(n, 2)` scores that people gave the left and the right image; None without scores.
+        margin: `(n,)` float32, by how much the winner's score should lead, for
+            `kpairs.losses.PairwiseLoss`; None where nobody says.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -72,6 +75,8 @@ class PairSet:
     sample_weight: NDArray[np.float32] | None = None
     group: NDArray[np.int64] | None = None
     judge: NDArray[np.str_] | None = None
+    value: NDArray[np.float64] | None = None
+    margin: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -182,6 +187,7 @@ class PairSet:
             right_digit=self.left_digit,
             probability=None if self.probability is None else 1 - self.probability,
             group=None if self.group is None else self.group[:, ::-1],
+            value=None if self.value is None else self.value[:, ::-1],
         )
 
     def with_even_ties(self) -> "PairSet":
@@ -279,7 +285,8 @@ def draw_pairs(
         gap = digits.scores[right] - digits.scores[left]
         probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
         scored = digits.images[left], digits.images[right]
-        return PairSet(*scored, nobody, nobody, probability, group=group)
+        value = digits.scores[np.stack([left, right], axis=1)]
+        return PairSet(*scored, nobody, nobody, probability, group=group, value=value)
     images = digits.pixels(left), digits.pixels(right)
     return PairSet(*images, digits.labels[left], digits.labels[right], group=group)
 
@@ -298,6 +305,7 @@ def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
         None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
         None if group is None else group[np.stack([listed.left, listed.right], axis=1)[rows]],
         None if listed.judge is None else listed.judge[rows],
+        margin=None if listed.margin is None else listed.margin[rows],
     )
 
 

@@ -515,7 +515,7 @@ def _down(levels: NDArray[Any], shares: _Shares, exact: type) -> NDArray[Any]:
         rows = levels.reshape(count, areas, each, width * channels)
         return rows.sum(2, dtype=exact).reshape(count, areas, width, channels)
     levels = levels.astype(exact)
-    total = np.zeros((count, areas, width, channels), exact)
+    total: NDArray[Any] = np.zeros((count, areas, width, channels), exact)
     for pixels, units in zip(shares.pixels.T, shares.units.T, strict=True):
         taken = levels.take(pixels, axis=1)
         taken *= units.astype(exact)[:, None, None]

@@ -35,7 +35,7 @@ from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.named import SOURCES, available, find_idx_source, read_split
 from kpairs.data.pixels import contradiction
 from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
-from kpairs.data.splits import Compared, Digits, Graded, Scored, Split
+from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.data.stored import Featured, Stored
 from kpairs.data.table import Progress, is_table, read_table
 from kpairs.data.vectors import Vectors
@@ -253,10 +253,35 @@ class Source(ABC):
         return f"{type(self).__name__}({self.name!r})"
 
 
-class NamedDigits(Source):
-    """MNIST or a data set like it, known by name, in the cache folder."""
+class _Digits(Source):
+    """Digits, or images like them, in IDX files."""
 
     word = "digit"
+
+    @abstractmethod
+    def _count(self, part: str) -> int: ...
+
+    @abstractmethod
+    def _ink(self) -> str: ...
+
+    def _settings(self, *wishes: Any) -> PixelSettings:
+        size, channels, fit, ink, _ = wishes
+        width, height = size or (DIGITS.width, DIGITS.height)
+        colours, way = channels or DIGITS.channels, fit or DIGITS.fit
+        return PixelSettings(height, width, colours, way, ink or self._ink())
+
+    def most_pairs(self, part: str) -> int:
+        return self._count(part) // 2
+
+    def describe(self) -> str:
+        train, test = (f"{self._count(part):,}" for part in SPLITS)
+        of = f"images of {len(self.classes)} classes"
+        return f"{self.name}: {train} training and {test} test {of}"
+
+
+class NamedDigits(_Digits):
+    """MNIST or a data set like it, known by name, in the cache folder."""
+
     classes = tuple(str(i) for i in range(10))
 
     def __init__(self, key: str, root: Path, fetch: bool = True) -> None:
@@ -267,33 +292,23 @@ class NamedDigits(Source):
         """The folder of its files, fetched first if any is missing."""
         return available(self.name, self.root, self.fetch)
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, _ = wishes
-        return _of_digits(size, channels, fit, ink or SOURCES[self.name].ink)
+    def _ink(self) -> str:
+        return SOURCES[self.name].ink
 
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
         name = f"{self.name} {part} split"
         digits = read_split(self.folder, SOURCES[self.name], part, name, named=True)
         return replace(digits, settings=settings)
 
-    def most_pairs(self, part: str) -> int:
-        return self._images(part) // 2
-
-    def _images(self, part: str) -> int:
+    def _count(self, part: str) -> int:
         return 60_000 if part == "train" or self.name == "qmnist" else 10_000
-
-    def describe(self) -> str:
-        train, test = (f"{self._images(part):,}" for part in SPLITS)
-        return f"{self.name}: {train} training and {test} test images of ten classes"
 
     def digest(self) -> str:
         return self.name  # its files' checksums are known
 
 
-class IdxFolder(Source):
+class IdxFolder(_Digits):
     """A folder of MNIST-like IDX files."""
-
-    word = "digit"
 
     def __init__(self, path: Path, place: Path, like: Any) -> None:
         self.name, self.folder = str(path.absolute()), place
@@ -303,21 +318,14 @@ class IdxFolder(Source):
         }
         self.classes = self._splits["train"].classes
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, _ = wishes
-        return _of_digits(size, channels, fit, ink or ink_of(self._splits["train"].images))
+    def _ink(self) -> str:
+        return ink_of(self._splits["train"].images)
 
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
         return replace(self._splits[part], settings=settings)
 
-    def most_pairs(self, part: str) -> int:
-        return len(self._splits[part]) // 2
-
-    def describe(self) -> str:
-        counts = (f"{len(self._splits[part]):,}" for part in SPLITS)
-        return "{}: {} training and {} test images of {} classes".format(
-            self.name, *counts, len(self.classes)
-        )
+    def _count(self, part: str) -> int:
+        return len(self._splits[part])
 
     def digest(self) -> str:
         found = hashlib.sha256()
@@ -377,7 +385,7 @@ class _OwnImages(Source):
                 f"{'images' if width is None else f'{width} features'}"
             )
         if self.vectors is not None:
-            return Featured(self.vectors.of(files.files), np.arange(len(files)))
+            return Featured(self.vectors.values, self.vectors.rows(files.files))
         file, odd = prepared_images(files, settings, self.root, progress)
         if odd:
             said = contradiction(len(odd), len(files), files.places[odd[0]], settings)
@@ -441,10 +449,14 @@ class _RatedSource(_OwnImages):
         files = self.rated.images.take(used, f"{self.name} {part} split")
         return files, np.array(numbers), rows
 
-    def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Return the number of the group of each rating; None without groups."""
-        group = self.rated.group
-        return None if group is None else number_groups(group)[self.rated.image[rows]]
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
+        files, numbers, rows = self._part(part)
+        images, rated = self._prepared(files, settings, progress)[numbers], self.rated
+        group = None if rated.group is None else number_groups(rated.group)[rated.image[rows]]
+        about = files.name, Path(self.name), settings, group
+        if rated.score is not None:
+            return Scored(images, rated.score[rows], *about)
+        return Digits(images, np.asarray(rated.grade)[rows], self.classes, *about)
 
     def _training_files(self) -> ImageFiles:
         return self._part("train")[0]
@@ -490,14 +502,6 @@ class GradedImages(_RatedSource):
 
     kind = "grade"
 
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Graded:
-        files, numbers, rows = self._part(part)
-        images = self._prepared(files, settings, progress)[numbers]
-        labels = np.asarray(self.rated.grade)[rows]
-        place = Path(self.name)
-        group = self._groups(rows)
-        return Graded(images, labels, self.classes, files.name, place, settings, group)
-
     def first_of_each(self, part: str) -> list[str]:
         """Return the first file of each grade in a split, or in all where it has none there."""
         grades, side = np.asarray(self.rated.grade), self.side == SPLITS.index(part)
@@ -519,13 +523,6 @@ class ScoredImages(_RatedSource):
     """A table of images and numbers, such as mean opinion scores."""
 
     kind = "score"
-
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Scored:
-        files, numbers, rows = self._part(part)
-        images = self._prepared(files, settings, progress)[numbers]
-        scores = np.asarray(self.rated.score)[rows]
-        group = self._groups(rows)
-        return Scored(images, scores, files.name, Path(self.name), settings, group)
 
     def _ratings(self) -> list[object]:
         return np.asarray(self.rated.score).tolist()
@@ -691,10 +688,3 @@ def _check_pairs(pairs: ComparedImages, part: str) -> None:
             f"{pairs.source}: expected pairs of which one ranks higher in the {part} split, "
             f"received ties only ({len(pairs):,})"
         )
-
-
-def _of_digits(
-    size: tuple[int, int] | None, channels: int | None, fit: str | None, ink: str
-) -> PixelSettings:
-    width, height = size or (DIGITS.width, DIGITS.height)
-    return PixelSettings(height, width, channels or DIGITS.channels, fit or DIGITS.fit, ink)

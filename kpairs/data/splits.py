@@ -19,10 +19,11 @@ _BRIGHT = PixelSettings(ink="bright")
 
 @dataclass(frozen=True, repr=False)
 class Digits:
-    """The images of one split.
+    """The digits or graded images of one split, a row per rating.
 
     Attributes:
-        images: `(n, height, width)`, uint8 in 0..255 or float32 in [0, 1].
+        images: `(n, height, width)`, uint8 in 0..255 or float32 in [0, 1]; of one's own a `Stored`,
+            as `settings` prepared them.
         labels: `(n,)` int64 class numbers in rank order.
         classes: the class names, lowest rank first.
         name: the words for the split in messages.
@@ -39,37 +40,29 @@ class Digits:
     settings: PixelSettings = _BRIGHT
     group: NDArray[np.int64] | None = None
 
-    reused: ClassVar[bool] = False  # whether an image may be in several pairs of a round
+    @property
+    def reused(self) -> bool:
+        """True if an image may be in several pairs of a round: those of one's own are few."""
+        return isinstance(self.images, Stored)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name}: {len(self):,} images)"
+        return f"Digits({self.name}: {len(self):,} images)"
 
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | Stored:
         """Return images by number, `(n, height, width, channels)` float32 as a network takes them.
 
-        Raises:
-            InputError: pixels that are no grey levels.
+        `Stored` ones are read when they are needed. Raises InputError for pixels that are no grey
+        levels.
         """
         images = self.images[rows]
+        if isinstance(images, Stored):
+            return images
         if images.ndim == 3:  # which `prepare` could take for one picture, where they are narrow
             images = images[..., None]
         return prepare(images, self.settings, self.name).pixels
-
-
-@dataclass(frozen=True, repr=False)
-class Graded(Digits):
-    """The graded images of one split, a row per rating, as `settings` prepared them."""
-
-    images: Stored
-
-    reused: ClassVar[bool] = True
-
-    def pixels(self, rows: NDArray[np.int64]) -> Stored:
-        """Return images by number; they are read when they are needed."""
-        return self.images[rows]
 
 
 @dataclass(frozen=True, repr=False)

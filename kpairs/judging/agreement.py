@@ -80,10 +80,7 @@ def independent_pairs(
 ) -> float:
     """Return how many independent pairs have the variance of the mean of a value of n pairs.
 
-    Args:
-        values: `(n,)`, n >= 1.
-        left_image: `(n,)` numbers of images; see `interval_by_images`.
-        right_image: likewise.
+    Pairs share images by their numbers, as in `interval_by_images`.
     """
     off, images = values - values.mean(), int(max(left_image.max(), right_image.max())) + 1
     each = np.bincount(left_image, off, images) + np.bincount(right_image, off, images)
@@ -105,10 +102,8 @@ def agreement(judgements: Judgements) -> tuple[list[Share], list[Share]]:
     """Return each judge's agreement with the other judges, and with the judge's earlier answers.
 
     Both compare every two answers about the same pair of images. Equal answers count 1, a tie
-    against a decision 1/2, opposite decisions 0.
-
-    Returns:
-        Two lists with one `Share` for each judge's number from 0 to the largest.
+    against a decision 1/2, opposite decisions 0. There is one `Share` for each judge's number from
+    0 to the largest.
     """
     pair, answer = _answers(judgements)
     judges = int(judgements.judge.max(initial=-1)) + 1
@@ -135,11 +130,8 @@ def alpha(judgements: Judgements) -> float:
     """Return Krippendorff's alpha of all answers: 1 perfect agreement, 0 as by chance.
 
     Pairs of images are the units; answers are ordered (one image, tie, the other image). NaN where
-    no pair was judged twice.
-
-    Source:
-        Hayes and Krippendorff, Answering the call for a standard reliability measure for coding
-        data, 2007; computed by the package krippendorff.
+    no pair was judged twice. Source: Hayes and Krippendorff, Answering the call for a standard
+    reliability measure for coding data, 2007; computed by the package krippendorff.
     """
     import krippendorff
 

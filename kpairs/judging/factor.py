@@ -53,12 +53,7 @@ class Factor:
             self.log_determinant = float(np.log(self._lu.U.diagonal()).sum())
 
     def schur(self, features: Floats, precision: float) -> tuple[Floats, Floats]:
-        """Return the Cholesky factor of S, and `T`.
-
-        Args:
-            features: F.
-            precision: of w.
-        """
+        """Return the Cholesky factor of S, and `T`, for features F and the precision of w."""
         explained = self.solve(features) * self._precision
         schur = features.T @ (self.laplacian @ explained)
         schur[np.diag_indices(len(schur))] += precision

@@ -200,16 +200,9 @@ def bradley_terry(
 ) -> NDArray[np.float64]:
     """Return scores of plain Bradley-Terry: `P(left ranks no higher) = sigmoid(right - left)`.
 
-    Args:
-        pairs: `(m, 2)` numbers of items, left and right.
-        probability: `(m,)`, that left ranks no higher.
-        count: number of items.
-
-    Returns:
-        `(count,)` scores, whose mean is 0; a higher score ranks higher.
-
-    Source:
-        Bradley and Terry, Rank analysis of incomplete block designs, Biometrika 1952.
+    From `(m, 2)` numbers of items, left and right, and `(m,)` probabilities that left ranks no
+    higher, `(count,)` scores of mean 0; a higher score ranks higher. Source: Bradley and Terry,
+    Rank analysis of incomplete block designs, Biometrika 1952.
     """
     answers = Judgements(pairs[:, 0], pairs[:, 1], probability, count)
     scores = fit(answers, scales=Scales(1.0, _PENALTY**-0.5)).mean

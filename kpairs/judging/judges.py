@@ -54,12 +54,9 @@ class Judge:
     counts: bool
 
     def row(self, names: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the judge as a row of a table, JSON-ready.
+        """Return the judge, one of these names, as a row of a table, JSON-ready.
 
         A share is its value with its interval, or None where nothing was compared.
-
-        Args:
-            names: of all judges, by number.
         """
         row: dict[str, Any] = {
             "judge": names[self.judge] if names else "",
@@ -74,16 +71,11 @@ class Judge:
 def fit_judges(posterior: Posterior) -> tuple[Posterior, list[Judge]]:
     """Fit each judge's slope and pull, and scores that use them where the likelihood says so.
 
-    A judge `k` sees a difference `d` as `a_k d + b_k`, with `log a ~ N(0, 0.7²)` and
-    `b ~ N(0, 0.5²)`. Both maximise the likelihood of the judge's answers, each predicted without
-    itself (`Posterior.left_out`). They count in the scores if they gain more than `3 + log k` in
-    log-likelihood, of k judges; chance gains that for some judge in 5 % of all cases.
-
-    Args:
-        posterior: scores without judges, from `kpairs.judging.fit`.
-
-    Returns:
-        The posterior to use, and one `Judge` for each number that has judgements.
+    A judge `k` sees a difference `d` as `a_k d + b_k`, with `log a ~ N(0, 0.7²)` and `b ~ N(0,
+    0.5²)`. Both maximise the likelihood of the judge's answers, each predicted without itself
+    (`Posterior.left_out`). They count in the scores if they gain more than `3 + log k` in
+    log-likelihood, of k judges; chance gains that for some judge in 5 % of all cases. Returns the
+    posterior to use, and one `Judge` for each number that has judgements.
     """
     answers = posterior.judgements
     known, place = np.unique(answers.judge, return_inverse=True)

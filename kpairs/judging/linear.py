@@ -6,17 +6,22 @@ With standardised features `f` of an image, its score is `s = f w` and
 
 the model of Bradley and Terry (1952) with a Gaussian prior on the `d` weights; a tie counts as half
 an answer for each side. Newton's method finds the posterior's mode. The prior variance `v` of a
-score is the one that makes left-out pairs most likely, by the approximation of Laplace that
-`Linear` keeps as the covariance of `w` (Rasmussen and Williams, Gaussian Processes for Machine
-Learning, 2006, section 5.4.2).
+score is the one that makes left-out pairs most likely (Rasmussen and Williams, Gaussian Processes
+for Machine Learning, 2006, section 5.4.2). Simulations with known scores show two faults of a mode
+(docs/trust.md), which are mended:
+
+- It is nearer to 0 than the posterior's mean. Scores are multiplied by the number that makes
+  left-out pairs most likely; this changes no order.
+- Its `v` is too small for the covariance, since it makes up for uncertainty that a mode does not
+  know of. The covariance is Laplace's approximation at the `v` that makes left-out pairs most
+  likely by probabilities averaged over the posterior.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +30,17 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from kpairs.data.division import image_groups
+from kpairs.data.rows import blocks, moments
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 from kpairs.judging.agreement import Share, interval_by_images
+from kpairs.judging.folds import Features, fold_units
 from kpairs.judging.judgements import Floats, Numbers
+from kpairs.judging.reference import fit_temperature, flattened
 
 _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
 _CHOOSING = 2000  # pairs by which the prior is chosen
-_CHUNK = 4096  # pairs whose features are in memory together
+_CHUNK, _NUMBERS = 4096, 2**22  # pairs, and numbers of their features, in memory together
 _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
 _LARGEST = 1e30  # number of a solution, but of images
@@ -45,10 +53,10 @@ class Linear:
     """Scores that are linear in features. Made by `fit_linear`.
 
     Attributes:
-        weights: `(d,)` of the features as they are, in logits.
+        weights: `(d,)` of the features as they are, in logits: the mode, stretched.
         offset: the training images' mean score is 0: a score is `features @ weights + offset`.
-        variance: prior variance of a score.
-        covariance: `(d, d)` float32 of `weights`, Laplace's approximation.
+        variance: prior variance of a score, of the mode.
+        covariance: `(d, d)` float32 of `weights`, Laplace's approximation with a prior of its own.
         centre: `(d,)` mean features of the training images.
         answer: `(m,)` the training pairs' answers, as given.
         images: `(m, 2)` numbers of the left and the right image of each training pair.
@@ -115,21 +123,33 @@ class Linear:
             raise InputError(told) from error
         return cls(**found)
 
-    def score(self, features: NDArray[Any]) -> Floats:
+    def score(self, features: Features) -> Floats:
         """Return scores, `(n,)`, of `(n, d)` features."""
-        return features @ self.weights + self.offset
+        return np.concatenate([block @ self.weights for block in blocks(features)]) + self.offset
 
-    def deviation(self, features: NDArray[Any]) -> Floats:
+    def deviation(self, features: Features) -> Floats:
         """Return the standard error of each score's distance from the training images' mean."""
-        away = np.asarray(features, np.float64) - self.centre
-        return np.sqrt(np.maximum(np.sum((away @ self.covariance) * away, axis=1), 0))
+        parts = [self._variance(block - self.centre) for block in blocks(features)]
+        return np.sqrt(np.concatenate(parts))
+
+    def difference_variance(self, features: Features, left: Numbers, right: Numbers) -> Floats:
+        """Return the variance of differences of two scores, `(m,)`, by numbers of images."""
+        pairs = np.stack([left, right], axis=1)
+        parts = [
+            self._variance(features[rows[:, 1]] - features[rows[:, 0]]) for rows in blocks(pairs)
+        ]
+        return np.concatenate(parts)
+
+    def _variance(self, away: NDArray[Any]) -> Floats:
+        found = np.sum((away @ self.covariance) * away, axis=1, dtype=np.float64)
+        return np.maximum(found, 0)
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """Answers about images by their features; a row is `scale * (f_right - f_left)`."""
 
-    features: NDArray[Any]
+    features: Features
     scale: Floats
     left: Numbers
     right: Numbers
@@ -139,22 +159,30 @@ class _Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
-    def take(self, rows: NDArray[Any]) -> _Pairs:
+    def take(self, rows: NDArray[Any]) -> Pairs:
+        """Return some of the pairs."""
         parts = (self.left, self.right, self.answer, self.weight)
-        return _Pairs(self.features, self.scale, *(part[rows] for part in parts))
+        return Pairs(self.features, self.scale, *(part[rows] for part in parts))
+
+    @property
+    def at_once(self) -> int:
+        """Pairs whose features are in memory together."""
+        return min(_CHUNK, max(1, _NUMBERS // self.features.shape[1]))
 
     def chunks(self) -> Iterator[tuple[slice, Floats]]:
-        for start in range(0, len(self), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        """Yield rows some at a time, with their places."""
+        for start in range(0, len(self), self.at_once):
+            rows = slice(start, start + self.at_once)
             right, left = self.features[self.right[rows]], self.features[self.left[rows]]
             yield rows, (right.astype(np.float64) - left) * self.scale
 
     def rows(self) -> Floats:
+        """Return all rows, `(m, d)`."""
         return np.concatenate([rows for _, rows in self.chunks()])
 
 
 def fit_linear(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -165,7 +193,7 @@ def fit_linear(
     """Return the scores that explain compared pairs best.
 
     Args:
-        features: `(n, d)` of n images; may be a mapped file.
+        features: `(n, d)` of n images; `Rows` stay in their file.
         left: `(m,)` numbers of images.
         right: the other image of each pair.
         answer: `(m,)` probability that the right image ranks higher; 0.5 for a tie.
@@ -189,7 +217,7 @@ def fit_linear(
 
 
 def _fitted(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -197,55 +225,83 @@ def _fitted(
     seed: int,
     group: Numbers | None,
 ) -> Linear:
-    left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
-    answer = np.asarray(answer, np.float64)
-    weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
-    used = np.unique(np.concatenate([left, right]))
-    centre, spread = _moments(features, used)
-    constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
-    scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
-    pairs = _Pairs(features, scale, left, right, answer, weight)
-    variance = _choose(pairs, seed)
+    pairs, centre = standardised(features, left, right, answer, weight)
+    scale = pairs.scale
+    variance, averaged = _choose(pairs, seed)
     found = _mode(pairs, variance)
-    covariance = np.linalg.inv(_hessian(pairs, found, variance)) * np.outer(scale, scale)
-    weights = found * scale
+    some = _some(pairs, seed)
+    margin, _ = _left_out(some.rows(), some, found, _hessian(pairs, found, variance))
+    mean = _mode(pairs, averaged, found)
+    hessian = _hessian(pairs, mean, averaged)
+    _, spread = _left_out(some.rows(), some, mean, hessian)
+    stretch = 1 / fit_temperature(margin / flattened(spread), some.answer, some.weight)
+    covariance = _inverse(hessian)
+    covariance *= scale
+    covariance *= scale[:, None]
+    weights = stretch * found * scale
     return Linear(
         weights=weights,
         offset=-float(centre @ weights),
         variance=variance,
         covariance=covariance.astype(np.float32),
         centre=centre,
-        answer=answer,
-        images=np.stack([left, right], axis=1),
-        left_out=_left_out_scores(pairs, variance, found, seed, group),
+        answer=pairs.answer,
+        images=np.stack([pairs.left, pairs.right], axis=1),
+        left_out=stretch
+        * left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group),
     )
 
 
-def _moments(features: NDArray[Any], used: Numbers) -> tuple[Floats, Floats]:
-    """Return mean and deviation of each feature over some images, read some at a time."""
-    parts = [used[start : start + _CHUNK] for start in range(0, len(used), _CHUNK)]
-    centre = sum(features[part].sum(axis=0, dtype=np.float64) for part in parts) / len(used)
-    square = sum(np.square(features[part] - centre).sum(axis=0) for part in parts) / len(used)
-    return np.asarray(centre), np.sqrt(square)
+def standardised(
+    features: Features,
+    left: ArrayLike,
+    right: ArrayLike,
+    answer: ArrayLike,
+    weight: ArrayLike | None,
+) -> tuple[Pairs, Floats]:
+    """Return pairs with the scale that standardises their features, and the mean features."""
+    left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
+    answer = np.asarray(answer, np.float64)
+    weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
+    centre, spread = moments(features, np.unique(np.concatenate([left, right])))
+    constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
+    scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
+    return Pairs(features, scale, left, right, answer, weight), centre
 
 
-def _choose(pairs: _Pairs, seed: int) -> float:
-    """Return the prior variance by which left-out pairs are most likely."""
-    if len(pairs) > _CHOOSING:
-        chosen = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
-        pairs = pairs.take(np.sort(chosen))
+def _some(pairs: Pairs, seed: int) -> Pairs:
+    """Return at most 2,000 of the pairs, drawn at random."""
+    chosen = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
+    return pairs.take(np.sort(chosen))
+
+
+def _choose(pairs: Pairs, seed: int) -> tuple[float, float]:
+    """Return the prior variances by which left-out pairs are most likely.
+
+    Returns:
+        That of the mode's probabilities, of `_VARIANCES`, and that of probabilities averaged over
+        the posterior, the peak of a parabola.
+    """
+    pairs = _some(pairs, seed)
     rows = pairs.rows()
     if len(rows) < rows.shape[1]:
         rows, _ = _reduced(rows)
-    likely: list[float] = []
+    likely: list[tuple[float, float]] = []
     start: Floats | None = None
     for variance in _VARIANCES:
         start, hessian = _newton([(slice(None), rows)], pairs, _penalty(pairs, variance), start)
-        likely.append(_left_out(rows, pairs, start, hessian))
-    return float(_VARIANCES[int(np.argmax(likely))])
+        margin, spread = _left_out(rows, pairs, start, hessian)
+        likely.append((_likely(pairs, margin), _likely(pairs, margin / flattened(spread))))
+    plain, averaged = np.array(likely).T
+    best, place = int(np.argmax(plain)), float(np.argmax(averaged))
+    if 0 < place < len(averaged) - 1:
+        below, top, above = averaged[int(place) - 1 : int(place) + 2]
+        place += (below - above) / 2 / min(below - 2 * top + above, -1e-9)
+    logs = np.log(_VARIANCES)
+    return float(_VARIANCES[best]), float(np.exp(np.interp(place, np.arange(len(logs)), logs)))
 
 
-def _penalty(pairs: _Pairs, variance: float) -> float:
+def _penalty(pairs: Pairs, variance: float) -> float:
     """Return the precision of each weight."""
     return max(int(np.count_nonzero(pairs.scale)), 1) / variance
 
@@ -263,41 +319,50 @@ def _reduced(rows: Floats) -> tuple[Floats, Floats]:
     return vectors * root, rows.T @ (vectors / root)
 
 
-def _mode(pairs: _Pairs, variance: float, start: Floats | None = None) -> Floats:
+def _mode(pairs: Pairs, variance: float, start: Floats | None = None) -> Floats:
     """Return the most likely weights of standardised features."""
     penalty = _penalty(pairs, variance)
-    if len(pairs) > _CHUNK:
-        return _newton(pairs, pairs, penalty, start)[0]
-    rows = pairs.rows()
-    if len(rows) > rows.shape[1]:
-        return _newton([(slice(None), rows)], pairs, penalty, start)[0]
-    few, back = _reduced(rows)
+    if 2 * len(pairs) > pairs.features.shape[1]:
+        again = pairs if len(pairs) > pairs.at_once else [(slice(None), pairs.rows())]
+        return _newton(again, pairs, penalty, start)[0]
+    few, back = _reduced(pairs.rows())
     return back @ _newton([(slice(None), few)], pairs, penalty)[0]
 
 
-def _hessian(pairs: _Pairs, weights: Floats, variance: float) -> Floats:
+def _hessian(pairs: Pairs, weights: Floats, variance: float) -> Floats:
     return _loss(pairs.chunks(), pairs, _penalty(pairs, variance), weights)[2]
 
 
+def _inverse(hessian: Floats) -> Floats:
+    """Return the inverse of a symmetric matrix, in its own memory."""
+    from scipy.linalg import cho_factor, lapack
+
+    factor, lower = cho_factor(hessian.T, overwrite_a=True, check_finite=False)
+    found: Floats = lapack.dpotri(factor, lower=lower, overwrite_c=True)[0]
+    for row in range(len(found)):  # the other triangle still has other numbers
+        found[row + 1 :, row] = found[row, row + 1 :]
+    return found
+
+
 def _loss(
-    chunks: Iterable[tuple[slice, Floats]], pairs: _Pairs, penalty: float, weights: Floats
+    chunks: Iterable[tuple[slice, Floats]], pairs: Pairs, penalty: float, weights: Floats
 ) -> tuple[float, Floats, Floats]:
     """Return the penalised loss, its gradient and its Hessian."""
     value, gradient = penalty / 2 * float(weights @ weights), penalty * weights
-    hessian = penalty * np.eye(len(weights))  # its products are of float32, in half the time
+    hessian = np.diag(np.full(len(weights), penalty))
     for part, rows in chunks:
         margin, answer, weight = rows @ weights, pairs.answer[part], pairs.weight[part]
         held = _sigmoid(margin)
         value += float(weight @ (np.logaddexp(0, margin) - answer * margin))
         gradient = gradient + rows.T @ (weight * (held - answer))
         root = (rows * np.sqrt(weight * held * (1 - held))[:, None]).astype(np.float32)
-        hessian += root.T @ root
+        hessian += root.T @ root  # of float32, in half the time
     return value, gradient, hessian
 
 
 def _newton(
-    chunks: list[tuple[slice, Floats]] | _Pairs,
-    pairs: _Pairs,
+    chunks: list[tuple[slice, Floats]] | Pairs,
+    pairs: Pairs,
     penalty: float,
     start: Floats | None = None,
 ) -> tuple[Floats, Floats]:
@@ -308,19 +373,21 @@ def _newton(
     from scipy.linalg import cho_factor, cho_solve
 
     def at(weights: Floats) -> tuple[float, Floats, Floats]:
-        again = chunks.chunks() if isinstance(chunks, _Pairs) else chunks
+        again = chunks.chunks() if isinstance(chunks, Pairs) else chunks
         return _loss(again, pairs, penalty, weights)
 
-    columns = pairs.features.shape[1] if isinstance(chunks, _Pairs) else chunks[0][1].shape[1]
+    columns = pairs.features.shape[1] if isinstance(chunks, Pairs) else chunks[0][1].shape[1]
     weights = np.zeros(columns) if start is None else start
     value, gradient, hessian = at(weights)
     for _ in range(_STEPS):
         step = cho_solve(cho_factor(hessian, check_finite=False), gradient, check_finite=False)
         if float(gradient @ step) < _CONVERGED:  # twice the loss that the step is to gain
             break
+        del hessian  # there is memory for one
         length, new = 1.0, at(weights - step)
         while new[0] > value and length > _SHORTEST:
             length /= 2
+            del new
             new = at(weights - length * step)
         weights, (value, gradient, hessian) = weights - length * step, new
     return weights, hessian
@@ -333,19 +400,25 @@ def _sigmoid(margin: Floats) -> Floats:
     return held
 
 
-def _left_out(rows: Floats, pairs: _Pairs, weights: Floats, hessian: Floats) -> float:
-    """Return the log-likelihood of each pair by all others, summed: the cavity, without refits."""
+def _left_out(
+    rows: Floats, pairs: Pairs, weights: Floats, hessian: Floats
+) -> tuple[Floats, Floats]:
+    """Return each pair's margin by all others, and its variance: the cavity, without refits."""
     margin = rows @ weights
     held = _sigmoid(margin)
     curvature = pairs.weight * held * (1 - held)
     variance = np.einsum("ij,ji->i", rows, np.linalg.solve(hessian, rows.T))
     variance /= np.maximum(1 - curvature * variance, 1e-3)
-    margin = margin - variance * pairs.weight * (pairs.answer - held)
+    return margin - variance * pairs.weight * (pairs.answer - held), variance
+
+
+def _likely(pairs: Pairs, margin: Floats) -> float:
+    """Return the log-likelihood of the pairs' answers."""
     return float(pairs.weight @ (pairs.answer * margin - np.logaddexp(0, margin)))
 
 
-def _left_out_scores(
-    pairs: _Pairs, variance: float, start: Floats, seed: int, group: Numbers | None
+def left_out_scores(
+    pairs: Pairs, fit: Callable[[Pairs], Floats], seed: int, group: Numbers | None
 ) -> NDArray[np.float32]:
     """Return scores of pairs of two left-out images, `(m, 2)`; NaN where no fold leaves out both.
 
@@ -353,9 +426,16 @@ def _left_out_scores(
     of an image into one; a fold's pairs are answered by what the pairs of all other images teach.
     Few pairs are divided several times, until most were left out; the first division that leaves a
     pair out answers it.
+
+    Args:
+        pairs: all pairs.
+        fit: returns weights of standardised features, from some of the pairs.
+        seed: of the folds.
+        group: `(m, 2)`, see `fit_linear`.
     """
     scores = np.full((len(pairs), 2), np.nan, np.float32)
-    left, right = _units(_copies(pairs), group)
+    images = np.stack([pairs.left, pairs.right])
+    left, right = fold_units(pairs.features, images, None if group is None else group.T)
     telling = (pairs.answer != 0.5) & (pairs.weight > 0)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])
@@ -366,40 +446,10 @@ def _left_out_scores(
             train = np.flatnonzero(~(out | there))
             if not telling[test].any() or not telling[train].any():
                 continue
-            weights = _mode(pairs.take(train), variance, start) * pairs.scale
+            weights = fit(pairs.take(train)) * pairs.scale
             used = np.unique(np.concatenate([pairs.left[train], pairs.right[train]]))
-            offset = _moments(pairs.features, used)[0] @ weights
-            for side, images in enumerate((pairs.left, pairs.right)):
-                scores[test, side] = pairs.features[images[test]] @ weights - offset
+            offset = moments(pairs.features, used)[0] @ weights
+            for side, numbers in enumerate(images[:, test]):
+                parts = [pairs.features[part] @ weights for part in blocks(numbers)]
+                scores[test, side] = np.concatenate(parts) - offset
     return scores
-
-
-def _units(images: Numbers, group: Numbers | None) -> Numbers:
-    """Return numbers from 0, `(2, m)`, that images have in common which are in one fold.
-
-    Args:
-        images: `(2, m)` numbers of left and right images, copies alike.
-        group: `(m, 2)` numbers of their groups; groups that share an image, or a copy, are one.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if group is None:
-        return np.unique(images, return_inverse=True)[1].reshape(2, -1)
-    image, of = (np.unique(each, return_inverse=True)[1].ravel() for each in (images, group.T))
-    size = int(max(image.max(), of.max())) + 1
-    joined = coo_array((np.ones(len(image)), (image, size + of)), shape=(2 * size, 2 * size))
-    number: Numbers = connected_components(joined, directed=False)[1][image]
-    return np.unique(number, return_inverse=True)[1].reshape(2, -1)
-
-
-def _copies(pairs: _Pairs) -> Numbers:
-    """Return the images of the pairs, `(2, m)`; of equal features one stands for all."""
-    both = np.stack([pairs.left, pairs.right])
-    images, number = np.unique(both, return_inverse=True)
-    first: dict[bytes, int] = {}
-    stand = [
-        first.setdefault(blake2b(pairs.features[i].tobytes(), digest_size=16).digest(), i)
-        for i in images.tolist()
-    ]
-    return np.array(stand)[number].reshape(2, -1)

@@ -35,6 +35,7 @@ _STEPS = 201  # quantiles of scores that are kept
 _THUMBNAIL = 16  # pixels a side
 _LEAST = 1e-6  # deviation of a feature over the largest: below, it is a constant
 _MOST_UNPACKED = 2**26
+_NARROW = 0.7  # prior deviation of the temperature's logarithm
 
 
 class Placed(NamedTuple):
@@ -178,9 +179,39 @@ def chance(margin: ArrayLike, variance: ArrayLike = 0.0, temperature: float = 1.
     """
     from scipy.special import expit
 
-    flattened = np.sqrt(1 + np.pi / 8 * np.asarray(variance, np.float64))
-    found: Floats = expit(np.asarray(margin, np.float64) / flattened / temperature)
+    found: Floats = expit(np.asarray(margin, np.float64) / flattened(variance) / temperature)
     return found
+
+
+def flattened(variance: ArrayLike) -> Floats:
+    """Return the factors by which uncertainty divides logits; 1 where there is none."""
+    return np.sqrt(1 + np.pi / 8 * np.asarray(variance, np.float64))
+
+
+def fit_temperature(margin: Floats, answer: Floats, weight: Floats | None = None) -> float:
+    """Return the number that margins are to be divided by, so that answers are most likely.
+
+    Args:
+        margin: `(n,)` logits.
+        answer: `(n,)` 1, 0, or 1/2 for a tie.
+        weight: `(n,)` of the answers; default 1 each.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> logits = rng.normal(0, 2, 5000)
+        >>> answers = rng.random(5000) < 1 / (1 + np.exp(-logits))
+        >>> round(fit_temperature(3 * logits, answers), 1)
+        3.0
+    """
+    from scipy.optimize import minimize_scalar
+
+    counted = np.ones(len(margin)) if weight is None else weight
+
+    def loss(log: float) -> float:
+        x = margin * np.exp(-log)
+        return float(counted @ (np.logaddexp(0, x) - answer * x)) + (log / _NARROW) ** 2 / 2
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
 def thumbnails(images: Pixels) -> NDArray[np.float32]:

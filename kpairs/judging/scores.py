@@ -185,10 +185,8 @@ def _draws(posterior: Posterior, component: Numbers, widening: float, seed: int)
 def expected_tau(posterior: Posterior, images: int = 300) -> float:
     """Return Kendall's tau that the ranking is expected to have with the truth.
 
-    The mean over pairs of `2 Phi(|m| / sqrt(v)) - 1`, over at most 300 images drawn at random.
-
-    Raises:
-        Nothing: NaN for fewer than two images.
+    The mean over pairs of `2 Phi(|m| / sqrt(v)) - 1`, over at most 300 images drawn at random; NaN
+    for fewer than two.
     """
     from scipy.special import erf
 
@@ -225,13 +223,10 @@ def without_last(posterior: Posterior, last: int) -> float | None:
 
 
 def measured_scale(posterior: Posterior) -> tuple[float, bool]:
-    """Return the scale of left-out answers over the predicted one, and if it differs from 1.
+    """Return the scale of left-out answers over the predicted one, and if that gains over chance.
 
     The factor of all predicted differences that makes left-out answers most likely. Pairs that were
     drawn at random are used where they are known; at least 100 are needed.
-
-    Returns:
-        The factor, and True where it gains more than chance would.
     """
     from scipy.optimize import minimize_scalar
 

@@ -17,7 +17,8 @@ from keras import layers, ops
 from kpairs.data.settings import FEATURES, LARGEST_SIDE
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
 from kpairs.frozen import SIZE, digest, lite0_structure, seen_sides
-from kpairs.layers import STATISTICS_SIDE, ImageStatistics, Mirrored, MirroredMean, Resize
+from kpairs.image_statistics import STATISTICS_SIDE
+from kpairs.layers import ImageStatistics, Mirrored, MirroredMean, Resize
 from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
 from kpairs.models.onnx_network import read

@@ -46,9 +46,14 @@ class Pair:
         return ops.concatenate([self.left, self.right], axis=-1)
 
     def separate(self, left_tower: Layers, right_tower: Layers) -> KerasTensor:
-        """Run a tower of its own on each image: `(batch, h, w, c)` to `(batch, n)`, stacked.
+        """Run a tower of its own on each image, `left_tower` and `right_tower`.
 
-        Returns `(batch, 2, n)`: index 0 of the second axis is the left image.
+        Args:
+            left_tower: layers from `(batch, h, w, c)` to `(batch, n)`.
+            right_tower: other layers of the same shapes.
+
+        Returns:
+            `(batch, 2, n)`: index 0 of the second axis is the left image.
         """
         ending = next(self._endings)
         left = self._tower(left_tower, f"left_tower{ending}")(self.left)
@@ -60,8 +65,16 @@ class Pair:
 
         With batch normalisation `tower` is called twice: each image's batch is normalised by its
         own statistics, and the moving statistics are updated twice per step, as in the reports.
-        Elsewhere, and with `joint_statistics`, one call is faster: `tower_on_both` folds the pair
-        into the batch around `tower`. Returns `(batch, 2, n)` as `separate`.
+        Elsewhere one call gives the same and is faster: `tower_on_both` folds the pair into the
+        batch around `tower`.
+
+        Args:
+            tower: layers from `(batch, h, w, c)` to `(batch, n)`.
+            joint_statistics: fold batch normalisation too, which then normalises both images'
+                batches by common statistics.
+
+        Returns:
+            `(batch, 2, n)`: index 0 of the second axis is the left image.
         """
         ending = next(self._endings)
         one = self._tower(tower, f"tower{ending}")

@@ -56,6 +56,7 @@ RECIPES["linear"] = Recipe.of(
     batch_size=16,
     optimizer="adamw",
     learning_rate=1e-3,
+    schedule="one_cycle",
     initialization="keras",
     validate_every=1000,  # images of a large network pass for it; the last epoch always has one
 )

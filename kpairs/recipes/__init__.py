@@ -4,12 +4,6 @@ A recipe is data. Nothing here imports Keras, so that the command line can check
 loss weights before it spends seconds on importing it.
 """
 
-from kpairs.recipes.arguments import check_arguments, format_argument, parse_argument
-from kpairs.recipes.loss_weights import (
-    check_loss_weights,
-    format_loss_weights,
-    parse_loss_weights,
-)
 from kpairs.recipes.recipe import (
     FIELDS,
     FOLDS,
@@ -22,6 +16,14 @@ from kpairs.recipes.recipe import (
 )
 from kpairs.recipes.study import Ingredient, Setting, Study, Trial
 from kpairs.recipes.table import default_recipe, register, weights
+from kpairs.recipes.texts import (
+    check_arguments,
+    check_loss_weights,
+    format_argument,
+    format_loss_weights,
+    parse_argument,
+    parse_loss_weights,
+)
 
 __all__ = [
     "FIELDS",

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
 from kpairs.errors import InputError, UsageError, unknown
-from kpairs.recipes.loss_weights import check_loss_weights
+from kpairs.recipes.texts import check_loss_weights
 
 if TYPE_CHECKING:
     from kpairs.data.source import Source
@@ -26,7 +26,7 @@ LINEAR, LINEAR_GRADES = "linear", "linear_grades"
 SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
 # Pairs that are drawn of rated images, so that every rating is learned from, and how many at most.
 _PAIRS_AN_IMAGE, _MOST_DRAWN = {LINEAR: 3, LINEAR_GRADES: 1}, 10_000
-_VALIDATION = 0.2  # share of the images that say when fine-tuning a linear head stops
+_VALIDATION = 0.5  # share of the images that say whether fine-tuning a linear head helps
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
 # reports were written in torch, and Keras' defaults differ (Adam epsilon 1e-7). `adam` is Keras',

@@ -79,9 +79,7 @@ class Study:
     def jobs(self, rounds: int | None = None) -> list["Trial"]:
         """Return the trainings of the first rounds: round 1 of every setting, then round 2, ...
 
-        Args:
-            rounds: of each setting; default the report's. A cross-validation has no more rounds
-                than folds.
+        By default as many as the report has. A cross-validation has no more rounds than folds.
         """
         count = self.rounds if rounds is None else rounds
         return [

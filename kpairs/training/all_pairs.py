@@ -99,16 +99,9 @@ def wrong_by_class(
 ) -> tuple[NDArray[np.int64], int]:
     """Count the wrong ones of all ordered pairs: left[i] @ right[j] > 0 says i ranks no higher.
 
-    Args:
-        left: `(n, k)`, of each image as the left one.
-        right: `(n, k)`, of each image as the right one.
-        labels: `(n,)` class numbers.
-        classes: how many there are.
-        ties: as in `all_pairs`.
-
-    Returns:
-        `(classes, classes)` counts by class of the left (rows) and right image, and the number of
-        pairs.
+    Of each image there are `(n, k)` numbers as the left and as the right one, and its class.
+    Returns `(classes, classes)` counts by class of the left (rows) and right image, and the number
+    of pairs.
     """
     of_class = np.eye(classes, dtype=np.float32)[labels]
     no_higher = np.zeros((classes, classes), np.int64)

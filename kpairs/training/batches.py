@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from kpairs import seeds
-from kpairs.data.distort import distort
 from kpairs.data.pairs import PairSet, Targets
 from kpairs.data.stored import Stored
-from kpairs.data.vary import Variation
+from kpairs.data.vary import Variation, distort
 from kpairs.recipes import Recipe
 from kpairs.training.interrupt import InMainThread, Logs
 
@@ -85,6 +84,8 @@ class Batches(torch.utils.data.DataLoader[Any]):
         # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
         none = np.zeros(len(pairs), np.float32)
         targets = pairs.targets(self._outputs, self._own_targets)
+        if pairs.margin is not None and "comparison" in targets:  # `PairwiseLoss` takes both
+            targets["comparison"] = np.stack([pairs.comparison, pairs.margin], axis=1)
         parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
         if pairs.sample_weight is not None:
             parts.append({_WEIGHT: pairs.sample_weight})
@@ -211,11 +212,8 @@ def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform |
 def paired_anew(pairs: PairSet, pairing: str, rng: np.random.Generator) -> PairSet:
     """Return the same images in other pairs.
 
-    Args:
-        pairs: a `PairSet`.
-        pairing: "drawn" leaves them, "swapped" swaps each pair with probability 1/2, "renewed"
-            draws all pairs anew from their images.
-        rng: a `numpy.random.Generator`.
+    "drawn" leaves them, "swapped" swaps each pair with probability 1/2, "renewed" draws all pairs
+    anew from their images.
     """
     if pairing == "drawn":
         return pairs

@@ -1,9 +1,9 @@
 """The follow-up of each epoch: averages, the best epoch, history and event files; and one guard."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -14,6 +14,8 @@ from kpairs.models.pair import variables_of
 from kpairs.training.batches import Batches
 from kpairs.training.interrupt import InMainThread, Logs
 from kpairs.training.records import read_curve
+
+Evaluation: TypeAlias = Callable[[], dict[str, float]]  # losses and metrics by Keras' names
 
 
 class MovingAverage:
@@ -57,7 +59,7 @@ class BestEpoch:
 
     Args:
         model: a built and compiled Keras model.
-        batches: batches of validation pairs, none of which is a test pair.
+        evaluate: measures the model on validation pairs, none of which is a test pair.
         patience: stop after so many epochs without a better one; 0 for never.
         average: the weights that would be the result, if not the model's own.
 
@@ -69,11 +71,11 @@ class BestEpoch:
     def __init__(
         self,
         model: keras.Model,
-        batches: Batches,
+        evaluate: Evaluation,
         patience: int = 0,
         average: MovingAverage | None = None,
     ) -> None:
-        self.batches, self.patience, self.average = batches, patience, average
+        self.evaluate, self.patience, self.average = evaluate, patience, average
         state = [np.float32(0), np.float32(np.inf), np.float32(np.inf)]
         self.variables = _copies([*variables_of(model), *state])
 
@@ -91,7 +93,7 @@ class BestEpoch:
         plain = [keras.ops.convert_to_numpy(v).copy() for v in variables_of(model)]
         if self.average is not None:
             self.average.give(model)
-        found = _evaluate(model, self.batches)
+        found = self.evaluate()
         score = [np.float32(1 - found["comparison_accuracy"]), np.float32(found["loss"])]
         if score < [np.float32(float(v)) for v in self.variables[-2:]]:
             _assign(self.variables, [*variables_of(model), np.float32(epoch + 1), *score])
@@ -120,7 +122,7 @@ class AfterEpoch(keras.callbacks.Callback):
         best: the best epoch, if there are validation pairs. The names `val_...`, by which Keras'
             own callbacks watch a training, are then those of validation pairs for callbacks after
             this one.
-        evaluated: batches of the training pairs, evaluated after each epoch as the test pairs are:
+        evaluated: measures the model on the training pairs after each epoch as on the test pairs:
             with that epoch's weights and without dropout. None for no such evaluation.
         events: TensorBoard's event files, if they are wanted.
 
@@ -138,7 +140,7 @@ class AfterEpoch(keras.callbacks.Callback):
         *,
         average: MovingAverage | None = None,
         best: BestEpoch | None = None,
-        evaluated: Batches | None = None,
+        evaluated: Evaluation | None = None,
         events: "EventFiles | None" = None,
     ) -> None:
         super().__init__()
@@ -159,7 +161,7 @@ class AfterEpoch(keras.callbacks.Callback):
             self.average.update(self.model, epoch)
         validated = {} if self.best is None else self.best.update(self.model, epoch)
         if self.evaluated is not None:
-            found = _evaluate(self.model, self.evaluated)
+            found = self.evaluated()
             row["evaluated_comparison_accuracy"] = found["comparison_accuracy"]
         row |= {f"validation_{name}": value for name, value in validated.items()}
         if self.rows and set(row) != set(self.rows[0]):
@@ -172,13 +174,13 @@ class AfterEpoch(keras.callbacks.Callback):
         if self.best is not None and self.best.is_over(epoch + 1):
             self.model.stop_training = True
 
-    def finish(self, model: keras.Model, test: Batches) -> None:
+    def finish(self, model: keras.Model, test: Evaluation) -> None:
         """Give the model the weights that are the result: the best epoch's, else the average.
 
         A training may stop after an epoch that no evaluation followed: the last row gets one.
         """
         if self.rows and math.isnan(float(self.rows[-1]["test_loss"])):
-            found = _evaluate(model, test)
+            found = test()
             self.rows[-1] |= {f"test_{name}": value for name, value in found.items()}
             write_rows(self.path, self.rows)
             if self.events is not None:
@@ -219,7 +221,8 @@ def _assign(variables: Iterable[keras.Variable], values: Iterable[Any]) -> None:
         variable.assign(value)
 
 
-def _evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:
+def evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:
+    """Return a compiled model's losses and metrics on batches, by Keras' names."""
     return model.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
 
 

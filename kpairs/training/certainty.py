@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from kpairs.data import PairSet
 from kpairs.judging.linear import Linear
-from kpairs.judging.reference import chance
+from kpairs.judging.reference import chance, fit_temperature, flattened
 from kpairs.models.outputs import probabilities
 from kpairs.training.linear import featured
 from kpairs.training.measures import calibration, image_numbers, scores_by_image
 
-_NARROW = 0.7  # prior deviation of the temperature's logarithm
 _LEAST = 100  # pairs from which a temperature is fitted
 _TINY = 1e-300  # a probability whose logarithm is finite
 Floats = NDArray[np.float64]
@@ -45,8 +44,7 @@ def uncertainty(model: keras.Model, head: Linear, pairs: PairSet) -> Uncertainty
     (known,) = featured(model, pairs)
     left: Any = known.left
     right: Any = known.right
-    away = left.features[right.rows] - left.features[left.rows]
-    variance = np.maximum(np.sum((away @ head.covariance) * away, axis=1, dtype=np.float64), 0)
+    variance = head.difference_variance(left.features, left.rows, right.rows)
     return Uncertainty(variance, head.deviation(left.features))
 
 
@@ -78,7 +76,7 @@ def certainty(
     """
     held = probabilities(values["comparison"], outputs["comparison"])[:, 1]
     margin = np.log(np.maximum(held, _TINY)) - np.log(np.maximum(1 - held, _TINY))
-    margin /= 1 if known is None else np.sqrt(1 + np.pi / 8 * known.variance)
+    margin /= 1 if known is None else flattened(known.variance)
     answer, found = pairs.comparison.astype(np.float64), dict[str, Any]()
     if len(pairs) >= _LEAST:
         found["temperature"] = fit_temperature(margin, answer)
@@ -94,29 +92,6 @@ def certainty(
             rows = np.isfinite(truth)
             found["coverage_pct"] = coverage_pct(score[rows], known.deviation[rows], truth[rows])
     return found
-
-
-def fit_temperature(margin: Floats, answer: Floats) -> float:
-    """Return the number that margins are to be divided by, so that answers are most likely.
-
-    Args:
-        margin: `(n,)` logits.
-        answer: `(n,)` 1, 0, or 1/2 for a tie.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> logits = rng.normal(0, 2, 5000)
-        >>> answers = rng.random(5000) < 1 / (1 + np.exp(-logits))
-        >>> round(fit_temperature(3 * logits, answers), 1)
-        3.0
-    """
-    from scipy.optimize import minimize_scalar
-
-    def loss(log: float) -> float:
-        x = margin * np.exp(-log)
-        return float(np.sum(np.logaddexp(0, x) - answer * x)) + (log / _NARROW) ** 2 / 2
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
 def coverage_pct(score: Floats, deviation: Floats, truth: Floats) -> float:

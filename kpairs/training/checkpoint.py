@@ -48,22 +48,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that the file's training has done; 0 without a file.
-
-        Raises:
-            InputError: not a checkpoint.
-        """
+        """Number of epochs that the file's training has done; 0 without a file."""
         if not self.path.exists():
             return 0
         with _opened(self.path) as file:
             return file.epoch
 
     def restore(self, model: keras.Model) -> int:
-        """Put the file's state, if there is one, into a built model; the epochs that it has done.
-
-        Raises:
-            InputError: not a checkpoint of this model.
-        """
+        """Put the file's state, if there is one, into a built model; return the epochs done."""
         if not self.path.exists():
             return 0
         epoch, self.seconds = load(self.path, model, self.further)
@@ -85,11 +77,8 @@ def load(
 ) -> tuple[int, float]:
     """Read a checkpoint into a built and compiled model, and into further variables.
 
-    Returns:
-        The number of epochs done and the seconds that they took.
-
-    Raises:
-        InputError: not a checkpoint, or not one of this model.
+    Returns the number of epochs done and the seconds that they took. Raises InputError for no
+    checkpoint of this model.
     """
     variables = _variables(model, further)
     with _opened(path) as file:

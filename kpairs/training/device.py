@@ -28,14 +28,9 @@ def compute(device: str = "auto", threads: int = 1) -> Iterator[str]:
     Small networks get one thread by default: PyTorch's own choice collapses as soon as anything
     else runs on the machine (4.5 became 98 ms per step), and cores are better used by rounds.
 
-    Args:
-        device: "auto" (a GPU if there is one), "cpu", "gpu" or "cuda" for the first one, or on
-            torch "cuda:1" for another.
-        threads: CPU threads, on the torch backend.
-
-    Raises:
-        UsageError: an unknown device.
-        KpairsError: a GPU is asked for where the backend sees none.
+    The device is "auto" (a GPU if there is one), "cpu", "gpu" or "cuda" for the first one, or on
+    torch "cuda:1" for another. Raises UsageError for an unknown one, KpairsError where the backend
+    sees no GPU.
     """
     numbered = re.fullmatch(r"cuda:\d+", device)
     if device not in DEVICES and not numbered:

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,7 +29,7 @@ from kpairs.training.batches import predict
 from kpairs.training.certainty import certainty, uncertainty
 from kpairs.training.device import compute
 from kpairs.training.linear import head_of_round, on_features
-from kpairs.training.measures import measures, true_values
+from kpairs.training.measures import measures, tells_grades_by_score, true_values
 from kpairs.training.network import architecture_of_run, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
 from kpairs.training.records import save_temperature
@@ -94,73 +96,128 @@ def evaluate(
     network = architecture_of_run(run)
     if not run.rounds:
         raise InputError(f"{run.path}: expected a finished round, received none")
-    recipe, splits = run.recipe, None
-    if data is not None and holds_images(run.path, data):
-        log.warning("%s holds the images of %s; its own test split is evaluated", data, run.path)
-        recipe, splits = run_splits(run, data_root, data)
-    elif data is None:
-        recipe, splits = run_splits(run, data_root)
-    if splits is not None:
-        classes, images = splits[0].classes, splits[1]
+    recipe, own = run.recipe, None
+    if data is None or holds_images(run.path, data):
+        if data is not None:
+            told = "%s holds the images of %s; its own test split is evaluated"
+            log.warning(told, data, run.path)
+        recipe, own = run_splits(run, data_root, data)
+        images = own[1]
     else:
         images = _load_other(run, network, str(data), columns, words, group, data_root)
-        classes = recipe.data.classes or images.classes
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
             most = most_pairs(images)
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
     if test_pairs is not None:
         recipe = recipe.replace(test_pairs=test_pairs)
-    outputs = network.outputs
     rows = []
     with compute(device, threads):
         for number in run.rounds:
-            model, head = load_round(run, number), head_of_round(run, number)
-            rng, folded = seeds.generator(recipe.fit.seed, number, "pairs"), False
-            if splits is not None:
-                train_pairs, asked = draw_round(recipe, number, *splits)
-                train_pairs, given = augmented(recipe, number, train_pairs), splits[1]
-                seen, train, pairs = model, train_pairs, asked
-                if network.linear:
-                    file = run.folder(number) / HEAD
-                    seen, (train, pairs) = on_features(model, recipe, train, pairs, head=file)
-                    pairs = pairs.take(slice(test_pairs))
-                row = measure(seen, train, pairs, outputs, network.own_targets)
-                if head is not None and (run.cross_validated or _is_few(run, pairs, head)):
-                    folded = True
-                    folds = recipe.replace(held_out=FOLDS)
-                    seen, (_, pairs) = on_features(model, folds, train_pairs, asked, head=file)
-                    rows_out = np.flatnonzero(~np.isnan(head.left_out[:, 0]))
-                    pairs, rows_out = pairs.take(slice(test_pairs)), rows_out[:test_pairs]
-                    asked, given = train_pairs.take(rows_out), splits[0]
-            else:
-                asked, given = draw_split(recipe, images, recipe.data.test_pairs, rng), images
-                seen, pairs = model, asked
-                if network.linear:
-                    seen, (pairs,) = on_features(model, recipe, asked)
-                row = {"test": errors(seen, pairs, outputs, network.own_targets)}
-            values, truth = predict(seen, pairs), _true_values(given, asked)
-            known = None if head is None else uncertainty(model, head, asked)
-            found = measures(values, outputs, pairs, len(classes), truth)
-            found |= certainty(values, outputs, pairs, truth, known)
-            if folded:
-                found["cross_validated"] = True
-            if splits is not None and "temperature" in found:
+            this = _Round(run, number, network, recipe, load_round(run, number))
+            row, asked = this.on_own(own, test_pairs) if own else this.on_other(images)
+            found = this.measured(asked)
+            if own and "temperature" in found:
                 save_temperature(run.folder(number), found["temperature"])
             if every_pair:
-                rng = seeds.generator(recipe.fit.seed, number, "all pairs")
-                each = all_pairs(
-                    model,
-                    *known_images(images),
-                    len(classes),
-                    outputs,
-                    rng,
-                    ties=recipe.data.ties == "half",
-                    sampled=sampled,
-                )
+                each = this.every_pair(images, sampled)
                 row["all_pairs"] = {n: each.pop(n) for n in list(each) if n.endswith("error_pct")}
                 found["all_pairs"] = each
             rows.append({"round": number, **row, "measures": found})
     return rows
+
+
+class _Asked(NamedTuple):
+    """Pairs that a round's model is asked about.
+
+    Attributes:
+        model: the model, or its head on features.
+        pairs: the pairs as that takes them.
+        images: the same pairs, of images.
+        split: the split of the images.
+        train: training pairs as the model takes them, by which scores become grades, or None.
+        folded: True if the pairs were left out of training by cross-validation.
+    """
+
+    model: keras.Model
+    pairs: PairSet
+    images: PairSet
+    split: Split
+    train: PairSet | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One finished round that is evaluated."""
+
+    run: Run
+    number: int
+    network: Architecture
+    recipe: Recipe
+    model: keras.Model
+
+    @cached_property
+    def head(self) -> Linear | None:
+        """The solution behind its scores, if any."""
+        return head_of_round(self.run, self.number)
+
+    def on_own(
+        self, splits: tuple[Split, Split], test_pairs: int | None
+    ) -> tuple[dict[str, Any], _Asked]:
+        """Measure errors on the run's own pairs; return them, and the pairs for other measures."""
+        train_images, images = draw_round(self.recipe, self.number, *splits)
+        train_images = augmented(self.recipe, self.number, train_images)
+        seen, train, pairs = self.model, train_images, images
+        if self.network.linear:
+            file = self.run.folder(self.number) / HEAD
+            seen, (train, pairs) = on_features(seen, self.recipe, train, pairs, head=file)
+            pairs = pairs.take(slice(test_pairs))
+        row = measure(seen, train, pairs, self.network.outputs, self.network.own_targets)
+        head = self.head
+        if head is None or not (self.run.cross_validated or _is_few(self.run, pairs, head)):
+            return row, _Asked(seen, pairs, images, splits[1], train)
+        folds = self.recipe.replace(held_out=FOLDS)
+        seen, (_, pairs) = on_features(self.model, folds, train_images, images, head=file)
+        out = np.flatnonzero(~np.isnan(head.left_out[:, 0]))[:test_pairs]
+        pairs, images = pairs.take(slice(test_pairs)), train_images.take(out)
+        return row, _Asked(seen, pairs, images, splits[0], folded=True)
+
+    def on_other(self, split: Split) -> tuple[dict[str, Any], _Asked]:
+        """Measure errors on pairs of other data; return them, and the pairs."""
+        rng = seeds.generator(self.recipe.fit.seed, self.number, "pairs")
+        images = draw_split(self.recipe, split, self.recipe.data.test_pairs, rng)
+        seen, pairs = self.model, images
+        if self.network.linear:
+            seen, (pairs,) = on_features(seen, self.recipe, images)
+        error = errors(seen, pairs, self.network.outputs, self.network.own_targets)
+        return {"test": error}, _Asked(seen, pairs, images, split)
+
+    def measured(self, asked: _Asked) -> dict[str, Any]:
+        """Return measures and checks of certainty."""
+        outputs, classes = self.network.outputs, self._classes(asked.split)
+        values, truth = predict(asked.model, asked.pairs), _true_values(asked.split, asked.images)
+        known = None if self.head is None else uncertainty(self.model, self.head, asked.images)
+        graded = None
+        if asked.train is not None and tells_grades_by_score(outputs, asked.train):
+            graded = predict(asked.model, asked.train), asked.train
+        found = measures(values, outputs, asked.pairs, classes, truth, graded)
+        found |= certainty(values, outputs, asked.pairs, truth, known)
+        return {**found, "cross_validated": True} if asked.folded else found
+
+    def every_pair(self, split: Split, sampled: int) -> dict[str, Any]:
+        """Return errors and more on all pairs of a split's images."""
+        return all_pairs(
+            self.model,
+            *known_images(split),
+            self._classes(split),
+            self.network.outputs,
+            seeds.generator(self.recipe.fit.seed, self.number, "all pairs"),
+            ties=self.recipe.data.ties == "half",
+            sampled=sampled,
+        )
+
+    def _classes(self, split: Split) -> int:
+        return len(self.recipe.data.classes or split.classes)
 
 
 def _is_few(run: Run, pairs: PairSet, head: Linear) -> bool:

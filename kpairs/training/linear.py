@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kpairs.errors import InputError
 from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.judging.reference import MOST, make_reference
+from kpairs.judging.valued import fit_values
 from kpairs.models.backbone import (
     NO_WEIGHTS,
     SCORE,
@@ -30,11 +32,12 @@ from kpairs.models.registry import Architecture
 from kpairs.networks import build
 from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
 from kpairs.training.batches import Batches, evaluation_batch
+from kpairs.training.callbacks import evaluate
 from kpairs.training.compile import compile_model
 from kpairs.training.features import image_features
-from kpairs.training.interrupt import InMainThread
 from kpairs.training.prepare import Prepared
 from kpairs.training.run import HEAD, REFERENCE, Run
+from kpairs.training.workers import log
 
 
 def head_of(model: keras.Model) -> keras.Model:
@@ -64,6 +67,7 @@ def featured(
     *sets: PairSet,
     progress: Progress | None = None,
     keep: bool = True,
+    cluster: str | None = None,
 ) -> list[PairSet]:
     """Return pair sets with features in the place of images; each image passes once.
 
@@ -72,6 +76,7 @@ def featured(
         *sets: pair sets.
         progress: called with how many of how many images passed.
         keep: see `kpairs.training.features.image_features`.
+        cluster: see there.
     """
     network = backbone_of(model)
     found = []
@@ -81,7 +86,7 @@ def featured(
             rows, number = np.unique(both.rows, return_inverse=True)
             both.rows = rows
             left, right = np.split(number, 2)
-            features = image_features(network, both, progress, keep=keep)
+            features = image_features(network, both, progress, keep=keep, cluster=cluster)
         else:
             images: Any = np.concatenate([pairs.left, pairs.right])
             features = image_features(network, images, progress, keep=False)
@@ -127,29 +132,36 @@ class LinearHead:
         """
         self._sets = featured(self.model, self.data.train, self.data.test)
         self.fit(self._sets[0])
-        head, sets = self.on_features()
+        head, (train, test) = self.on_features()
+        found = {f"val_{name}": value for name, value in self._evaluated(head, test).items()}
+        return {**self._evaluated(head, train), **found}
+
+    def evaluate(self, pairs: PairSet) -> dict[str, float]:
+        """Return losses and metrics of the model as it is; each image passes once."""
+        return self._evaluated(head_of(self.model), *featured(self.model, pairs, keep=False))
+
+    def _evaluated(self, head: keras.Model, pairs: PairSet) -> dict[str, float]:
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
-        logs: dict[str, float] = {}
-        for prefix, pairs in zip(("", "val_"), sets, strict=True):
-            batches = Batches(pairs, self.network.outputs, evaluation_batch(pairs))
-            found = head.evaluate(batches, callbacks=[InMainThread()], verbose=0, return_dict=True)
-            logs |= {f"{prefix}{name}": value for name, value in found.items()}
-        return logs
+        return evaluate(head, Batches(pairs, self.network.outputs, evaluation_batch(pairs)))
 
     def fit(self, train: PairSet) -> None:
         """Give the model the head that explains pairs of features best, and keep it."""
         left: Any = train.left
         right: Any = train.right
-        solution = fit_linear(
-            left.features,
-            left.rows,
-            right.rows,
-            train.comparison,
-            train.sample_weight,
-            self.seed,
-            train.group,
-        )
+        given: dict[str, Any] = {
+            "features": left.features,
+            "left": left.rows,
+            "right": right.rows,
+            "answer": train.comparison,
+            "weight": train.sample_weight,
+            "seed": self.seed,
+            "group": train.group,
+        }
+        solution = fit_linear(**given)
+        if train.value is not None:
+            by_value = fit_values(**given, value=train.value)
+            solution = _better({"comparisons": solution, "values": by_value})
         kernel = solution.weights[:, None].astype(np.float32)
         score: Any = head_layer(self.model, SCORE)
         score.set_weights([kernel, np.array([solution.offset], np.float32)])
@@ -164,9 +176,7 @@ class LinearHead:
     @property
     def facts(self) -> dict[str, Any]:
         """The digest of the frozen network; the cross-validated error, in percent."""
-        facts: dict[str, Any] = {}
-        if not self.recipe.fit.fine_tune:  # else features of this network are not kept
-            facts["network"] = feature_digest(backbone_of(self.model))
+        facts: dict[str, Any] = {"network": feature_digest(backbone_of(self.model))}
         if (error := Linear.load(self.file).error) is None:
             return facts
         shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
@@ -180,10 +190,20 @@ class LinearHead:
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
 
 
+def _better(solutions: Mapping[str, Linear]) -> Linear:
+    """Return the solution that compares left-out images best, and say which that is."""
+    errors = {name: each.error for name, each in solutions.items()}
+    shares = {name: error.value for name, error in errors.items() if error is not None}
+    best = min(shares, key=shares.__getitem__, default="values")
+    said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    log.info("scores learned from %s: cross-validated error on pairs: %s", best, said)
+    return solutions[best]
+
+
 def head_of_round(run: Run, number: int) -> Linear | None:
     """Read the solution behind a round's scores; None where there is none, or after fine-tuning."""
     file = run.folder(number) / HEAD
-    return Linear.load(file) if file.is_file() and not run.recipe.fit.fine_tune else None
+    return Linear.load(file) if file.is_file() and "network" in run.row(number) else None
 
 
 def on_features(

@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ def measures(
     pairs: PairSet,
     classes: int,
     truth: Floats | None = None,
+    trained: tuple[Mapping[str, NDArray[Any]], PairSet] | None = None,
 ) -> dict[str, Any]:
     """Measure what a network said of pairs.
 
@@ -42,6 +43,8 @@ def measures(
         classes: number of grades or digits.
         truth: true value of each image, in the order of `image_numbers`, NaN where nobody knows;
             default its grade.
+        trained: outputs for training pairs, and these, of a network that scores: their images
+            tell which scores mean which grade.
 
     Returns:
         A JSON-ready dict, of which what cannot be told is left out:
@@ -64,7 +67,8 @@ def measures(
         - `groups`: of groups of images of known value, how many `groups` there are, the mean `ndcg`
           and `best_pct`, how often the highest score is that of a best image;
         - `confusion`: how often an image of each class (rows) was taken for which (columns), with
-          the quadratic weighted `kappa` and the mean absolute error `grade_mae`;
+          the quadratic weighted `kappa` and the mean absolute error `grade_mae`. Of a network that
+          only scores, the last two alone (see `trained`);
         - `judges`: of each judge the share of answers that the network gives too, and that other
           judges give of the same pairs: `judge`, `network` and `others`, each of the last two with
           `share_pct`, `low_pct`, `high_pct` and `of`.
@@ -91,7 +95,32 @@ def measures(
     if of_class and (graded >= 0).any():
         decided = _mean_by_image(np.concatenate([values[n] for n in of_class]), number)
         found |= _of_grades(graded[graded >= 0], decided[graded >= 0].argmax(1), classes)
+    elif trained is not None and score is not None and (graded >= 0).any():
+        grades = _grades_by_score(score, *trained, outputs)
+        found |= _of_grades(graded[graded >= 0], grades[graded >= 0], classes)
+        del found["confusion"]
     return found
+
+
+def tells_grades_by_score(outputs: Mapping[str, str], pairs: PairSet) -> bool:
+    """Tell whether a network that only scores was trained on images of known grades."""
+    known = max(pairs.left_digit.max(initial=-1), pairs.right_digit.max(initial=-1)) >= 0
+    return "left_score" in outputs and not _of_class(outputs) and bool(known)
+
+
+def _grades_by_score(
+    score: Floats, values: Mapping[str, NDArray[Any]], pairs: PairSet, outputs: Mapping[str, str]
+) -> NDArray[np.int64]:
+    """Return the grade nearest to a score's mean grade among training images.
+
+    The mean rises with the score (isotonic regression), so that grades have thresholds.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    number = image_numbers(pairs)
+    grade, known = _grades(pairs, number), cast(Floats, scores_by_image(values, outputs, number))
+    told = IsotonicRegression(out_of_bounds="clip").fit(known[grade >= 0], grade[grade >= 0])
+    return np.rint(told.predict(score)).astype(np.int64)
 
 
 def _of_pairs(held: Floats, judged: Floats, number: NDArray[np.int64]) -> dict[str, Any]:

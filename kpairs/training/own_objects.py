@@ -44,11 +44,7 @@ class Own:
         optimizer: Any,
         callbacks: Iterable[keras.callbacks.Callback],
     ) -> Own:
-        """Take what Keras' `compile` takes: objects, functions, or names of Keras' own.
-
-        Raises:
-            UsageError: something that is none of these.
-        """
+        """Take what Keras' `compile` takes: objects, functions, or names of Keras' own."""
         try:
             if isinstance(loss, Mapping):
                 loss = {name: keras.losses.get(one) for name, one in loss.items()}
@@ -60,11 +56,7 @@ class Own:
         return cls(network, loss, optimizer, tuple(callbacks))
 
     def check(self, outputs: Collection[str]) -> None:
-        """Refuse losses of outputs that a network does not have.
-
-        Raises:
-            UsageError: such a loss.
-        """
+        """Refuse losses of outputs that a network does not have."""
         for name in self.loss if isinstance(self.loss, Mapping) else ():
             if name not in outputs:
                 raise unknown("output of loss", name, outputs)
@@ -89,9 +81,7 @@ class Own:
     def with_saved(self, run: Run) -> Own:
         """Return these objects, and in place of those that are not given the run's saved ones.
 
-        Raises:
-            UsageError: the run needs an object that it could not save, or another network than
-                this one.
+        Raises UsageError where it could not save one, or trained another network than this one.
         """
         environment = run.environment
         if "own_outputs" in environment and self.network is None:
@@ -114,11 +104,7 @@ class Own:
 
 
 def _check_same(run: Run, network: OwnNetwork) -> None:
-    """Refuse to train a run's further rounds by another network than its own.
-
-    Raises:
-        UsageError: the run trains no network of the user's own, or another one.
-    """
+    """Refuse to train a run's further rounds by another network than its own."""
     known = run.environment.get("own_outputs")
     if known is None:
         raise UsageError(

@@ -41,22 +41,16 @@ def prepare(
     train: PairSet,
     test: PairSet,
     normalized_by: PairSet | None = None,
+    *,
+    whole: bool = False,
 ) -> Prepared:
     """Prepare the pairs of one round for training.
 
-    Args:
-        recipe: the recipe.
-        number: the round, from 1.
-        train: training pairs as drawn.
-        test: test pairs.
-        normalized_by: the pairs whose mean and deviation standardise images; default the training
-            pairs.
-
-    Raises:
-        InputError: no pairs are left to train or to validate, or pixels that cannot be
-            standardised.
+    Images are standardised by the mean and deviation of `normalized_by`, by default the training
+    pairs. With `whole` all pairs train, and none validates. Raises InputError where no pairs are
+    left to train or to validate, or pixels cannot be standardised.
     """
-    train, validation = set_aside(recipe, number, train)
+    train, validation = (train, None) if whole else set_aside(recipe, number, train)
     train = augmented(recipe, number, train)
     rescaling = rescaling_of(recipe.data.normalization, normalized_by or train)
     return Prepared(train, validation, test, rescaling, train.probability is not None)
@@ -67,14 +61,7 @@ def draw_round(
 ) -> tuple[PairSet, PairSet]:
     """Draw the training pairs, not augmented, and the test pairs of one round.
 
-    Args:
-        recipe: says how many, and from which seed.
-        number: the round, from 1.
-        train_split: the training images.
-        test_split: the test images.
-
-    Raises:
-        InputError: a split that holds too few images, or only ties.
+    Raises InputError for a split that holds too few images, or only ties.
     """
     rng = seeds.generator(recipe.fit.seed, number, "pairs")
     train = draw_split(recipe, train_split, recipe.data.pairs, rng)
@@ -82,11 +69,7 @@ def draw_round(
 
 
 def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generator) -> PairSet:
-    """Draw pairs of a split, as `draw_pairs` does, with the ties that the recipe wants.
-
-    Raises:
-        InputError: a split that holds too few images, or only ties.
-    """
+    """Draw pairs of a split, as `draw_pairs` does, with the ties that the recipe wants."""
     pairs = draw_pairs(split, count, rng, margin=recipe.data.margin)
     if recipe.data.ties == "half" and pairs.probability is None:
         pairs = pairs.with_even_ties()
@@ -99,20 +82,10 @@ def draw_split(recipe: Recipe, split: Split, count: int, rng: np.random.Generato
 
 
 def set_aside(recipe: Recipe, number: int, pairs: PairSet) -> tuple[PairSet, PairSet | None]:
-    """Divide one round's training pairs into those that train and those that validate.
+    """Divide one round's training pairs into those that train and those that validate, or None.
 
     Images are divided, so that none is on both sides; pairs with an image on each are left out.
-
-    Args:
-        recipe: says which share of the images validates.
-        number: the round, from 1.
-        pairs: its training pairs.
-
-    Returns:
-        `(training pairs, validation pairs)`; None for the second where the recipe has none.
-
-    Raises:
-        InputError: no pairs are left on one side, or only ties to validate by.
+    Raises InputError where no pairs are left on one side, or only ties to validate by.
     """
     share = recipe.data.validation
     if not share:
@@ -139,14 +112,8 @@ def rescaling_of(normalization: str, pairs: PairSet) -> Rescaling | None:
     """Return scale and offset from pixels in [0, 1] to what the network sees, or None.
 
     "standardize" subtracts the mean and divides by the standard deviation (n - 1) of all pixels of
-    the training pairs, two scalars that are then applied to any other image too.
-
-    Args:
-        normalization: "none", "raw" (0..255) or "standardize".
-        pairs: the training pairs.
-
-    Raises:
-        InputError: pixels to standardise that are all alike.
+    the training pairs, two scalars that are then applied to any other image too; "raw" means
+    0..255. Raises InputError for pixels that are all alike.
     """
     if normalization == "none":
         return None

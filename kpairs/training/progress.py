@@ -4,7 +4,8 @@ Where there is no terminal, plain lines.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -88,6 +89,20 @@ class LiveProgress(keras.callbacks.Callback):
         return " ".join(parts)
 
 
+@contextmanager
+def tested_as(callbacks: Iterable[keras.callbacks.Callback], word: str) -> Iterator[None]:
+    """Call errors by another word for a while, where progress is shown."""
+    shown = [one for one in callbacks if isinstance(one, LiveProgress)]
+    before = [one.tested for one in shown]
+    for one in shown:
+        one.tested = word
+    try:
+        yield
+    finally:
+        for one, tested in zip(shown, before, strict=True):
+            one.tested = tested
+
+
 class TrainingsProgress:
     """A bar over trainings that end one by one.
 
@@ -149,12 +164,7 @@ class TrainingsProgress:
 
 
 def share_done(histories: Iterable[Path], epochs: int) -> float:
-    """Count how much of some trainings is done, in trainings.
-
-    Args:
-        histories: the `history.csv` of each, which need not be there.
-        epochs: of each training.
-    """
+    """Count how much of some trainings is done, in trainings, by their `history.csv`."""
     return sum(_epochs(history) / epochs for history in histories)
 
 

@@ -87,11 +87,7 @@ def is_number(value: object) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of finished rounds in `metrics.json`.
-
-    Raises:
-        InputError: it cannot be read, or holds anything else.
-    """
+    """Read the rows of finished rounds in `metrics.json`."""
     values = read_json(path, "metrics")
     rows: Any = values.get("rounds") if isinstance(values, dict) else None
     try:
@@ -110,11 +106,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def read_environment(path: Path) -> dict[str, Any]:
-    """Read `environment.json`, what a run was begun on.
-
-    Raises:
-        InputError: it cannot be read, or says something that kpairs never writes.
-    """
+    """Read `environment.json`, what a run was begun on."""
     known = read_json(path, "environment")
     try:
         Environment.model_validate(known)
@@ -134,12 +126,7 @@ def _first(error: ValidationError) -> str:
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `history.csv`, one per epoch, as they are written; all are numbers.
-
-    Raises:
-        InputError: it cannot be read, or a row is no epoch's: not in order, or with a cell that is
-            neither a finite number nor nan.
-    """
+    """Read the rows of a `history.csv`, one per epoch, as they are written; all are numbers."""
     table = read_table(path, "epochs")
     header = list(next(table)[1])
     trained = {name.removeprefix("train_") for name in header if name.startswith("train_")}
@@ -164,11 +151,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read a `history.csv` as a list of dicts, one per epoch, with float values.
-
-    Raises:
-        InputError: see `read_curve`.
-    """
+    """Read a `history.csv` as a list of dicts, one per epoch, with float values."""
     return [{name: float(cell) for name, cell in row.items()} for row in read_curve(path)]
 
 
@@ -183,13 +166,8 @@ def _is_cell(text: str) -> bool:
 def differences(begun: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Say in which respects, on which rounding depends, this machine is not as the run's was.
 
-    Args:
-        begun: `environment.json`; that of an earlier version may say less.
-        here: as `kpairs.training.device.describe` returns it.
-
-    Returns:
-        Texts such as "instructions of torch AVX2 instead of AVX512"; none where it is of the same
-        kind.
+    Texts such as "instructions of torch AVX2 instead of AVX512". What a run was begun on may say
+    less, in files of earlier versions.
     """
     known = [(name, begun.get(name), here[name]) for name in ("device", "device_name")]
     for group, text in (("instructions", "instructions of "), ("packages", "")):
@@ -207,11 +185,7 @@ def save_temperature(folder: Path, temperature: float) -> None:
 
 
 def read_temperature(folder: Path) -> float | None:
-    """Return the temperature of a round; None where nobody evaluated it.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """Return the temperature of a round; None where nobody evaluated it."""
     file = folder / CALIBRATION
     if not file.is_file():
         return None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from kpairs.training.batches import (
 from kpairs.training.callbacks import (
     AfterEpoch,
     BestEpoch,
+    Evaluation,
     EventFiles,
     MovingAverage,
     StopOnNonFinite,
+    evaluate,
 )
 from kpairs.training.checkpoint import Checkpoint
 from kpairs.training.compile import Phase, compile_model, phases
@@ -42,7 +44,10 @@ from kpairs.training.lock import locked
 from kpairs.training.network import architecture_of, build_round, rescale, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
+from kpairs.training.progress import tested_as
 from kpairs.training.workers import log
+
+HELD_OUT = "held-out"  # folder of a round's first fine-tuning
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Machine:
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
         tensorboard: see `kpairs.train`.
+        cluster: see `kpairs.train`.
     """
 
     device: str = "auto"
@@ -62,6 +68,7 @@ class Machine:
     engine: str = "auto"
     keep_checkpoints: bool = False
     tensorboard: bool = False
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,16 +128,13 @@ def train_round(
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(task.machine.device, task.machine.threads) as device:
-        data = prepare(recipe, task.number, *task.pairs, task.normalized_by)
         network = architecture_of(recipe, task.own.network)
+        tuned = network.linear and bool(recipe.fit.fine_tune)
+        epochs = _epochs_that_help(task, network, device, [*callbacks]) if tuned else None
+        data = prepare(recipe, task.number, *task.pairs, task.normalized_by, whole=tuned)
         model = model or build_round(recipe, task.number, task.classes, task.own.network)
-        rescale(model, data.rescaling)
-        head = None
-        if network.linear:
-            kind = GradesHead if len(network.learned) > 1 else LinearHead
-            head = kind(model, recipe, task.number, network, data, folder)
-        fit = _Fit(task, network, model, data, device)
-        engine = fit.run([*callbacks], head)
+        fit = _Fit(task, network, model, data, device, epochs)
+        engine, head = fit.run([*callbacks]), fit.head
         outputs = network.outputs
         if head is None:
             measured = measure(model, data.train, data.test, outputs, network.own_targets)
@@ -138,7 +142,9 @@ def train_round(
             seen, (train, test) = head.on_features()
             measured = measure(seen, train, test, outputs)
         save_model(model, folder / "model.keras")
-    if fit.best is None:
+    if tuned:
+        best = {"epoch": len(fit.after.rows), **measured["test"]}
+    elif fit.best is None:
         best = _best_epoch(fit.after.rows)
     else:
         best = {"epoch": fit.best.epoch, **measured["test"]}
@@ -147,34 +153,94 @@ def train_round(
         "epochs": len(fit.after.rows),
         "rescaling": data.rescaling and list(data.rescaling),
         **measured,
-        **({} if head is None else head.facts),
+        **({} if head is None or len(fit.after.rows) > 1 else head.facts),
         "best_epoch": best,
         "engine": engine,
         "seconds": round(fit.checkpoint.seconds, 2),
     }
 
 
+def _epochs_that_help(
+    task: Round, network: Architecture, device: str, callbacks: list[keras.callbacks.Callback]
+) -> int:
+    """Fine-tune without some images, and return how many epochs to train on all.
+
+    These are all epochs, or as many as were best where patience ended the training. One epoch,
+    which is the linear score, where fine-tuning does not lower the loss on those images. This
+    training is kept in the folder `held-out`.
+    """
+    task = replace(task, folder=task.folder / HELD_OUT)
+    task.folder.mkdir(exist_ok=True)
+    data = prepare(task.recipe, task.number, *task.pairs, task.normalized_by)
+    held = data.validation or data.test  # a recipe that fine-tunes a head sets images aside
+    log.info(
+        f"fine-tuning: first {len(data.train):,} pairs train, and {len(held):,} pairs of other "
+        "images say whether it helps"
+    )
+    model = build_round(task.recipe, task.number, task.classes, task.own.network)
+    fit = _Fit(task, network, model, replace(data, test=held), device)
+    with tested_as(callbacks, "held-out"):
+        fit.run(callbacks)
+    rows = [{name: float(cell) for name, cell in row.items()} for row in fit.after.rows]
+    last = len(rows)
+    if fit.best is not None and last < task.recipe.fit.epochs:
+        last = fit.best.epoch
+    helps = rows[last - 1]["validation_loss"] < rows[0]["validation_loss"]
+    before, after = (  # errors of few pairs say less than their loss
+        f"loss {row['validation_loss']:.3f}, error "
+        f"{100 * (1 - row['validation_comparison_accuracy']):.1f} %"
+        for row in (rows[0], rows[last - 1])
+    )
+    log.info(
+        f"fine-tuning: on those pairs {before} before, {after} after it; "
+        + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear score is kept")
+    )
+    return last if helps else 1
+
+
 class _Fit:
     """The fit of one round's network, phase by phase, from where its checkpoint is.
 
+    Args:
+        task: the round.
+        network: its architecture.
+        model: its network, as `build_round` returns it.
+        data: its pairs.
+        device: torch device of the batches.
+        epochs: how many of the recipe's epochs to train; default all.
+
     Attributes:
+        head: the head that is solved for in place of the first epoch, and measures the network;
+            None where there is none.
         after: follows up each epoch.
         best: the best epoch on validation pairs; None without such pairs.
         checkpoint: saves the state after each epoch.
     """
 
     def __init__(
-        self, task: Round, network: Architecture, model: keras.Model, data: Prepared, device: str
+        self,
+        task: Round,
+        network: Architecture,
+        model: keras.Model,
+        data: Prepared,
+        device: str,
+        epochs: int | None = None,
     ) -> None:
         recipe, machine = task.recipe, task.machine
         self.task, self.network, self.model, self.data = task, network, model, data
+        self.epochs = epochs or recipe.fit.epochs
+        rescale(model, data.rescaling)
+        self.head = None
+        if network.linear:
+            kind = GradesHead if len(network.learned) > 1 else LinearHead
+            self.head = kind(model, recipe, task.number, network, data, task.folder)
         batches_of = partial(
             Batches,
             outputs=network.outputs,
             own_targets=network.own_targets,
             device=device,
         )
-        evaluated = partial(batches_of, batch_size=evaluation_batch(data.train))
+        self._evaluated = partial(batches_of, batch_size=evaluation_batch(data.train))
         self.batches = batches_of(
             data.train,
             batch_size=recipe.fit.batch_size,
@@ -182,19 +248,18 @@ class _Fit:
             renew=renewal(recipe, task.number, data.train),
             transform=partial(transformation, recipe, task.number),
         )
-        self.test = evaluated(data.test)
         self.phases = phases(recipe)
         self._compile(self.phases[0])
         decay = recipe.optimizer.averaging
         average = MovingAverage(model, decay) if decay else None
         self.best = None
         if data.validation is not None:
-            validated = evaluated(data.validation)
+            validated = self._evaluation(data.validation)
             self.best = BestEpoch(model, validated, recipe.fit.patience, average)
         self.checkpoint = Checkpoint(task.folder, machine.keep_checkpoints)
         self.done = self.checkpoint.epochs
         # A report that states its best epoch states the best training accuracy too.
-        train = evaluated(data.train) if recipe.reported_epoch == "best" else None
+        train = self._evaluation(data.train) if recipe.reported_epoch == "best" else None
         place = task.folder / "tensorboard"
         self.after = AfterEpoch(
             task.folder / "history.csv",
@@ -206,41 +271,45 @@ class _Fit:
         )
         self.checkpoint.further = tuple(self.after.variables)
 
-    def run(self, callbacks: list[keras.callbacks.Callback], head: LinearHead | None) -> str:
+    def _evaluation(self, pairs: PairSet) -> Evaluation:
+        if self.head is not None:
+            return partial(self.head.evaluate, pairs)
+        return partial(evaluate, self.model, self._evaluated(pairs))
+
+    def run(self, callbacks: list[keras.callbacks.Callback]) -> str:
         """Train the network; a linear head is solved for in place of the first epoch.
 
         Args:
             callbacks: further callbacks, of kpairs' own display.
-            head: the head that is solved for, if it is.
 
         Returns:
             The engine of its steps: "lowered", or "keras" for Keras' own.
         """
         model, recipe, done, engine = self.model, self.task.recipe, self.done, "keras"
         randomness = Randomness(recipe.fit.seed, self.task.number, self.batches)
-        every, epochs = recipe.fit.validate_every, recipe.fit.epochs
+        every, last = recipe.fit.validate_every, self.epochs
         for phase in self.phases:
-            start = max(phase.begin, done)
-            if phase.end < start:
+            start, end = max(phase.begin, done), min(phase.end, last)
+            if end < start:
                 continue
             if phase.begin:
                 self._compile(phase)
-            if head is not None and not phase.begin:
+            if self.head is not None and not phase.begin:
                 if not done:
-                    self._solve(head, callbacks)
+                    self._solve(self.head, callbacks)
                 continue
             if self.task.machine.engine == "auto":
                 engine = self._lower(phase)
             if phase.begin < done:
                 self.checkpoint.restore(model)
-            if start < phase.end and not self._is_over(start):
+            if start < end and not self._is_over(start):
                 model.fit(
                     self.batches,
-                    epochs=phase.end,
+                    epochs=end,
                     initial_epoch=start,
                     shuffle=False,  # the batches are
-                    validation_data=self.test,
-                    validation_freq=sorted({*range(every, epochs, every), epochs}),
+                    validation_data=self._evaluated(self.data.test) if self.head is None else None,
+                    validation_freq=sorted({*range(every, last, every), last}),
                     callbacks=[
                         StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
                         randomness,
@@ -254,7 +323,7 @@ class _Fit:
                 )
             if model.stop_training or self._is_over(start):
                 break
-        self.after.finish(model, self.test)
+        self.after.finish(model, self._evaluation(self.data.test))
         return engine
 
     def _is_over(self, epochs: int) -> bool:
@@ -271,7 +340,7 @@ class _Fit:
             [*callbacks, self.after, self.checkpoint],
             add_history=False,
             model=self.model,
-            epochs=self.task.recipe.fit.epochs,
+            epochs=self.epochs,
             steps=1,
             verbose=0,
         )

@@ -18,13 +18,7 @@ _MOST_UNPACKED = 2**30
 
 
 def save_sample(folder: Path, train: PairSet, test: PairSet) -> None:
-    """Keep the first training and test pairs of a round in a run's folder.
-
-    Args:
-        folder: the run's folder.
-        train: training pairs, as drawn.
-        test: test pairs.
-    """
+    """Keep the first training pairs, as drawn, and test pairs of a round in a run's folder."""
     arrays: dict[str, Any] = {}
     for part, pairs in (("train", train), ("test", test)):
         bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
@@ -48,11 +42,7 @@ def _pixels(images: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def load_sample(folder: Path) -> tuple[PairSet, PairSet]:
-    """Read the training and the test pairs that a run keeps.
-
-    Raises:
-        InputError: the run keeps none, as those of earlier versions, or the file is damaged.
-    """
+    """Read the training and the test pairs that a run keeps; InputError tells of none."""
     file = folder / _FILE
     if not file.is_file():
         raise InputError(f"{folder}: the run keeps no pairs to check an export on")

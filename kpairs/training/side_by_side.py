@@ -21,10 +21,7 @@ _NAMES = ("origin", "rounds", "reported_rounds", "reported_epoch", "validate_eve
 
 
 def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Compare runs with the first of them.
-
-    Args:
-        runs: at least two, each with a finished round.
+    """Compare runs, two at least and each with a finished round, with the first of them.
 
     Returns:
         A JSON-ready dict for each run: `run` (its folder), `rounds` (how many are finished),
@@ -34,9 +31,6 @@ def compare_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
         error of the comparison, its `mean` and 95 % interval `low` to `high` (None for one round)
         over the `rounds` that both have. Where both drew the same pairs in them, `paired`, it is
         that of the differences round by round; else Welch's.
-
-    Raises:
-        InputError: fewer than two runs, or one without a finished round.
     """
     if len(runs) < 2:
         raise InputError(f"expected at least two runs, received {len(runs)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from kpairs.data.distort import affine, distort, elastic, sample
+from kpairs.data.vary import affine, distort, elastic, sample
 
 
 def test_distortions_are_drawn_by_the_generator_alone(rng):

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from kpairs.data.distort import sample
 from kpairs.data.stored import Stored
-from kpairs.data.vary import Variation
+from kpairs.data.vary import Variation, sample
 
 
 def draw(seed=0):

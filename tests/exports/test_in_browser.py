@@ -4,19 +4,23 @@ import base64
 import struct
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from skimage import data as photographs
 
+from kpairs.data import draw_pairs
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.demo import demo_routes
-from kpairs.exports.web.page import standalone
+from kpairs.exports.web.page import _training_images, standalone
 from kpairs.exports.web.server import LocalServer
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.formats import Html
+from kpairs.judging.reference import make_reference, thumbnails
 
 pytestmark = pytest.mark.browser
 # Of a pad of 280 pixels a side.
@@ -309,6 +313,45 @@ def test_a_page_of_dark_ink_inverts_files_alone_and_warns(tab, exported, tmp_pat
     (card,) = shown(tab)
     assert card["seen"][0][0] == 0
     assert card["doubt"] == ""
+
+
+def test_a_page_of_one_file_names_pictures_unlike_the_training_images(
+    tab, exported, mnist, tmp_path, rng
+):
+    """As `Reference.distance` does, also of large pictures with colours."""
+    trained, _, pairs = exported("auxws")
+    many = draw_pairs(mnist["train"], 500, seed=0)
+    known = make_reference(thumbnails(np.concatenate([many.left, many.right])), np.arange(1000))
+    known_to = replace(trained, reference=known)
+    (page,) = export_model(known_to, pairs, tmp_path / "known", [Html()])
+    tab.goto(page.path.as_uri())
+    Image.fromarray(photographs.camera()).save(tmp_path / "camera.png")
+    tab.set_input_files('[data-is="pad-left"] [data-is="file"]', tmp_path / "camera.png")
+    draw(tab, "right", THREE)
+    (card,) = shown(tab)
+    assert "The left picture is unlike the images that auxws was trained on" in card["doubt"]
+    assert "The right" not in card["doubt"]
+    images = rng.random((30, 37, 20, 3)).astype(np.float32) * rng.uniform(0.5, 1, (30, 1, 1, 1))
+    other = make_reference(thumbnails(images[:20]))
+    limits = np.median(_distances(other, images), axis=0)
+    other = replace(other, limits=limits)
+    sent = _training_images(SimpleNamespace(reference=other, has_features=False))
+    told = tab.evaluate(
+        """([known, images]) => images.map(
+          strangeTo(known, { height: 37, width: 20, channels: 3 }))""",
+        [sent, [image.ravel().tolist() for image in images]],
+    )
+    expected = other.distance(other.place(thumbnails(images))) > 1
+    assert 5 < expected.sum() < 28
+    assert told == expected.tolist()
+
+
+def _distances(known, images):
+    """Return both squared distances of images, `(n, 2)`."""
+    placed, near = known.place(thumbnails(images)), len(known.spread)
+    along = np.mean(placed.along[:, :near] ** 2 / known.spread, axis=1)
+    beyond = placed.beyond + np.sum(placed.along[:, near:] ** 2, axis=1)
+    return np.stack([along, beyond / known.rest], axis=1)
 
 
 def test_another_sites_script_gets_nothing(tab, server):

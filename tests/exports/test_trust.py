@@ -100,7 +100,7 @@ def test_evaluation_of_judged_pairs(run):
     assert found["standard_error"] > 0
     assert found["calibrated_error"] < 0.3
     text = kpairs("evaluate", made.path)
-    for words in ("interval by images", "temperature", "other judges and judge", "ann"):
+    for words in ("95 % interval", "temperature", "other judges and judge", "ann"):
         assert words in text
 
 

@@ -173,7 +173,7 @@ def test_the_scripts_operators_are_those_that_are_let_through():
 def test_what_the_script_does_not_have_is_refused(exported):
     proto = exported("auxws")[0].proto(20)
     for change, said in (
-        (lambda node: setattr(node, "op_type", "Cos"), "received Cos"),
+        (lambda node: setattr(node, "op_type", "Cos"), "the operator Cos"),
         (lambda node: node.attribute.add(name="group", i=2, type=2), "Conv: expected group=1"),
     ):
         other = type(proto).FromString(proto.SerializeToString())

@@ -11,6 +11,7 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -18,6 +19,8 @@ from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
 from kpairs.training.linear import featured, head_of
+from kpairs.training.records import read_history
+from kpairs.training.round import HELD_OUT
 from kpairs.training.side_by_side import compare_runs
 
 SIDE = 32
@@ -211,7 +214,7 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
         head="ordinal",
         verbose=0,
     )
-    first, last = (row["train_left_grade_loss"] for row in run.history(1))
+    first, last = (row["train_left_grade_loss"] for row in _held_out(run))
     assert first != last
 
 
@@ -249,6 +252,25 @@ def test_features_are_found_again(blurred, passes):
     assert not folder.exists()
 
 
+def test_a_cluster_takes_features(blurred, passes, monkeypatch):
+    """Chunk by chunk, copies once, into the cache of every training; then none passes again."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(kept, "_AWAY", 7)
+    Path("39.png").write_bytes(Path("38.png").read_bytes())
+    how = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    given = {"data": blurred[0], "backbone": "statistics", "verbose": 0}
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=False, **how) as cluster:
+        there = train(out="there", cluster=cluster.scheduler_address, **given)
+    counted = sum(passes)
+    files = {file for part in ("train", "test") for file in there.source().files(part)}
+    assert counted == len({Path(file).read_bytes() for file in files})
+    assert max(passes) <= 7
+    assert evaluate(there)[0]["test"] == there.metrics["rounds"][0]["test"]
+    assert sum(passes) == counted
+    told = kpairs("train", "auxws", "--cluster", "tcp://127.0.0.1:1", "--out", "no", expect=2)
+    assert "expected a network whose features are taken" in told
+
+
 def test_features_are_bounded(blurred, monkeypatch):
     source = open_source(blurred[0])
     images = source.split("train", source.settings()).images
@@ -278,16 +300,44 @@ def test_statistics_are_not_fine_tuned(blurred):
         train(data=blurred[0], backbone="statistics", fine_tune=1, verbose=0)
 
 
-@pytest.mark.slow
-def test_fine_tuning_goes_on_from_the_solution(blurred):
-    run = train(
-        data=blurred[0], backbone="lite0", fine_tune=2, arch_options={"size": 32}, verbose=0
-    )
-    history = run.history(1)
-    assert len(history) == 3
-    best = run.metrics["rounds"][0]["best_epoch"]
-    accuracies = [row["validation_comparison_accuracy"] for row in history]
-    assert accuracies[best["epoch"] - 1] == max(accuracies) >= accuracies[0]
+def _held_out(run):
+    """The history of the fine-tuning that held-out images judged."""
+    return read_history(run.folder(1) / HELD_OUT / "history.csv")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"learning_rate": 1e-30},
+        {"learning_rate": 0.1},
+        pytest.param({"backbone": "lite0", "arch_options": {"size": 32}}, marks=pytest.mark.slow),
+    ],
+)
+def test_fine_tuning_is_never_worse_than_its_beginning(given, blurred):
+    """Held-out images decide; all pairs train then, or the linear score is that of all pairs."""
+    network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(3, 3)])
+    network.save("own.keras")
+    given = {"data": blurred[0], "verbose": 0, "backbone": "own.keras", **given}
+    plain = train(**given)
+    run = train(**given, fine_tune=2, validation=0.4)
+    tried = _held_out(run)
+    before, *_, after = (row["validation_loss"] for row in tried)
+    row = run.metrics["rounds"][0]
+    assert len(tried) == 3
+    if given.get("learning_rate") == 1e-30:
+        assert after == before
+    if after < before:
+        assert len(run.history(1)) == 3
+        assert "cross_validated" not in row  # which would be another model's
+    else:
+        assert row["cross_validated"] == plain.metrics["rounds"][0]["cross_validated"]
+        for one, other in zip(run.model(1).weights, plain.model(1).weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    model = PairModel.load(export(run)[0].path)
+    images = np.asarray(run.source().split("test", run.recipe.pixels).images)
+    said = run.model(1).predict({"left": images, "right": images}, verbose=0)["left_score"]
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(model.compare(images, images)["left_score"], said, **close)
 
 
 @pytest.mark.slow

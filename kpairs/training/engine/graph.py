@@ -10,20 +10,15 @@ import operator
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.fx import Graph, GraphModule, Node, map_arg
 
-from kpairs.training.engine.private import (
-    FakeTensorMode,
-    ShapeProp,
-    TracingContext,
-    make_fx,
-    tracing,
-    unsafe_view,
-)
+from kpairs.training.engine.private import extract_val, make_fx, unsafe_view
 
 _aten = torch.ops.aten
+_EXTRACT_VAL = f"{extract_val.__module__}.{extract_val.__name__}"
 _ONE_AT_A_TIME = Lock()  # while torch traces, it has replaced methods of all modules
 
 
@@ -39,12 +34,10 @@ def trace(
             depends on a tensor's value.
     """
     copies = [t.clone() for t in tensors]
-    # Without a mode of its own the tracer makes one for each value, at half of its time.
-    values = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-    with _ONE_AT_A_TIME, torch.random.fork_rng():
-        with tracing(values):
-            module = make_fx(function)(*copies)
-        ShapeProp(module).propagate(*copies)
+    # The tracer makes a fake tensor of each value, which nothing here reads, at half of its time.
+    unread = patch(_EXTRACT_VAL, lambda value, include_real=False: None)
+    with _ONE_AT_A_TIME, torch.random.fork_rng(), unread:
+        module = make_fx(function)(*copies)
     graph = module.graph
     writing = any(map(_writes, graph.nodes))
     _skip_what_changes_nothing(graph, writing)
@@ -162,10 +155,14 @@ def _replace_by_equal(node: Node, other: Node) -> None:
 
     What follows may look at it in another shape, which a tensor of other strides may not allow.
     """
-    mine, others = node.meta["tensor_meta"], other.meta["tensor_meta"]
-    same = (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride)
-    if same and not node.kwargs:
+    if _layout(node) == _layout(other) and not node.kwargs:
         node.replace_all_uses_with(other)
+
+
+def _layout(node: Node) -> object:
+    """Return shape, type and strides of a node's tensor; of unknown ones what equals no other."""
+    meta = node.meta.get("tensor_meta")
+    return object() if meta is None else (meta.shape, meta.dtype, meta.stride)
 
 
 # Operations whose values may replace those of their first argument, and how to call them then.
@@ -178,17 +175,17 @@ _IN_PLACE: dict[Any, Any] = {
 
 def _reuse_memory(graph: Graph) -> None:
     """Let operations write over an argument that nothing else reads: that memory is still near."""
+    node: Any
     for node in graph.nodes:
         if node.target not in _IN_PLACE or not _is_read_once(argument := node.args[0]):
             continue
-        mine, others = node.meta["tensor_meta"], argument.meta["tensor_meta"]
-        if (mine.shape, mine.dtype, mine.stride) == (others.shape, others.dtype, others.stride):
+        if _layout(node) == _layout(argument):
             node.target = _IN_PLACE[node.target]
             if "grad_input" in (a.name for a in node.target._schema.arguments):
                 node.kwargs = {"grad_input": argument}
 
 
-def _is_read_once(node: Node) -> bool:
+def _is_read_once(node: Any) -> bool:
     """Tell whether one operation alone reads memory that was new when this was computed."""
     while node.op == "call_function" and len(node.users) == 1:
         maker = node.args[0] if node.target is operator.getitem else node

@@ -10,14 +10,11 @@ from typing import Any
 
 # Functions and classes, by where they are defined.
 DEFINED = {
-    "FakeTensorMode": "torch._subclasses:FakeTensorMode",
-    "ShapeProp": "torch.fx.passes.shape_prop:ShapeProp",
-    "TracingContext": "torch._guards:TracingContext",
+    "extract_val": "torch.fx.experimental.proxy_tensor:extract_val",
     "foreach_copy": "torch:_foreach_copy_",
     "fused_adamw": "torch:_fused_adamw_",
     "get_keras_mask": "keras.src.backend.common.masking:get_keras_mask",
     "make_fx": "torch.fx.experimental.proxy_tensor:make_fx",
-    "tracing": "torch._guards:tracing",
     "unsafe_view": "torch:ops.aten._unsafe_view.default",
 }
 # Attributes of objects: `compile_loss(model)` is that model's.
