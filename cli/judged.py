@@ -70,7 +70,8 @@ def find_features(name, models, files, progress, images=None):
     if name == "none":
         return None
     if name == "images" and images is not None and are_vectors(images):
-        return prepare_features(read_vectors(images).of(files))
+        vectors = read_vectors(images)
+        return prepare_features(vectors.values.take(vectors.rows(files)))
     if name == "images":
         from kpairs.exports.features import file_features
 

@@ -34,7 +34,7 @@ _MORE = {
     "Images and pairs": (*_SHARED, "data_dir"),
     "Variation of images": (),
     "Optimizer": (),
-    "Training": ("engine", "device", "threads", "keep_checkpoints", "tensorboard"),
+    "Training": ("engine", "device", "threads", "keep_checkpoints", "tensorboard", "cluster"),
 }
 _OF_GROUP = dict(zip(("network", "data", "variation", "optimizer", "fit"), _MORE, strict=True))
 for _name, _field in FIELDS.items():
@@ -131,6 +131,11 @@ def _arguments(command):
     show_default=True,
     help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Take features of new images on this dask scheduler's workers, such as tcp://host:8786.",
+)
 @shared.data_dir
 @shared.device
 @shared.threads
@@ -157,7 +162,7 @@ def train(
         raise click.UsageError("expected ARCH or --arch ARCH, received both")
     if best and (name or arch or base):
         raise click.UsageError("--best chooses the network; expected no ARCH and no --recipe")
-    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard")
+    names = ("device", "threads", "engine", "keep_checkpoints", "tensorboard", "cluster")
     how = {option: options.pop(option) for option in names}
     idle = False
     if resumed is not None:

@@ -96,6 +96,13 @@ def inline_pictures(app, doctree, name):
             (image.parent if alone else image).replace_self(raw)
 
 
+def part_fields(app, doctree, name):
+    """Put a dash between a parameter and its text: `smartquotes_action` leaves two hyphens."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def show_commands(app, context, lines):
     """Make the examples of a command's help a block that can be copied."""
     examples = [line for line in lines if line.startswith("| kpairs ")]
@@ -116,7 +123,7 @@ def show_options(app, context, lines):
         sections = command.sections(context)
     lines.clear()
     for title, records in sections.items():
-        lines += [f".. rubric:: {title}", ""] if title else []
+        lines += [f".. rubric:: {title}", ""] if title not in ("", "Options") else []
         for flags, text in records:
             if "--help" in flags:
                 continue
@@ -152,6 +159,7 @@ def setup(app):
     write_commands()
     app.connect("builder-inited", check_reference)
     app.connect("doctree-resolved", inline_pictures)
+    app.connect("doctree-resolved", part_fields)
     app.connect("sphinx-click-process-description", show_commands)
     app.connect("sphinx-click-process-options", show_options)
     app.connect("sphinx-click-process-arguments", hide_arguments)

@@ -53,9 +53,9 @@ def file_features(
     if not has_imagenet():
         from kpairs.training.features import statistics_features  # imports Keras
 
-        return statistics_features(images, progress)
+        return np.asarray(statistics_features(images, progress))
     network = Lite0(*settings.shape)
-    return kept_features(images, network.digest, network.width, network.features, progress)
+    return kept_features(images, network.digest, network.width, network.features, progress)[:]
 
 
 class Lite0:

@@ -75,15 +75,17 @@ class PairCrossentropy(keras.losses.Loss):
 
 
 PAIRWISE = {"hinge": "PairwiseHingeLoss", "soft_zero_one": "PairwiseSoftZeroOneLoss"}
+_MARGINS = {"hinge": 1.0, "soft_zero_one": 0.0}  # those of keras-rs
 
 
 @keras.saving.register_keras_serializable("kpairs")
 class PairwiseLoss(keras.losses.Loss):
     """A pairwise loss of keras-rs on the scores of both images, for judged probabilities.
 
-    With d the winner's score minus the other's, "hinge" is max(0, 1 - d) and "soft_zero_one" is
-    1 - sigmoid(d). Each side's loss counts by the judged probability that this side ranks higher,
-    so that a tie pulls the scores of both images together.
+    With d the winner's score minus the other's, and m the pair's margin, "hinge" is max(0, m - d)
+    and "soft_zero_one" is 1 - sigmoid(d - m). Without margins m is 1 for hinge, and else 0. Each
+    side's loss counts by the judged probability that this side ranks higher, so that a tie pulls
+    the scores of both images together.
 
     Args:
         kind: "hinge" or "soft_zero_one".
@@ -92,7 +94,8 @@ class PairwiseLoss(keras.losses.Loss):
         dtype: dtype of its computations; default Keras' `floatx`.
 
     Inputs:
-        `y_true`: `(batch,)` or `(batch, 1)`, the judged probability that left ranks no higher.
+        `y_true`: `(batch,)` or `(batch, 1)`, the judged probability that left ranks no higher; or
+            `(batch, 2)`, that and the margin.
         `y_pred`: `(batch, 2)`, the scores of the left and the right image.
 
     Raises:
@@ -122,11 +125,22 @@ class PairwiseLoss(keras.losses.Loss):
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Return the loss of each pair, `(batch,)`."""
         pairwise = getattr(_keras_rs().losses, PAIRWISE[self.kind])()
-        y_true, y_pred = ops.reshape(y_true, (-1,)), ops.convert_to_tensor(y_pred)
+        y_pred = ops.convert_to_tensor(y_pred)
         y_true = ops.cast(y_true, y_pred.dtype)
-        zero, one = ops.zeros_like(y_pred[:, 0]), ops.ones_like(y_pred[:, 0])
+        shift = ops.zeros_like(y_pred[:, 0])
+        if len(y_true.shape) == 2 and y_true.shape[-1] == 2:  # the winner's score, less what it
+            shift = y_true[:, 1] - _MARGINS[self.kind]  # should lead by beyond the loss' own margin
+            y_true = y_true[:, 0]
+        y_true = ops.reshape(y_true, (-1,))
+        zero, one = ops.zeros_like(shift), ops.ones_like(shift)
         right, left = (  # the loss where that side is said to rank higher
-            ops.sum(pairwise.call(ops.stack(labels, axis=1), y_pred), axis=-1)
+            ops.sum(
+                pairwise.call(
+                    ops.stack(labels, axis=1),
+                    ops.stack([y_pred[:, i] - shift * labels[i] for i in (0, 1)], axis=1),
+                ),
+                axis=-1,
+            )
             for labels in ((zero, one), (one, zero))
         )
         return y_true * right + (1 - y_true) * left

@@ -22,7 +22,8 @@ class PartialAccuracy(keras.metrics.Mean):
         """Count a batch; samples count by their weights, where Keras hands some over."""
         # Not in the dtype of predictions: half precision rounds 0.501 to a tie, and class 257.
         y_true, y_pred = (ops.cast(values, self.dtype) for values in (y_true, y_pred))
-        right, counted = self.decided(ops.reshape(y_true, (-1,)), y_pred)
+        y_true = y_true[:, 0] if len(y_true.shape) == 2 else y_true  # the others are margins
+        right, counted = self.decided(y_true, y_pred)
         weight = ops.cast(counted, self.dtype)
         if sample_weight is not None:
             weight = weight * ops.cast(ops.reshape(sample_weight, (-1,)), self.dtype)

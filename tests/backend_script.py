@@ -3,11 +3,14 @@
 python backend_script.py WEIGHTS_FOLDER OUTPUTS.npz RUNS_FOLDER
 """
 
+import csv
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+from keras import layers
+from PIL import Image
 
 import kpairs
 from kpairs.models.backbone import LITE0, STATISTICS, feature_network
@@ -57,6 +60,43 @@ def features():
     return {f"features/{n}": m.predict(images, verbose=0) for n, m in networks.items()}
 
 
+def write_stripes(folder):
+    """Write images of more and less contrast, comparisons and grades of them, and a network."""
+    rng = np.random.default_rng(0)
+    contrast = rng.permutation(40)
+    for number, amount in enumerate(contrast.tolist()):
+        pixels = 128 + (rng.random((32, 32, 3)) - 0.5) * (20 + 5 * amount)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    pairs = [rng.choice(40, 2, replace=False) for _ in range(120)]
+    rows = [
+        (f"{a}.png", f"{b}.png", "right" if contrast[b] > contrast[a] else "left") for a, b in pairs
+    ]
+    graded = [(f"{number}.png", amount // 14) for number, amount in enumerate(contrast)]
+    for name, lines in (
+        ("pairs", [("left", "right", "label"), *rows]),
+        ("grades", [("image", "grade"), *graded]),
+    ):
+        with open(folder / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows(lines)
+    network = [keras.Input((32, 32, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()]
+    keras.Sequential(network).save(folder / "own.keras")
+
+
+def heads(images, runs):
+    """Train what is solved for on features, and what goes on from there, by each data's kind."""
+    pairs, grades = (str(images / f"{name}.csv") for name in ("pairs", "grades"))
+    own = {"backbone": str(images / "own.keras"), "fine_tune": 1, "validation": 0.4}
+    for name, given in {
+        "head-linear": {"data": pairs, "backbone": LITE0},
+        "head-posterior": {"data": grades, "backbone": STATISTICS, "head": "posterior"},
+        "head-tuned": {"data": pairs, "held_out": "images", **own},
+        "head-tuned-ordinal": {"data": grades, "head": "ordinal", **own},
+    }.items():
+        run = kpairs.train(out=Path(runs) / name, **given)
+        again = kpairs.evaluate(run)[0]["test"]
+        assert again == run.metrics["rounds"][0]["test"], name
+
+
 def main(weights, outputs, runs):
     inputs = dict(np.load(Path(weights) / "inputs.npz"))
     results = {**judged_values(), **features()}
@@ -68,6 +108,7 @@ def main(weights, outputs, runs):
     for name, recipe in kpairs.RECIPES.items():
         small = {"pairs": 20, "test_pairs": 20, "epochs": 1, "batch_size": 10}
         kpairs.train(recipe.replace(augmentation="none", **small), Path(runs) / name)
+    heads(Path(weights) / "images", runs)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def run(words):
     except subprocess.TimeoutExpired:
         process.kill()
         said += "\nCtrl-C did not end it"
-    failed = process.returncode not in (0, 130) or "http://" not in said
+    failed = process.returncode not in (0, 130) or "://" not in said
     return subprocess.CompletedProcess(command, int(failed), said, "")
 
 
@@ -255,5 +255,5 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as scratch:
-        failed = main(asked.pages or PAGES, asked.folder or scratch)
+        failed = main(asked.pages or PAGES, Path(asked.folder or scratch).resolve())
     sys.exit(bool(failed))

@@ -5,8 +5,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from kpairs.errors import UsageError
+from kpairs import evaluate, train
+from kpairs.errors import InputError, UsageError
 from kpairs.losses import ClassCrossentropy, PairCrossentropy, PairwiseLoss, pair_loss_of
 
 
@@ -79,6 +81,35 @@ def test_pairwise_losses_count_by_the_judged_probability(kind, rng):
         )
     summed = PairwiseLoss(kind, reduction="sum")
     assert float(summed(target, scores)) == pytest.approx(expected.sum(), rel=1e-5)
+    margin = rng.uniform(0, 3, 9)
+    beyond = margin - (kind == "hinge")  # hinge's own is 1
+    expected = target * side(lead - beyond) + (1 - target) * side(-lead - beyond)
+    found = float(loss(np.stack([target, margin], axis=1), scores))
+    assert found == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_margins_of_a_table_train(tmp_path, monkeypatch, tiny, rng):
+    """By losses that use them; others refuse the column, and a cell that is no margin is named."""
+    pytest.importorskip("keras_rs")
+    monkeypatch.chdir(tmp_path)
+    for i in range(8):
+        Image.fromarray(rng.integers(20 * i, 20 * i + 40, (14, 14), np.uint8)).save(f"{i}.png")
+    rows = [(i, j, "left" if i > j else "right", 1 + abs(i - j) // 3)
+            for i in range(8) for j in range(8) if i != j]  # fmt: skip
+    lines = [f"{i}.png,{j}.png,{label},{margin}" for i, j, label, margin in rows]
+    (tmp_path / "pairs.csv").write_text("\n".join(["left,right,label,margin", *lines]))
+    recipe = tiny("ranker", data="pairs.csv").with_options(widths=(4, 4, 4, 4, 8))
+    with pytest.raises(UsageError, match=r"pairs.csv: its column margin is for --pair-loss hinge"):
+        train(recipe, "run")
+    logs = {}
+    for engine in ("auto", "keras"):
+        run = train(recipe.replace(pair_loss="hinge"), engine, engine=engine, verbose=0)
+        logs[engine] = [row["test_loss"] for row in run.history(1)]
+        assert evaluate(run)[0]["measures"]["pairs"]
+    np.testing.assert_allclose(logs["auto"], logs["keras"], rtol=1e-2)
+    (tmp_path / "pairs.csv").write_text("left,right,label,margin\n0.png,1.png,left,wide\n")
+    with pytest.raises(InputError, match="row 2: expected a margin of 0 or more, received wide"):
+        train(recipe, "other")
 
 
 def test_other_losses_are_refused_where_they_cannot_be(monkeypatch):

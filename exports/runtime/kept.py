@@ -24,6 +24,7 @@ from kpairs.data.features import Progress, feature_parts
 from kpairs.data.listing import stamp
 from kpairs.data.parts import KEY, Keys, Parts
 from kpairs.data.pixels import Prepared, prepare
+from kpairs.data.rows import Matrix, Rows
 from kpairs.data.settings import PixelSettings
 from kpairs.data.stored import digest_of
 from kpairs.errors import InputError
@@ -63,7 +64,7 @@ class Known:
         faint: `(n,)` bool, files that hardly differ from their paper.
     """
 
-    def __init__(self, features: NDArray[np.float32], about: NDArray[Any]) -> None:
+    def __init__(self, features: Rows, about: NDArray[Any]) -> None:
         self.features, self.doubtful, self.faint = features, about["doubtful"], about["faint"]
 
 
@@ -88,7 +89,8 @@ def known_features(
     with index.held():  # not for long: rankings by other networks look here too
         about, listed = index.find(keys)
     with stores[0].held(), ThreadPoolExecutor(THREADS) as pool:
-        features, known = _find(stores, about["pixels"])
+        features = Rows.zeros(len(files), model.width, stores[0].folder)
+        known = _find(stores, about["pixels"], features)
         rest = np.flatnonzero(~(known & listed))
         for start in range(0, len(rest), _AT_ONCE):
             rows = rest[start : start + _AT_ONCE]
@@ -98,7 +100,8 @@ def known_features(
             digests = np.array([digest_of(one, KEY) for one in levels], f"S{KEY}")
             about["pixels"][rows] = digests
             about["doubtful"][rows], about["faint"][rows] = block.doubtful, block.faint
-            features[rows], there = _find(stores, digests)
+            found = np.zeros((len(rows), model.width), np.float32)
+            there = _find(stores, digests, found)
             if not there.all():
                 new = model.features(block.pixels[~there])
                 if new.shape[1] != model.width:
@@ -106,20 +109,21 @@ def known_features(
                         f"expected {model.width} features of an image, received {new.shape[1]}; "
                         "train again"
                     )
-                features[rows[~there]] = new
+                found[~there] = new
                 stores[0].add(digests[~there], new)
+            features[rows] = found
             index.add(keys[rows], about[rows])
             if progress is not None:
                 progress(len(files) - len(rest) + int(start + len(rows)), len(files))
     return Known(features, about)
 
 
-def _find(stores: Sequence[Parts], keys: Keys) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    found, known = stores[0].find(keys)
-    for other in stores[1:]:
-        rows = np.flatnonzero(~known)
-        found[rows], known[rows] = other.find(keys[rows])
-    return found, known
+def _find(stores: Sequence[Parts], keys: Keys, found: Matrix) -> NDArray[np.bool_]:
+    """Fill in features; return which are known."""
+    known = np.zeros(len(keys), bool)
+    for store in stores:
+        store.find(keys, found, known)
+    return known
 
 
 def _keys(files: Sequence[str | Path], settings: PixelSettings) -> Keys:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.decode import THREADS
 from kpairs.data.pixels import Prepared, prepare
+from kpairs.data.rows import Rows, blocks
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import CacheError, UsageError
 from kpairs.exports.runtime.kept import known_features
@@ -158,7 +159,9 @@ def rank(
         apart = np.var(centred, axis=0, ddof=1)
     variances = [variance for variance in (apart, within) if variance is not None]
     warn_of_pictures(
-        (lambda i: f"image {i}") if isinstance(pictures, np.ndarray) else pictures.__getitem__,
+        (lambda i: f"image {i}")
+        if isinstance(pictures, np.ndarray | Rows)
+        else pictures.__getitem__,
         models[-1].pixels,
         models[-1].metadata,
         doubtful=seen[-1].doubtful,
@@ -232,14 +235,17 @@ def _scored(
     """Return each picture's score and place, and if its ink contradicts the model's or is faint."""
     known = model.reference
     keeps = cache is not None and model.has_features and model.pixels.rounded
-    if keeps and not isinstance(pictures, np.ndarray):
+    if keeps and not isinstance(pictures, np.ndarray | Rows):
         try:
             found = known_features(model, pictures, cache, progress)
         except CacheError as error:
             log.warning("%s; nothing is kept", error)
         else:
-            there = _NOWHERE if known is None else known.place(found.features)
-            score = model.score(found.features).astype(np.float32)  # copies get equal scores
+            parts = [model.score(block) for block in blocks(found.features)]
+            score = np.concatenate(parts).astype(np.float32)  # copies get equal scores
+            there = _NOWHERE
+            if known is not None:
+                there = _joined([known.place(block) for block in blocks(found.features)])
             return _Seen(score.astype(np.float64), there, found.doubtful, found.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
@@ -264,21 +270,25 @@ def _scored(
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    placed = Placed(*map(np.concatenate, zip(*places, strict=True))) if places else _NOWHERE
+    placed = _joined(places) if places else _NOWHERE
     return _Seen(np.concatenate(scores), placed, np.concatenate(doubtful), np.concatenate(faint))
+
+
+def _joined(places: list[Placed]) -> Placed:
+    return Placed(*map(np.concatenate, zip(*places, strict=True)))
 
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:
     """Yield pictures as a network's input, some at a time, files decoded side by side."""
     size = min(_AT_ONCE, max(1, _NUMBERS // math.prod(settings.shape)))
-    blocks = [pictures[i : i + size] for i in range(0, len(pictures), size)]
-    if isinstance(pictures, np.ndarray):
-        yield from (prepare(block, settings) for block in blocks)
+    parts = (pictures[i : i + size] for i in range(0, len(pictures), size))
+    if isinstance(pictures, np.ndarray | Rows):
+        yield from (prepare(part, settings) for part in parts)
         return
     with ThreadPoolExecutor(THREADS) as pool:
         coming: deque[Iterator[Prepared]] = deque()
-        for block in blocks:
-            coming.append(pool.map(lambda one: prepare(one, settings), block))
+        for part in parts:
+            coming.append(pool.map(lambda one: prepare(one, settings), part))
             if len(coming) > 1:  # the next ones are decoded while the network sees these
                 yield _together(coming.popleft())
         while coming:

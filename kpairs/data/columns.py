@@ -12,7 +12,7 @@ REASONS = ("rule", "random", "repeat", "overlap")  # why kpairs asks about a pai
 # Columns that say who ranks higher.
 JUDGEMENTS = ("label", "winner", "left_wins", "right_wins")
 COLUMNS = (
-    *("left", "right", *JUDGEMENTS, "loser", "weight", "judge", "reason"),
+    *("left", "right", *JUDGEMENTS, "loser", "weight", "margin", "judge", "reason"),
     *("left_grade", "right_grade", "left_group", "right_group"),
     *("image", "grade", "score", "rank", "split", "group"),
 )

@@ -7,10 +7,12 @@ A table has the columns `left` and `right`, paths of images relative to it, and 
 - `left_wins`, `right_wins`: the probability that this side ranks higher, 0 to 1; both together may
   be votes.
 
-In place of `left` and `right` it may have `winner` and `loser`. It may have `weight` (how much a
-row counts in the loss), `split` (train, val or test), `judge`, `group` (images that belong
-together, such as a patient's; `left_group` and `right_group` where the two differ), `reason` (why
-kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in either order.
+In place of `left` and `right` it may have `winner` and `loser`, or lists of ranked images, as
+`kpairs.data.lists` reads them. It may have `weight` (how much a row counts in the loss), `margin`
+(by how much the winner's score should lead), `split` (train, val or test), `judge`, `group` (images
+that belong together, such as a patient's; `left_group` and `right_group` where the two differ),
+`reason` (why kpairs asked), `left_grade` and `right_grade`. A pair may stand in several rows, in
+either order.
 Rows without a judgement are left out, so that a half-filled list of questions can be used.
 
 Or it has ranked lists: `image`, `rank` (1 is the highest; equal ranks tie) and `group`, the list
@@ -42,7 +44,17 @@ UNKNOWN = -1  # a grade that nobody gave
 _SIDES = ("left", "right")
 # P(left ranks no higher) by who ranks higher.
 _OUTCOMES = {"left": 0.0, "right": 1.0, "tie": 0.5}
-_BY_ROW = ("probability", "weight", "left_grade", "right_grade", "rows", "split", "judge", "reason")
+_BY_ROW = (
+    "probability",
+    "weight",
+    "margin",
+    "left_grade",
+    "right_grade",
+    "rows",
+    "split",
+    "judge",
+    "reason",
+)
 _HEADER = ("left", "right", "label", "weight")  # of the pairs of ranked lists
 _KEPT = ("judge", "split")  # of a list, if the table has them
 _SHOWN = 5  # unknown words that an error names
@@ -64,6 +76,8 @@ class ComparedImages:
         split: `(n,)` int64, 0 for training and 1 for testing; None where the table does not say.
         judge: `(n,)` names of who judged; None where the table does not say.
         reason: `(n,)` why kpairs asked, a name in `REASONS` or ""; None where nothing says.
+        margin: `(n,)` float32, by how much the winner's score should lead; None where the table
+            does not say.
         group: name of the group of each file, "" for none; None where the table has no groups.
         unjudged: number of rows without a judgement, which are left out.
         note: a sentence about the split val; empty where there is none.
@@ -81,6 +95,7 @@ class ComparedImages:
     split: NDArray[np.int64] | None = None
     judge: NDArray[np.str_] | None = None
     reason: NDArray[np.str_] | None = None
+    margin: NDArray[np.float32] | None = None
     group: tuple[str, ...] | None = None
     unjudged: int = 0
     note: str = ""
@@ -269,7 +284,7 @@ class _Reader:
         self.grades: dict[str, int] = {"": UNKNOWN}
         self.left, self.right, self.rows = array("q"), array("q"), array("q")
         self.left_grade, self.right_grade, self.split = array("q"), array("q"), array("q")
-        self.probability, self.weight = array("f"), array("f")
+        self.probability, self.weight, self.margin = array("f"), array("f"), array("f")
         self.judge: list[str] = []
         self.reason: list[str] = []
         self.unjudged = 0
@@ -309,6 +324,9 @@ class _Reader:
         if "weight" in self.columns:
             text = self.columns.cell(cells, "weight")
             votes *= self._number(text, row, "a weight of 0 or more", 1e30)
+        if "margin" in self.columns:
+            text = self.columns.cell(cells, "margin")
+            self.margin.append(self._number(text, row, "a margin of 0 or more", 1e6))
         if "split" in self.columns:
             self.split.append(split_number(self.columns.cell(cells, "split"), self.path, row))
         self.left.append(left)
@@ -421,6 +439,7 @@ class _Reader:
             # People's own reasons are no reasons of kpairs.
             reason=np.array(self.reason) if {""} < {"", *self.reason} <= {"", *REASONS} else None,
             group=self.places.groups,
+            margin=np.array(self.margin, np.float32) if self.margin else None,
             unjudged=self.unjudged,
             note=note,
         )

@@ -40,6 +40,8 @@ class PairSet:
             None without groups.
         judge: `(n,)` names of who judged each pair; None where nobody says.
         value: `(n, 2)` scores that people gave the left and the right image; None without scores.
+        margin: `(n,)` float32, by how much the winner's score should lead, for
+            `kpairs.losses.PairwiseLoss`; None where nobody says.
 
     Raises:
         InputError: arrays whose shapes do not fit each other.
@@ -74,6 +76,7 @@ class PairSet:
     group: NDArray[np.int64] | None = None
     judge: NDArray[np.str_] | None = None
     value: NDArray[np.float64] | None = None
+    margin: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.left_digit), *self.left.shape[1:])
@@ -302,6 +305,7 @@ def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
         None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
         None if group is None else group[np.stack([listed.left, listed.right], axis=1)[rows]],
         None if listed.judge is None else listed.judge[rows],
+        margin=None if listed.margin is None else listed.margin[rows],
     )
 
 

@@ -385,7 +385,7 @@ class _OwnImages(Source):
                 f"{'images' if width is None else f'{width} features'}"
             )
         if self.vectors is not None:
-            return Featured(self.vectors.of(files.files), np.arange(len(files)))
+            return Featured(self.vectors.values, self.vectors.rows(files.files))
         file, odd = prepared_images(files, settings, self.root, progress)
         if odd:
             said = contradiction(len(odd), len(files), files.places[odd[0]], settings)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpairs.data.rows import Matrix, Rows
+
 
 class Stored:
     """Some images of a cache file, in some order, in the place of a float32 array.
@@ -106,7 +108,7 @@ class Featured(Stored):
 
     def __init__(
         self,
-        features: NDArray[np.float32],
+        features: Matrix,
         rows: NDArray[np.int64],
         places: NDArray[np.int64] | None = None,
     ) -> None:
@@ -116,6 +118,11 @@ class Featured(Stored):
     def places(self) -> NDArray[np.int64]:
         """Rows of `features`."""
         return self.rows if self._places is None else self._places
+
+    def matrix(self) -> Matrix:
+        """Return the features of each image, `(n, d)`, read from their file when needed."""
+        known, places = self.features, self.places
+        return known.take(places) if isinstance(known, Rows) else known[places]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kpairs.data.rows import Rows, blocks, moments
 from kpairs.errors import InputError
 from kpairs.judging.judgements import Floats
 
@@ -15,7 +15,7 @@ _KEPT = 64  # principal components
 _BLOCK = 1000  # rows that are computed with at a time
 
 
-def prepare_features(values: ArrayLike) -> Floats:
+def prepare_features(values: ArrayLike | Rows) -> Floats:
     """Return features as the model takes them: standardised, at most 64 principal components.
 
     The components are not whitened: equal variances cost 0.1 to 0.25 of Kendall's tau after 50
@@ -30,34 +30,29 @@ def prepare_features(values: ArrayLike) -> Floats:
     Raises:
         InputError: another shape, or a value that is not finite.
     """
-    rows = np.asarray(values)
+    rows = values if isinstance(values, Rows) else np.asarray(values)
     if rows.ndim != 2:
         raise InputError(f"features: expected shape (images, numbers), received {rows.shape}")
-    rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise InputError(
-            f"features, row {row}, column {column}: expected a finite number, "
-            f"received {rows[row, column]}"
-        )
+    if rows.dtype not in (np.float32, np.float64):
+        rows = np.asarray(rows).astype(np.float64)
+    for start, block in enumerate(blocks(rows, _BLOCK)):
+        if not np.isfinite(block).all():
+            row, column = np.argwhere(~np.isfinite(block))[0]
+            raise InputError(
+                f"features, row {start * _BLOCK + row}, column {column}: expected a finite number, "
+                f"received {block[row, column]}"
+            )
     if not len(rows):
         return np.zeros((0, 0))
-    mean = rows.mean(axis=0, dtype=np.float64)
-    deviation = np.sqrt(sum(np.sum((b - mean) ** 2, axis=0) for b in _blocks(rows)) / len(rows))
+    mean, deviation = moments(rows)
     told = deviation > 1e-9 * max(float(deviation.max(initial=0)), 1e-300)
     if not told.any():
         return np.zeros((len(rows), 0))
 
     def standardised() -> Iterator[Floats]:
-        for block in _blocks(rows):
+        for block in blocks(rows, _BLOCK):
             yield (block - mean)[:, told] / deviation[told]
 
     axes = np.linalg.eigh(sum(b.T @ b for b in standardised()))[1][:, ::-1][:, :_KEPT]
     parts = np.concatenate([block @ axes for block in standardised()])
     return parts / np.sqrt(np.mean(np.sum(parts**2, axis=1)))
-
-
-def _blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield some rows at a time: copies of all of them would take hundreds of megabytes."""
-    for start in range(0, len(rows), _BLOCK):
-        yield rows[start : start + _BLOCK]

@@ -12,7 +12,7 @@ the weights is N(0, v / d I); `v` is the value that makes left-out images most l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from kpairs.data.rows import Rows, blocks, moments
+from kpairs.judging.folds import Features, fold_units
 from kpairs.judging.judgements import Floats, Numbers
 
 HEADS = ("ordinal", "posterior")
 _VARIANCES = 4.0 ** np.arange(7)  # of a score by the prior, from 1 to 4096
 _FOLDS = 5
 _CHOOSING = 1000  # images by which head and prior are chosen
+_NUMBERS = 2**23  # of features that are in memory together
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
 _PRECISE = {"maxiter": 500, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-4}  # of L-BFGS
 _ROUGH = {**_PRECISE, "maxiter": 100, "ftol": 1e-6, "gtol": 1e-3}  # to choose by
@@ -79,7 +82,7 @@ class GradedHead:
 
 
 def fit_graded(
-    features: NDArray[Any],
+    features: Features,
     grade: ArrayLike,
     classes: int,
     heads: Sequence[str] = HEADS,
@@ -96,8 +99,8 @@ def fit_graded(
         classes: number of grades, K.
         heads: the heads to choose from, of `HEADS`.
         seed: of the folds of cross-validation.
-        group: `(n,)` numbers of the groups of images: a group is in one fold. Default: every image
-            is a group.
+        group: `(n,)` numbers of the groups of images: a group is in one fold, and so are copies of
+            an image. Default: every image is a group.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -107,13 +110,14 @@ def fit_graded(
         'ordinal'
     """
     grade = np.asarray(grade, np.int64)
-    centre = features.mean(axis=0, dtype=np.float64)
-    spread = features.std(axis=0, dtype=np.float64)
+    centre, spread = moments(features)
     constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
     scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
-    units = np.arange(len(grade)) if group is None else np.asarray(group)
+    units = fold_units(
+        features, np.arange(len(grade)), None if group is None else np.asarray(group)
+    )
     with threadpool_limits(1, user_api="blas"):  # threads wait for each other on busy machines
-        rows, back = rotated((features - centre) * scale)
+        rows, back = rotated(features, centre, scale)
         images = _Images(rows, grade, classes, max(int(np.count_nonzero(scale)), 1))
         chosen = {head: _validated(images, head, units, seed) for head in heads}
         errors = {head: error for head, (_, error) in chosen.items() if error is not None}
@@ -134,7 +138,7 @@ def fit_graded(
 class _Images:
     """Graded images by standardised, rotated features; `width` of them are no constants."""
 
-    rows: Floats
+    rows: Features
     grade: Numbers
     classes: int
     width: int
@@ -146,14 +150,23 @@ class _Images:
 _Found = tuple[Floats, Floats]  # weights `(r, columns)`, and thresholds as solved for or biases
 
 
-def rotated(rows: Floats) -> tuple[Floats, Floats]:
-    """Return rows in their principal axes, and the matrix that takes weights back.
+def rotated(features: Features, centre: Floats, scale: Floats) -> tuple[Features, Floats]:
+    """Return standardised rows in their principal axes, and the matrix that takes weights back.
 
-    Rows of fewer images than features have at most as many columns as there are images.
+    Rows of fewer images than features have at most as many columns as there are images. Large
+    matrices are kept in a file.
     """
-    if len(rows) >= rows.shape[1]:
-        axes = np.linalg.eigh(rows.T @ rows)[1]
-        return rows @ axes, axes
+    count, width = features.shape
+
+    def standardised() -> Iterator[Floats]:
+        return ((block - centre) * scale for block in blocks(features))
+
+    if count >= width:
+        axes = np.linalg.eigh(sum(block.T @ block for block in standardised()))[1]
+        parts = (block @ axes for block in standardised())
+        large = count * width > _NUMBERS
+        return (Rows(parts, width) if large else np.concatenate(list(parts))), axes
+    rows = np.concatenate(list(standardised()))
     values, vectors = np.linalg.eigh(rows @ rows.T)
     root = np.sqrt(np.maximum(values, 0))
     told = root > 1e-6 * root.max(initial=0)
@@ -162,12 +175,11 @@ def rotated(rows: Floats) -> tuple[Floats, Floats]:
 
 
 def _validated(
-    images: _Images, head: str, units: NDArray[Any], seed: int
+    images: _Images, head: str, units: Numbers, seed: int
 ) -> tuple[float, PairError | None]:
     """Return the prior variance that makes left-out images most likely, and the error with it."""
     rng = np.random.default_rng(seed)
-    _, number = np.unique(units, return_inverse=True)
-    fold = rng.permutation(np.arange(number.max() + 1) % _FOLDS)[number]
+    fold = rng.permutation(np.arange(units.max() + 1) % _FOLDS)[units]
     if len(fold) > _CHOOSING:
         fold[rng.permutation(len(fold))[_CHOOSING:]] = _FOLDS  # of no part in choosing
     likely = np.zeros(len(_VARIANCES))
@@ -180,7 +192,7 @@ def _validated(
         found: _Found | None = None
         for place, variance in enumerate(_VARIANCES):
             found = _fitted(others, head, variance, found, rough=True)
-            said[place, out] = _logs(head, images.rows[out], *found)
+            said[place, out] = _logs(head, np.asarray(images.rows[out], np.float64), *found)
             likely[place] += said[place, out, images.grade[out]].sum()
     best = int(np.argmax(likely))
     return float(_VARIANCES[best]), _pair_error(said[best], images.grade, fold)
@@ -217,15 +229,14 @@ def _fitted(
 ) -> _Found:
     """Return the most likely weights and thresholds, or biases.
 
-    Columns are divided by the root of their curvature, with which L-BFGS needs a few steps.
+    Weights are multiplied by the root of their curvature, with which L-BFGS needs a few steps.
     """
     from scipy.optimize import minimize
 
     objective = _OBJECTIVES[head]
     penalty = images.width / variance
-    curvature = np.einsum("ij,ij->j", images.rows, images.rows) / 4 + penalty
-    unit = 1 / np.sqrt(curvature)[:, None]
-    rows = images.rows * unit[:, 0]
+    squares = sum(np.square(block, dtype=np.float64).sum(axis=0) for block in blocks(images.rows))
+    unit = 1 / np.sqrt(squares / 4 + penalty)[:, None]
     if start is None:
         columns = 1 if head == "ordinal" else images.classes
         counts = np.bincount(images.grade, minlength=images.classes)
@@ -234,9 +245,11 @@ def _fitted(
 
     def loss(values: Floats) -> tuple[float, Floats]:
         weights = values[: len(unit) * columns].reshape(-1, columns)
-        value, margin, free = objective(rows @ weights, values[weights.size :], images)
+        said = np.concatenate([block @ (unit * weights) for block in blocks(images.rows)])
+        value, margin, free = objective(said, values[weights.size :], images)
         kept = penalty * unit**2 * weights
-        gradient = rows.T @ margin + kept
+        both = zip(blocks(images.rows), blocks(margin), strict=True)
+        gradient = unit * sum(block.T @ part for block, part in both) + kept
         return value + float((weights * kept).sum()) / 2, np.concatenate([gradient.ravel(), free])
 
     first = np.concatenate([(start[0] / unit).ravel(), start[1]])

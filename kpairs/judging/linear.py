@@ -22,7 +22,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,17 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from kpairs.data.division import image_groups
+from kpairs.data.rows import blocks, moments
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path
 from kpairs.judging.agreement import Share, interval_by_images
+from kpairs.judging.folds import Features, fold_units
 from kpairs.judging.judgements import Floats, Numbers
 from kpairs.judging.reference import fit_temperature, flattened
 
 _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
 _CHOOSING = 2000  # pairs by which the prior is chosen
-_CHUNK = 4096  # pairs whose features are in memory together
+_CHUNK, _NUMBERS = 4096, 2**22  # pairs, and numbers of their features, in memory together
 _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
 _LARGEST = 1e30  # number of a solution, but of images
@@ -122,21 +123,33 @@ class Linear:
             raise InputError(told) from error
         return cls(**found)
 
-    def score(self, features: NDArray[Any]) -> Floats:
+    def score(self, features: Features) -> Floats:
         """Return scores, `(n,)`, of `(n, d)` features."""
-        return features @ self.weights + self.offset
+        return np.concatenate([block @ self.weights for block in blocks(features)]) + self.offset
 
-    def deviation(self, features: NDArray[Any]) -> Floats:
+    def deviation(self, features: Features) -> Floats:
         """Return the standard error of each score's distance from the training images' mean."""
-        away = np.asarray(features, np.float64) - self.centre
-        return np.sqrt(np.maximum(np.sum((away @ self.covariance) * away, axis=1), 0))
+        parts = [self._variance(block - self.centre) for block in blocks(features)]
+        return np.sqrt(np.concatenate(parts))
+
+    def difference_variance(self, features: Features, left: Numbers, right: Numbers) -> Floats:
+        """Return the variance of differences of two scores, `(m,)`, by numbers of images."""
+        pairs = np.stack([left, right], axis=1)
+        parts = [
+            self._variance(features[rows[:, 1]] - features[rows[:, 0]]) for rows in blocks(pairs)
+        ]
+        return np.concatenate(parts)
+
+    def _variance(self, away: NDArray[Any]) -> Floats:
+        found = np.sum((away @ self.covariance) * away, axis=1, dtype=np.float64)
+        return np.maximum(found, 0)
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Answers about images by their features; a row is `scale * (f_right - f_left)`."""
 
-    features: NDArray[Any]
+    features: Features
     scale: Floats
     left: Numbers
     right: Numbers
@@ -151,10 +164,15 @@ class Pairs:
         parts = (self.left, self.right, self.answer, self.weight)
         return Pairs(self.features, self.scale, *(part[rows] for part in parts))
 
+    @property
+    def at_once(self) -> int:
+        """Pairs whose features are in memory together."""
+        return min(_CHUNK, max(1, _NUMBERS // self.features.shape[1]))
+
     def chunks(self) -> Iterator[tuple[slice, Floats]]:
         """Yield rows some at a time, with their places."""
-        for start in range(0, len(self), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        for start in range(0, len(self), self.at_once):
+            rows = slice(start, start + self.at_once)
             right, left = self.features[self.right[rows]], self.features[self.left[rows]]
             yield rows, (right.astype(np.float64) - left) * self.scale
 
@@ -164,7 +182,7 @@ class Pairs:
 
 
 def fit_linear(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -175,7 +193,7 @@ def fit_linear(
     """Return the scores that explain compared pairs best.
 
     Args:
-        features: `(n, d)` of n images; may be a mapped file.
+        features: `(n, d)` of n images; `Rows` stay in their file.
         left: `(m,)` numbers of images.
         right: the other image of each pair.
         answer: `(m,)` probability that the right image ranks higher; 0.5 for a tie.
@@ -199,7 +217,7 @@ def fit_linear(
 
 
 def _fitted(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -217,7 +235,9 @@ def _fitted(
     hessian = _hessian(pairs, mean, averaged)
     _, spread = _left_out(some.rows(), some, mean, hessian)
     stretch = 1 / fit_temperature(margin / flattened(spread), some.answer, some.weight)
-    covariance = np.linalg.inv(hessian) * np.outer(scale, scale)
+    covariance = _inverse(hessian)
+    covariance *= scale
+    covariance *= scale[:, None]
     weights = stretch * found * scale
     return Linear(
         weights=weights,
@@ -233,7 +253,7 @@ def _fitted(
 
 
 def standardised(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -243,18 +263,10 @@ def standardised(
     left, right = np.asarray(left, np.int64), np.asarray(right, np.int64)
     answer = np.asarray(answer, np.float64)
     weight = np.ones(len(answer)) if weight is None else np.asarray(weight, np.float64)
-    centre, spread = _moments(features, np.unique(np.concatenate([left, right])))
+    centre, spread = moments(features, np.unique(np.concatenate([left, right])))
     constant = spread <= _LEAST_SPREAD * spread.max(initial=0)
     scale = np.where(constant, 0, 1 / np.where(constant, 1, spread))
     return Pairs(features, scale, left, right, answer, weight), centre
-
-
-def _moments(features: NDArray[Any], used: Numbers) -> tuple[Floats, Floats]:
-    """Return mean and deviation of each feature over some images, read some at a time."""
-    parts = [used[start : start + _CHUNK] for start in range(0, len(used), _CHUNK)]
-    centre = sum(features[part].sum(axis=0, dtype=np.float64) for part in parts) / len(used)
-    square = sum(np.square(features[part] - centre).sum(axis=0) for part in parts) / len(used)
-    return np.asarray(centre), np.sqrt(square)
 
 
 def _some(pairs: Pairs, seed: int) -> Pairs:
@@ -310,12 +322,10 @@ def _reduced(rows: Floats) -> tuple[Floats, Floats]:
 def _mode(pairs: Pairs, variance: float, start: Floats | None = None) -> Floats:
     """Return the most likely weights of standardised features."""
     penalty = _penalty(pairs, variance)
-    if len(pairs) > _CHUNK:
-        return _newton(pairs, pairs, penalty, start)[0]
-    rows = pairs.rows()
-    if len(rows) > rows.shape[1]:
-        return _newton([(slice(None), rows)], pairs, penalty, start)[0]
-    few, back = _reduced(rows)
+    if 2 * len(pairs) > pairs.features.shape[1]:
+        again = pairs if len(pairs) > pairs.at_once else [(slice(None), pairs.rows())]
+        return _newton(again, pairs, penalty, start)[0]
+    few, back = _reduced(pairs.rows())
     return back @ _newton([(slice(None), few)], pairs, penalty)[0]
 
 
@@ -323,19 +333,30 @@ def _hessian(pairs: Pairs, weights: Floats, variance: float) -> Floats:
     return _loss(pairs.chunks(), pairs, _penalty(pairs, variance), weights)[2]
 
 
+def _inverse(hessian: Floats) -> Floats:
+    """Return the inverse of a symmetric matrix, in its own memory."""
+    from scipy.linalg import cho_factor, lapack
+
+    factor, lower = cho_factor(hessian.T, overwrite_a=True, check_finite=False)
+    found: Floats = lapack.dpotri(factor, lower=lower, overwrite_c=True)[0]
+    for row in range(len(found)):  # the other triangle still has other numbers
+        found[row + 1 :, row] = found[row, row + 1 :]
+    return found
+
+
 def _loss(
     chunks: Iterable[tuple[slice, Floats]], pairs: Pairs, penalty: float, weights: Floats
 ) -> tuple[float, Floats, Floats]:
     """Return the penalised loss, its gradient and its Hessian."""
     value, gradient = penalty / 2 * float(weights @ weights), penalty * weights
-    hessian = penalty * np.eye(len(weights))  # its products are of float32, in half the time
+    hessian = np.diag(np.full(len(weights), penalty))
     for part, rows in chunks:
         margin, answer, weight = rows @ weights, pairs.answer[part], pairs.weight[part]
         held = _sigmoid(margin)
         value += float(weight @ (np.logaddexp(0, margin) - answer * margin))
         gradient = gradient + rows.T @ (weight * (held - answer))
         root = (rows * np.sqrt(weight * held * (1 - held))[:, None]).astype(np.float32)
-        hessian += root.T @ root
+        hessian += root.T @ root  # of float32, in half the time
     return value, gradient, hessian
 
 
@@ -362,9 +383,11 @@ def _newton(
         step = cho_solve(cho_factor(hessian, check_finite=False), gradient, check_finite=False)
         if float(gradient @ step) < _CONVERGED:  # twice the loss that the step is to gain
             break
+        del hessian  # there is memory for one
         length, new = 1.0, at(weights - step)
         while new[0] > value and length > _SHORTEST:
             length /= 2
+            del new
             new = at(weights - length * step)
         weights, (value, gradient, hessian) = weights - length * step, new
     return weights, hessian
@@ -411,7 +434,8 @@ def left_out_scores(
         group: `(m, 2)`, see `fit_linear`.
     """
     scores = np.full((len(pairs), 2), np.nan, np.float32)
-    left, right = _units(_copies(pairs), group)
+    images = np.stack([pairs.left, pairs.right])
+    left, right = fold_units(pairs.features, images, None if group is None else group.T)
     telling = (pairs.answer != 0.5) & (pairs.weight > 0)
     for partition in range(max(1, min(_PARTITIONS, _FEW // len(pairs)))):
         rng = np.random.default_rng([seed, partition])
@@ -424,38 +448,8 @@ def left_out_scores(
                 continue
             weights = fit(pairs.take(train)) * pairs.scale
             used = np.unique(np.concatenate([pairs.left[train], pairs.right[train]]))
-            offset = _moments(pairs.features, used)[0] @ weights
-            for side, images in enumerate((pairs.left, pairs.right)):
-                scores[test, side] = pairs.features[images[test]] @ weights - offset
+            offset = moments(pairs.features, used)[0] @ weights
+            for side, numbers in enumerate(images[:, test]):
+                parts = [pairs.features[part] @ weights for part in blocks(numbers)]
+                scores[test, side] = np.concatenate(parts) - offset
     return scores
-
-
-def _units(images: Numbers, group: Numbers | None) -> Numbers:
-    """Return numbers from 0, `(2, m)`, that images have in common which are in one fold.
-
-    Args:
-        images: `(2, m)` numbers of left and right images, copies alike.
-        group: `(m, 2)` numbers of their groups; groups that share an image, or a copy, are one.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if group is None:
-        return np.unique(images, return_inverse=True)[1].reshape(2, -1)
-    image, of = (np.unique(each, return_inverse=True)[1].ravel() for each in (images, group.T))
-    size = int(max(image.max(), of.max())) + 1
-    joined = coo_array((np.ones(len(image)), (image, size + of)), shape=(2 * size, 2 * size))
-    number: Numbers = connected_components(joined, directed=False)[1][image]
-    return np.unique(number, return_inverse=True)[1].reshape(2, -1)
-
-
-def _copies(pairs: Pairs) -> Numbers:
-    """Return the images of the pairs, `(2, m)`; of equal features one stands for all."""
-    both = np.stack([pairs.left, pairs.right])
-    images, number = np.unique(both, return_inverse=True)
-    first: dict[bytes, int] = {}
-    stand = [
-        first.setdefault(blake2b(pairs.features[i].tobytes(), digest_size=16).digest(), i)
-        for i in images.tolist()
-    ]
-    return np.array(stand)[number].reshape(2, -1)

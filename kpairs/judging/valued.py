@@ -15,12 +15,12 @@ whose logit is about 1.702 times the argument: scores are given in logits, as th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from kpairs.data.rows import Rows, blocks, moments
+from kpairs.judging.folds import Features
 from kpairs.judging.graded import rotated
 from kpairs.judging.judgements import Floats, Numbers
 from kpairs.judging.linear import Linear, Pairs, left_out_scores, standardised
@@ -31,7 +31,7 @@ _LOGIT = 1.702  # Phi(x) is nearly the logistic function of 1.702 x
 
 
 def fit_values(
-    features: NDArray[Any],
+    features: Features,
     left: ArrayLike,
     right: ArrayLike,
     answer: ArrayLike,
@@ -71,7 +71,7 @@ def fit_values(
         rows, axes, ratio, noise = _ridge(pairs, mean)
         logits = _LOGIT / np.sqrt(2 * noise)
         weights = logits * _weights(rows, axes, ratio, mean[images] - mean[images].mean())
-        beyond = np.square(rows).sum(axis=0) * ratio
+        beyond = _squares(rows) * ratio
         kept = (axes * (ratio * beyond / (1 + beyond))) @ axes.T
         covariance = _LOGIT**2 / 2 * (ratio * np.eye(len(axes)) - kept)
         left_out = logits * left_out_scores(
@@ -89,16 +89,27 @@ def fit_values(
     )
 
 
-def _rows(pairs: Pairs) -> tuple[Numbers, Floats, Floats]:
+def _rows(pairs: Pairs) -> tuple[Numbers, Features, Floats]:
     """Return the images of pairs, their centred features along principal axes, and the axes."""
     images = np.unique(np.concatenate([pairs.left, pairs.right]))
-    rows = pairs.features[images].astype(np.float64)
-    return images, *rotated((rows - rows.mean(axis=0)) * pairs.scale)
+    centre = moments(pairs.features, images)[0]
+    known = pairs.features
+    rows = known.take(images) if isinstance(known, Rows) else known[images]
+    return images, *rotated(rows, centre, pairs.scale)
 
 
-def _weights(rows: Floats, axes: Floats, ratio: float, value: Floats) -> Floats:
-    shrunk = ratio / (1 + ratio * np.square(rows).sum(axis=0))
-    return axes @ (shrunk * (rows.T @ value))
+def _weights(rows: Features, axes: Floats, ratio: float, value: Floats) -> Floats:
+    shrunk = ratio / (1 + ratio * _squares(rows))
+    return axes @ (shrunk * _along(rows, value))
+
+
+def _squares(rows: Features) -> Floats:
+    return np.asarray(sum(np.square(part, dtype=np.float64).sum(axis=0) for part in blocks(rows)))
+
+
+def _along(rows: Features, value: Floats) -> Floats:
+    both = zip(blocks(rows), blocks(value), strict=True)
+    return np.asarray(sum(part.T @ values for part, values in both))
 
 
 def _of_images(pairs: Pairs, value: Floats, ratio: float) -> Floats:
@@ -107,17 +118,18 @@ def _of_images(pairs: Pairs, value: Floats, ratio: float) -> Floats:
     return _weights(rows, axes, ratio, value[images] - value[images].mean())
 
 
-def _ridge(pairs: Pairs, value: Floats) -> tuple[Floats, Floats, float, float]:
+def _ridge(pairs: Pairs, value: Floats) -> tuple[Features, Floats, float, float]:
     """Return rows, axes, the ratio that predicts left-out images best, and the noise."""
     images, rows, axes = _rows(pairs)
     away = value[images] - value[images].mean()
-    square, along = np.square(rows), rows.T @ away
+    square, along = _squares(rows), _along(rows, away)
     width = max(int(np.count_nonzero(pairs.scale)), 1)
     found: list[tuple[float, float, float]] = []
     for ratio in (_RATIOS / width).tolist():
-        shrunk = ratio / (1 + ratio * square.sum(axis=0))
-        left = away - rows @ (shrunk * along)
-        kept = np.maximum(1 - 1 / len(away) - square @ shrunk, 1e-6)
+        shrunk = ratio / (1 + ratio * square)
+        left = away - np.concatenate([part @ (shrunk * along) for part in blocks(rows)])
+        own = [np.square(part, dtype=np.float64) @ shrunk for part in blocks(rows)]
+        kept = np.maximum(1 - 1 / len(away) - np.concatenate(own), 1e-6)
         found.append((float(np.square(left / kept).sum()), ratio, float(away @ left) / len(away)))
     _, ratio, noise = min(found)
     return rows, axes, ratio, max(noise, _LEAST_NOISE * float(away.var()), 1e-30)

@@ -7,7 +7,7 @@ then all pairs are a product of matrices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -62,8 +62,8 @@ def all_pairs(
     """
     itself = PairSet(images, images, labels, labels)
     values = predict(model, itself)
-    sides = _sides(values, outputs)
-    if sides is None or not _follows(model, itself, outputs, sides, rng):
+    possible = (s for s in _sides(values, outputs) if _follows(model, itself, outputs, s, rng))
+    if (sides := next(possible, None)) is None:
         return _sampled(model, itself, outputs, rng, ties, sampled)
     wrong, pairs = wrong_by_class(*sides, labels, classes, ties=ties)
     return {
@@ -107,21 +107,25 @@ def wrong_by_class(
     return wrong, int(pairs.sum())
 
 
-def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> Sides | None:
-    """Return what of an image decides comparisons, if its outputs do; see `wrong_by_class`."""
+def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> Iterator[Sides]:
+    """Yield what of an image may decide comparisons, as its outputs have it; see `wrong_by_class`.
+
+    Equal classes are no higher, or half of them.
+    """
     if "left_score" in outputs:
         left, right = (values[f"{side}_score"].astype(np.float64) for side in ("left", "right"))
         one = np.ones_like(left)
-        return np.hstack([-left, one]), np.hstack([one, right])
+        yield np.hstack([-left, one]), np.hstack([one, right])
+        return
     for word in ("digit", "grade"):
         if f"left_{word}" in outputs:
             p, q = (
                 probabilities(values[name], outputs[name])
                 for name in (f"left_{word}", f"right_{word}")
             )
-            no_higher = np.triu(np.ones((p.shape[1], p.shape[1])))
-            return p @ (2 * no_higher - 1), q  # P(left <= right) - P(left > right)
-    return None
+            lower = np.triu(np.ones((p.shape[1], p.shape[1])), 1)
+            for equal in (np.eye(len(lower)), 0):
+                yield p @ (lower - lower.T + equal), q  # P(left <= right) - P(left > right)
 
 
 def _follows(

@@ -84,6 +84,8 @@ class Batches(torch.utils.data.DataLoader[Any]):
         # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
         none = np.zeros(len(pairs), np.float32)
         targets = pairs.targets(self._outputs, self._own_targets)
+        if pairs.margin is not None and "comparison" in targets:  # `PairwiseLoss` takes both
+            targets["comparison"] = np.stack([pairs.comparison, pairs.margin], axis=1)
         parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
         if pairs.sample_weight is not None:
             parts.append({_WEIGHT: pairs.sample_weight})

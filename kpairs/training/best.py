@@ -39,7 +39,7 @@ from kpairs.training.train import train_source
 TUNED, RIVAL = "fine-tuned", "ranker"
 _TUNED_EPOCHS = 3
 # Seconds of one core for a pair that passes, and the pixels of an image that they are for.
-_COSTS = {LINEAR: (0.03, 128**2), TUNED: (0.06, 128**2), RIVAL: (0.001, 64**2)}
+_COSTS = {LINEAR: (0.03, 128**2), TUNED: (0.1, 128**2), RIVAL: (0.001, 64**2)}
 
 
 def train_best(

@@ -44,8 +44,7 @@ def uncertainty(model: keras.Model, head: Linear, pairs: PairSet) -> Uncertainty
     (known,) = featured(model, pairs)
     left: Any = known.left
     right: Any = known.right
-    away = left.features[right.rows] - left.features[left.rows]
-    variance = np.maximum(np.sum((away @ head.covariance) * away, axis=1, dtype=np.float64), 0)
+    variance = head.difference_variance(left.features, left.rows, right.rows)
     return Uncertainty(variance, head.deviation(left.features))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from kpairs import seeds
 from kpairs.data import PairSet
+from kpairs.data.stored import Featured
 from kpairs.files import write_json
 from kpairs.judging.graded import HEADS, GradedHead, fit_graded
 from kpairs.models.backbone import SCORE, THRESHOLDS
@@ -81,4 +82,5 @@ def _fitted(
     known = np.unique(np.stack(columns)[:, columns[1] >= 0], axis=1)
     group = known[2] if len(known) == 3 else known[0]
     classes = model.output[f"left_{recipe.data.word}"].shape[1]
-    return fit_graded(left.features[known[0]], known[1], classes, heads, seed, group)
+    features = Featured(left.features, known[0]).matrix()
+    return fit_graded(features, known[1], classes, heads, seed, group)

@@ -67,6 +67,7 @@ def featured(
     *sets: PairSet,
     progress: Progress | None = None,
     keep: bool = True,
+    cluster: str | None = None,
 ) -> list[PairSet]:
     """Return pair sets with features in the place of images; each image passes once.
 
@@ -75,6 +76,7 @@ def featured(
         *sets: pair sets.
         progress: called with how many of how many images passed.
         keep: see `kpairs.training.features.image_features`.
+        cluster: see there.
     """
     network = backbone_of(model)
     found = []
@@ -84,7 +86,7 @@ def featured(
             rows, number = np.unique(both.rows, return_inverse=True)
             both.rows = rows
             left, right = np.split(number, 2)
-            features = image_features(network, both, progress, keep=keep)
+            features = image_features(network, both, progress, keep=keep, cluster=cluster)
         else:
             images: Any = np.concatenate([pairs.left, pairs.right])
             features = image_features(network, images, progress, keep=False)

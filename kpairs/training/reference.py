@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from kpairs.data import PairSet
+from kpairs.data.rows import Matrix
 from kpairs.data.stored import Featured, Stored
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import MOST, Reference, make_reference, thumbnails
@@ -43,7 +43,7 @@ def reference_of(
         keep: features are kept on disk.
     """
     images = _images(pairs)
-    features: NDArray[Any]
+    features: Matrix
     if linear:
         features = image_features(backbone_of(model), images, keep=keep)
         seen: Any = Featured(features, np.arange(len(features)))

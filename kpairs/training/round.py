@@ -60,6 +60,7 @@ class Machine:
         engine: see `kpairs.train`.
         keep_checkpoints: see `kpairs.train`.
         tensorboard: see `kpairs.train`.
+        cluster: see `kpairs.train`.
     """
 
     device: str = "auto"
@@ -67,6 +68,7 @@ class Machine:
     engine: str = "auto"
     keep_checkpoints: bool = False
     tensorboard: bool = False
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)

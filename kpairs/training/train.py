@@ -65,6 +65,7 @@ def train(
     jobs: int = 1,
     keep_checkpoints: bool = False,
     tensorboard: bool = False,
+    cluster: str | None = None,
     data_root: str | Path | None = None,
     verbose: int | str | Console = "auto",
     **fields: Any,
@@ -104,6 +105,8 @@ def train(
         jobs: processes that train rounds side by side.
         keep_checkpoints: keep the state after every epoch, not only after the last.
         tensorboard: write TensorBoard's event files into each round's folder.
+        cluster: address of a dask scheduler, `tcp://host:port`, on whose workers features of new
+            images are taken.
         data_root: cache folder of fetched and prepared images.
         verbose: 0 for silence, 1 for progress on standard error, "auto" for progress where that is
             a terminal.
@@ -128,7 +131,7 @@ def train(
     console = _console(verbose)
     network = None if model is None else OwnNetwork.of(model, outputs)
     own = Own.of(network, loss, optimizer, callbacks)
-    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard)
+    machine = Machine(device, threads, engine, keep_checkpoints, tensorboard, cluster)
     if not best:
         chosen, source = _chosen(recipe, data, network, fields, data_root, console)
         return train_source(
@@ -190,6 +193,11 @@ def train_source(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
     architecture = architecture_of(recipe, own.network)
+    if machine.cluster and not architecture.linear:
+        raise UsageError(
+            f"cluster: expected a network whose features are taken, such as linear; received "
+            f"{architecture.name}"
+        )
     recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
@@ -203,16 +211,21 @@ def train_source(
         splits = _load(recipe, source, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
+        _refuse_margins(recipe, pairs[0], own)
         if architecture.linear:
             if isinstance(pairs[0].left, Stored):  # rounds find these again
                 with counting(console, "features") as passed:
-                    featured(model, *pairs, progress=passed)
+                    featured(model, *pairs, progress=passed, cluster=machine.cluster)
             undecided, recipe = recipe, with_head(recipe, model, pairs[0])
             if recipe != undecided:
                 model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
-            **{k: v for k, v in asdict(machine).items() if k not in ("device", "threads")},
+            **{
+                k: v
+                for k, v in asdict(machine).items()
+                if k not in ("device", "threads", "cluster")
+            },
             **_own_facts(recipe, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -221,6 +234,21 @@ def train_source(
     own.save(run.path)
     with locked(run.path):
         return _train_rounds(run, splits, jobs, console, own, (model, pairs))
+
+
+def _refuse_margins(recipe: Recipe, pairs: PairSet, own: Own) -> None:
+    """Refuse margins that the loss would not use.
+
+    Raises:
+        UsageError: pairs with margins, and a loss without them.
+    """
+    if pairs.margin is not None and (recipe.fit.pair_loss == "logistic" or own.loss is not None):
+        loss = "logistic" if own.loss is None else "a loss of your own"
+        raise UsageError(
+            f"{recipe.data.source}: its column margin is for --pair-loss hinge and soft_zero_one; "
+            f"{recipe.network.arch} is trained by {loss}. Choose one of the two (networks such as "
+            "ranker take them), or rename the column to leave it out"
+        )
 
 
 def resume(

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -107,7 +108,7 @@ def _on_cluster(
         from distributed import Client, KilledWorker, as_completed
         from distributed.comm.core import CommClosedError
     except ImportError as error:
-        raise KpairsError("--scheduler needs dask: pip install 'kpairs[cluster]'") from error
+        raise KpairsError("a cluster needs dask: pip install 'kpairs[cluster]'") from error
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
@@ -118,7 +119,9 @@ def _on_cluster(
         """Keep two tasks for each thread of a cluster that may grow: the next one is there."""
         wanted = 2 * max(1, sum(client.nthreads().values())) - running.count()
         for task in islice(waiting, max(0, wanted)):
-            running.add(client.submit(_work, function, task, None, pure=False))
+            with warnings.catch_warnings():  # images and networks are more than its 10 MB
+                warnings.filterwarnings("ignore", "Sending large graph")
+                running.add(client.submit(_work, function, task, None, pure=False))
 
     # Its own tracebacks of a lost connection, which is said below in one line.
     dask_log = logging.getLogger("distributed")

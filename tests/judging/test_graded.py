@@ -96,13 +96,18 @@ def test_the_interval_covers_the_error_of_other_images(rng):
     assert error.high - error.low < 0.1
 
 
-def test_images_of_a_group_are_left_out_together(rng):
-    """Copies of an image tell nothing of others: as groups they do not make an error small."""
+def test_copies_and_images_of_a_group_are_left_out_together(rng):
+    """A twin in training tells its image's grade, unless both are a group; copies are always."""
     features, grade = rng.normal(size=(30, 20)), rng.integers(0, 3, 30)
-    twice = np.concatenate([features] * 2), np.concatenate([grade] * 2)
-    alone = fit_graded(*twice, 3, ["ordinal"]).errors["ordinal"].value
-    grouped = fit_graded(*twice, 3, ["ordinal"], group=np.tile(np.arange(30), 2))
-    assert alone + 0.1 < grouped.errors["ordinal"].value
+    twins = np.concatenate([features, features + rng.normal(0, 1e-3, features.shape)])
+
+    def error(rows, group=None):
+        grades = np.tile(grade, 2)
+        return fit_graded(rows, grades, 3, ["ordinal"], group=group).errors["ordinal"].value
+
+    alone, grouped = error(twins), error(twins, np.tile(np.arange(30), 2))
+    assert alone + 0.1 < grouped
+    assert error(np.tile(features, (2, 1))) == pytest.approx(grouped, abs=0.02)
 
 
 def test_few_images_and_missing_grades_fit(rng):

@@ -1,5 +1,6 @@
 """Linear scores against scikit-learn, refits and each other."""
 
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from kpairs.data.rows import Rows, blocks
 from kpairs.errors import InputError
-from kpairs.judging import linear
+from kpairs.judging import graded, linear
+from kpairs.judging.graded import fit_graded
 from kpairs.judging.linear import fit_linear
 
 
@@ -60,6 +63,34 @@ def test_many_pairs_are_read_some_at_a_time(monkeypatch):
     parts = fit_linear(values.astype(np.float32), left, right, answer)
     np.testing.assert_allclose(parts.weights, whole.weights, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(parts.covariance, whole.covariance, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "grades"])
+def test_a_matrix_in_a_file_is_never_all_in_memory(kind, monkeypatch, rng):
+    """The peak of a fit, all its arrays included, is below one copy of the matrix in float64."""
+    for module, name, value in (
+        (linear, "_CHUNK", 256),
+        (linear, "_CHOOSING", 200),
+        (graded, "_NUMBERS", 2**18),
+        (graded, "_ROUGH", {**graded._ROUGH, "maxiter": 3}),
+        (graded, "_PRECISE", {**graded._PRECISE, "maxiter": 3}),
+    ):
+        monkeypatch.setattr(module, name, value)
+    count, width = 10_000, 100
+    rows = Rows((rng.normal(size=(1000, width)) for _ in range(10)), width)
+    left, right = rng.permutation(count)[:1000].reshape(2, -1)
+    higher = rows[right][:, 0] > rows[left][:, 0]
+    grade = np.digitize(np.concatenate([block[:, 0] for block in blocks(rows)]), [-0.5, 0.5])
+    tracemalloc.start()
+    if kind == "pairs":
+        found = fit_linear(rows, left, right, higher)
+        found.score(rows), found.deviation(rows), found.difference_variance(rows, left, right)
+    else:
+        found = fit_graded(rows, grade, 3, ["ordinal"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs(found.weights[:, 0] if kind == "grades" else found.weights).argmax() == 0
+    assert peak < 8 * count * width
 
 
 @settings(max_examples=15, deadline=None)

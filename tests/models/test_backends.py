@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from backend_script import features, judged_values, outputs_and_losses
+from backend_script import features, judged_values, outputs_and_losses, write_stripes
 
 from kpairs.exports.writing.export import export_run
 from kpairs.models.initialization import initialize
@@ -28,6 +28,8 @@ def torchs(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(3)
     inputs = {side: rng.random((5, 14, 14, 1), dtype=np.float32) for side in ("left", "right")}
     np.savez(folder / "inputs.npz", **inputs)
+    (folder / "images").mkdir()
+    write_stripes(folder / "images")
     outputs = {**judged_values(), **features()}
     for name in ARCHS:
         model = build(name, rescaling=(2.0, -0.5))
@@ -55,14 +57,16 @@ def test_outputs_and_trainings(backend, torchs, tmp_path):
     assert set(received) == set(expected)
     for key, value in expected.items():
         np.testing.assert_allclose(received[key], value, atol=1e-4, rtol=0, err_msg=key)
-    for name in ARCHS:
+    runs = sorted(os.listdir(tmp_path / "runs"))
+    for name in runs:
         run = Run.open(tmp_path / "runs" / name)
         environment = json.loads((run.path / "environment.json").read_text())
         assert environment["backend"] == backend
         # A model trained there gives the same answers on torch here.
         assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"], name
-    (export,) = export_run(Run.open(tmp_path / "runs" / "auxws"))
-    assert export.description["training"]["backend"] == backend
+    for name in ("auxws", *(name for name in runs if name.startswith("head-"))):
+        (export,) = export_run(Run.open(tmp_path / "runs" / name))
+        assert export.description["training"]["backend"] == backend
 
 
 def test_keras_first_runs_on_tensorflow_and_kpairs_says_so(tmp_path):

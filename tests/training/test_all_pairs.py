@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from command_line import kpairs
@@ -60,9 +61,13 @@ def images(mnist, rng):
         ("posterior_s", {"test_shifts": 5}, False),
         *(("auxranker", {}, ties) for ties in (False, True)),
         ("a_net", {"head": "posterior"}, False),  # a tower of its own for each side
+        ("linear_grades", {}, True),  # equal grades count half
     ],
 )
 def test_the_error_is_that_of_every_pair(name, options, ties, images, rng):
+    if ARCHS[name].linear:
+        layers = keras.Input((14, 14, 1)), keras.layers.Conv2D(9, 3, activation="relu")
+        options["backbone"] = keras.Sequential([*layers, keras.layers.Rescaling(9)])
     model, outputs = fresh(name, **options), ARCHS[name].outputs
     pixels, labels = images
     first, second = np.nonzero(~np.eye(len(labels), dtype=bool))

@@ -11,6 +11,7 @@ from command_line import kpairs
 from keras import layers
 
 from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
@@ -152,6 +153,7 @@ def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     moved.mkdir()
     for file in table.parent.glob("*.*"):
         file.rename(moved / file.name)
+    run = Run.open("run")  # with its own copy of the network
     again = evaluate(run, data=moved)
     assert [row["test"] for row in again] == [row["test"] for row in run.metrics["rounds"]]
     assert again[0]["measures"]["pairs"] == run.row(1)["cross_validated"]["pairs"]
@@ -160,7 +162,7 @@ def test_every_judgement_trains(blurred, sharpness, monkeypatch):
     assert description["test_error_pct"] == {"comparison": expected}
     assert description["test_pairs"] == run.row(1)["cross_validated"]["pairs"]
     assert "left-out images, cross-validated" in Path("run/linear.onnx.md").read_text()
-    given = {"data": moved / "pairs.csv", "backbone": moved / sharpness, "verbose": 0}
+    given = {"data": moved / "pairs.csv", "backbone": str(moved / sharpness), "verbose": 0}
     divided = train(held_out="images", **given)
     assert divided.recipe.data.pairs < 60
     (first, _) = compare_runs([run, divided])
@@ -188,6 +190,7 @@ def test_graded_images(blurred, sharpness, caplog):
     row = evaluate(run, every_pair=True)[0]
     assert row["test"] == run.metrics["rounds"][0]["test"]
     assert row["all_pairs"]["comparison_error_pct"] < 25
+    assert row["measures"]["all_pairs"]["exact"]
     error = run.metrics["rounds"][0]["cross_validated"]
     assert error["low_pct"] <= error["comparison_error_pct"] <= error["high_pct"]
     run = train(head="ordinal", **given)
@@ -247,6 +250,25 @@ def test_features_are_found_again(blurred, passes):
     assert len(passes) == 3
     clean(blurred[0].parent / "cache")
     assert not folder.exists()
+
+
+def test_a_cluster_takes_features(blurred, passes, monkeypatch):
+    """Chunk by chunk, copies once, into the cache of every training; then none passes again."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(kept, "_AWAY", 7)
+    Path("39.png").write_bytes(Path("38.png").read_bytes())
+    how = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    given = {"data": blurred[0], "backbone": "statistics", "verbose": 0}
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=False, **how) as cluster:
+        there = train(out="there", cluster=cluster.scheduler_address, **given)
+    counted = sum(passes)
+    files = {file for part in ("train", "test") for file in there.source().files(part)}
+    assert counted == len({Path(file).read_bytes() for file in files})
+    assert max(passes) <= 7
+    assert evaluate(there)[0]["test"] == there.metrics["rounds"][0]["test"]
+    assert sum(passes) == counted
+    told = kpairs("train", "auxws", "--cluster", "tcp://127.0.0.1:1", "--out", "no", expect=2)
+    assert "expected a network whose features are taken" in told
 
 
 def test_features_are_bounded(blurred, monkeypatch):

@@ -137,7 +137,8 @@ class Steps:
         """
         key = training, len(next(iter(x.values()))), weight is None
         if key not in self.graphs:
-            kind = *key, self.vector.value.dtype, self.vector.value.device
+            ranks = tuple(y[name].ndim for name in self.targets)  # margins are a second column
+            kind = *key, self.vector.value.dtype, self.vector.value.device, ranks
             if kind not in self.traced:
                 with torch.inference_mode(False), torch.enable_grad():
                     self.traced[kind] = self._trace(x, y, weight, training)
