@@ -116,8 +116,7 @@ def _arguments(command):
     "--resume",
     "resumed",
     metavar="RUN",
-    help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
-    "are.",
+    help="Go on with this run; --rounds adds rounds, --data says where its images are.",
 )
 @shared.jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
