@@ -57,7 +57,7 @@ def test_a_file_that_changed_and_other_settings_are_computed_anew(tmp_path, rng)
 
     def told(fit="stretch"):
         model = Means(fit=fit)
-        found = known_features(model, files, tmp_path / "cache").features[:, 0]
+        found = known_features(model, files, tmp_path / "cache").features[:][:, 0]
         for file, value in zip(files, found, strict=True):
             image = np.asarray(Image.open(file), float)
             image = image[:, 2:10] if fit == "crop" else image
