@@ -79,8 +79,8 @@ images = click.option(
     "--images",
     type=click.Path(),
     metavar="FOLDER|FEATURES",
-    help="Folder of a table's images, if not its own; or features of any things: .npz with the "
-    "arrays names and features, or .csv.",
+    help="Folder of a table's images; or a file of features: .npz with the arrays names and "
+    "features, or .csv.",
 )
 device = click.option(
     "--device",

@@ -116,14 +116,11 @@ def _arguments(command):
     "--resume",
     "resumed",
     metavar="RUN",
-    help="Go on with this run where it stopped; --rounds adds rounds, --data says where its images "
-    "are.",
+    help="Go on with this run; --rounds adds rounds, --data says where its images are.",
 )
 @shared.jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
-@click.option(
-    "--tensorboard", is_flag=True, help="Write TensorBoard's files into each round's folder."
-)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -134,7 +131,7 @@ def _arguments(command):
 @click.option(
     "--cluster",
     metavar="ADDRESS",
-    help="Take features of new images on this dask scheduler's workers, such as tcp://host:8786.",
+    help="dask scheduler whose workers take features of new images.",
 )
 @shared.data_dir
 @shared.device

@@ -95,7 +95,7 @@ class PairwiseLoss(keras.losses.Loss):
 
     Inputs:
         `y_true`: `(batch,)` or `(batch, 1)`, the judged probability that left ranks no higher; or
-            `(batch, 2)`, that and the margin.
+        `(batch, 2)`, that and the margin.
         `y_pred`: `(batch, 2)`, the scores of the left and the right image.
 
     Raises:

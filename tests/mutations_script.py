@@ -214,14 +214,14 @@ JUDGING = {
     ),
     "Laplace's covariance of standardised features": (
         "kpairs/judging/linear.py",
-        " * np.outer(scale, scale)",
-        "",
+        "covariance *= scale[:, None]",
+        "pass",
         [LINEAR],
     ),
     "the prior is chosen by pairs that were learned from": (
         "kpairs/judging/linear.py",
-        "margin = margin - variance * pairs.weight * (pairs.answer - held)",
-        "margin = margin - 0 * variance",
+        "return margin - variance * pairs.weight * (pairs.answer - held), variance",
+        "return margin, variance",
         [LINEAR],
     ),
     "folds that learn from one image of a left-out pair": (
@@ -231,15 +231,15 @@ JUDGING = {
         [LINEAR],
     ),
     "copies of an image in different folds": (
-        "kpairs/judging/linear.py",
-        "_units(_copies(pairs), group)",
-        "_units(np.stack([pairs.left, pairs.right]), group)",
+        "kpairs/judging/folds.py",
+        "first.setdefault(blake2b(features[image].tobytes(), digest_size=16).digest(), place)",
+        "place",
         [LINEAR],
     ),
     "folds that divide groups": (
         "kpairs/judging/linear.py",
-        "_units(_copies(pairs), group)",
-        "_units(_copies(pairs), None)",
+        "images, None if group is None else group.T)",
+        "images)",
         [LINEAR],
     ),
     "ties are wrong answers": (
@@ -292,8 +292,8 @@ JUDGING = {
     ),
     "logits times the temperature": (
         "kpairs/judging/reference.py",
-        "/ flattened / temperature",
-        "/ flattened * temperature",
+        "/ flattened(variance) / temperature",
+        "/ flattened(variance) * temperature",
         [REFERENCE],
     ),
     "contributions without the constant": (

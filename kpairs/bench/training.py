@@ -87,7 +87,8 @@ def bench_training(
     """
     source = open_source("mnist", root=data_root)
     splits = source.split("train"), source.split("test")
-    cases, memory = [], None
+    cases: list[dict[str, Any]] = []
+    memory: dict[str, Any] | None = None
     with compute(device) as name:
         machine = describe(name, 1)
         for case in CASES[: -3 if quick else None]:

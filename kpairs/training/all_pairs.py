@@ -7,8 +7,8 @@ then all pairs are a product of matrices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,7 +24,20 @@ _ENTRIES = 4_000_000  # of the matrix of answers that are in memory at a time
 _AT_ONCE = 5000  # pairs that are drawn at a time
 _TRIED = 500  # pairs by which is told whether a comparison follows from its images
 _TOLERANCE = 1e-4  # of a probability
-Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+class Sides(NamedTuple):
+    """What decides comparisons: `left[i] @ right[j]`, the margin by which i ranks no higher than j.
+
+    Attributes:
+        left: `(n, k)` of each image as the left one.
+        right: `(n, k)` of each image as the right one.
+        logits: margins are differences of scores; else P(left <= right) - P(left > right).
+    """
+
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    logits: bool
 
 
 def all_pairs(
@@ -62,10 +75,11 @@ def all_pairs(
     """
     itself = PairSet(images, images, labels, labels)
     values = predict(model, itself)
-    possible = (s for s in _sides(values, outputs) if _follows(model, itself, outputs, s, rng))
-    if (sides := next(possible, None)) is None:
+    known = [*_sides(values, outputs)]
+    sides = _followed(model, itself, outputs, known, rng) if known else None
+    if sides is None:
         return _sampled(model, itself, outputs, rng, ties, sampled)
-    wrong, pairs = wrong_by_class(*sides, labels, classes, ties=ties)
+    wrong, pairs = wrong_by_class(sides.left, sides.right, labels, classes, ties=ties)
     return {
         "comparison_error_pct": 100 * float(wrong.sum()) / pairs,
         **_class_errors(values, outputs, itself),
@@ -108,15 +122,11 @@ def wrong_by_class(
 
 
 def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> Iterator[Sides]:
-    """Yield what of an image may decide comparisons, as its outputs have it; see `wrong_by_class`.
-
-    Equal classes are no higher, or half of them.
-    """
+    """Yield what of an image may decide comparisons: its score, or its class, by its outputs."""
     if "left_score" in outputs:
         left, right = (values[f"{side}_score"].astype(np.float64) for side in ("left", "right"))
         one = np.ones_like(left)
-        yield np.hstack([-left, one]), np.hstack([one, right])
-        return
+        yield Sides(np.hstack([-left, one]), np.hstack([one, right]), logits=True)
     for word in ("digit", "grade"):
         if f"left_{word}" in outputs:
             p, q = (
@@ -124,24 +134,27 @@ def _sides(values: Mapping[str, NDArray[Any]], outputs: Mapping[str, str]) -> It
                 for name in (f"left_{word}", f"right_{word}")
             )
             lower = np.triu(np.ones((p.shape[1], p.shape[1])), 1)
-            for equal in (np.eye(len(lower)), 0):
-                yield p @ (lower - lower.T + equal), q  # P(left <= right) - P(left > right)
+            for equal in (np.eye(len(lower)), 0):  # are no higher, or half of them
+                yield Sides(p @ (lower - lower.T + equal), q, logits=False)
 
 
-def _follows(
+def _followed(
     model: keras.Model,
     itself: PairSet,
     outputs: Mapping[str, str],
-    sides: Sides,
+    known: Sequence[Sides],
     rng: np.random.Generator,
-) -> bool:
-    """Tell whether the comparison of other pairs is what these say of their images."""
+) -> Sides | None:
+    """Return what the comparison of other pairs follows from; None if from nothing known."""
     left, right = _drawn(len(itself), _TRIED, rng)
     held = predict(model, _paired(itself, left, right))["comparison"]
     received = probabilities(held, outputs["comparison"])[:, 1]
-    margin = (sides[0][left] * sides[1][right]).sum(axis=1)
-    expected = 1 / (1 + np.exp(-margin)) if "left_score" in outputs else (1 + margin) / 2
-    return bool(np.abs(received - expected).max() < _TOLERANCE)
+    for sides in known:
+        margin = (sides.left[left] * sides.right[right]).sum(axis=1)
+        expected = 1 / (1 + np.exp(-margin)) if sides.logits else (1 + margin) / 2
+        if np.abs(received - expected).max() < _TOLERANCE:
+            return sides
+    return None
 
 
 def _sampled(

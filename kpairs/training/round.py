@@ -48,6 +48,7 @@ from kpairs.training.progress import tested_as
 from kpairs.training.workers import log
 
 HELD_OUT = "held-out"  # folder of a round's first fine-tuning
+CLEARLY = 0.95  # of a loss: what falls less, falls by chance; see docs/experiments.md
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,8 @@ def _epochs_that_help(
     """Fine-tune without some images, and return how many epochs to train on all.
 
     These are all epochs, or as many as were best where patience ended the training. One epoch,
-    which is the linear score, where fine-tuning does not lower the loss on those images. This
-    training is kept in the folder `held-out`.
+    which is the linear score, where fine-tuning does not clearly lower the loss on those images.
+    This training is kept in the folder `held-out`.
     """
     task = replace(task, folder=task.folder / HELD_OUT)
     task.folder.mkdir(exist_ok=True)
@@ -185,7 +186,7 @@ def _epochs_that_help(
     last = len(rows)
     if fit.best is not None and last < task.recipe.fit.epochs:
         last = fit.best.epoch
-    helps = rows[last - 1]["validation_loss"] < rows[0]["validation_loss"]
+    helps = rows[last - 1]["validation_loss"] < CLEARLY * rows[0]["validation_loss"]
     before, after = (  # errors of few pairs say less than their loss
         f"loss {row['validation_loss']:.3f}, error "
         f"{100 * (1 - row['validation_comparison_accuracy']):.1f} %"

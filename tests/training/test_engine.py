@@ -158,6 +158,24 @@ class Block(keras.layers.Layer):
         return x
 
 
+def planes(k, stride, padding):
+    """Convolutions of maps whose channels stand first, as in EfficientNet-Lite0 on torch."""
+    options = {"padding": padding, "data_format": "channels_first", "activation": "relu6"}
+    return [
+        k.Conv2D(4, 3, stride, **options),
+        k.DepthwiseConv2D(3, stride, depth_multiplier=2, **options),
+        k.DepthwiseConv2D(2, 1, use_bias=False, **options),
+    ]
+
+
+def functional(layers):
+    """A functional model that is a layer, such as a backbone."""
+    x = image = keras.Input((2, 14, 14))
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, keras.layers.Add()([x, x]))
+
+
 @pytest.mark.filterwarnings("ignore:(.|\n)*will therefore destroy the mask information")
 @pytest.mark.parametrize(
     "layers",
@@ -176,6 +194,8 @@ class Block(keras.layers.Layer):
         lambda k: [k.Conv2D(6, 3), Transposing()],
         lambda k: [Block(), k.Masking(0.0), k.Dense(5), k.BatchNormalization()],
         lambda k: [keras.Sequential([k.Conv2D(3, 3), k.BatchNormalization()]), k.Dense(5)],
+        lambda k: [k.Permute((3, 1, 2)), *planes(k, 2, "same"), *planes(k, 1, "same")],
+        lambda k: [k.Permute((3, 1, 2)), functional(planes(k, 1, "valid")), *planes(k, 1, "valid")],
     ],
 )
 def test_layers_of_every_kind(layers, pairs):
@@ -327,6 +347,21 @@ def test_memory_is_written_over_where_nothing_else_reads_it():
         assert all(map(torch.equal, numbers, before))
         targets = [str(node.target) for node in graph.__self__.graph.nodes]
         assert targets.count("aten.relu_.default") == written
+
+
+def test_relu6_keeps_one_tensor():
+    def function(x):
+        y = (x * 3).requires_grad_()
+        return list(torch.autograd.grad(torch.nn.functional.relu6(y * 2).square().sum(), y))
+
+    numbers = torch.linspace(-1, 3, 40)
+    with torch.enable_grad():
+        graph = trace(function, numbers)
+        expected = function(numbers)
+    with torch.inference_mode():
+        assert torch.equal(graph(numbers)[0], expected[0])
+    targets = {str(node.target) for node in graph.__self__.graph.nodes}
+    assert {"aten.hardtanh_.default", "aten.hardtanh_backward.grad_input"} <= targets
 
 
 @pytest.mark.parametrize(("shape", "offset"), [((8, 50, 50, 16), 1.0), ((3, 101, 83, 7), -4.0)])

@@ -44,6 +44,7 @@ def trace(
     if not writing:
         _compute_constants(module, copies[0].device)
     graph.eliminate_dead_code()
+    _keep_activations_alone(graph)
     _reuse_memory(graph)
     for node in graph.nodes:
         node.target = _DIRECT.get(node.target, node.target)
@@ -168,9 +169,22 @@ def _layout(node: Node) -> object:
 # Operations whose values may replace those of their first argument, and how to call them then.
 _IN_PLACE: dict[Any, Any] = {
     _aten.addcmul.default: _aten.addcmul_.default,
+    _aten.hardtanh.default: _aten.hardtanh_.default,
+    _aten.hardtanh_backward.default: _aten.hardtanh_backward.grad_input,
     _aten.relu.default: _aten.relu_.default,
     _aten.threshold_backward.default: _aten.threshold_backward.grad_input,
 }
+
+
+def _keep_activations_alone(graph: Graph) -> None:
+    """Let the gradient of `hardtanh`, such as ReLU6, read its values and not its argument.
+
+    Either tells where the bounds cut, so the argument's memory is free for the values.
+    """
+    made = {n.args: n for n in graph.nodes if n.target is _aten.hardtanh.default}
+    for node in graph.nodes:
+        if node.target is _aten.hardtanh_backward.default and node.args[1:] in made:
+            node.args = (node.args[0], made[node.args[1:]], *node.args[2:])
 
 
 def _reuse_memory(graph: Graph) -> None:

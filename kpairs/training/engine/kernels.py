@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from keras import ops
 
 from kpairs.training.engine.lower import NotLowerable
-from kpairs.training.engine.private import get_keras_mask, run_through_graph
+from kpairs.training.engine.private import Functional, get_keras_mask, run_through_graph
 from kpairs.training.unfolded import unfolded
 
 Kernel = Callable[[keras.Layer, torch.Tensor, bool | None], torch.Tensor]
 Suits = Callable[[keras.Layer], bool]
-_KERNELS: dict[type[keras.Layer], tuple[Suits, Kernel]] = {}
+_KERNELS: dict[tuple[type[keras.Layer], str], tuple[Suits, Kernel]] = {}
 
 
 class Kernels(keras.layers.Layer):
@@ -74,9 +74,9 @@ def _kernel(operation: keras.Operation, training: bool | None) -> Callable[..., 
         return operation
     if operation.compute_dtype in ("float16", "bfloat16"):
         raise NotLowerable("half precision")
-    suits, kernel = _KERNELS.get(type(operation), (None, None))
-    channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
-    function = kernel if suits and channels_last and suits(operation) else None
+    order = getattr(operation, "data_format", "channels_last")
+    suits, kernel = _KERNELS.get((type(operation), order), (None, None))
+    function = kernel if suits and suits(operation) else None
 
     def compute(*args: Any, **named: Any) -> Any:
         if "training" in named:  # as Keras has it: a model's own mode is that of all its layers
@@ -91,17 +91,18 @@ def _kernel(operation: keras.Operation, training: bool | None) -> Callable[..., 
 
 
 def _computes(
-    kind: type[keras.Layer], suits: Suits = lambda layer: True
+    kind: type[keras.Layer], suits: Suits = lambda layer: True, order: str = "channels_last"
 ) -> Callable[[Kernel], Kernel]:
     """Register the decorated function in place of the layers of this class (no subclass of it).
 
     Args:
         kind: the layer's class.
         suits: true of a layer so configured that the function computes what Keras does.
+        order: the layer's `data_format`, where it has one.
     """
 
     def register(function: Kernel) -> Kernel:
-        _KERNELS[kind] = suits, function
+        _KERNELS[kind, order] = suits, function
         return function
 
     return register
@@ -114,6 +115,12 @@ def _one_after_the_other(
     for layer in model.layers:
         x = _kernel(layer, training)(x)
     return x
+
+
+@_computes(Functional)
+def _through_its_graph(model: keras.Model, x: torch.Tensor, training: bool | None) -> torch.Tensor:
+    """Run a functional model that is a layer, such as a backbone, by the kernels of its layers."""
+    return run_through_graph(model)(x, operation_fn=partial(_kernel, training=training))
 
 
 def _channels_first(x: torch.Tensor) -> torch.Tensor:
@@ -141,6 +148,52 @@ def _convolution(layer: keras.Layer, x: torch.Tensor, training: bool | None) -> 
     kernel = layer.kernel.value.permute(3, 2, 0, 1).contiguous(memory_format=layout)
     y = F.conv2d(_channels_first(x), kernel, bias, padding=layer.padding)
     return _activated(layer, y.permute(0, 2, 3, 1))
+
+
+def _is_undilated(layer: keras.Layer) -> bool:
+    one = layer.dilation_rate == (1, 1) and getattr(layer, "groups", 1) == 1
+    return one and layer.padding in ("valid", "same")
+
+
+@_computes(keras.layers.Conv2D, _is_undilated, "channels_first")
+@_computes(keras.layers.DepthwiseConv2D, _is_undilated, "channels_first")
+def _convolution_of_planes(
+    layer: keras.Layer, x: torch.Tensor, training: bool | None
+) -> torch.Tensor:
+    """Add the bias inside the convolution, of maps whose channels stand first."""
+    kernel, groups = layer.kernel.value, 1
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        groups = x.shape[1]
+        kernel = kernel.permute(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+    else:
+        kernel = kernel.permute(3, 2, 0, 1)
+    padding = [0, 0]
+    if layer.padding == "same":
+        sides = zip(x.shape[2:], layer.kernel_size, layer.strides, strict=True)
+        missing = [max(0, (-(-n // step) - 1) * step + k - n) for n, k, step in sides]
+        if any(n % 2 for n in missing):  # one more on the right and below
+            high, wide = missing
+            x = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        else:
+            padding = [n // 2 for n in missing]
+    bias = layer.bias.value if layer.use_bias else None
+    y = _activated(layer, F.conv2d(x, kernel, bias, layer.strides, padding, groups=groups))
+    return _Together.apply(y)
+
+
+class _Together(torch.autograd.Function):
+    """The values as they are; the gradient with the channels together in memory.
+
+    A mean over the image hands back planes, with which all that follows takes longer.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _convolution_as_product(layer: keras.layers.Conv2D, x: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 # Functions and classes, by where they are defined.
 DEFINED = {
+    "Functional": "keras.src.models:Functional",
     "extract_val": "torch.fx.experimental.proxy_tensor:extract_val",
     "foreach_copy": "torch:_foreach_copy_",
     "fused_adamw": "torch:_fused_adamw_",
