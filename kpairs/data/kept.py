@@ -16,7 +16,7 @@ from typing import Any
 from kpairs.data.listing import fingerprint, list_images
 from kpairs.data.source import Source, open_source
 from kpairs.data.table import read_table
-from kpairs.errors import InputError
+from kpairs.errors import InputError, UsageError
 from kpairs.files import read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ def open_kept(
         return reopen(None if now is None else str(now))
     facts = _facts(folder)
     if (own := kept_features(folder)) is not None:
+        if now is not None:
+            raise UsageError(f"{folder}: this run keeps its features and pairs; expected no --data")
         source = open_source(folder / _LIST, images=own, classes=classes, root=root)
         source.read_by, source.name = {}, facts["source"]
         return source

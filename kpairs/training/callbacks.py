@@ -43,7 +43,7 @@ class MovingAverage:
             if keras.backend.is_float_dtype(variable.dtype):
                 average.assign(average + share * (variable - average))
             else:  # seed states
-                average.assign(variable)
+                average.assign(keras.ops.copy(variable))
 
     def give(self, model: keras.Model) -> None:
         """Assign the averages to the model."""
@@ -218,7 +218,7 @@ def _copies(values: Iterable[Any]) -> list[keras.Variable]:
 
 def _assign(variables: Iterable[keras.Variable], values: Iterable[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        variable.assign(keras.ops.copy(value))  # jax shares arrays, and deletes trained ones
 
 
 def evaluate(model: keras.Model, batches: Batches) -> dict[str, float]:

@@ -49,6 +49,8 @@ def test_from_features_to_a_ranking(wines, caplog):
     plain.fit((values[sides[:, 1]] - values[sides[:, 0]]) / spread, higher)
     np.testing.assert_allclose(head.weights * spread, plain.coef_[0], rtol=1e-3)
 
+    told = kpairs("train", "--resume", "run", "--rounds", "2", "--data", "pairs.csv", expect=2)
+    assert "keeps its features and pairs; expected no --data" in told
     table = Path("pairs.csv").read_text("utf-8")
     Path("pairs.csv").unlink()
     Path("features.csv").rename("again.csv")
