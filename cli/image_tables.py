@@ -45,11 +45,11 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
 
 
 def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
-    """Make the table of judges; slope, pull and whether they count only where they were fitted."""
+    """Make the table of judges; slope, pull and if scores use them, only where they are known."""
     among = any(row["agreement"] is not None for row in rows)  # else of repeats by one judge only
     title = "" if alpha is None or not among else f"judges: Krippendorff's alpha {alpha:.2f}"
     fitted = any(row["slope"] is not None for row in rows)
-    traits = ("slope", "pull", "counted") if fitted else ()
+    traits = ("slope", "pull", "fitted") if fitted else ()
     shown = "judgements", "agrees with others", "with themselves", "right-hand image"
     table = new_table(["judge"], (*shown, *traits), title=title)
     for row in rows:
