@@ -43,6 +43,9 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 )
 @click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, a folder or a CSV of images.")
 @click.option("--classes", help="Grades of one's own images, lowest first, if they are no numbers.")
+@shared.columns
+@shared.words
+@shared.images
 @shared.count("--pairs", least=2, most=10**9, help="Training pairs drawn.")
 @shared.count(
     "--test-pairs",
@@ -91,10 +94,9 @@ def search(
     kpairs search --arch final_model --try dropout=0..0.7 --sampler tpe --trials 30
     """
     shared.import_own(imports)
-    common = {name: options.pop(name) for name in ("data", "pairs", "test_pairs", "seed")}
+    fields = ("data", "classes", "columns", "words", "images", "pairs", "test_pairs", "seed")
+    common = {name: options.pop(name) for name in fields}
     common = {name: value for name, value in common.items() if value is not None}
-    if (classes := options.pop("classes")) is not None:
-        common["classes"] = classes
     recipes = tuple(recipe_of(arch).replace(**common) for arch in archs)
     space = dict(_tried(text, recipes) for text in tried)
     if len(space) < len(tried):
