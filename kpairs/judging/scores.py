@@ -290,11 +290,9 @@ def _notes(
     if not len(judgements):
         notes.append("There are no judgements; every order is as likely as every other.")
     if sets > 1:
-        means = "their features alone relate them" if features else "their distance is unknown"
-        notes.append(
-            f"Judgements leave {sets} sets of images unconnected; {means}. "
-            "Ask pairs between the sets to compare their scores."
-        )
+        means = "their distance is unknown. Ask pairs between the sets to compare their scores"
+        means = "their features alone relate them" if features else means
+        notes.append(f"Judgements leave {sets} sets of images unconnected; {means}.")
     if unjudged and len(judgements):
         where = "by their features" if features else "in the middle, as nothing is known of them"
         notes.append(f"{unjudged} images are in no judgement; they are placed {where}.")
