@@ -83,10 +83,12 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     from kpairs.cli.tables import console
 
     counts = [name for name in ("pairs", "images") if name in next(iter(facts["splits"].values()))]
-    table = Table("split", *counts, "pixels", "classes in rank order")
+    classed = any(row["classes"] for row in facts["splits"].values())
+    table = Table("split", *counts, "pixels", *["classes in rank order"] * classed)
     for name, row in facts["splits"].items():
         size = " x ".join(map(str, row["pixels"]))
-        table.add_row(name, *(f"{row[n]:,}" for n in counts), size, ", ".join(row["classes"]))
+        classes = [", ".join(row["classes"])] * classed
+        table.add_row(name, *(f"{row[n]:,}" for n in counts), size, *classes)
     out = console()
     out.print(table)
     for name in ("said", "pictures", "kept"):
@@ -96,7 +98,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         out.print(judge_table(facts["judges"], facts["alpha"]))
     for example_ in facts.get("examples", ()):
         out.print(example_, soft_wrap=True)
-    out.print(f"in {facts['folder']}", soft_wrap=True)
+    out.print(f"read from {facts['folder']}", soft_wrap=True)
     for file in written:
         out.print(f"wrote {file}", soft_wrap=True)
 

@@ -45,11 +45,11 @@ def score_table(rows: Iterable[Row], facts: Row) -> Table:
 
 
 def judge_table(rows: Sequence[Row], alpha: float | None) -> Table:
-    """Make the table of judges; slope, pull and whether they count only where they were fitted."""
+    """Make the table of judges; slope, pull and if scores use them, only where they are known."""
     among = any(row["agreement"] is not None for row in rows)  # else of repeats by one judge only
     title = "" if alpha is None or not among else f"judges: Krippendorff's alpha {alpha:.2f}"
     fitted = any(row["slope"] is not None for row in rows)
-    traits = ("slope", "pull", "counted") if fitted else ()
+    traits = ("slope", "pull", "fitted") if fitted else ()
     shown = "judgements", "agrees with others", "with themselves", "right-hand image"
     table = new_table(["judge"], (*shown, *traits), title=title)
     for row in rows:
@@ -111,12 +111,13 @@ def ranked_groups(
     return best_of_groups(rows, dict(zip(map(str, files), group, strict=True)), top)
 
 
-def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> None:
+def write_sheet(rows: Sequence[Row], path: str, white: int, explained_by: Any = None) -> None:
     """Draw ranked images with rank and score to a picture file.
 
     Args:
         rows: the images, with file, rank and score.
         path: the file to write.
+        white: level of 16-bit grey that is white.
         explained_by: a `PairModel` whose maps stand beside the images.
     """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
@@ -132,5 +133,5 @@ def write_sheet(rows: Sequence[Row], path: str, explained_by: Any = None) -> Non
         with counting(console(stderr=True), "maps") as count:
             maps, told = maps_beside(explained_by, files, count)
         footer = "; ".join(filter(None, (told, footer)))
-    draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer)
+    draw_ranked_sheet(files, captions, Path(path), maps=maps, footer=footer, white=white)
     click.echo(f"wrote {path}", err=True)

@@ -55,7 +55,7 @@ def _is_judged(name, columns):
     )
 
 
-def find_features(name, models, files, progress, images=None):
+def find_features(name, models, files, progress, white, images=None):
     """Return prepared features of the files: of models, of the images, or of a file; or None."""
     import numpy as np
 
@@ -75,7 +75,7 @@ def find_features(name, models, files, progress, images=None):
     if name == "images":
         from kpairs.exports.features import file_features
 
-        return prepare_features(file_features(files, progress))
+        return prepare_features(file_features(files, progress, white=white))
     try:
         rows = np.load(name, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_argument, grouped
+from kpairs.cli.options import as_argument, grouped, white
 from kpairs.errors import KpairsError
 
 
@@ -38,13 +38,7 @@ def _names(context, parameter, text):
     type=click.FloatRange(0, 0.5),
     help="Share of pairs that each judge gets twice.  [default: 0.05 with --judges, else 0]",
 )
-@click.option(
-    "--white",
-    type=click.IntRange(1, 65535),
-    default=65535,
-    show_default=True,
-    help="Level of 16-bit grey that is white: 4095 for 12 bits.",
-)
+@white
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -70,6 +64,7 @@ def label(folder, no_ties, no_browser, host, url, **options):
     """
     import webbrowser
 
+    from kpairs.data.settings import WHITE
     from kpairs.exports.web.label.sitting import Sitting
 
     sitting = Sitting(folder, ties=not no_ties, host=host, url=url, **options)
@@ -98,6 +93,7 @@ def label(folder, no_ties, no_browser, host, url, **options):
         raise KpairsError(f"{table}: the table with {told['answers']:,} answers is gone")
     click.echo(f"{told['answers']:,} answers in {table}")
     if told["answers"]:
-        name = as_argument(table)
-        click.echo(f"a ranking:  kpairs score {name} {as_argument(folder)}")
-        click.echo(f"a network:  kpairs train --data {name}")
+        name, level = as_argument(table), session.images.white
+        told_white = f" --white {level}" * (level != WHITE)
+        click.echo(f"a ranking:  kpairs score {name} {as_argument(folder)}{told_white}")
+        click.echo(f"a network:  kpairs train --data {name}{told_white}")

@@ -47,10 +47,13 @@ def _share(flag, default, help):
 @shared.columns
 @shared.words
 @shared.images
+@shared.white
 @shared.seed
 @shared.force
 @shared.as_json
-def next_pairs(arguments, count, out, judge, known, pairs_within, features, force, as_json, **how):
+def next_pairs(
+    arguments, count, out, judge, known, pairs_within, features, white, force, as_json, **how
+):
     """Propose the pairs of images that are most worth asking a person about.
 
     IMAGES are image files, folders, or .csv files with a column image or file. PAIRS.csv are the
@@ -79,7 +82,7 @@ def next_pairs(arguments, count, out, judge, known, pairs_within, features, forc
         check_names(files)
         check_output(out, [*arguments, *files, *known], force=force)
     with counting(console(stderr=True), "images") as counted:
-        found = find_features(features, models, files, counted)
+        found = find_features(features, models, files, counted, white)
     posterior, _ = fit_judges(fit(judgements, found))
     names = judgements.judges
     proposals = propose(

@@ -75,6 +75,13 @@ words = click.option(
     metavar="SIDE=WORD,...",
     help="A table's own words for winners: left=model_a,right=model_b,tie=equal.",
 )
+white = click.option(
+    "--white",
+    type=click.IntRange(1, 65535),
+    default=65535,
+    show_default=True,
+    help="Level of 16-bit grey that is white: 4095 for 12 bits.",
+)
 images = click.option(
     "--images",
     type=click.Path(),

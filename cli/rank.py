@@ -101,7 +101,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         rows = ranked_groups(rows, files, group and name_groups(files, group), top)
     rows = rows if by else rows[:top]
     if sheet:
-        write_sheet(rows, sheet, models[0] if maps else None)
+        write_sheet(rows, sheet, models[0].pixels.white, models[0] if maps else None)
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
         shared.print_csv(rows, list(rows[0]))

@@ -28,10 +28,11 @@ from kpairs.cli.judged import features, find_features, read_arguments, shown
 @shared.columns
 @shared.words
 @shared.images
+@shared.white
 @shared.force
 @shared.as_json
 @shared.as_csv
-def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as_csv, **how):
+def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_json, as_csv, **how):
     """Rank images by judgements of pairs: scores with 95 % intervals, judges, agreement.
 
     PAIRS.csv are tables with the columns left, right and label, and judge where several people
@@ -63,7 +64,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
 
         check_picture_name(plot)
     with counting(console(stderr=True), "images") as count:
-        known = find_features(features, models, judgements.files, count, how["images"])
+        known = find_features(features, models, judgements.files, count, white, how["images"])
     result = scored(judgements, known)
     rows = result.rows()
     if by:
@@ -71,7 +72,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, force, as_json, as
     rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
     facts = _facts(result, stop_at)
     if sheet:
-        write_sheet(rows, sheet)
+        write_sheet(rows, sheet, white)
     if plot:
         draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
     if as_csv:

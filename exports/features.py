@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from onnx import helper
 from kpairs.data.annotations import ImageFiles
 from kpairs.data.cache import prepared_images, survey
 from kpairs.data.features import Progress, kept_features
+from kpairs.data.settings import WHITE
 from kpairs.data.source import cache_root
 from kpairs.data.stored import Stored
 from kpairs.frozen import SIZE, digest, interpolation, lite0_structure, seen_sides
@@ -28,7 +30,10 @@ _OPSET = 20
 
 
 def file_features(
-    files: Sequence[str], progress: Progress | None = None, root: Path | None = None
+    files: Sequence[str],
+    progress: Progress | None = None,
+    root: Path | None = None,
+    white: int = WHITE,
 ) -> NDArray[np.float32]:
     """Return features of image files, `(n, d)`, by the network that a linear head would use.
 
@@ -39,6 +44,7 @@ def file_features(
         files: n paths.
         progress: called with how many of how many images passed.
         root: the cache folder; default `kpairs.data.source.cache_root()`.
+        white: level of 16-bit grey that is white.
 
     Raises:
         InputError: a file that cannot be read.
@@ -47,7 +53,7 @@ def file_features(
     if not files:
         return np.zeros((0, 0), np.float32)
     pictures = ImageFiles(tuple(files), tuple(files), "images", Path(files[0]).parent)
-    settings = survey(pictures).settings(longest=SIZE)
+    settings = replace(survey(pictures).settings(longest=SIZE), white=white)
     prepared, _ = prepared_images(pictures, settings, root or cache_root())
     images = Stored(prepared)
     if not has_imagenet():

@@ -154,7 +154,8 @@ def draw_reliability(
         axes.plot(x, y, color=OURS, alpha=0.6, linewidth=1, label=label)
         areas = [120 * b["pairs"] / most for b in bins]
         axes.scatter(x, y, areas, color=OURS, alpha=0.6, clip_on=False)
-    axes.set(xlabel="predicted P(left ≤ right)", ylabel="share of pairs", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted P(left ≤ right)", ylabel="share of pairs with left ≤ right")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)

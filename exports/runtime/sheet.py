@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpairs.data.decode import THREADS, decode
+from kpairs.data.settings import WHITE
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
 
@@ -36,6 +37,7 @@ def draw_ranked_sheet(
     columns: int | None = None,
     maps: Sequence[tuple[PillowImage, PillowImage]] = (),
     footer: str = "",
+    white: int = WHITE,
 ) -> None:
     """Draw images with captions, row by row, to a PNG, JPEG or WebP file.
 
@@ -46,6 +48,7 @@ def draw_ranked_sheet(
         columns: images in a row; default about as many as there are rows, at most 20.
         maps: in place of each file its picture as a network sees it, and a map of it beside.
         footer: the sheet's last line.
+        white: level of 16-bit grey that is white.
     """
     from PIL import Image, ImageDraw
 
@@ -57,7 +60,9 @@ def draw_ranked_sheet(
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     with ThreadPoolExecutor(THREADS) as pool:
-        cells = maps or ((small,) for small in pool.map(_thumbnail, files))
+        cells = maps or (
+            (small,) for small in pool.map(lambda file: _thumbnail(file, white), files)
+        )
         for number, cell in enumerate(cells):
             row, column = divmod(number, columns)
             left, top = column * step[0] + _GAP, row * step[1] + _GAP
@@ -76,13 +81,13 @@ def _contained(image: PillowImage) -> PillowImage:
     return ImageOps.contain(image, (_SIDE, _SIDE))
 
 
-def _thumbnail(file: Path) -> PillowImage:
+def _thumbnail(file: Path, white: int) -> PillowImage:
     from PIL import Image
 
     pixels = decode(file)
     if pixels.dtype != np.uint8:
-        top = 1.0 if np.issubdtype(pixels.dtype, np.floating) else 65535.0
-        pixels = np.rint(pixels * (255 / top)).astype(np.uint8)
+        top = 1.0 if np.issubdtype(pixels.dtype, np.floating) else white
+        pixels = np.rint(np.minimum(pixels * (255 / top), 255)).astype(np.uint8)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[-1]]
     image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels, mode)
     if mode in ("LA", "RGBA"):

@@ -182,7 +182,7 @@ class Places:
             raise InputError(
                 f"{self.path} row {row}: no image file {text!r} in {where}; {len(self._missing):,} "
                 f"of the {len(self.files):,} images that the table names are missing. "
-                "If they are elsewhere: --images FOLDER"
+                "Remove their rows, or say where the images are: --images FOLDER"
             )
 
     def images(self, name: str) -> ImageFiles:

@@ -270,9 +270,19 @@ def standardised(
 
 
 def _some(pairs: Pairs, seed: int) -> Pairs:
-    """Return at most 2,000 of the pairs, drawn at random."""
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:_CHOOSING]
-    return pairs.take(np.sort(chosen))
+    """Return at most 2,000 different pairs, drawn at random, each with the mean of its answers.
+
+    Answers about one pair tell each other: they are left out together.
+    """
+    sides = np.stack([pairs.left, pairs.right], axis=1)
+    both, number = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True)
+    weight = np.bincount(number.ravel(), pairs.weight).astype(np.float64)
+    answer = np.where(pairs.left > pairs.right, 1 - pairs.answer, pairs.answer)
+    told = np.bincount(number.ravel(), pairs.weight * answer)
+    mean = np.divide(told, weight, out=np.full(len(both), 0.5), where=weight > 0)
+    different = Pairs(pairs.features, pairs.scale, both[:, 0], both[:, 1], mean, weight)
+    chosen = np.random.default_rng(seed).permutation(len(both))[:_CHOOSING]
+    return different.take(np.sort(chosen))
 
 
 def _choose(pairs: Pairs, seed: int) -> tuple[float, float]:

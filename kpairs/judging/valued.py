@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from kpairs.data.rows import Rows, blocks, moments
-from kpairs.judging.folds import Features
+from kpairs.judging.folds import Features, fold_units
 from kpairs.judging.graded import rotated
 from kpairs.judging.judgements import Floats, Numbers
 from kpairs.judging.linear import Linear, Pairs, left_out_scores, standardised
@@ -47,8 +47,8 @@ def fit_values(
         left: `(m,)` numbers of images.
         right: the other image of each pair.
         answer: `(m,)` probability that the right image ranks higher; 0.5 for a tie.
-        value: `(m, 2)` of the left and the right image; of several values of an image the mean
-            counts.
+        value: `(m, 2)` of the left and the right image; of several values of an image, or of its
+            copies, the mean counts.
         weight: `(m,)` weights of the pairs, in the error alone; default 1 each.
         seed: of the folds of cross-validation.
         group: as that of `kpairs.judging.linear.fit_linear`.
@@ -62,6 +62,9 @@ def fit_values(
         >>> abs(found.weights).argmax()
         np.int64(0)
     """
+    sides = np.stack([left, right]).astype(np.int64)
+    unit = fold_units(features, sides)  # ratings of one image would tell each other
+    left, right = sides.ravel()[np.unique(unit, return_index=True)[1]][unit]
     pairs, centre = standardised(features, left, right, answer, weight)
     both = np.concatenate([pairs.left, pairs.right])
     images, number = np.unique(both, return_inverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
@@ -688,12 +689,13 @@ class _FieldsError(UsageError):
 
 
 def _grouped(values: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Put fields by flat names into the groups of `values`."""
+    """Put fields by flat names into the groups of `values`; a recipe holds paths as texts."""
     for name, value in fields.items():
         if name not in FIELDS:
             raise _FieldsError(str(unknown("field of a recipe", name, FIELDS)))
         field = FIELDS[name]
-        (values.setdefault(field.group, {}) if field.group else values)[field.name] = value
+        held = os.fspath(value) if isinstance(value, os.PathLike) else value
+        (values.setdefault(field.group, {}) if field.group else values)[field.name] = held
     return values
 
 

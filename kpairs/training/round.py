@@ -48,7 +48,9 @@ from kpairs.training.progress import tested_as
 from kpairs.training.workers import log
 
 HELD_OUT = "held-out"  # folder of a round's first fine-tuning
-CLEARLY = 0.95  # of a loss: what falls less, falls by chance; see docs/experiments.md
+# A loss on held-out pairs that falls by less than both falls by chance: a share of it (see
+# docs/experiments.md), and nats of all pairs together, near a likelihood ratio test at 5 %.
+_SHARE, _NATS = 0.05, 2.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ def _epochs_that_help(
     last = len(rows)
     if fit.best is not None and last < task.recipe.fit.epochs:
         last = fit.best.epoch
-    helps = rows[last - 1]["validation_loss"] < CLEARLY * rows[0]["validation_loss"]
+    losses = rows[0]["validation_loss"], rows[last - 1]["validation_loss"]
+    helps = clearly_falls(*losses, len(held))
     before, after = (  # errors of few pairs say less than their loss
         f"loss {row['validation_loss']:.3f}, error "
         f"{100 * (1 - row['validation_comparison_accuracy']):.1f} %"
@@ -197,6 +200,11 @@ def _epochs_that_help(
         + (f"all {len(task.pairs[0]):,} pairs train now" if helps else "the linear score is kept")
     )
     return last if helps else 1
+
+
+def clearly_falls(before: float, after: float, pairs: int) -> bool:
+    """Tell whether a mean loss of held-out pairs, in nats, falls by more than chance."""
+    return before - after > max(_SHARE * before, _NATS / pairs)
 
 
 class _Fit:

@@ -307,7 +307,8 @@ def check_free(path: str | Path) -> None:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise KpairsError(
-            f"{path} exists already and is never overwritten; choose another --out or remove it"
+            f"{path} exists already and is never overwritten; choose another folder (--out) or "
+            "remove it; kpairs resume goes on with a run"
         )
 
 

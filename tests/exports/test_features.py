@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from kpairs.data.settings import PixelSettings
-from kpairs.exports.features import Lite0
+from kpairs.exports.features import Lite0, file_features
 from kpairs.exports.runtime.kept import known_features
+from kpairs.exports.runtime.sheet import draw_ranked_sheet
 from kpairs.models.backbone import feature_digest, feature_network
 
 
@@ -36,6 +37,20 @@ def test_another_networks_digest_is_another(rng):
     assert known != feature_digest(network)
 
 
+def test_files_of_12_bits_have_the_features_and_the_sheet_of_8_bits(tmp_path, rng):
+    pixels = np.pad(rng.integers(0, 256, (36, 44), dtype=np.uint8), 2)
+    deep = np.round(pixels * (4095 / 255)).astype(np.uint16)
+    found, drawn = [], []
+    for name, levels, white in (("plain", pixels, 65535), ("deep", deep, 4095)):
+        file = tmp_path / f"{name}.png"
+        Image.fromarray(levels).save(file)
+        found.append(file_features([str(file)], root=tmp_path, white=white))
+        draw_ranked_sheet([file], ["1"], tmp_path / "sheet.png", white=white)
+        drawn.append(np.asarray(Image.open(tmp_path / "sheet.png")))
+    np.testing.assert_allclose(*found, atol=1e-5 * np.abs(found[0]).max())
+    np.testing.assert_array_equal(*drawn)
+
+
 class Means:
     """A network whose one feature is an image's mean; `seen` counts images."""
 
@@ -57,7 +72,7 @@ def test_a_file_that_changed_and_other_settings_are_computed_anew(tmp_path, rng)
 
     def told(fit="stretch"):
         model = Means(fit=fit)
-        found = known_features(model, files, tmp_path / "cache").features[:, 0]
+        found = known_features(model, files, tmp_path / "cache").features[:][:, 0]
         for file, value in zip(files, found, strict=True):
             image = np.asarray(Image.open(file), float)
             image = image[:, 2:10] if fit == "crop" else image

@@ -113,6 +113,21 @@ def test_sides_and_doubled_rows(seed):
         )
 
 
+def test_answers_about_one_pair_are_left_out_together():
+    """Judges who agree on a pair tell each other's answer, but nothing of new images."""
+    values, left, right, answer = problem(2, features=80)
+    again, swapped = np.tile([left, right], 4), np.stack([right, left])
+    found = fit_linear(
+        values,
+        *np.concatenate([again, swapped], axis=1),
+        np.concatenate([np.tile(answer, 4), 1 - answer]),
+    )
+    known = fit_linear(values, left, right, answer, np.full(len(left), 5.0))
+    assert found.variance == known.variance
+    np.testing.assert_allclose(values @ found.weights, values @ known.weights, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(found.deviation(values), known.deviation(values), rtol=1e-2)
+
+
 def test_left_out_pairs_without_refits():
     """The likelihood by which the prior is chosen, against fits without each pair."""
     values, left, right, answer = problem(2, pairs=80, noise=2.0)

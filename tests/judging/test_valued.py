@@ -35,13 +35,19 @@ def test_as_scikit_learn_finds_it(features, rng):
     assert found.error.value < 0.4
 
 
-def test_several_values_of_an_image_count_by_their_mean(rng):
+@pytest.mark.parametrize("copies", [0, 40])
+def test_several_values_of_an_image_count_by_their_mean(copies, rng):
+    """Also where each rating is a copy of the image: copies would tell each other's value."""
     values, _, (left, right, answer, value) = problem(rng, 40, 3, 0.5)
     once = fit_values(values, left, right, answer, value)
     apart = np.tile([[1.0, -1.0]], (len(value), 1))
-    both = [np.concatenate(part) for part in ((left, left), (right, right), (answer, answer))]
-    twice = fit_values(values, *both, np.concatenate([value + apart, value - apart]))
+    parts = (left, left + copies), (right, right + copies), (answer, answer)
+    both = [np.concatenate(part) for part in parts]
+    twice = fit_values(
+        np.tile(values, (2, 1)), *both, np.concatenate([value + apart, value - apart])
+    )
     np.testing.assert_allclose(twice.weights, once.weights, rtol=1e-6)
+    np.testing.assert_allclose(twice.covariance, once.covariance, rtol=1e-5)
 
 
 def test_scores_are_logits_with_errors_of_their_size():

@@ -1,6 +1,7 @@
 """Recipes as data, and loss weights that Keras would misassign without a word."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -350,6 +351,10 @@ def test_variants_share_nothing():
     variant.optimizer.options["epsilon"] = 1.0
     assert RECIPES["auxws"].fit.loss_weights["comparison"] == 0.5
     assert RECIPES["ws"].optimizer.options == ADAM
+
+
+def test_paths_become_texts():
+    assert RECIPES["ws"].replace(images=Path("folder")).data.images == "folder"
 
 
 def test_recipe_files(tmp_path):

@@ -145,13 +145,13 @@ def test_a_step_reads_no_value_and_leaves_nothing_on_the_cpu(
     ids=["a constant", "a constant put there", "a value that is read", "a choice by a value"],
 )
 def test_what_a_gpu_would_stumble_over_fails(mistake, error, mnist, rng, monkeypatch):
-    suits, dense = _KERNELS[keras.layers.Dense]
+    suits, dense = _KERNELS[keras.layers.Dense, "channels_last"]
 
     def wrong(layer, x, training):
         return mistake(dense(layer, x, training))
 
     pairs = draw_pairs(mnist["train"], 10, rng)
-    monkeypatch.setitem(_KERNELS, keras.layers.Dense, (suits, wrong))
+    monkeypatch.setitem(_KERNELS, (keras.layers.Dense, "channels_last"), (suits, wrong))
     with pytest.raises(RuntimeError, match=error):  # without a mistake, the test above
         _traced(RECIPES["auxnet2"], pairs, monkeypatch)
 

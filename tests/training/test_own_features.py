@@ -40,14 +40,17 @@ def wines(workplace, rng):
 
 
 def test_from_features_to_a_ranking(wines, caplog):
-    """The head is plain Bradley-Terry's; a run stands alone, and ranks every row as its export."""
+    """The head is Bradley-Terry's, stretched; a run stands alone, and ranks as its export."""
     names, values, sides, higher = wines
     kpairs("train", "--data", "pairs.csv", "--images", "features.csv", "--out", "run")
     head = Linear.load(Path("run/round-01/head.npz"))
     spread = values[:JUDGED].std(axis=0)
     plain = LogisticRegression(C=head.variance / WIDTH, fit_intercept=False, tol=1e-8)
     plain.fit((values[sides[:, 1]] - values[sides[:, 0]]) / spread, higher)
-    np.testing.assert_allclose(head.weights * spread, plain.coef_[0], rtol=1e-3)
+    mode, weights = plain.coef_[0], head.weights * spread
+    stretch = (weights @ mode) / (mode @ mode)
+    assert 0.5 < stretch < 2
+    np.testing.assert_allclose(weights / stretch, mode, rtol=1e-3)
 
     told = kpairs("train", "--resume", "run", "--rounds", "2", "--data", "pairs.csv", expect=2)
     assert "keeps its features and pairs; expected no --data" in told

@@ -28,6 +28,7 @@ class Images:
         groups, group: name of each image's group, and `(n,)` its number.
         notes: sentences about files that are left out.
         unreadable: error by number of the image.
+        white: level of 16-bit grey that is white.
     """
 
     def __init__(self, folder: str | Path, table: str | Path, group: str | None, white: int):
@@ -55,7 +56,7 @@ class Images:
         if np.bincount(self.group).max() < 2:
             raise InputError(f"{folder}: expected a group with at least two images, received none")
         self.unreadable = self._first_unreadable(folder)
-        self._white, self._kept = white, Kept()
+        self.white, self._kept = white, Kept()
 
     def pair(self, answer: Answer) -> tuple[int, int] | None:
         """Return the numbers of an answer's images; None where one is gone."""
@@ -69,7 +70,7 @@ class Images:
     def shown(self, number: int, longest: int) -> Shown:
         """Return an image with at most `longest` pixels a side; raises InputError as `shown`."""
         file, name = self.files[number], self.names[number]
-        return self._kept.get(number, longest, lambda: shown(file, name, longest, self._white))
+        return self._kept.get(number, longest, lambda: shown(file, name, longest, self.white))
 
     def leave_out(self, number: int, text: str) -> None:
         """Count an image among the unreadable ones."""

@@ -99,7 +99,8 @@ class Scoring:
         features, bad = None, list[int]()
         call = self._workers[0].call
         try:
-            features, bad = call(find_features, self._images.files, progress=progress)
+            files, white = self._images.files, self._images.white
+            features, bad = call(find_features, files, white, progress=progress)
         except KpairsError as error:
             if not self._closed:
                 log.warning("pairs are chosen without features of the images: %s", error)

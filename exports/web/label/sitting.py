@@ -84,7 +84,7 @@ class Sitting:
         persons = people(names, links.keys, alone=not judges)
         links.keep(self._server.port, persons)
         base, end = self._server.url, self._server.stop
-        self._training = Training(table, Path(folder))
+        self._training = Training(table, Path(folder), white)
         self._server.serve(Page(self.session, persons, base, end, self._training).routes())
         self.links = {"" if p.starter else str(p.judge): f"{base}{p.key}/" for p in persons}
 

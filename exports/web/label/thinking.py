@@ -13,18 +13,18 @@ from kpairs.judging import Judgements, Proposal, Scores, prepare_features, propo
 from kpairs.judging.judgements import Floats, Numbers
 
 
-def find_features(files: Sequence[str], progress: Progress) -> tuple[Floats, list[int]]:
+def find_features(files: Sequence[str], white: int, progress: Progress) -> tuple[Floats, list[int]]:
     """Return prepared features of the images that can be read, and the numbers of the others."""
     from kpairs.exports.features import file_features  # imports onnxruntime, in this process alone
 
     try:
-        return prepare_features(file_features(files, progress)), []
+        return prepare_features(file_features(files, progress, white=white)), []
     except InputError:
         bad = [number for number, file in enumerate(files) if not _is_readable(file)]
         if not bad:
             raise
     good = [file for number, file in enumerate(files) if number not in set(bad)]
-    return prepare_features(file_features(good, progress)), bad
+    return prepare_features(file_features(good, progress, white=white)), bad
 
 
 def _is_readable(file: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from kpairs.data.settings import WHITE
 from kpairs.errors import InputError, KpairsError
 from kpairs.exports.web.label.background import Background
 
@@ -25,14 +26,15 @@ class Training:
     Args:
         table: the answers, as its path was typed.
         folder: the images, as their path was typed.
+        white: level of 16-bit grey that is white.
 
     Attributes:
         file: the exported network of the last training; None before.
     """
 
-    def __init__(self, table: Path, folder: Path) -> None:
+    def __init__(self, table: Path, folder: Path, white: int = WHITE) -> None:
         self.file: Path | None = None
-        self._table, self._folder = table, folder
+        self._table, self._folder, self._white = table, folder, white
         self._lock = Lock()
         self._worker: Background | None = None
         self._closed, self._started = False, 0.0
@@ -44,10 +46,11 @@ class Training:
         """Return the command that does the same, and the folder in which it is exact."""
         if self._table.is_absolute():  # no path of the disk goes to a page
             return {
-                "train": _train(Path(self._table.name)),
+                "train": train_command(Path(self._table.name), self._white),
                 "where": f"where {self._table.name} is",
             }
-        return {"train": _train(self._table), "where": "where kpairs label was started"}
+        command = train_command(self._table, self._white)
+        return {"train": command, "where": "where kpairs label was started"}
 
     def start(self) -> None:
         """Begin to train; InputError tells that a training runs already."""
@@ -94,7 +97,7 @@ class Training:
 
     def _train(self, worker: Background) -> None:
         try:
-            found = worker.call(train_network, str(self._table))
+            found = worker.call(train_network, str(self._table), self._white)
         except KpairsError as error:
             if not self._closed:
                 log.warning("no network was trained: %s", error)
@@ -115,12 +118,13 @@ class Training:
             self._told = told
 
 
-def _train(table: Path) -> str:
-    text = str(table)
-    return f"kpairs train --data {shlex.quote(f'./{text}' if text.startswith('-') else text)}"
+def train_command(table: Path, white: int) -> str:
+    """Return the command that trains on a table."""
+    name = shlex.quote(f"./{table}" if str(table).startswith("-") else str(table))
+    return f"kpairs train --data {name}" + f" --white {white}" * (white != WHITE)
 
 
-def train_network(table: str) -> dict[str, Any]:
+def train_network(table: str, white: int) -> dict[str, Any]:
     """Train a linear score on the table, and export it; runs in a background process.
 
     Returns `run`, the run folder, `file`, the exported network, and of `pairs` held-out ones the
@@ -128,7 +132,7 @@ def train_network(table: str) -> dict[str, Any]:
     """
     import kpairs  # imports Keras, in this process alone
 
-    run = kpairs.train("linear", data=table, verbose=0)
+    run = kpairs.train("linear", data=table, white=white, verbose=0)
     (exported,) = kpairs.export(run)
     row = run.metrics["rounds"][0]
     error = row.get("cross_validated") or {"comparison_error_pct": None, "pairs": 0}

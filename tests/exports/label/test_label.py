@@ -430,6 +430,9 @@ def test_a_training_tells_what_it_needs(tmp_path, workplace):
     with sitting("photos", judge="anna") as (links, _):
         command_ = Visitor(links[""]).ask("begin")["command"]["train"]
         assert command_ == "kpairs train --data photos/pairs.csv"
+    with sitting("photos", judge="anna", white=4095) as (links, _):
+        command_ = Visitor(links[""]).ask("begin")["command"]["train"]
+        assert command_ == "kpairs train --data photos/pairs.csv --white 4095"
     with sitting(tmp_path / "photos", judge="anna") as (links, _):
         visitor = Visitor(links[""])
         command_ = visitor.ask("begin")["command"]["train"]
