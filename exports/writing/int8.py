@@ -62,7 +62,7 @@ def write_int8(
     comparison.
     """
     size, model = path.stat().st_size, PairModel.load(path)
-    proto = _quantized(path, calibration)
+    proto = _quantized(path, calibration, ["Conv"] if model.has_features else None)
     method = f"int8, QDQ, calibrated on {len(calibration)} training pairs"
     description = {**description, "quantized": method}
     if model.has_features:  # which stay in the float32 file, as do standard errors
@@ -86,7 +86,12 @@ def write_int8(
     return description, quantization
 
 
-def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
+def _quantized(path: Path, calibration: PairSet, kinds: list[str] | None) -> onnx.ModelProto:
+    """Quantise a file's operations, or those of some kinds.
+
+    A linear head's file keeps all but its convolutions in float32. With its sums in 8 bits, 2 % of
+    the decisions by statistics changed, and by EfficientNet-Lite0 every image had the same score.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     n = min(_CALIBRATION_BATCH, max(1, evaluation_batch(calibration) // 4))
@@ -103,7 +108,14 @@ def _quantized(path: Path, calibration: PairSet) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
         with quiet("", about=_ADVICE):
-            quantize_static(path, target, Batches(), quant_format=QuantFormat.QDQ, per_channel=True)
+            quantize_static(
+                path,
+                target,
+                Batches(),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=kinds,
+                per_channel=True,
+            )
         return onnx.load(target)
 
 
