@@ -556,7 +556,8 @@ class ComparedPairs(_OwnImages):
         self.lost = int(np.count_nonzero(self.side < 0))
 
     def whole(self) -> ComparedPairs:
-        if self.listed.split is not None or self.undivided:
+        told = self.listed.split
+        if self.undivided or (told is not None and told.any()):  # some are for testing
             return self
         source = copy(self)
         source.undivided, source.lost = True, 0

@@ -10,7 +10,7 @@ import pytest
 from command_line import kpairs
 from keras import layers
 
-from kpairs import PairModel, Run, evaluate, export, open_source, resume, train
+from kpairs import RECIPES, PairModel, Run, evaluate, export, open_source, resume, train
 from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
@@ -126,6 +126,16 @@ def test_from_pairs_to_a_ranking(blurred, passes, monkeypatch):
     head = whole.get_layer("tower_on_both").get_layer("tower").get_layer("score")
     weights, offset = head.get_weights()
     np.testing.assert_allclose(known @ weights + offset, onnx_says[:7], **close)
+
+
+@pytest.mark.parametrize("last", ["train", "test"])
+def test_a_split_that_tests_nothing_is_cross_validated(blurred, last):
+    table, _ = blurred
+    rows = [line.rsplit(",", 1)[0] for line in table.read_text().splitlines()[:41]]
+    splits = ["split", *["train"] * 39, last]
+    table.write_text("".join(f"{r},{s}\n" for r, s in zip(rows, splits, strict=True)))
+    source = open_source(table)
+    assert RECIPES["linear"].divided(source).undivided == (last == "train")
 
 
 def test_every_judgement_trains(blurred, sharpness, monkeypatch):
