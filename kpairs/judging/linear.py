@@ -227,13 +227,14 @@ def _fitted(
 ) -> Linear:
     pairs, centre = standardised(features, left, right, answer, weight)
     scale = pairs.scale
-    variance, averaged = _choose(pairs, seed)
-    found = _mode(pairs, variance)
     some = _some(pairs, seed)
-    margin, _ = _left_out(some.rows(), some, found, _hessian(pairs, found, variance))
+    rows = some.rows()
+    variance, averaged = _choose(some, rows)
+    found = _mode(pairs, variance)
+    margin, _ = _left_out(rows, some, found, _hessian(pairs, found, variance))
     mean = _mode(pairs, averaged, found)
     hessian = _hessian(pairs, mean, averaged)
-    _, spread = _left_out(some.rows(), some, mean, hessian)
+    _, spread = _left_out(rows, some, mean, hessian)
     stretch = 1 / fit_temperature(margin / flattened(spread), some.answer, some.weight)
     covariance = _inverse(hessian)
     covariance *= scale
@@ -285,15 +286,13 @@ def _some(pairs: Pairs, seed: int) -> Pairs:
     return different.take(np.sort(chosen))
 
 
-def _choose(pairs: Pairs, seed: int) -> tuple[float, float]:
+def _choose(pairs: Pairs, rows: Floats) -> tuple[float, float]:
     """Return the prior variances by which left-out pairs are most likely.
 
     Returns:
         That of the mode's probabilities, of `_VARIANCES`, and that of probabilities averaged over
         the posterior, the peak of a parabola.
     """
-    pairs = _some(pairs, seed)
-    rows = pairs.rows()
     if len(rows) < rows.shape[1]:
         rows, _ = _reduced(rows)
     likely: list[tuple[float, float]] = []

@@ -290,8 +290,8 @@ def _notes(
     if not len(judgements):
         notes.append("There are no judgements; every order is as likely as every other.")
     if sets > 1:
-        means = "their distance is unknown. Ask pairs between the sets to compare their scores"
-        means = "their features alone relate them" if features else means
+        unrelated = "their distance is unknown. Ask pairs between the sets to compare their scores"
+        means = "their features alone relate them" if features else unrelated
         notes.append(f"Judgements leave {sets} sets of images unconnected; {means}.")
     if unjudged and len(judgements):
         where = "by their features" if features else "in the middle, as nothing is known of them"

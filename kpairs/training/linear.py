@@ -236,8 +236,8 @@ def _seen(
     out = np.flatnonzero(~np.isnan(solution.left_out[:, 0]))
     if solution.error is None:
         raise InputError(
-            f"{len(train)} pairs: expected more to cross-validate the error; judge more pairs of "
-            "other images, or say the split in a column"
+            f"expected more pairs to cross-validate the error, received {len(train):,}; judge more "
+            "pairs of other images, or say the split in a column"
         )
     left: Any = train.left
     right: Any = train.right
