@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from kpairs.cli.tables import Row, console, new_table
+from kpairs.cli.options import console
+from kpairs.cli.tables import Row, new_table
 from kpairs.errors import UsageError, printable
 
 

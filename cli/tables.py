@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from kpairs.errors import printable
@@ -15,6 +12,7 @@ from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:  # these import pandas or more, which not every table needs
     import pandas as pd
+    from rich.console import Console
 
     from kpairs.recipes import Study
     from kpairs.studies.search import Ranked
@@ -65,14 +63,6 @@ _MEASURES = (
     ("tie_margin", "distance of the probability from 0.5, mean over ties", 3),
     ("margin", "distance of the probability from 0.5, mean over other pairs", 3),
 )
-
-
-def console(stderr: bool = False) -> Console:
-    """Make a console that keeps tables whole where the output is a file or a pipe."""
-    stream = sys.stderr if stderr else sys.stdout
-    known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
-    # Names of files and classes are shown as they are, brackets and all.
-    return Console(stderr=stderr, width=None if known else 120, markup=False, highlight=False)
 
 
 def new_table(
