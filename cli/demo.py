@@ -16,12 +16,7 @@ _OWN = "posterior_s"  # small, good, and trained in about a minute
 @click.command()
 @click.argument("models", metavar="[RUN|MODEL.onnx]...", nargs=-1)
 @count(
-    "--port",
-    least=0,
-    most=65535,
-    default=0,
-    show_default="a free one",
-    help="Port on 127.0.0.1.",
+    "--port", least=0, most=65535, default=0, show_default="a free one", help="Port on 127.0.0.1."
 )
 @click.option("--no-browser", is_flag=True, help="Only say where the page is.")
 @data_dir

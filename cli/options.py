@@ -204,9 +204,8 @@ def grouped(
 ) -> type[click.Command]:
     """Return a class of commands whose `--help` shows some options, and `--help-all` every one.
 
-    Args:
-        first: names of the options that everybody uses, by the title of their section.
-        more: names of others, by title; options without a section come last.
+    Names of options stand by the title of their section: `first` those that everybody uses, then
+    `more`. Options without a section come last.
     """
 
     class Grouped(click.Command):
@@ -289,9 +288,11 @@ def show(value: Any, as_json: bool, tables: Callable[[Any], Iterable[Any]]) -> N
     if as_json:
         print_json(value)
         return
-    screen = console()
     for table in tables(value):
-        screen.print(table, soft_wrap=isinstance(table, str))
+        if isinstance(table, str):  # rich is imported for tables alone
+            click.echo(table)
+        else:
+            console().print(table)
 
 
 def print_json(value: object) -> None:

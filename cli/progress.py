@@ -20,14 +20,8 @@ def follow(
 ) -> None:
     """Show trainings as they end: a bar on a terminal, a line for each elsewhere.
 
-    An interrupt or a worker that ended says what is saved.
-
-    Args:
-        names: a generator that trains, and yields the name of each training that ended.
-        total: how many there are in all.
-        out: the folder that they are saved in.
-        done: how many were finished before.
-        unit: what they are called.
+    `names` is a generator that trains, and yields the name of each training that ended; `done` of
+    `total` were finished before. An interrupt or a worker that ended says what is saved in `out`.
     """
     with TrainingsProgress(console(stderr=True), total, done=done, unit=unit) as progress:
         try:

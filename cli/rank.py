@@ -13,8 +13,8 @@ def split_models(arguments, columns=None, solved=False):
     """Load the runs and .onnx files among the arguments, and list the images of the others.
 
     Without a model it is the latest run in runs/. Of models that take features the others are one
-    file of them, read as `Vectors`. With `solved`, linear runs are not exported: each
-    is a `kpairs.exports.solved.SolvedRun`.
+    file of them. With `solved`, linear runs are not exported: each is a
+    `kpairs.exports.solved.SolvedRun`.
     """
     from kpairs.data.vectors import read_vectors
     from kpairs.errors import missing

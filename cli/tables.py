@@ -139,10 +139,7 @@ def error_table(
 def print_cross_validated(screen: Console, rows: Iterable[Row], only: bool) -> None:
     """Print each round's cross-validated error with its interval, where it has one.
 
-    Args:
-        screen: console.
-        rows: rounds.
-        only: whether the table of errors shows the same error, since nothing else was tested.
+    `only` tells that the table of errors shows the same error, since nothing else was tested.
     """
     for row in rows:
         if found := row.get("cross_validated"):
@@ -206,10 +203,7 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def agreement_table(rows: Sequence[Row]) -> Table | None:
-    """Make the table of agreement with each judge and between judges; None without judges.
-
-    Of several rounds the first is shown.
-    """
+    """Make the first round's table of agreement with and between judges; None without judges."""
     judges = rows[0]["measures"].get("judges")
     if not judges:
         return None

@@ -128,9 +128,7 @@ def _arguments(command):
     help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
 @click.option(
-    "--cluster",
-    metavar="ADDRESS",
-    help="dask scheduler whose workers take features of new images.",
+    "--cluster", metavar="ADDRESS", help="dask scheduler whose workers take features of new images."
 )
 @shared.data_dir
 @shared.device

@@ -40,28 +40,22 @@ _OPERATORS = frozenset(_NAMES.split())
 
 
 class Size(NamedTuple):
-    """Counts of the numbers that a model computes for one pair.
+    """Counts of the numbers that a model computes for one pair."""
 
-    Attributes:
-        largest: in its largest value.
-        total: in all of its values.
-    """
-
-    largest: int
-    total: int
+    largest: int  # in its largest value
+    total: int  # in all of its values
 
 
 def size_of(model: onnx.ModelProto) -> Size:
     """Count the numbers that a model computes for one pair.
 
-    Raises InputError for an operator that no pair model needs, a tensor whose size shapes do not
-    tell, or more than the bounds above.
+    Raises InputError for an operator that no pair model needs, or more than the bounds above.
     """
     if len(model.graph.node) > MAX_NODES:
         raise InputError(f"{len(model.graph.node):,} nodes, more than {MAX_NODES:,}")
     if odd := sorted({node.op_type for node in model.graph.node} - _OPERATORS):
         raise InputError(f"operators that no pair model needs, {', '.join(odd)}")
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     work = total = largest = 0
     for node in model.graph.node:
         for name in node.output:
@@ -82,7 +76,7 @@ def size_of(model: onnx.ModelProto) -> Size:
     return Size(largest, total)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, _Shape]:
+def shapes_of(model: onnx.ModelProto) -> dict[str, _Shape]:
     """Return the shape of every value, for one pair, that shape inference finds."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)

@@ -35,25 +35,17 @@ def sidecar_path(path: str | Path) -> Path:
 
 
 class Checked(NamedTuple):
-    """A file that may be given to onnxruntime.
-
-    Attributes:
-        data: its bytes.
-        size: how many numbers it computes for one pair.
-    """
+    """A file that may be given to onnxruntime."""
 
     data: bytes
-    size: Size
+    size: Size  # how many numbers it computes for one pair
 
 
 def read_onnx(path: str | Path) -> Checked:
     """Read an .onnx file that `kpairs export` wrote, and check that it is safe to run.
 
-    Raises:
-        InputError: missing, larger than 256 MiB, damaged, another file than the JSON beside it
-            describes, or with anything that a pair model has no use for: external data, functions,
-            graphs inside nodes, operators outside the ONNX standard, more work than
-            `kpairs.exports.runtime.bounds` allows.
+    Raises InputError for a file that is missing, larger than 256 MiB, damaged, not the one that the
+    JSON beside it describes, or with anything that a pair model has no use for.
     """
     path = Path(path)
     data = read_bytes(path, "model", MAX_BYTES)

@@ -39,10 +39,7 @@ _HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and wha
 
 
 def _stage(
-    filters: int,
-    size: int | list[int] = 3,
-    padding: str = "valid",
-    dropout: float | None = None,
+    filters: int, size: int | list[int] = 3, padding: str = "valid", dropout: float | None = None
 ) -> list[Layer]:
     """Apply convolution, pooling (only with a dropout rate), batch norm, ReLU, dropout.
 

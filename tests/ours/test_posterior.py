@@ -253,7 +253,7 @@ def test_smoothed_labels_are_lowered(tiny, workplace):
 
 def test_a_study_keeps_the_pairs_that_are_wrong(tiny, tmp_path):
     settings = (Setting(tiny("posterior_s", epochs=3, validate_every=2)),)
-    study = Study("own", "kpairs", (), "Own", settings, 1, (), ("posterior_s",))
+    study = Study("own", "kpairs", "Own", settings, 1, curves=("posterior_s",))
     list(run_jobs(study.jobs(), tmp_path))
     (error,) = collect(study, tmp_path)["test_error_pct"]
     wrong = read_rows(tmp_path / "own-wrong.csv")

@@ -28,14 +28,8 @@ _LONGEST_LOOK = 86_400  # seconds
 class Session:
     """A sitting, by arguments as of `Sitting`; a context manager, as background work ends with it.
 
-    Attributes:
-        images: the folder's images.
-        answers: the table.
-        notes: sentences about images and answers that are left out.
-
-    Raises:
-        InputError: fewer than two images, or a table that cannot be continued.
-        KpairsError: another process holds the table.
+    Raises InputError for fewer than two images, or a table that cannot be continued, KpairsError
+    where another process holds the table.
     """
 
     def __init__(
@@ -63,6 +57,7 @@ class Session:
                 self._seats[answer.judge].remember(frozenset(pair))
         self._changed = Condition()
         self._scoring = Scoring(self.images, self.answers, self._seats, repeat, self._changed)
+        # Sentences about images and answers that are left out.
         self.notes = [*self.images.notes, *filter(None, [self.answers.mended])]
         if gone := pairs.count(None):
             self.notes.append(
@@ -112,12 +107,8 @@ class Session:
     def answer(self, judge: str, question: str, label: str, seconds: float) -> dict[str, Any]:
         """Keep an answer, on disk, and return the new state; one that is sent twice is kept once.
 
-        `label` is left, right, tie, or "" for a pair that is skipped; `seconds` is how long the
-        judge looked.
-
-        Raises:
-            InputError: a pair that is not asked, or another label.
-            OSError, KpairsError: the answer cannot be kept; see `Answers.append`.
+        `label` is left, right, tie, or "" for a pair that is skipped. Raises InputError for a pair
+        that is not asked, or another label; `Answers.append` tells what else.
         """
         allowed = (*LABELS[: 3 if self.ties else 2], "")
         if label not in allowed:
