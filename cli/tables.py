@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -12,7 +12,6 @@ from kpairs.numbers import plus_minus, span, summary
 
 if TYPE_CHECKING:  # these import pandas or more, which not every table needs
     import pandas as pd
-    from rich.console import Console
 
     from kpairs.recipes import Study
     from kpairs.studies.search import Ranked
@@ -136,19 +135,18 @@ def error_table(
     return table
 
 
-def print_cross_validated(screen: Console, rows: Iterable[Row], only: bool) -> None:
-    """Print each round's cross-validated error with its interval, where it has one.
+def cross_validated(rows: Iterable[Row], only: bool) -> Iterator[str]:
+    """Say each round's cross-validated error with its interval, where it has one.
 
     `only` tells that the table of errors shows the same error, since nothing else was tested.
     """
     for row in rows:
         if found := row.get("cross_validated"):
             other = "" if only else "; the test error above is of other images"
-            screen.print(
+            yield (
                 "error on pairs of left-out training images: "
                 f"{found['comparison_error_pct']:.1f} % (95 % interval {found['low_pct']:.1f} to "
-                f"{found['high_pct']:.1f} %, {found['pairs']:,} pairs, cross-validated){other}",
-                soft_wrap=True,
+                f"{found['high_pct']:.1f} %, {found['pairs']:,} pairs, cross-validated){other}"
             )
 
 

@@ -229,19 +229,19 @@ def _trained(recipe, source, out, how, jobs, given):
 
 def _show(run, idle, imports, as_json):
     """Print a finished run's errors, and what can be done with it."""
-    from kpairs.cli.tables import error_table, print_cross_validated
+    told = {"run": str(run.path), **run.metrics}
+    shared.show(told, as_json, lambda told: _tables(told, run, idle, imports))
+
+
+def _tables(told, run, idle, imports):
+    from kpairs.cli.tables import cross_validated, error_table
     from kpairs.training.network import architecture_of_run
 
-    recipe = run.recipe
-    if as_json:
-        shared.print_json({"run": str(run.path), **run.metrics})
-        return
-    screen = shared.console()
-    rows, summary = run.metrics["rounds"], run.metrics["summary"]
+    recipe, rows = run.recipe, told["rounds"]
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     best = recipe.reported_epoch == "best"
-    screen.print(error_table(rows, summary, title, best, run.cross_validated))
-    print_cross_validated(screen, rows, run.cross_validated)
+    yield error_table(rows, told["summary"], title, best, run.cross_validated)
+    yield from cross_validated(rows, run.cross_validated)
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
@@ -250,7 +250,7 @@ def _show(run, idle, imports, as_json):
     ranks = "left_score" in architecture_of_run(run).outputs
     things = shared.as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
     follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
-    screen.print(f"{said}; next: kpairs {follow}")
+    yield f"{said}; next: kpairs {follow}"
 
 
 def _propose_best(recipe):
