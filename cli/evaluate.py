@@ -16,6 +16,7 @@ from kpairs.cli import options as shared
 @shared.columns
 @shared.words
 @shared.group
+@shared.skip_missing
 @click.option(
     "--all-pairs",
     is_flag=True,
@@ -42,8 +43,10 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     shared.import_own(imports)
-    if data is None and (how["columns"] or how["words"] or how["group"]):
-        raise click.UsageError("--columns, --words and --group describe --data; expected --data")
+    if data is None and any(how[name] for name in ("columns", "words", "group", "skip_missing")):
+        raise click.UsageError(
+            "--columns, --words, --group and --skip-missing describe --data; expected --data"
+        )
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)

@@ -16,7 +16,7 @@ _MANY = 1_000  # pairs, from which networks that learn all weights may beat feat
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
 _LISTS = {"image_size": parse_size, "classes": parse_classes}
-_SHARED = ("columns", "words", "images")  # options of other commands too
+_SHARED = ("columns", "words", "images", "skip_missing")  # options of other commands too
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the layers: 32,32,64,256.",
@@ -100,9 +100,7 @@ def _arguments(command):
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @_arguments
 @click.option(
     "--optimizer-option",

@@ -44,7 +44,7 @@ def open_images(
 ) -> Source:
     """Open the images that a recipe with some changes is for, read as both say.
 
-    How a recipe reads its own images tells nothing of others, but for their groups.
+    How a recipe reads its own images tells nothing of others, but for their groups and white.
 
     Args:
         recipe: the recipe.
@@ -56,7 +56,8 @@ def open_images(
 
     data = changes.get("data", recipe.data.source)
     known = recipe.data.read_by
-    how = known if str(data) == recipe.data.source else {"group": known["group"]}
+    own = str(data) == recipe.data.source
+    how = {name: value for name, value in known.items() if own or name in ("group", "white")}
     how |= {name: changes[name] for name in READ_BY if changes.get(name) is not None}
     return open_source(data, **how, root=root, progress=progress)
 
@@ -135,6 +136,7 @@ def changes_of(
     name = arch or network.arch
     if fields.get("data", base.data.source) != base.data.source:  # what its own images decided
         changes |= dict.fromkeys(("classes", "columns", "words", "images", "ink"))
+        changes["skip_missing"] = False
     known = {**(RECIPES[name].network.options if name in RECIPES else {}), **options}
     given = arch_options or {}
     check_arguments(name, dict.fromkeys(given), dict.fromkeys(known))
