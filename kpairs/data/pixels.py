@@ -152,8 +152,8 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     """Say how many 16-bit pictures use little of their range, and which is the first."""
     return (
         f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
-        f"{settings.white:,}, the first is {printable(first)}; a network sees them almost black. "
-        "If white is a lower level, such as 4095 for 12 bits, label and train with --white 4095"
+        f"{settings.white:,}, the first is {printable(first)}; they look almost black. If white is "
+        "a lower level, such as 4095 for 12 bits, label and train with --white 4095"
     )
 
 

@@ -389,9 +389,9 @@ class _Fit:
 # Fields that decide which batches there are, and nothing of the step that trains on one.
 _OUTSIDE_STEPS = {
     *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
-    *("test_pairs", "ties", "margin", "held_out", "validation", *Variation.model_fields),
+    *("skip_missing", "test_pairs", "ties", "margin", "held_out", "validation"),
     *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
-    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
+    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch", *Variation.model_fields),
 }
 
 
