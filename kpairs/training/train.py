@@ -126,7 +126,7 @@ def train(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=2, verbose=0)
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
         >>> run.rounds
         [1]
     """
@@ -326,8 +326,8 @@ def resume(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
-        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        >>> run = kpairs.train("ws", "more", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("more", rounds=2, verbose=0).rounds
         [1, 2]
     """
     run = Run.open(path)
