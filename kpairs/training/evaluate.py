@@ -16,7 +16,7 @@ from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.kept import holds_images, kept_features, trained_on
 from kpairs.data.listing import fingerprint
-from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
+from kpairs.data.pairs import KNOWN, Images, Targets
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.errors import InputError, UsageError
@@ -106,7 +106,7 @@ def evaluate(
     else:
         images = _load_other(run, network, str(data), columns, words, group, data_root)
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
-            most = most_pairs(images)
+            most = images.most_pairs
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
     if test_pairs is not None:
         recipe = recipe.replace(test_pairs=test_pairs)
