@@ -22,7 +22,7 @@ from kpairs.data.source import open_source
 from kpairs.data.splits import Split
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
-from kpairs.training.batches import Batches, Randomness, shuffled
+from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import StopOnNonFinite
 from kpairs.training.compile import Phase, compile_model
 from kpairs.training.device import compute, describe
@@ -143,8 +143,8 @@ def _runner(
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
         return partial(model.fit, x, y, batch_size=recipe.fit.batch_size, verbose=0)
-    order = shuffled(recipe, 1, len(pairs))
-    batches = Batches(pairs, outputs, recipe.fit.batch_size, device, order)
+    vary = partial(varied, recipe, 1, pairs)
+    batches = Batches(pairs, outputs, recipe.fit.batch_size, device, vary)
     lower(model, *batches.first())
     callbacks = [
         Randomness(recipe.fit.seed, 1, batches),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kpairs.data.augment import augment_pairs
     from kpairs.data.pairs import PairSet
-    from kpairs.data.splits import Digits, draw_pairs
     from kpairs.data.source import open_source
+    from kpairs.data.splits import Digits, draw_pairs
 
 _HOMES = {
     "Digits": "splits",

@@ -50,12 +50,8 @@ class Stored:
         return len(self.rows)
 
     def __getitem__(self, rows: Any) -> Self:
-        return self._of(self.rows[rows])
-
-    def _of(self, rows: NDArray[np.int64]) -> Self:
-        """Return other images of the same file."""
-        new = object.__new__(type(self))
-        vars(new).update(vars(self), rows=rows, shape=(len(rows), *self.shape[1:]))
+        new, chosen = object.__new__(type(self)), self.rows[rows]
+        vars(new).update(vars(self), rows=chosen, shape=(len(chosen), *self.shape[1:]))
         return new
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -91,7 +87,10 @@ class Stored:
         """Return the images of one after those of the other; both are of one file."""
         if first.path != second.path:
             raise ValueError(f"expected images of one file, received {first.path}, {second.path}")
-        return first._of(np.concatenate([first.rows, second.rows]))
+        both = first[:0]
+        both.rows = np.concatenate([first.rows, second.rows])
+        both.shape = (len(both.rows), *first.shape[1:])
+        return both
 
 
 class Featured(Stored):

@@ -349,11 +349,11 @@ def measure(
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
         pair gets the same answer.
     """
-    decided = _decided(model, test_pairs, outputs)
+    both = {"train": train_pairs, "test": test_pairs}
+    decided = {part: _decided(model, pairs, outputs) for part, pairs in both.items()}
     return {
-        "train": errors(model, train_pairs, outputs, own_targets),
-        "test": _error_rates(decided, test_pairs, own_targets),
-        "collapsed": len(np.unique(decided["comparison"])) == 1,
+        **{part: _error_rates(decided[part], pairs, own_targets) for part, pairs in both.items()},
+        "collapsed": len(np.unique(decided["test"]["comparison"])) == 1,
     }
 
 

@@ -16,14 +16,7 @@ from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.recipes.recipe import Variation
-from kpairs.training.batches import (
-    Batches,
-    Randomness,
-    evaluation_batch,
-    renewal,
-    shuffled,
-    transformation,
-)
+from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import (
     AfterEpoch,
     BestEpoch,
@@ -243,20 +236,10 @@ class _Fit:
         if network.linear:
             kind = GradesHead if len(network.learned) > 1 else LinearHead
             self.head = kind(model, recipe, task.number, network, data, task.folder)
-        batches_of = partial(
-            Batches,
-            outputs=network.outputs,
-            own_targets=network.own_targets,
-            device=device,
-        )
-        self._evaluated = partial(batches_of, batch_size=evaluation_batch(data.train))
-        self.batches = batches_of(
-            data.train,
-            batch_size=recipe.fit.batch_size,
-            order=shuffled(recipe, task.number, len(data.train)),
-            renew=renewal(recipe, task.number, data.train),
-            transform=partial(transformation, recipe, task.number),
-        )
+        known = {"outputs": network.outputs, "own_targets": network.own_targets, "device": device}
+        self._evaluated = partial(Batches, **known)
+        vary = partial(varied, recipe, task.number, data.train)
+        self.batches = Batches(data.train, batch_size=recipe.fit.batch_size, vary=vary, **known)
         self.phases = phases(recipe)
         self._compile(self.phases[0])
         decay = recipe.optimizer.averaging
