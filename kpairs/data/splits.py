@@ -185,8 +185,11 @@ class Compared:
         sides = np.stack([listed.left, listed.right], axis=1)[rows]
         weight = None if listed.weight is None else listed.weight[rows]
         return PairSet(
-            *(self.images[sides[:, 0]], self.images[sides[:, 1]]),
-            *(listed.left_grade[rows], listed.right_grade[rows], listed.probability[rows]),
+            self.images[sides[:, 0]],
+            self.images[sides[:, 1]],
+            listed.left_grade[rows],
+            listed.right_grade[rows],
+            listed.probability[rows],
             None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
             None if listed.group is None else number_groups(listed.group)[sides],
             None if listed.judge is None else listed.judge[rows],

@@ -1,7 +1,7 @@
 """One round: the training of one network, from its last checkpoint if there is one."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from kpairs.training.graded import GradesHead
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
-from kpairs.training.network import architecture_of, build_round, rescale, save_model
+from kpairs.training.network import architecture_of, build_round, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
 from kpairs.training.progress import tested_as
@@ -231,13 +231,13 @@ class _Fit:
         recipe, machine = task.recipe, task.machine
         self.task, self.network, self.model, self.data = task, network, model, data
         self.epochs = epochs or recipe.fit.epochs
-        rescale(model, data.rescaling)
         self.head = None
         if network.linear:
             kind = GradesHead if len(network.learned) > 1 else LinearHead
             self.head = kind(model, recipe, task.number, network, data, task.folder)
-        known = {"outputs": network.outputs, "own_targets": network.own_targets, "device": device}
-        self._evaluated = partial(Batches, **known)
+        known: dict[str, Any] = {"outputs": network.outputs, "own_targets": network.own_targets}
+        known["device"] = device
+        self._evaluated: Callable[[PairSet], Batches] = partial(Batches, **known)
         vary = partial(varied, recipe, task.number, data.train)
         self.batches = Batches(data.train, batch_size=recipe.fit.batch_size, vary=vary, **known)
         self.phases = phases(recipe)
@@ -322,9 +322,9 @@ class _Fit:
         return self.best is not None and self.best.is_over(epochs)
 
     def _compile(self, phase: Phase) -> None:
-        recipe, judged, own = self.task.recipe, self.data.judged, self.task.own
-        steps = len(self.batches)
-        compile_model(self.model, recipe, self.network, phase, steps=steps, judged=judged, own=own)
+        known: dict[str, Any] = {"judged": self.data.judged, "rescaling": self.data.rescaling}
+        known |= {"steps": len(self.batches), "own": self.task.own}
+        compile_model(self.model, self.task.recipe, self.network, phase, **known)
 
     def _solve(self, head: LinearHead, callbacks: list[keras.callbacks.Callback]) -> None:
         """Pass off a solution as the first epoch, so that all that follows epochs follows it."""
