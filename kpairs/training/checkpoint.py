@@ -78,9 +78,8 @@ def load(
     checkpoint of this model.
     """
     variables = _variables(model, further)
-    epoch, seconds, arrays = _read(
-        path, sum(_MOST_EACH + 8 * math.prod(v.shape) for v in variables)
-    )
+    what, most = f"the checkpoint of {model.name}", 8 * sum(math.prod(v.shape) for v in variables)
+    epoch, seconds, arrays = _read(path, what, most + _MOST_EACH * len(variables))
     wanted = {f"{number:04d}": tuple(v.shape) for number, v in enumerate(variables)}
     numbers = all(array.dtype.kind in "fiu" for array in arrays.values())
     if not numbers or {name: array.shape for name, array in arrays.items()} != wanted:
