@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 
-_OF_STEPS = ("loss", "batch_size", "shuffle", "validate_every", "patience")
-_OF_STEPS += tuple(name for name, field in FIELDS.items() if field.group == "optimizer")
+_OF_STEPS = ["loss", "batch_size", "shuffle", "validate_every", "patience"]
+_OF_STEPS += [name for name, field in FIELDS.items() if field.group == "optimizer"]
 
 
 def recipe_of(arch: str) -> Recipe:
