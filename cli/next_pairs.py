@@ -38,9 +38,7 @@ def _share(flag, default, help):
 @shared.group
 @shared.choice("--pairs-within", "group", help="Ask about images of one group alone.")
 @features
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.white
 @shared.seed
 @shared.force

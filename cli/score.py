@@ -20,9 +20,7 @@ from kpairs.cli.judged import features, find_features, read_arguments, shown
 @shared.group
 @shared.sheet
 @shared.file("--plot", help="Draw scores and intervals to this PNG, PDF or SVG.")
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.white
 @shared.force
 @shared.as_json
