@@ -42,6 +42,7 @@ from kpairs.data.vectors import Vectors
 from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
+_DECIDED = len(("width", "height", "channels", "fit", "ink"))
 
 
 def cache_root() -> Path:
@@ -188,8 +189,20 @@ class Source(ABC):
             UsageError: a value that is no setting.
             InputError: an image that cannot be read.
         """
-        return self._settings(size, channels, fit, ink, longest)
+        given: dict[str, Any] = {"channels": channels, "fit": fit, "ink": ink}
+        given |= dict(zip(("width", "height"), size or (), strict=False))
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.vectors is not None and given:
+            raise UsageError("features: expected no size, channels, fit or ink of images")
+        if len(given) == _DECIDED:  # no look is needed
+            return PixelSettings(**given, rounded=self.word == "grade")
+        return replace(self._usual(longest), **given)
 
+    @abstractmethod
+    def _usual(self, longest: int) -> PixelSettings:
+        """Return the settings where nothing is given, at most so many pixels a side."""
+
+    @abstractmethod
     def split(
         self,
         part: str,
@@ -201,21 +214,18 @@ class Source(ABC):
         Args:
             part: "train" or "test".
             settings: how an image becomes a network's input; default `self.settings()`.
-            progress: called with how many images of how many are prepared.
+            progress: called with how many of how many images are prepared.
 
         Raises:
             InputError: files that are missing, corrupt or inconsistent.
             KpairsError: a named source that cannot be fetched, or a cache that cannot be written.
         """
-        return self._split(part, settings or self.settings(), progress)
 
-    @abstractmethod
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        """Choose settings by size, channels, fit, ink (None: open) and the longest side."""
-
-    @abstractmethod
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
-        """Load one split with these settings."""
+    def splits(
+        self, settings: PixelSettings, progress: Progress | None = None
+    ) -> tuple[Split, Split]:
+        """Load the training and the test split; see `split`."""
+        return self.split("train", settings, progress), self.split("test", settings, progress)
 
     @abstractmethod
     def most_pairs(self, part: str) -> int:
@@ -264,11 +274,8 @@ class _Digits(Source):
     @abstractmethod
     def _ink(self) -> str: ...
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, _ = wishes
-        width, height = size or (DIGITS.width, DIGITS.height)
-        colours, way = channels or DIGITS.channels, fit or DIGITS.fit
-        return PixelSettings(height, width, colours, way, ink or self._ink())
+    def _usual(self, longest: int) -> PixelSettings:
+        return replace(DIGITS, ink=self._ink())
 
     def most_pairs(self, part: str) -> int:
         return self._count(part) // 2
@@ -295,10 +302,15 @@ class NamedDigits(_Digits):
     def _ink(self) -> str:
         return SOURCES[self.name].ink
 
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
+    def split(
+        self,
+        part: str,
+        settings: PixelSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Digits:
         name = f"{self.name} {part} split"
         digits = read_split(self.folder, SOURCES[self.name], part, name, named=True)
-        return replace(digits, settings=settings)
+        return replace(digits, settings=settings or self.settings())
 
     def _count(self, part: str) -> int:
         return 60_000 if part == "train" or self.name == "qmnist" else 10_000
@@ -321,8 +333,13 @@ class IdxFolder(_Digits):
     def _ink(self) -> str:
         return ink_of(self._splits["train"].images)
 
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
-        return replace(self._splits[part], settings=settings)
+    def split(
+        self,
+        part: str,
+        settings: PixelSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Digits:
+        return replace(self._splits[part], settings=settings or self.settings())
 
     def _count(self, part: str) -> int:
         return len(self._splits[part])
@@ -355,16 +372,11 @@ class _OwnImages(Source):
     def are_photographs(self) -> bool:  # type: ignore[override]
         return self.vectors is None and self.look.are_photographs
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, longest = wishes
-        if self.vectors is not None:
-            if any((size, channels, fit, ink)):
-                raise UsageError("features: expected no size, channels, fit or ink of images")
-            width = self.vectors.values.shape[1]
-            return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
-        if size and channels and fit and ink:  # no look is needed
-            return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
-        return self.look.settings(size, channels, fit, ink, longest)
+    def _usual(self, longest: int) -> PixelSettings:
+        if self.vectors is None:
+            return self.look.settings(longest)
+        width = self.vectors.values.shape[1]
+        return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
 
     def _prepared(
         self,
@@ -445,8 +457,13 @@ class _RatedSource(_OwnImages):
         files = self.rated.images.take(used, f"{self.name} {part} split")
         return files, np.array(numbers), rows
 
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
-        files, numbers, rows = self._part(part)
+    def split(
+        self,
+        part: str,
+        settings: PixelSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Split:
+        (files, numbers, rows), settings = self._part(part), settings or self.settings()
         images, rated = self._prepared(files, settings, progress)[numbers], self.rated
         group = None if rated.group is None else number_groups(rated.group)[rated.image[rows]]
         about = files.name, Path(self.name), settings, group
@@ -591,8 +608,13 @@ class ComparedPairs(_OwnImages):
         """Say the first rows in words, so that a wrong direction is seen."""
         return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
 
-    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Compared:
-        return self.prepared(self.parts[part], settings, progress)
+    def split(
+        self,
+        part: str,
+        settings: PixelSettings | None = None,
+        progress: Progress | None = None,
+    ) -> Compared:
+        return self.prepared(self.parts[part], settings or self.settings(), progress)
 
     def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -354,22 +354,6 @@ log = logging.getLogger(__name__)
 _COUNTS = {"pairs": "train", "test_pairs": "test"}
 
 
-class _Architecture(Protocol):
-    """The parts of an architecture that decide what a recipe leaves open."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int] | None: ...
-    @property
-    def longest_side(self) -> int: ...
-    @property
-    def options(self) -> dict[str, Any]: ...
-    @property
-    def learned(self) -> dict[str, str]: ...
-    def called(self, word: str) -> Self: ...
-
-
 def _possible(source: Source, part: str, most: int, wanted: int) -> int:
     """Return the number of pairs to draw: no more than there are; say where that is fewer."""
     if most < 1:
@@ -382,17 +366,6 @@ def _possible(source: Source, part: str, most: int, wanted: int) -> int:
             "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
         )
     return min(wanted, most)
-
-
-def _check_graded(source: Source, network: _Architecture) -> None:
-    """Refuse a network that learns classes of images that nobody graded."""
-    of_class = [name for name in network.learned if name.endswith(f"_{source.word}")]
-    if of_class and not source.classes:
-        raise UsageError(
-            f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
-            "expected the columns left_grade and right_grade, or an architecture that only "
-            "compares, such as ranker"
-        )
 
 
 # Fields whose name in their group is short, because the group says the rest.
@@ -590,7 +563,7 @@ class Recipe(_Group):
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes
 
-    def completed(self, source: Source, network: _Architecture) -> Recipe:
+    def completed(self, source: Source, network: Any) -> Recipe:
         """Return the recipe with everything decided that it leaves open.
 
         Args:
@@ -604,8 +577,14 @@ class Recipe(_Group):
             InputError: images that cannot be read.
         """
         data, called = self.data, network.called(source.word)
-        _check_graded(source, called)
-        names = dict(zip(network.learned, called.learned, strict=True))
+        of_class = [name for name in called.learned if name.endswith(f"_{source.word}")]
+        if of_class and not source.classes:
+            raise UsageError(
+                f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
+                "expected the columns left_grade and right_grade, or an architecture that only "
+                "compares, such as ranker"
+            )
+        names = dict(zip(network.called(data.word).learned, called.learned, strict=True))
         shape = network.input_shape
         pixels = source.settings(
             size=data.image_size or (shape and shape[1::-1]),

@@ -267,7 +267,7 @@ def run_splits(
     recipe, source = run.recipe, run.source(data, data_root)
     if not recipe.data.is_complete:
         recipe = recipe.completed(source, architecture_of_run(run))
-    return recipe, (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
+    return recipe, source.splits(recipe.pixels)
 
 
 def _load_other(

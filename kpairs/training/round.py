@@ -15,7 +15,7 @@ from kpairs.files import refuse_links
 from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
-from kpairs.recipes.recipe import Variation
+from kpairs.recipes.recipe import Data
 from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import (
     AfterEpoch,
@@ -360,21 +360,21 @@ class _Fit:
         mine = own.loss is not None or own.optimizer is not None
         if mine or import_of(recipe.network.arch) or recipe.network.arch not in ARCHS:
             return None
-        same = {name: v for name, v in recipe.flat().items() if name not in _OUTSIDE_STEPS}
+        same = recipe.model_dump(exclude=_OUTSIDE_STEPS)
         times: tuple[object, ...] = phase, len(self.batches)
         if recipe.optimizer.schedule == "constant":  # the rate is a variable, time plays no part
-            del same["learning_rate"], same["epochs"]
+            del same["optimizer"]["learning_rate"], same["fit"]["epochs"]
             times = (phase.frozen,)
         shapes = [tuple(v.shape) for v in self.model.variables]  # by the number of classes
         return repr(same), times, self.data.judged, repr(shapes)
 
 
 # Fields that decide which batches there are, and nothing of the step that trains on one.
-_OUTSIDE_STEPS = {
-    *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
-    *("test_pairs", "ties", "margin", "held_out", "validation", *Variation.model_fields),
-    *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
-    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
+_OUTSIDE_STEPS: dict[str, Any] = {
+    **dict.fromkeys(("variation", "origin", "reported_rounds", "reported_epoch"), True),
+    "data": set(Data.model_fields) - {"image_size", "channels", "word", "normalization"},
+    "optimizer": {"averaging"},
+    "fit": {"batch_size", "shuffle", "fine_tune", "validate_every", "patience", "rounds", "seed"},
 }
 
 
