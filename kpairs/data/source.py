@@ -34,7 +34,7 @@ from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.named import SOURCES, available, find_idx_source, read_split
 from kpairs.data.pixels import contradiction
-from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
+from kpairs.data.settings import DIGITS, LONGEST_SIDE, WHITE, PixelSettings
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.data.stored import Featured, Stored
 from kpairs.data.table import Progress, is_table, read_table
@@ -60,6 +60,8 @@ def open_source(
     images: str | Path | None = None,
     group: str | None = None,
     classes: Sequence[str] | None = None,
+    white: int | None = None,
+    skip_missing: bool = False,
     root: str | Path | None = None,
     fetch: bool = True,
     progress: Progress | None = None,
@@ -78,6 +80,8 @@ def open_source(
             patient's, and are in one split; see `kpairs.data.groups.name_groups`. Default a
             table's column group.
         classes: the grades' names, lowest first, where they are no numbers.
+        white: level of 16-bit grey that is white, such as 4095 for 12 bits; default 65535.
+        skip_missing: leave out a table's rows that name missing images, and say how many.
         root: the cache folder of fetched and prepared images; default `cache_root()`.
         fetch: download a named source that is missing.
         progress: called with how many bytes of a table of how many are read.
@@ -105,16 +109,17 @@ def open_source(
         raise UsageError("data: expected a name, a folder or a table, received nothing")
     if idx:
         return IdxFolder(path, *idx)
-    read_by: dict[str, Any] = {"group": group}
+    read_by: dict[str, Any] = {"group": group, "white": white}
     listed: RatedImages | ComparedImages
     if path.is_dir():
         listed = read_rated(path, classes=classes)
     else:
         _check_table(path)
-        read_by |= {"columns": columns, "words": words}
+        read_by |= {"columns": columns, "words": words, "skip_missing": skip_missing or None}
         read_by["images"] = None if images is None else str(Path(images).absolute())
         header = next(read_table(path, "pairs or grades"))[1]
         how: dict[str, Any] = {"columns": columns, "images": images, "classes": classes}
+        how["skip_missing"] = skip_missing
         if are_compared(Columns(header, columns, path)):
             listed = read_compared(path, words=words, progress=progress, **how)
         else:
@@ -153,8 +158,8 @@ class Source(ABC):
         judged: whether people compared the pairs, so that there are no others.
         undivided: whether all pairs are in both splits: the error is cross-validated.
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
-        read_by: the `columns`, `words`, `images` (an absolute path) and `group` that it was opened
-            with.
+        read_by: the `columns`, `words`, `images` (an absolute path), `group`, `white` and
+            `skip_missing` that it was opened with.
         vectors: features by name, where there are no images.
     """
 
@@ -166,6 +171,10 @@ class Source(ABC):
     classes: tuple[str, ...]
     read_by: Mapping[str, Any] = {}
     vectors: Vectors | None = None
+
+    @property
+    def _white(self) -> int:
+        return int(self.read_by.get("white", WHITE))
 
     def settings(
         self,
@@ -195,7 +204,7 @@ class Source(ABC):
         if self.vectors is not None and given:
             raise UsageError("features: expected no size, channels, fit or ink of images")
         if len(given) == _DECIDED:  # no look is needed
-            return PixelSettings(**given, rounded=self.word == "grade")
+            return PixelSettings(**given, rounded=self.word == "grade", white=self._white)
         return replace(self._usual(longest), **given)
 
     @abstractmethod
@@ -366,7 +375,7 @@ class _OwnImages(Source):
     @cached_property
     def look(self) -> Survey:
         """The look of the training images."""
-        return survey(self._training_files())
+        return survey(self._training_files(), self._white)
 
     @property
     def are_photographs(self) -> bool:  # type: ignore[override]
@@ -591,7 +600,9 @@ class ComparedPairs(_OwnImages):
         rows = (
             np.full(len(self.listed), True) if self.undivided else self.side == SPLITS.index(part)
         )
-        pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
+        # One name, so that what is said of both splits is said once.
+        name = f"{self.listed.source}{'' if self.undivided else f' {part} split'}"
+        pairs = self.listed.take(rows, name)
         _check_pairs(pairs, part)
         return pairs
 

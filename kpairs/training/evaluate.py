@@ -50,6 +50,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     words: Mapping[str, str] | None = None,
     group: str | None = None,
+    skip_missing: bool = False,
     every_pair: bool = False,
     sampled: int = SAMPLED,
 ) -> list[dict[str, Any]]:
@@ -68,6 +69,7 @@ def evaluate(
         columns: headers of `data`, see `kpairs.open_source`.
         words: words of `data`, see `kpairs.open_source`.
         group: groups of `data`, see `kpairs.open_source`.
+        skip_missing: of `data`, see `kpairs.open_source`.
         every_pair: measure on all ordered pairs of the test images too, whichever were drawn.
         sampled: how many of those are drawn for networks whose comparison does not follow from
             what they say of each image.
@@ -104,7 +106,8 @@ def evaluate(
         recipe, own = run_splits(run, data_root, data)
         images = own[1]
     else:
-        images = _load_other(run, network, str(data), columns, words, group, data_root)
+        how = {"columns": columns, "words": words, "group": group, "skip_missing": skip_missing}
+        images = _load_other(run, network, str(data), {**how, "root": data_root})
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
             most = images.most_pairs
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
@@ -270,15 +273,7 @@ def run_splits(
     return recipe, source.splits(recipe.pixels)
 
 
-def _load_other(
-    run: Run,
-    network: Architecture,
-    data: str,
-    columns: Mapping[str, str] | None,
-    words: Mapping[str, str] | None,
-    group: str | None,
-    root: str | Path | None,
-) -> Split:
+def _load_other(run: Run, network: Architecture, data: str, how: Mapping[str, Any]) -> Split:
     """Load data to evaluate on, prepared as the images of a recipe are.
 
     Returns:
@@ -288,8 +283,7 @@ def _load_other(
         InputError: other classes than those that the network tells.
     """
     recipe, classes = run.recipe, run.recipe.data.classes
-    how: dict[str, Any] = {"columns": columns, "words": words, "group": group, "root": root}
-    how["images"] = kept_features(run.path)
+    how = {**how, "images": kept_features(run.path)}
     try:
         source = open_source(data, **how, classes=classes)
     except UsageError:  # of other grades; said below

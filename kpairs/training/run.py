@@ -272,7 +272,7 @@ class Run:
 
         Example:
             >>> import kpairs
-            >>> run = kpairs.train("ws", "new", pairs=100, test_pairs=100, epochs=1, verbose=0)
+            >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
             >>> list(run.model(1).output)
             ['comparison']
         """
