@@ -211,7 +211,6 @@ class Source(ABC):
     def _usual(self, longest: int) -> PixelSettings:
         """Return the settings where nothing is given, at most so many pixels a side."""
 
-    @abstractmethod
     def split(
         self,
         part: str,
@@ -229,6 +228,11 @@ class Source(ABC):
             InputError: files that are missing, corrupt or inconsistent.
             KpairsError: a named source that cannot be fetched, or a cache that cannot be written.
         """
+        return self._split(part, settings or self.settings(), progress)
+
+    @abstractmethod
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
+        """Load one split with these settings."""
 
     def splits(
         self, settings: PixelSettings, progress: Progress | None = None
@@ -311,15 +315,10 @@ class NamedDigits(_Digits):
     def _ink(self) -> str:
         return SOURCES[self.name].ink
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Progress | None = None,
-    ) -> Digits:
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
         name = f"{self.name} {part} split"
         digits = read_split(self.folder, SOURCES[self.name], part, name, named=True)
-        return replace(digits, settings=settings or self.settings())
+        return replace(digits, settings=settings)
 
     def _count(self, part: str) -> int:
         return 60_000 if part == "train" or self.name == "qmnist" else 10_000
@@ -342,13 +341,8 @@ class IdxFolder(_Digits):
     def _ink(self) -> str:
         return ink_of(self._splits["train"].images)
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Progress | None = None,
-    ) -> Digits:
-        return replace(self._splits[part], settings=settings or self.settings())
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Digits:
+        return replace(self._splits[part], settings=settings)
 
     def _count(self, part: str) -> int:
         return len(self._splits[part])
@@ -466,13 +460,8 @@ class _RatedSource(_OwnImages):
         files = self.rated.images.take(used, f"{self.name} {part} split")
         return files, np.array(numbers), rows
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Progress | None = None,
-    ) -> Split:
-        (files, numbers, rows), settings = self._part(part), settings or self.settings()
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
+        files, numbers, rows = self._part(part)
         images, rated = self._prepared(files, settings, progress)[numbers], self.rated
         group = None if rated.group is None else number_groups(rated.group)[rated.image[rows]]
         about = files.name, Path(self.name), settings, group
@@ -619,13 +608,8 @@ class ComparedPairs(_OwnImages):
         """Say the first rows in words, so that a wrong direction is seen."""
         return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
 
-    def split(
-        self,
-        part: str,
-        settings: PixelSettings | None = None,
-        progress: Progress | None = None,
-    ) -> Compared:
-        return self.prepared(self.parts[part], settings or self.settings(), progress)
+    def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Compared:
+        return self.prepared(self.parts[part], settings, progress)
 
     def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""

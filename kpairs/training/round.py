@@ -50,13 +50,7 @@ _SHARE, _NATS = 0.05, 2.0
 class Machine:
     """The way a training runs, beside its recipe.
 
-    Attributes:
-        device: see `kpairs.train`.
-        threads: see `kpairs.train`.
-        engine: see `kpairs.train`.
-        keep_checkpoints: see `kpairs.train`.
-        tensorboard: see `kpairs.train`.
-        cluster: see `kpairs.train`.
+    Its attributes are arguments of `kpairs.train`.
     """
 
     device: str = "auto"

@@ -25,7 +25,7 @@ from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture
 from kpairs.plots import draw_curves
 from kpairs.recipes import LINEAR, SOLVED, Recipe, default_recipe
-from kpairs.reports.resolve import open_images, recipe_for, recipe_of, refuse_steps, suited
+from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
 from kpairs.training.batches import Batches
 from kpairs.training.compile import compile_model
 from kpairs.training.device import compute, describe
@@ -135,7 +135,7 @@ def train(
     if not best:
         chosen, source = _chosen(recipe, data, network, fields, data_root, console)
         mine = {"loss": own.loss, "optimizer": own.optimizer}
-        refuse_steps(chosen, {**fields, **{n: x for n, x in mine.items() if x is not None}})
+        chosen.refuse_steps({**fields, **{n: x for n, x in mine.items() if x is not None}})
         return train_source(
             chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
         )
