@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
 from kpairs.models.registry import Architecture
