@@ -161,7 +161,6 @@ def train(
         _refuse_other_options(context)
         run, idle = _resumed(resumed, options["rounds"], options["data"], jobs, data_dir)
     else:
-        from kpairs.reports.resolve import refuse_steps
         from kpairs.training.run import check_free
 
         if out is not None:
@@ -170,7 +169,7 @@ def train(
             options["held_out"] = options["held_out"] or "images"
         recipe, source, typed = _resolve(arch or name, base, options, data_dir)
         if not best:
-            refuse_steps(recipe, typed)
+            recipe.refuse_steps(typed)
             _announce(recipe, source.word)
         run = _trained(recipe, source, out, how, jobs, typed if best else None)
     try:

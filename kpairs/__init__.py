@@ -15,7 +15,9 @@ from kpairs.backend import choose_backend
 
 if TYPE_CHECKING:
     from kpairs import layers, losses, metrics, optimizers
-    from kpairs.data import PairSet, draw_pairs, open_source
+    from kpairs.data.pairs import PairSet
+    from kpairs.data.source import open_source
+    from kpairs.data.splits import draw_pairs
     from kpairs.judging import Judgements, score
     from kpairs.loading import load
     from kpairs.models.outputs import Output
@@ -36,17 +38,17 @@ _HOMES = {
     "Judgements": "kpairs.judging",
     "Output": "kpairs.models.outputs",
     "PairModel": "kpairs.exports.runtime",
-    "PairSet": "kpairs.data",
+    "PairSet": "kpairs.data.pairs",
     "RECIPES": "kpairs.reports",
     "Recipe": "kpairs.recipes",
     "Run": "kpairs.training.run",
     "build": "kpairs.networks",
-    "draw_pairs": "kpairs.data",
+    "draw_pairs": "kpairs.data.splits",
     "evaluate": "kpairs.training.evaluate",
     "export": "kpairs.exports.writing.export",
     "label": "kpairs.exports.web.label.sitting",
     "load": "kpairs.loading",
-    "open_source": "kpairs.data",
+    "open_source": "kpairs.data.source",
     "rank": "kpairs.exports.runtime.ranking",
     "resume": "kpairs.training.train",
     "score": "kpairs.judging",

@@ -9,7 +9,8 @@ import pytest
 import torch
 from idx_writer import write_idx
 
-from kpairs.data import Digits, open_source
+from kpairs.data.source import open_source
+from kpairs.data.splits import Digits
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores

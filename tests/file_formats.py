@@ -16,11 +16,12 @@ from idx_writer import write_idx
 from PIL import Image
 from rounds import compiled
 
-from kpairs.data import draw_pairs, open_source
 from kpairs.data.decode import decode
 from kpairs.data.idx import read_idx
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
+from kpairs.data.source import open_source
+from kpairs.data.splits import draw_pairs
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.loading import seal
 from kpairs.exports.runtime.sources import find_pairs, listed_images

@@ -1,6 +1,6 @@
 """Parts of a training as tests take them one by one: a network that is compiled, images drawn."""
 
-from kpairs.data import open_source
+from kpairs.data.source import open_source
 from kpairs.training.compile import compile_model
 from kpairs.training.network import architecture_of, build_round
 

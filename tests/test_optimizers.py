@@ -8,7 +8,7 @@ from precision import EXACT, difference, float64
 from rounds import compiled
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.optimizers import TorchAdam
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches

@@ -37,7 +37,8 @@ import torch
 from torch import Tensor, nn
 
 from kpairs import seeds
-from kpairs.data import PairSet, open_source
+from kpairs.data.pairs import PairSet
+from kpairs.data.source import open_source
 from kpairs.models.initialization import initialize
 from kpairs.models.pair import layers_of
 from kpairs.networks import build

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kpairs.data import open_source
+from kpairs.data.source import open_source
 from kpairs.data.vary import affine, elastic, sample
 from kpairs.training.all_pairs import wrong_by_class
 from kpairs.training.evaluate import known_images

@@ -13,7 +13,7 @@ import onnx
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.settings import INKS, PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
 from kpairs.exports.runtime.bounds import shapes_of
 from kpairs.exports.writing.runners import RUNNERS, Runner, Subject, random_pairs, runners, subject

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import KpairsError, UsageError, unknown
 from kpairs.exports.runtime.loading import sidecar_path

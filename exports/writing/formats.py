@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kpairs.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from kpairs.data import PairSet
+    from kpairs.data.pairs import PairSet
     from kpairs.exports.writing.int8 import Quantization
     from kpairs.exports.writing.parity import Parity, Runnable
     from kpairs.exports.writing.trained import Trained

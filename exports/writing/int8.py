@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.onnx import write_proto
 from kpairs.exports.writing.parity import errors_pct, outputs_of

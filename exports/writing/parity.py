@@ -9,7 +9,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import ParityError
 from kpairs.models.outputs import decisions, share_wrong
 from kpairs.training.batches import evaluation_batch, predict

@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 
 from kpairs.bench.handwritten import NETWORKS
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import first_line, unknown
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.export import export_model

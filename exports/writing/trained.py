@@ -14,8 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 import kpairs
-from kpairs.data import PairSet
-from kpairs.data.pairs import KNOWN
+from kpairs.data.pairs import KNOWN, PairSet
 from kpairs.data.settings import DIGITS, PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.writing.maps import maps_of

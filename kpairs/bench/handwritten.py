@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.models.lite0_weights import STAGES, STEM
 from kpairs.recipes import Recipe
 

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from kpairs import seeds
 from kpairs.bench.handwritten import NEVER_FOLDED, PLAIN, TUNED, Training
 from kpairs.bench.memory import peak_mib
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.source import open_source
 from kpairs.data.splits import Split
 from kpairs.recipes import Recipe

@@ -80,33 +80,18 @@ class Survey:
         colour = "in colour" if self.channels == 3 else "grey"
         return f"{sizes} (width x height), {colour}, {INKS[self.ink]}"
 
-    def settings(
-        self,
-        size: tuple[int, int] | None = None,
-        channels: int | None = None,
-        fit: str | None = None,
-        ink: str | None = None,
-        longest: int = LONGEST_SIDE,
-    ) -> PixelSettings:
-        """Return the settings of a network for these pictures; what is given counts.
-
-        Without a size it is the pictures' own, reduced to at most `longest` pixels a side.
-        """
-        width, height = size or self._size(longest)
+    def settings(self, longest: int = LONGEST_SIDE) -> PixelSettings:
+        """Return the settings of a network for these pictures, at most `longest` pixels a side."""
+        width, height = self.median
+        scale = min(1.0, longest / max(width, height))
         return PixelSettings(
-            height=height,
-            width=width,
-            channels=channels or self.channels,
-            fit=fit or "pad",
-            ink=ink or self.ink,
+            height=max(1, round(scale * height)),
+            width=max(1, round(scale * width)),
+            channels=self.channels,
+            ink=self.ink,
             rounded=True,
             white=self.white,
         )
-
-    def _size(self, longest: int) -> tuple[int, int]:
-        width, height = self.median
-        scale = min(1.0, longest / max(width, height))
-        return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def survey(pictures: ImageFiles, white: int = WHITE) -> Survey:

@@ -42,6 +42,7 @@ from kpairs.data.vectors import Vectors
 from kpairs.errors import InputError, UsageError, missing, unknown
 
 log = logging.getLogger(__name__)
+_DECIDED = len(("width", "height", "channels", "fit", "ink"))
 
 
 def cache_root() -> Path:
@@ -171,6 +172,10 @@ class Source(ABC):
     read_by: Mapping[str, Any] = {}
     vectors: Vectors | None = None
 
+    @property
+    def _white(self) -> int:
+        return int(self.read_by.get("white", WHITE))
+
     def settings(
         self,
         *,
@@ -193,7 +198,18 @@ class Source(ABC):
             UsageError: a value that is no setting.
             InputError: an image that cannot be read.
         """
-        return self._settings(size, channels, fit, ink, longest)
+        given: dict[str, Any] = {"channels": channels, "fit": fit, "ink": ink}
+        given |= dict(zip(("width", "height"), size or (), strict=False))
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.vectors is not None and given:
+            raise UsageError("features: expected no size, channels, fit or ink of images")
+        if len(given) == _DECIDED:  # no look is needed
+            return PixelSettings(**given, rounded=self.word == "grade", white=self._white)
+        return replace(self._usual(longest), **given)
+
+    @abstractmethod
+    def _usual(self, longest: int) -> PixelSettings:
+        """Return the settings where nothing is given, at most so many pixels a side."""
 
     def split(
         self,
@@ -206,7 +222,7 @@ class Source(ABC):
         Args:
             part: "train" or "test".
             settings: how an image becomes a network's input; default `self.settings()`.
-            progress: called with how many images of how many are prepared.
+            progress: called with how many of how many images are prepared.
 
         Raises:
             InputError: files that are missing, corrupt or inconsistent.
@@ -215,12 +231,14 @@ class Source(ABC):
         return self._split(part, settings or self.settings(), progress)
 
     @abstractmethod
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        """Choose settings by size, channels, fit, ink (None: open) and the longest side."""
-
-    @abstractmethod
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Split:
         """Load one split with these settings."""
+
+    def splits(
+        self, settings: PixelSettings, progress: Progress | None = None
+    ) -> tuple[Split, Split]:
+        """Load the training and the test split; see `split`."""
+        return self.split("train", settings, progress), self.split("test", settings, progress)
 
     @abstractmethod
     def most_pairs(self, part: str) -> int:
@@ -269,11 +287,8 @@ class _Digits(Source):
     @abstractmethod
     def _ink(self) -> str: ...
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, _ = wishes
-        width, height = size or (DIGITS.width, DIGITS.height)
-        colours, way = channels or DIGITS.channels, fit or DIGITS.fit
-        return PixelSettings(height, width, colours, way, ink or self._ink())
+    def _usual(self, longest: int) -> PixelSettings:
+        return replace(DIGITS, ink=self._ink())
 
     def most_pairs(self, part: str) -> int:
         return self._count(part) // 2
@@ -347,10 +362,6 @@ class _OwnImages(Source):
         self.name, self.root, self._images = str(path.absolute()), root, images
         self.vectors = images.vectors
 
-    @property
-    def _white(self) -> int:
-        return int(self.read_by.get("white", WHITE))
-
     @abstractmethod
     def _training_files(self) -> ImageFiles:
         """Return the files of the training split."""
@@ -364,16 +375,11 @@ class _OwnImages(Source):
     def are_photographs(self) -> bool:  # type: ignore[override]
         return self.vectors is None and self.look.are_photographs
 
-    def _settings(self, *wishes: Any) -> PixelSettings:
-        size, channels, fit, ink, longest = wishes
-        if self.vectors is not None:
-            if any((size, channels, fit, ink)):
-                raise UsageError("features: expected no size, channels, fit or ink of images")
-            width = self.vectors.values.shape[1]
-            return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
-        if size and channels and fit and ink:  # no look is needed
-            return PixelSettings(size[1], size[0], channels, fit, ink, True, self._white)
-        return self.look.settings(size, channels, fit, ink, longest)
+    def _usual(self, longest: int) -> PixelSettings:
+        if self.vectors is None:
+            return self.look.settings(longest)
+        width = self.vectors.values.shape[1]
+        return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
 
     def _prepared(
         self,

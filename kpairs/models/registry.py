@@ -14,6 +14,7 @@ from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
+from kpairs.losses import pair_loss_of
 from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
 
@@ -56,7 +57,11 @@ class Architecture:
 
     def called(self, word: str) -> "Architecture":
         """Return the same, its outputs named as a data source calls a class: digit or grade."""
-        names = dict(zip(_CLASS_OUTPUTS["digit"], _CLASS_OUTPUTS[word], strict=True))
+        names = {
+            name: called
+            for known in _CLASS_OUTPUTS.values()
+            for name, called in zip(known, _CLASS_OUTPUTS[word], strict=True)
+        }
         outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
         return self if outputs == self.outputs else replace(self, outputs=outputs)
 
@@ -78,6 +83,16 @@ class Architecture:
                 f"{self.name} takes no {called}; {', '.join(sorted(able))} "
                 f"do{'es' * (len(able) == 1)}"
             )
+
+    def pair_loss(self, kind: str, head: str) -> keras.losses.Loss | None:
+        """Return the loss of scores of a kind; None for the comparison's own.
+
+        Raises:
+            UsageError: see `kpairs.losses.pair_loss_of`.
+        """
+        scored = "left_score" in self.outputs and self.outputs["comparison"] == "logits"
+        scored &= not self.linear and head == "own"
+        return pair_loss_of(kind, scored, self.name)
 
     @cached_property
     def lengths(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -107,8 +107,7 @@ class Data(_Group):
         "graded (image,grade), scored (image,score) or compared (left,right,label)",
     )
     columns: dict[str, str] | None = Field(
-        None,
-        description="the table's own headers: left=image_0,right=image_1,left_wins=label_0",
+        None, description="the table's own headers: left=image_0,right=image_1,left_wins=label_0"
     )
     words: dict[str, str] | None = Field(
         None, description="the table's own words for winners: left=model_a,right=model_b,tie=equal"
@@ -130,8 +129,7 @@ class Data(_Group):
         description="grades that are no numbers, lowest first: mild,moderate,severe",
     )
     image_size: tuple[int, int] | None = Field(
-        None,
-        description="size of the network's images: 64, or 64x48 (width x height)",
+        None, description="size of the network's images: 64, or 64x48 (width x height)"
     )
     channels: Literal[1, 3] | None = Field(None, description="1 for grey, 3 for RGB")
     fit: Literal["pad", "crop", "stretch"] | None = Field(
@@ -210,25 +208,16 @@ class Variation(_Group):
         description="pairs of each epoch: as drawn, with swapped sides, or of images paired again",
     )
     distortion: Literal["none", "affine", "elastic"] = Field(
-        "none",
-        description="distort every image at random in each epoch; elastic includes affine",
+        "none", description="distort every image at random in each epoch; elastic includes affine"
     )
     flip: Literal["none", "horizontal", "both"] = Field(
         "none",
         description="mirror half of the images in each epoch: horizontally, or upside down too",
     )
     rotation: float = Field(0.0, ge=0, le=180, description="turn images by up to so many degrees")
-    crop: float = Field(
-        0.0,
-        ge=0,
-        le=0.9,
-        description="cut up to this share off width and height",
-    )
+    crop: float = Field(0.0, ge=0, le=0.9, description="cut up to this share off width and height")
     brightness: float = Field(
-        0.0,
-        ge=0,
-        le=0.9,
-        description="change brightness by up to this share",
+        0.0, ge=0, le=0.9, description="change brightness by up to this share"
     )
 
 
@@ -244,8 +233,7 @@ class Optimizer(_Group):
     name: Literal["adam", "torch_adam", "adamw", "adadelta"] = Field(description="optimizer")
     learning_rate: float = Field(ge=0, description="learning rate")
     schedule: Literal["constant", "one_cycle"] = Field(
-        "constant",
-        description="learning rate over time: constant, or up to it and down to 0",
+        "constant", description="learning rate over time: constant, or up to it and down to 0"
     )
     options: dict[str, float] = {}
     l2: float = Field(0.0, ge=0, description="coupled L2, torch's weight_decay")
@@ -290,10 +278,7 @@ class Fit(_Group):
         description="loss of scores: logistic (Bradley-Terry), or those of kpairs[ranking]",
     )
     label_smoothing: float = Field(
-        0.0,
-        ge=0,
-        le=0.999,
-        description="share of each digit's target spread over all digits",
+        0.0, ge=0, le=0.999, description="share of each digit's target spread over all digits"
     )
     probabilities_as_logits: bool = Field(
         False, description="apply softmax twice, as reports 000 and 002 do"
@@ -308,10 +293,7 @@ class Fit(_Group):
         description="last epochs that train a backbone too, at a tenth of the rate",
     )
     validate_every: int = Field(
-        1,
-        ge=1,
-        le=MOST,
-        description="epochs from one evaluation to the next",
+        1, ge=1, le=MOST, description="epochs from one evaluation to the next"
     )
     patience: int = Field(
         0,
@@ -348,30 +330,12 @@ class FlatField(NamedTuple):
     @property
     def kind(self) -> Any:
         """The type of its value, without None."""
-        kinds = [part for part in get_args(self.info.annotation) if part is not type(None)]
-        return (
-            self.info.annotation if type(None) not in get_args(self.info.annotation) else kinds[0]
-        )
+        kind, *others = get_args(self.info.annotation) or (self.info.annotation,)
+        return kind if type(None) in others else self.info.annotation
 
 
 log = logging.getLogger(__name__)
 _COUNTS = {"pairs": "train", "test_pairs": "test"}
-
-
-class _Architecture(Protocol):
-    """The parts of an architecture that decide what a recipe leaves open."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int] | None: ...
-    @property
-    def longest_side(self) -> int: ...
-    @property
-    def options(self) -> dict[str, Any]: ...
-    @property
-    def learned(self) -> dict[str, str]: ...
-    def called(self, word: str) -> Self: ...
 
 
 def _possible(source: Source, part: str, most: int, wanted: int) -> int:
@@ -386,17 +350,6 @@ def _possible(source: Source, part: str, most: int, wanted: int) -> int:
             "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
         )
     return min(wanted, most)
-
-
-def _check_graded(source: Source, network: _Architecture) -> None:
-    """Refuse a network that learns classes of images that nobody graded."""
-    of_class = [name for name in network.learned if name.endswith(f"_{source.word}")]
-    if of_class and not source.classes:
-        raise UsageError(
-            f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
-            "expected the columns left_grade and right_grade, or an architecture that only "
-            "compares, such as ranker"
-        )
 
 
 # Fields whose name in their group is short, because the group says the rest.
@@ -594,7 +547,27 @@ class Recipe(_Group):
             changes |= {"distortion": "none", "flip": "horizontal"}
         return changes
 
-    def completed(self, source: Source, network: _Architecture) -> Recipe:
+    def refuse_steps(self, given: Mapping[str, Any]) -> None:
+        """Refuse fields that tell of training in steps where a head is solved for, and has none.
+
+        Args:
+            given: fields of this recipe by their flat names.
+
+        Raises:
+            UsageError: one that would change nothing.
+        """
+        arch, fit = self.network.arch, self.fit
+        if arch not in SOLVED or given.get("epochs") == fit.epochs:
+            return
+        idle = [n for n in given if n == "epochs" or (n in _OF_STEPS and not fit.fine_tune)]
+        if idle:
+            raise UsageError(
+                f"{idle[0]}: {arch} is solved for, not trained in epochs, so this would change "
+                "nothing. Leave it out, or train all weights after that with fine_tune, or name "
+                "another network, such as ranker"
+            )
+
+    def completed(self, source: Source, network: Any) -> Recipe:
         """Return the recipe with everything decided that it leaves open.
 
         Args:
@@ -608,8 +581,14 @@ class Recipe(_Group):
             InputError: images that cannot be read.
         """
         data, called = self.data, network.called(source.word)
-        _check_graded(source, called)
-        names = dict(zip(network.learned, called.learned, strict=True))
+        of_class = [name for name in called.learned if name.endswith(f"_{source.word}")]
+        if of_class and not source.classes:
+            raise UsageError(
+                f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
+                "expected the columns left_grade and right_grade, or an architecture that only "
+                "compares, such as ranker"
+            )
+        names = dict(zip(network.called(data.word).learned, called.learned, strict=True))
         shape = network.input_shape
         pixels = source.settings(
             size=data.image_size or (shape and shape[1::-1]),
@@ -691,6 +670,8 @@ def _fields() -> dict[str, FlatField]:
 
 
 FIELDS = _fields()
+_OF_STEPS = ["loss", "batch_size", "shuffle", "validate_every", "patience"]
+_OF_STEPS += [name for name, field in FIELDS.items() if field.group == "optimizer"]
 
 
 class _FieldsError(UsageError):

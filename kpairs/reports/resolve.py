@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
-    FIELDS,
     LINEAR,
     LINEAR_GRADES,
     READ_BY,
-    SOLVED,
     Recipe,
     check_arguments,
     format_loss_weights,
@@ -26,10 +24,6 @@ from kpairs.reports import RECIPES
 
 if TYPE_CHECKING:
     from kpairs.data.source import Source
-
-
-_OF_STEPS = ["loss", "batch_size", "shuffle", "validate_every", "patience"]
-_OF_STEPS += [name for name, field in FIELDS.items() if field.group == "optimizer"]
 
 
 def recipe_of(arch: str) -> Recipe:
@@ -71,28 +65,6 @@ def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[
     if recipe.network.arch == LINEAR:
         source = recipe.replace(**changes).divided(source)
     return recipe.replace(**{**recipe.fitted_to(source), **changes}), source
-
-
-def refuse_steps(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """Refuse fields that tell of training in steps where a head is solved for, and has none.
-
-    Args:
-        recipe: the recipe with these fields.
-        given: fields by their flat names.
-
-    Raises:
-        UsageError: one that would change nothing.
-    """
-    fit, network = recipe.fit, recipe.network
-    if network.arch not in SOLVED or given.get("epochs") == fit.epochs:
-        return
-    idle = [n for n in given if n == "epochs" or (n in _OF_STEPS and not fit.fine_tune)]
-    if idle:
-        raise UsageError(
-            f"{idle[0]}: {network.arch} is solved for, not trained in epochs, so this would change "
-            "nothing. Leave it out, or train all weights after that with fine_tune, or name "
-            "another network, such as ranker"
-        )
 
 
 def _recipe(kind: str, arch: str) -> Recipe:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs import seeds
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.splits import Compared
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS

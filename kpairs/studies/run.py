@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import PairSet
-from kpairs.data.pairs import image_sides
+from kpairs.data.pairs import PairSet, image_sides
 from kpairs.data.source import Source, open_source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored

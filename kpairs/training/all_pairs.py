@@ -14,8 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data import PairSet
-from kpairs.data.pairs import Images
+from kpairs.data.pairs import Images, PairSet
 from kpairs.models.outputs import decisions, probabilities, share_wrong
 from kpairs.training.batches import predict
 

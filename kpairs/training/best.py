@@ -147,8 +147,7 @@ def seconds(name: str, recipe: Recipe) -> float:
 def _errs(run: Run, source: Source, machine: Machine) -> tuple[NDArray[np.bool_], PairSet]:
     """Return where a run errs on its test pairs without ties, and those pairs."""
     recipe, network = run.recipe, architecture_of(run.recipe)
-    splits = (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
-    pairs = draw_round(recipe, 1, *splits)[1]
+    pairs = draw_round(recipe, 1, *source.splits(recipe.pixels))[1]
     pairs = pairs.take(np.flatnonzero(pairs.comparison != 0.5))
     with compute(machine.device, machine.threads):
         model, seen = load_round(run, 1), pairs

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.judging.linear import Linear
 from kpairs.judging.reference import chance, fit_temperature, flattened
 from kpairs.models.outputs import probabilities

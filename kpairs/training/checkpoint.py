@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Checkpoint(keras.callbacks.Callback):
         return epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        values = map(keras.ops.convert_to_numpy, _variables(self.model, self.further))
+        state = variables_of(self.model), self.model.optimizer.variables, self.further
+        values = map(keras.ops.convert_to_numpy, chain(*state))
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()
         self.seconds, self._since = self.seconds + now - self._since, now
@@ -77,7 +79,7 @@ def load(
     Returns the number of epochs done and the seconds that they took. Raises InputError for no
     checkpoint of this model.
     """
-    variables = _variables(model, further)
+    variables = [*variables_of(model), *model.optimizer.variables, *further]
     what, most = f"the checkpoint of {model.name}", 8 * sum(math.prod(v.shape) for v in variables)
     epoch, seconds, arrays = _read(path, what, most + _MOST_EACH * len(variables))
     wanted = {f"{number:04d}": tuple(v.shape) for number, v in enumerate(variables)}
@@ -103,7 +105,3 @@ def _read(
     except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
         raise InputError(f"{path}: expected {what}, cannot read it: {first_line(error)}") from error
     return int(epoch), float(seconds), arrays
-
-
-def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:
-    return [*variables_of(model), *model.optimizer.variables, *further]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from kpairs.losses import PairCrossentropy, loss_of, pair_loss_of
+from kpairs.losses import PairCrossentropy, loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
 from kpairs.models.registry import PIXELS, Architecture
@@ -86,32 +86,21 @@ def compile_model(
     if recipe.optimizer.l2:
         for variable in model.trainable_variables:
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
-    outputs = network.learned
+    outputs, optimizer = network.learned, _optimizer(recipe, phase, steps, own.optimizer)
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
-    if (chosen := pair_loss(recipe, network)) is not None:
+    if (chosen := network.pair_loss(recipe.fit.pair_loss, recipe.network.head)) is not None:
         losses["comparison"] = chosen
     if own.loss is not None:
         losses |= dict(own.loss) if isinstance(own.loss, Mapping) else {"comparison": own.loss}
     # Keras puts the output's name before a metric's only where there are several outputs.
     accuracy = "accuracy" if len(model.outputs) > 1 else "comparison_accuracy"
     model.compile(
-        optimizer=_optimizer(recipe, phase, steps, own.optimizer),
+        optimizer=optimizer,
         loss=losses,
         loss_weights={name: float(recipe.fit.loss_weights[name]) for name in losses},
         metrics={name: [_metric(name, kind, accuracy, judged)] for name, kind in outputs.items()},
     )
     model.optimizer.build(model.trainable_variables)
-
-
-def pair_loss(recipe: Recipe, network: Architecture) -> keras.losses.Loss | None:
-    """Return the loss of scores that a recipe asks for; None for the comparison's own.
-
-    Raises:
-        UsageError: see `kpairs.losses.pair_loss_of`.
-    """
-    scored = "left_score" in network.outputs and not network.linear and recipe.network.head == "own"
-    scored &= network.outputs["comparison"] == "logits"
-    return pair_loss_of(recipe.fit.pair_loss, scored, network.name)
 
 
 def _optimizer(

@@ -13,10 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kpairs import seeds
-from kpairs.data import PairSet
 from kpairs.data.kept import holds_images, kept_features, trained_on
 from kpairs.data.listing import fingerprint
-from kpairs.data.pairs import KNOWN, Images, Targets
+from kpairs.data.pairs import KNOWN, Images, PairSet, Targets
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.errors import InputError, UsageError
@@ -270,7 +269,7 @@ def run_splits(
     recipe, source = run.recipe, run.source(data, data_root)
     if not recipe.data.is_complete:
         recipe = recipe.completed(source, architecture_of_run(run))
-    return recipe, (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
+    return recipe, source.splits(recipe.pixels)
 
 
 def _load_other(run: Run, network: Architecture, data: str, how: Mapping[str, Any]) -> Split:

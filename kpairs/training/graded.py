@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Featured
 from kpairs.files import write_json
 from kpairs.judging.graded import HEADS, GradedHead, fit_graded

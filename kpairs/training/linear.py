@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import PairSet
 from kpairs.data.features import Progress
+from kpairs.data.pairs import PairSet
 from kpairs.data.settings import FEATURES
 from kpairs.data.stored import Featured, Stored
 from kpairs.errors import InputError

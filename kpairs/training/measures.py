@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.judging import Judgements, agreement
 from kpairs.judging.agreement import interval_by_images, share

@@ -51,26 +51,30 @@ _SETTINGS = {
 }
 
 
-def architecture_of(recipe: Recipe, own: OwnNetwork | None = None) -> Architecture:
+def architecture_of(
+    recipe: Recipe, own: OwnNetwork | None = None, word: str | None = None
+) -> Architecture:
     """Return the registered architecture of a recipe, after a check that both fit each other.
 
     Args:
         recipe: the recipe.
         own: a network of the user's own in place of the recipe's, whose architecture it is then.
+        word: what its outputs call a class; default the recipe's word.
 
     Raises:
         UsageError: an unknown architecture, arguments that it does not take or of another kind
-            than its own, or loss weights that do not name its outputs.
+            than its own, loss weights that do not name its outputs, or a loss of scores for a
+            network without scores.
     """
-    if own is not None:
-        return own.architecture.called(recipe.data.word)
     name = recipe.network.arch
-    if name not in ARCHS:
+    if own is None and name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
-    architecture = ARCHS[name].called(recipe.data.word)
-    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), name)
-    check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
-    return architecture
+    architecture = (ARCHS[name] if own is None else own.architecture).called(recipe.data.word)
+    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
+    if own is None:
+        check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
+    architecture.pair_loss(recipe.fit.pair_loss, recipe.network.head)
+    return architecture.called(word or recipe.data.word)
 
 
 def with_backbone(recipe: Recipe, source: Source) -> Recipe:

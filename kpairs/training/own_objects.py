@@ -12,6 +12,7 @@ import keras
 from kpairs.errors import UsageError, first_line, unknown
 from kpairs.files import read_json, write_json
 from kpairs.models.own import OwnNetwork
+from kpairs.networks import import_of
 from kpairs.training.run import Run
 from kpairs.training.workers import log
 
@@ -60,6 +61,27 @@ class Own:
         for name in self.loss if isinstance(self.loss, Mapping) else ():
             if name not in outputs:
                 raise unknown("output of loss", name, outputs)
+
+    def check_margins(self, source: str, pair_loss: str, arch: str) -> None:
+        """Refuse pairs with margins where the loss would not use them."""
+        if pair_loss == "logistic" or self.loss is not None:
+            loss = "logistic" if self.loss is None else "a loss of your own"
+            raise UsageError(
+                f"{source}: its column margin is for --pair-loss hinge and soft_zero_one; {arch} "
+                f"is trained by {loss}. Choose one of the two (networks such as ranker take them), "
+                "or rename the column to leave it out"
+            )
+
+    def facts(self, word: str, arch: str) -> dict[str, Any]:
+        """Return what a run says of parts that its recipe does not describe."""
+        facts: dict[str, Any] = {}
+        if self.network is not None:
+            facts["own_outputs"] = dict(self.network.architecture.called(word).outputs)
+        if origin := import_of(arch):
+            facts["import"] = origin
+        if self.callbacks:
+            facts["own_callbacks"] = [type(callback).__name__ for callback in self.callbacks]
+        return facts
 
     def save(self, folder: Path) -> None:
         """Write loss and optimizer as Keras' configurations; say which could not be written."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpairs import seeds
-from kpairs.data import PairSet, augment_pairs, draw_pairs
-from kpairs.data.pairs import image_sides
-from kpairs.data.splits import Split
+from kpairs.data.augment import augment_pairs
+from kpairs.data.pairs import PairSet, image_sides
+from kpairs.data.splits import Split, draw_pairs
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.recipes import Recipe

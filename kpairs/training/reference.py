@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.rows import Matrix
 from kpairs.data.stored import Featured, Stored
 from kpairs.judging.linear import Linear

@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.splits import Split
 from kpairs.files import refuse_links
 from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
-from kpairs.recipes.recipe import Variation
+from kpairs.recipes.recipe import Data
 from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import (
     AfterEpoch,
@@ -50,13 +50,7 @@ _SHARE, _NATS = 0.05, 2.0
 class Machine:
     """The way a training runs, beside its recipe.
 
-    Attributes:
-        device: see `kpairs.train`.
-        threads: see `kpairs.train`.
-        engine: see `kpairs.train`.
-        keep_checkpoints: see `kpairs.train`.
-        tensorboard: see `kpairs.train`.
-        cluster: see `kpairs.train`.
+    Its attributes are arguments of `kpairs.train`.
     """
 
     device: str = "auto"
@@ -360,21 +354,21 @@ class _Fit:
         mine = own.loss is not None or own.optimizer is not None
         if mine or import_of(recipe.network.arch) or recipe.network.arch not in ARCHS:
             return None
-        same = {name: v for name, v in recipe.flat().items() if name not in _OUTSIDE_STEPS}
+        same = recipe.model_dump(exclude=_OUTSIDE_STEPS)
         times: tuple[object, ...] = phase, len(self.batches)
         if recipe.optimizer.schedule == "constant":  # the rate is a variable, time plays no part
-            del same["learning_rate"], same["epochs"]
+            del same["optimizer"]["learning_rate"], same["fit"]["epochs"]
             times = (phase.frozen,)
         shapes = [tuple(v.shape) for v in self.model.variables]  # by the number of classes
         return repr(same), times, self.data.judged, repr(shapes)
 
 
 # Fields that decide which batches there are, and nothing of the step that trains on one.
-_OUTSIDE_STEPS = {
-    *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
-    *("skip_missing", "test_pairs", "ties", "margin", "held_out", "validation"),
-    *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
-    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch", *Variation.model_fields),
+_OUTSIDE_STEPS: dict[str, Any] = {
+    **dict.fromkeys(("variation", "origin", "reported_rounds", "reported_epoch"), True),
+    "data": set(Data.model_fields) - {"image_size", "channels", "word", "normalization"},
+    "optimizer": {"averaging"},
+    "fit": {"batch_size", "shuffle", "fine_tune", "validate_every", "patience", "rounds", "seed"},
 }
 
 

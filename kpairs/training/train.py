@@ -23,12 +23,11 @@ from kpairs.files import write_json
 from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture
-from kpairs.networks import import_of
 from kpairs.plots import draw_curves
-from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import open_images, recipe_for, recipe_of, refuse_steps, suited
+from kpairs.recipes import LINEAR, SOLVED, Recipe, default_recipe
+from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
 from kpairs.training.batches import Batches
-from kpairs.training.compile import compile_model, pair_loss
+from kpairs.training.compile import compile_model
 from kpairs.training.device import compute, describe
 from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
@@ -136,7 +135,7 @@ def train(
     if not best:
         chosen, source = _chosen(recipe, data, network, fields, data_root, console)
         mine = {"loss": own.loss, "optimizer": own.optimizer}
-        refuse_steps(chosen, {**fields, **{n: x for n, x in mine.items() if x is not None}})
+        chosen.refuse_steps({**fields, **{n: x for n, x in mine.items() if x is not None}})
         return train_source(
             chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
         )
@@ -195,26 +194,29 @@ def train_source(
         raise UsageError(
             f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
         )
-    architecture = architecture_of(recipe, own.network)
+    recipe = with_backbone(recipe, source)
+    architecture = architecture_of(recipe, own.network, source.word)
     if machine.cluster and not architecture.linear:
         raise UsageError(
             f"cluster: expected a network whose features are taken, such as linear; received "
             f"{architecture.name}"
         )
-    recipe = with_backbone(recipe, source)
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
-    architecture = architecture.called(recipe.data.word)
-    check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
     own.check(architecture.learned)
-    pair_loss(recipe, architecture)  # refused before images are decoded
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        splits = _load(recipe, source, console)
+        pixels = recipe.pixels
+        if source.word == "grade":
+            log.info("%s", source.describe())
+            log.info("the network sees %s", pixels)
+        with preparing(console) as prepared:
+            splits = source.splits(pixels, prepared)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
-        _refuse_margins(recipe, pairs[0], own)
+        if pairs[0].margin is not None:
+            own.check_margins(source.name, recipe.fit.pair_loss, architecture.name)
         if own.loss is not None:
             _try_losses(model, recipe, architecture, pairs[0], own)
         if architecture.linear:
@@ -231,7 +233,7 @@ def train_source(
                 for k, v in asdict(machine).items()
                 if k not in ("device", "threads", "cluster")
             },
-            **_own_facts(recipe, own),
+            **own.facts(recipe.data.word, architecture.name),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     run = Run.create(recipe, facts, source, out, pairs)
@@ -262,21 +264,6 @@ def _try_losses(
             f"classes or BinaryCrossentropy() for a sigmoid; received one that raised: "
             f"{first_line(error)}"
         ) from error
-
-
-def _refuse_margins(recipe: Recipe, pairs: PairSet, own: Own) -> None:
-    """Refuse margins that the loss would not use.
-
-    Raises:
-        UsageError: pairs with margins, and a loss without them.
-    """
-    if pairs.margin is not None and (recipe.fit.pair_loss == "logistic" or own.loss is not None):
-        loss = "logistic" if own.loss is None else "a loss of your own"
-        raise UsageError(
-            f"{recipe.data.source}: its column margin is for --pair-loss hinge and soft_zero_one; "
-            f"{recipe.network.arch} is trained by {loss}. Choose one of the two (networks such as "
-            "ranker take them), or rename the column to leave it out"
-        )
 
 
 def resume(
@@ -345,7 +332,11 @@ def resume(
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
             run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        splits = _load(run.recipe, source, console)
+        if source.word == "grade":
+            log.info("%s", source.describe())
+            log.info("the network sees %s", run.recipe.pixels)
+        with preparing(console) as prepared:
+            splits = source.splits(run.recipe.pixels, prepared)
         if rounds is not None:
             run.extend(rounds)
         if len(run.rounds) < run.recipe.fit.rounds:
@@ -376,18 +367,6 @@ def _recipe_of_model(
     return recipe, {**own, "backbone": None, "backbone_weights": "none", **fields}
 
 
-def _own_facts(recipe: Recipe, own: Own) -> dict[str, Any]:
-    """Return what a run says of parts that its recipe does not describe."""
-    facts: dict[str, Any] = {}
-    if own.network is not None:
-        facts["own_outputs"] = dict(own.network.architecture.called(recipe.data.word).outputs)
-    if origin := import_of(recipe.network.arch):
-        facts["import"] = origin
-    if own.callbacks:
-        facts["own_callbacks"] = [type(callback).__name__ for callback in own.callbacks]
-    return facts
-
-
 def _note_machine(run: Run, environment: dict[str, Any]) -> None:
     """Note where another machine goes on with a run, and warn of it."""
     with compute(_device_of(environment), environment["threads"]) as name:
@@ -401,16 +380,6 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         resumed = [*environment.get("resumed", ()), {**here, "since": since}]
         write_json(run.path / "environment.json", {**environment, "resumed": resumed})
-
-
-def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Split]:
-    """Load both splits, with a bar."""
-    pixels = recipe.pixels
-    if source.word == "grade":
-        log.info("%s", source.describe())
-        log.info("the network sees %s", pixels)
-    with preparing(console) as prepared:
-        return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
 
 def _train_rounds(

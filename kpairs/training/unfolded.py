@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kpairs.models.pair import is_tower
+from kpairs.models.pair import towers_of
 from kpairs.training.engine.private import run_through_graph
 
 
@@ -19,13 +19,14 @@ def unfolded(model: keras.Model) -> keras.Model:
     Args:
         model: a functional `keras.Model`.
     """
-    if not any(map(is_tower, model.layers)):
+    towers = towers_of(model)
+    if not towers:
         return model
 
     def inside(operation: keras.Operation) -> Callable[..., Any]:
         if isinstance(operation, keras.layers.Identity):
             return lambda x, **options: x
-        if not is_tower(operation):
+        if operation not in towers:
             return operation
         return lambda x, **options: run_through_graph(operation)(x, operation_fn=inside)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kpairs.bench.handwritten import NETWORKS, NEVER_FOLDED, PLAIN, TUNED, Training
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.models.pair import variables_of
 from kpairs.models.registry import trainable_parameters
 from kpairs.networks import build

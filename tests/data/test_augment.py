@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from kpairs.data import PairSet, augment_pairs
+from kpairs.data.augment import augment_pairs
+from kpairs.data.pairs import PairSet
 
 
 @settings(max_examples=20, deadline=None)

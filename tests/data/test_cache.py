@@ -38,8 +38,6 @@ def test_the_size_follows_from_the_pictures(tmp_path):
     assert mixed.settings(longest=16).shape[:2] == (16, 16)
     assert (mixed.widths, mixed.heights) == ((480, 640), (480, 640))
     assert mixed.settings() == PixelSettings(64, 64, 1, "pad", "bright", rounded=True)
-    chosen = mixed.settings((32, 24), 3, "crop", "mixed")
-    assert chosen == PixelSettings(24, 32, 3, "crop", "mixed", rounded=True)
 
 
 def test_bright_and_dark_pictures_are_mixed(tmp_path):

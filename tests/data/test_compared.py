@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kpairs.data import draw_pairs, open_source
 from kpairs.data.columns import parse_columns, parse_words
 from kpairs.data.compared import count_outcomes, read_compared
 from kpairs.data.pairs import PairSet
 from kpairs.data.settings import PixelSettings
+from kpairs.data.source import open_source
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, UsageError
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from image_folders import table
 from PIL import Image
 
-from kpairs.data import open_source
 from kpairs.data.division import image_groups, rescue_empty_grades
+from kpairs.data.source import open_source
 from kpairs.errors import InputError, UsageError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from faults import full_disk
 
-from kpairs.data import open_source
 from kpairs.data.examples import write_digits, write_photographs, write_samples
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
+from kpairs.data.source import open_source
 from kpairs.errors import KpairsError, UsageError
 
 

@@ -15,10 +15,10 @@ import pytest
 from idx_writer import write_idx
 from torchvision import datasets
 
-from kpairs.data import open_source
 from kpairs.data.fetch import fetch_source
 from kpairs.data.idx import read_idx
 from kpairs.data.named import SOURCES, DigitFiles, SourceFile, Wheel
+from kpairs.data.source import open_source
 from kpairs.errors import KpairsError
 
 NAMES = [file.name for file in SOURCES["mnist"].files]

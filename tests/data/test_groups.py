@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpairs.data import PairSet
 from kpairs.data.groups import best_of_groups, name_groups, number_groups
-from kpairs.data.pairs import image_sides
+from kpairs.data.pairs import PairSet, image_sides
 from kpairs.errors import InputError, UsageError
 from kpairs.judging.linear import fit_linear
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from image_folders import table, write
 
-from kpairs.data import open_source
 from kpairs.data.kept import holds_images, keep, kept_facts, open_kept
 from kpairs.data.settings import PixelSettings
+from kpairs.data.source import open_source
 from kpairs.errors import InputError
 
 LOOK = PixelSettings(8, 8, 1, ink="mixed", rounded=True)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from kpairs import seeds
-from kpairs.data import PairSet, draw_pairs
+from kpairs.data.pairs import PairSet
 from kpairs.data.pixels import to_pixels
 from kpairs.data.settings import PixelSettings
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, UsageError
 
 

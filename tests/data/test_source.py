@@ -8,7 +8,7 @@ import pytest
 from idx_writer import write_idx
 from image_folders import table, write
 
-from kpairs.data import PairSet, draw_pairs, open_source
+from kpairs.data.pairs import PairSet
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.source import (
@@ -18,7 +18,9 @@ from kpairs.data.source import (
     NamedDigits,
     ScoredImages,
     cache_root,
+    open_source,
 )
+from kpairs.data.splits import draw_pairs
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError, UsageError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.exports.web.browser import QUIET, find_browser
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.formats import Onnx, TorchExport, TorchScript

@@ -23,7 +23,8 @@ from onnx import TensorProto
 from struck import inconsistent
 
 from kpairs.cli import main
-from kpairs.data import PairSet, draw_pairs
+from kpairs.data.pairs import PairSet
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.benchmark import bench_inference

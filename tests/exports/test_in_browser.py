@@ -11,9 +11,9 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from skimage import data as photographs
 
-from kpairs.data import draw_pairs
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
+from kpairs.data.splits import draw_pairs
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.page import _training_images, standalone

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kpairs
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.export import export

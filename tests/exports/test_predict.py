@@ -15,8 +15,8 @@ from onnx import helper
 from PIL import Image
 
 from kpairs.cli import main
-from kpairs.data import open_source
 from kpairs.data.examples import write_samples
+from kpairs.data.source import open_source
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.onnx import write_proto
 

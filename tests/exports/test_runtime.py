@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from kpairs.cli import main
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.loading import is_sealed, seal

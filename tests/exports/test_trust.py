@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from skimage import data as photographs
 
 from kpairs import PairModel, evaluate, export, train
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime.predict import predict_pairs
 from kpairs.exports.runtime.ranking import rank

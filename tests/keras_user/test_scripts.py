@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kpairs
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 
 
 @pytest.fixture

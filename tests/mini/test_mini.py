@@ -19,7 +19,7 @@ from precision import EXACT, difference, float64
 from torch.nn import functional
 
 from kpairs import mini
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, UsageError
 from kpairs.networks import build
 from kpairs.reports.chassagne.disc import digits, disc, trainings

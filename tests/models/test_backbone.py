@@ -9,7 +9,7 @@ import torch
 from keras import layers
 from one_image import exported
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.layers import ImageStatistics, Resize
 from kpairs.loading import load

@@ -14,7 +14,7 @@ from precision import EXACT, difference, float64
 from torch_reference import REFERENCES, as_nchw, copy_weights
 
 from kpairs import seeds
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
 from kpairs.models.diagram import layer_rows
 from kpairs.models.initialization import initialize

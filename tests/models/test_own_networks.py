@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import kpairs
 
-from kpairs.data import open_source
+from kpairs.data.source import open_source
 from kpairs.recipes import Recipe
 
 TESTS = Path(__file__).parents[1]

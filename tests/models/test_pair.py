@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import UsageError
 from kpairs.models.outputs import Output
 from kpairs.models.pair import Pair, by_side, chain, is_tower, joined, layers_of, variables_of

@@ -6,7 +6,7 @@ import pytest
 from command_line import TINY, kpairs
 from scipy.ndimage import shift
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.export import export

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rounds import opened
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import UsageError
 from kpairs.layers import PosteriorComparison
 from kpairs.losses import loss_of

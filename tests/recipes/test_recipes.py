@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.errors import InputError, UsageError
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import (

@@ -13,7 +13,7 @@ from idx_writer import write_idx
 from scipy import stats
 
 from kpairs.cli import main
-from kpairs.data import open_source
+from kpairs.data.source import open_source
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.reports import RECIPES
 from kpairs.reports.altunina.studies import count_parameters

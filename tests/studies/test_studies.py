@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from kpairs.cli import main
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
 from kpairs.models.registry import Architecture, trainable_parameters
 from kpairs.networks import ARCHS, build

@@ -8,7 +8,7 @@ import pytest
 from command_line import kpairs
 
 from kpairs.cli.tables import all_pairs_line
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.models.initialization import initialize
 from kpairs.models.outputs import probabilities
 from kpairs.networks import ARCHS, build

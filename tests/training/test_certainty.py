@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpairs.data import draw_pairs
 from kpairs.data.settings import PixelSettings
-from kpairs.data.splits import Scored
+from kpairs.data.splits import Scored, draw_pairs
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError
 from kpairs.training.certainty import coverage_pct, fit_temperature

@@ -18,7 +18,7 @@ from precision import EXACT, difference, float64
 from rounds import compiled
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.models.registry import conventions
 from kpairs.networks import ARCHS, build
 from kpairs.reports import RECIPES

@@ -13,7 +13,7 @@ from families import FEW, networks
 from precision import EXACT, difference, float64, moved
 from rounds import compiled
 
-from kpairs.data import draw_pairs
+from kpairs.data.splits import draw_pairs
 from kpairs.losses import loss_of
 from kpairs.networks import ARCHS, build
 from kpairs.optimizers import OneCycle, TorchAdam

@@ -13,7 +13,7 @@ from precision import EXACT, difference, float64
 from rounds import compiled, opened
 
 from kpairs import Run, train
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel

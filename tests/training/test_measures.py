@@ -13,7 +13,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, ndcg_score, roc_auc_score
 
 from kpairs import train
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.judging.agreement import interval_by_images
 from kpairs.networks import ARCHS
 from kpairs.training.measures import measures

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kpairs.data import PairSet
+from kpairs.data.pairs import PairSet
 from kpairs.data.source import open_source
 from kpairs.reports import RECIPES
 from kpairs.training.run import Run

@@ -7,7 +7,7 @@ import pytest
 from command_line import kpairs
 from scipy import stats
 
-from kpairs.data import open_source
+from kpairs.data.source import open_source
 from kpairs.errors import InputError
 from kpairs.reports import RECIPES
 from kpairs.training.run import Run

@@ -21,7 +21,8 @@ from rich.console import Console
 from rounds import opened
 
 import kpairs
-from kpairs.data import draw_pairs, open_source
+from kpairs.data.source import open_source
+from kpairs.data.splits import draw_pairs
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from kpairs import seeds
-from kpairs.data import PairSet, draw_pairs
+from kpairs.data.pairs import PairSet
 from kpairs.data.source import open_source
+from kpairs.data.splits import draw_pairs
 from kpairs.mini.activations import SELU
 from kpairs.mini.convolution import Conv2d, Flatten, MaxPool2d
 from kpairs.mini.dropout import Dropout
