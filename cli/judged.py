@@ -2,25 +2,23 @@
 
 import os
 
-import click
-
+from kpairs.cli.options import option
 from kpairs.errors import InputError, UsageError
 
 # Before numpy is imported: the threads of BLAS make small matrices slower, ten times and more where
 # other programs run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-features = click.option(
+features = option(
     "--features",
     default="images",
-    show_default=True,
     metavar="images|none|FILE.npy",
     help="Numbers by which judgements of some images tell of others: computed from images, none, "
     "or of a file with one row per image, in the order of their paths.",
 )
 
 
-def read_arguments(arguments, *, columns, words, images, group):
+def read_arguments(arguments, *, columns, words, images, group, skip_missing):
     """Return the judgements and images that arguments stand for, the models, and the tables' names.
 
     Arguments are tables of judgements, .onnx files, and images as `find_images` takes them.
@@ -39,6 +37,7 @@ def read_arguments(arguments, *, columns, words, images, group):
             raise UsageError("--images: expected no images or models beside a file of features")
         files = read_vectors(images).names
     how = {"columns": columns, "words": words, "images": images, "group": group}
+    how["skip_missing"] = bool(skip_missing)
     return Judgements.read(tables, files, **how), [PairModel.load(name) for name in models], tables
 
 

@@ -20,6 +20,8 @@ REFUSALS = [
         2,
         "epochs: expected at least 1, received 0",
     ),
+    (["train", "linear", "--epochs", "5"], 2, "epochs: linear is solved for, not trained in"),
+    (["train", "linear", "--learning-rate", "1"], 2, "learning_rate: linear is solved for"),
     (["train", "--arch", "auxws", "--epochs", "many"], 2, "'many' is not a valid integer"),
     (["train", "--arch", "auxws", "--epoch-count", "1"], 2, "unknown option '--epoch-count'"),
     (["train", "--arch", "auxws", "--optimizer-option", "eps=1"], 2, "adam expects beta_1"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +14,24 @@ import numpy as np
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.groups import FOLDER, name_groups
 from kpairs.data.listing import list_images
+from kpairs.data.pixels import faintness, prepare
+from kpairs.data.settings import DIGITS
 from kpairs.errors import InputError
 from kpairs.exports.web.label.answers import Answer
 from kpairs.exports.web.label.pictures import Kept, Shown, check_readable, shown
 
 log = logging.getLogger("kpairs.label")
 
+_FEW = 5  # images that are looked at when a sitting begins
+
 
 class Images:
-    """The images of a folder that can be compared.
-
-    Attributes:
-        files, names: paths, and paths below the folder.
-        cells: paths as the table of answers has them.
-        groups, group: name of each image's group, and `(n,)` its number.
-        notes: sentences about files that are left out.
-        unreadable: error by number of the image.
-        white: level of 16-bit grey that is white.
-    """
+    """The images of a folder that can be compared, by number."""
 
     def __init__(self, folder: str | Path, table: str | Path, group: str | None, white: int):
         listing = list_images(folder)
         said = listing.said().removeprefix(f"{folder}: ")
-        self.notes = [said] if said else []
+        self.notes = [said] if said else []  # sentences about files that are left out
         base = os.path.realpath(Path(table).parent)
         cells = {os.fspath(file): _cell(file, base) for file in listing.files}
         self.files = [file for file, cell in cells.items() if cell.isprintable()]
@@ -49,14 +46,16 @@ class Images:
                 f"{folder}: expected at least two images to compare ({', '.join(SUFFIXES)}), "
                 + "; ".join([f"received {len(self.files)}", *self.notes])
             )
-        self.cells = [cells[file] for file in self.files]
+        self.cells = [cells[file] for file in self.files]  # paths as the table has them
         self._number = {cell: number for number, cell in enumerate(self.cells)}
         self.groups = self._named_groups(group)
-        self.group = np.unique(self.groups, return_inverse=True)[1]
+        self.group = np.unique(self.groups, return_inverse=True)[1]  # (n,) numbers
         if np.bincount(self.group).max() < 2:
             raise InputError(f"{folder}: expected a group with at least two images, received none")
-        self.unreadable = self._first_unreadable(folder)
+        self.unreadable = self._first_unreadable(folder)  # errors by number
         self.white, self._kept = white, Kept()
+        self.dark = self._look_dark()
+        self.notes += filter(None, [self.dark])
 
     def pair(self, answer: Answer) -> tuple[int, int] | None:
         """Return the numbers of an answer's images; None where one is gone."""
@@ -76,6 +75,20 @@ class Images:
         """Count an image among the unreadable ones."""
         if self.unreadable.setdefault(number, text) is text:
             log.warning("left out: %s", text)
+
+    def _look_dark(self) -> str:
+        numbers = self.readable()
+        few = [
+            numbers[i] for i in sorted({round(i) for i in np.linspace(0, len(numbers) - 1, _FEW)})
+        ]
+        settings, found = replace(DIGITS, white=self.white), list[int]()
+        for number in few:
+            with suppress(InputError):  # said when it is shown
+                if prepare(self.files[number], settings, self.names[number]).faint.any():
+                    found.append(number)
+        if not found:
+            return ""
+        return faintness(len(found), len(few), self.names[found[0]], settings)
 
     def _named_groups(self, group: str | None) -> list[str]:
         """Return the name of each image's group; of an image without one, its own name."""
