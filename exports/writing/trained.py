@@ -159,8 +159,11 @@ class Trained:
 
     @property
     def tolerance(self) -> float:
-        """Permitted difference of a file; of a large network behind a linear head ten times it."""
-        return 10 * TOLERANCE if self.is_linear else TOLERANCE
+        """Permitted difference of a file; ten times it behind a linear head, tuned further or not.
+
+        Its score is the small difference of large terms, and each is rounded by its own size.
+        """
+        return 10 * TOLERANCE if self.about["arch"] in SOLVED else TOLERANCE
 
     def predicted(self, pairs: PairSet) -> dict[str, NDArray[Any]]:
         """Compute the model's outputs for pairs; a linear head sees each image once."""

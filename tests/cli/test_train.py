@@ -64,7 +64,7 @@ def test_a_recipe_file_repeats_the_run(run, workplace):
 
 def test_resume_goes_on_by_the_runs_own_recipe(run):
     assert json.loads(kpairs("train", "--resume", "run", "--json"))["run"] == "run"
-    text = kpairs("train", "--resume", "run", "--rounds", "2", "--jobs", "2")
+    text = kpairs("train", "--resume", "run", "--rounds", "2")
     assert "mean ± std" in text
     message = kpairs("train", "--resume", "run", "--epochs", "9", "--threads", "2", expect=2)
     assert "expected no --epochs, --threads" in message

@@ -15,6 +15,7 @@ from kpairs.data import features as kept
 from kpairs.data.cache import clean
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError
+from kpairs.exports.writing.trained import Trained
 from kpairs.models.backbone import backbone_of, feature_network
 from kpairs.training import features
 from kpairs.training.features import image_features
@@ -226,6 +227,9 @@ def test_fine_tuned_grades(image_folder, workplace, monkeypatch):
     )
     first, last = (row["train_left_grade_loss"] for row in _held_out(run))
     assert first != last
+    # Scores near 1 are left of terms that may be near 100: their last digit is 1e-5.
+    trained = Trained.from_run(run, 1, run.classes, run.recipe.pixels)
+    assert (trained.is_linear, trained.tolerance) == (False, pytest.approx(1e-4))
 
 
 def test_the_head_is_the_network_behind_its_features(blurred, sharpness):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import resume_script
 from click.testing import CliRunner
+from command_line import kpairs
 from resume_script import RECIPE, digest
 from rich.console import Console
 from rounds import compiled, opened
@@ -68,7 +69,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(name, engine, rounds, tiny, work
 
 
 def test_a_fixed_order_resumes_too(tiny, workplace):
-    recipe = tiny("auxnet3", epochs=3, shuffle=False)
+    recipe = tiny("conv_1", epochs=3, shuffle=False)
     whole = train(recipe, "whole")
     interrupted(recipe, "run", 1, 2)
     assert digest(resume("run").path) == digest(whole.path)
@@ -77,7 +78,10 @@ def test_a_fixed_order_resumes_too(tiny, workplace):
 def test_rounds_side_by_side_are_the_same_rounds(tiny, workplace):
     recipe = tiny("conv_1", rounds=3, epochs=2)
     one = train(recipe, "one")
-    two = train(recipe, "two", jobs=2)
+    assert "mean ± std" in kpairs(
+        "train", "--recipe", "one/recipe.json", "--out", "two", "--jobs", 2
+    )
+    two = Run.open("two")
     assert two.rounds == [1, 2, 3]
     assert digest(one.path) == digest(two.path)
     assert (two.path / "curves.png").is_file()
