@@ -9,9 +9,7 @@ _MOST_REPORTED = 24
 
 @click.command()
 @click.argument("name", required=False, shell_complete=shared.architecture_names)
-@click.option(
-    "--plot", type=click.Path(dir_okay=False), help="Draw NAME's graph to this PNG, PDF or SVG."
-)
+@shared.file("--plot", help="Draw NAME's graph to this PNG, PDF or SVG.")
 @shared.imports
 @shared.force
 @shared.as_json
@@ -31,17 +29,19 @@ def archs(name, plot, as_json, imports, force):
     if name:
         _show(name, plot, as_json)
         return
-    from kpairs.cli.tables import console, report_title
     from kpairs.networks import ARCHS
     from kpairs.reports import REPORTS
 
     order = list(REPORTS)
     names = sorted(ARCHS, key=lambda n: [r == ARCHS[n].report for r in order], reverse=True)
-    rows = [_row(n) for n in names]
-    if as_json:
-        shared.print_json(rows)
-        return
+    shared.show([_row(n) for n in names], as_json, _tables)
+
+
+def _tables(rows):
+    """Yield the table of all architectures, and why some parameters differ."""
     from rich.table import Table
+
+    from kpairs.cli.tables import report_title
 
     table = Table("name", "report", "tells too")
     for heading in ("parameters", "stated", "agree"):
@@ -56,11 +56,8 @@ def archs(name, plot, as_json, imports, force):
             f"{stated:,}" if stated else "-",
             {True: "yes", False: "no", None: "-"}[row["agrees"]],
         )
-    out = console()
-    out.print(table)
-    for row in rows:
-        if row["agrees"] is False:
-            out.print(f"{row['name']}: {row['reason']}", soft_wrap=True)
+    yield table
+    yield from (f"{row['name']}: {row['reason']}" for row in rows if row["agrees"] is False)
 
 
 def _in_words(outputs):
@@ -111,35 +108,37 @@ def _show(name, plot, as_json):
     if plot:
         title = f"{name}, {row['parameters']:,} parameters"
         draw_graph(model, plot, title, recipe.fit.loss_weights)
-    if as_json:
-        facts = {"layers": layers, "recipe": recipe.model_dump()}
-        shared.print_json({**row, **facts, "reported": [asdict(r) for r in numbers]})
-        return
+    facts = {"layers": layers, "recipe": recipe.model_dump()}
+    told = {**row, **facts, "reported": [asdict(r) for r in numbers]}
+    shared.show(told, as_json, lambda _: _parts(row, layers, recipe, numbers))
+    if plot and not as_json:
+        click.echo(f"wrote {plot}")
+
+
+def _parts(row, layers, recipe, numbers):
+    """Yield the tables of one architecture."""
     from rich.table import Table
 
-    from kpairs.cli.tables import console, layer_table, report_title
+    from kpairs.cli.tables import layer_table, report_title
+    from kpairs.networks import ARCHS
     from kpairs.numbers import plus_minus
 
-    out = console()
-    title = f"{name} - {report_title(architecture.report)}, {architecture.source}"
-    out.print(title, soft_wrap=True)
-    out.print(architecture.function.__doc__, soft_wrap=True)
-    out.print(layer_table(layers))
+    yield f"{row['name']} - {report_title(row['report'])}, {row['source']}"
+    yield ARCHS[row["name"]].function.__doc__
+    yield layer_table(layers)
     settings = Table(title="recipe", title_justify="left", show_header=False)
     values = recipe.flat()
     for key, value in {**values, **values.pop("arch_options")}.items():
         if value is not None and key != "word":
             settings.add_row(key.replace("_", " "), str(value))
-    out.print(settings)
+    yield settings
     claims = Table("table", "setting", "metric", "reported", "rounds", "note", title="reported")
     for r in numbers[:_MOST_REPORTED]:
         rounds = str(r.rounds or "")
         claims.add_row(r.table, r.setting, r.metric, plus_minus(r.mean, r.std), rounds, r.note)
     if numbers:
-        out.print(claims)
+        yield claims
     if len(numbers) > _MOST_REPORTED:
-        out.print(f"and {len(numbers) - _MOST_REPORTED} more, which --json lists")
+        yield f"and {len(numbers) - _MOST_REPORTED} more, which --json lists"
     if row["agrees"] is False:
-        out.print(f"stated parameters: {row['reason']}", soft_wrap=True)
-    if plot:
-        out.print(f"wrote {plot}", soft_wrap=True)
+        yield f"stated parameters: {row['reason']}"

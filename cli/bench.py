@@ -19,7 +19,7 @@ def bench():
 @shared.data_dir
 @shared.device
 @shared.as_json
-def train(quick, jobs, profile, data_dir, device, as_json):
+def train(data_dir, as_json, **how):
     """Measure training: kpairs beside loops written in PyTorch and beside stock Keras.
 
     The tuned loop is what a good user of PyTorch writes: channels last, a fused optimizer, one call
@@ -33,23 +33,10 @@ def train(quick, jobs, profile, data_dir, device, as_json):
     from kpairs.bench.training import bench_training
     from kpairs.cli.bench_tables import bench_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console
 
-    with measuring(console(stderr=True)) as progress:
-        result = bench_training(
-            quick=quick,
-            jobs=jobs,
-            profile=profile,
-            device=device,
-            data_root=data_dir,
-            progress=progress,
-        )
-    if as_json:
-        shared.print_json(result)
-        return
-    screen = console()
-    for table in bench_tables(result):
-        screen.print(table)
+    with measuring() as progress:
+        result = bench_training(**how, data_root=data_dir, progress=progress)
+    shared.show(result, as_json, bench_tables)
 
 
 @bench.command()
@@ -57,7 +44,7 @@ def train(quick, jobs, profile, data_dir, device, as_json):
 @click.option("--quick", is_flag=True, help="Few batch sizes and repeats, one thread.")
 @click.option("--batches", metavar="N,N", help="Batch sizes.  [default: 1,2,4 ... 1024]")
 @click.option("--threads", metavar="N,N", help="Numbers of threads.  [default: 1 and all cores]")
-@click.option("--plot", type=click.Path(dir_okay=False), help="Picture to draw: png, pdf or svg.")
+@shared.file("--plot", help="Picture to draw: png, pdf or svg.")
 @shared.data_dir
 @shared.imports
 @shared.force
@@ -74,7 +61,6 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
     """
     shared.import_own(imports)
     from kpairs.cli.bench_tables import inference_tables
-    from kpairs.cli.tables import console
 
     batches, threads = _counts("--batches", batches, 65536), _counts("--threads", threads, 1024)
     if plot:
@@ -87,7 +73,7 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
             raise click.BadParameter(f"{plot}: no such folder", param_hint="--plot")
     from kpairs.exports.writing.benchmark import bench_inference
 
-    with console(stderr=True).status("") as status:
+    with shared.console(stderr=True).status("") as status:
         result = bench_inference(
             models or ("auxws",),
             quick=quick,
@@ -98,14 +84,8 @@ def infer(models, quick, batches, threads, plot, data_dir, as_json, imports, for
         )
     if plot:
         draw_inference(result, plot)
-    if as_json:
-        shared.print_json(result)
-        return
-    screen = console()
-    for table in inference_tables(result):
-        screen.print(table)
-    if plot:
-        screen.print(f"wrote {plot}")
+    written = [f"wrote {plot}"] if plot else []
+    shared.show(result, as_json, lambda result: [*inference_tables(result), *written])
 
 
 @bench.command()
@@ -122,32 +102,24 @@ def rank(quick, as_json):
     """
     from kpairs.cli.bench_tables import rank_bench_table
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console
     from kpairs.exports.writing.benchmark_ranking import bench_ranking
 
-    with measuring(console(stderr=True)) as progress:
+    with measuring() as progress:
         result = bench_ranking(quick=quick, progress=progress)
-    if as_json:
-        shared.print_json(result)
-        return
-    console().print(rank_bench_table(result))
+    shared.show(result, as_json, lambda result: [rank_bench_table(result)])
 
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="One session each, 200 judgements: about a minute.")
-@click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Sessions."
-)
-@click.option(
-    "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes."
-)
+@shared.count("--seeds", most=1000, default=3, help="Sessions.")
+@shared.count("--jobs", most=1024, default=1, help="Processes.")
 @click.option(
     "--truth", multiple=True, help="What is true; several times for several. [default: all]"
 )
 @click.option("--method", multiple=True, help="What to measure; several times. [default: all]")
-@click.option("--rows", type=click.Path(dir_okay=False), help="CSV file for every session's rows.")
+@shared.file("--rows", help="CSV file for every session's rows.")
 @shared.as_json
-def judging(quick, seeds, jobs, truth, method, rows, as_json):
+def judging(truth, method, rows, as_json, **how):
     """Choice of pairs: how well 500 photographs are ordered after 50 to 1,600 judgements.
 
     Judges are simulated; they are right on about 87 % of random pairs. kpairs is held against
@@ -162,26 +134,14 @@ def judging(quick, seeds, jobs, truth, method, rows, as_json):
     from kpairs.bench.judging import METHODS, TRUTHS, bench_judging
     from kpairs.cli.bench_tables import judging_tables
     from kpairs.cli.progress import measuring
-    from kpairs.cli.tables import console
     from kpairs.files import write_rows
 
-    with measuring(console(stderr=True)) as progress:
-        result = bench_judging(
-            seeds=seeds,
-            quick=quick,
-            truths=truth or tuple(TRUTHS),
-            methods=method or tuple(METHODS),
-            jobs=jobs,
-            progress=progress,
-        )
+    chosen = {"truths": truth or tuple(TRUTHS), "methods": method or tuple(METHODS)}
+    with measuring() as progress:
+        result = bench_judging(**chosen, **how, progress=progress)
     if rows:
         write_rows(Path(rows), result["rows"])
-    if as_json:
-        shared.print_json(result)
-        return
-    screen = console()
-    for table in judging_tables(result["means"], TRUTHS, METHODS):
-        screen.print(table)
+    shared.show(result, as_json, lambda result: judging_tables(result["means"], TRUTHS, METHODS))
 
 
 def _counts(option, text, largest):

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_json, print_json
+from kpairs.cli.options import as_json, show
 
 
 @click.command()
@@ -17,13 +17,9 @@ def compare(runs, as_json):
     \b
     kpairs compare runs/plain runs/with-grades
     """
+    from kpairs.cli.tables import comparison_table
     from kpairs.training.run import Run
     from kpairs.training.side_by_side import compare_runs
 
     rows = compare_runs([Run.open(run) for run in runs])
-    if as_json:
-        print_json(rows)
-        return
-    from kpairs.cli.tables import comparison_table, console
-
-    console().print(comparison_table(rows))
+    show(rows, as_json, lambda rows: [comparison_table(rows)])

@@ -12,29 +12,21 @@ _SPLITS = ("train", "test")
 @click.argument("source", required=False)
 @click.option("--data", "named", metavar="SOURCE", help="SOURCE, as other commands take it.")
 @shared.data_dir
-@click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
+@shared.option("--fetch/--no-fetch", default=True, help="Fetch what is missing.")
 @shared.classes
 @shared.table
 @shared.group
 @shared.white
-@click.option(
-    "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
-)
-@click.option(
-    "--split",
-    type=click.Choice(_SPLITS),
-    default="train",
-    show_default=True,
-    help="Split that the sheet shows.",
-)
+@shared.file("--sheet", help="Draw labelled pairs to this PNG, PDF or SVG.")
+@shared.choice("--split", *_SPLITS, default="train", help="Split that the sheet shows.")
 @shared.seed
 @shared.folder(
     "--samples",
     help="Write a test image of each class into this folder, to try 'kpairs predict' on.",
 )
-@click.option(
+@shared.choice(
     "--example",
-    type=click.Choice(["photographs", "digits"]),
+    *("photographs", "digits"),
     help="Write graded folders to try one's own images by, into the folder SOURCE: photographs, "
     "degraded by five grades and compared in pairs.csv, or MNIST's digits as PNGs.",
 )
@@ -60,10 +52,7 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     source = next((name for name in (source, named) if name is not None), "mnist")
     if clean or example:
         told = _clean(data_dir) if clean else _write(example, source, data_dir)
-        if as_json:
-            shared.print_json(told)
-        else:
-            click.echo(told["said"])
+        shared.show(told, as_json, lambda told: [told["said"]])
         return
     if options["sheet"]:
         from kpairs.files import check_output
@@ -73,13 +62,14 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
     found = _open(source, options, data_dir, fetch)
     facts = _facts(found)
     written = _written(found, facts, **drawn)
-    if as_json:
-        shared.print_json({"source": source, **facts, "written": written})
-        return
+    shared.show({"source": source, **facts, "written": written}, as_json, _tables)
+
+
+def _tables(facts):
+    """Yield the table of a source's splits, and sentences about it."""
     from rich.table import Table
 
     from kpairs.cli.image_tables import judge_table
-    from kpairs.cli.tables import console
 
     counts = [name for name in ("pairs", "images") if name in next(iter(facts["splits"].values()))]
     classed = any(row["classes"] for row in facts["splits"].values())
@@ -88,26 +78,20 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         size = " x ".join(map(str, row["pixels"]))
         classes = [", ".join(row["classes"])] * classed
         table.add_row(name, *(f"{row[n]:,}" for n in counts), size, *classes)
-    out = console()
-    out.print(table)
-    for name in ("said", "pictures", "kept"):
-        if name in facts:
-            out.print(shown(facts[name]), soft_wrap=True)
+    yield table
+    yield from (shown(facts[name]) for name in ("said", "pictures", "kept") if name in facts)
     if "judges" in facts:
-        out.print(judge_table(facts["judges"], facts["alpha"]))
-    for example_ in facts.get("examples", ()):
-        out.print(example_, soft_wrap=True)
-    out.print(f"read from {facts['folder']}", soft_wrap=True)
-    for file in written:
-        out.print(f"wrote {file}", soft_wrap=True)
+        yield judge_table(facts["judges"], facts["alpha"])
+    yield from facts.get("examples", ())
+    yield f"read from {facts['folder']}"
+    yield from (f"wrote {file}" for file in facts["written"])
 
 
 def _open(source, how, data_dir, fetch):
     from kpairs.bars import reading
-    from kpairs.cli.tables import console
     from kpairs.data.source import open_source
 
-    with reading(console(stderr=True)) as read:
+    with reading(shared.console(stderr=True)) as read:
         return open_source(source, **how, root=data_dir, fetch=fetch, progress=read)
 
 

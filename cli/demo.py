@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kpairs.cli.models import latest_run, model_file
-from kpairs.cli.options import data_dir
+from kpairs.cli.options import count, data_dir
 from kpairs.errors import InputError, KpairsError
 
 _OWN = "posterior_s"  # small, good, and trained in about a minute
@@ -15,12 +15,8 @@ _OWN = "posterior_s"  # small, good, and trained in about a minute
 
 @click.command()
 @click.argument("models", metavar="[RUN|MODEL.onnx]...", nargs=-1)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    show_default="a free one",
-    help="Port on 127.0.0.1.",
+@count(
+    "--port", least=0, most=65535, default=0, show_default="a free one", help="Port on 127.0.0.1."
 )
 @click.option("--no-browser", is_flag=True, help="Only say where the page is.")
 @data_dir

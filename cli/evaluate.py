@@ -51,47 +51,36 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
-    from kpairs.cli.tables import console
 
-    with console(stderr=True).status(f"evaluating {run.path}"):
+    with shared.console(stderr=True).status(f"evaluating {run.path}"):
         from kpairs import evaluate as evaluate_run  # it takes seconds
 
         rows = evaluate_run(run, data=data, data_root=data_dir, every_pair=all_pairs, **how)
     data = data or run.recipe.data.source
-    files = _draw(run, rows, data)
-    if as_json:
-        from kpairs.training.run import summarize
-
-        told = {"run": str(run.path), "rounds": rows, "summary": summarize(rows)}
-        shared.print_json({**told, "written": files})
-        return
-    _print(run, rows, data)
-    for file in files:
-        console().print(shown(f"wrote {file}"), soft_wrap=True)
-
-
-def _print(run, rows, data):
-    """Print the tables of what was measured."""
-    from kpairs.cli.tables import (
-        agreement_table,
-        all_pairs_line,
-        console,
-        error_table,
-        measures_table,
-    )
     from kpairs.training.run import summarize
 
-    screen, first = console(), rows[0]["measures"]
+    told = {"run": str(run.path), "rounds": rows, "summary": summarize(rows)}
+    told["written"] = _draw(run, rows, data)
+    shared.show(told, as_json, lambda told: _tables(told, run, data))
+
+
+def _tables(told, run, data):
+    """Yield the tables of what was measured."""
+    from kpairs.cli.tables import agreement_table, all_pairs_line, error_table, measures_table
+
+    rows = told["rounds"]
+    first = rows[0]["measures"]
     few, folds = first.get("cross_validated"), run.cross_validated and "train" in rows[0]
     tested = f"{first['pairs']} {'pairs of left-out images' if few else 'test pairs'}"
     # Of few test pairs errors are those, and the other measures are cross-validated.
     title = shown(f"{run.path}, {'few test pairs' if few and not folds else tested}")
-    screen.print(error_table(rows, summarize(rows), title, cross_validated=folds))
+    yield error_table(rows, told["summary"], title, cross_validated=folds)
     if "all_pairs" in first:
-        screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, shown(f"{data}, {tested}")))
+        yield all_pairs_line(rows)
+    yield measures_table(rows, shown(f"{data}, {tested}"))
     if (judges := agreement_table(rows)) is not None:
-        screen.print(judges)
+        yield judges
+    yield from (shown(f"wrote {file}") for file in told["written"])
 
 
 def _draw(run, rows, data):

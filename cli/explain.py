@@ -5,16 +5,12 @@ from pathlib import Path
 import click
 
 from kpairs.cli.models import is_model, latest_run, model_file
-from kpairs.cli.options import as_argument, as_json, force, print_json
+from kpairs.cli.options import as_argument, as_json, file, force, show
 
 
 @click.command()
 @click.argument("names", metavar="[RUN|MODEL.onnx] A [B]", nargs=-1, type=click.Path())
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False),
-    help="Draw the images and their maps to this PNG, JPEG or WebP.",
-)
+@file("--out", help="Draw the images and their maps to this PNG, JPEG or WebP.")
 @force
 @as_json
 def explain(names, out, force, as_json):
@@ -53,10 +49,7 @@ def explain(names, out, force, as_json):
     found = PairModel.load(model_file(names[0] if own else latest_run())).explain(*images)
     if out:
         draw_explanation(found, [Path(name).name for name in images], Path(out))
-    if as_json:
-        print_json(explanation_row(found, images))
-        return
-    for name, value in zip(images, found.values, strict=True):
-        click.echo(f"{name}: {value:+.3f}")
-    click.echo("\n".join(caption(found)))
-    click.echo(f"wrote {out}" if out else "add --out map.png to draw the map")
+    values = (f"{name}: {value:+.3f}" for name, value in zip(images, found.values, strict=True))
+    written = f"wrote {out}" if out else "add --out map.png to draw the map"
+    lines = [*values, *caption(found), written]
+    show(explanation_row(found, images), as_json, lambda _: lines)

@@ -18,24 +18,10 @@ def _formats(command):
 @click.command()
 @click.argument("run", required=False)
 @_formats
-@click.option(
-    "--opset",
-    type=click.IntRange(1, 1000),
-    default=OPSET,
-    show_default=True,
-    help="Version of the ONNX operators.",
-)
-@click.option(
-    "--round",
-    "number",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Round whose model is exported.",
-)
-@click.option(
+@shared.count("--opset", most=1000, default=OPSET, help="Version of the ONNX operators.")
+@shared.count("--round", "number", default=1, help="Round whose model is exported.")
+@shared.file(
     "--out",
-    type=click.Path(dir_okay=False),
     help="File to write; of several formats, each gets its own ending.  [default: RUN/<arch>.onnx]",
 )
 @shared.data_dir
@@ -55,31 +41,31 @@ def export(run, number, out, opset, data_dir, as_json, imports, force, **formats
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
-    from kpairs.cli.tables import console
 
     chosen = [name.replace("_", "-") for name, wanted in formats.items() if wanted] or ["onnx"]
-    with console(stderr=True).status(f"exporting round {number} of {run.path}"):
-        from kpairs.exports.writing.export import export_run  # it takes seconds
+    with shared.console(stderr=True).status(f"exporting round {number} of {run.path}"):
+        from kpairs import export as export_models  # it takes seconds
 
-        exports = export_run(run, number, out, data_dir, chosen, opset, force=force)
-    if as_json:
-        rows = [{**export.description, "file": str(export.path)} for export in exports]
-        shared.print_json({"run": str(run.path), "round": number, "exports": rows})
-        return
-    screen = console()
-    for row in exports:
-        screen.print("\n".join(_lines(row, number)), soft_wrap=True)
-    if pages := [row.path for row in exports if row.path.suffix == ".html"]:
-        screen.print(f"next: open {shared.as_argument(pages[0])} in a browser", soft_wrap=True)
-    if runnable := [row.path for row in exports if row.path.suffix == ".onnx"]:
+        how = {"number": number, "formats": chosen, "opset": opset, "force": force}
+        exports = export_models(run, out, **how, data_root=data_dir)
+    rows = [{**export.description, "file": str(export.path)} for export in exports]
+    told = {"run": str(run.path), "round": number, "exports": rows}
+    shared.show(told, as_json, lambda _: _lines(exports, number))
+
+
+def _lines(exports, number):
+    for export in exports:
+        yield from _lines_of(export, number)
+    first = {row.path.suffix: shared.as_argument(row.path) for row in reversed(exports)}
+    if ".html" in first:
+        yield f"next: open {first['.html']} in a browser"
+    if ".onnx" in first:
         ranks = "left_score" in exports[0].description["outputs"]
         words = ("rank", "IMAGES") if ranks else ("predict", "LEFT.png RIGHT.png")
-        screen.print(
-            f"next: kpairs {words[0]} {shared.as_argument(runnable[0])} {words[1]}", soft_wrap=True
-        )
+        yield f"next: kpairs {words[0]} {first['.onnx']} {words[1]}"
 
 
-def _lines(export, number):
+def _lines_of(export, number):
     d, parity, q = export.description, export.parity, export.quantization
     nodes = f", {d['nodes']} nodes" if "nodes" in d else ""
     yield f"wrote {export.path} (round {number}, {d['bytes']:,} bytes{nodes})"

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from kpairs.cli.tables import Row, console, new_table
+from kpairs.cli.options import console
+from kpairs.cli.tables import Row, new_table
 from kpairs.errors import UsageError, printable
 
 
@@ -99,11 +100,7 @@ def proposals_table(rows: Iterable[Row]) -> Table:
 def ranked_groups(
     rows: Iterable[Row], files: Sequence[Any], group: Sequence[str] | None, top: int | None
 ) -> Sequence[Row]:
-    """Return ranked images group by group.
-
-    Raises:
-        UsageError: nothing says which image is in which group.
-    """
+    """Return ranked images group by group; UsageError where nothing says the groups."""
     from kpairs.data.groups import best_of_groups
 
     if group is None:
@@ -114,11 +111,8 @@ def ranked_groups(
 def write_sheet(rows: Sequence[Row], path: str, white: int, explained_by: Any = None) -> None:
     """Draw ranked images with rank and score to a picture file.
 
-    Args:
-        rows: the images, with file, rank and score.
-        path: the file to write.
-        white: level of 16-bit grey that is white.
-        explained_by: a `PairModel` whose maps stand beside the images.
+    `rows` are the images, with file, rank and score; the maps of `explained_by`, a `PairModel`,
+    stand beside them.
     """
     from kpairs.exports.runtime.sheet import MOST, draw_ranked_sheet
 

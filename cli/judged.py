@@ -2,18 +2,16 @@
 
 import os
 
-import click
-
+from kpairs.cli.options import option
 from kpairs.errors import InputError, UsageError
 
 # Before numpy is imported: the threads of BLAS make small matrices slower, ten times and more where
 # other programs run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-features = click.option(
+features = option(
     "--features",
     default="images",
-    show_default=True,
     metavar="images|none|FILE.npy",
     help="Numbers by which judgements of some images tell of others: computed from images, none, "
     "or of a file with one row per image, in the order of their paths.",

@@ -2,7 +2,7 @@
 
 import click
 
-from kpairs.cli.options import as_argument, grouped, white
+from kpairs.cli.options import as_argument, count, file, grouped, option, white
 from kpairs.errors import KpairsError
 
 
@@ -14,12 +14,9 @@ def _names(context, parameter, text):
     cls=grouped({"Options": ("question", "out", "judge", "judges", "no_ties", "no_browser")})
 )
 @click.argument("folder", type=click.Path(file_okay=False))
-@click.option(
-    "--question", default="Which ranks higher?", show_default=True, help="Asked about each pair."
-)
-@click.option(
+@option("--question", default="Which ranks higher?", help="Asked about each pair.")
+@file(
     "--out",
-    type=click.Path(dir_okay=False),
     help="CSV file of the answers; one that exists is continued.  [default: FOLDER/pairs.csv]",
 )
 @click.option("--judge", help="Name of who compares.  [default: the login name]")
@@ -39,15 +36,15 @@ def _names(context, parameter, text):
     help="Share of pairs that each judge gets twice.  [default: 0.05 with --judges, else 0]",
 )
 @white
-@click.option(
+@count(
     "--port",
-    type=click.IntRange(0, 65535),
+    least=0,
+    most=65535,
     help="Port of the page.  [default: the last one of this table, or a free one]",
 )
-@click.option(
+@option(
     "--host",
     default="127.0.0.1",
-    show_default=True,
     help="Address of this machine in a local network, for --judges; not encrypted.",
 )
 @click.option("--url", help="Address that browsers use, where a proxy with TLS stands before.")

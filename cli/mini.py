@@ -2,7 +2,8 @@
 
 import click
 
-from kpairs.cli.options import as_json, count, data_dir, finished, force, jobs, print_json, seed
+from kpairs.cli import options as shared
+from kpairs.cli.options import as_json, count, data_dir, finished, force, jobs, seed
 
 
 @click.group()
@@ -11,24 +12,14 @@ def mini():
 
 
 @mini.command()
-@click.option(
-    "--activation",
-    type=click.Choice(["tanh", "relu"]),
-    default="tanh",
-    show_default=True,
-    help="After every layer, the last included.",
+@shared.choice(
+    "--activation", "tanh", "relu", default="tanh", help="After every layer, the last included."
 )
-@click.option(
-    "--learning-rate", type=float, default=0.1, show_default=True, help="Of plain gradient descent."
-)
+@shared.option("--learning-rate", type=float, default=0.1, help="Of plain gradient descent.")
 @count("--epochs", default=100, help="Passes over the data.")
 @count("--batch-size", default=100, help="Points per step.")
-@click.option(
-    "--init",
-    type=click.Choice(["normal", "uniform"]),
-    default="normal",
-    show_default=True,
-    help="Distribution of the first weights.",
+@shared.choice(
+    "--init", "normal", "uniform", default="normal", help="Distribution of the first weights."
 )
 @count(
     "--round",
@@ -37,11 +28,9 @@ def mini():
     help="Round of the study, which decides the points and the first weights.",
 )
 @seed
-@click.option(
+@shared.file(
     "--picture",
-    type=click.Path(dir_okay=False),
     default="disc.png",
-    show_default=True,
     help="Where to draw predictions, boundary, error and loss: .png, .svg or .pdf.",
 )
 @force
@@ -72,13 +61,14 @@ def train(picture, as_json, force, **options):
         )
     title = f"{options['activation']}, learning rate {options['learning_rate']:g}"
     save_figure(draw_run(run, title), picture)
-    if as_json:
-        print_json({"picture": picture, "seconds": run.seconds, "history": run.history})
-        return
-    click.echo(run.net)
-    click.echo(f"{title}, {options['epochs']} epochs in {run.seconds:.1f} s")
-    click.echo(f"error: train {last['train_error_pct']:g} %, test {last['test_error_pct']:g} %")
-    click.echo(f"picture in {picture}")
+    lines = (
+        str(run.net),
+        f"{title}, {options['epochs']} epochs in {run.seconds:.1f} s",
+        f"error: train {last['train_error_pct']:g} %, test {last['test_error_pct']:g} %",
+        f"picture in {picture}",
+    )
+    told = {"picture": picture, "seconds": run.seconds, "history": run.history}
+    shared.show(told, as_json, lambda _: lines)
 
 
 @mini.command()
@@ -100,7 +90,7 @@ def study(rounds, shared_points, jobs, out, as_json):
     kpairs mini study --jobs 2
     kpairs report chassagne --rows studies --out pages
     """
-    from kpairs.cli.tables import compared_table, console
+    from kpairs.cli.tables import compared_table
     from kpairs.reports.chassagne.disc import trainings as studies
     from kpairs.reports.chassagne.disc.page import compare_rows
     from kpairs.studies.rows import records
@@ -111,14 +101,14 @@ def study(rounds, shared_points, jobs, out, as_json):
         _train(studies.disc_row, studies.draw_settings(), out, studies.DRAWS, jobs)
     studies.write_shown(out)
     rows = studies.finished(settings, out, studies.DISC)
-    if as_json:
-        print_json(records(rows))
-        return
-    screen = console()
-    compared = compare_rows(rows)
-    place = compared["table"].str.split().str[-1] + " " + compared["setting"].str.split().str[0]
-    screen.print(compared_table(compared.assign(setting=place), "the disc, after 100 epochs"))
-    screen.print(f"rows in {out}/{studies.DISC}.csv; next: kpairs report chassagne --rows {out}")
+
+    def tables(_):
+        compared = compare_rows(rows)
+        place = compared["table"].str.split().str[-1] + " " + compared["setting"].str.split().str[0]
+        yield compared_table(compared.assign(setting=place), "the disc, after 100 epochs")
+        yield f"rows in {out}/{studies.DISC}.csv; next: kpairs report chassagne --rows {out}"
+
+    shared.show(records(rows), as_json, tables)
 
 
 @mini.command()
@@ -140,7 +130,6 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
     """
     from functools import partial
 
-    from kpairs.cli.tables import console
     from kpairs.numbers import summary
     from kpairs.reports.chassagne.disc.trainings import DIGITS, digit_row, digit_settings, finished
     from kpairs.studies.rows import records
@@ -148,13 +137,8 @@ def digits(rounds, epochs, jobs, out, data_dir, as_json):
     settings = digit_settings(rounds, epochs)
     _train(partial(digit_row, data_root=data_dir), settings, out, DIGITS, jobs)
     rows = finished(settings, out, DIGITS)
-    if as_json:
-        print_json(records(rows))
-        return
-    screen = console()
-    for split in ("train", "test"):
-        screen.print(f"{split} error (%): {summary(rows[f'{split}_error_pct'])}")
-    screen.print(f"rows in {out}/{DIGITS}.csv")
+    errors = [f"{s} error (%): {summary(rows[f'{s}_error_pct'])}" for s in ("train", "test")]
+    shared.show(records(rows), as_json, lambda _: [*errors, f"rows in {out}/{DIGITS}.csv"])
 
 
 def _train(train, settings, out, name, jobs):

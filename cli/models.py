@@ -1,9 +1,11 @@
 """The models that arguments of `rank`, `predict` and `demo` name: exported files, or runs."""
 
+import logging
 from pathlib import Path
 
 import click
 
+log = logging.getLogger("kpairs")  # which says nothing twice
 _RECIPE = "recipe.json"  # by which a run folder is known
 
 
@@ -13,11 +15,7 @@ def is_model(name):
 
 
 def latest_run():
-    """Return the folder of the run in runs/ that finished last, and name it on standard error.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return the folder of the run in runs/ that finished last, and name it on standard error."""
     from kpairs.training.run import Run
 
     path = Run.latest().path
@@ -31,23 +29,14 @@ def solved_run(name):
         return None
     from kpairs.exports.solved import SolvedRun
 
-    run, number = _first_round(name)
-    found = SolvedRun.of(run, number)
-    if found is not None:
-        _say_round(run, number)
-    return found
+    return SolvedRun.of(*_first_round(name))
 
 
 def model_file(name):
-    """Return a model's file; a run's first round is exported first, where it is not there yet.
-
-    Args:
-        name: an exported file, or a run folder.
-    """
+    """Return a model's file; a run's first round is exported first, where it is not there yet."""
     if not Path(name).is_dir():
         return Path(name)
     run, number = _first_round(name)
-    _say_round(run, number)
     file = run.path / f"{run.recipe.network.arch}.onnx"
     told = run.model_file(number), run.folder(number) / "calibration.json"  # by 'kpairs evaluate'
     latest = max(place.stat().st_mtime for place in told if place.is_file())
@@ -60,13 +49,11 @@ def model_file(name):
 
 
 def _first_round(name):
-    """Open a run; return it with the number of its first round."""
+    """Open a run; return it with the number of its first round, and say so where it has others."""
     from kpairs.training.run import Run
 
     run = Run.open(name)
-    return run, run.rounds[0] if run.rounds else 1
-
-
-def _say_round(run, number):
+    number = run.rounds[0] if run.rounds else 1
     if len(run.rounds) > 1:
-        click.echo(f"{run.path}: round {number} of {len(run.rounds)} is used", err=True)
+        log.info("%s: round %d of %d is used", run.path, number, len(run.rounds))
+    return run, number

@@ -9,40 +9,34 @@ from kpairs.cli.judged import features, find_features, read_arguments, shown
 
 
 def _share(flag, default, help):
-    kind = click.FloatRange(0, 1)
-    return click.option(flag, type=kind, default=default, show_default=True, help=help)
+    return shared.option(flag, type=click.FloatRange(0, 1), default=default, help=help)
 
 
 @click.command("next-pairs")
 @click.argument("arguments", metavar="IMAGES... [PAIRS.csv]... [MODEL.onnx]...", nargs=-1)
 @shared.count("--count", default=20, help="How many pairs.")
-@click.option(
+@shared.file(
     "--out",
-    type=click.Path(dir_okay=False),
     help="CSV file with the columns left, right, an empty label and reason, to be filled in.",
 )
 @click.option("--judge", metavar="NAME", help="Who is asked; nobody is asked about a pair twice.")
-@click.option(
+@shared.file(
     "--known",
     multiple=True,
-    type=click.Path(dir_okay=False),
     help="CSV of pairs, with columns left and right, that wait for an answer; may be repeated.",
 )
 @_share("--random", 0.15, "Share of pairs drawn at random; they check the intervals of scores.")
 @_share("--repeat", 0.0, "Share of pairs that the judge has answered once.")
 @_share("--overlap", 0.0, "Share of pairs that other judges have answered.")
-@click.option(
+@shared.option(
     "--gap",
     type=click.FloatRange(0),
     default=0.0,
-    show_default=True,
     help="Least predicted difference in logits, for people's patience; 1 costs about 30 % more "
     "judgements.",
 )
 @shared.group
-@click.option(
-    "--pairs-within", type=click.Choice(["group"]), help="Ask about images of one group alone."
-)
+@shared.choice("--pairs-within", "group", help="Ask about images of one group alone.")
 @features
 @shared.table
 @shared.white
@@ -66,7 +60,6 @@ def next_pairs(
     """
     from kpairs.bars import counting
     from kpairs.cli.image_tables import proposals_table
-    from kpairs.cli.tables import console
     from kpairs.data.groups import number_groups
     from kpairs.errors import UsageError
     from kpairs.files import check_output
@@ -79,7 +72,7 @@ def next_pairs(
     if out:
         check_names(files)
         check_output(out, [*arguments, *files, *known], force=force)
-    with counting(console(stderr=True), "images") as counted:
+    with counting(shared.console(stderr=True), "images") as counted:
         found = find_features(features, models, files, counted, white)
     posterior, _ = fit_judges(fit(judgements, found))
     names = judgements.judges
@@ -104,12 +97,8 @@ def next_pairs(
         }
         for p in proposals
     ]
-    if as_json:
-        shared.print_json(rows)
-        return
-    console().print(proposals_table(rows))
-    if out:
-        console().print(f"wrote {out}; fill in its column label: left, right or tie")
+    written = [f"wrote {out}; fill in its column label: left, right or tie"] if out else []
+    shared.show(rows, as_json, lambda rows: [proposals_table(rows), *written])
 
 
 def _read(arguments, within, how):

@@ -1,13 +1,16 @@
 """Options that several commands share."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +18,11 @@ from kpairs.data.columns import parse_columns, parse_words
 from kpairs.data.settings import parse_classes
 from kpairs.errors import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 
 
 def _known_device(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -25,22 +32,31 @@ def _known_device(context: click.Context, parameter: click.Parameter, value: str
     return value
 
 
-def count(
-    *flags: str, help: str, default: int | None = None, least: int = 1, most: int | None = None
-) -> Callable[[Command], Command]:
+# An option whose help shows its default, where it has one.
+option = partial(click.option, show_default=True)
+
+
+def count(*flags: str, least: int = 1, most: int | None = None, **how: Any) -> Option:
     """Return an option for a whole number from `least` to `most`."""
-    kind = click.IntRange(least, most)
-    shown = default is not None
-    return click.option(*flags, type=kind, default=default, show_default=shown, help=help)
+    return option(*flags, type=click.IntRange(least, most), **how)
 
 
-def folder(flag: str, *, help: str, default: str | None = None) -> Callable[[Command], Command]:
+def choice(flag: str, *values: str, **how: Any) -> Option:
+    """Return an option for one of some words."""
+    return option(flag, type=click.Choice(values), **how)
+
+
+def file(flag: str, **how: Any) -> Option:
+    """Return an option for a file, which need not exist yet."""
+    return option(flag, type=click.Path(dir_okay=False), **how)
+
+
+def folder(flag: str, **how: Any) -> Option:
     """Return an option for a folder, which need not exist yet."""
-    kind = click.Path(file_okay=False)
-    return click.option(flag, type=kind, default=default, show_default=bool(default), help=help)
+    return option(flag, type=click.Path(file_okay=False), **how)
 
 
-def finished(default: str) -> Callable[[Command], Command]:
+def finished(default: str) -> Option:
     """Return the option `--out` of commands that go on where they were stopped."""
     text = "Folder of the finished trainings; what it holds is not trained again."
     return folder("--out", default=default, help=text)
@@ -75,11 +91,10 @@ words = click.option(
     metavar="SIDE=WORD,...",
     help="A table's own words for winners: left=model_a,right=model_b,tie=equal.",
 )
-white = click.option(
+white = count(
     "--white",
-    type=click.IntRange(1, 65535),
+    most=65535,
     default=65535,
-    show_default=True,
     help="Level of 16-bit grey that is white: 4095 for 12 bits.",
 )
 images = click.option(
@@ -102,19 +117,15 @@ def table(command: Command) -> Command:
     return columns(words(images(skip_missing(command))))
 
 
-device = click.option(
+device = option(
     "--device",
     metavar="auto|cpu|gpu|cuda|cuda:N",
     callback=_known_device,
     default="auto",
-    show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )
 threads = count(
-    "--threads",
-    default=1,
-    most=1024,
-    help="CPU threads; one is best for small networks.",
+    "--threads", default=1, most=1024, help="CPU threads; one is best for small networks."
 )
 jobs = count("--jobs", default=1, most=1024, help="Processes that train side by side.")
 seed = count("--seed", default=0, least=0, help="Seed of every random draw.")
@@ -136,17 +147,13 @@ group = click.option(
     help="Images that belong together, such as a burst: those of a folder, or a regular expression "
     "whose match (its first parentheses) names the group.  [default: the column group]",
 )
-top = click.option("--top", type=click.IntRange(min=1), help="Only so many, the highest.")
-by_group = click.option(
+top = count("--top", help="Only so many, the highest.")
+by_group = choice(
     "--by",
-    type=click.Choice(["group"]),
+    "group",
     help="Rank within each group, so that --top 1 picks the best of each; see --group.",
 )
-sheet = click.option(
-    "--sheet",
-    type=click.Path(dir_okay=False),
-    help="Draw them, the highest first, to this PNG, JPEG or WebP.",
-)
+sheet = file("--sheet", help="Draw them, the highest first, to this PNG, JPEG or WebP.")
 
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
@@ -189,7 +196,7 @@ force = click.option(
 )
 
 
-def _printed_as(form: str) -> Callable[[Command], Command]:
+def _printed_as(form: str) -> Option:
     """Return a flag for another form of output than a table."""
 
     def only(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -210,9 +217,8 @@ def grouped(
 ) -> type[click.Command]:
     """Return a class of commands whose `--help` shows some options, and `--help-all` every one.
 
-    Args:
-        first: names of the options that everybody uses, by the title of their section.
-        more: names of others, by title; options without a section come last.
+    Names of options stand by the title of their section: `first` those that everybody uses, then
+    `more`. Options without a section come last.
     """
 
     class Grouped(click.Command):
@@ -278,6 +284,28 @@ def as_argument(path: str | Path) -> str:
     """Return a path for a proposed command: quoted, and never an option."""
     text = str(path)
     return shlex.quote(f".{os.sep}{text}" if text.startswith("-") else text)
+
+
+def console(stderr: bool = False) -> Console:
+    """Make a console that keeps tables whole where the output is a file or a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
+    # Names of files and classes are shown as they are, brackets and all.
+    return Console(stderr=stderr, width=None if known else 120, markup=False, highlight=False)
+
+
+def show(value: Any, as_json: bool, tables: Callable[[Any], Iterable[Any]]) -> None:
+    """Print a value as JSON, or else the tables and lines that are made of it."""
+    if as_json:
+        print_json(value)
+        return
+    for table in tables(value):
+        if isinstance(table, str):  # rich is imported for tables alone
+            click.echo(table)
+        else:
+            console().print(table)
 
 
 def print_json(value: object) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from kpairs.cli.models import is_model, latest_run, model_file
-from kpairs.cli.options import as_csv, as_json, columns, print_csv, print_json
+from kpairs.cli.options import as_csv, as_json, choice, columns, print_csv, show
 from kpairs.errors import printable
 
 
@@ -11,9 +11,9 @@ from kpairs.errors import printable
 @click.argument(
     "names", metavar="[RUN|MODEL.onnx] LEFT [RIGHT]", nargs=-1, required=True, type=click.Path()
 )
-@click.option(
+@choice(
     "--ink",
-    type=click.Choice(["auto", "bright", "dark"]),
+    *("auto", "bright", "dark"),
     help="What these pictures are: bright on dark, dark on bright, or to be told by each one's "
     "border.  [default: what the model stores]",
 )
@@ -49,18 +49,16 @@ def predict(names, ink, columns, as_json, as_csv):
     rows = predict_pairs(model_file(names[0] if own else latest_run()), pairs, ink)
     if as_csv:
         print_csv(rows, [name for name in COLUMNS if name in rows[0]])
-    elif as_json:
-        print_json(rows[0] if single else rows)
     elif single:
-        _print_single(rows[0])
+        show(rows[0], as_json, _lines)
     else:
         from kpairs.cli.image_tables import prediction_table
-        from kpairs.cli.tables import console
 
-        console().print(prediction_table(rows))
+        show(rows, as_json, lambda rows: [prediction_table(rows)])
 
 
-def _print_single(row):
+def _lines(row):
+    """Yield sentences about one pair."""
     for side in ("left", "right"):
         start = shown = f"{side:<5} {printable(row[side])}"
         for name in (f"{side}_digit", f"{side}_grade"):
@@ -79,10 +77,10 @@ def _print_single(row):
         if row[f"{side}_inverted"]:
             shown += "; dark on bright, inverted"
         if shown != start:
-            click.echo(shown)
+            yield shown
     if row["same"]:
-        click.echo("left = right: one and the same picture")
+        yield "left = right: one and the same picture"
         return
     holds = row["probability"]
     relation, sure = ("<=", holds) if row["left_not_higher"] else (">", 1 - holds)
-    click.echo(f"left {relation} right ({sure:.1%})")
+    yield f"left {relation} right ({sure:.1%})"

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from kpairs.cli.tables import console
+from kpairs.cli.options import console
 from kpairs.errors import WorkerError
 from kpairs.training.progress import TrainingsProgress
 
@@ -21,14 +20,8 @@ def follow(
 ) -> None:
     """Show trainings as they end: a bar on a terminal, a line for each elsewhere.
 
-    An interrupt or a worker that ended says what is saved.
-
-    Args:
-        names: a generator that trains, and yields the name of each training that ended.
-        total: how many there are in all.
-        out: the folder that they are saved in.
-        done: how many were finished before.
-        unit: what they are called.
+    `names` is a generator that trains, and yields the name of each training that ended; `done` of
+    `total` were finished before. An interrupt or a worker that ended says what is saved in `out`.
     """
     with TrainingsProgress(console(stderr=True), total, done=done, unit=unit) as progress:
         try:
@@ -44,20 +37,20 @@ def follow(
 
 
 @contextmanager
-def measuring(console: Console) -> Generator[Callable[[str, int, int], None], None, None]:
+def measuring() -> Generator[Callable[[str, int, int], None], None, None]:
     """Show a bar over what is being measured, and where there is no terminal a line for each.
 
     It yields a function of what is measured, and how much of how much of it is done.
     """
+    screen = console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")
-    with Progress(*columns, console=console, transient=True) as bar:
-        bar.disable = not console.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task, said = bar.add_task(""), set[str]()
 
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"measuring {what}", completed=done, total=total)
-            if not console.is_terminal and what not in said:
+            if not screen.is_terminal and what not in said:
                 said.add(what)
-                console.print(f"measuring {what}", highlight=False, soft_wrap=True)
+                screen.print(f"measuring {what}", highlight=False, soft_wrap=True)
 
         yield progress

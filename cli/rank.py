@@ -13,8 +13,8 @@ def split_models(arguments, columns=None, solved=False):
     """Load the runs and .onnx files among the arguments, and list the images of the others.
 
     Without a model it is the latest run in runs/. Of models that take features the others are one
-    file of them, read as `Vectors`. With `solved`, linear runs are not exported: each
-    is a `kpairs.exports.solved.SolvedRun`.
+    file of them. With `solved`, linear runs are not exported: each is a
+    `kpairs.exports.solved.SolvedRun`.
     """
     from kpairs.data.vectors import read_vectors
     from kpairs.errors import missing
@@ -73,7 +73,6 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
         raise click.UsageError("--maps: expected --sheet too, on which the maps are drawn")
     from kpairs.bars import counting
     from kpairs.cli.image_tables import ranked_groups, ranking_table, write_sheet
-    from kpairs.cli.tables import console
     from kpairs.data.groups import name_groups
     from kpairs.data.source import cache_root
     from kpairs.data.vectors import Vectors
@@ -94,7 +93,7 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     place = None if than is None else _place(than, files, pictures)
     if sheet:
         check_output(sheet, [*models_and_images, *files], force=force)
-    with counting(console(stderr=True), "images") as count:
+    with counting(shared.console(stderr=True), "images") as count:
         ranking = rank(models, pictures, count, cache=cache_root())
     rows = _rows(files, ranking, place)
     if by:
@@ -105,12 +104,10 @@ def rank(models_and_images, top, by, group, sheet, maps, columns, than, force, a
     if as_csv:
         rows = [{**row, "method": ranking.method} for row in rows]
         shared.print_csv(rows, list(rows[0]))
-    elif as_json:
-        told = {"method": ranking.method, "scores": METHODS[ranking.method]}
-        shared.print_json({**told, "images": rows})
-    else:
-        title = f"{len(files):,} images in order of {METHODS[ranking.method]}"
-        console().print(ranking_table(rows, title))
+        return
+    told = {"method": ranking.method, "scores": METHODS[ranking.method], "images": rows}
+    title = f"{len(files):,} images in order of {METHODS[ranking.method]}"
+    shared.show(told, as_json, lambda _: [ranking_table(rows, title)])
 
 
 def _place(than, files, pictures):

@@ -2,16 +2,15 @@
 
 import click
 
-from kpairs.cli.options import folder, import_own, imports, report_names
+from kpairs.cli.options import console, folder, import_own, imports, option, report_names
 
 
 @click.command()
 @click.argument("name", required=False, shell_complete=report_names)
-@click.option(
+@option(
     "--rows",
     type=click.Path(exists=True, file_okay=False),
     default="studies",
-    show_default=True,
     help="Folder of the CSVs that 'kpairs study' leaves.",
 )
 @folder("--out", default="pages", help="Folder of the pages.")
@@ -34,7 +33,6 @@ def report(name, rows, out, imports):
     name = name and report_key(name)
     if name is not None and name not in REPORTS:
         raise unknown("report", name, REPORTS)
-    from kpairs.cli.tables import console
     from kpairs.studies.pages import write_pages
 
     files = write_pages(rows, out, None if name is None else [name])

@@ -9,22 +9,17 @@ from kpairs.cli.judged import features, find_features, read_arguments, shown
 @click.command()
 @click.argument("arguments", metavar="PAIRS.csv... [IMAGES]... [MODEL.onnx]...", nargs=-1)
 @features
-@click.option(
+@shared.option(
     "--stop-at",
     type=click.FloatRange(0, 1),
     default=0.8,
-    show_default=True,
     help="Expected Kendall's tau at which enough is judged.",
 )
 @shared.top
 @shared.by_group
 @shared.group
 @shared.sheet
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False),
-    help="Draw scores and intervals to this PNG, PDF or SVG.",
-)
+@shared.file("--plot", help="Draw scores and intervals to this PNG, PDF or SVG.")
 @shared.table
 @shared.white
 @shared.force
@@ -44,7 +39,6 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
     """
     from kpairs.bars import counting
     from kpairs.cli.image_tables import judge_table, ranked_groups, score_table, write_sheet
-    from kpairs.cli.tables import console
     from kpairs.errors import UsageError
     from kpairs.exports.runtime.sheet import check_sheet_name
     from kpairs.files import check_output
@@ -61,7 +55,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
         from kpairs.plots import check_picture_name, draw_intervals
 
         check_picture_name(plot)
-    with counting(console(stderr=True), "images") as count:
+    with counting(shared.console(stderr=True), "images") as count:
         known = find_features(features, models, judgements.files, count, white, how["images"])
     result = scored(judgements, known)
     rows = result.rows()
@@ -75,14 +69,10 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
         draw_intervals(rows, plot, f"{len(judgements):,} judgements, 95 % intervals")
     if as_csv:
         shared.print_csv(rows, list(rows[0]))
-    elif as_json:
-        shared.print_json({**facts, "images": rows})
-    else:
-        screen = console()
-        screen.print(score_table(rows, facts))
-        screen.print(judge_table(facts["judges"], facts["alpha"]))
-        for note in (*result.notes, _advice(facts)):
-            screen.print(note)
+        return
+    tables = score_table(rows, facts), judge_table(facts["judges"], facts["alpha"])
+    texts = *result.notes, _advice(facts)
+    shared.show({**facts, "images": rows}, as_json, lambda _: [*tables, *texts])
 
 
 def _facts(result, stop_at):

@@ -58,11 +58,10 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
     most=1000,
     help="Parts of the training pairs, each of which validates once.",
 )
-@click.option(
+@shared.choice(
     "--sampler",
-    type=click.Choice(["grid", "tpe"]),
+    *("grid", "tpe"),
     default="grid",
-    show_default=True,
     help="grid tries every combination; tpe, of optuna, proposes by what did well.",
 )
 @shared.count(
@@ -104,7 +103,7 @@ def search(
     if sizes is not None:
         space["widths"] = _widths(sizes, recipes, space)
 
-    from kpairs.cli.tables import console, search_table
+    from kpairs.cli.tables import search_table
     from kpairs.studies.search import Search, rank
 
     what = Search(recipes, space, options.pop("folds"), budget)
@@ -115,12 +114,9 @@ def search(
     ranked = rank(what, out, candidates)
     if not ranked:
         raise KpairsError("nothing to rank: in every combination the loss became NaN or infinite")
-    if as_json:
-        shared.print_json(_as_json(ranked, out))
-        return
-    screen = console()
-    screen.print(search_table(ranked[:_SHOWN], what.folds, len(ranked)))
-    screen.print(f"all in {out}/search.csv; next: kpairs train --recipe {out}/best.json")
+    table = search_table(ranked[:_SHOWN], what.folds, len(ranked))
+    text = f"all in {out}/search.csv; next: kpairs train --recipe {out}/best.json"
+    shared.show(_as_json(ranked, out), as_json, lambda _: [table, text])
 
 
 def _as_json(ranked, out):
@@ -138,11 +134,10 @@ def _as_json(ranked, out):
 
 def _run_grid(what, out, trials, options):
     from kpairs.cli.progress import follow
-    from kpairs.cli.tables import console
     from kpairs.studies.run import load_result
     from kpairs.studies.search import grid, run_grid
 
-    with console(stderr=True).status("choosing the combinations"):
+    with shared.console(stderr=True).status("choosing the combinations"):
         candidates = grid(what)
     jobs = [job for recipe in candidates for job in what.jobs(recipe)]
     done = sum(load_result(out, job) is not None for job in jobs)

@@ -58,12 +58,11 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
     kpairs study 003 --quick
     """
     shared.import_own(imports)
-    from kpairs.cli.tables import console, studies_table, study_table
+    from kpairs.cli.tables import studies_table, study_table
     from kpairs.studies.catalogue import STUDIES, studies_of
 
-    screen = console()
     if list_:
-        screen.print(studies_table(STUDIES.values()))
+        shared.console().print(studies_table(STUDIES.values()))
         return
     if name is None:
         raise click.UsageError("expected a study's name; 'kpairs study --list' lists them")
@@ -73,12 +72,14 @@ def study(name, list_, rounds, jobs, quick, out, scheduler, data_dir, as_json, i
 
     _run(studies, rounds, out, jobs, scheduler, data_dir)
     results = {s.name: collect(s, out, rounds) for s in studies}
-    if as_json:
-        shared.print_json({name: records(rows) for name, rows in results.items()})
-        return
-    for s in studies:
-        screen.print(study_table(s, compare(s, results[s.name]), results[s.name]))
-    screen.print(f"rows in {out}/*.csv; next: kpairs report --rows {out}")
+
+    def tables(_):
+        for s in studies:
+            yield study_table(s, compare(s, results[s.name]), results[s.name])
+        yield f"rows in {out}/*.csv; next: kpairs report --rows {out}"
+
+    told = {name: records(rows) for name, rows in results.items()}
+    shared.show(told, as_json, tables)
 
 
 def _run(studies, rounds, out, jobs, scheduler, data_dir):

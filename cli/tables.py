@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from kpairs.errors import printable
@@ -65,14 +62,6 @@ _MEASURES = (
     ("tie_margin", "distance of the probability from 0.5, mean over ties", 3),
     ("margin", "distance of the probability from 0.5, mean over other pairs", 3),
 )
-
-
-def console(stderr: bool = False) -> Console:
-    """Make a console that keeps tables whole where the output is a file or a pipe."""
-    stream = sys.stderr if stderr else sys.stdout
-    known = os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty())
-    # Names of files and classes are shown as they are, brackets and all.
-    return Console(stderr=stderr, width=None if known else 120, markup=False, highlight=False)
 
 
 def new_table(
@@ -146,22 +135,18 @@ def error_table(
     return table
 
 
-def print_cross_validated(screen: Console, rows: Iterable[Row], only: bool) -> None:
-    """Print each round's cross-validated error with its interval, where it has one.
+def cross_validated(rows: Iterable[Row], only: bool) -> Iterator[str]:
+    """Say each round's cross-validated error with its interval, where it has one.
 
-    Args:
-        screen: console.
-        rows: rounds.
-        only: whether the table of errors shows the same error, since nothing else was tested.
+    `only` tells that the table of errors shows the same error, since nothing else was tested.
     """
     for row in rows:
         if found := row.get("cross_validated"):
             other = "" if only else "; the test error above is of other images"
-            screen.print(
+            yield (
                 "error on pairs of left-out training images: "
                 f"{found['comparison_error_pct']:.1f} % (95 % interval {found['low_pct']:.1f} to "
-                f"{found['high_pct']:.1f} %, {found['pairs']:,} pairs, cross-validated){other}",
-                soft_wrap=True,
+                f"{found['high_pct']:.1f} %, {found['pairs']:,} pairs, cross-validated){other}"
             )
 
 
@@ -216,10 +201,7 @@ def measures_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def agreement_table(rows: Sequence[Row]) -> Table | None:
-    """Make the table of agreement with each judge and between judges; None without judges.
-
-    Of several rounds the first is shown.
-    """
+    """Make the first round's table of agreement with and between judges; None without judges."""
     judges = rows[0]["measures"].get("judges")
     if not judges:
         return None

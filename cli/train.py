@@ -119,17 +119,14 @@ def _arguments(command):
 @shared.jobs
 @click.option("--keep-checkpoints", is_flag=True, help="Keep the state after every epoch.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
-@click.option(
+@shared.choice(
     "--engine",
-    type=click.Choice(ENGINES),
+    *ENGINES,
     default="auto",
-    show_default=True,
     help="auto records training steps as a graph where it can; keras runs Keras' own.",
 )
 @click.option(
-    "--cluster",
-    metavar="ADDRESS",
-    help="dask scheduler whose workers take features of new images.",
+    "--cluster", metavar="ADDRESS", help="dask scheduler whose workers take features of new images."
 )
 @shared.data_dir
 @shared.device
@@ -192,16 +189,13 @@ def train(
 
 def _announce(recipe, word="digit"):
     """Say what is trained, before anything takes time; outputs are called by the source's word."""
-    from kpairs.cli.tables import console
-
     weights, data = format_loss_weights(recipe.fit.loss_weights), recipe.data.source
     weights = weights.replace("_digit=", f"_{word}=")
-    console(stderr=True).print(f"{recipe.network.arch}, loss weights {weights}, data {data}")
+    shared.console(stderr=True).print(f"{recipe.network.arch}, loss weights {weights}, data {data}")
 
 
 def _resumed(name, rounds, data, jobs, data_dir):
     """Go on with a run; return it, and whether there was nothing to do."""
-    from kpairs.cli.tables import console
     from kpairs.training.run import Run
 
     run = Run.open(name)
@@ -209,9 +203,8 @@ def _resumed(name, rounds, data, jobs, data_dir):
     _announce(run.recipe)
     from kpairs import resume
 
-    progress = console(stderr=True)
     how = {"rounds": rounds, "data": data, "jobs": jobs, "data_root": data_dir}
-    return resume(name, **how, verbose=progress), idle
+    return resume(name, **how, verbose=shared.console(stderr=True)), idle
 
 
 def _trained(recipe, source, out, how, jobs, given):
@@ -219,13 +212,11 @@ def _trained(recipe, source, out, how, jobs, given):
 
     An interrupt before a folder exists says that nothing is saved.
     """
-    from kpairs.cli.tables import console
-
     try:
         from kpairs.training.round import Machine  # after the first word: it takes seconds
         from kpairs.training.train import train_source
 
-        common = {"machine": Machine(**how), "console": console(stderr=True)}
+        common = {"machine": Machine(**how), "console": shared.console(stderr=True)}
         if given is None:
             return train_source(recipe, source, out, jobs=jobs, **common)
         from kpairs.training.best import train_best
@@ -238,19 +229,19 @@ def _trained(recipe, source, out, how, jobs, given):
 
 def _show(run, idle, imports, as_json):
     """Print a finished run's errors, and what can be done with it."""
-    from kpairs.cli.tables import console, error_table, print_cross_validated
+    told = {"run": str(run.path), **run.metrics}
+    shared.show(told, as_json, lambda told: _tables(told, run, idle, imports))
+
+
+def _tables(told, run, idle, imports):
+    from kpairs.cli.tables import cross_validated, error_table
     from kpairs.training.network import architecture_of_run
 
-    recipe = run.recipe
-    if as_json:
-        shared.print_json({"run": str(run.path), **run.metrics})
-        return
-    screen = console()
-    rows, summary = run.metrics["rounds"], run.metrics["summary"]
+    recipe, rows = run.recipe, told["rounds"]
     title = f"{recipe.network.arch}, error after epoch {recipe.fit.epochs}"
     best = recipe.reported_epoch == "best"
-    screen.print(error_table(rows, summary, title, best, run.cross_validated))
-    print_cross_validated(screen, rows, run.cross_validated)
+    yield error_table(rows, told["summary"], title, best, run.cross_validated)
+    yield from cross_validated(rows, run.cross_validated)
     given = "".join(f" --import {module}" for module in imports)
     said = (
         f"nothing to do: all rounds of {run.path} are finished" if idle else f"saved in {run.path}"
@@ -259,7 +250,7 @@ def _show(run, idle, imports, as_json):
     ranks = "left_score" in architecture_of_run(run).outputs
     things = shared.as_argument(recipe.data.images) if recipe.pixels.features else "IMAGES"
     follow = f"rank {place} {things}" if ranks else f"export --onnx {place}{given}"
-    screen.print(f"{said}; next: kpairs {follow}")
+    yield f"{said}; next: kpairs {follow}"
 
 
 def _propose_best(recipe):
@@ -290,7 +281,6 @@ def _refuse_other_options(context):
 def _resolve(arch, base, options, data_dir):
     """Return the recipe that the command line describes, the images, and the typed fields."""
     from kpairs.bars import reading
-    from kpairs.cli.tables import console
     from kpairs.reports.resolve import (
         changes_of,
         load_recipe,
@@ -322,7 +312,7 @@ def _resolve(arch, base, options, data_dir):
     recipe = recipe_of(arch or LINEAR) if base is None else load_recipe(base)
     other = None if base is None else arch
     changes = changes_of(recipe, other, arch_options=arch_options, **typed)
-    with reading(console(stderr=True)) as read:
+    with reading(shared.console(stderr=True)) as read:
         source = open_images(recipe, changes, data_dir, read)
     if not arch and base is None and (own := recipe_for(source)) != recipe:  # of grades
         recipe, changes = own, changes_of(own, arch_options=arch_options, **typed)

@@ -37,17 +37,8 @@ def file_features(
     """Return features of image files, `(n, d)`, by the network that a linear head would use.
 
     EfficientNet-Lite0 where its weights are installed; else classical statistics, by Keras. Images
-    are reduced to at most 128 pixels a side.
-
-    Args:
-        files: n paths.
-        progress: called with how many of how many images passed.
-        root: the cache folder; default `kpairs.data.source.cache_root()`.
-        white: level of 16-bit grey that is white.
-
-    Raises:
-        InputError: a file that cannot be read.
-        KpairsError: the cache folder cannot be written.
+    are reduced to at most 128 pixels a side; `root` is the cache folder. Raises InputError for a
+    file that cannot be read, KpairsError where the cache folder cannot be written.
     """
     if not files:
         return np.zeros((0, 0), np.float32)
@@ -66,16 +57,10 @@ def file_features(
 class Lite0:
     """The feature network "lite0" of `kpairs.models.backbone.feature_network`, mirrored.
 
-    Args:
-        height, width: of the images, in pixels.
-        channels: 1 or 3.
-
-    Attributes:
-        width: numbers of an image, 816.
-        digest: as `kpairs.models.backbone.feature_digest` gives it for Keras' network.
+    Its `digest` is as `kpairs.models.backbone.feature_digest` gives it for Keras' network.
     """
 
-    width = STEM + sum(channels for *_, channels in STAGES)
+    width = STEM + sum(channels for *_, channels in STAGES)  # numbers of an image, 816
 
     def __init__(self, height: int, width: int, channels: int) -> None:
         self._shape = height, width, channels
@@ -91,11 +76,7 @@ class Lite0:
         return onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return features of images, `(n, 816)`; several pass side by side on all cores.
-
-        Args:
-            images: `(n, height, width, channels)` float32 pixels in [0, 1].
-        """
+        """Return features of `(n, height, width, channels)` pixels in [0, 1], `(n, 816)`."""
 
         def run(start: int) -> NDArray[np.float32]:
             block = images[start : start + _BATCH]
@@ -105,7 +86,7 @@ class Lite0:
             return mean
 
         session = self._session
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # blocks pass side by side on all cores
             parts = list(pool.map(run, range(0, len(images), _BATCH)))
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.errors import InputError, first_line
+from kpairs.errors import InputError, raised_as
 from kpairs.exports.features import Lite0
 from kpairs.files import read_bytes
 from kpairs.judging.linear import Linear
@@ -29,8 +29,7 @@ _MOST_BYTES = 2**24  # of a reference
 class SolvedRun:
     """One round of a linear run, with the attributes of `kpairs.PairModel`, in its file's place.
 
-    Keras is imported where features of new images are needed that onnxruntime does not give. A
-    round that is not finished, or whose head cannot be read, raises InputError.
+    Raises InputError for a round that is not finished, or whose head cannot be read.
     """
 
     has_features = True
@@ -68,16 +67,14 @@ class SolvedRun:
 
     @cached_property
     def reference(self) -> Reference | None:
-        """Scores and features of the training images; None for runs of earlier versions."""
+        """Scores and features of the training images; None where the run keeps none."""
         file = self._run.folder(self._number) / REFERENCE
         if not file.is_file():
             return None
-        try:
+        with raised_as(InputError, str(file)):
             found = Reference.from_text(read_bytes(file, "reference", _MOST_BYTES).decode())
             if len(found.centre) != self.width or not len(found.scores):
                 raise ValueError(f"expected scores of images of {self.width} features")
-        except ValueError as error:
-            raise InputError(f"{file}: {first_line(error)}") from error
         return found
 
     @property

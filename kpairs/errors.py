@@ -1,6 +1,7 @@
 """The errors that a user can cause, each with the exit code of the command line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -70,6 +71,22 @@ def first_line(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     lines = lines or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+
+
+@contextmanager
+def raised_as(
+    kind: type[KpairsError],
+    text: str,
+    rest: str = "",
+    kinds: type[Exception] | tuple[type[Exception], ...] = Exception,
+) -> Iterator[None]:
+    """Turn what a library raises into an error of ours: text, reason, rest. Ours pass."""
+    try:
+        yield
+    except KpairsError:
+        raise
+    except kinds as error:
+        raise kind(f"{text}: {first_line(error)}{rest}") from error
 
 
 def printable(text: str) -> str:

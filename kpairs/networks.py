@@ -11,18 +11,19 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from kpairs.errors import InputError, KpairsError
-from kpairs.models.registry import ARCHS, build
-from kpairs.recipes import default_recipe
+from kpairs.models.registry import ARCHS, build, trainable_parameters
+from kpairs.recipes import Recipe, default_recipe
 from kpairs.reports import FOLDERS, RECIPES, add_folder, part
 
-__all__ = ["ARCHS", "build", "import_modules", "import_of", "imported_modules"]
+__all__ = ["ARCHS", "build", "import_modules", "import_of", "imported_modules", "parameters_of"]
 
 GROUP = "kpairs.architectures"
 _IMPORTED: list[str] = []  # as `imported_modules` gives them
@@ -57,6 +58,16 @@ def imported_modules() -> tuple[str, ...]:
 def import_of(arch: str) -> str | None:
     """Return which of `imported_modules` brought an architecture; None for all others."""
     return _ORIGINS.get(arch)
+
+
+def parameters_of(recipe: Recipe, classes: int = 10) -> int:
+    """Count the trainable parameters of the network that a recipe trains."""
+    return _count(recipe.network.arch, classes, tuple(sorted(recipe.build_options.items())))
+
+
+@cache
+def _count(arch: str, classes: int, options: tuple[tuple[str, Any], ...]) -> int:
+    return trainable_parameters(build(arch, classes, **dict(options)))
 
 
 def _adopt(name: str, load: Callable[[], ModuleType]) -> None:

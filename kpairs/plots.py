@@ -87,8 +87,7 @@ def draw_pair_sheet(
     rows = -(-count // columns)
     height, width = pairs.left.shape[1:3]
     tall = 1.6 * height / (2 * width + 1) + 0.3  # inches, with the line above
-    figure = Figure(figsize=(1.6 * columns, tall * rows + 0.5), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure = _titled(title, 1.6 * columns, tall * rows + 0.5)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
@@ -109,9 +108,8 @@ def draw_pair_sheet(
 
 def draw_curves(histories: Histories, path: str | Path, title: str) -> None:
     """Draw losses per output and the comparison error per epoch: mean over rounds, shaded std."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
     rounds = len(histories)
-    figure.suptitle(title if rounds == 1 else f"{title}, mean ± std of {rounds} rounds")
+    figure = _titled(title if rounds == 1 else f"{title}, mean ± std of {rounds} rounds", 11, 4)
     loss_axis, error_axis = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in max(histories, key=len)]
     names = [n.removeprefix("train_") for n in histories[0][0] if n.startswith("train_")]
@@ -143,8 +141,7 @@ def draw_reliability(
     rounds: Sequence[Sequence[dict[str, float]]], path: str | Path, title: str
 ) -> None:
     """Draw how often left ranks no higher over the predicted probability, of each round."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure = _titled(title, 5, 5)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as often as predicted")
     most = max(b["pairs"] for bins in rounds for b in bins)
@@ -169,8 +166,7 @@ def draw_confusion(
     table = np.array(counts)
     share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure = _titled(title, side, side)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(share):
@@ -189,8 +185,7 @@ def draw_confusion(
 def draw_intervals(rows: Sequence[Mapping[str, Any]], path: str | Path, title: str) -> None:
     """Draw images' scores with their intervals, the highest first; few images with their names."""
     named = len(rows) <= _NAMED
-    figure = Figure(figsize=(7, 1.2 + 0.22 * len(rows) if named else 7), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure = _titled(title, 7, 1.2 + 0.22 * len(rows) if named else 7)
     axes = figure.subplots()
     place = np.arange(1, len(rows) + 1)
     low, score, high = (np.array([row[name] for row in rows]) for name in ("low", "score", "high"))
@@ -217,11 +212,8 @@ def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
     runners = list(dict.fromkeys(row["runner"] for row in rows))
     for (latency, throughput), (model, threads) in zip(axes, places, strict=True):
         for number, runner in enumerate(runners):
-            here = [
-                r
-                for r in rows
-                if (r["model"], r["threads"], r["runner"]) == (model, threads, runner)
-            ]
+            place = model, threads, runner
+            here = [r for r in rows if (r["model"], r["threads"], r["runner"]) == place]
             batches = [row["batch"] for row in here]
             style = {"color": colour(number), "marker": ".", "label": runner}
             latency.plot(batches, [row["p50_us"] for row in here], **style)
@@ -238,6 +230,13 @@ def draw_inference(result: Mapping[str, Any], path: str | Path) -> None:
             axis.grid(alpha=0.3)
         throughput.legend(fontsize=8)
     save_figure(figure, path)
+
+
+def _titled(title: str, width: float, height: float) -> Figure:
+    """Return a figure, so many inches large, whose title is shown as it is."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    return figure
 
 
 def colour(number: int) -> str:

@@ -19,7 +19,7 @@ from PIL import Image
 
 import kpairs as kpairs_library
 from kpairs.cli import main
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -172,7 +172,7 @@ def test_all_other_python_runs_as_printed(workplace, monkeypatch, rng):
         exec(text, known)
         if "kpairs.export(run)" in text:
             path = known["run"].path
-            export_run(known["run"], formats=("torchscript",))
+            export(known["run"], formats=("torchscript",))
             for file in (path / "auxws.onnx", path / "auxws.pt"):
                 (workplace / file.name).write_bytes(file.read_bytes())
     sides = [keras.Input((14, 14, 1), name=side) for side in ("left", "right")]
@@ -197,9 +197,9 @@ def test_the_python_of_own_data_runs_as_printed(photos):
     keras.Sequential([keras.Input((14, 14, 3)), keras.layers.Conv2D(3, 1)]).save("own.keras")
     exec(training.replace('pairs.csv")  #', 'pairs.csv", backbone="own.keras")  #'), found)
     assert found["run"].metrics["rounds"][0]["test"]["comparison_error_pct"] < 50
-    (export,) = export_run(found["run"])
+    (made,) = export(found["run"])
     (photos.parent / "runs/ranker").mkdir()
-    export.path.rename("runs/ranker/ranker.onnx")
+    made.path.rename("runs/ranker/ranker.onnx")
     exec(ranking, found)
     order = [str(found["files"][i]) for i in found["order"]]
     assert [str(found["files"][i]) for i in found["ranking"].order()] == order

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import onnx
 
-from kpairs.errors import InputError
-
 MAX_NODES = 20_000
 MAX_VALUES = 2**27  # numbers in one tensor, for one pair: half a GiB
 MAX_TOTAL = 2**31  # numbers in all tensors, for one pair: none may be given back before the end
@@ -40,49 +38,43 @@ _OPERATORS = frozenset(_NAMES.split())
 
 
 class Size(NamedTuple):
-    """Counts of the numbers that a model computes for one pair.
+    """Counts of the numbers that a model computes for one pair."""
 
-    Attributes:
-        largest: in its largest value.
-        total: in all of its values.
-    """
-
-    largest: int
-    total: int
+    largest: int  # in its largest value
+    total: int  # in all of its values
 
 
 def size_of(model: onnx.ModelProto) -> Size:
     """Count the numbers that a model computes for one pair.
 
-    Raises InputError for an operator that no pair model needs, a tensor whose size shapes do not
-    tell, or more than the bounds above.
+    Raises ValueError for an operator that no pair model needs, or more than the bounds above.
     """
     if len(model.graph.node) > MAX_NODES:
-        raise InputError(f"{len(model.graph.node):,} nodes, more than {MAX_NODES:,}")
+        raise ValueError(f"{len(model.graph.node):,} nodes, more than {MAX_NODES:,}")
     if odd := sorted({node.op_type for node in model.graph.node} - _OPERATORS):
-        raise InputError(f"operators that no pair model needs, {', '.join(odd)}")
-    shapes = _shapes(model)
+        raise ValueError(f"operators that no pair model needs, {', '.join(odd)}")
+    shapes = shapes_of(model)
     work = total = largest = 0
     for node in model.graph.node:
         for name in node.output:
             if name and name not in shapes:
-                raise InputError(f"a value whose size is not known, {name} of {node.op_type}")
+                raise ValueError(f"a value whose size is not known, {name} of {node.op_type}")
         sizes = [prod(shapes[name]) for name in node.output if name]
         largest = max(largest, *sizes, 0)
         if largest > MAX_VALUES:
-            raise InputError(
+            raise ValueError(
                 f"{largest:,} numbers from one {node.op_type}, more than {MAX_VALUES:,}"
             )
         total += sum(sizes)
         work += sum(sizes) * _per_number(node, shapes)
     if total > MAX_TOTAL:
-        raise InputError(f"{total:,} numbers for one pair, more than {MAX_TOTAL:,}")
+        raise ValueError(f"{total:,} numbers for one pair, more than {MAX_TOTAL:,}")
     if work > MAX_WORK:
-        raise InputError(f"{work:.1e} operations for one pair, more than {MAX_WORK:.1e}")
+        raise ValueError(f"{work:.1e} operations for one pair, more than {MAX_WORK:.1e}")
     return Size(largest, total)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, _Shape]:
+def shapes_of(model: onnx.ModelProto) -> dict[str, _Shape]:
     """Return the shape of every value, for one pair, that shape inference finds."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
@@ -129,7 +121,7 @@ def _summed(node: onnx.NodeProto, inputs: list[_Shape]) -> int:
     (equation,) = (a.s.decode() for a in node.attribute if a.name == "equation")
     read, arrow, written = equation.replace(" ", "").partition("->")
     if not arrow or "." in equation:
-        raise InputError(f"an Einsum that is not written out, {equation!r:.40}")
+        raise ValueError(f"an Einsum that is not written out, {equation!r:.40}")
     sizes: dict[str, int] = {}
     for letters, shape in zip(read.split(","), inputs, strict=True):
         sizes |= dict(zip(letters, shape, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
-from kpairs.errors import InputError, UsageError, first_line
+from kpairs.errors import InputError, UsageError, raised_as
 from kpairs.exports.runtime.ranking import method_of, one_by_one, prepared
 from kpairs.frozen import interpolation
 
@@ -93,8 +93,8 @@ def explain_each(
 ) -> tuple[str, list[Map], list[NDArray[np.float32]]]:
     """Explain the scores or expected grades of many pictures, as `prepare` takes them.
 
-    Returns the method, and of each picture its map and its pixels, as `Explanation` has them.
-    Raises UsageError for a network that only compares.
+    Returns the method, and of each picture its map and its pixels. Raises UsageError for a network
+    that only compares.
     """
     exact, maps, images = has_contributions(model), [], []
     step = 2 * model.pairs_at_once if exact else 1
@@ -139,16 +139,11 @@ def contributions(
     """Compute the exact contributions of all places of `(n, height, width, channels)` pixels.
 
     Returns `(n, height, width)` contributions, `(n,)` scores, which are their sums, and the
-    constant in every score, which is spread evenly over the places. Raises InputError for a file
-    whose maps do not add up to its scores.
+    constant in every score. Raises InputError for a file whose maps do not add up to its scores.
     """
-    try:
+    text = f"{model.arch}: the file names no maps that explain its scores"
+    with raised_as(InputError, text, "; export the network again"):
         maps, scores, offset = _contributions(model, pixels)
-    except (LookupError, TypeError, ValueError) as error:  # of metadata that name something else
-        raise InputError(
-            f"{model.arch}: the file names no maps that explain its scores: {first_line(error)}; "
-            "export the network again"
-        ) from error
     if not np.allclose(maps.sum(axis=(1, 2)), scores, _AGREE, _AGREE):
         raise InputError(
             f"{model.arch}: the maps that the file names do not add up to its scores; export the "
@@ -192,15 +187,10 @@ def place_map(
 ) -> NDArray[np.float64]:
     """Return `(n, height, width)` contributions to scores that are linear in the means of maps.
 
-    A place of a coarse stage is spread over the pixels that it covers.
-
-    Args:
-        maps: of each stage `(n, channels, h, w)`, or other `axes`.
-        weights: `(d,)`, of all channels of all stages in this order.
-        offset: added to every score.
-        size: height and width of the result.
-        axes: of each stage the axes of its places; default (2, 3).
-        mirrored: each image's row is followed by one of its mirror image; features are the mean.
+    A place of a coarse stage is spread over the pixels that it covers. `maps` are `(n, channels, h,
+    w)` of each stage, or have their places on other `axes`; `weights`, `(d,)`, are those of all
+    channels of all stages. Where they are `mirrored`, each image's row is followed by one of its
+    mirror image.
     """
     height, width = size
     total: NDArray[np.float64] = np.full((1, height, width), offset / (height * width))

@@ -1,8 +1,8 @@
 """Features of image files, kept on disk: a file that is known is not even decoded again.
 
-Two kinds of parts lie below the cache folder: `features/files` says, by a file's place, stamps and
-the network's settings, the digest of its pixels; `features/<digest of the network>` holds features
-by that digest. Trainings keep and find the latter too.
+Below the cache folder, `features/files` says, by a file's place, stamps and the network's settings,
+the digest of its pixels; `features/<digest of the network>` holds features by that digest, for
+trainings too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,10 @@ _AT_ONCE = 64  # pictures that are in memory together
 
 
 class Featuring(Protocol):
-    """A model whose scores are linear in features.
-
-    Attributes:
-        pixels: how a picture becomes its input.
-        networks: digests of the networks whose features it takes; the first is its own.
-        width: numbers of an image.
-    """
+    """A model whose scores are linear in features."""
 
     pixels: PixelSettings
-    networks: Sequence[str]
+    networks: Sequence[str]  # digests of those whose features it takes; the first is its own
 
     @property
     def width(self) -> int:
@@ -55,33 +49,21 @@ class Featuring(Protocol):
         """Compute features, `(n, width)`."""
 
 
-class Known:
-    """Features of some files, and what their pixels say.
+class Known(NamedTuple):
+    """Features of n files, and what their pixels say."""
 
-    Attributes:
-        features: `(n, width)` float32.
-        doubtful: `(n,)` bool, files whose ink is not that of the settings.
-        faint: `(n,)` bool, files that hardly differ from their paper.
-    """
-
-    def __init__(self, features: Rows, about: NDArray[Any]) -> None:
-        self.features, self.doubtful, self.faint = features, about["doubtful"], about["faint"]
+    features: Rows  # (n, width) float32
+    doubtful: NDArray[np.bool_]  # (n,), files whose ink is not that of the settings
+    faint: NDArray[np.bool_]  # (n,), files that hardly differ from their paper
 
 
 def known_features(
     model: Featuring, files: Sequence[str | Path], root: Path, progress: Progress | None = None
 ) -> Known:
-    """Return features of files; those that are new are computed, and kept.
+    """Return features of files; those that are new are computed, and kept below `root`.
 
-    Args:
-        model: the network.
-        files: n image files.
-        root: the cache folder.
-        progress: called with how many of how many files are done.
-
-    Raises:
-        InputError: a file that cannot be read.
-        KpairsError: the cache folder cannot be written.
+    Raises InputError for a file that cannot be read, CacheError for a folder that cannot be
+    written.
     """
     index = Parts(root / FEATURES / _FILES, _ABOUT)
     stores = [feature_parts(root, digest, model.width) for digest in model.networks]
@@ -115,7 +97,7 @@ def known_features(
             index.add(keys[rows], about[rows])
             if progress is not None:
                 progress(len(files) - len(rest) + int(start + len(rows)), len(files))
-    return Known(features, about)
+    return Known(features, about["doubtful"], about["faint"])
 
 
 def _find(stores: Sequence[Parts], keys: Keys, found: Matrix) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import onnx
 
-from kpairs.errors import InputError, first_line
+from kpairs.errors import InputError, raised_as
 from kpairs.exports.runtime.bounds import Size, size_of
 from kpairs.files import read_bytes
 
@@ -35,25 +35,17 @@ def sidecar_path(path: str | Path) -> Path:
 
 
 class Checked(NamedTuple):
-    """A file that may be given to onnxruntime.
-
-    Attributes:
-        data: its bytes.
-        size: how many numbers it computes for one pair.
-    """
+    """A file that may be given to onnxruntime."""
 
     data: bytes
-    size: Size
+    size: Size  # how many numbers it computes for one pair
 
 
 def read_onnx(path: str | Path) -> Checked:
     """Read an .onnx file that `kpairs export` wrote, and check that it is safe to run.
 
-    Raises:
-        InputError: missing, larger than 256 MiB, damaged, another file than the JSON beside it
-            describes, or with anything that a pair model has no use for: external data, functions,
-            graphs inside nodes, operators outside the ONNX standard, more work than
-            `kpairs.exports.runtime.bounds` allows.
+    Raises InputError for a file that is missing, larger than 256 MiB, damaged, not the one that the
+    JSON beside it describes, or with anything that a pair model has no use for.
     """
     path = Path(path)
     data = read_bytes(path, "model", MAX_BYTES)
@@ -63,31 +55,20 @@ def read_onnx(path: str | Path) -> Checked:
             "end; received a file that was damaged, changed, or written by another program"
         )
     _check_sidecar(path, data)
-    try:
+    with raised_as(InputError, f"{path}: expected an ONNX model, received"):
         model = onnx.ModelProto.FromString(data)  # protobuf refuses messages nested over 100 deep
         _check_structure(model)
         onnx.checker.check_model(data)
-        size = size_of(model)
-    except Exception as error:  # protobuf's, the checker's and our own
-        raise InputError(
-            f"{path}: expected an ONNX model, received: {first_line(error)}"
-        ) from error
-    return Checked(data, size)
+        return Checked(data, size_of(model))
 
 
 def _check_sidecar(path: Path, data: bytes) -> None:
     sidecar = sidecar_path(path)
     if not sidecar.exists():
         return
-    try:
+    text = f"{sidecar}: expected the description that 'kpairs export' writes beside {path.name}"
+    with raised_as(InputError, f"{text}, received", "; remove it to load the model without"):
         expected = json.loads(read_bytes(sidecar, "description", _MAX_JSON_BYTES))["sha256"]
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(
-            f"{sidecar}: expected the description that 'kpairs export' writes beside {path.name}, "
-            f"received {first_line(error)}; remove it to load the model without"
-        ) from error
     if (received := hashlib.sha256(data).hexdigest()) != expected:
         raise InputError(
             f"{path}: expected SHA-256 {expected}, as {sidecar.name} says, received {received}"
@@ -100,26 +81,26 @@ def _check_structure(model: onnx.ModelProto) -> None:
     onnxruntime ends the process on a chain of thousands of functions that call each other.
     """
     if model.functions:
-        raise InputError(f"{len(model.functions)} functions of its own")
+        raise ValueError(f"{len(model.functions)} functions of its own")
     if model.training_info:
-        raise InputError("a training graph")
+        raise ValueError("a training graph")
     if model.graph.sparse_initializer:
-        raise InputError("sparse weights")
+        raise ValueError("sparse weights")
     domains = {opset.domain for opset in model.opset_import}
     tensors = [*model.graph.initializer]
     for node in model.graph.node:
         domains.add(node.domain)
         for attribute in node.attribute:
             if attribute.type in _GRAPHS or attribute.HasField("g") or attribute.graphs:
-                raise InputError(f"a graph inside a node, {node.op_type}")
+                raise ValueError(f"a graph inside a node, {node.op_type}")
             if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-                raise InputError("sparse weights")
+                raise ValueError("sparse weights")
             tensors += [attribute.t, *attribute.tensors]
     if odd := domains - set(_DOMAINS):
-        raise InputError(f"operators outside the ONNX standard, {', '.join(sorted(odd))}")
+        raise ValueError(f"operators outside the ONNX standard, {', '.join(sorted(odd))}")
     for tensor in tensors:
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise InputError(f"weights in another file, {tensor.name}")
+            raise ValueError(f"weights in another file, {tensor.name}")
 
 
 def seal(body: bytes) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from kpairs.data.settings import DIGITS, PixelSettings
-from kpairs.errors import InputError, first_line
+from kpairs.data.settings import PixelSettings
+from kpairs.errors import InputError, raised_as
 from kpairs.judging.reference import Reference, thumbnails
 from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS
 
@@ -19,8 +19,8 @@ _WIDEST = 2**20  # features of an image
 
 
 def pixels_of(metadata: Mapping[str, Any]) -> PixelSettings:
-    """Return the settings in a file's metadata; the first files had none, and were of digits."""
-    return PixelSettings.from_dict(metadata["pixels"]) if "pixels" in metadata else DIGITS
+    """Return the settings in a file's metadata."""
+    return PixelSettings.from_dict(metadata["pixels"])
 
 
 def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> dict[str, Any]:
@@ -42,11 +42,11 @@ def read_metadata(session: onnxruntime.InferenceSession, path: str | Path) -> di
 def read_reference(
     session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: str | Path
 ) -> Reference | None:
-    """Return what a file knows of its training images; None for files of earlier versions."""
+    """Return what a file knows of its training images; None where it has nothing."""
     text = session.get_modelmeta().custom_metadata_map.get(REFERENCE_KEY)
     if text is None:
         return None
-    try:
+    with raised_as(InputError, str(path)):
         found = Reference.from_text(text)
         width = len(thumbnails(np.zeros((1, *pixels_of(metadata).shape), np.float32))[0])
         width = (metadata.get("features") or {"width": width})["width"]
@@ -54,8 +54,6 @@ def read_reference(
             raise ValueError(f"expected {width} features, received {len(found.centre)}")
         if not len(found.scores) and set(metadata["outputs"]) & {"left_score", *OF_CLASS}:
             raise ValueError("expected the scores of training images")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: {first_line(error)}") from error
     return found
 
 

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
-from kpairs.errors import InputError, first_line
+from kpairs.errors import InputError, raised_as
 from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
 from kpairs.exports.runtime.loading import read_onnx
 from kpairs.exports.runtime.metadata import pixels_of, read_metadata, read_reference
@@ -44,7 +44,7 @@ class PairModel:
         arch: name of the architecture.
         pixels: the `PixelSettings` by which pictures become its input.
         metadata: all that the file says of itself, as a dict.
-        reference: scores and features of the training images; None for files of earlier versions.
+        reference: scores and features of the training images; None where nobody gave any.
 
     Example:
         >>> import kpairs
@@ -61,8 +61,8 @@ class PairModel:
         session: onnxruntime.InferenceSession,
         metadata: dict[str, Any],
         size: Size,
-        opened_with: Callable[[Sequence[str]], onnxruntime.InferenceSession] | None = None,
-        reference: Reference | None = None,
+        opened_with: Callable[[Sequence[str]], onnxruntime.InferenceSession],
+        reference: Reference | None,
     ) -> None:
         self._session, self._opened_with = session, opened_with
         self._inside: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
@@ -95,13 +95,9 @@ class PairModel:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.log_severity_level = 4  # errors come as exceptions
-            try:
+            with raised_as(InputError, f"{path}: expected an ONNX model, received"):
                 given = _giving(data, inner) if inner else data
                 return onnxruntime.InferenceSession(given, options, ["CPUExecutionProvider"])
-            except Exception as error:  # onnxruntime raises kinds of its own
-                raise InputError(
-                    f"{path}: expected an ONNX model, received: {first_line(error)}"
-                ) from error
 
         session = opened()
         metadata = read_metadata(session, path)
@@ -166,7 +162,7 @@ class PairModel:
         # Of a large network a few pairs are work enough for a core.
         block = _BLOCK if self._chunk == CHUNK else self._chunk
         starts = range(0, len(left), block)
-        try:
+        with raised_as(InputError, "onnxruntime cannot run the model"):
             if len(starts) <= 1:
                 return self._checked(left, right)
             with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
@@ -174,10 +170,6 @@ class PairModel:
                     lambda i: self._checked(left[i : i + block], right[i : i + block]), starts
                 )
                 parts = list(blocks)
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
     def _checked(self, left: np.ndarray, right: np.ndarray) -> Outputs:
@@ -281,16 +273,12 @@ class PairModel:
         """
         key = tuple(names)
         if key not in self._inside:
-            if self._opened_with is None:
-                raise InputError(f"{self.arch}: expected a model loaded from a file")
             self._inside[key] = self._opened_with(key)
-        try:
+        with raised_as(InputError, "onnxruntime cannot run the model"):
             return list(self._inside[key].run(names, {"left": left, "right": right}))
-        except Exception as error:  # onnxruntime raises kinds of its own
-            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 
     def place(self, images: Images) -> Placed | None:
-        """Return images by the training images' axes; None for files of earlier versions."""
+        """Return images by the training images' axes; None where these are not known."""
         if self.reference is None:
             return None
         return self.reference.place(
@@ -298,10 +286,7 @@ class PairModel:
         )
 
     def chance(
-        self,
-        held: NDArray[np.float64],
-        left: Placed | None = None,
-        right: Placed | None = None,
+        self, held: NDArray[np.float64], left: Placed | None = None, right: Placed | None = None
     ) -> NDArray[np.float64]:
         """Return calibrated probabilities that left ranks no higher, from the network's, `(n,)`.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kpairs.data.decode import THREADS
-from kpairs.data.pixels import prepare
+from kpairs.data.pixels import Prepared, prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
@@ -39,29 +39,21 @@ COLUMNS = (
 def predict_pairs(
     model: str | Path, pairs: Sequence[Pair], ink: str | None = None
 ) -> list[dict[str, Any]]:
-    """Compare pairs of image files.
+    """Compare pairs of image files, `(left, right)` paths, at least one.
 
-    Their pixels are prepared as in training, by the model's own `PixelSettings`. Pictures whose ink
-    is not what the model learned from, and pictures far from its training images, are named in a
-    warning; so is a model that is no better than chance on its test pairs.
+    Their pixels are prepared as in training, by the model's own `PixelSettings`; `ink` is that of
+    these pictures, a key of `kpairs.data.settings.INKS`, default the model's. Warnings name
+    pictures whose ink is not what the model learned from, pictures far from its training images,
+    and a model that is no better than chance on its test pairs.
 
-    Args:
-        model: path of an exported .onnx file.
-        pairs: `(left, right)` paths, at least one.
-        ink: that of these pictures, a key of `kpairs.data.settings.INKS`; default the model's.
+    Returns a dict per pair, by the names of `COLUMNS` that are known: `left_not_higher` and its
+    calibrated `probability`, see `PairModel.chance`; `same` (both are one picture, so that left <=
+    right is certain; of scores it is a tie, 1/2); of each side's digit, grade or score what is
+    known; whether it was `_inverted`, its ink is `_doubtful`, and it is `_far` from the training
+    images.
 
-    Returns:
-        A dict per pair: `left`, `right`, `left_not_higher`, its `probability`, `same` (whether both
-        are one picture, so that left <= right is certain; of scores it is a tie, 1/2), where there
-        are digit or grade outputs each side's `_digit` or `_grade` and its `_probability`, where
-        images are scored each side's `_score`, its standard error `_score_deviation` where that is
-        known, and `_score_percentile` among the training images; and for each side whether it was
-        `_inverted`, whether its ink is `_doubtful`, and whether it is `_far` from the training
-        images. `probability` is calibrated, see `PairModel.chance`.
-
-    Raises:
-        UsageError: `ink` for a model of pictures of either ink.
-        InputError: an image or the model cannot be read.
+    Raises UsageError for `ink` where a model takes either, InputError for a file that cannot be
+    read.
     """
     loaded = PairModel.load(model)
     settings = _settings(loaded, ink)
@@ -81,12 +73,7 @@ def predict_pairs(
             rows += new
     doubtful, faint, distant = np.array([*odd.values()]).T
     warn_of_pictures(
-        [*odd].__getitem__,
-        settings,
-        loaded.metadata,
-        doubtful=doubtful,
-        faint=faint,
-        far=distant,
+        [*odd].__getitem__, settings, loaded.metadata, doubtful=doubtful, faint=faint, far=distant
     )
     if warned := no_better_than_chance(loaded.metadata):
         log.warning("%s", warned)
@@ -106,57 +93,38 @@ def _settings(loaded: PairModel, ink: str | None) -> PixelSettings:
 
 
 def _compare(
-    loaded: PairModel, pairs: Sequence[Pair], pictures: Mapping[str | Path, Any]
+    loaded: PairModel, pairs: Sequence[Pair], pictures: Mapping[str | Path, Prepared]
 ) -> list[dict[str, Any]]:
-    sides = zip(*pairs, strict=True)
-    images = [np.concatenate([pictures[file].pixels for file in side]) for side in sides]
+    seen = [[pictures[file] for file in side] for side in zip(*pairs, strict=True)]
+    images = [np.concatenate([picture.pixels for picture in side]) for side in seen]
     values = loaded.compare(*images)
-    values |= loaded.as_probabilities(values)
-    placed = [loaded.place(side) for side in images]
-    values["decided"] = values["comparison"].argmax(axis=1)
-    held = loaded.chance(values["comparison"][:, 1], *placed)
-    values["comparison"] = np.stack([1 - held, held], axis=1)
-    known = loaded.reference
-    for side, there in zip(_SIDES, placed, strict=True):
-        if known is None or there is None:
-            continue
-        values[f"{side}_far"] = known.distance(there) > 1
-        if (score := values.get(f"{side}_score")) is not None:
-            values[f"{side}_score_percentile"] = known.percentile(score[:, 0])
-            if known.has_deviation:
-                values[f"{side}_score_deviation"] = known.deviation(there)
+    found, placed = loaded.as_probabilities(values), [loaded.place(side) for side in images]
+    is_scored, known = "left_score" in values, loaded.reference
+    # Whatever the model says: a picture ranks no higher than itself. A tie goes to class 0.
     same = (images[0] == images[1]).all(axis=(1, 2, 3))
-    return [_row(loaded, pair, pictures, values, i, bool(same[i])) for i, pair in enumerate(pairs)]
-
-
-def _row(
-    loaded: PairModel,
-    pair: Pair,
-    pictures: Mapping[str | Path, Any],
-    values: Mapping[str, np.ndarray],
-    i: int,
-    same: bool,
-) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(_SIDES, map(str, pair), strict=True))
-    if same:  # whatever the model says: a picture ranks no higher than itself
-        row |= {"left_not_higher": True, "probability": 0.5 if "left_score" in values else 1.0}
-    else:  # a tie goes to class 0, as everywhere
-        held = float(values["comparison"][i, 1])
-        row |= {"left_not_higher": bool(values["decided"][i]), "probability": held}
-    row["same"] = same
-    for name in (name for name, kind in loaded.outputs.items() if kind == "score"):
-        row[name] = float(values[name][i, 0])
-        for end in ("deviation", "percentile"):
-            if f"{name}_{end}" in values:
-                row[f"{name}_{end}"] = float(values[f"{name}_{end}"][i])
+    held = loaded.chance(found["comparison"][:, 1], *placed)
+    columns: dict[str, Any] = {
+        "left_not_higher": same | (found["comparison"].argmax(axis=1) == 1),
+        "probability": np.where(same, 0.5 if is_scored else 1.0, held),
+        "same": same,
+    }
     for name in loaded.of_class:
-        best = int(values[name][i].argmax())
-        row[name] = loaded.classes[best]
-        row[f"{name}_probability"] = float(values[name][i, best])
-    for part in ("inverted", "doubtful"):
-        for side, file in zip(_SIDES, pair, strict=True):
-            row[f"{side}_{part}"] = bool(getattr(pictures[file], part)[0])
-    for side in _SIDES:
-        if f"{side}_far" in values:
-            row[f"{side}_far"] = bool(values[f"{side}_far"][i])
-    return row
+        columns[name] = np.array(loaded.classes)[found[name].argmax(axis=1)]
+        columns[f"{name}_probability"] = found[name].max(axis=1)
+    for side, own, there in zip(_SIDES, seen, placed, strict=True):
+        columns[f"{side}_inverted"] = np.concatenate([picture.inverted for picture in own])
+        columns[f"{side}_doubtful"] = np.concatenate([picture.doubtful for picture in own])
+        if is_scored:
+            columns[f"{side}_score"] = values[f"{side}_score"][:, 0]
+        if known is not None and there is not None:
+            columns[f"{side}_far"] = known.distance(there) > 1
+            if is_scored:
+                columns[f"{side}_score_percentile"] = known.percentile(columns[f"{side}_score"])
+            if is_scored and known.has_deviation:
+                columns[f"{side}_score_deviation"] = known.deviation(there)
+    names = [name for name in COLUMNS if name in columns]
+    rows = zip(*(columns[name].tolist() for name in names), strict=True)
+    return [
+        {**dict(zip(_SIDES, map(str, pair), strict=True)), **dict(zip(names, row, strict=True))}
+        for pair, row in zip(pairs, rows, strict=True)
+    ]

@@ -56,9 +56,9 @@ class Ranking:
             another kind.
         method: what the scores are, a key of `METHODS`.
         doubtful: `(n,)` bool, images whose ink is not what the model learned from.
-        percentile: `(n,)` float64, percentage of the training images with a lower score; None for
-            files of earlier versions and for networks that only compare.
-        far: `(n,)` bool, images unlike the training images; None for files of earlier versions.
+        percentile: `(n,)` float64, percentage of the training images with a lower score; None where
+            these are not known, and for networks that only compare.
+        far: `(n,)` bool, images unlike the training images; None where these are not known.
     """
 
     score: NDArray[np.float64]
@@ -130,7 +130,7 @@ def rank(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("auxws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
         >>> model = kpairs.PairModel.load(kpairs.export(run)[0].path)
         >>> ranking = kpairs.rank([model], run.source().split("test").images[:20])
         >>> ranking.rank.shape
@@ -252,17 +252,17 @@ def _scored(
     places = [] if known is None else [known.place(np.zeros((0, len(known.centre))))]
     done = 0
     for block in prepared(pictures, model.pixels):
+        features = None
         if method == "comparison":
             pixels.append(block.pixels)
         elif method == "score" and model.has_features:
             score, features = model.scored(block.pixels)
             scores.append(score)
-            if known is not None:
-                places.append(known.place(features))
         else:
             scores.append(one_by_one(model, method, block.pixels))
-        if known is not None and not model.has_features:
-            places.append(known.place(thumbnails(block.pixels)))
+        if known is not None:
+            seen = thumbnails(block.pixels) if features is None else features
+            places.append(known.place(seen))
         doubtful.append(block.doubtful)
         faint.append(block.faint)
         done += len(block.doubtful)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpairs.data.decode import THREADS, decode
+from kpairs.data.decode import THREADS, decode, on_white
 from kpairs.data.settings import WHITE
 from kpairs.errors import UsageError
 from kpairs.files import atomic_path
@@ -34,25 +34,17 @@ def draw_ranked_sheet(
     files: Sequence[Path],
     captions: Sequence[str],
     path: Path,
-    columns: int | None = None,
     maps: Sequence[tuple[PillowImage, PillowImage]] = (),
     footer: str = "",
     white: int = WHITE,
 ) -> None:
-    """Draw images with captions, row by row, to a PNG, JPEG or WebP file.
+    """Draw at most `MOST` images with captions, row by row, to a PNG, JPEG or WebP file.
 
-    Args:
-        files: the images, at most `MOST`.
-        captions: a short text for each.
-        path: the file to write.
-        columns: images in a row; default about as many as there are rows, at most 20.
-        maps: in place of each file its picture as a network sees it, and a map of it beside.
-        footer: the sheet's last line.
-        white: level of 16-bit grey that is white.
+    `maps` are in place of each file its picture as a network sees it, and a map of it beside.
     """
     from PIL import Image, ImageDraw
 
-    columns = columns or min(_WIDEST, max(1, round(len(files) ** 0.5)))
+    columns = min(_WIDEST, max(1, round(len(files) ** 0.5)))  # about as many as rows
     rows = -(-len(files) // columns)
     step = _SIDE * (2 if maps else 1) + _GAP, _SIDE + _CAPTION + _GAP
     width = max(columns * step[0] + _GAP, _FOOTER if footer else 0)
@@ -84,12 +76,6 @@ def _contained(image: PillowImage) -> PillowImage:
 def _thumbnail(file: Path, white: int) -> PillowImage:
     from PIL import Image
 
-    pixels = decode(file)
-    if pixels.dtype != np.uint8:
-        top = 1.0 if np.issubdtype(pixels.dtype, np.floating) else white
-        pixels = np.rint(np.minimum(pixels * (255 / top), 255)).astype(np.uint8)
-    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[-1]]
-    image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels, mode)
-    if mode in ("LA", "RGBA"):
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return _contained(image.convert("RGB"))
+    levels = on_white(decode(file), white)
+    shape = (*levels.shape[:2], 3)
+    return _contained(Image.fromarray(np.ascontiguousarray(np.broadcast_to(levels, shape))))

@@ -25,8 +25,8 @@ def find_images(places: Sequence[str | Path], columns: Columns | None = None) ->
     """List the images of folders, CSV files and image files, in order and each once.
 
     Folders are searched with all that is in them. A .csv file has a column image or file, or left
-    and right, with paths relative to it; `columns` names other headers. Raises InputError where an
-    argument has no image or cannot be read.
+    and right, with paths relative to it; `columns` names other headers. Raises InputError where
+    there is no image, or an argument cannot be read.
     """
     found = {os.path.abspath(f): f for place in places for f in _images(Path(place), columns)}
     if not found:
@@ -40,12 +40,9 @@ def find_pairs(
     """Find the pairs of image files that two arguments, or one CSV file, stand for.
 
     Those of two folders are paired by their names, endings aside; a folder and an image are each
-    image of it with that one. Returns the pairs, and whether it was two images.
-
-    Raises:
-        UsageError: one argument that is no CSV file, or columns without one.
-        InputError: a folder without images, folders whose names differ, or a CSV file that cannot
-            be read.
+    image of it with that one. Returns the pairs, and whether it was two images. Raises UsageError
+    for one argument that is no CSV file, InputError for folders whose names differ, or without
+    images.
     """
     if right is None:
         if not is_table(left):

@@ -25,15 +25,10 @@ def warn_of_pictures(
     faint: NDArray[np.bool_],
     far: NDArray[np.bool_] | None,
 ) -> None:
-    """Log which of n pictures are not as those that a model learned from.
+    """Log which of n pictures, `(n,)` bools, are not as those that a model learned from.
 
-    Args:
-        name: returns the name of a picture by its number.
-        settings: how pictures were prepared.
-        metadata: of the model.
-        doubtful: `(n,)`, another ink.
-        faint: `(n,)`, 16 bits of which few are used.
-        far: `(n,)`, unlike the training images; None where nobody knows.
+    `name` returns a picture's name by its number; `settings` prepared it. Pictures are `doubtful`
+    (another ink), `faint` (16 bits of which few are used) or `far` from the training images.
     """
 
     def warn(odd: NDArray[np.bool_] | None, said: Callable[..., str], about: object) -> None:
@@ -47,14 +42,7 @@ def warn_of_pictures(
 
 
 def strangers(count: int, of: int, first: str, metadata: Mapping[str, Any]) -> str:
-    """Say how many pictures are far from the training images, and which is the first.
-
-    Args:
-        count: pictures that are far.
-        of: pictures in all.
-        first: name of the first that is far.
-        metadata: of the model.
-    """
+    """Say how many of how many pictures are far from the training images, and the first one."""
     data = (metadata.get("training") or {}).get("data")
     trained = f" ({printable(data)})" if data else ""
     return (

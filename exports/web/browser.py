@@ -69,9 +69,7 @@ class NothingRunsIt(KpairsError):
 class PageModel:
     """A page's network, run in a browser, or by node where there is none.
 
-    Attributes:
-        outputs: kind of each output by name.
-        engine: what ran it last, such as "Chromium 150.0"; None before.
+    `engine` is what ran it last, such as "Chromium 150.0"; None before.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,9 +83,7 @@ class PageModel:
     ) -> dict[str, NDArray[np.float32]]:
         """Compute every output for n pairs of pixels, as `PairModel.run` does.
 
-        Raises:
-            NothingRunsIt: neither a browser nor node does.
-            KpairsError: the page's script fails.
+        Raises NothingRunsIt without browser and node, KpairsError where the page's script fails.
         """
         pixels = np.ascontiguousarray(np.stack([left, right]), "<f4").tobytes()
         asked = {"count": len(left), "pixels": base64.b64encode(pixels).decode()}

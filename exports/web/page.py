@@ -58,13 +58,7 @@ def samples_of(pictures: np.ndarray) -> dict[str, Any]:
     """Write `(n, height, width, channels)` uint8 pictures down as the page reads them."""
     count, height, width, channels = pictures.shape
     data = base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode()
-    return {
-        "count": count,
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "data": data,
-    }
+    return {"count": count, "height": height, "width": width, "channels": channels, "data": data}
 
 
 def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "'none'") -> str:
@@ -106,10 +100,8 @@ def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
     """Make the page of one network, as one file that needs nothing else.
 
     It carries the first of the test pairs, in 8 bits, and onnxruntime's answers to them: each
-    browser that opens the page first sees whether it computes the same.
-
-    Raises:
-        UsageError: a network that network.js does not run, or a page of more than 2 MiB.
+    browser that opens the page first sees whether it computes the same. Raises UsageError for a
+    network that network.js does not run, or a page of more than 2 MiB.
     """
     size = int(np.prod(model.pixels.shape))
     few = pairs.take(slice(min(_PAIRS, max(1, _SAMPLE_BYTES // size))))

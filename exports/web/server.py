@@ -45,20 +45,13 @@ _HEADERS = {
 class LocalServer:
     """A server of some routes, on 127.0.0.1 or another address of this machine.
 
+    `json_endpoint` makes endpoints that answer a page's questions. `origin` is where a browser sees
+    the pages, such as "https://label.example.org", if a proxy stands before this server. Raises
+    OSError where the port is taken, or the address is not this machine's.
+
     >>> with LocalServer([Route("/", page)]) as server:  # doctest: +SKIP
     ...     print(server.url)
     ...     server.run()
-
-    Args:
-        routes: starlette's; `json_endpoint` makes endpoints that answer a page's questions. They
-            may be given to `serve` instead.
-        port: 0 takes a free one.
-        address: an IPv4 address of this machine, or a name of it.
-        origin: where a browser sees the pages, such as "https://label.example.org", if a proxy
-            stands before this server.
-
-    Raises:
-        OSError: the port is taken, or the address is not this machine's.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 from kpairs.data import PairSet
 from kpairs.errors import UsageError
+from kpairs.exports.runtime.bounds import shapes_of
 from kpairs.exports.writing.runners import RUNNERS, Runner, Subject, random_pairs, runners, subject
 from kpairs.training.device import compute, describe
 
@@ -27,23 +27,10 @@ _PRODUCT_GFLOP = 2e-9 * _SIDE**3
 
 @dataclass(frozen=True)
 class _Times:
-    """Times of some calls, one after the other.
+    """Times of some calls, one after the other."""
 
-    Attributes:
-        wall: `(calls,)` seconds of each.
-        cpu: mean seconds of processor time per call, of all threads.
-    """
-
-    wall: np.ndarray
-    cpu: float
-
-
-@dataclass(frozen=True)
-class _Effort:
-    """Number and seconds of each runner's timings."""
-
-    repeats: int
-    seconds: float
+    wall: np.ndarray  # `(calls,)` seconds of each
+    cpu: float  # mean seconds of processor time per call, of all threads
 
 
 def bench_inference(
@@ -71,15 +58,11 @@ def bench_inference(
         say: called with what is being measured.
 
     Returns:
-        JSON-ready dict. `rows` holds for each `model`, `runner`, `batch` and `threads`: the
-        percentiles `p50_us`, `p95_us` and `p99_us` of a call in microseconds over `calls` calls,
-        `cpu_us` of processor time, `pairs_per_s` and `gflops` at the median, `share_of_peak` of the
-        matrix product's speed, and `over_onnx`, how many times as long as runner onnx it took.
-        `peak_gflops` is the matrix product's speed with the first of `threads`, `peaks` all of
-        them. `models` holds the floating-point operations per pair, two for each multiplication and
-        addition of the convolutions and dense layers, as the stock export has them (the file where
-        there is no such export), and which runners are missing and why. `runners` says what each
-        is, `machine` where it ran.
+        JSON-ready dict. `rows` holds, for each `model`, `runner`, `batch` and `threads`, a call's
+        percentiles in microseconds, `cpu_us` of processor time, `pairs_per_s` and `gflops` at the
+        median, `share_of_peak` of the matrix product's speed, and `over_onnx`, how many times as
+        long as runner onnx it took. `peaks` is the matrix product's speed by `threads`. `models`
+        has the operations per pair, and which runners are missing and why.
 
     Raises:
         UsageError: another backend than torch, or a model that is none.
@@ -91,7 +74,7 @@ def bench_inference(
         )
     batches = batches or (QUICK_BATCHES if quick else BATCHES)
     threads = threads or ((1,) if quick else tuple(sorted({1, os.cpu_count() or 1})))
-    effort = _Effort(5, 0.02) if quick else _Effort(9, 0.05)
+    effort = (5, 0.02) if quick else (9, 0.05)
     rows: list[dict[str, Any]] = []
     described = []
     speeds: dict[int, list[float]] = {count: [] for count in threads}
@@ -106,9 +89,8 @@ def bench_inference(
         for forms in subjects:
             # As a stranger's export has them; ours has none that it could leave out.
             flops = flops_per_pair(forms.files.get("stock", forms.files["onnx"]))
-            described.append(
-                {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
-            )
+            known = {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
+            described.append(known)
             for count in threads:
                 for batch, times in _measured(forms, batches, count, effort, say):
                     speeds[count] += [_PRODUCT_GFLOP / min(t.wall) for t in times[_PRODUCT]]
@@ -129,7 +111,7 @@ def _measured(
     forms: Subject,
     batches: Sequence[int],
     threads: int,
-    effort: _Effort,
+    effort: tuple[int, float],
     say: Callable[[str], None],
 ) -> Iterator[tuple[int, dict[str, list[_Times]]]]:
     """Time every runner of a model at each batch size, and the matrix product beside them."""
@@ -147,15 +129,8 @@ def flops_per_pair(file: str | Path) -> int:
     A multiplication and an addition are two operations.
     """
     proto = onnx.load(file)
-    for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    del proto.graph.value_info[:]
-    graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        shapes[value.name] = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    total = 0
-    for node in graph.node:
+    shapes, total = shapes_of(proto), 0
+    for node in proto.graph.node:
         if node.op_type in ("Conv", "MatMul", "Gemm"):
             weights = shapes[node.input[1]]
             summed = weights[1:] if node.op_type == "Conv" else shapes[node.input[0]][-1:]
@@ -169,17 +144,18 @@ def _product() -> Runner:
 
 
 def _times(
-    functions: Mapping[str, Runner], pairs: PairSet, batch: int, effort: _Effort
+    functions: Mapping[str, Runner], pairs: PairSet, batch: int, effort: tuple[int, float]
 ) -> dict[str, list[_Times]]:
-    """Return a list of `_Times` for each function, one per repeat."""
+    """Return `_Times` for each function: so many, each of about so many seconds."""
+    repeats, seconds = effort
     left, right = (np.asarray(images[:batch]) for images in (pairs.left, pairs.right))
     calls = {}
     for name, function in functions.items():
         function(left, right)
         (once,) = _timed(function, left, right, 1).wall
-        calls[name] = int(np.clip(effort.seconds / once, 3, 1000))
+        calls[name] = int(np.clip(seconds / once, 3, 1000))
     times: dict[str, list[_Times]] = {name: [] for name in functions}
-    for repeat in range(effort.repeats):
+    for repeat in range(repeats):
         for name in list(functions)[:: 1 if repeat % 2 else -1]:
             functions[name](left, right)  # brings its code and weights back into the caches
             times[name].append(_timed(functions[name], left, right, calls[name]))
@@ -199,29 +175,25 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per runner; `work` is the GFLOP of a batch."""
 
-    def per_repeat(name: str, measure: Callable[[_Times], Any]) -> np.ndarray:
-        return np.array([measure(part) for part in times[name]])
+    def fastest(name: str) -> float:
+        return min(min(part.wall) for part in times[name])
 
-    def fastest(part: _Times) -> float:
-        return min(part.wall)
+    def medians(name: str) -> np.ndarray:
+        return np.array([np.median(part.wall) for part in times[name]])
 
-    def median(part: _Times) -> float:
-        return np.median(part.wall)
-
-    peak = _PRODUCT_GFLOP / min(per_repeat(_PRODUCT, fastest))
+    peak = _PRODUCT_GFLOP / fastest(_PRODUCT)
     for name in list(times)[1:]:  # the product comes first
         p50, p95, p99 = np.percentile(np.concatenate([p.wall for p in times[name]]), (50, 95, 99))
-        cpu = np.median(per_repeat(name, attrgetter("cpu")))
         yield {
             "runner": name,
             **place,
             "p50_us": 1e6 * p50,
             "p95_us": 1e6 * p95,
             "p99_us": 1e6 * p99,
-            "cpu_us": 1e6 * float(cpu),
+            "cpu_us": 1e6 * float(np.median([part.cpu for part in times[name]])),
             "calls": sum(len(part.wall) for part in times[name]),
             "pairs_per_s": place["batch"] / p50,
             "gflops": work / p50,
-            "share_of_peak": float(work / min(per_repeat(name, fastest)) / peak),
-            "over_onnx": float(np.median(per_repeat(name, median) / per_repeat("onnx", median))),
+            "share_of_peak": float(work / fastest(name) / peak),
+            "over_onnx": float(np.median(medians(name) / medians("onnx"))),
         }

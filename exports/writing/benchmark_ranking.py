@@ -40,18 +40,14 @@ def bench_ranking(
     """Measure how fast images are ranked, from their files to their scores.
 
     Each runner works in a process of its own, and takes turns with the others, so that a slower
-    moment of the machine meets all of them. A ratio is the median of the turns' ratios. Weights
-    are drawn: they make no difference to the time.
+    moment of the machine meets all of them. A ratio is the median of the turns' ratios. Weights are
+    drawn: they make no difference to the time. `progress` hears how many turns of how many are
+    done.
 
-    Args:
-        quick: a quarter of the images, and `ranker` alone.
-        progress: called with what is measured, and how many turns of how many of it are done.
-
-    Returns:
-        JSON-ready dict: `rows` with `network`, `pictures`, `images_per_core_second` by runner,
-        `kpairs_over`, how many times as fast kpairs is as each other runner, and `peak_mib` of
-        the runners' processes after all pictures (None where the system does not say);
-        `runners`, and `machine`.
+    Returns a JSON-ready dict: `rows` with `network`, `pictures`, `images_per_core_second` by
+    runner, `kpairs_over`, how many times as fast kpairs is as each other runner, and `peak_mib` of
+    the runners' processes after all pictures (None where the system does not say); `runners`, and
+    `machine`.
     """
     from kpairs.training.device import describe
 

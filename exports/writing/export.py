@@ -32,7 +32,6 @@ from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
 from kpairs.training.reference import reference_of
 from kpairs.training.run import Run
-from kpairs.training.sample import load_sample
 
 log = logging.getLogger(__name__)
 
@@ -108,34 +107,20 @@ def export(
         >>> [export.path.name for export in kpairs.export(run)]
         ['ws.onnx']
     """
-    if isinstance(model, Run):
-        return export_run(model, number, path, data_root, formats, opset, force=force)
-    if path is None:
+    if odd := set(formats) - set(FORMATS):
+        raise unknown("format", odd.pop(), FORMATS)
+    if path is not None:
+        stem = _stem(Path(path), formats)
+    elif isinstance(model, Run):
+        stem = model.path / model.recipe.network.arch
+    else:
         raise UsageError("path: expected the name of the file to write, received none")
-    _check_formats(formats)
-    stem = _stem(Path(path), formats)
     with compute("cpu"):
-        trained = Trained.from_keras(model, outputs, tuple(classes), pixels)
-        wanted = [FORMATS[name](opset, calibration) for name in formats]
-        return export_model(trained, pairs, stem, wanted, force=force)
-
-
-def export_run(
-    run: Run,
-    number: int = 1,
-    path: str | Path | None = None,
-    data_root: str | Path | None = None,
-    formats: Sequence[str] = ("onnx",),
-    opset: int = OPSET,
-    *,
-    force: bool = False,
-) -> list[Export]:
-    """Export the model of one round, checked on that round's test pairs, as `export` does."""
-    architecture_of_run(run)
-    _check_formats(formats)
-    stem = run.path / run.recipe.network.arch if path is None else _stem(Path(path), formats)
-    with compute("cpu"):
-        trained, calibration, pairs = _from_run(run, number, data_root)
+        if isinstance(model, Run):
+            architecture_of_run(model)  # refused before images are read
+            trained, calibration, pairs = _from_run(model, number, data_root)
+        else:
+            trained = Trained.from_keras(model, outputs, tuple(classes), pixels)
         wanted = [FORMATS[name](opset, calibration) for name in formats]
         return export_model(trained, pairs, stem, wanted, force=force)
 
@@ -152,7 +137,7 @@ def _from_run(
         recipe, splits = run_splits(run, data_root)
         train, test = draw_round(recipe, number, *splits)
     except KpairsError as error:
-        train, test = load_sample(run.path)
+        train, test = run.sample()
         log.warning(
             "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
         )
@@ -166,11 +151,6 @@ def _from_run(
         keep=not recipe.fit.fine_tune,
     )
     return replace(trained, reference=reference), train.take(slice(_CALIBRATION)), test
-
-
-def _check_formats(names: Iterable[str]) -> None:
-    if odd := set(names) - set(FORMATS):
-        raise unknown("format", odd.pop(), FORMATS)
 
 
 def _stem(path: Path, formats: Sequence[str]) -> Path:
@@ -194,10 +174,8 @@ def export_model(
     Every file has inputs `left` and `right`, `(batch, height, width, channels)` float32 pixels in
     [0, 1] with any batch, the outputs in their order, its weights, and JSON that describes the
     outputs and how a picture becomes an input: in ONNX the metadata "kpairs", in the others the
-    extra file "kpairs.json".
-
-    Whatever is raised before all files are checked, nothing is written and older files are left as
-    they were.
+    extra file "kpairs.json". Whatever is raised before all files are checked, nothing is written
+    and older files are left as they were.
 
     Args:
         trained: the model and its description.

@@ -27,43 +27,27 @@ OPSET = 20
 
 @dataclass(frozen=True)
 class Written:
-    """Facts about a file that was written.
+    """Facts about a file that was written."""
 
-    Attributes:
-        description: metadata inside the file.
-        facts: further entries of the description beside it.
-        parity: the check against Keras; None where the file computes something else.
-        quantization: losses and gains of 8 bits; None for float32.
-    """
-
-    description: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    description: Mapping[str, Any]  # metadata inside the file
+    facts: Mapping[str, Any]  # further entries of the description beside it
+    # The check against Keras; None where the file computes something else.
     parity: Parity | None = None
-    quantization: Quantization | None = None
+    quantization: Quantization | None = None  # losses and gains of 8 bits; None for float32
 
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """A kind of file that holds a network.
+    """A kind of file that holds a network."""
 
-    Attributes:
-        name: as `kpairs export` takes it.
-        ending: of its files.
-        title: in a model card.
-        engine: the library that runs it.
-        help: of its option on the command line.
-        opset: version of the ONNX operators, for the formats that have some.
-        calibration: pairs that show the range of every value, for int8.
-    """
+    opset: int = OPSET  # version of the ONNX operators, for the formats that have some
+    calibration: PairSet | None = None  # pairs that show the range of every value, for int8
 
-    opset: int = OPSET
-    calibration: PairSet | None = None
-
-    name: ClassVar[str]
-    ending: ClassVar[str]
-    title: ClassVar[str]
-    engine: ClassVar[str]
-    help: ClassVar[str]
+    name: ClassVar[str]  # as `kpairs export` takes it
+    ending: ClassVar[str]  # of its files
+    title: ClassVar[str]  # in a model card
+    engine: ClassVar[str]  # the library that runs it
+    help: ClassVar[str]  # of its option on the command line
 
     @abstractmethod
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
@@ -77,9 +61,8 @@ class Format(ABC):
     def usage(self, file: str, outputs: str) -> str:
         """Show how to run a file in Python without kpairs, given its name and outputs."""
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - most formats miss nothing
         """Refuse by a UsageError, before any work, exports that something is missing for."""
-        return
 
     def facts(self, trained: Trained) -> dict[str, Any]:
         """Return further entries of the description beside a file."""
@@ -88,11 +71,7 @@ class Format(ABC):
     def export(
         self, trained: Trained, pairs: PairSet, description: Mapping[str, Any], path: Path
     ) -> Written:
-        """Write a file, load it again and check it on pairs against the Keras model.
-
-        Raises UsageError as `write` and `load`, and ParityError where the file disagrees with the
-        model.
-        """
+        """Write a file, load it again and check it on pairs; raises as these and `check_parity`."""
         from kpairs.exports.writing.parity import check_parity
 
         self.write(trained, description, path)
@@ -151,6 +130,7 @@ class TorchScript(Format):
     title = "TorchScript"
     engine = "torch.jit"
     help = "Write TorchScript (.pt)."
+    loads = "torch.jit.load({})"
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
         from kpairs.exports.writing.torch_files import write_torchscript
@@ -158,15 +138,16 @@ class TorchScript(Format):
         write_torchscript(trained.module, json.dumps(description), path)
 
     def load(self, path: Path) -> Runnable:
-        from kpairs.exports.writing.torch_files import load_torchscript
+        from kpairs.exports.writing.torch_files import TorchModel
 
-        return load_torchscript(path)
+        return TorchModel(path)
 
     def usage(self, file: str, outputs: str) -> str:
-        return f"import torch\n\nmodel = torch.jit.load({file})\n" + _call(outputs)
+        loaded = self.loads.format(file)
+        return f"import torch\n\nmodel = {loaded}\nvalues = model(left, right)  # {outputs}"
 
 
-class TorchExport(Format):
+class TorchExport(TorchScript):
     """torch.export: the program format of PyTorch 2."""
 
     name = "torch-export"
@@ -174,19 +155,12 @@ class TorchExport(Format):
     title = "torch.export program"
     engine = "torch.export"
     help = "Write a torch.export program (.pt2)."
+    loads = "torch.export.load({}).module()"
 
     def write(self, trained: Trained, description: Mapping[str, Any], path: Path) -> None:
         from kpairs.exports.writing.torch_files import write_program
 
         write_program(trained.program, json.dumps(description), path)
-
-    def load(self, path: Path) -> Runnable:
-        from kpairs.exports.writing.torch_files import load_program
-
-        return load_program(path)
-
-    def usage(self, file: str, outputs: str) -> str:
-        return f"import torch\n\nmodel = torch.export.load({file}).module()\n" + _call(outputs)
 
 
 class Int8(Onnx):
@@ -243,10 +217,6 @@ class Html(Onnx):
 
     def usage(self, file: str, outputs: str) -> str:
         return f"import webbrowser\n\nwebbrowser.open({file})"
-
-
-def _call(outputs: str) -> str:
-    return f"values = model(left, right)  # {outputs}"
 
 
 FORMATS: dict[str, type[Format]] = {

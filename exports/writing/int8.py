@@ -33,21 +33,15 @@ _ADVICE = ("pre-processing before quantization", "out-of-range for weight")
 
 @dataclass(frozen=True)
 class Quantization:
-    """Losses and gains of 8 bits.
+    """Losses and gains of 8 bits."""
 
-    Attributes:
-        bytes_before, bytes_after: sizes of the float32 and the int8 file.
-        error_pct_before, error_pct_after: errors on the test pairs by output, in percent.
-        same_decisions_pct: share of the test pairs with the float32 file's decision, by output.
-        time_ratio: median time of the int8 file over the float32 file's, by batch size, measured
-            in turns on one thread; above 1 it is slower.
-    """
-
-    bytes_before: int
+    bytes_before: int  # of the float32 file
     bytes_after: int
-    error_pct_before: dict[str, float]
+    error_pct_before: dict[str, float]  # on the test pairs, by output
     error_pct_after: dict[str, float]
-    same_decisions_pct: dict[str, float]
+    same_decisions_pct: dict[str, float]  # on the test pairs, with the float32 file, by output
+    # Median time of the int8 file over the float32 file's, by batch size, measured in turns on one
+    # thread; above 1 it is slower.
     time_ratio: dict[str, float]
 
 
@@ -57,9 +51,8 @@ def write_int8(
     """Replace a float32 ONNX file of our own by its int8 version; compare the two on test pairs.
 
     Weights and values between nodes become int8, with one scale per channel of a weight (QDQ
-    format: QuantizeLinear and DequantizeLinear pairs, which any ONNX runtime understands). Ranges
-    are those of `calibration`. Returns the new file's metadata, with its own test errors, and the
-    comparison.
+    format, which any ONNX runtime understands). Ranges are those of `calibration`. Returns the new
+    file's metadata, with its own test errors, and the comparison.
     """
     size, model = path.stat().st_size, PairModel.load(path)
     proto = _quantized(path, calibration, ["Conv"] if model.has_features else None)

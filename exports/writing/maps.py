@@ -20,18 +20,14 @@ _MEANS = ("ReduceMean", "GlobalAveragePool")
 def maps_of(graph: onnx.GraphProto) -> dict[str, Any] | None:
     """Find the maps behind the score of a graph's left image.
 
-    Args:
-        graph: as `kpairs.exports.writing.onnx.to_proto` gives it.
+    Returns None where there is no such score, or a feature that is no mean over places; else a
+    JSON-ready dict:
 
-    Returns:
-        None where there is no such score, or a feature that is no mean over places; else a
-        JSON-ready dict:
-
-        - `values`: names of maps, whose channels are the features in their order.
-        - `axes`: of each map the two axes of its places, (2, 3) or (1, 2).
-        - `weights`: name of the head's `(features, 1)` weights.
-        - `offset`: name of what is added to every score, or None.
-        - `mirrored`: True where each image is followed by its mirror image.
+    - `values`: names of maps, whose channels are the features in their order.
+    - `axes`: of each map the two axes of its places, (2, 3) or (1, 2).
+    - `weights`: name of the head's `(features, 1)` weights.
+    - `offset`: name of what is added to every score, or None.
+    - `mirrored`: True where each image is followed by its mirror image.
     """
     producers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from kpairs.errors import UsageError, first_line
+from kpairs.errors import UsageError, raised_as
 from kpairs.exports.runtime import METADATA_KEY, REFERENCE_KEY
 from kpairs.exports.runtime.loading import seal
 from kpairs.exports.writing.formats import OPSET
@@ -51,26 +51,21 @@ def write_proto(
 def _to_proto(
     program: torch.export.ExportedProgram, names: Sequence[str], opset: int
 ) -> onnx.ModelProto:
-    try:
-        with quiet(*_TALKERS):
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=["left", "right"],
-                output_names=names,
-                opset_version=opset,
-                verbose=False,
-            )
-            if exported is None:
-                raise RuntimeError("the exporter gave nothing")
-            exported.optimize()
-            simplify(exported.model)
-            proto = joined(exported.model_proto)
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"torch {torch.__version__} cannot write this network as ONNX of opset {opset}: "
-            f"{first_line(error)}"
-        ) from error
+    text = f"torch {torch.__version__} cannot write this network as ONNX of opset {opset}"
+    with quiet(*_TALKERS), raised_as(UsageError, text, kinds=(RuntimeError, ValueError)):
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["left", "right"],
+            output_names=names,
+            opset_version=opset,
+            verbose=False,
+        )
+        if exported is None:
+            raise RuntimeError("the exporter gave nothing")
+        exported.optimize()
+        simplify(exported.model)
+        proto = joined(exported.model_proto)
     return _tidied(proto)
 
 

@@ -32,20 +32,15 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Parity:
-    """Outcome of a successful check.
+    """Outcome of a successful check."""
 
-    Attributes:
-        pairs: number of pairs compared, all of them at every batch size. Every decision of every
-            output was the same, except between scores that are equal within the tolerance.
-        batches: the batch sizes; large images are checked in smaller batches.
-        max_difference: largest absolute difference of each output by name.
-        max_value: largest absolute value of each output, to hold the difference against: float32
-            keeps about seven digits.
-    """
-
+    # Number of pairs compared, all of them at every batch size. Every decision of every output was
+    # the same, except between scores that are equal within the tolerance.
     pairs: int
-    batches: tuple[int, ...]
-    max_difference: dict[str, float]
+    batches: tuple[int, ...]  # large images are checked in smaller ones
+    max_difference: dict[str, float]  # largest absolute difference of each output by name
+    # Largest absolute value of each output, to hold the difference against: float32 keeps about
+    # seven digits.
     max_value: dict[str, float]
 
 
@@ -58,11 +53,9 @@ def check_parity(
 ) -> Parity:
     """Compare every output of a Keras model and of a file on pairs, by name and at each batch size.
 
-    The tolerance is relative to the largest value where that is above 1.
-
-    Raises:
-        ParityError: names differ, an output differs by more than the tolerance, or a decision
-            differs, except between scores that the permitted difference makes equal.
+    The tolerance is relative to the largest value where that is above 1. Raises ParityError where
+    names differ, an output differs by more than the tolerance, or a decision differs, except
+    between scores that the permitted difference makes equal.
     """
     expected = predict(model, pairs)
     if set(exported.outputs) != set(expected):  # Keras sorts them by name

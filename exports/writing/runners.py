@@ -45,25 +45,15 @@ _DIGITS = tuple("0123456789")
 
 @dataclass
 class Subject:
-    """A model in all its forms.
+    """A model in all its forms."""
 
-    Attributes:
-        name: what the user called it.
-        files: ONNX files by runner.
-        model: the Keras model, None where only a file was given.
-        outputs: names of its outputs.
-        arch: name of the architecture.
-        skipped: why a runner is missing, by name.
-        shape: of one image.
-    """
-
-    name: str
-    files: dict[str, Path]
-    model: keras.Model | None
-    outputs: tuple[str, ...]
-    arch: str
-    skipped: dict[str, str]
-    shape: tuple[int, ...]
+    name: str  # what the user called it
+    files: dict[str, Path]  # ONNX files by runner
+    model: keras.Model | None  # None where only a file was given
+    outputs: tuple[str, ...]  # names of its outputs
+    arch: str  # name of the architecture
+    skipped: dict[str, str]  # why a runner is missing, by name
+    shape: tuple[int, ...]  # of one image
 
 
 def random_pairs(count: int, shape: tuple[int, ...]) -> PairSet:
@@ -140,9 +130,8 @@ def runners(subject: Subject, threads: int) -> dict[str, Runner]:
         made["int8"] = PairModel.load(files["int8"], threads).run
     if "stock" in files:
         made["stock"] = _whole(files["stock"], threads)
-    if subject.model is None:
+    if (model := subject.model) is None:
         return made
-    model = subject.model
     with quiet():
         made["torchscript"] = _on_tensors(torch.jit.load(files["torchscript"]))
     made["eager"] = _on_tensors(lambda *pair: model(_by_name(*pair), training=False))

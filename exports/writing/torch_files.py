@@ -41,11 +41,16 @@ class Named(torch.nn.Module):
 
 
 class TorchModel:
-    """A loaded file, as `check_parity` takes one."""
+    """A .pt or .pt2 file of our own, as `check_parity` takes one."""
 
-    def __init__(self, module: torch.nn.Module, metadata: str) -> None:
-        self._module = module
-        self.outputs: Mapping[str, str] = json.loads(metadata)["outputs"]
+    def __init__(self, path: Path) -> None:
+        extra = {METADATA_FILE: ""}
+        with quiet():
+            if path.suffix == ".pt2":
+                self._module = torch.export.load(path, extra_files=extra).module()
+            else:
+                self._module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+        self.outputs: Mapping[str, str] = json.loads(extra[METADATA_FILE])["outputs"]
 
     @torch.no_grad()
     def run(self, left: np.ndarray, right: np.ndarray, chunk: int) -> dict[str, np.ndarray]:
@@ -77,14 +82,6 @@ def write_program(program: torch.export.ExportedProgram, metadata: str, path: Pa
     path.write_bytes(buffer.getvalue())
 
 
-def load_program(path: Path) -> TorchModel:
-    """Load a .pt2 file of our own."""
-    extra = {METADATA_FILE: ""}
-    with quiet():
-        module = torch.export.load(path, extra_files=extra).module()
-    return TorchModel(module, extra[METADATA_FILE])
-
-
 def write_torchscript(module: Named, metadata: str, path: Path) -> None:
     """Write a TorchScript file: a trace, because `torch.jit.script` fails on Keras' forward."""
     buffer = io.BytesIO()
@@ -95,11 +92,3 @@ def write_torchscript(module: Named, metadata: str, path: Path) -> None:
         for name in full.namelist():
             if not name.endswith(".debug_pkl"):  # source lines and paths of this machine
                 bare.writestr(zipfile.ZipInfo(name), full.read(name))
-
-
-def load_torchscript(path: Path) -> TorchModel:
-    """Load a TorchScript file of our own."""
-    extra = {METADATA_FILE: ""}
-    with quiet():
-        module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
-    return TorchModel(module, extra[METADATA_FILE])

@@ -44,28 +44,23 @@ _PERCENTILES = (2.5, 10, 25, 50, 75, 90, 97.5)
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, and all that its files say of it.
+    """A trained network, and all that its files say of it."""
 
-    Attributes:
-        model: a Keras model on the torch backend, from `{"left", "right"}` to outputs by name.
-        outputs: kind of each output by name, a key of `OUTPUT_KINDS`; `comparison` comes first.
-        classes: class names in rank order; empty where no output tells a class.
-        pixels: the `PixelSettings` of the images that it was trained on.
-        about: further entries of the description, such as `arch`, `source` and `training`.
-        folded: builds the same network without weights, each shared tower called once on both
-            images; None exports `model` as it is.
-        reference: scores and features of the training images; None where nobody gave any.
-        tested: entries of the description that say the test error, where it is known already:
-            a model that learned from all pairs is not measured on them.
-    """
-
+    # A Keras model on the torch backend, from `{"left", "right"}` to outputs by name.
     model: keras.Model
+    # Kind of each output by name, a key of `OUTPUT_KINDS`; `comparison` comes first.
     outputs: Mapping[str, str]
-    classes: tuple[str, ...] = ()
-    pixels: PixelSettings = DIGITS
+    classes: tuple[str, ...] = ()  # class names in rank order; empty where no output tells a class
+    pixels: PixelSettings = DIGITS  # of the images that it was trained on
+    # Further entries of the description, such as `arch`, `source` and `training`.
     about: Mapping[str, Any] = field(default_factory=dict)
+    # Builds the same network without weights, each shared tower called once on both images; None
+    # exports `model` as it is.
     folded: Callable[[], keras.Model] | None = None
+    # Scores and features of the training images; None where nobody gave any.
     reference: Reference | None = None
+    # Entries of the description that say the test error, where it is known already: a model that
+    # learned from all pairs is not measured on them.
     tested: Mapping[str, Any] | None = None
 
     @classmethod
@@ -142,11 +137,9 @@ class Trained:
         """Describe a functional Keras model that compares two images, as `OwnNetwork.of` takes it.
 
         Those outputs are exported that `outputs` names. By default a picture is padded to the
-        model's input size, and taken as pictures are (ink "mixed").
-
-        Raises:
-            UsageError: other inputs, no comparison, an output whose kind is not known, or of a
-                width that its kind does not have.
+        model's input size, and taken as pictures are (ink "mixed"). Raises UsageError for other
+        inputs, no comparison, an output whose kind is not known, or of a width that its kind does
+        not have.
         """
         own = OwnNetwork.of(model, outputs)
         shape = tuple(own.model.inputs[0].shape[1:])

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,11 @@ class ImageFiles:
         files, places = (tuple(part[i] for i in numbers) for part in (self.files, self.places))
         return replace(self, files=files, places=places, name=name)
 
-    def fingerprint(self, file: str) -> str:
-        """Return what tells one of the files, or its features, from others."""
-        return fingerprint(file) if self.vectors is None else self.vectors.fingerprint(file)
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What tells each of the files, or its features, from others."""
+        tell = fingerprint if self.vectors is None else self.vectors.fingerprint
+        return {file: tell(file) for file in self.files}
 
 
 class Columns:

@@ -174,6 +174,20 @@ def _refused(name: str, layout: str) -> InputError:
     )
 
 
+def on_white(pixels: NDArray[Any], white: int) -> NDArray[np.uint8]:
+    """Return 8-bit grey or RGB; transparent pixels are laid over white."""
+    if pixels.dtype == np.uint16:
+        pixels = np.minimum(pixels.astype(np.float32) * (255 / white), 255)
+    elif pixels.dtype == np.float32:
+        pixels = pixels * 255
+    if pixels.shape[2] in (2, 4):
+        opacity = pixels[..., -1:].astype(np.float32) / 255
+        pixels = pixels[..., :-1] * opacity + 255 * (1 - opacity)
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels).astype(np.uint8)
+    return pixels
+
+
 def decode(picture: str | Path | IO[bytes] | PillowImage, name: str | None = None) -> NDArray[Any]:
     """Decode a picture, turned as its EXIF data say.
 

@@ -401,12 +401,8 @@ class _OwnImages(Source):
             log.warning("%s: %s", files.name, said)
         return Stored(file)
 
-    @cached_property
-    def _fingerprints(self) -> dict[str, str]:
-        return {file: self._images.fingerprint(file) for file in self._images.files}
-
     def fingerprints(self, base: Path) -> dict[str, str]:
-        return dict(zip(self._paths(base), self._fingerprints.values(), strict=True))
+        return dict(zip(self._paths(base), self._images.fingerprints.values(), strict=True))
 
     def _paths(self, base: Path) -> list[str]:
         files = self._images.files
@@ -416,7 +412,7 @@ class _OwnImages(Source):
         found = hashlib.sha256()
         for row in self.rows(Path(self.name).parent) or ():
             found.update(repr(row).encode("utf-8", "surrogateescape"))
-        for known in self._fingerprints.values():
+        for known in self._images.fingerprints.values():
             found.update(known.encode())
         return found.hexdigest()[:32]
 

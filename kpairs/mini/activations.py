@@ -16,8 +16,18 @@ class Elementwise(Module):
     y: torch.Tensor
 
     @abstractmethod
+    def function(self, x: torch.Tensor) -> torch.Tensor:
+        """Return f(x)."""
+
+    @abstractmethod
     def derivative(self) -> torch.Tensor:
         """Return f'(x) of the last `forward`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape -> the same shape."""
+        self.expect(x, "...")
+        self.y = self.function(x)
+        return self.y
 
     def backward(self, g: torch.Tensor) -> torch.Tensor:
         """Any shape -> the same shape."""
@@ -28,11 +38,8 @@ class Elementwise(Module):
 class ReLU(Elementwise):
     """max(x, 0)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape -> the same shape."""
-        self.expect(x, "...")
-        self.y = x.clamp(min=0)
-        return self.y
+    def function(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(min=0)
 
     def derivative(self) -> torch.Tensor:
         """1 where x > 0, else 0; at 0 itself, where there is none, 0 as in the report."""
@@ -42,11 +49,8 @@ class ReLU(Elementwise):
 class Tanh(Elementwise):
     """(eˣ - e⁻ˣ) / (eˣ + e⁻ˣ), in (-1, 1)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape -> the same shape."""
-        self.expect(x, "...")
-        self.y = x.tanh()
-        return self.y
+    def function(self, x: torch.Tensor) -> torch.Tensor:
+        return x.tanh()
 
     def derivative(self) -> torch.Tensor:
         """1 - y²: what was computed already gives the derivative."""
@@ -59,11 +63,8 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """1 / (1 + e⁻ˣ), in (0, 1)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape -> the same shape."""
-        self.expect(x, "...")
-        self.y = 1 / (1 + (-x).exp())
-        return self.y
+    def function(self, x: torch.Tensor) -> torch.Tensor:
+        return 1 / (1 + (-x).exp())
 
     def derivative(self) -> torch.Tensor:
         """y (1 - y)."""
@@ -80,13 +81,10 @@ class SELU(Elementwise):
 
     SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape -> the same shape."""
-        self.expect(x, "...")
+    def function(self, x: torch.Tensor) -> torch.Tensor:
         # The clamp keeps eˣ finite for the large x that do not need it.
         below = self.ALPHA * (x.clamp(max=0).exp() - 1)
-        self.y = self.SCALE * (x.clamp(min=0) + below)
-        return self.y
+        return self.SCALE * (x.clamp(min=0) + below)
 
     def derivative(self) -> torch.Tensor:
         """s where x > 0, else s a eˣ, which is y + s a."""

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from kpairs.data.settings import FEATURES, LARGEST_SIDE
-from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
+from kpairs.errors import InputError, KpairsError, UsageError, first_line, raised_as, unknown
 from kpairs.frozen import SIZE, digest, lite0_structure, seen_sides
 from kpairs.image_statistics import STATISTICS_SIDE
 from kpairs.layers import ImageStatistics, Mirrored, MirroredMean, Resize
@@ -23,7 +24,7 @@ from kpairs.loading import load
 from kpairs.models.lite0 import FORMAT, lite0
 from kpairs.models.onnx_network import read
 from kpairs.models.pair import Layers, is_tower, layers_of
-from kpairs.models.vision import PREFIX, VisionMaps
+from kpairs.models.vision import OTHERWISE, PREFIX, VisionMaps
 from kpairs.models.weights import check_weights
 
 NAME = "backbone"  # of the layer, by which it is found in a model
@@ -50,8 +51,7 @@ def feature_network(
     - "statistics": `kpairs.layers.ImageStatistics` alone.
     - "features": features as they are, in the place of pixels.
     - A network of `keras.applications`, such as "MobileNetV2": means of its last layer at each
-      resolution.
-    - A network of `torchvision.models`, such as "torchvision/resnet18", likewise; on torch alone.
+      resolution; of `torchvision.models`, such as "torchvision/resnet18", likewise, on torch alone.
     - A `keras.Model`, a `.keras` file or, on torch, an `.onnx` file, from pixels in [0, 1] to
       vectors, which stay as they are, or to maps, whose means are taken.
 
@@ -240,31 +240,16 @@ def _last_maps(network: keras.Model) -> list[keras.KerasTensor]:
 @cache
 def _applications() -> dict[str, tuple[Callable[..., keras.Model], ModuleType]]:
     """Each application by its name in lower case, with the module that holds its preprocessing."""
-    modules = [
-        module
-        for _, module in inspect.getmembers(keras.applications, inspect.ismodule)
-        if hasattr(module, "preprocess_input")
-    ]
-    found: dict[str, tuple[Callable[..., keras.Model], ModuleType]] = {}
-    for name, function in inspect.getmembers(keras.applications, inspect.isfunction):
-        # The module that has it; MobileNetV3 stands in none, and belongs to the one of its name.
-        homes = [m for m in modules if hasattr(m, name)]
-        homes = homes or [m for m in modules if name.lower().startswith(_plain(m))]
-        found[name.lower()] = function, max(homes, key=lambda m: len(_plain(m)))
-    return found
-
-
-def _plain(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2].replace("_", "")
+    functions = inspect.getmembers(keras.applications, inspect.isfunction)
+    return {name.lower(): (f, sys.modules[f.__module__]) for name, f in functions}
 
 
 def application(name: str, height: int, width: int, channels: int) -> Layers:
     """Return an application, such as "MobileNetV2", as layers from an image to its features.
 
     From `(batch, height, width, channels)` pixels in [0, 1], grey shown as RGB, to `(batch,
-    features)`, the mean over the image: with the application's own preparation of pixels, and the
-    application as one layer called "backbone", its weights freshly drawn. Raises UsageError for an
-    unknown application, or images that it does not take.
+    features)`, the mean over the image; the application is one layer called "backbone", its weights
+    freshly drawn. Raises UsageError for an unknown application, or images that it does not take.
     """
     function, module = _found(name)
     scale, offset, reverse = _preparation(module)
@@ -281,11 +266,8 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
     """Put weights that others trained into the application that is a model's layer "backbone".
 
     `weights` is "imagenet" for those that Keras publishes; else a file of them, .weights.h5 or
-    .keras, as `save_weights` or `save` of the application without its head writes.
-
-    Raises:
-        InputError: a file that does not hold this application's weights.
-        KpairsError: weights that could not be fetched.
+    .keras, of the application without its head. Raises InputError for another file, KpairsError
+    where weights could not be fetched.
     """
     layer = backbone_of(model)
     if weights == IMAGENET:
@@ -345,21 +327,12 @@ def _network(
 ) -> keras.Model:
     """Build an application without its head, with ImageNet's weights or freshly drawn ones."""
     options = {"include_top": False, "input_shape": (height, width, 3), "pooling": "avg"}
-    try:
+    received = f"expected images that it takes, received {width}x{height} (width x height)"
+    with raised_as(UsageError, f"backbone {name}: {received}", kinds=ValueError):
         network = function(**options, weights=None)
-    except ValueError as error:
-        raise UsageError(
-            f"backbone {name}: expected images that it takes, received {width}x{height} "
-            f"(width x height): {first_line(error)}"
-        ) from error
-    try:
-        if weights == IMAGENET:
+    if weights == IMAGENET:
+        with raised_as(KpairsError, f"{name}: its ImageNet weights cannot be fetched", OTHERWISE):
             network = function(**options, weights=IMAGENET)
-    except Exception as error:  # urllib's, and Keras' own
-        raise KpairsError(
-            f"{name}: its ImageNet weights cannot be fetched: {first_line(error)}; give a file of "
-            "them, or use lite0 or statistics"
-        ) from error
     network.name = NAME  # as an argument some would take it for a variant of theirs
     return network
 
@@ -367,10 +340,9 @@ def _network(
 def _preparation(module: ModuleType) -> tuple[list[float], list[float], bool]:
     """Measure what `preprocess_input` does to pixels in [0, 1]: scale and offset of each channel.
 
-    It is linear in each channel, so that three colours tell all of it. The last value is True where
-    RGB becomes BGR.
+    The last value is True where RGB becomes BGR.
     """
-    colours = np.zeros((1, 1, 3, 3), np.float32)
+    colours = np.zeros((1, 1, 3, 3), np.float32)  # it is linear in each channel: three tell all
     colours[0, 0, 1], colours[0, 0, 2] = 255, (255, 0, 0)
     black, white, red = module.preprocess_input(colours.copy(), data_format="channels_last")[0, 0]
     reverse = bool(red[0] != white[0])

@@ -35,14 +35,8 @@ _WORDS = {
     "Activation": "",
     "Add": "sum",
 }
-_PLUMBING = (
-    "Identity",
-    "Stack",
-    "Reshape",
-    "GetItem",
-    "Flatten",
-    "ExpandDims",
-)  # moves numbers about
+# These move numbers about.
+_PLUMBING = ("Identity", "Stack", "Reshape", "GetItem", "Flatten", "ExpandDims")
 _COLOURS = {  # edge and face by kind of box
     "image": ("0.2", "0.2"),
     "layers": ("0.4", "none"),
@@ -56,9 +50,8 @@ def layer_rows(model: keras.Model) -> list[dict[str, Any]]:
 
     They have `name` (of a layer in a tower `<tower>/<layer>`), `type`, `details` (sizes and
     activation as text), `shape` (of its output for one pair, in a tower for one image),
-    `parameters` (the trainable ones), `reads` (for each call the names of the layers whose outputs
-    it takes; a shared tower's first layer reads the left, then the right image) and `output` (name
-    of the model's output that it gives, or None).
+    `parameters` (trainable ones), `reads` (for each call the names of the layers whose outputs it
+    takes) and `output` (name of the model's output that it gives, or None).
     """
     config = model.get_config()
     outputs = config["output_layers"]
@@ -132,20 +125,13 @@ def _details(layer: Mapping[str, Any]) -> str:
 
 @dataclass
 class Box:
-    """Layers that follow each other, an image, or an output.
+    """Layers that follow each other, an image, or an output."""
 
-    Attributes:
-        reads: names of the boxes above it.
-        kind: "image", "layers", "shared" (layers that see each image with the same weights) or
-            "output".
-        lines: text of the box.
-        shape: of the last layer's output, for one image.
-    """
-
-    reads: list[str]
+    reads: list[str]  # names of the boxes above it
+    # "image", "layers", "shared" (layers that see each image with the same weights) or "output".
     kind: str
-    lines: list[str]
-    shape: str = ""
+    lines: list[str]  # text of the box
+    shape: str = ""  # of the last layer's output, for one image
 
     @property
     def text(self) -> str:

@@ -12,11 +12,9 @@ def initialize(model: keras.Model, scheme: str, rng: np.random.Generator) -> Non
 
     "torch" is the default of torch's `Conv2d` and `Linear`, with which all five reports began:
     kernel and bias uniform in +-1/sqrt(fan_in). "keras" is Keras' default: kernel uniform in
-    +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), bias zero.
-
-    Weights that are no longer as Keras drew them stay: an architecture loaded or set them. So do
-    kernels of an initializer that draws nothing, such as `Constant`, and layers of other kinds.
-    Batch normalisation begins alike in both schemes (gamma 1, beta 0).
+    +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), bias zero. Weights that are no longer
+    as Keras drew them stay, as do kernels of an initializer that draws nothing, and layers of other
+    kinds.
     """
     for layer in layers_of(model):
         if not isinstance(layer, (layers.Conv2D, layers.Dense)) or not _is_fresh(layer):

@@ -23,17 +23,11 @@ def lite0(
     """Build EfficientNet-Lite0 without its classifier, its weights "imagenet" or freshly drawn.
 
     The published network normalises batches after every convolution. That is folded into the
-    convolutions here: what a trained network computes stays, no layer behaves otherwise in
-    training, and a step takes less time.
+    convolutions here: what a trained network computes stays, and a step takes less time.
 
     From `(batch, height, width, 3)` RGB pixels in [0, 1] to a list of eight maps, of the stem and
-    the seven stages: 816 channels in all; `head` adds the last convolution's 1,280. They are
-    `(batch, channels, h, w)` on torch, where `FORMAT` is "channels_first", else `(batch, h, w,
-    channels)`.
-
-    Raises:
-        KpairsError: the package with the ImageNet weights is not installed.
-        InputError: its file is damaged.
+    the seven stages: 816 channels in all; `head` adds the last convolution's 1,280. Channels are
+    first on torch, last elsewhere. Raises as `imagenet` does.
     """
     image = keras.Input((height, width, 3), name="image")
     x = layers.Rescaling(2.0, -1.0, name="rescaling")(image)

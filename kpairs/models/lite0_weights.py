@@ -47,11 +47,8 @@ def imagenet() -> dict[str, list[NDArray[np.float32]]]:
     """Read the package's weights: kernel and bias of each convolution, by the layers' names.
 
     Batch normalisation is folded into them. Kernels are in Keras' order, `(h, w, in, out)`, and
-    those of depthwise convolutions `(h, w, channels, 1)`.
-
-    Raises:
-        KpairsError: the package is not installed.
-        InputError: its file is damaged.
+    those of depthwise convolutions `(h, w, channels, 1)`. Raises KpairsError where the package is
+    not installed, InputError where its file is damaged.
     """
     found = find_spec(_PACKAGE)
     if found is None or found.origin is None:

@@ -10,7 +10,7 @@ import onnx
 from keras import KerasTensor, ops
 from onnx import helper
 
-from kpairs.errors import InputError, KpairsError, UsageError, first_line
+from kpairs.errors import InputError, KpairsError, UsageError, raised_as
 
 OPERATOR = "kpairs.network::OnnxNetwork"  # that exporters write down, and `joined` replaces
 _OPENED: dict[str, tuple[bytes, Any]] = {}  # networks and their sessions, by digest
@@ -22,19 +22,9 @@ _FEATURES = "kpairs_features"
 class OnnxNetwork(keras.layers.Layer):
     """The features of an image by an ONNX network; of maps their means over the image.
 
-    The file's bytes are this layer's weight.
-
-    Args:
-        length: of the file, in bytes.
-        width: number of features.
-        channels_last: the network takes `(batch, height, width, channels)`, not channels first.
-        **options: arguments of `keras.layers.Layer`.
-
-    Inputs:
-        `(batch, height, width, channels)` pixels in [0, 1].
-
-    Returns:
-        `(batch, width)` float32.
+    From `(batch, height, width, channels)` pixels in [0, 1] to `(batch, width)` float32. The file's
+    bytes, `length` of them, are this layer's weight. With `channels_last` the network takes images
+    as they are, else channels first.
     """
 
     def __init__(self, length: int, width: int, channels_last: bool, **options: Any) -> None:
@@ -95,7 +85,11 @@ def read(file: str, height: int, width: int, opset: int = 20) -> keras.Model:
     channels, and outputs (batch, n) or maps (batch, n, height, width); the batch must be free.
     `height` and `width` are for networks that take any. Raises InputError for another file.
     """
-    try:
+    text = (
+        f"{file}: expected an ONNX network from images (batch, channels, height, width) to vectors "
+        "or maps, cannot use it"
+    )
+    with raised_as(InputError, text):
         path = Path(file)
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"more than {_LARGEST:,} bytes")
@@ -108,11 +102,6 @@ def read(file: str, height: int, width: int, opset: int = 20) -> keras.Model:
         sample = np.zeros((2, *sides, channels), np.float32)
         sample = sample if channels_last else sample.transpose(0, 3, 1, 2)
         found = _run(_opened(content), sample)
-    except Exception as error:  # onnx', onnxruntime's and the system's
-        raise InputError(
-            f"{file}: expected an ONNX network from images (batch, channels, height, width) to "
-            f"vectors or maps, cannot use it: {first_line(error)}"
-        ) from error
     image = keras.Input((*sides, channels))
     layer = OnnxNetwork(len(content), found.shape[1], channels_last)
     layer.build(image.shape)

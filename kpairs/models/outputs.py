@@ -47,16 +47,9 @@ class Output:
 def probabilities(values: ArrayLike, kind: str) -> NDArray[np.float64]:
     """Turn a model output into probabilities.
 
-    Args:
-        values: `(batch, n)` float32 output of a model.
-        kind: a key of `OUTPUT_KINDS`; a score is none.
-
-    Returns:
-        `(batch, n)` float64, n = 2 for one sigmoid unit; each row sums to 1. For `comparison`,
-        column 1 is P(left <= right).
-
-    Raises:
-        KeyError: an unknown kind, or scores, which no probabilities follow from.
+    `values` are `(batch, n)`, of a kind in `OUTPUT_KINDS`; a score is none. Returns `(batch, n)`
+    float64, n = 2 for one sigmoid unit; each row sums to 1. For `comparison`, column 1 is P(left <=
+    right). Raises KeyError for an unknown kind, or scores.
     """
     if kind not in OUTPUT_KINDS or kind == "score":
         raise KeyError(kind)

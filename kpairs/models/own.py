@@ -19,15 +19,10 @@ _KIND_OF_ACTIVATION = {"sigmoid": "sigmoid", "softmax": "probabilities", "linear
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """A user's network with inputs and outputs named as kpairs' are.
+    """A user's network with inputs and outputs named as kpairs' are."""
 
-    Attributes:
-        model: from `{"left", "right"}` to outputs by name, `comparison` first.
-        architecture: what training needs to know of it.
-    """
-
-    model: keras.Model
-    architecture: Architecture
+    model: keras.Model  # from `{"left", "right"}` to outputs by name, `comparison` first
+    architecture: Architecture  # what training needs to know of it
 
     @classmethod
     def of(
@@ -181,10 +176,7 @@ def _renamed(
     names = _input_names(model)
     given = [inputs[side] for side in (names if set(names) == set(_SIDES) else _SIDES)]
     result = model(dict(zip(names, given, strict=True)) if isinstance(model.input, dict) else given)
-    values = result if isinstance(result, dict) else dict(zip(found, _listed(result), strict=True))
-    outputs = {new: values[first if new == "comparison" else new] for new in named}
+    if not isinstance(result, dict):
+        result = dict(zip(found, keras.tree.flatten(result), strict=True))
+    outputs = {new: result[first if new == "comparison" else new] for new in named}
     return keras.Model(inputs, outputs, name=model.name)
-
-
-def _listed(value: object) -> list[object]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]

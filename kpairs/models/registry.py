@@ -70,12 +70,12 @@ class Architecture:
         """Keyword arguments of the function's own, with their defaults."""
         return {p.name: p.default for p in self._keywords() if p.name not in _BUILDS}
 
-    def check_takes(self, argument: str, called: str | None = None) -> None:
+    def check_takes(self, argument: str, called: str) -> None:
         """Refuse an argument that the function lacks; name the architectures that have it."""
         able = [a.name for a in ARCHS.values() if any(p.name == argument for p in a._keywords())]
         if self.name not in able:
             raise UsageError(
-                f"{self.name} takes no {called or argument}; {', '.join(sorted(able))} "
+                f"{self.name} takes no {called}; {', '.join(sorted(able))} "
                 f"do{'es' * (len(able) == 1)}"
             )
 
@@ -228,19 +228,24 @@ def build(
     if name not in ARCHS:
         raise unknown("architecture", name, ARCHS)
     architecture = ARCHS[name]
-    check_shape(architecture, input_shape)
+    _check_shape(architecture, input_shape)
     if excess := set(options) - set(architecture.options):
         expected = ", ".join(architecture.options) or "no arguments"
         raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
-    if backbone is not None:
-        _check_backbone(architecture, rescaling)
-        options["backbone"] = backbone
-    if test_shifts != 1:
-        _check_shifts(architecture, test_shifts)
-        options["test_shifts"] = test_shifts
-    if head == "ordinal":
-        _check_ordinal(architecture, classes)
-        options["ordinal"] = True
+    if backbone is not None and rescaling is not None:
+        raise UsageError("a backbone prepares its own pixels: expected the normalization none")
+    if test_shifts not in PLACES:
+        raise UsageError(f"test_shifts: expected 1 or {PLACES[1]}, received {test_shifts}")
+    if head == "ordinal" and classes == 1:
+        raise UsageError("head ordinal: expected at least two grades, received 1")
+    for argument, called, value in (
+        ("backbone", "backbone", backbone),
+        ("test_shifts", "test_shifts", test_shifts if test_shifts != PLACES[0] else None),
+        ("ordinal", "ordinal head", head == "ordinal" or None),
+    ):
+        if value is not None:
+            architecture.check_takes(argument, called)
+            options[argument] = value
     options["classes"] = classes or _CLASSES
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
@@ -274,7 +279,7 @@ def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any])
     return results
 
 
-def check_shape(architecture: Architecture, shape: Shape) -> None:
+def _check_shape(architecture: Architecture, shape: Shape) -> None:
     """Refuse images of another `(height, width, channels)` than an architecture is for."""
     own = architecture.input_shape
     if own is not None and own != tuple(shape):
@@ -283,29 +288,6 @@ def check_shape(architecture: Architecture, shape: Shape) -> None:
             f"{architecture.name} is for {_size(own)} images, as in its report; received "
             f"{_size(shape)}; any size and colour takes {' or '.join(anywhere)}"
         )
-
-
-def _check_backbone(architecture: Architecture, rescaling: tuple[float, float] | None) -> None:
-    """Refuse a backbone where there is no place for it, or pixels that it does not expect."""
-    architecture.check_takes("backbone")
-    if rescaling is not None:
-        raise UsageError(
-            "a backbone prepares pixels in its own way: expected the normalization none"
-        )
-
-
-def _check_shifts(architecture: Architecture, count: int) -> None:
-    """Refuse shifts where no layer averages over them, and other counts than there are."""
-    architecture.check_takes("test_shifts")
-    if count not in PLACES:
-        raise UsageError(f"test_shifts: expected {PLACES[0]} or {PLACES[1]}, received {count}")
-
-
-def _check_ordinal(architecture: Architecture, classes: int) -> None:
-    """Refuse ordered grades where a network has none, or one alone."""
-    architecture.check_takes("ordinal", "ordinal head")
-    if classes == 1:
-        raise UsageError("head ordinal: expected at least two grades, received 1")
 
 
 def _size(shape: Shape) -> str:

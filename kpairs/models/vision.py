@@ -8,9 +8,10 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
-from kpairs.errors import InputError, KpairsError, UsageError, first_line, unknown
+from kpairs.errors import InputError, KpairsError, UsageError, raised_as, unknown
 
 PREFIX = "torchvision/"  # of the networks' names
+OTHERWISE = "; give a file of them, or use lite0 or statistics"
 _CONTAINER = 0.8  # a child with this share of the weights holds stages, and is none
 
 
@@ -18,22 +19,13 @@ _CONTAINER = 0.8  # a child with this share of the weights holds stages, and is 
 class VisionMaps(keras.layers.Layer):
     """The maps of a network of `torchvision.models`: its last one at each resolution.
 
-    The network's arrays are this layer's weights. A saved model holds them and the network's name,
-    and no code. Batch normalisation and dropout always are as in inference.
+    From `(batch, height, width, 3)` RGB pixels in [0, 1] to maps `(batch, height, width,
+    channels)`, the largest first. The arrays of the `network`, such as "resnet18", are this layer's
+    weights: a saved model holds them and the network's name, and no code. Batch normalisation and
+    dropout always are as in inference.
 
-    Args:
-        network: such as "resnet18".
-        **options: arguments of `keras.layers.Layer`.
-
-    Inputs:
-        `(batch, height, width, 3)` RGB pixels in [0, 1].
-
-    Returns:
-        A list of maps `(batch, height, width, channels)`, the largest first.
-
-    Raises:
-        UsageError: an unknown network, one without maps, or images that it does not take.
-        KpairsError: another backend than torch, or no torchvision.
+    Raises UsageError for an unknown network, one without maps, or images that it does not take,
+    KpairsError on another backend than torch, or without torchvision.
     """
 
     def __init__(self, network: str, **options: Any) -> None:
@@ -57,14 +49,9 @@ class VisionMaps(keras.layers.Layer):
                 for name, tensor in (*module.named_parameters(), *module.named_buffers())
             }
         height, width = input_shape[1:3]
-        try:
-            with torch.no_grad():
-                found = self._run(torch.zeros(1, 3, height, width), dict(_units(module)))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise UsageError(
-                f"{PREFIX}{self.network}: expected images that it takes, received {width}x{height} "
-                f"(width x height): {first_line(error)}"
-            ) from error
+        received = f"expected images that it takes, received {width}x{height} (width x height)"
+        with torch.no_grad(), raised_as(UsageError, f"{PREFIX}{self.network}: {received}"):
+            found = self._run(torch.zeros(1, 3, height, width), dict(_units(module)))
         last: dict[tuple[int, ...], tuple[str, Any]] = {}
         for name, unit in _units(module):
             if isinstance(unit, torch.nn.AdaptiveAvgPool2d):  # whose result is the last map's mean
@@ -107,9 +94,8 @@ class VisionMaps(keras.layers.Layer):
     def load(self, weights: str) -> None:
         """Take a file's `state_dict`, "imagenet" weights as torchvision publishes them, or "none".
 
-        Raises:
-            InputError: a file that does not hold this network's weights.
-            KpairsError: weights that could not be fetched.
+        Raises InputError for a file that does not hold this network's weights, KpairsError where
+        weights could not be fetched.
         """
         import torch
         from torchvision.models import get_model_weights
@@ -117,21 +103,13 @@ class VisionMaps(keras.layers.Layer):
         if weights == "none":
             return
         if weights == "imagenet":
-            try:
+            text = f"{PREFIX}{self.network}: its ImageNet weights cannot be fetched"
+            with raised_as(KpairsError, text, OTHERWISE):
                 stored = get_model_weights(self.network).DEFAULT.get_state_dict(check_hash=True)
-            except Exception as error:  # urllib's, and torch's own
-                raise KpairsError(
-                    f"{PREFIX}{self.network}: its ImageNet weights cannot be fetched: "
-                    f"{first_line(error)}; give a file of them, or use lite0 or statistics"
-                ) from error
         else:
-            try:
+            text = "expected a file that torch.save wrote of a state_dict, cannot read it"
+            with raised_as(InputError, f"{weights}: {text}"):
                 stored = torch.load(weights, map_location="cpu", weights_only=True)
-            except Exception as error:  # pickle's, zipfile's and torch's own
-                raise InputError(
-                    f"{weights}: expected a file that torch.save wrote of a state_dict, cannot "
-                    f"read it: {first_line(error)}"
-                ) from error
         wanted = {name: tuple(variable.shape) for name, variable in self.arrays.items()}
         given = {k: tuple(getattr(v, "shape", ())) for k, v in stored.items()}
         if wanted != given:
@@ -154,10 +132,8 @@ def _built(network: str) -> tuple[Any, list[NDArray[np.float32]]]:
     """Return a network with weights freshly drawn, and mean and deviation of its pixels."""
     if keras.backend.backend() != "torch":
         raise KpairsError(f"{PREFIX}{network} runs on torch alone; set KERAS_BACKEND=torch")
-    try:
+    with raised_as(KpairsError, "torchvision cannot be imported"):
         from torchvision import models
-    except Exception as error:  # of builds that do not fit torch's also RuntimeError
-        raise KpairsError(f"torchvision cannot be imported: {first_line(error)}") from error
     if network not in (known := models.list_models(module=models)):
         raise unknown("network of torchvision", network, known)
     module = models.get_model(network, weights=None).eval()

@@ -16,9 +16,8 @@ _BYTES_EACH = 2**14  # what it adds for each
 def check_weights(file: Path, model: keras.Layer) -> None:
     """Refuse a .keras or HDF5 file whose arrays, unpacked, are larger than a model's, or elsewhere.
 
-    Raises:
-        ValueError: it is such a file, or no regular one.
-        OSError: it cannot be read, or is no HDF5 file; `zipfile.BadZipFile` where it is no .keras.
+    Raises ValueError for such a file, or no regular one; OSError or `zipfile.BadZipFile` where it
+    cannot be read.
     """
     if not file.is_file():  # a pipe would be waited for
         raise ValueError("no regular file")

@@ -39,10 +39,7 @@ _HALVED, _LEAST = 28, 10  # pixels a side: from where images are halved, and wha
 
 
 def _stage(
-    filters: int,
-    size: int | list[int] = 3,
-    padding: str = "valid",
-    dropout: float | None = None,
+    filters: int, size: int | list[int] = 3, padding: str = "valid", dropout: float | None = None
 ) -> list[Layer]:
     """Apply convolution, pooling (only with a dropout rate), batch norm, ReLU, dropout.
 
@@ -99,23 +96,6 @@ def _features(pair: Pair, widths: Widths, dropout: float, backbone: str | None) 
     return [*application(backbone, height, width, channels), layers.Dropout(2 * dropout)]
 
 
-def _posterior(
-    pair: Pair,
-    classes: int,
-    widths: Widths,
-    dropout: float,
-    backbone: str | None,
-    test_shifts: int,
-    ordinal: bool,
-) -> Outputs:
-    head = [layers.Dense(1), OrdinalGrades(classes)] if ordinal else [layers.Dense(classes)]
-    tower = [*_features(pair, widths, dropout, backbone), *head]
-    if test_shifts != PLACES[0]:
-        tower = [HalfPixelShifts(), *tower, MeanPosterior()]
-    digits = by_side(pair.shared(tower, joint_statistics=True))
-    return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
-
-
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
 def posterior(
     pair: Pair,
@@ -128,7 +108,12 @@ def posterior(
     ordinal: bool = False,
 ) -> Outputs:
     """Five convolutions to a digit, and the exact comparison. 78,874 parameters at 14x14."""
-    return _posterior(pair, classes, widths, dropout, backbone, test_shifts, ordinal)
+    head = [layers.Dense(1), OrdinalGrades(classes)] if ordinal else [layers.Dense(classes)]
+    tower = [*_features(pair, widths, dropout, backbone), *head]
+    if test_shifts != PLACES[0]:
+        tower = [HalfPixelShifts(), *tower, MeanPosterior()]
+    digits = by_side(pair.shared(tower, joint_statistics=True))
+    return {"comparison": PosteriorComparison()(list(digits.values())), **digits}
 
 
 @arch(report="kpairs", source="docs/posterior.md", outputs=_OUTPUTS)
@@ -143,7 +128,8 @@ def posterior_s(
     ordinal: bool = False,
 ) -> Outputs:
     """`posterior` at about half the widths. 19,590 parameters."""
-    return _posterior(pair, classes, widths, dropout, backbone, test_shifts, ordinal)
+    seen = {"backbone": backbone, "test_shifts": test_shifts, "ordinal": ordinal}
+    return posterior(pair, classes=classes, widths=widths, dropout=dropout, **seen)
 
 
 def _ranked(features: KerasTensor) -> Outputs:

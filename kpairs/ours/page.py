@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from kpairs.markdown import code, table
+from kpairs.networks import parameters_of
 from kpairs.numbers import interval_of, plus_minus, summary
 from kpairs.ours import figures
 from kpairs.ours.studies import ABLATION, FINAL, HEAD, LONG_FINAL, REPORT, SCALING, STUDIES, TIME
@@ -16,7 +17,7 @@ from kpairs.reports import RECIPES
 from kpairs.studies.effects import differences, of_networks
 from kpairs.studies.figures import against_parameters
 from kpairs.studies.page import Page
-from kpairs.studies.results import Results, parameters
+from kpairs.studies.results import Results
 from kpairs.studies.rows import name_of, read_rows
 
 # The networks of the head study with their own head, in the studies of their reports.
@@ -71,7 +72,7 @@ class OwnPage(Page):
             )
             column = "all_pairs_error_pct" if name == "posterior_long" else "unshifted_error_pct"
             lines[name] = {
-                "parameters": parameters(RECIPES[name]),
+                "parameters": parameters_of(RECIPES[name]),
                 "rounds": len(drawn),
                 "mean": drawn.mean(),
                 "ends": interval_of(drawn),
@@ -121,9 +122,7 @@ class OwnPage(Page):
         final = self.rows(LONG_FINAL)
         whole = final[(final["arch"] == "posterior") & (final["epochs"] == 80)]
         alone = whole.assign(setting="no shifts", all_pairs_error_pct=whole["unshifted_error_pct"])
-        rows = pd.concat(
-            [whole.assign(setting="whole"), alone, self.rows(ABLATION)],
-        )
+        rows = pd.concat([whole.assign(setting="whole"), alone, self.rows(ABLATION)])
         names = ["no shifts", *(s.setting for s in ABLATION.settings)]
         pairs = {name: ("posterior whole", f"posterior {name}") for name in names}
         rows = rows.assign(test_error_pct=rows["all_pairs_error_pct"]) if len(rows) else rows
@@ -136,8 +135,8 @@ class OwnPage(Page):
             pd.concat([self.results.rows(name) for name in studies]),
             {arch: (own, f"{arch} exact head") for arch, (_, own) in _OWN_HEADS.items()},
         )
-        exact = {s.recipe.network.arch: parameters(s.recipe) for s in HEAD.settings}
-        own = {arch: parameters(RECIPES[arch]) for arch in exact}
+        exact = {s.recipe.network.arch: parameters_of(s.recipe) for s in HEAD.settings}
+        own = {arch: parameters_of(RECIPES[arch]) for arch in exact}
         return frame.assign(own=frame["name"].map(own), exact=frame["name"].map(exact))
 
     def scaling(self) -> Markup:

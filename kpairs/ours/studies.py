@@ -18,10 +18,10 @@ def _study(
     settings: Sequence[Setting],
     rounds: int,
     curves: bool = False,
-    note: str = "",
+    **how: Any,
 ) -> Study:
-    kept = tuple(setting.name for setting in settings) if curves else ()
-    return Study(name, REPORT, (), title, tuple(settings), rounds, (), kept, note)
+    kept = [setting.name for setting in settings] if curves else ()
+    return Study(name, REPORT, title, settings, rounds, curves=kept, **how)
 
 
 # Where the selection began.
@@ -81,10 +81,7 @@ _LONG = _POSTERIOR.replace(seed=_SELECTION_SEED, test_shifts=5)
 
 def _longer(setting: str, epochs: int = 160, decay: float = 0.01, **changes: Any) -> Setting:
     recipe = _LONG.replace(
-        epochs=epochs,
-        validate_every=epochs,
-        optimizer_options={"weight_decay": decay},
-        **changes,
+        epochs=epochs, validate_every=epochs, optimizer_options={"weight_decay": decay}, **changes
     )
     return Setting(recipe, setting, held_out=_HELD_OUT)
 

@@ -185,6 +185,11 @@ class Data(_Group):
         """True if size, channels, fit and ink of images are all decided."""
         return None not in (self.image_size, self.channels, self.fit, self.ink)
 
+    @property
+    def tested(self) -> str:
+        """The word for errors on pairs that did not train."""
+        return "cross-validated" if self.held_out == FOLDS else "test"
+
     @field_validator("image_size", mode="after")
     @classmethod
     def _sides(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:

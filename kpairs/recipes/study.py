@@ -51,10 +51,10 @@ class Study:
     Attributes:
         name: as `kpairs study` takes it.
         report: key in `kpairs.reports.REPORTS`.
-        tables: values of the column `table` of the report's reported numbers.
         title: what it shows.
         settings: the `Setting`s.
         rounds: of each setting in the report; folds where it is a cross-validation.
+        tables: values of the column `table` of the report's reported numbers.
         metrics: the reported metrics that a training can be held against.
         curves: names of the settings whose history per epoch is kept.
         note: what to know of how the report did it.
@@ -63,11 +63,11 @@ class Study:
 
     name: str
     report: str
-    tables: Sequence[str]
     title: str
     settings: Sequence[Setting]
     rounds: int
-    metrics: Sequence[str]
+    tables: Sequence[str] = ()
+    metrics: Sequence[str] = ()
     curves: Sequence[str] = ()
     note: str = ""
     judged: bool = True

@@ -16,21 +16,13 @@ from kpairs.recipes import Recipe
 
 @dataclass(frozen=True)
 class Report:
-    """One report; its key in `REPORTS` is its folder's name, that of its first author.
+    """One report; its key in `REPORTS` is its folder's name, that of its first author."""
 
-    Attributes:
-        number: as the course counts it.
-        authors: their names.
-        year: of the report.
-        title: of the report.
-        folder: its package.
-    """
-
-    number: str
+    number: str  # as the course counts it
     authors: str
     year: int
     title: str
-    folder: str
+    folder: str  # its package
 
 
 REPORTS: dict[str, Report] = {}

@@ -10,31 +10,19 @@ from kpairs.reports import REPORTS
 
 @dataclass(frozen=True)
 class Reported:
-    """One number that a report states.
+    """One number that a report states."""
 
-    Attributes:
-        report: key in `kpairs.reports.REPORTS`.
-        table: table, figure or other place in the report.
-        arch: our architecture; empty where the number is of none of them.
-        model, setting: what the report calls it.
-        metric: what is measured; `_pct` in percent.
-        mean, std: the number and its standard deviation, None where none is given.
-        rounds: how many trainings stand behind it, None where it is not said.
-        source: "report", or where in the authors' repository.
-        note: what to know of it, such as why it contradicts the layers.
-    """
-
-    report: str
-    table: str
-    arch: str
-    model: str
+    report: str  # key in `kpairs.reports.REPORTS`
+    table: str  # table, figure or other place in the report
+    arch: str  # our architecture; empty where the number is of none of them
+    model: str  # as the report calls it
     setting: str
-    metric: str
+    metric: str  # what is measured; `_pct` in percent
     mean: float
-    std: float | None
-    rounds: int | None
-    source: str
-    note: str
+    std: float | None  # None where none is given
+    rounds: int | None  # how many trainings stand behind it, None where it is not said
+    source: str  # "report", or where in the authors' repository
+    note: str  # what to know of it, such as why it contradicts the layers
 
 
 def reported(report: str) -> list[Reported]:

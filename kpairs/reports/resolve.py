@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 
-_OF_STEPS = ("loss", "batch_size", "shuffle", "validate_every", "patience")
-_OF_STEPS += tuple(name for name, field in FIELDS.items() if field.group == "optimizer")
+_OF_STEPS = ["loss", "batch_size", "shuffle", "validate_every", "patience"]
+_OF_STEPS += [name for name, field in FIELDS.items() if field.group == "optimizer"]
 
 
 def recipe_of(arch: str) -> Recipe:
@@ -48,15 +48,10 @@ def open_images(
     root: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Source:
-    """Open the images that a recipe with some changes is for, read as both say.
+    """Open the images that a recipe with some changes (fields by their flat names) is for.
 
     How a recipe reads its own images tells nothing of others, but for their groups and white.
-
-    Args:
-        recipe: the recipe.
-        changes: fields by their flat names.
-        root: see `kpairs.open_source`.
-        progress: likewise.
+    `root` and `progress` are as `kpairs.open_source` takes them.
     """
     from kpairs.data.source import open_source
 
@@ -71,10 +66,7 @@ def open_images(
 def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[Recipe, Source]:
     """Return a recipe that suits images which it was not written for, and these as it divides them.
 
-    Args:
-        recipe: the recipe.
-        source: the images.
-        changes: fields by their flat names, which count whatever would suit.
+    `changes`, fields by their flat names, count whatever would suit.
     """
     if recipe.network.arch == LINEAR:
         source = recipe.replace(**changes).divided(source)
@@ -177,12 +169,11 @@ def changes_of(
 def for_arch(
     recipe: Recipe, arch: str, weights: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """Return the changes that make a recipe one for another architecture.
+    """Return the changes that make a recipe one for another architecture: the training is the same.
 
-    The training is the same, of that one's outputs and layers. Loss weights, by default the
-    recipe's, of outputs that the architecture lacks are dropped, and so are arguments that it does
-    not take. Arguments of several values, such as widths, are always its own, and so is what only
-    it takes. Raises UsageError for an unknown architecture, or one with outputs that the loss
+    Loss weights, by default the recipe's, of outputs that the architecture lacks are dropped, and
+    so are arguments that it does not take. Arguments of several values, such as widths, are always
+    its own. Raises UsageError for an unknown architecture, or one with outputs that the loss
     weights do not name.
     """
     own = recipe_of(arch)

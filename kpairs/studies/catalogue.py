@@ -30,9 +30,9 @@ def names() -> list[str]:
 def declared(name: str) -> dict[str, Any]:
     """Return an optional constant of the reports' `studies.py`, by report.
 
-    They are INGREDIENTS (a tuple of `Ingredient`), LABELS (settings' names on pages), ELSEWHERE
-    (what becomes of numbers that no study stands for, by metric or by table and metric), and
-    EXPLAINED (why a number differs, by table, architecture, setting and metric).
+    They are INGREDIENTS (a tuple of `Ingredient`), LABELS (settings' names on pages), ELSEWHERE (of
+    numbers that no study stands for, by metric or by table and metric), and EXPLAINED (why a number
+    differs, by table, architecture, setting and metric).
     """
     modules = {key: part(report.folder, "studies") for key, report in REPORTS.items()}
     return {key: getattr(m, name) for key, m in modules.items() if hasattr(m, name)}

@@ -39,21 +39,13 @@ _ENOUGH = 20  # rounds of ours, to be drawn from
 
 @dataclass(frozen=True)
 class Metric:
-    """A report's metric, computed from a training's row.
+    """A report's metric, computed from a training's row."""
 
-    Attributes:
-        label: on pages and axes.
-        column: of the row: an error in percent.
-        accuracy: True for 100 minus the error.
-        unit: size of one point (of percent) in the metric.
-        digits: after the point, when it is written.
-    """
-
-    label: str
-    column: str
-    accuracy: bool = False
-    unit: float = 1.0
-    digits: int = 2
+    label: str  # on pages and axes
+    column: str  # of the row: an error in percent
+    accuracy: bool = False  # True for 100 minus the error
+    unit: float = 1.0  # size of one point (of percent) in the metric
+    digits: int = 2  # after the point, when it is written
 
     def of(self, error: Any) -> Any:
         """Return the metric of an error in percent."""
@@ -97,10 +89,8 @@ def judge(
 
     Standard deviations are with n - 1, NaN where there is none; counts are 0 or NaN where unknown;
     `margin` is in the unit of the means; `limit` is the most rounds of ours that there can be,
-    since a cross-validation has its folds.
-
-    Returns a `DataFrame` of the difference, low, high (ends of the interval), p_value (of no
-    difference, Welch's t-test) and verdict.
+    since a cross-validation has its folds. Returns a `DataFrame` of the difference, low, high (ends
+    of the interval), p_value (Welch's t-test) and verdict.
     """
     ours = np.broadcast_arrays(mean, std, count, limit)
     means, stds, counts, limits = (np.asarray(a, float) for a in ours)
@@ -207,15 +197,14 @@ def beside(
 ) -> pd.DataFrame:
     """Compare reported `numbers_of` a report with the means of our values, as `measured`.
 
-    `rounds` is the report's: a number is as expected, or not, by our first ones alone. A value
+    A number is as expected, or not, by our first `rounds` alone, as many as the report has. A value
     belongs to a number by the columns `keys`.
 
-    Returns:
-        A `DataFrame` with a row for every number and one more for every variant of it: the
-        columns of `numbers`, `variant`, and by all of our rounds `ours`, `ours_std`,
-        `ours_median`, `ours_rounds`, `collapsed`, `margin`, those of `judge` and, of numbers that
-        differ, `resampled_p_value`; by the first ones `first_ours`, `first_std`, `first_rounds`,
-        `first_low`, `first_high`, `first_p_value`, and `as_expected`: "yes", "no", "" of nothing.
+    Returns a `DataFrame` with a row for every number and one more for every variant of it: the
+    columns of `numbers`, `variant`, and by all of our rounds `ours`, `ours_std`, `ours_median`,
+    `ours_rounds`, `collapsed`, `margin`, those of `judge` and, of numbers that differ,
+    `resampled_p_value`; by the first ones `first_ours`, `first_std`, `first_rounds`, `first_low`,
+    `first_high`, `first_p_value`, and `as_expected`: "yes", "no", "" of nothing.
     """
     keys = list(keys)
     frame = _held(numbers, values, keys).assign(resampled_p_value=np.nan)

@@ -26,26 +26,21 @@ _NETWORK = ["ingredient", "report", "network"]
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference of test error, with an ingredient minus without, in points.
+    """A mean difference of test error, with an ingredient minus without, in points."""
 
-    Attributes:
-        networks: count of networks in the mean.
-        mean, low, high: the mean and its 95 % interval.
-    """
-
-    networks: int
+    networks: int  # count of networks in the mean
     mean: float
-    low: float
+    low: float  # end of the 95 % interval
     high: float
 
 
 def pool(networks: pd.DataFrame) -> Effect:
     """Estimate the mean effect over networks, by their mean and its variance; these are a sample.
 
-    A random-effects mean: the variance between networks by Paule and Mandel (1982), which of the
-    usual estimators suits few networks of unlike precision best (Veroniki et al., 2016), the
-    interval by Knapp and Hartung (2003), with a factor of at least 1, so that networks that agree
-    by luck do not make it narrower than the chance of training allows.
+    A random-effects mean: the variance between networks by Paule and Mandel (1982), which suits few
+    networks of unlike precision best (Veroniki et al., 2016), the interval by Knapp and Hartung
+    (2003), with a factor of at least 1, so that networks that agree by luck do not make it narrower
+    than the chance of training allows.
     """
     y, v = networks["mean"].to_numpy(), networks["variance"].to_numpy()
     freedom = len(y) - 1
@@ -108,8 +103,7 @@ def differences(
     """Pair trainings with an ingredient and without, round by round, of all reports.
 
     A `DataFrame` of ingredient, report, network, without, with, round, difference (of the test
-    errors, with minus without, in points), collapsed (either training), and both errors,
-    error_without and error_with.
+    errors, with minus without, in points), collapsed (either), error_without and error_with.
     """
     pairs = pd.DataFrame(
         [

@@ -30,8 +30,7 @@ def wrong_pairs(job: Round, rescaling: tuple[float, float] | None) -> list[dict[
     """Return the test pairs that a finished `Round` orders wrongly, the surest first, as dicts.
 
     They have `pair` (its number), `left_digit`, `right_digit` (true), `left_seen`, `right_seen`
-    (most probable), `probability` (of the wrong order), `left`, `right` (images, 196 pixels of
-    0..255 as hexadecimal text, row by row).
+    (most probable), `probability` (of the wrong order), `left`, `right` (see `to_text`).
     """
     recipe, pairs = job.recipe, job.pairs[1]
     model = load_weights(recipe, job.classes, rescaling, job.folder / "model.keras")
@@ -62,8 +61,7 @@ def errors_of_all_pairs(job: Round, rescaling: tuple[float, float] | None) -> di
     """Measure a finished `Round`'s model on all ordered pairs of its test images.
 
     `all_pairs` has `error_pct` of comparisons and `digit_error_pct` (or of grades) of images; with
-    shifts also `unshifted`, the same without them. Nothing where classes are not known, or errors
-    not exact.
+    shifts also `unshifted`. Nothing where classes are not known, or errors not exact.
     """
     recipe, file = job.recipe, job.folder / "model.keras"
     if isinstance(job.test_images, Compared) or (job.pairs[1].left_digit < 0).any():

@@ -22,19 +22,12 @@ from kpairs.studies.results import Results, report_name
 
 @dataclass
 class Page:
-    """A page to be: a template, what it speaks of, and the figures that it has asked for.
+    """A page to be: a template, what it speaks of, and the figures that it has asked for."""
 
-    Attributes:
-        name: of the page's files, without their endings.
-        template: its place in the package.
-        results: the rows.
-        drawn: matplotlib figures by their key.
-    """
-
-    name: str
-    template: str
+    name: str  # of the page's files, without their endings
+    template: str  # its place in the package
     results: Results
-    drawn: dict[str, Figure] = field(default_factory=dict)
+    drawn: dict[str, Figure] = field(default_factory=dict)  # matplotlib figures by their key
 
     def picture(self, key: str, figure: Figure, words: str, caption: str) -> Markup:
         """Show a figure by its key, with its content in `words` for those who do not see it."""
@@ -89,10 +82,7 @@ def shown(numbers: pd.DataFrame) -> pd.DataFrame:
     metric_label = pd.Series([m.label for m in metrics], numbers.index, dtype=str)
     frame = numbers.assign(ours=numbers["first_ours"], label=label, metric_label=metric_label)
     frame["name"] = name
-    for half, std, count in (
-        ("half", "std", "rounds"),
-        ("ours_half", "first_std", "first_rounds"),
-    ):
+    for half, std, count in (("half", "std", "rounds"), ("ours_half", "first_std", "first_rounds")):
         error = numbers[std] / numbers[count] ** 0.5
         frame[half] = interval(0.0, error, numbers[count] - 1)[1]
     for column, error in (("mean", "error"), ("ours", "ours_error")):

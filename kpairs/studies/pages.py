@@ -58,11 +58,7 @@ def write_pages(
 
 
 class ReportPage(Page):
-    """The page of one report.
-
-    Attributes:
-        report, studies: of the report, for its template.
-    """
+    """The page of one report."""
 
     def __init__(self, key: str, results: Results) -> None:
         report, own = REPORTS[key], f"reports/{key}/page.md.j2"
@@ -259,8 +255,7 @@ class MethodPage(Page):
 
         A `DataFrame` of report, number, name, mean (ours minus theirs on the same rounds, in
         points), low and high (95 %), and too: True where that code differs from its report on the
-        same side as ours. Numbers with fewer than five such rounds are left out, and so are, if
-        `sound`, rounds in which either training collapsed.
+        same side as ours. `sound` leaves out rounds in which either training collapsed.
         """
         judged = self.results.judged
         differing = shown(judged[judged["verdict"] == DIFFERS])

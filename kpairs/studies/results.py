@@ -1,19 +1,16 @@
 """Results of the rows of a folder: beside every reported number, and by ingredient."""
 
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from kpairs.files import atomic_path
-from kpairs.models.registry import trainable_parameters
-from kpairs.networks import ARCHS, build
-from kpairs.recipes import Recipe
+from kpairs.networks import ARCHS, parameters_of
 from kpairs.reports import RECIPES, REPORTS, part
 from kpairs.studies import effects
 from kpairs.studies.catalogue import STUDIES, declared
@@ -32,8 +29,7 @@ _ADDED = (
 class Results:
     """The rows of a folder, read once when they are asked for, and what follows from them.
 
-    `kpairs study` and `kpairs mini` leave the folder's CSVs; `reports` are the keys of those whose
-    numbers are compared.
+    `reports` are the keys of those whose numbers are compared.
     """
 
     def __init__(self, folder: str | Path, reports: Iterable[str] = REPORTS) -> None:
@@ -74,7 +70,7 @@ class Results:
         frame["as_expected"] = frame["as_expected"].fillna("")
         counted = (frame["metric"] == "parameters") & frame["arch"].isin(list(ARCHS))
         frame.loc[counted, "ours"] = [
-            parameters(RECIPES[arch]) for arch in frame.loc[counted, "arch"]
+            parameters_of(RECIPES[arch]) for arch in frame.loc[counted, "arch"]
         ]
         frame.loc[counted, "difference"] = frame["ours"] - frame["mean"]
         same = np.where(frame["difference"] == 0, AGREES, DIFFERS)
@@ -104,9 +100,9 @@ class Results:
     def conclusions(self) -> pd.DataFrame:
         """The reports' ingredients, and ours on the same networks.
 
-        A `DataFrame` of report, ingredient, conclusion (of the report; empty where it has none),
-        effect (an `Effect`, None if not run), answer (of `kpairs.studies.effects.borne_out`),
-        left_out (rounds in which a training collapsed), and, without those, sound and sound_answer.
+        A `DataFrame` of report, ingredient, conclusion (of the report, or empty), effect (an
+        `Effect`, None if not run), answer (of `kpairs.studies.effects.borne_out`), left_out (rounds
+        in which a training collapsed), and, without those, sound and sound_answer.
         """
         lines = []
         for report, mine in declared("INGREDIENTS").items():
@@ -144,7 +140,7 @@ class Results:
                 errors = rows.loc[name_of(rows) == setting.name, "test_error_pct"]
                 own = recipe.key() == RECIPES[arch].key() and not setting.folds
                 if own and len(errors) and arch not in lines:
-                    known = report_name(study.report), arch, parameters(recipe)
+                    known = report_name(study.report), arch, parameters_of(recipe)
                     lines[arch] = (*known, errors.mean())
         return pd.DataFrame(lines.values(), columns=["group", "arch", "parameters", "error"])
 
@@ -163,21 +159,11 @@ def report_name(key: str) -> str:
     return f"{REPORTS[key].number} {REPORTS[key].authors.split(',')[0].split()[-1]}"
 
 
-def parameters(recipe: Recipe) -> int:
-    """Return the trainable parameters of a recipe's network."""
-    return _count(recipe.network.arch, tuple(sorted(recipe.build_options.items())))
-
-
-@cache
-def _count(arch: str, options: tuple[tuple[str, Any], ...]) -> int:
-    return trainable_parameters(build(arch, **dict(options)))
-
-
 def page_module(folder: str) -> ModuleType | None:
     """Return the module `page` of a folder, or None.
 
     It may give `compared(folder)`, reported numbers that no study stands for beside ours, as
-    `kpairs.studies.compare.beside` has them, and `pages(results)`, pages of its own.
+    `beside` has them, and `pages(results)`, pages of its own.
     """
     return part(folder, "page")
 

@@ -50,11 +50,8 @@ def read_rows(
     """Read rows from CSV: texts as they are, everything else as numbers, NaN where empty.
 
     `columns` must be there, and hold a number in every row where they are no texts; those of `also`
-    must be there.
-
-    Raises:
-        InputError: it cannot be read, lacks a column or has one twice, has a row of other length,
-            or no finite number where there should be one: an error rate is 0 to 100.
+    must be there. Raises InputError for a file that cannot be read, lacks a column, or has no
+    finite number where there should be one: an error rate is 0 to 100.
     """
     table = read_table(path, "a study's rows")
     header = next(table)[1]
@@ -161,9 +158,9 @@ def collect(study: Study, folder: str | Path, rounds: int | None = None) -> pd.D
     """Gather a study's finished trainings, write them as CSV into the folder, and return the rows.
 
     `<study>.csv` has one row per training, `<study>-curves.csv` one per epoch of the settings whose
-    curves are kept; `<study>-wrong.csv` one per wrongly ordered test pair of the first of those
-    settings, where the results name them. Rows that the files hold already stay, so that they can
-    be carried to a folder without the trainings.
+    curves are kept; `<study>-wrong.csv` one per wrongly ordered test pair of the first of those.
+    Rows that the files hold already stay, so that they can be carried to a folder without the
+    trainings.
     """
     folder = Path(folder)
     known = set(_study_rows(folder, study)[0]["job"])
@@ -264,9 +261,8 @@ def job_row(job: Trial, result: Mapping[str, Any]) -> dict[str, Any]:
 def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
     """Return the least training error of all epochs in which it was evaluated.
 
-    Report 004 gives it beside the best epoch on the test pairs, which is mostly another: in all 600
-    of its runs' raw outputs the training accuracy is the maximum of its own curve, as
-    docs/experiments/altunina_outputs.py counts.
+    Report 004 gives it beside the best epoch on the test pairs: its training accuracy is the
+    maximum of its own curve in all 600 raw outputs, as docs/experiments/altunina_outputs.py counts.
     """
     accuracies = [row.get("evaluated_comparison_accuracy") for row in history]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
@@ -274,10 +270,7 @@ def _least_train_error(history: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def _of_all_pairs(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the errors over all ordered pairs, with shifts and without, where measured.
-
-    Columns that only such studies have.
-    """
+    """Return the errors over all ordered pairs, with shifts and without, where measured."""
     return {
         f"{part}_{name}": round(value, 5)
         for part in ("all_pairs", "unshifted")

@@ -45,9 +45,8 @@ def run_jobs(
     folders of several machines can be copied together. A trial that was under way goes on from its
     last epoch.
 
-    So many processes train side by side on this machine, or the workers of a dask scheduler,
-    `tcp://host:port`. Raises KpairsError where dask is not installed or does not answer, or a
-    training failed.
+    So many processes train side by side, or the workers of a dask scheduler, `tcp://host:port`.
+    Raises KpairsError where dask is not installed or does not answer, or a training failed.
     """
     folder = Path(folder).resolve()  # workers may have begun in another folder
     missing = {job.id: job for job in jobs if not (folder / job.id / "result.json").is_file()}
@@ -190,8 +189,8 @@ def _train_trial(id_: str, job: Round, shared: bool) -> tuple[str, dict[str, Any
     """Train one `Round` in its folder, or in a temporary one where that folder is not shared.
 
     Returns the id, and a dict of the round's row, of its history per epoch and, for our own
-    architecture, of the pairs that it gets wrong; the row, which has the errors of all pairs then,
-    is None where the loss did not stay finite, which a later attempt would only repeat.
+    networks, of the pairs that it gets wrong. The row is None where the loss did not stay finite,
+    which a later attempt would only repeat.
     """
     if not shared:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.kept import holds_images, kept_features, trained_on
 from kpairs.data.listing import fingerprint
-from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
+from kpairs.data.pairs import KNOWN, Images, Targets
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.errors import InputError, UsageError
@@ -109,7 +109,7 @@ def evaluate(
         how = {"columns": columns, "words": words, "group": group, "skip_missing": skip_missing}
         images = _load_other(run, network, str(data), {**how, "root": data_root})
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
-            most = most_pairs(images)
+            most = images.most_pairs
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
     if test_pairs is not None:
         recipe = recipe.replace(test_pairs=test_pairs)
@@ -343,11 +343,11 @@ def measure(
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
         pair gets the same answer.
     """
-    decided = _decided(model, test_pairs, outputs)
+    both = {"train": train_pairs, "test": test_pairs}
+    decided = {part: _decided(model, pairs, outputs) for part, pairs in both.items()}
     return {
-        "train": errors(model, train_pairs, outputs, own_targets),
-        "test": _error_rates(decided, test_pairs, own_targets),
-        "collapsed": len(np.unique(decided["comparison"])) == 1,
+        **{part: _error_rates(decided[part], pairs, own_targets) for part, pairs in both.items()},
+        "collapsed": len(np.unique(decided["test"]["comparison"])) == 1,
     }
 
 

@@ -42,11 +42,10 @@ from kpairs.training.network import (
 )
 from kpairs.training.own_objects import Losses, Own
 from kpairs.training.prepare import draw_round
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done, tested_by
+from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Machine, Round, train_round
 from kpairs.training.run import Run
-from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
 
 
@@ -126,7 +125,7 @@ def train(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=2, verbose=0)
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
         >>> run.rounds
         [1]
     """
@@ -235,8 +234,7 @@ def train_source(
             **_own_facts(recipe, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-    run = Run.create(recipe, facts, source, out)
-    save_sample(run.path, *pairs)
+    run = Run.create(recipe, facts, source, out, pairs)
     own.save(run.path)
     with locked(run.path):
         return _train_rounds(run, splits, jobs, console, own, (model, pairs))
@@ -326,8 +324,8 @@ def resume(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
-        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        >>> run = kpairs.train("ws", "more", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("more", rounds=2, verbose=0).rounds
         [1, 2]
     """
     run = Run.open(path)
@@ -529,7 +527,7 @@ def _side_by_side(
         for row in rows:
             yield row
             error = row["test"]["comparison_error_pct"]
-            progress.finished(f"round {row['round']}  {tested_by(recipe)} error {error:.1f} %")
+            progress.finished(f"round {row['round']}  {recipe.data.tested} error {error:.1f} %")
 
 
 def _warn_of_collapse(run: Run) -> None:

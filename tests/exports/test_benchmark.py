@@ -15,7 +15,7 @@ from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.model import CHUNK
 from kpairs.exports.writing import benchmark_ranking
 from kpairs.exports.writing.benchmark import flops_per_pair
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 from kpairs.exports.writing.runners import RUNNERS, random_pairs
 from kpairs.training.train import train
 
@@ -33,8 +33,8 @@ def kpairs(*arguments):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_every_runner_of_a_run_and_of_a_file(tiny, workplace):
     run = train(tiny("auxws"), "run", engine="keras")
-    (export,) = export_run(run)
-    file = export.path
+    (made,) = export(run)
+    file = made.path
     arguments = ["--quick", "--batches", f"{CHUNK + 1}", "--plot", "speed.png"]
     done = kpairs("run", file, *arguments, "--json")
     assert done.exit_code == 0, done.output

@@ -27,7 +27,7 @@ from kpairs.data import PairSet, draw_pairs
 from kpairs.errors import InputError, KpairsError, ParityError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.writing.benchmark import bench_inference
-from kpairs.exports.writing.export import export_model, export_run
+from kpairs.exports.writing.export import export, export_model
 from kpairs.exports.writing.formats import OPSET, Int8, Onnx, TorchExport, TorchScript
 from kpairs.exports.writing.parity import check_parity
 from kpairs.exports.writing.quiet import quiet
@@ -68,13 +68,13 @@ def test_every_format_equals_keras(name, exported, mnist, rng):
                 decided = decisions(expected[key], kind)
                 np.testing.assert_array_equal(decisions(received, kind), decided)
     _assert_stands_alone(name, file)
-    for export in exports:  # each file was loaded again and compared when it was written
-        assert list(export.parity.max_difference) == names
-        assert max(export.parity.max_difference.values()) <= 1e-5
-        assert export.parity.pairs == len(checked)
-        assert export.parity.batches == (1, 2, 7, min(128, len(checked)))
-        data = export.path.read_bytes()
-        assert hashlib.sha256(data).hexdigest() == export.description["sha256"]
+    for made in exports:  # each file was loaded again and compared when it was written
+        assert list(made.parity.max_difference) == names
+        assert max(made.parity.max_difference.values()) <= 1e-5
+        assert made.parity.pairs == len(checked)
+        assert made.parity.batches == (1, 2, 7, min(128, len(checked)))
+        data = made.path.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == made.description["sha256"]
         assert b"site-packages" not in data  # no source lines and paths of this machine
         assert b'File "' not in data
 
@@ -143,11 +143,11 @@ def run(trained, workplace):
 
 
 def test_a_run_exports_into_its_folder(run):
-    (export,) = export_run(run, 2)
-    assert str(export.path) == "run/auxws.onnx"
+    (made,) = export(run, number=2)
+    assert str(made.path) == "run/auxws.onnx"
     described = json.loads((run.path / "auxws.onnx.json").read_text())
-    assert described == json.loads(json.dumps(export.description))
-    assert described["nodes"] == len(onnx.load(export.path).graph.node)
+    assert described == json.loads(json.dumps(made.description))
+    assert described["nodes"] == len(onnx.load(made.path).graph.node)
     assert described["test_error_pct"]["comparison"] == pytest.approx(
         run.row(2)["test"]["comparison_error_pct"]
     )
@@ -158,24 +158,24 @@ def test_a_run_exports_into_its_folder(run):
     card = (run.path / "auxws.onnx.md").read_text()
     assert described["sha256"] in card
     assert "report 001" in card
-    assert export.parity.pairs == 30
-    assert export.parity.batches == (1, 2, 7, 30)
-    inside = PairModel.load(export.path).metadata
+    assert made.parity.pairs == 30
+    assert made.parity.batches == (1, 2, 7, 30)
+    inside = PairModel.load(made.path).metadata
     assert {k: described[k] for k in inside} == inside
     with pytest.raises(UsageError, match=r"model.keras: expected a file name that ends in .onnx"):
-        export_run(run, 1, run.model_file(1))
+        export(run, run.model_file(1))
     assert keras.saving.load_model(run.model_file(1))
     with pytest.raises(InputError, match="round 3 has no model"):
-        export_run(run, 3)
+        export(run, number=3)
 
 
 def test_int8_and_opset(run, workplace, caplog):
     """Quantised from the float file; its own errors and metadata; another opset on request."""
-    float32, int8 = export_run(run, 1, "x.onnx", formats=("onnx", "int8"), opset=18)
+    float32, int8 = export(run, "x.onnx", formats=("onnx", "int8"), opset=18)
     assert [e.path.name for e in (float32, int8)] == ["x.onnx", "x.int8.onnx"]
-    for export in (float32, int8):
-        assert onnx.load(export.path).opset_import[0].version == 18
-        assert PairModel.load(export.path).arch == "auxws"
+    for made in (float32, int8):
+        assert onnx.load(made.path).opset_import[0].version == 18
+        assert PairModel.load(made.path).arch == "auxws"
     kinds = Counter(node.op_type for node in onnx.load(int8.path).graph.node)
     assert kinds["QuantizeLinear"] > 5
     q = int8.quantization
@@ -195,21 +195,29 @@ def test_int8_and_opset(run, workplace, caplog):
     assert [row["runner"] for row in measured["rows"]] == ["onnx", "onnx_checked", "onnx_whole"]
 
 
-def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
-    export_run(run, 1, "x.pt", formats=("torchscript",))
-    (workplace / "x.pt2").mkdir()
-    before = {f: f.read_bytes() for f in workplace.glob("x.pt*") if f.is_file()}
-    assert len(before) == 3
-    with pytest.raises(KpairsError, match=r"x.pt2: expected a file to write, received a folder"):
-        export_run(run, 2, "x.pt", formats=("torchscript", "torch-export"))
+def test_names_of_several_files_and_a_folder_in_the_place_of_one(run, workplace):
+    formats = ("torchscript", "torch-export")
+    exports = export(run, "my.model.pt2", formats=formats)
+    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
+    before = {f: f.read_bytes() for f in workplace.iterdir() if f.is_file()}
+    expected = {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
+    assert {file.name for file in before} == expected
+    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
+        export(run, "x.onnx", formats=("torch-export",))
+    place = workplace / "my.model.pt2"
+    del before[place]
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(KpairsError, match=r"pt2: expected a file to write, received a folder"):
+        export(run, "my.model.pt", number=2, formats=formats)
     assert {f: f.read_bytes() for f in before} == before
     with pytest.raises(KpairsError, match="nowhere: expected a folder to write to"):
-        export_run(run, 1, "nowhere/x.onnx")
+        export(run, "nowhere/x.onnx")
 
 
 def test_opsets_that_cannot_be_had(exported, tmp_path, caplog):
     """Asked for 9, torch's exporter writes 18; 27 is written, and onnxruntime refuses it."""
-    trained, _, pairs = exported("auxws")
+    trained, _, pairs = exported("conv_1")
     for opset, message in ((9, "asked for 9 it gave"), (27, "onnxruntime .* received 27")):
         with pytest.raises(UsageError, match=f"opset: expected .*{message}"):
             export_model(trained, pairs, tmp_path / "x", [Onnx(opset)])
@@ -220,7 +228,7 @@ def test_opsets_that_cannot_be_had(exported, tmp_path, caplog):
 
 def test_formats_that_cannot_be_had(run, exported, tmp_path):
     with pytest.raises(UsageError, match="unknown format 'onxn': did you mean onnx"):
-        export_run(run, 1, "x.onnx", formats=("onxn",))
+        export(run, "x.onnx", formats=("onxn",))
     trained, _, pairs = exported("auxws")
     with pytest.raises(UsageError, match="int8: expected pairs to calibrate on"):
         export_model(trained, pairs, tmp_path / "x", [Int8()])
@@ -240,15 +248,6 @@ def test_silence_ends_with_its_block(caplog):
         "what somebody asks",
         "what nobody asks, afterwards",
     ]
-
-
-def test_names_of_several_files(run, workplace):
-    exports = export_run(run, 1, "my.model.pt2", formats=("torchscript", "torch-export"))
-    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
-    found = {f.name for f in workplace.iterdir() if f.is_file()}
-    assert found == {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
-    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
-        export_run(run, 1, "x.onnx", formats=("torch-export",))
 
 
 def writing(format_, other):

@@ -371,10 +371,10 @@ def test_another_sites_script_gets_nothing(tab, server):
 def test_digits_pasted_as_strokes_keep_the_accuracy_of_predict(tab, mnist, tmp_path):
     """1,000 digits, larger and elsewhere, back to MNIST's place and size, by a trained network."""
     import kpairs
-    from kpairs.exports.writing.export import export_run
+    from kpairs.exports.writing.export import export
 
     run = kpairs.train(kpairs.RECIPES["posterior_s"], tmp_path / "run")
-    onnx, page = export_run(run, formats=("onnx", "html"))
+    onnx, page = export(run, formats=("onnx", "html"))
     assert page.parity.pairs == 1000
     model = PairModel.load(onnx.path)
     numbers = np.random.default_rng(3).choice(len(mnist["test"].images), 1000, replace=False)

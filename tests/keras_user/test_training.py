@@ -8,7 +8,7 @@ from resume_script import digest
 import kpairs
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 from kpairs.models.outputs import Output
 
 SHORT = {"pairs": 60, "test_pairs": 30, "batch_size": 20, "verbose": 0, "device": "cpu"}
@@ -86,10 +86,10 @@ def test_own_model_loss_optimizer_and_callbacks(validation, idx_folder, workplac
     assert kpairs.evaluate(run)[0]["test"]["comparison_error_pct"] == pytest.approx(
         row["test"]["comparison_error_pct"]
     )
-    (export,) = export_run(run)
+    (made,) = export(run)
     images = np.random.default_rng(1).random((2, 5, 14, 14, 1), np.float32)
     said = run.model(1).predict(dict(zip(("left", "right"), images, strict=True)), verbose=0)
-    received = PairModel.load(export.path).run(*images)
+    received = PairModel.load(made.path).run(*images)
     np.testing.assert_allclose(received["comparison"], said["comparison"], atol=1e-5)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from backend_script import features, judged_values, outputs_and_losses, write_stripes
 
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 from kpairs.models.initialization import initialize
 from kpairs.networks import ARCHS, build
 from kpairs.training.evaluate import evaluate
@@ -65,8 +65,8 @@ def test_outputs_and_trainings(backend, torchs, tmp_path):
         # A model trained there gives the same answers on torch here.
         assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"], name
     for name in ("auxws", *(name for name in runs if name.startswith("head-"))):
-        (export,) = export_run(Run.open(tmp_path / "runs" / name))
-        assert export.description["training"]["backend"] == backend
+        (made,) = export(Run.open(tmp_path / "runs" / name))
+        assert made.description["training"]["backend"] == backend
 
 
 def test_keras_first_runs_on_tensorflow_and_kpairs_says_so(tmp_path):

@@ -116,7 +116,7 @@ def test_a_recipe_beside_the_network_and_a_folder_of_ones_own(workplace):
         "from kpairs.recipes import Setting, Study\n"
         "from .recipes import RECIPES\n"
         "settings = [Setting(RECIPES['smith_net'])]\n"
-        "STUDIES = [Study('smith-one', 'smith', [], 'One', settings, 1, [])]\n"
+        "STUDIES = [Study('smith-one', 'smith', 'One', settings, 1)]\n"
     )
     for name in ("smith", str(folder)):
         done = run_script(

@@ -9,7 +9,7 @@ from scipy.ndimage import shift
 from kpairs.data import draw_pairs
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 from kpairs.networks import build
 from kpairs.training.network import load_round
 from kpairs.training.train import train
@@ -59,7 +59,7 @@ def test_training_knows_nothing_of_shifts(tiny, workplace):
 )
 def test_exports_have_the_shifts(others, tiny, workplace, mnist, rng):
     run = train(tiny("posterior_s", test_shifts=5), "run")
-    exports = export_run(run, formats=("onnx", *others))  # held against Keras, or not written
+    exports = export(run, formats=("onnx", *others))  # held against Keras, or not written
     pairs = draw_pairs(mnist["test"], 50, rng)
     expected = load_round(run, 1).predict(pairs.inputs(), verbose=0)
     received = PairModel.load(exports[0].path).run(pairs.left, pairs.right, 7)

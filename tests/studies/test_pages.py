@@ -352,8 +352,8 @@ SIXTH = {
     "studies.py": (
         "from kpairs.recipes import Setting, Study\n"
         "from kpairs.reports.nobody.recipes import RECIPES\n\n"
-        'STUDIES = (Study("nobody-table-9", "nobody", ["Table 9"], "Table 9: one network",\n'
-        '    [Setting(RECIPES["nobody_net"], "plain")], 3, ["test_error_pct"]),)\n'
+        'STUDIES = (Study("nobody-table-9", "nobody", "Table 9: one network",\n'
+        '    [Setting(RECIPES["nobody_net"], "plain")], 3, ["Table 9"], ["test_error_pct"]),)\n'
     ),
     "reported.csv": (
         "table,arch,model,setting,metric,mean,std,rounds,source,note\n"

@@ -37,7 +37,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def study(tiny):
     """Two settings that train in a second, two rounds."""
     settings = [Setting(tiny("simple"), "a"), Setting(tiny("ws").with_options(dropout=0.3), "b")]
-    return Study("small", "haidinger", (), "Small", tuple(settings), 2, (), ("simple a",))
+    return Study("small", "haidinger", "Small", tuple(settings), 2, curves=("simple a",))
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
@@ -152,7 +152,7 @@ def test_best_epochs_are_each_of_its_own_pairs(tiny, tmp_path):
     small = {"pairs": 60, "test_pairs": 100, "batch_size": 10, "reported_epoch": "best", "seed": 5}
     recipes = [tiny("ws", epochs=number, **small) for number in range(1, 5)]
     settings = tuple(Setting(recipe, f"{recipe.fit.epochs} epochs") for recipe in recipes)
-    study = Study("ends", "haidinger", (), "Ends", settings, 1, ())
+    study = Study("ends", "haidinger", "Ends", settings, 1)
     assert len(list(run_jobs(study.jobs(), tmp_path))) == 4
     rows = collect(study, tmp_path)
     test, train = rows["test_error_pct"], rows["train_error_pct"]

@@ -129,7 +129,7 @@ def test_evaluate_measures_all_pairs(tiny, workplace):
 def test_a_study_holds_out_training_images(tiny, tmp_path):
     recipe = tiny("posterior_s", test_shifts=5)
     setting = Setting(recipe, "held out", held_out=100)
-    study = Study("own", "kpairs", (), "Own", (setting,), 1, ())
+    study = Study("own", "kpairs", "Own", (setting,), 1)
     list(run_jobs(study.jobs(), tmp_path))
     (row,) = collect(study, tmp_path).to_dict("records")
     for column in ("all_pairs_error_pct", "unshifted_error_pct", "all_pairs_digit_error_pct"):

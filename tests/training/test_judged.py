@@ -17,7 +17,7 @@ from kpairs.data import PairSet
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.writing.export import FORMATS, export_run
+from kpairs.exports.writing.export import FORMATS, export
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
@@ -151,7 +151,7 @@ def test_a_run_on_compared_pairs(small, workplace):
     assert run.recipe.data.pairs < 400  # as many as are for training
     again = json.loads(kpairs("evaluate", "run", "--json"))
     assert again["rounds"][0]["test"] == row["test"]
-    exports = export_run(run, formats=tuple(FORMATS))
+    exports = export(run, formats=tuple(FORMATS))
     assert [e.format for e in exports if e.parity is None] in (["int8"], ["int8", "html"])
     model = PairModel.load(exports[0].path)
     assert list(model.outputs) == [
@@ -206,11 +206,11 @@ def test_without_grades_and_with_other_headers(small, squares, workplace):
     run = train(small("ranker", data="other.csv", columns=columns), "run", engine="keras")
     assert run.recipe.data.classes is None
     assert Recipe.from_json((run.path / "recipe.json").read_text()) == run.recipe
-    (export,) = export_run(Run.open("run"))
-    model = PairModel.load(export.path)
+    (made,) = export(Run.open("run"))
+    model = PairModel.load(made.path)
     assert (model.classes, list(model.outputs)) == ((), ["comparison", "left_score", "right_score"])
     assert (
-        "classes, lowest rank first | none |" in export.path.with_name("ranker.onnx.md").read_text()
+        "classes, lowest rank first | none |" in made.path.with_name("ranker.onnx.md").read_text()
     )
     with pytest.raises(
         UsageError, match=r"auxranker learns left_grade and right_grade, but .*has no grades"

@@ -14,7 +14,7 @@ from kpairs import Run, train
 from kpairs.errors import InputError, UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.runtime.predict import predict_pairs
-from kpairs.exports.writing.export import export_run
+from kpairs.exports.writing.export import export
 from kpairs.models.outputs import decisions
 from kpairs.training.batches import Batches
 from kpairs.training.evaluate import evaluate, run_splits
@@ -110,11 +110,11 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
     assert run.metrics["rounds"][0]["test"]["comparison_error_pct"] == pytest.approx(wrong)
     assert evaluate(run)[0]["test"] == run.metrics["rounds"][0]["test"]
 
-    (export,) = export_run(run)
-    assert list(export.description["outputs"]) == list(kinds)
+    (made,) = export(run)
+    assert list(made.description["outputs"]) == list(kinds)
     files = run.source().files("test")
     sides = [[files[i] for i in side.rows] for side in (pairs.left, pairs.right)]
-    loaded = PairModel.load(export.path)
+    loaded = PairModel.load(made.path)
     arrays = [[np.asarray(Image.open(f)) for f in side] for side in sides]
     for images in (sides, [[Image.open(f) for f in side] for side in sides], arrays):
         if images is arrays and CASES[case].get("turned"):
@@ -124,8 +124,8 @@ def test_all_stations_decide_alike(case, tmp_path, trained):
         received = loaded.predict(*images)
         for name, kind in kinds.items():
             np.testing.assert_array_equal(decisions(received[name], kind), decided[name])
-    rows = predict_pairs(export.path, list(zip(*sides, strict=True)))
-    singles = [predict_pairs(export.path, [pair])[0] for pair in list(zip(*sides, strict=True))[:5]]
+    rows = predict_pairs(made.path, list(zip(*sides, strict=True)))
+    singles = [predict_pairs(made.path, [pair])[0] for pair in list(zip(*sides, strict=True))[:5]]
     for answers in (rows, singles):
         n = len(answers)
         assert [row["left_not_higher"] for row in answers] == decided["comparison"][:n].tolist()
@@ -149,12 +149,12 @@ def test_the_settings_stand_everywhere(tmp_path, trained):
         recipe.data.classes,
     )
     assert stored == ((20, 24), 1, "pad", "dark", ("0", "1", "2"))
-    (export,) = export_run(run)
+    (made,) = export(run)
     settings = {
         **{"height": 24, "width": 20, "channels": 1, "fit": "pad", "ink": "dark"},
         "rounded": True,
     }
-    loaded = PairModel.load(export.path)
+    loaded = PairModel.load(made.path)
     assert loaded.metadata["pixels"] == loaded.pixels.to_dict() == settings
     beside = json.loads((run.path / "posterior.onnx.json").read_text())
     assert beside["pixels"] == settings
@@ -170,16 +170,16 @@ def test_the_settings_stand_everywhere(tmp_path, trained):
 def test_ink_that_the_network_never_saw_is_a_warning(tmp_path, trained, caplog):
     folder = write(tmp_path / "own", "012", 10, dark=True)
     run = trained(folder)
-    (export,) = export_run(run)
+    (made,) = export(run)
     bright = write(tmp_path / "bright", "0", 2)
     pair = bright / "0" / "0.png", folder / "0" / "0.png"
     with caplog.at_level(logging.WARNING, "kpairs"):
-        (row,) = predict_pairs(export.path, [pair])
+        (row,) = predict_pairs(made.path, [pair])
     assert (row["left_doubtful"], row["right_doubtful"]) == (True, False)
     assert row["left_inverted"]  # as in training: no guess
     assert "1 of 2 pictures look bright on dark, the first is" in caplog.text
     caplog.clear()
-    (row,) = predict_pairs(export.path, [pair[:1] * 2], ink="bright")  # whoever knows says so
+    (row,) = predict_pairs(made.path, [pair[:1] * 2], ink="bright")  # whoever knows says so
     assert not row["left_inverted"]
     assert not caplog.text
 
@@ -204,8 +204,8 @@ def test_digits_at_another_size(tmp_path, tiny):
     run = train(tiny("posterior", image_size=(28, 28)), tmp_path / "run", engine="keras")
     assert load_round(run, 1).input["left"].shape == (None, 28, 28, 1)
     assert (run.recipe.data.ink, run.recipe.data.word) == (None, "digit")
-    (export,) = export_run(run)
-    pixels = PairModel.load(export.path).pixels
+    (made,) = export(run)
+    pixels = PairModel.load(made.path).pixels
     assert (pixels.shape, pixels.ink, pixels.rounded) == ((28, 28, 1), "auto", False)
 
 
@@ -273,10 +273,9 @@ def test_the_command_line_from_folder_to_prediction(tmp_path, workplace):
     order = ("--classes", "low,medium,high")
     quick = ("--epochs", "1", "--pairs", "20", "--test-pairs", "6", "--image-size", "32x24")
     kpairs("train", "--arch", "posterior", "--data", folder, *order, *quick, "--out", "run")
-    kpairs("export", "run")
     kpairs("data", folder, *order, "--samples", "samples")
-    answer = json.loads(
-        kpairs("predict", "run/posterior.onnx", "samples/low.png", "samples/high.png", "--json")
+    answer = json.loads(  # it exports the run itself
+        kpairs("predict", "run", "samples/low.png", "samples/high.png", "--json")
     )
     assert set(answer) >= {"left_grade", "right_grade"}
     assert not [name for name in answer if "digit" in name]

@@ -22,42 +22,26 @@ _LONGEST = 2**16  # bytes of a line that `read_table` reads
 
 
 class Answer(NamedTuple):
-    """One row of pairs.csv.
+    """One row of pairs.csv."""
 
-    Attributes:
-        left, right: images, as paths from the table's folder.
-        label: which side ranks higher: left, right or tie; "" for a pair that the judge skipped.
-        judge: name of who answered.
-        group: folder of both images where pairs stay within folders, else "".
-        time: of the answer, UTC, as "2026-11-30T12:34:56Z".
-        seconds: for which the judge looked.
-        reason: of asking, one of `kpairs.data.columns.REASONS`.
-    """
-
-    left: str
+    left: str  # an image, as its path from the table's folder
     right: str
-    label: str
-    judge: str
-    group: str
-    time: str
-    seconds: str
-    reason: str
+    label: str  # which side ranks higher: left, right or tie; "" for a pair that the judge skipped
+    judge: str  # name of who answered
+    group: str  # folder of both images where pairs stay within folders, else ""
+    time: str  # of the answer, UTC, as "2026-11-30T12:34:56Z"
+    seconds: str  # for which the judge looked
+    reason: str  # of asking, one of `kpairs.data.columns.REASONS`
 
 
 class Answers:
-    """The table of answers, held by one process at a time.
+    """The table of answers, made where there is none, and held by one process at a time.
 
     A row is appended by one write, and synced. A row is removed by an atomic rewrite. A last line
-    that a crash left incomplete is cut off on opening.
+    that a crash left incomplete is cut off on opening; then `mended` is a sentence about it.
 
-    Attributes:
-        path: the table; it is made where it does not exist.
-        rows: all answers, oldest first.
-        mended: a sentence about what was cut off, or "".
-
-    Raises:
-        KpairsError: another process holds the table, or it cannot be written.
-        InputError: a table of other columns, or a row that makes no sense.
+    Raises KpairsError where another process holds the table, or it cannot be written, InputError
+    for a table of other columns, or a row that makes no sense.
     """
 
     def __init__(self, path: str | Path) -> None:

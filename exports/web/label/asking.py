@@ -20,18 +20,12 @@ _TRIES = 300  # pairs by chance that are looked at before the model is waited fo
 
 @dataclass(frozen=True)
 class Question:
-    """A pair that a page shows.
+    """A pair that a page shows."""
 
-    Attributes:
-        left, right: numbers of images.
-        reason: why it is asked, as in `kpairs.data.columns.REASONS`.
-        id: a random name, by which the page answers once.
-    """
-
-    left: int
+    left: int  # number of an image
     right: int
-    reason: str
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    reason: str  # why it is asked, as in `kpairs.data.columns.REASONS`
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(9))  # the page answers it once
 
     @property
     def pair(self) -> frozenset[int]:
@@ -40,16 +34,11 @@ class Question:
 
 
 class Seat:
-    """A judge's pairs: those to come, and those that were; all judges share pairs by chance.
-
-    Attributes:
-        queue: the questions that the judge's page knows.
-        proposed: left, right and reason of pairs that the model proposes next.
-    """
+    """A judge's pairs: those to come, and those that were; all judges share pairs by chance."""
 
     def __init__(self, images: Images, chance: Iterator[tuple[int, int]]) -> None:
-        self.queue: deque[Question] = deque()
-        self.proposed: deque[tuple[int, int, str]] = deque()
+        self.queue: deque[Question] = deque()  # those that the judge's page knows
+        self.proposed: deque[tuple[int, int, str]] = deque()  # left, right and reason, by the model
         self._images, self._chance = images, chance
         self._seen: set[frozenset[int]] = set()  # answered, or skipped
         self._recent: deque[frozenset[int]] = deque(maxlen=_RECENT)

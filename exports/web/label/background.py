@@ -35,8 +35,7 @@ class Background:
     ) -> Any:
         """Return what a function returns in the other process; `progress` hears what it reports.
 
-        Raises:
-            WorkerError: the function raised an error, or its process ended.
+        Raises WorkerError where the function raised an error, or its process ended.
         """
         with self._calling:
             told, answers = self._started()

@@ -26,22 +26,12 @@ _FEW = 5  # images that are looked at when a sitting begins
 
 
 class Images:
-    """The images of a folder that can be compared.
-
-    Attributes:
-        files, names: paths, and paths below the folder.
-        cells: paths as the table of answers has them.
-        groups, group: name of each image's group, and `(n,)` its number.
-        notes: sentences about files that are left out, and about dark ones.
-        dark: a sentence about images that look almost black, by a few of them; "" for none.
-        unreadable: error by number of the image.
-        white: level of 16-bit grey that is white.
-    """
+    """The images of a folder that can be compared, by number."""
 
     def __init__(self, folder: str | Path, table: str | Path, group: str | None, white: int):
         listing = list_images(folder)
         said = listing.said().removeprefix(f"{folder}: ")
-        self.notes = [said] if said else []
+        self.notes = [said] if said else []  # sentences about files that are left out
         base = os.path.realpath(Path(table).parent)
         cells = {os.fspath(file): _cell(file, base) for file in listing.files}
         self.files = [file for file, cell in cells.items() if cell.isprintable()]
@@ -56,13 +46,13 @@ class Images:
                 f"{folder}: expected at least two images to compare ({', '.join(SUFFIXES)}), "
                 + "; ".join([f"received {len(self.files)}", *self.notes])
             )
-        self.cells = [cells[file] for file in self.files]
+        self.cells = [cells[file] for file in self.files]  # paths as the table has them
         self._number = {cell: number for number, cell in enumerate(self.cells)}
         self.groups = self._named_groups(group)
-        self.group = np.unique(self.groups, return_inverse=True)[1]
+        self.group = np.unique(self.groups, return_inverse=True)[1]  # (n,) numbers
         if np.bincount(self.group).max() < 2:
             raise InputError(f"{folder}: expected a group with at least two images, received none")
-        self.unreadable = self._first_unreadable(folder)
+        self.unreadable = self._first_unreadable(folder)  # errors by number
         self.white, self._kept = white, Kept()
         self.dark = self._look_dark()
         self.notes += filter(None, [self.dark])

@@ -7,12 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpairs.data.decode import Picture, opened
+from kpairs.data.decode import Picture, on_white, opened
 
 SIZES = (320, 640, 1024, 1600, 2400)  # longest sides that a page may ask for; and 0, a file's own
 _STRIP = 2**22  # pixels that are decoded at a time
@@ -22,17 +21,11 @@ _KEPT = 64 * 2**20  # bytes of images that are kept for the next who asks
 
 @dataclass(frozen=True)
 class Shown:
-    """An encoded image.
+    """An encoded image."""
 
-    Attributes:
-        data: a PNG or JPEG file.
-        kind: its media type.
-        width, height: of the original.
-    """
-
-    data: bytes
-    kind: str
-    width: int
+    data: bytes  # a PNG or JPEG file
+    kind: str  # its media type
+    width: int  # of the original
     height: int
 
 
@@ -40,7 +33,7 @@ def shown(file: str, name: str, longest: int, white: int = 65535) -> Shown:
     """Return an image with at most `longest` pixels a side, 0 for its own; InputError says `name`.
 
     Images that need no reduction are PNG, pixel by pixel as in the file; others are JPEG of high
-    quality, with all of their colour. `white` is the level of 16-bit grey that is shown white.
+    quality. `white` is the level of 16-bit grey that is shown white.
     """
     from PIL import Image
 
@@ -73,26 +66,12 @@ def _reduced(picture: Picture, longest: int, white: int) -> NDArray[np.uint8]:
     rows = max(_STRIP // width // factor, 1) * factor
     strips = []
     for top in range(0, height, rows):
-        strip = _levels(picture.part(top, min(top + rows, height)), white)
+        strip = on_white(picture.part(top, min(top + rows, height)), white)
         if factor > 1:
             blocks = strip[:, :width].reshape(-1, factor, width // factor, factor, strip.shape[2])
             strip = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
         strips.append(strip)
     return np.concatenate(strips)
-
-
-def _levels(pixels: NDArray[Any], white: int) -> NDArray[np.uint8]:
-    """Return 8-bit grey or RGB; transparent pixels are laid over white."""
-    if pixels.dtype == np.uint16:
-        pixels = np.minimum(pixels.astype(np.float32) * (255 / white), 255)
-    elif pixels.dtype == np.float32:
-        pixels = pixels * 255
-    if pixels.shape[2] in (2, 4):
-        opacity = pixels[..., -1:].astype(np.float32) / 255
-        pixels = pixels[..., :-1] * opacity + 255 * (1 - opacity)
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels).astype(np.uint8)
-    return pixels
 
 
 class Kept:

@@ -40,10 +40,6 @@ class Scoring:
     """The work behind a sitting, in two threads and two processes.
 
     Seats get the pairs that the scores propose; `changed` guards all that is shared.
-
-    Attributes:
-        standing: the last scores; None without answers.
-        done: features found, and of how many; None once all are there.
     """
 
     def __init__(
@@ -54,8 +50,8 @@ class Scoring:
         repeat: float,
         changed: Condition,
     ) -> None:
-        self.standing: Standing | None = None
-        self.done: tuple[int, int] | None = (0, len(images.files))
+        self.standing: Standing | None = None  # the last scores; None without answers
+        self.done: tuple[int, int] | None = (0, len(images.files))  # features; None: all
         self._images, self._answers, self._seats = images, answers, seats
         self._shares = {"random": 0.15, "repeat": repeat}
         if len(seats) > 1:

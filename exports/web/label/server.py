@@ -44,17 +44,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a link.
+    """Somebody with a link."""
 
-    Attributes:
-        key: the secret part of the link.
-        judge: the name under which the person compares; None for who only started the page.
-        starter: sees ranking, judges, tables and file names, and may take back any answer.
-    """
-
-    key: str
+    key: str  # the secret part of the link
+    # The name under which the person compares; None for who only started the page.
     judge: str | None
-    starter: bool
+    starter: bool  # sees ranking, judges, tables and file names, and may take back any answer
 
 
 def people(judges: Sequence[str], known: Mapping[str, str], alone: bool) -> list[Person]:
@@ -95,21 +90,13 @@ class Links:
 
 @dataclass
 class Page:
-    """The answers to what browsers ask.
+    """The answers to what browsers ask."""
 
-    Attributes:
-        session: what is asked, and what is known.
-        persons: who has a link.
-        base: address that links begin with.
-        end: ends the server; the starter's page may ask for it.
-        training: makes a network of the answers.
-    """
-
-    session: Session
-    persons: Sequence[Person]
-    base: str
-    end: Callable[[], None]
-    training: Training
+    session: Session  # what is asked, and what is known
+    persons: Sequence[Person]  # who has a link
+    base: str  # address that links begin with
+    end: Callable[[], None]  # ends the server; the starter's page may ask for it
+    training: Training  # makes a network of the answers
     _turns: asyncio.Semaphore = field(  # of images that are decoded
         init=False, default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1)
     )

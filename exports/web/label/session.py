@@ -23,19 +23,14 @@ from kpairs.exports.web.label.scoring import Scoring
 
 _TARGET = 0.8  # expected tau at which the page offers to stop
 _LONGEST_LOOK = 86_400  # seconds
+_SHARES = ("agreement", "consistency", "right_side")
 
 
 class Session:
     """A sitting, by arguments as of `Sitting`; a context manager, as background work ends with it.
 
-    Attributes:
-        images: the folder's images.
-        answers: the table.
-        notes: sentences about images and answers that are left out.
-
-    Raises:
-        InputError: fewer than two images, or a table that cannot be continued.
-        KpairsError: another process holds the table.
+    Raises InputError for fewer than two images, or a table that cannot be continued, KpairsError
+    where another process holds the table.
     """
 
     def __init__(
@@ -63,6 +58,7 @@ class Session:
                 self._seats[answer.judge].remember(frozenset(pair))
         self._changed = Condition()
         self._scoring = Scoring(self.images, self.answers, self._seats, repeat, self._changed)
+        # Sentences about images and answers that are left out.
         self.notes = [*self.images.notes, *filter(None, [self.answers.mended])]
         if gone := pairs.count(None):
             self.notes.append(
@@ -112,12 +108,8 @@ class Session:
     def answer(self, judge: str, question: str, label: str, seconds: float) -> dict[str, Any]:
         """Keep an answer, on disk, and return the new state; one that is sent twice is kept once.
 
-        `label` is left, right, tie, or "" for a pair that is skipped; `seconds` is how long the
-        judge looked.
-
-        Raises:
-            InputError: a pair that is not asked, or another label.
-            OSError, KpairsError: the answer cannot be kept; see `Answers.append`.
+        `label` is left, right, tie, or "" for a pair that is skipped. Raises InputError for a pair
+        that is not asked, or another label; `Answers.append` tells what else.
         """
         allowed = (*LABELS[: 3 if self.ties else 2], "")
         if label not in allowed:
@@ -185,27 +177,14 @@ class Session:
             standing, disagreed = self._scoring.standing, self._disagreed()
         if standing is None:
             return {"images": [], "answers": 0, "notes": []}
-        found, images = standing.scores, standing.images
-        order = (-found.score).argsort(kind="stable")
-        return {
-            "images": [
-                {
-                    "number": images[i],
-                    "name": self.images.names[images[i]],
-                    "rank": int(found.rank[i]),
-                    "best": int(found.best[i]),
-                    "worst": int(found.worst[i]),
-                    "score": round(float(found.score[i]), 4),
-                    "low": round(float(found.low[i]), 4),
-                    "high": round(float(found.high[i]), 4),
-                    "judgements": int(found.count[i]),
-                    "disagreed": images[i] in disagreed,
-                }
-                for i in order
-            ],
-            "answers": standing.answers,
-            "notes": [*self.notes, *self.images.unreadable.values(), *found.notes],
-        }
+        rows = standing.scores.rows()
+        for row in rows:
+            number = standing.images[row.pop("file")]
+            row |= {name: round(row[name], 4) for name in ("score", "low", "high")}
+            row |= {"number": number, "name": self.images.names[number]}
+            row["disagreed"] = number in disagreed
+        notes = [*self.notes, *self.images.unreadable.values(), *standing.scores.notes]
+        return {"images": rows, "answers": standing.answers, "notes": notes}
 
     def comparisons(self, number: int) -> list[dict[str, Any]]:
         """Return the answers about an image, the newest first."""
@@ -245,29 +224,21 @@ class Session:
         with self._changed:
             rows = [answer for answer in self.answers.rows if answer.label]
             standing, names = self._scoring.standing, self._scoring.judges()
-        known = (
-            {standing.judges[one.judge]: one for one in standing.scores.judges} if standing else {}
-        )
-
-        def told(name: str, part: str) -> list[float] | None:
-            share = getattr(known.get(name), part, None)
-            return [share.value, share.low, share.high] if share and share.of else None
-
-        alpha = standing.scores.alpha if standing else float("nan")
-        return {
-            "judges": [
-                {
-                    "name": name,
-                    "answers": sum(answer.judge == name for answer in rows),
-                    "last": max((a.time for a in rows if a.judge == name), default=""),
-                    "agreement": told(name, "agreement"),
-                    "consistency": told(name, "consistency"),
-                    "right_side": told(name, "right_side"),
-                }
-                for name in names
-            ],
-            "alpha": None if np.isnan(alpha) else alpha,
-        }
+        known: dict[str, dict[str, Any]] = {name: {} for name in names}
+        alpha = float("nan")
+        if standing is not None:
+            alpha = standing.scores.alpha
+            known |= {standing.judges[one.judge]: one.row() for one in standing.scores.judges}
+        judges = [
+            {
+                "name": name,
+                "answers": sum(answer.judge == name for answer in rows),
+                "last": max((a.time for a in rows if a.judge == name), default=""),
+                **{part: known[name].get(part) for part in _SHARES},
+            }
+            for name in names
+        ]
+        return {"judges": judges, "alpha": None if np.isnan(alpha) else alpha}
 
     def pairs_table(self) -> list[dict[str, str]]:
         """Return all answers about images that are there, with their names below the folder."""

@@ -25,19 +25,13 @@ _EVERYWHERE = ("", "0.0.0.0", "::", "*")
 
 
 class Sitting:
-    """A page to compare on, and its server. Use it as a context manager.
+    """A page to compare on, and its server; a context manager.
 
-    Args:
-        folder, question, out, judge, judges, ties, group: see `label`.
-        repeat: share of pairs asked twice; default 0.05 with several judges, else 0.
-        white: level of 16-bit grey that is white.
-        port: default the one of the last sitting with this table, or a free one.
-        host: address of this machine in a network, for several judges.
-        url: where browsers see the page, if a proxy with TLS stands before it.
-
-    Attributes:
-        session: the session.
-        links: address by name; the starter's is "".
+    Arguments are those of `label`, and: `repeat` is the share of pairs asked twice, by default 0.05
+    with several judges, else 0; `white` the level of 16-bit grey that is white; `port` by default
+    the one of the last sitting with this table, or a free one; `host` an address of this machine in
+    a network, for several judges; `url` where browsers see the page, if a proxy with TLS stands
+    before.
     """
 
     def __init__(
@@ -86,6 +80,7 @@ class Sitting:
         base, end = self._server.url, self._server.stop
         self._training = Training(table, Path(folder), white)
         self._server.serve(Page(self.session, persons, base, end, self._training).routes())
+        # Address by name; the starter's is "".
         self.links = {"" if p.starter else str(p.judge): f"{base}{p.key}/" for p in persons}
 
     def run(self) -> None:
@@ -162,21 +157,12 @@ def label(
         0.71
     """
     sitting = Sitting(
-        folder,
-        question=question,
-        out=out,
-        judge=judge,
-        judges=judges,
-        ties=ties,
-        group=group,
+        folder, question=question, out=out, judge=judge, judges=judges, ties=ties, group=group
     )
     with sitting:
         for name, link in sitting.links.items():
-            say(
-                f"{name}: {link}"
-                if name
-                else f"{link} (the page's Finish, or an interrupt, ends it)"
-            )
+            ending = " (the page's Finish, or an interrupt, ends it)"
+            say(f"{name}: {link}" if name else f"{link}{ending}")
         if browser:
             webbrowser.open(sitting.links[""])
         sitting.run()

@@ -23,13 +23,8 @@ log = logging.getLogger("kpairs.label")
 class Training:
     """The trainings of a sitting, one at a time.
 
-    Args:
-        table: the answers, as its path was typed.
-        folder: the images, as their path was typed.
-        white: level of 16-bit grey that is white.
-
-    Attributes:
-        file: the exported network of the last training; None before.
+    `table` and `folder` are paths as they were typed; `file` is the exported network of the last
+    training, None before.
     """
 
     def __init__(self, table: Path, folder: Path, white: int = WHITE) -> None:
@@ -64,9 +59,9 @@ class Training:
     def told(self) -> dict[str, Any]:
         """Return the `state` (none, running, done or failed), and what belongs to it.
 
-        Of a running one `seconds`, and the `step` of `train_network`; of a failed one `error`; of a
-        finished one `run`, the command to `rank` with, `wrong`: share of held-out pairs, or None,
-        and `pairs`: their number.
+        Of a running one `seconds` and the `step` of `train_network`; of a failed one `error`; of a
+        finished one `run`, the command to `rank` with, and the share `wrong` of so many held-out
+        `pairs`, None without.
         """
         with self._lock:
             running = self._told["state"] == "running"
@@ -132,10 +127,8 @@ def train_command(table: Path, white: int) -> str:
 def train_network(table: str, white: int, progress: Progress) -> dict[str, Any]:
     """Train a linear score on the table, and export it; runs in a background process.
 
-    The steps are 1, importing Keras, 2, training, and 3, exporting.
-
-    Returns `run`, the run folder, `file`, the exported network, and of `pairs` held-out ones the
-    share `wrong`, None where there are none.
+    The steps are 1, importing Keras, 2, training, and 3, exporting. Returns `run`, the run folder,
+    `file`, the exported network, and the share `wrong` of `pairs`.
     """
     import kpairs
 

@@ -46,7 +46,6 @@ STUDIES = (
     Study(
         "altunina-figure-1",
         "altunina",
-        ["Figure 1"],
         "Figure 1: every size of four networks between 65,000 and 75,000 parameters",
         [
             Setting(
@@ -57,7 +56,8 @@ STUDIES = (
             for widths in sized(arch)
         ],
         5,
-        _BEST_AND_LAST,
+        tables=["Figure 1"],
+        metrics=_BEST_AND_LAST,
         note=(
             "23 of the report's own 545 trainings collapsed too, by its raw outputs: their "
             "accuracies, on both sets of pairs, end constant and below 60 % "
@@ -67,7 +67,6 @@ STUDIES = (
     Study(
         "altunina-figure-2",
         "altunina",
-        ["Figure 2"],
         "Figure 2: learning rates and batch sizes of AuxNet2",
         [
             *(
@@ -80,7 +79,8 @@ STUDIES = (
             ),
         ],
         5,
-        _BEST_AND_LAST,
+        tables=["Figure 2"],
+        metrics=_BEST_AND_LAST,
         note=(
             "learning rate 0.005, batch size 100 and AuxNet2 32-32-64-256 of Figure 1 are one "
             "recipe, which the report trained five times for each; ours are the same trainings"
@@ -89,16 +89,13 @@ STUDIES = (
     Study(
         "altunina-best",
         "altunina",
-        [],
         "The program's 'train best': the best size of AuxNet2, ten times",
         [Setting(RECIPES["auxnet2"])],
         10,
-        [],
     ),
     Study(
         "altunina-fastest",
         "altunina",
-        [],
         "The program's default: the fastest network that suffices, AuxNet3 16-32-64-128",
         [
             Setting(
@@ -106,7 +103,6 @@ STUDIES = (
             )
         ],
         10,
-        [],
     ),
 )
 

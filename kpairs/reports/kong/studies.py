@@ -14,7 +14,6 @@ STUDIES = (
     Study(
         "kong-table-1",
         "kong",
-        ["Table I"],
         "Table I: networks of one kind of layer, and the CNN baseline",
         [
             Setting(RECIPES[arch], "4-fold CV", folds=4)
@@ -30,27 +29,27 @@ STUDIES = (
             for arch in ("fc_1", "fc_2", "fc_3")
         ],
         4,
-        ["validation_accuracy"],
+        tables=["Table I"],
+        metrics=["validation_accuracy"],
         note="4 folds of one draw of 1,000 pairs",
     ),
     Study(
         "kong-table-2",
         "kong",
-        ["Table II"],
         "Table II and Figure 4: the weight of the comparison loss",
         [
             Setting(_weighed("a_w_net", ratio, 1.0), f"loss_ratio={ratio:g}", folds=4)
             for ratio in (2.0, 1.5, 1.0, 0.5, 0.1)
         ],
         4,
-        ["validation_accuracy"],
-        ["a_w_net loss_ratio=1"],
+        tables=["Table II"],
+        metrics=["validation_accuracy"],
+        curves=["a_w_net loss_ratio=1"],
         note="4 folds of one draw of 1,000 pairs",
     ),
     Study(
         "kong-table-3",
         "kong",
-        ["Table III"],
         "Table III: weight sharing, auxiliary losses and dropout on the CNN baseline",
         [
             Setting(RECIPES[arch])
@@ -59,19 +58,18 @@ STUDIES = (
         # The text leaves open whether it is the optimal weight, as a_w_net's, or the initial one.
         + [Setting(_weighed("a_net", 1.0, 1.0), "loss_ratio=1", variant_of="")],
         10,
-        ["validation_accuracy"],
+        tables=["Table III"],
+        metrics=["validation_accuracy"],
     ),
     Study(
         "kong-dropout",
         "kong",
-        [],
         "The scan of dropout rates, of which the report states only the best, 0.4",
         [
             Setting(RECIPES["final_model"].with_options(dropout=rate), f"dropout={rate:g}", folds=4)
             for rate in _RATES
         ],
         4,
-        [],
         note="4 folds of one draw of 1,000 pairs",
     ),
 )

@@ -23,7 +23,6 @@ STUDIES = (
     Study(
         "piguet-table-2",
         "piguet",
-        ["Table 2"],
         "Table 2 and Figure 1: five networks, with and without weight sharing and auxiliary losses",
         [
             Setting(_weighed(arch + suffix, 1.0, factor), setting)
@@ -32,8 +31,9 @@ STUDIES = (
             for arch in _NETWORKS
         ],
         20,
-        ["test_error_pct"],
-        [
+        tables=["Table 2"],
+        metrics=["test_error_pct"],
+        curves=[
             *(f"c4l2 {setting}" for setting in _FACTORS),
             *(f"c4l2_ws {setting}" for setting in _SHARED_FACTORS),
         ],
@@ -41,7 +41,6 @@ STUDIES = (
     Study(
         "piguet-one-softmax",
         "piguet",
-        [],
         "Why do auxiliary losses bring so little here? One softmax, and nothing but digits to read",
         [
             Setting(_one_softmax(arch, factor).replace(head=head), setting)
@@ -53,7 +52,6 @@ STUDIES = (
             for arch in _NETWORKS
         ],
         10,
-        [],
         note=(
             "no report trained these: Table 2's networks with shared weights, without the second "
             "softmax; with the exact head the comparison follows from the digits alone"

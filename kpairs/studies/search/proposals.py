@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from kpairs.errors import InputError, KpairsError, UsageError, first_line
+from kpairs.errors import InputError, KpairsError, UsageError, raised_as
 from kpairs.recipes import Recipe
 from kpairs.recipes.searched import Between
 from kpairs.studies.run import run_jobs
@@ -44,11 +44,9 @@ def run_tpe(
     The score is the mean validation error of the comparison over the folds. In the end `trials`
     proposals are scored, those of earlier runs among them, and each one's recipe is yielded.
 
-    Raises:
-        KpairsError: optuna is not installed.
-        UsageError: a value that the recipe or the architecture refuses, or the first 100 proposals
-            outside the number of parameters; after later ones it ends.
-        InputError: a journal that cannot be read.
+    Raises KpairsError where optuna is not installed, UsageError for a value that the recipe or the
+    architecture refuses, or the first 100 proposals outside the number of parameters (after later
+    ones it ends), InputError for a journal that cannot be read.
     """
     for name, values in search.space.items():  # refused now, not when such a value is proposed
         for value in () if isinstance(values, Between) else values:
@@ -102,22 +100,15 @@ def known_proposals(
     file = folder / "optuna.log"
     if file.exists() and not file.is_file():
         raise InputError(f"{file}: expected optuna's journal, received no regular file")
-    try:
-        storage = optuna.storages.JournalStorage(
-            optuna.storages.journal.JournalFileBackend(str(file))
-        )
+    with raised_as(InputError, f"{file}: expected optuna's journal, cannot read it"):
+        journal = optuna.storages.journal.JournalFileBackend(str(file))
+        storage = optuna.storages.JournalStorage(journal)
         study = optuna.create_study(
             storage=storage, study_name=_name_of(search), load_if_exists=True
         )
         scored = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
         recipes = [_proposed(search, trial) for trial in scored]
         return study, recipes, _begun(optuna, study, search)
-    except (KpairsError, OSError):
-        raise
-    except Exception as error:  # what optuna raises where it reads other text
-        raise InputError(
-            f"{file}: expected optuna's journal, cannot read it: {first_line(error)}"
-        ) from error
 
 
 def _name_of(search: Search) -> str:

@@ -8,30 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from kpairs.files import write_rows, write_text
+from kpairs.networks import parameters_of
 from kpairs.numbers import interval_of
 from kpairs.recipes import Recipe, Trial
 from kpairs.studies.rows import job_row
 from kpairs.studies.run import load_result
-from kpairs.studies.search.space import Search, parameters_of
+from kpairs.studies.search.space import Search
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A candidate's outcome.
-
-    Attributes:
-        recipe: the `Recipe`.
-        label: the values by which it differs from the others.
-        parameters: trainable ones.
-        errors: validation error of the comparison in percent, of each fold.
-        behind: 95 % interval of its error minus the first's, see `behind`; None for the first.
-            The first was chosen as the least of many, so that these intervals flatter it a little.
-    """
+    """A candidate's outcome."""
 
     recipe: Recipe
-    label: str
-    parameters: int
-    errors: tuple[float, ...]
+    label: str  # the values by which it differs from the others
+    parameters: int  # trainable ones
+    errors: tuple[float, ...]  # validation error of the comparison in percent, of each fold
+    # 95 % interval of its error minus the first's, see `behind`; None for the first. The first was
+    # chosen as the least of many, so that these intervals flatter it a little.
     behind: tuple[float, float] | None = None
 
     @property
@@ -45,11 +39,7 @@ class Ranked:
         return statistics.stdev(self.errors) if len(self.errors) > 1 else None
 
 
-def rank(
-    search: Search,
-    folder: str | Path,
-    recipes: Iterable[Recipe],
-) -> list[Ranked]:
+def rank(search: Search, folder: str | Path, recipes: Iterable[Recipe]) -> list[Ranked]:
     """Rank the candidates with all folds finished, none diverged, least mean error first.
 
     Also writes `search.csv`, one row per training, and `best.json`, the first one's recipe, which

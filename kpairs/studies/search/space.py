@@ -3,20 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from kpairs.data.source import open_source
 from kpairs.errors import UsageError, unknown
-from kpairs.models.registry import trainable_parameters
-from kpairs.networks import build
-from kpairs.recipes import (
-    Recipe,
-    Trial,
-    check_arguments,
-    format_argument,
-    format_loss_weights,
-)
+from kpairs.networks import parameters_of
+from kpairs.recipes import Recipe, Trial, check_arguments, format_argument, format_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
 from kpairs.training.network import architecture_of
 
@@ -27,25 +19,21 @@ class Search:
 
     Images are standardised, where a recipe does that, by mean and deviation of all training pairs.
 
-    Attributes:
-        recipes: a base `Recipe` for each architecture that is compared. Their data, pairs and
-            seed are the same, and give the training pairs: those of round 1 of a training.
-        space: values to try of each field in `SEARCHED` and each argument that all the
-            architectures take, each a sequence or a `Between`.
-        folds: of the cross-validation.
-        parameters: `(least, most)` trainable parameters of a candidate, ends included.
-        classes: number of ranks of the data.
-
     Raises:
         UsageError: an unknown field, no values, folds that the pairs do not fill, two recipes of
             one architecture or of different pairs.
     """
 
+    # A base `Recipe` for each architecture that is compared. Their data, pairs and seed are the
+    # same, and give the training pairs: those of round 1 of a training.
     recipes: tuple[Recipe, ...]
+    # Values to try of each field in `SEARCHED` and each argument that all the architectures take,
+    # each a sequence or a `Between`.
     space: Mapping[str, Sequence[Any] | Between] = field(default_factory=dict)
-    folds: int = 5
+    folds: int = 5  # of the cross-validation
+    # `(least, most)` trainable parameters of a candidate, ends included.
     parameters: tuple[float, float] = (0, math.inf)
-    classes: int = field(init=False, default=0)
+    classes: int = field(init=False, default=0)  # number of ranks of the data
 
     def __post_init__(self) -> None:
         if len({(r.data.source, r.data.pairs, r.fit.seed) for r in self.recipes}) != 1:
@@ -119,19 +107,6 @@ class Search:
     def allows(self, recipe: Recipe) -> bool:
         """Tell whether a candidate's parameters are as many as wanted."""
         return self.parameters[0] <= parameters_of(recipe, self.classes) <= self.parameters[1]
-
-
-def parameters_of(recipe: Recipe, classes: int) -> int:
-    """Count the trainable parameters of the network that a recipe trains."""
-    recipe = recipe.replace(initialization="keras", rounds=1, seed=0)
-    return _count(recipe.to_json(), classes)
-
-
-@cache
-def _count(recipe: str, classes: int) -> int:
-    chosen = Recipe.from_json(recipe)
-    model = build(chosen.network.arch, classes, **chosen.build_options)
-    return trainable_parameters(model)
 
 
 def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -5,7 +5,6 @@ the first weights and of dropout are others.
 """
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -70,13 +69,12 @@ def train_digits(
     seed: int = 0,
     epochs: int | None = None,
     data_root: str | Path | None = None,
-    done: Callable[[dict[str, float]], object] = lambda row: None,
 ) -> list[dict[str, float]]:
     """Train `simple` on 1,000 pairs of MNIST digits and test it on 1,000 others.
 
-    The pairs of a round and their order are those of `kpairs train`; `done` gets each epoch's row
-    of the history: `epoch`, `train_loss` (mean of the batches'), `test_error_pct` and `seconds` so
-    far. The last one also has the `train_error_pct` of the trained network.
+    The pairs of a round and their order are those of `kpairs train`. Returns each epoch's `epoch`,
+    `train_loss` (mean of the batches'), `test_error_pct` and `seconds` so far; the last one also
+    has the `train_error_pct` of the trained network.
     """
     recipe = RECIPES["simple"]
     draws = seeds.generator(seed, number, "pairs")
@@ -106,7 +104,6 @@ def train_digits(
         seconds = time.perf_counter() - began
         row = {"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)}
         history.append({**row, "test_error_pct": error_pct(net, *test), "seconds": seconds})
-        done(history[-1])
     history[-1]["train_error_pct"] = error_pct(net, x, target)
     return history
 

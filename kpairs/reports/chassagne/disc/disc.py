@@ -47,25 +47,19 @@ def disc_network(activation: str, draws: torch.Generator, init: str = "normal") 
 
 @dataclass(frozen=True)
 class DiscRun:
-    """A trained network with what it was trained and tested on.
-
-    Attributes:
-        net: the `Sequential`.
-        mean, std: of all coordinates of the training points, by which the network's inputs are
-            standardised.
-        points, classes: of the test, (n, 2) in the unit square and (n,).
-        history: a dict per epoch: `epoch`, `train_loss` (sum of the batches'),
-            `train_error_pct` (counted while it learns) and `test_error_pct` (after the epoch).
-        seconds: of training.
-    """
+    """A trained network with what it was trained and tested on."""
 
     net: Sequential
+    # Of all coordinates of the training points, by which the network's inputs are standardised.
     mean: float
     std: float
+    # Of the test, (n, 2) in the unit square and (n,).
     points: torch.Tensor
     classes: torch.Tensor
+    # A dict per epoch: `epoch`, `train_loss` (sum of the batches'), `train_error_pct` (counted
+    # while it learns) and `test_error_pct` (after the epoch).
     history: list[dict[str, float]]
-    seconds: float
+    seconds: float  # of training
 
     def outputs(self, points: torch.Tensor) -> torch.Tensor:
         """Return the outputs for points of the unit square, (n, 2) -> (n, 2): [outside, inside]."""
@@ -76,10 +70,9 @@ class DiscRun:
         return self.outputs(self.points).argmax(1)
 
     def margins(self, side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return "inside" minus "outside" over the square; 0 is the decision boundary.
+        """Return x, y and "inside" minus "outside" over the square, each (side, side).
 
-        x, y and margin of a grid of points, each (side, side); x grows along the columns, y along
-        the rows.
+        x grows along the columns, y along the rows; a difference of 0 is the decision boundary.
         """
         steps = torch.linspace(0, 1, side)
         x, y = torch.meshgrid(steps, steps, indexing="xy")
@@ -104,11 +97,8 @@ def train_disc(
     Batches come in the same order in every epoch, and the targets are 0 and 1 although tanh never
     reaches 1: both as in the report. Round `number` draws its points and weights from (seed,
     number) alone; `points` is the round whose points to take instead. `count` is that of training
-    points, and of test points.
-
-    Raises:
-        UsageError: an unknown activation; a learning rate that is no number of at least 0.
-        TypeError: an unknown `init`.
+    points, and of test points. Raises UsageError for an unknown activation or a learning rate below
+    0.
     """
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)

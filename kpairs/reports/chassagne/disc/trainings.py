@@ -67,12 +67,11 @@ def digit_settings(rounds: int = 1, epochs: int = 40) -> list[Setting]:
 
 
 def disc_row(setting: Setting) -> Row:
-    """Train on the disc once: what the row of a setting says.
+    """Train on the disc once, and return what the row of a setting says.
 
-    Returns:
-        Errors in percent (training: counted during the last epoch; test: after it), the loss of
-        the last epoch, the share of test points called inside in percent, and how many of the
-        two outputs are dead: the same for every test point.
+    Errors in percent (training: counted during the last epoch; test: after it), the loss of the
+    last epoch, the share of test points called inside, and how many of the two outputs are dead:
+    the same for every test point.
     """
     run = train_disc(
         setting["activation"],
@@ -110,8 +109,8 @@ def train_missing(
     """Train each setting that a file has no row of, and yield each row once it is saved.
 
     The file is written anew after every training, so that a study can be stopped, killed and
-    extended, and never trains the same twice. A setting is the beginning of its row, which `train`
-    gives the rest of. Another process that writes into this folder is refused.
+    extended. A setting is the beginning of its row, which `train` gives the rest of. Another
+    process that writes into this folder is refused.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,8 +162,8 @@ def _machine() -> dict[str, str]:
 def write_shown(folder: str | Path) -> None:
     """Write what the figures of single trainings show, where it is not written yet.
 
-    Trains the runs of `SHOWN` again, a second each: their history per epoch, the test points with
-    the predicted classes, and how much "inside" exceeds "outside" over the square.
+    Of the runs of `SHOWN`: their history per epoch, the test points with the predicted classes, and
+    how much "inside" exceeds "outside" over the square.
     """
     files = {name: Path(folder) / f"{name}.csv" for name in (CURVES, POINTS, GRID)}
     if all(file.is_file() for file in files.values()):
