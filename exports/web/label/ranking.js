@@ -219,7 +219,7 @@ async function showTraining(path = "training") {
   find("train-said").textContent = {
     none: "", failed: told.error, running: `${STEPS[told.step]} … (step ${told.step} of 3, ${told.seconds} s). You can go on comparing.`,
     done: done && `Saved in ${told.run}.${told.wrong === null ? ""
-      : ` It orders ${Math.round(100 * told.wrong)} % of ${told.pairs.toLocaleString()} held-out answers wrongly.`} To rank new images:`,
+      : ` It orders ${Math.round(100 * told.wrong)} % of ${told.pairs.toLocaleString()} held-out answers wrongly.`}${told.chance ? " That is no better than chance, so its order means nothing yet: give more answers." : ""} To rank new images:`,
   }[told.state];
   find("train-said").classList.toggle("bad", told.state === "failed");
   find("train-start").disabled = running;

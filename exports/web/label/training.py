@@ -128,9 +128,10 @@ def train_network(table: str, white: int, progress: Progress) -> dict[str, Any]:
     """Train a linear score on the table, and export it; runs in a background process.
 
     The steps are 1, importing Keras, 2, training, and 3, exporting. Returns `run`, the run folder,
-    `file`, the exported network, and the share `wrong` of `pairs`.
+    `file`, the exported network, the share `wrong` of `pairs`, and if that is `chance`.
     """
     import kpairs
+    from kpairs.exports.runtime.trust import no_better_than_chance
 
     train = kpairs.train  # imports Keras, in this process alone
     progress(2, 3)
@@ -144,5 +145,6 @@ def train_network(table: str, white: int, progress: Progress) -> dict[str, Any]:
         "run": str(run.path),
         "file": str(exported.path),
         "wrong": None if wrong is None else wrong / 100,
+        "chance": no_better_than_chance(exported.description) is not None,
         "pairs": error["pairs"],
     }
