@@ -22,33 +22,34 @@ import kpairs
 from kpairs.errors import KpairsError, UsageError, first_line, printable
 from kpairs.files import FULL
 
-# What `kpairs --help` says of each command, so that it imports none of them.
-_COMMANDS = {
-    "archs": "List the architectures, or show one: layers, recipe, results.",
-    "bench": "Measure how fast this machine trains and runs models.",
-    "compare": "Put runs side by side: recipes, errors, differences.",
-    "data": "Look at images: where they are, what they are like.",
-    "demo": "Open a page to compare two images on.",
-    "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
-    "explain": "Draw which places of an image decide its score.",
-    "export": "Export a run to ONNX and other formats, and check it.",
-    "label": "Open a page to compare images on, and rank them.",
-    "mini": "Train report 002's framework, made from tensors alone.",
-    "next-pairs": "Propose pairs that are worth asking a person about.",
-    "predict": "Compare images by a run or an exported model.",
-    "rank": "Rank images by a run or an exported model.",
-    "report": "Write the pages of the reports from studies' rows.",
-    "score": "Rank images by judgements of pairs, without training.",
-    "search": "Find hyperparameters by cross-validation.",
-    "study": "Run a report's experiment again.",
-    "train": "Train an architecture by its recipe, on digits or images.",
-}
-# The order of `kpairs --help`; commands that stand here nowhere come last.
+# What `kpairs --help` says of each command, in its order and so that it imports none of them.
 _SECTIONS = {
-    "Networks": ("train", "evaluate", "export", "predict", "demo", "archs", "data"),
-    "Your images": ("label", "rank", "explain", "score", "next-pairs"),
-    "Experiments": ("compare", "search", "bench", "study", "report", "mini"),
+    "Networks": {
+        "train": "Train an architecture by its recipe, on digits or images.",
+        "evaluate": "Evaluate a run on pairs drawn again, or on other data.",
+        "export": "Export a run to ONNX and other formats, and check it.",
+        "predict": "Compare images by a run or an exported model.",
+        "demo": "Open a page to compare two images on.",
+        "archs": "List the architectures, or show one: layers, recipe, results.",
+        "data": "Look at images: where they are, what they are like.",
+    },
+    "Your images": {
+        "label": "Open a page to compare images on, and rank them.",
+        "rank": "Rank images by a run or an exported model.",
+        "explain": "Draw which places of an image decide its score.",
+        "score": "Rank images by judgements of pairs, without training.",
+        "next-pairs": "Propose pairs that are worth asking a person about.",
+    },
+    "Experiments": {
+        "compare": "Put runs side by side: recipes, errors, differences.",
+        "search": "Find hyperparameters by cross-validation.",
+        "bench": "Measure how fast this machine trains and runs models.",
+        "study": "Run a report's experiment again.",
+        "report": "Write the pages of the reports from studies' rows.",
+        "mini": "Train report 002's framework, made from tensors alone.",
+    },
 }
+_COMMANDS = sorted(name for names in _SECTIONS.values() for name in names)
 _FIRST = """\
 kpairs learns from pairs which of two images ranks higher, and ranks images by that.
 
@@ -138,15 +139,12 @@ class _Group(click.Group):
     """Commands that are imported when they are asked for."""
 
     def list_commands(self, ctx):
-        return list(_COMMANDS)
+        return _COMMANDS
 
     def format_commands(self, ctx, formatter):
-        placed = {name for names in _SECTIONS.values() for name in names}
-        rest = tuple(name for name in _COMMANDS if name not in placed)
-        for title, names in {**_SECTIONS, "Others": rest}.items():
-            if names:
-                with formatter.section(title):
-                    formatter.write_dl([(name, _COMMANDS[name]) for name in names])
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
     def get_command(self, ctx, name):
         if name not in _COMMANDS:

@@ -61,6 +61,7 @@ class Trained:
     # Entries of the description that say the test error, where it is known already: a model that
     # learned from all pairs is not measured on them.
     tested: Mapping[str, Any] | None = None
+    _protos: dict[int, onnx.ModelProto] = field(init=False, default_factory=dict, repr=False)
 
     @classmethod
     def from_architecture(
@@ -214,10 +215,6 @@ class Trained:
         about = {"width": network.output.shape[1], "digest": feature_digest(network)}
         about |= {"tensor": tensor, "weights": weights, "offset": offset[0]}
         return {"features": about, **maps}
-
-    @cached_property
-    def _protos(self) -> dict[int, onnx.ModelProto]:
-        return {}
 
     def description(self, pairs: PairSet | None) -> dict[str, Any]:
         """Describe the files, JSON-ready: contents, test error, how a picture becomes an input."""

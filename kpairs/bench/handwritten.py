@@ -14,24 +14,33 @@ from kpairs.data.pairs import PairSet
 from kpairs.models.lite0_weights import STAGES, STEM
 from kpairs.recipes import Recipe
 
-Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Tensors = tuple[torch.Tensor, ...]
 
 
 class PairNetwork(nn.Module):
-    """A tower that both images go through.
-
-    Attributes:
-        tower: a module.
-        fold: whether it is called once, on both images' batches as one.
-    """
+    """A tower that both images go through, and a head that compares what it says of them."""
 
     tower: nn.Module
-    fold = False
+    head: nn.Module
+    fold = False  # the tower is called once, on both images' batches as one
 
     def towers(self, left: torch.Tensor, right: torch.Tensor) -> Sequence[torch.Tensor]:
         if self.fold:
             return self.tower(torch.cat([left, right])).chunk(2)
         return self.tower(left), self.tower(right)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
+        left, right = self.towers(left, right)
+        return self.head(torch.cat([left, right], 1)), left, right
+
+
+class _Scored(PairNetwork):
+    """A tower that scores images: the scores are the comparison's logits."""
+
+    fold = True
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
+        return (torch.cat(list(self.towers(left, right)), 1),)
 
 
 class C4L2WS(PairNetwork):
@@ -70,10 +79,6 @@ class AuxWS(PairNetwork):
             nn.Linear(100, 2),
         )
 
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
-        left, right = self.towers(left, right)
-        return self.head(torch.cat([left, right], 1)), left, right
-
 
 class WsalBD(PairNetwork):
     """Report 002's final network: batch normalisation and dropout, softmax digit outputs."""
@@ -89,21 +94,13 @@ class WsalBD(PairNetwork):
         )
         self.head = nn.Sequential(nn.Linear(20, 200), nn.ReLU(), nn.Linear(200, 2))
 
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> Tensors:
-        left, right = self.towers(left, right)
-        return self.head(torch.cat([left, right], 1)), left, right
 
-
-class Ranker(PairNetwork):
+class Ranker(_Scored):
     """Our own network for compared photographs in colour.
 
-    Batches are normalised by the statistics of both images, so the tower is always folded.
-
-    Args:
-        side: of the square images, in pixels.
+    Batches are normalised by the statistics of both images, so the tower is always folded. `side`
+    is that of the square images, in pixels.
     """
-
-    fold = True
 
     def __init__(self, side: int = 64) -> None:
         super().__init__()
@@ -120,9 +117,6 @@ class Ranker(PairNetwork):
             *(*_normalized(64, 112, left_over), nn.Flatten(), nn.Dropout(0.16)),
             nn.Linear(112, 1, bias=False),
         )
-
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor]:
-        return (torch.cat(list(self.towers(left, right)), 1),)
 
 
 class Lite0(nn.Module):
@@ -175,17 +169,12 @@ def _convolution(
     return nn.Sequential(*padding, convolution, nn.ReLU6())
 
 
-class FineTuned(PairNetwork):
+class FineTuned(_Scored):
     """`linear` on lite0, all of whose weights are trained."""
-
-    fold = True
 
     def __init__(self) -> None:
         super().__init__()
         self.tower = Lite0()
-
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor]:
-        return (torch.cat(list(self.towers(left, right)), 1),)
 
 
 def _normalized(channels: int, filters: int, size: int, padding: str = "valid") -> list[nn.Module]:
@@ -210,20 +199,16 @@ NETWORKS: dict[str, type[PairNetwork]] = {
 
 @dataclass(frozen=True)
 class Tuning:
-    """The changes that a good user of PyTorch makes to a plain loop.
+    """The changes that a good user of PyTorch makes to a plain loop."""
 
-    Attributes:
-        channels_last: keep an image's channels together in memory, where torch pools faster.
-        at_once: step all parameters at once: a fused Adam, Adadelta by lists of tensors.
-        fold: call the tower once, on both images. Not where it normalises batches: those of left
-            and right images would be normalised together.
-        few_reads: order the pairs once an epoch, so that a batch is a view of them, and read the
-            loss out once an epoch, not in every step.
-    """
-
+    # Keep an image's channels together in memory, where torch pools faster.
     channels_last: bool = False
-    at_once: bool = False
+    at_once: bool = False  # step all parameters at once: a fused Adam, Adadelta by lists of tensors
+    # Call the tower once, on both images. Not where it normalises batches: those of left and right
+    # images would be normalised together.
     fold: bool = False
+    # Order the pairs once an epoch, so that a batch is a view of them, and read the loss out once
+    # an epoch, not in every step.
     few_reads: bool = False
 
 
