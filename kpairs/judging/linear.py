@@ -19,7 +19,6 @@ for Machine Learning, 2006, section 5.4.2). Simulations with known scores show t
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from kpairs.data.division import image_groups
 from kpairs.data.rows import blocks, moments
 from kpairs.errors import InputError, first_line
-from kpairs.files import atomic_path
+from kpairs.files import atomic_path, read_arrays
 from kpairs.judging.agreement import Share, interval_by_images
 from kpairs.judging.folds import Features, fold_units
 from kpairs.judging.judgements import Floats, Numbers
@@ -102,11 +101,8 @@ class Linear:
             InputError: no such file, or a damaged one.
         """
         try:
-            with zipfile.ZipFile(path) as archive:  # a small file can unpack to any size
-                if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
-                    raise ValueError(f"expected at most {_MOST_UNPACKED:,} bytes")
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {field.name: arrays[field.name] for field in fields(cls)}
+            names = [field.name for field in fields(cls)]
+            found: dict[str, Any] = {**read_arrays(path, _MOST_UNPACKED, *names)}
             found |= {name: float(found[name]) for name in ("offset", "variance")}
             (d,), (m,) = found["weights"].shape, found["answer"].shape
             shapes = {"covariance": (d, d), "centre": (d,), "images": (m, 2), "left_out": (m, 2)}

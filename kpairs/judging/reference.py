@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import io
-import zipfile
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from kpairs.files import read_arrays
 from kpairs.judging.judgements import Floats
 
 Pixels = NDArray[np.float32]
@@ -130,13 +130,8 @@ class Reference:
         """
         try:
             file = io.BytesIO(base64.b64decode(text, validate=True))
-            with zipfile.ZipFile(file) as archive:  # a small file can unpack to any size
-                if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
-                    raise ValueError("larger than any reference")
-            with np.load(file, allow_pickle=False) as arrays:
-                found: dict[str, Any] = {
-                    field.name: np.asarray(arrays[field.name], np.float64) for field in fields(cls)
-                }
+            arrays = read_arrays(file, _MOST_UNPACKED, *(field.name for field in fields(cls)))
+            found: dict[str, Any] = {n: np.asarray(a, np.float64) for n, a in arrays.items()}
             found |= {name: found[name].item() for name in ("rest", "unexplained")}
             found["images"] = int(found["images"])
             _check(**found)
