@@ -324,16 +324,12 @@ def _prepare(source: _Source, settings: PixelSettings, name: str) -> Prepared:
             images = np.where(inverted[:, None, None, None], turned, images)
         return images, top
 
-    first, top = seen(0, 1, 0, 1)
-    if np.issubdtype(first.dtype, np.floating):  # of the network's own shape
-        pixels, _ = seen(0, height, 0, width)
-    else:
-        shown = np.where(inverted, 255 - paper, paper) * (top // 255)
-        sums, area = _area_sums(source, seen, shown, settings)
-        if settings.rounded:  # by a whole number, so that a mean of k + 1/2 is seen as such
-            pixels = np.rint(sums / (area * (top // 255))) / 255
-        else:
-            pixels = sums / (area * top)
+    shown = np.where(inverted, 255 - paper, paper)
+    pixels, white = _area_sums(source, seen, shown, settings)
+    if settings.rounded:  # by a whole number, so that a mean of k + 1/2 is seen as such
+        pixels = np.rint(pixels / (white // 255)) / 255
+    elif white > 1:  # 1 is of floats, which keep their type
+        pixels = pixels / white
     faint = (brightest > 0) & (brightest * _FAINT < WHITE)
     return Prepared(pixels.astype(np.float32, copy=False), inverted, doubtful, faint)
 
@@ -436,11 +432,12 @@ def _area_sums(
     Args:
         source: the pictures.
         seen: gives a rectangle's levels, and white.
-        paper: `(n,)` levels of the padding.
+        paper: `(n,)` levels of the padding, of 0 to 255.
         settings: of the network.
 
     Returns:
-        `(n, height, width, channels)` whole numbers, and how many units an area has.
+        `(n, height, width, channels)` whole numbers, and that of a white area; floats and 1 where
+        the pictures are floats, which have the network's own shape.
     """
     count, height, width, _ = source.shape
     top, left, rows, columns = _canvas((height, width), settings)
@@ -449,12 +446,11 @@ def _area_sums(
         == (0, 0, settings.height, settings.width)
         == (0, 0, height, width)
     ):
-        return seen(0, height, 0, width)[0], 1
+        return seen(0, height, 0, width)
     box = max(0, top), min(height, top + rows), max(0, left), min(width, left + columns)
     across = _shares(box[2] - left, box[3] - left, columns, settings.width)
     area = _units(rows, settings.height)[1] * _units(columns, settings.width)[1]
-    sums = np.zeros((count, *settings.shape))
-    inside = np.zeros((settings.height, 1, 1))  # units of rows that lie in the picture
+    sums, white = np.zeros((count, *settings.shape)), 0
     for a, b in source.strips(*box):
         levels, white = seen(a, b, *box[2:])
         # float32 adds whole numbers up to 2^24 exactly; float64 the largest sum that there is,
@@ -463,11 +459,14 @@ def _area_sums(
         down = _shares(a - top, b - top, rows, settings.height)
         part = _across(_down(levels, down, exact), across)
         sums[:, down.areas, across.areas] += part
-        inside[down.areas, 0, 0] += down.units.sum(axis=1)
-    covered = np.zeros((1, settings.width, 1))
-    covered[0, across.areas, 0] = across.units.sum(axis=1)
-    sums += paper[:, None, None, None] * (area - inside * covered)
-    return sums, area
+    if box != (top, top + rows, left, left + columns):  # the rest is padding
+        covered = [np.zeros(settings.height), np.zeros(settings.width)]  # units in the picture
+        down = _shares(box[0] - top, box[1] - top, rows, settings.height)
+        for side, shares in zip(covered, (down, across), strict=True):
+            side[shares.areas] = shares.units.sum(axis=1)
+        levels = (paper * (white // 255))[:, None, None, None]
+        sums += levels * (area - np.outer(*covered))[..., None]
+    return sums, area * white
 
 
 class _Shares(NamedTuple):

@@ -411,7 +411,8 @@ def _train_rounds(
         rows = _one_by_one(rounds, interruption, console, first and first[0])
     else:
         histories = [folder / "history.csv" for folder in folders.values()]
-        rows = _side_by_side(recipe, rounds, histories, jobs, console)
+        fork = machine.threads == 1 and own == Own()
+        rows = _side_by_side(recipe, rounds, histories, jobs, console, fork)
     try:
         with interruption.noted(), closing(rows):
             for row in rows:
@@ -484,14 +485,19 @@ def _one_by_one(
 
 
 def _side_by_side(
-    recipe: Recipe, rounds: Iterable[Round], histories: list[Path], jobs: int, console: Console
+    recipe: Recipe,
+    rounds: Iterable[Round],
+    histories: list[Path],
+    jobs: int,
+    console: Console,
+    fork: bool,
 ) -> Generator[dict[str, Any], None, None]:
     done = partial(share_done, histories, recipe.fit.epochs)
     with (
         TrainingsProgress(
             console, len(histories), unit="rounds", completed=done, lines=True
         ) as progress,
-        closing(run_tasks(train_round, zip(rounds), processes=jobs)) as rows,
+        closing(run_tasks(train_round, zip(rounds), processes=jobs, fork=fork)) as rows,
     ):
         for row in rows:
             yield row

@@ -1,8 +1,9 @@
 """The one pool of worker processes: on this machine's cores, or on a dask cluster's.
 
-joblib runs the processes of this machine and keeps them warm, so that Keras is imported once in
-each and not once in each training. A worker leaves Ctrl-C to the process that started it, ends
-with that process, and hands over what it logged.
+Where that is safe, the processes of this machine are forked and have imported all that this process
+has. Elsewhere joblib starts them and keeps them warm, so that Keras is imported once in each. A
+worker leaves Ctrl-C to the process that started it, ends with that process, and hands over what it
+logged.
 """
 
 import gc
@@ -16,20 +17,28 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import islice
+from multiprocessing import active_children, get_context
 from pickle import PicklingError
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from kpairs.errors import KpairsError, UsageError, WorkerError, first_line
 
 Result = TypeVar("Result")
 Told = tuple[Result, list[logging.LogRecord]]
+Call = Callable[[], Told[Result]]
 
 # What joblib's tracker says of semaphores that a killed worker left, when it has cleared them.
 _CLEARED = "ignore:resource_tracker:UserWarning"
@@ -42,6 +51,7 @@ def run_tasks(
     *,
     processes: int = 1,
     scheduler: str | None = None,
+    fork: bool = True,
 ) -> Generator[Result, None, None]:
     """Call a function for each task, in this process or in others.
 
@@ -53,6 +63,8 @@ def run_tasks(
         tasks: its arguments; each is asked for when somebody is free to work on it.
         processes: how many work side by side on this machine; 1 is this process alone.
         scheduler: address of a dask scheduler, `tcp://host:port`, whose workers work instead.
+        fork: fork the processes where possible; False for tasks of several threads and for a user's
+            own objects, which may hang in a forked process.
 
     Yields:
         What the function returns, in the order of finishing.
@@ -69,7 +81,7 @@ def run_tasks(
                 yield function(*task)
             return
         if scheduler is None:
-            told = _on_this_machine(function, tasks, processes)
+            told = _on_this_machine(function, tasks, processes, fork and _may_fork())
         else:
             told = _on_cluster(function, tasks, scheduler)
         for result, records in told:
@@ -79,8 +91,57 @@ def run_tasks(
 
 
 def _on_this_machine(
-    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], processes: int
+    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], processes: int, fork: bool
 ) -> Iterator[Told[Result]]:
+    calls = (partial(_work, function, task, os.getpid()) for task in tasks)
+    try:
+        yield from _in_forks(calls, processes) if fork else _in_new_processes(calls, processes)
+    except BrokenProcessPool as error:
+        raise WorkerError("a worker process ended, perhaps for want of memory") from error
+    except PicklingError as error:
+        raise UsageError(
+            f"jobs: something of this training cannot be handed to another process "
+            f"({first_line(error)}); train with jobs=1"
+        ) from error
+
+
+def _may_fork() -> bool:
+    """Tell whether copies of this process can train: they have neither its threads nor its GPU."""
+    torch = sys.modules.get("torch")
+    return (
+        sys.platform == "linux"
+        and threading.current_thread() is threading.main_thread()
+        and {"jax", "tensorflow"}.isdisjoint(sys.modules)
+        and not (torch and torch.accelerator.is_available())
+    )
+
+
+def _in_forks(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Result]]:
+    others = {*active_children()}
+    running, results = set[Future[Told[Result]]](), list[Told[Result]]()
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _join, (os.getpid(),))
+    try:
+        # Python warns of threads; a Ctrl-C waits until the workers ignore it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            pool.submit(int)  # starts all processes
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        while True:
+            free = islice(calls, processes - len(running))
+            running |= {pool.submit(call) for call in free}
+            yield from results
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            results = [future.result() for future in done]
+    finally:
+        for worker in {*active_children()} - others:
+            worker.kill()
+        pool.shutdown()
+
+
+def _in_new_processes(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Result]]:
     if _CLEARED not in sys.warnoptions:  # which joblib hands to the process that clears
         sys.warnoptions.append(_CLEARED)
     workers = Parallel(
@@ -90,15 +151,7 @@ def _on_this_machine(
         batch_size=1,
         max_nbytes=None,  # arrays go through the pipe: no files in shared memory to clean up
     )
-    try:
-        yield from workers(delayed(_work)(function, task, os.getpid()) for task in tasks)
-    except TerminatedWorkerError as error:
-        raise WorkerError("a worker process ended, perhaps for want of memory") from error
-    except PicklingError as error:
-        raise UsageError(
-            f"jobs: something of this training cannot be handed to another process "
-            f"({first_line(error)}); train with jobs=1"
-        ) from error
+    yield from workers(delayed(call)() for call in calls)
 
 
 def _on_cluster(
@@ -164,6 +217,11 @@ def _join(parent: int) -> None:
     """Make this process a worker of another one; once per process."""
     # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A forked process has its parent's handlers, and would wait for threads that it lacks.
+    log.handlers.clear()
+    log.propagate = False
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
     # torch.fx uses tqdm where it is installed; tqdm's own lock is a semaphore, which outlives a
     # killed process.
     with suppress(ImportError):
