@@ -14,10 +14,9 @@ _SPLITS = ("train", "test")
 @shared.data_dir
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch what is missing.")
 @shared.classes
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.group
+@shared.white
 @click.option(
     "--sheet", type=click.Path(dir_okay=False), help="Draw labelled pairs to this PNG, PDF or SVG."
 )
@@ -70,10 +69,10 @@ def data(source, named, data_dir, fetch, example, clean, as_json, force, **optio
         from kpairs.files import check_output
 
         check_output(options["sheet"], [source], force=force)
-    how = {name: options.pop(name) for name in ("classes", "columns", "words", "images", "group")}
-    found = _open(source, how, data_dir, fetch)
+    drawn = {name: options.pop(name) for name in ("sheet", "split", "seed", "samples")}
+    found = _open(source, options, data_dir, fetch)
     facts = _facts(found)
-    written = _written(found, facts, **options)
+    written = _written(found, facts, **drawn)
     if as_json:
         shared.print_json({"source": source, **facts, "written": written})
         return

@@ -3,6 +3,7 @@
 import click
 
 from kpairs.cli import options as shared
+from kpairs.cli import shown
 
 
 @click.command()
@@ -16,6 +17,7 @@ from kpairs.cli import options as shared
 @shared.columns
 @shared.words
 @shared.group
+@shared.skip_missing
 @click.option(
     "--all-pairs",
     is_flag=True,
@@ -42,8 +44,10 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
     reliability plot and, of grades, their confusion are drawn into the run folder.
     """
     shared.import_own(imports)
-    if data is None and (how["columns"] or how["words"] or how["group"]):
-        raise click.UsageError("--columns, --words and --group describe --data; expected --data")
+    if data is None and any(how[name] for name in ("columns", "words", "group", "skip_missing")):
+        raise click.UsageError(
+            "--columns, --words, --group and --skip-missing describe --data; expected --data"
+        )
     from kpairs import Run
 
     run = Run.latest() if run is None else Run.open(run)
@@ -63,7 +67,7 @@ def evaluate(run, data, data_dir, all_pairs, imports, as_json, **how):
         return
     _print(run, rows, data)
     for file in files:
-        console().print(f"wrote {file}", soft_wrap=True)
+        console().print(shown(f"wrote {file}"), soft_wrap=True)
 
 
 def _print(run, rows, data):
@@ -81,11 +85,11 @@ def _print(run, rows, data):
     few, folds = first.get("cross_validated"), run.cross_validated and "train" in rows[0]
     tested = f"{first['pairs']} {'pairs of left-out images' if few else 'test pairs'}"
     # Of few test pairs errors are those, and the other measures are cross-validated.
-    title = f"{run.path}, {'few test pairs' if few and not folds else tested}"
+    title = shown(f"{run.path}, {'few test pairs' if few and not folds else tested}")
     screen.print(error_table(rows, summarize(rows), title, cross_validated=folds))
     if "all_pairs" in first:
         screen.print(all_pairs_line(rows))
-    screen.print(measures_table(rows, f"{data}, {tested}"))
+    screen.print(measures_table(rows, shown(f"{data}, {tested}")))
     if (judges := agreement_table(rows)) is not None:
         screen.print(judges)
 

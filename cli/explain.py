@@ -5,13 +5,11 @@ from pathlib import Path
 import click
 
 from kpairs.cli.models import is_model, latest_run, model_file
-from kpairs.cli.options import as_json, force, print_json
+from kpairs.cli.options import as_argument, as_json, force, print_json
 
 
 @click.command()
-@click.argument(
-    "names", metavar="[RUN|MODEL.onnx] A [B]", nargs=-1, required=True, type=click.Path()
-)
+@click.argument("names", metavar="[RUN|MODEL.onnx] A [B]", nargs=-1, type=click.Path())
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -35,10 +33,14 @@ def explain(names, out, force, as_json):
     kpairs explain a.png --out map.png
     kpairs explain runs/photos a.png b.png --out map.png
     """
-    own = len(names) > 2 or is_model(names[0])
+    own = len(names) > 2 or (bool(names) and is_model(names[0]))
     images = names[1:] if own else names
     if not 1 <= len(images) <= 2:
-        raise click.UsageError(f"expected one image or two, received {len(images)}")
+        run = as_argument(names[0]) if own else "runs/photos"
+        raise click.UsageError(
+            f"expected one image or two, received {len(images)}; such as: kpairs explain {run} "
+            "photos/1.png --out map.png"
+        )
     from kpairs.exports.runtime import PairModel
     from kpairs.exports.runtime.explain import explanation_row
     from kpairs.exports.runtime.heat import caption, draw_explanation

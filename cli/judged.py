@@ -20,7 +20,7 @@ features = click.option(
 )
 
 
-def read_arguments(arguments, *, columns, words, images, group):
+def read_arguments(arguments, *, columns, words, images, group, skip_missing):
     """Return the judgements and images that arguments stand for, the models, and the tables' names.
 
     Arguments are tables of judgements, .onnx files, and images as `find_images` takes them.
@@ -39,6 +39,7 @@ def read_arguments(arguments, *, columns, words, images, group):
             raise UsageError("--images: expected no images or models beside a file of features")
         files = read_vectors(images).names
     how = {"columns": columns, "words": words, "images": images, "group": group}
+    how["skip_missing"] = bool(skip_missing)
     return Judgements.read(tables, files, **how), [PairModel.load(name) for name in models], tables
 
 

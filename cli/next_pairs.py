@@ -44,9 +44,7 @@ def _share(flag, default, help):
     "--pairs-within", type=click.Choice(["group"]), help="Ask about images of one group alone."
 )
 @features
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.white
 @shared.seed
 @shared.force

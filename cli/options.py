@@ -89,6 +89,19 @@ images = click.option(
     help="Folder of a table's images; or a file of features: .npz with the arrays names and "
     "features, or .csv.",
 )
+skip_missing = click.option(
+    "--skip-missing",
+    is_flag=True,
+    default=None,
+    help="Leave out a table's rows that name missing images, and say how many.",
+)
+
+
+def table(command: Command) -> Command:
+    """Add the options that say how a table of one's own is read."""
+    return columns(words(images(skip_missing(command))))
+
+
 device = click.option(
     "--device",
     metavar="auto|cpu|gpu|cuda|cuda:N",

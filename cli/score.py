@@ -25,9 +25,7 @@ from kpairs.cli.judged import features, find_features, read_arguments, shown
     type=click.Path(dir_okay=False),
     help="Draw scores and intervals to this PNG, PDF or SVG.",
 )
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.white
 @shared.force
 @shared.as_json

@@ -43,9 +43,7 @@ _LIKE = {bool: False, int: 0, float: 0.0, str: ""}
 )
 @click.option("--data", help="mnist, fashionmnist, kmnist, qmnist, a folder or a CSV of images.")
 @click.option("--classes", help="Grades of one's own images, lowest first, if they are no numbers.")
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @shared.count("--pairs", least=2, most=10**9, help="Training pairs drawn.")
 @shared.count(
     "--test-pairs",
@@ -94,7 +92,8 @@ def search(
     kpairs search --arch final_model --try dropout=0..0.7 --sampler tpe --trials 30
     """
     shared.import_own(imports)
-    fields = ("data", "classes", "columns", "words", "images", "pairs", "test_pairs", "seed")
+    fields = ("data", "classes", "columns", "words", "images", "skip_missing")
+    fields += ("pairs", "test_pairs", "seed")
     common = {name: options.pop(name) for name in fields}
     common = {name: value for name, value in common.items() if value is not None}
     recipes = tuple(recipe_of(arch).replace(**common) for arch in archs)

@@ -1,5 +1,7 @@
 """`kpairs study`: a report's experiment, run again."""
 
+import os
+
 import click
 
 from kpairs.cli import options as shared
@@ -95,7 +97,7 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir):
             for job in s.jobs(rounds)
             if job.id not in done
         )
-        click.echo(f"{len(missing):,} trainings, {_about(seconds / jobs)}", err=True)
+        click.echo(f"{len(missing):,} trainings, {_about(seconds / jobs, jobs)}", err=True)
     options = {"processes": jobs, "scheduler": scheduler, "data_root": data_dir}
     names = (
         f"{job.recipe.network.arch} {job.setting}" for job in run_jobs(missing, out, **options)
@@ -103,9 +105,12 @@ def _run(studies, rounds, out, jobs, scheduler, data_dir):
     follow(names, len(work), out, done=len(done))
 
 
-def _about(seconds):
-    """Return a time as people say it, to a digit."""
+def _about(seconds, jobs):
+    """Return a time on idle cores as people say it, and how much longer it takes on busy ones."""
     minutes = max(seconds / 60, 1)
-    if minutes < 60:
-        return f"about {minutes:.0f} min"
-    return f"about {minutes / 60:.0f} h; Ctrl-C ends it, the same command goes on"
+    said = f"about {minutes:.0f} min" if minutes < 60 else f"about {minutes / 60:.0f} h"
+    said += " on idle cores"
+    busy = (os.getloadavg()[0] + jobs) / (os.cpu_count() or 1)  # programs that share a core
+    if busy > 1.5:
+        said += f"; other programs are running now: about {busy:.0f} times as long"
+    return f"{said}; Ctrl-C ends it, the same command goes on" if minutes >= 60 else said

@@ -16,7 +16,7 @@ _MANY = 1_000  # pairs, from which networks that learn all weights may beat feat
 _AUGMENT = {True: "shifts_and_swap", False: "none"}
 # Fields of several values, and how they are read.
 _LISTS = {"image_size": parse_size, "classes": parse_classes}
-_SHARED = ("columns", "words", "images")  # options of other commands too
+_SHARED = ("columns", "words", "images", "skip_missing")  # options of other commands too
 # Arguments that many architectures take.
 _ARGUMENTS = {
     "widths": "Sizes of the layers: 32,32,64,256.",
@@ -100,9 +100,7 @@ def _arguments(command):
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
-@shared.columns
-@shared.words
-@shared.images
+@shared.table
 @_arguments
 @click.option(
     "--optimizer-option",
@@ -166,6 +164,7 @@ def train(
         _refuse_other_options(context)
         run, idle = _resumed(resumed, options["rounds"], options["data"], jobs, data_dir)
     else:
+        from kpairs.reports.resolve import refuse_steps
         from kpairs.training.run import check_free
 
         if out is not None:
@@ -174,6 +173,7 @@ def train(
             options["held_out"] = options["held_out"] or "images"
         recipe, source, typed = _resolve(arch or name, base, options, data_dir)
         if not best:
+            refuse_steps(recipe, typed)
             _announce(recipe, source.word)
         run = _trained(recipe, source, out, how, jobs, typed if best else None)
     try:

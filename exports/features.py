@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def file_features(
     if not files:
         return np.zeros((0, 0), np.float32)
     pictures = ImageFiles(tuple(files), tuple(files), "images", Path(files[0]).parent)
-    settings = replace(survey(pictures).settings(longest=SIZE), white=white)
+    settings = survey(pictures, white).settings(longest=SIZE)
     prepared, _ = prepared_images(pictures, settings, root or cache_root())
     images = Stored(prepared)
     if not has_imagenet():

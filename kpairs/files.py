@@ -3,18 +3,24 @@
 A write that a crash, a full disk or Ctrl-C stops leaves what was there before.
 """
 
+from __future__ import annotations
+
 import csv
 import errno
 import glob
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kpairs.errors import InputError, KpairsError, first_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 try:
     import fcntl
@@ -59,6 +65,24 @@ def read_json(path: str | Path, what: str, limit: int = MAX_JSON_BYTES) -> Any:
         raise InputError(
             f"{path}: expected the {what} in JSON, received: {first_line(error)}"
         ) from error
+
+
+def read_arrays(file: str | Path | IO[bytes], most: int, *names: str) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an .npz file, by default all, that unpack to so many bytes at most.
+
+    Raises:
+        Exception: it cannot be read: zipfile, zlib and NumPy each raise their own kinds.
+    """
+    import numpy as np
+
+    if isinstance(file, str | Path) and not Path(file).is_file():  # a pipe would be waited for
+        raise ValueError("no regular file")
+    with zipfile.ZipFile(file) as archive:  # a small file can unpack to any size
+        members = [archive.getinfo(f"{name}.npy") for name in names] or archive.infolist()
+        if sum(member.file_size for member in members) > most:
+            raise ValueError(f"expected at most {most:,} bytes of arrays")
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in names or arrays}
 
 
 def refuse_links(folder: Path) -> None:

@@ -40,7 +40,6 @@ from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
 from kpairs.training.network import load_saved
 from kpairs.training.run import Run
-from kpairs.training.sample import load_sample, save_sample
 from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
 BEFORE = Path(__file__).parent / "training" / "before"
@@ -211,9 +210,9 @@ def _open(data: Path) -> None:
 def _kept(name: str, folder: Path) -> Path:
     """A file of a run's folder that says which images it was trained on."""
     source = open_source(_listed("image,grade,split", GRADES, folder))
-    run = Run.create(RECIPES["ranker"], {}, source, folder / "run")
     split = source.split("train", PixelSettings(4, 4, 1, "pad", "bright", rounded=True))
-    save_sample(run.path, *[draw_pairs(split, 2)] * 2)
+    pairs = [draw_pairs(split, 2)] * 2
+    run = Run.create(RECIPES["ranker"], {}, source, folder / "run", pairs)
     return run.path / name
 
 
@@ -352,7 +351,7 @@ def _formats():
     for name, change in (("data.json", damage.in_json), ("data.jsonl", damage.in_lines)):
         reopen = lambda file: Run.open(file.parent).source()  # noqa: E731
         yield name, partial(_kept, name), change, reopen
-    sample = lambda file: load_sample(file.parent)  # noqa: E731
+    sample = lambda file: Run.open(file.parent).sample()  # noqa: E731
     yield "sample.npz", partial(_kept, "sample.npz"), damage.in_zip, sample
     yield (
         "checkpoint.npz",

@@ -2,7 +2,7 @@
 
 from kpairs.data import open_source
 from kpairs.training.compile import compile_model
-from kpairs.training.network import architecture_of, build_round, rescale
+from kpairs.training.network import architecture_of, build_round
 
 
 def compiled(recipe, number=1, classes=10, rescaling=None, **how):
@@ -10,8 +10,7 @@ def compiled(recipe, number=1, classes=10, rescaling=None, **how):
     if rescaling is not None:
         recipe = recipe.replace(normalization="standardize")
     model = build_round(recipe, number, classes)
-    rescale(model, rescaling)
-    compile_model(model, recipe, architecture_of(recipe), **how)
+    compile_model(model, recipe, architecture_of(recipe), rescaling=rescaling, **how)
     return model
 
 

@@ -143,14 +143,12 @@ def python_of(page):
 FEW = "pairs=60, test_pairs=60, epochs=1"
 SMALLER = {
     "epochs=10,\n    batch_size": "epochs=1,\n    batch_size",  # of a plain fit
-    '"auxws", epochs=10': f'"auxws", {FEW}, engine="keras"',
     **{f"    epochs={n},\n": f'    {FEW}, engine="keras",\n' for n in (10, 20)},
     ".replace(epochs=10)": f".replace({FEW})",
     **dict.fromkeys(("epochs=10", "epochs=3"), "epochs=1"),
     "folds=5": "folds=2",
     "(0.0, 0.15, 0.3)": "(0.0, 0.3)",
     "1000, seed=0": "200, seed=0",
-    "\nkpairs.export(run)\n": "\n",  # README has it, and exports.md with this run
 }
 
 

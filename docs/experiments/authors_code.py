@@ -46,7 +46,6 @@ from kpairs.studies.catalogue import STUDIES
 from kpairs.studies.compare import DIFFERS
 from kpairs.studies.results import Results
 from kpairs.studies.rows import name_of, rows_of, study_rows, write_rows
-from kpairs.training.batches import shuffled
 from kpairs.training.device import compute, describe
 from kpairs.training.prepare import augmented, draw_round
 
@@ -118,8 +117,11 @@ def piguet(
     train_input, train_target, train_classes, test_input, test_target, _ = drawn
     if same:
         begin_as_ours(network, recipe, number)
-        order_of = shuffled(recipe, number, len(train_input))
-        theirs.orders = (torch.tensor(order_of(epoch)) for epoch in range(recipe.fit.epochs))
+        draws = (
+            seeds.generator(recipe.fit.seed, number, "order", epoch)
+            for epoch in range(recipe.fit.epochs)
+        )
+        theirs.orders = (torch.tensor(draw.permutation(len(train_input))) for draw in draws)
     theirs.train_model(
         network,
         train_input,

@@ -130,7 +130,7 @@ def rank(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("auxws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
         >>> model = kpairs.PairModel.load(kpairs.export(run)[0].path)
         >>> ranking = kpairs.rank([model], run.source().split("test").images[:20])
         >>> ranking.rank.shape

@@ -32,7 +32,6 @@ from kpairs.training.network import architecture_of_run
 from kpairs.training.prepare import draw_round
 from kpairs.training.reference import reference_of
 from kpairs.training.run import Run
-from kpairs.training.sample import load_sample
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ def _from_run(
         recipe, splits = run_splits(run, data_root)
         train, test = draw_round(recipe, number, *splits)
     except KpairsError as error:
-        train, test = load_sample(run.path)
+        train, test = run.sample()
         log.warning(
             "%s; the export is checked on the %d pairs that the run keeps", error, len(test)
         )

@@ -22,12 +22,12 @@ from kpairs.data.source import open_source
 from kpairs.data.splits import Split
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
-from kpairs.training.batches import Batches, Randomness, shuffled
+from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import StopOnNonFinite
 from kpairs.training.compile import Phase, compile_model
 from kpairs.training.device import compute, describe
 from kpairs.training.engine.lower import lower
-from kpairs.training.network import architecture_of, build_round, rescale
+from kpairs.training.network import architecture_of, build_round
 from kpairs.training.prepare import draw_round, rescaling_of
 from kpairs.training.train import train
 
@@ -138,13 +138,13 @@ def _runner(
         return Training(recipe, pairs, device, tuning).epoch
     outputs = architecture_of(recipe).outputs
     model = build_round(recipe, 1, 10)
-    rescale(model, rescaling_of(recipe.data.normalization, pairs))
-    compile_model(model, recipe, architecture_of(recipe), Phase(0, 1))
+    rescaling = rescaling_of(recipe.data.normalization, pairs)
+    compile_model(model, recipe, architecture_of(recipe), Phase(0, 1), rescaling=rescaling)
     if kind == "keras":
         x, y = pairs.inputs(), pairs.targets(outputs)
         return partial(model.fit, x, y, batch_size=recipe.fit.batch_size, verbose=0)
-    order = shuffled(recipe, 1, len(pairs))
-    batches = Batches(pairs, outputs, recipe.fit.batch_size, device, order)
+    vary = partial(varied, recipe, 1, pairs)
+    batches = Batches(pairs, outputs, recipe.fit.batch_size, device, vary)
     lower(model, *batches.first())
     callbacks = [
         Randomness(recipe.fit.seed, 1, batches),

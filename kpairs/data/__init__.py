@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kpairs.data.augment import augment_pairs
-    from kpairs.data.pairs import PairSet, draw_pairs
+    from kpairs.data.pairs import PairSet
     from kpairs.data.source import open_source
-    from kpairs.data.splits import Digits
+    from kpairs.data.splits import Digits, draw_pairs
 
 _HOMES = {
     "Digits": "splits",
     "PairSet": "pairs",
     "augment_pairs": "augment",
-    "draw_pairs": "pairs",
+    "draw_pairs": "splits",
     "open_source": "source",
 }
 __all__ = ["Digits", "PairSet", "augment_pairs", "draw_pairs", "open_source"]

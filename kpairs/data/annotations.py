@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from kpairs.data.listing import fingerprint, list_images
 from kpairs.data.table import Header
 from kpairs.data.vectors import Vectors, are_vectors, read_vectors
 from kpairs.errors import InputError, unknown
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "test")
 _SPLIT_WORDS = {  # of other projects, too
@@ -52,9 +56,11 @@ class ImageFiles:
         files, places = (tuple(part[i] for i in numbers) for part in (self.files, self.places))
         return replace(self, files=files, places=places, name=name)
 
-    def fingerprint(self, file: str) -> str:
-        """Return what tells one of the files, or its features, from others."""
-        return fingerprint(file) if self.vectors is None else self.vectors.fingerprint(file)
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What tells each of the files, or its features, from others."""
+        tell = fingerprint if self.vectors is None else self.vectors.fingerprint
+        return {file: tell(file) for file in self.files}
 
 
 class Columns:
@@ -103,14 +109,18 @@ class Places:
         path: the table; its texts are paths relative to it.
         folder: where the images are instead; then a text may also be a file's name, with or
             without its ending. Or a file of features by the table's texts.
+        skip_missing: leave out the rows of files that are not there.
 
     Attributes:
         files: number of each file, by absolute path.
         rows: row in which each file is first named.
     """
 
-    def __init__(self, path: Path, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, path: Path, folder: str | Path | None = None, skip_missing: bool = False
+    ) -> None:
         self.path, self.folder = path, None if folder is None else Path(folder)
+        self._skip_missing, self._skipped = skip_missing, 0  # rows
         self.files: dict[str, int] = {}
         self.rows: list[int] = []
         self._groups: dict[int, str] = {}  # by number of the file
@@ -119,6 +129,17 @@ class Places:
         known = self.folder is not None and are_vectors(self.folder)
         self.vectors = read_vectors(self.folder) if self.folder and known else None
         self._named = {} if self.folder is None or known else _by_name(self.folder)
+
+    def skips(self, row: int, *texts: str) -> bool:
+        """Return whether a row is left out, since a file that it names is missing; count it."""
+        if not self._skip_missing:
+            return False
+        new = [text for text in texts if text and text not in self._known and "\0" not in text]
+        gone = [text for text in new if self._find(text, row) is None]
+        for text in gone:
+            self._missing.setdefault(text, row)
+        self._skipped += bool(gone)
+        return bool(gone)
 
     def number(self, text: str, row: int) -> int:
         """Return the number of the file that a text stands for; refuse none, or several."""
@@ -169,9 +190,15 @@ class Places:
         return tuple(each) if self._groups else None
 
     def check(self) -> None:
-        """Refuse a table that names files which are not there, with their count and the first."""
+        """Refuse a table that names missing files, or say how many rows they leave out."""
         if self._missing:
             text, row = next(iter(self._missing.items()))
+            if self._skip_missing:
+                more = f" and {len(self._missing) - 1:,} more" * (len(self._missing) > 1)
+                rows = f"{self._skipped:,} row{'s' * (self._skipped > 1)}"
+                said = "%s: left out %s, as images are missing: %r (row %s)%s"
+                log.warning(said, self.path, rows, text, row, more)
+                return
             where = self.path.parent if self.folder is None else self.folder
             if self.vectors is not None:
                 raise InputError(
@@ -182,7 +209,7 @@ class Places:
             raise InputError(
                 f"{self.path} row {row}: no image file {text!r} in {where}; {len(self._missing):,} "
                 f"of the {len(self.files):,} images that the table names are missing. "
-                "Remove their rows, or say where the images are: --images FOLDER"
+                "Say where the images are: --images FOLDER; or leave their rows out: --skip-missing"
             )
 
     def images(self, name: str) -> ImageFiles:

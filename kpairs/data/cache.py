@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from kpairs.data.annotations import ImageFiles
 from kpairs.data.decode import Picture, opened
 from kpairs.data.listing import stamp
 from kpairs.data.pixels import Prepared, faintness, looks_dark, prepare, strips
-from kpairs.data.settings import INKS, LONGEST_SIDE, PixelSettings
+from kpairs.data.settings import INKS, LONGEST_SIDE, WHITE, PixelSettings
 from kpairs.errors import InputError, KpairsError
 from kpairs.files import atomic_path, write_json
 
@@ -57,6 +58,7 @@ class Survey:
         median: `(width, height)` that stand for all; a square where only some are upright.
         channels: 3 where a picture has colour, else 1.
         ink: "dark" or "bright" where at least 98 % look so, else "mixed".
+        white: level of 16-bit grey that is white.
     """
 
     pictures: int
@@ -65,6 +67,7 @@ class Survey:
     median: tuple[float, float]
     channels: int
     ink: str
+    white: int = WHITE
 
     @property
     def are_photographs(self) -> bool:
@@ -97,6 +100,7 @@ class Survey:
             fit=fit or "pad",
             ink=ink or self.ink,
             rounded=True,
+            white=self.white,
         )
 
     def _size(self, longest: int) -> tuple[int, int]:
@@ -105,15 +109,16 @@ class Survey:
         return max(1, round(scale * width)), max(1, round(scale * height))
 
 
-def survey(pictures: ImageFiles) -> Survey:
+def survey(pictures: ImageFiles, white: int = WHITE) -> Survey:
     """Look at up to 500 pictures of the training split, evenly spread; its sides and ink decide.
 
     JPEGs of more than a million pixels are looked at in a reduced size. Smaller pictures are kept
-    for `prepared_images`, 64 MiB of them at most, so that they are decoded once. An InputError
-    names the place of a picture that cannot be read.
+    for `prepared_images`, 64 MiB of them at most, so that they are decoded once. `white` is the
+    level of 16-bit grey that is white. An InputError names the place of a picture that cannot be
+    read.
     """
     chosen = np.unique(np.linspace(0, len(pictures) - 1, _SURVEYED).round().astype(int))
-    looks = list(decoded_in_parallel(pictures, chosen.tolist(), _look))
+    looks = list(decoded_in_parallel(pictures, chosen.tolist(), partial(_look, white=white)))
     widths, heights, coloured, dark = map(np.array, zip(*looks, strict=True))
     return Survey(
         pictures=len(chosen),
@@ -122,6 +127,7 @@ def survey(pictures: ImageFiles) -> Survey:
         median=_median(widths, heights),
         channels=3 if coloured.any() else 1,
         ink=_one_ink(dark),
+        white=white,
     )
 
 
@@ -165,7 +171,7 @@ def decoded_in_parallel(
             yield result
 
 
-def _look(path: str) -> tuple[int, int, bool, bool]:
+def _look(path: str, white: int) -> tuple[int, int, bool, bool]:
     """Return width, height, whether a picture is in colour, and whether it is dark on bright."""
     with opened(path, least=_LEAST) as picture:
         if (picture.width, picture.height) == picture.of:
@@ -177,7 +183,7 @@ def _look(path: str) -> tuple[int, int, bool, bool]:
                 spread = colours.max(axis=-1) - colours.min(axis=-1)
                 tinted += int(np.count_nonzero(spread > _TINT * 255))
         coloured = tinted > _COLOURED * picture.width * picture.height
-        return *picture.of, coloured, bool(looks_dark(picture)[0])
+        return *picture.of, coloured, bool(looks_dark(picture, white)[0])
 
 
 class _Kept:

@@ -156,6 +156,7 @@ def read_compared(
     words: Mapping[str, str] | None = None,
     images: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    skip_missing: bool = False,
     progress: Progress | None = None,
 ) -> ComparedImages:
     """Read a table of compared pairs, of any length, row by row.
@@ -167,6 +168,7 @@ def read_compared(
         images: folder of the images, where it is not the table's own; then a text may be a file's
             name, with or without its ending.
         classes: the grades, lowest first; needed where their names are no numbers.
+        skip_missing: leave out rows that name missing images, and say how many.
         progress: called now and then with how many bytes of how many are read.
 
     Raises:
@@ -177,10 +179,11 @@ def read_compared(
     path = Path(path)
     table = read_table(path, "pairs", progress)
     known = Columns(next(table)[1], columns, path)
+    places = Places(path, images, skip_missing)
     if are_lists(known):
-        table = _pairs_of_lists(table, known, path)
+        table = _pairs_of_lists(table, known, path, places)
         known = Columns(next(table)[1], None, path)
-    reader = _Reader(path, known, words or {}, images)
+    reader = _Reader(path, known, words or {}, places)
     for row, cells in table:
         reader.read(row, cells)
     return reader.result(classes)
@@ -201,7 +204,7 @@ def are_lists(columns: Columns) -> bool:
 
 
 def _pairs_of_lists(
-    table: Iterable[tuple[int, Sequence[str]]], columns: Columns, path: Path
+    table: Iterable[tuple[int, Sequence[str]]], columns: Columns, path: Path, places: Places
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the pairs of ranked lists as rows of a table of compared pairs, the header first.
 
@@ -211,6 +214,7 @@ def _pairs_of_lists(
         table: rows and cells.
         columns: of the table.
         path: the table, for messages.
+        places: the images' files; lists go without those that it skips.
 
     Yields:
         The row of a pair's second image, and the cells of the pair.
@@ -239,7 +243,8 @@ def _pairs_of_lists(
         ranked = lists.setdefault(key, [])
         if any(image == other for _, other, _ in ranked):
             raise InputError(f"{path} row {row}: expected {image} once in the list {group}")
-        ranked.append((row, image, rank))
+        if not places.skips(row, image):
+            ranked.append((row, image, rank))
     homes = {(image, key[0]) for key, ranked in lists.items() for _, image, _ in ranked}
     if len(homes) == len({image for image, _ in homes}):  # else lists share images
         kept.append("group")
@@ -269,7 +274,7 @@ class _Reader:
         path: Path,
         columns: Columns,
         words: Mapping[str, str],
-        folder: str | Path | None,
+        places: Places,
     ) -> None:
         self.path, self.columns = path, columns
         self.words = {word.lower(): word for word in _OUTCOMES} | {
@@ -280,7 +285,7 @@ class _Reader:
         self.by_loser = "loser" in columns and "left" not in columns
         self.sides = ("winner", "loser") if self.by_loser else _SIDES
         self.judged_by = self._judged_by()
-        self.places = Places(path, folder)
+        self.places = places
         self.grades: dict[str, int] = {"": UNKNOWN}
         self.left, self.right, self.rows = array("q"), array("q"), array("q")
         self.left_grade, self.right_grade, self.split = array("q"), array("q"), array("q")
@@ -313,6 +318,8 @@ class _Reader:
         judged = [cell[name] for name in self.judged_by or ("winner",)]
         if not any(judged) or (self.by_loser and judged[0].lower() in ("none", "tie")):
             self.unjudged += 1
+            return
+        if self.places.skips(row, *(cell[side] for side in self.sides)):
             return
         left, right = (self.places.number(cell[side], row) for side in self.sides)
         if left == right:
@@ -411,6 +418,7 @@ class _Reader:
         Raises:
             InputError: none was judged, an image is missing, or words are unknown.
         """
+        self.places.check()
         if not self.left:
             rows = f"{self.unjudged:,} without a judgement" if self.unjudged else "none"
             raise InputError(
@@ -418,7 +426,6 @@ class _Reader:
             )
         if self.odd:
             self._refuse_odd_words()
-        self.places.check()
         names = [name for name in self.grades if name]
         order = ranked(names, self.path, classes) if names else ()
         rank = np.array([*(order.index(name) for name in names), UNKNOWN])  # -1 is the last

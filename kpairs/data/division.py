@@ -26,12 +26,22 @@ _UNPUT = -1
 def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[np.str_]:
     """Return a name for each image that it shares with all that must be on its side.
 
-    These are files of equal bytes, and a group of which each file has the name, "" for none.
+    These are files of equal bytes, and a group of which each file has the name, "" for none. Says
+    how many copies there are.
     """
+    prints, numbers = images.fingerprints, {file: i for i, file in enumerate(images.files)}
     names = [
-        f"group {name}" if name else images.fingerprint(file)
+        f"group {name}" if name else prints[file]
         for file, name in zip(images.files, group or [""] * len(images), strict=True)
     ]
+    # Equal features have one fingerprint.
+    copies = find_copies(images.files) if images.vectors is None else []
+    found = [[numbers[str(file)] for file in files] for files in copies]
+    if found:
+        log.warning(
+            "%s: %s images are copies of others, such as %s and %s; copies are on one side",
+            *(images.name, f"{sum(len(files) - 1 for files in found):,}", *copies[0][:2]),
+        )
     joined: dict[str, str] = {}  # a group that holds a copy of another group's image joins it
 
     def unit(name: str) -> str:
@@ -39,7 +49,7 @@ def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[
             name = joined[name]
         return name
 
-    for first, *others in copies_of(images):
+    for first, *others in found:
         for other in others:
             if (one := unit(names[other])) != (kept := unit(names[first])):
                 joined[one] = kept
@@ -83,24 +93,6 @@ def _side(name: str) -> int:
 def _share(name: str) -> float:
     """Return a number from 0 to 1, drawn from a name alone."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64
-
-
-def copies_of(images: ImageFiles) -> list[list[int]]:
-    """Return the numbers of files of equal bytes, group by group; say how many there are."""
-    if images.vectors is not None:  # equal ones have one fingerprint
-        return []
-    number = {file: i for i, file in enumerate(images.files)}
-    found = [[number[str(file)] for file in group] for group in find_copies(images.files)]
-    if found:
-        one, other = (images.files[i] for i in found[0][:2])
-        log.warning(
-            "%s: %s images are copies of others, such as %s and %s; copies are on one side",
-            images.name,
-            f"{sum(len(group) - 1 for group in found):,}",
-            one,
-            other,
-        )
-    return found
 
 
 def image_groups(

@@ -120,6 +120,7 @@ def read_rated(
     columns: Mapping[str, str] | None = None,
     images: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    skip_missing: bool = False,
 ) -> RatedImages:
     """List the ratings of a source.
 
@@ -131,6 +132,7 @@ def read_rated(
         columns: a table's own headers by the usual names, where they differ.
         images: folder of the images that a table names, where it is not the table's own.
         classes: the grades, lowest first; needed where their names are no numbers.
+        skip_missing: leave out a table's rows that name missing images, and say how many.
 
     Returns:
         The ratings, sorted by rating and name of the file.
@@ -141,7 +143,8 @@ def read_rated(
             read.
     """
     source = Path(source)
-    found = _of_folder(source) if source.is_dir() else _of_table(source, columns, images)
+    places = Places(source, images, skip_missing)
+    found = _of_folder(source) if source.is_dir() else _of_table(source, columns, places)
     if not found.texts:
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
     values = None if classes is not None and not found.scored else _numbers(found.texts)
@@ -327,7 +330,7 @@ def _class_folders(root: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path | None) -> _Ratings:
+def _of_table(path: Path, columns: Mapping[str, str] | None, places: Places) -> _Ratings:
     table = read_table(path, "grades")
     at = Columns(next(table)[1], columns, path)
     rated = at.among(("grade", "score"))
@@ -337,7 +340,6 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
             f"right and label; received {', '.join(at.header.written)}. Other headers: "
             "--columns image=...,grade=... or left=...,right=...,label=..."
         )
-    places = Places(path, folder)
     image: list[int] = []
     texts: list[str] = []
     split: list[int] = []
@@ -345,6 +347,8 @@ def _of_table(path: Path, columns: Mapping[str, str] | None, folder: str | Path 
         text = at.cell(cells, rated[0])
         if not text:
             raise InputError(f"{path} row {row}: expected an image and its {rated[0]}")
+        if places.skips(row, at.cell(cells, "image")):
+            continue
         number_ = places.number(at.cell(cells, "image"), row)
         image.append(number_)
         texts.append(text)

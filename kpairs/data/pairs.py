@@ -1,4 +1,4 @@
-"""Pairs of images by the course protocol that all five reports share."""
+"""Pairs of images with their labels, and the targets of a network's outputs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.data.division import image_groups
-from kpairs.data.groups import number_groups
-from kpairs.data.splits import Compared, Scored, Split
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, UsageError, first_line, unknown
 
@@ -235,128 +233,3 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     if all(isinstance(part, Stored) for part in parts):
         return reduce(Stored.joined, parts)
     return np.concatenate(parts)
-
-
-def draw_pairs(
-    digits: Split,
-    count: int | None = None,
-    seed: int | np.random.Generator = 0,
-    *,
-    margin: float = 0.0,
-) -> PairSet:
-    """Draw random pairs of a split's images, without replacement.
-
-    No image occurs twice, unless your own images are too few for that: then all images are in
-    about as many pairs, and no pair occurs twice. Of pairs that people compared, some are drawn,
-    each at most once.
-
-    Args:
-        digits: one split.
-        count: number of pairs; default all that people compared, else half as many as images.
-        seed: a number, from which the same pairs are drawn every time, or a generator.
-        margin: scores of images that differ by no more tie.
-
-    Returns:
-        The pairs.
-
-    Raises:
-        InputError: the split holds fewer than `2 * count` images, or of rated ones fewer than
-            give so many pairs.
-        UsageError: a negative seed.
-
-    Example:
-    >>> import kpairs
-    >>> kpairs.draw_pairs(kpairs.open_source("mnist").split("train"), 1000, seed=0)
-    PairSet(1000 pairs of 14x14x1)
-    """
-    if count is None:
-        count = len(digits) if isinstance(digits, Compared) else len(digits) // 2
-    check_enough(digits, count)
-    if isinstance(seed, int) and seed < 0:
-        raise UsageError(f"seed: expected 0 or more, received {seed}")
-    rng = np.random.default_rng(seed)
-    if isinstance(digits, Compared):
-        return compared_pairs(digits, rng.permutation(len(digits))[:count])
-    stored = digits.images.rows if isinstance(digits.images, Stored) else None
-    left, right = _drawn(len(digits), count, rng, stored).T
-    group = None if digits.group is None else digits.group[np.stack([left, right], axis=1)]
-    if isinstance(digits, Scored):
-        nobody = np.full(count, -1)
-        gap = digits.scores[right] - digits.scores[left]
-        probability = np.where(np.abs(gap) <= margin, 0.5, gap > 0).astype(np.float32)
-        scored = digits.images[left], digits.images[right]
-        value = digits.scores[np.stack([left, right], axis=1)]
-        return PairSet(*scored, nobody, nobody, probability, group=group, value=value)
-    images = digits.pixels(left), digits.pixels(right)
-    return PairSet(*images, digits.labels[left], digits.labels[right], group=group)
-
-
-def compared_pairs(compared: Compared, rows: NDArray[np.int64]) -> PairSet:
-    """Return these pairs of a split of compared ones; images are read when they are needed."""
-    listed, images = compared.listed, compared.images
-    weight = None if listed.weight is None else listed.weight[rows]
-    group = None if listed.group is None else number_groups(listed.group)
-    return PairSet(
-        images[listed.left[rows]],
-        images[listed.right[rows]],
-        listed.left_grade[rows],
-        listed.right_grade[rows],
-        listed.probability[rows],
-        None if weight is None else weight / max(weight.mean(), np.finfo(np.float32).tiny),
-        None if group is None else group[np.stack([listed.left, listed.right], axis=1)[rows]],
-        None if listed.judge is None else listed.judge[rows],
-        margin=None if listed.margin is None else listed.margin[rows],
-    )
-
-
-def most_pairs(split: Split) -> int:
-    """Count the pairs that can be drawn from a split."""
-    images = len(split)
-    if isinstance(split, Compared):
-        return images
-    if not split.reused:
-        return images // 2
-    rated = np.bincount(np.unique(split.images.rows, return_inverse=True)[1])
-    return int(images**2 - (rated**2).sum())  # no image is paired with itself
-
-
-def check_enough(digits: Split, count: int) -> None:
-    """Refuse a split that does not give so many pairs.
-
-    Raises:
-        InputError: it holds fewer than `2 * count` images; where images may be used again, fewer
-            than give so many ordered pairs.
-    """
-    images, most = len(digits), most_pairs(digits)
-    if 1 <= count <= most:
-        return
-    if isinstance(digits, Compared):
-        raise InputError(f"{digits.name}: expected 1 to {most} pairs to draw, received {count}")
-    needed = "more" if digits.reused else f"{2 * count} different"
-    raise InputError(
-        f"{digits.name}: {count} pairs need {needed} images, received {images}; "
-        f"at most {most} pairs can be drawn"
-    )
-
-
-def _drawn(
-    images: int, count: int, rng: np.random.Generator, stored: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
-    """Draw `(count, 2)` numbers of different images, no pair twice.
-
-    Args:
-        images: how many there are.
-        count: number of pairs.
-        rng: the generator.
-        stored: the file of each image, where several ratings may be of one; None for
-            different ones.
-    """
-    drawn = np.empty((0, 2), np.int64)
-    while len(drawn) < count:
-        more = rng.permutation(images)[: 2 * min(count, images // 2)].reshape(-1, 2)
-        if stored is not None:
-            more = more[stored[more[:, 0]] != stored[more[:, 1]]]
-        drawn = np.concatenate([drawn, more])
-        _, first = np.unique(drawn @ [images, 1], return_index=True)
-        drawn = drawn[np.sort(first)]
-    return drawn[:count]

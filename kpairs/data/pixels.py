@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from math import prod
@@ -152,12 +152,12 @@ def faintness(count: int, of: int, first: str, settings: PixelSettings) -> str:
     """Say how many 16-bit pictures use little of their range, and which is the first."""
     return (
         f"{count:,} of {of:,} pictures have 16 bits and use less than a tenth of the levels up to "
-        f"{settings.white:,}, the first is {printable(first)}; a network sees them almost black. "
-        "If white is a lower level, such as 4095 for 12 bits, label and train with --white 4095"
+        f"{settings.white:,}, the first is {printable(first)}; they look almost black. If white is "
+        "a lower level, such as 4095 for 12 bits, label and train with --white 4095"
     )
 
 
-def looks_dark(pictures: NDArray[Any] | Picture) -> NDArray[np.bool_]:
+def looks_dark(pictures: NDArray[Any] | Picture, white: int = WHITE) -> NDArray[np.bool_]:
     """Return which pictures are dark on bright, by what is drawn on nothing, else by their borders.
 
     A picture with transparent pixels is laid over white where its opaque ones are dark on average,
@@ -166,12 +166,13 @@ def looks_dark(pictures: NDArray[Any] | Picture) -> NDArray[np.bool_]:
 
     Args:
         pictures: `(n, height, width, 1 to 4)` of a dtype that `prepare` takes, or one that is open.
+        white: level of an open picture's 16-bit grey that is white.
 
     Returns:
         `(n,)` bool.
     """
     if isinstance(pictures, Picture):
-        return _looks_dark(_of_picture(pictures, DIGITS))
+        return _looks_dark(_of_picture(pictures, replace(DIGITS, white=white)))
     return _looks_dark(_Source(pictures.shape, lambda *box: _part(pictures, *box)))
 
 

@@ -10,11 +10,7 @@ from typing import Any
 
 from kpairs.errors import InputError, UsageError, unknown
 
-FITS = {
-    "pad": "padded to the network's shape with the background's colour",
-    "crop": "cropped to the network's shape, the middle kept",
-    "stretch": "stretched to the network's shape",
-}
+FITS = {"pad": "padded", "crop": "cropped", "stretch": "stretched"}
 INKS = {
     "bright": "bright on dark",
     "dark": "dark on bright",
@@ -39,7 +35,8 @@ class PixelSettings:
     Attributes:
         height, width: pixels of the network's input.
         channels: 1 for grey, 3 for RGB.
-        fit: what is done where the shapes differ, a key of `FITS`.
+        fit: what is done where the shapes differ, a key of `FITS`: padded with the background's
+            colour, cropped around the middle, or stretched.
         ink: what the training images are, a key of `INKS`. Grey pictures that are dark on bright
             are inverted, so that a network always sees bright on black; colours never are.
         rounded: pixels are rounded to 1/255, as images of one's own are kept in training.
@@ -115,11 +112,9 @@ class PixelSettings:
             return f"{self.width} features of each"
         colour = "grey" if self.channels == 1 else "RGB"
         inverted = " and inverted" if self.channels == 1 and self.ink == "dark" else ""
-        ink = "" if self.ink == "mixed" else f"; {INKS[self.ink]}{inverted}"
-        return (
-            f"{self.width}x{self.height} {colour} pixels (width x height), averaged over areas; "
-            f"other shapes are {FITS[self.fit]}{ink}"
-        )
+        ink = "" if self.ink == "mixed" else f", {INKS[self.ink]}{inverted}"
+        size = f"{self.width}x{self.height} {colour} pixels (width x height){ink}"
+        return f"{size}; other shapes are {FITS[self.fit]}"
 
 
 _LATER = {"white": WHITE, "features": False}  # settings that early files lack

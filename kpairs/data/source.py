@@ -34,7 +34,7 @@ from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.named import SOURCES, available, find_idx_source, read_split
 from kpairs.data.pixels import contradiction
-from kpairs.data.settings import DIGITS, LONGEST_SIDE, PixelSettings
+from kpairs.data.settings import DIGITS, LONGEST_SIDE, WHITE, PixelSettings
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.data.stored import Featured, Stored
 from kpairs.data.table import Progress, is_table, read_table
@@ -59,6 +59,8 @@ def open_source(
     images: str | Path | None = None,
     group: str | None = None,
     classes: Sequence[str] | None = None,
+    white: int | None = None,
+    skip_missing: bool = False,
     root: str | Path | None = None,
     fetch: bool = True,
     progress: Progress | None = None,
@@ -77,6 +79,8 @@ def open_source(
             patient's, and are in one split; see `kpairs.data.groups.name_groups`. Default a
             table's column group.
         classes: the grades' names, lowest first, where they are no numbers.
+        white: level of 16-bit grey that is white, such as 4095 for 12 bits; default 65535.
+        skip_missing: leave out a table's rows that name missing images, and say how many.
         root: the cache folder of fetched and prepared images; default `cache_root()`.
         fetch: download a named source that is missing.
         progress: called with how many bytes of a table of how many are read.
@@ -104,16 +108,17 @@ def open_source(
         raise UsageError("data: expected a name, a folder or a table, received nothing")
     if idx:
         return IdxFolder(path, *idx)
-    read_by: dict[str, Any] = {"group": group}
+    read_by: dict[str, Any] = {"group": group, "white": white}
     listed: RatedImages | ComparedImages
     if path.is_dir():
         listed = read_rated(path, classes=classes)
     else:
         _check_table(path)
-        read_by |= {"columns": columns, "words": words}
+        read_by |= {"columns": columns, "words": words, "skip_missing": skip_missing or None}
         read_by["images"] = None if images is None else str(Path(images).absolute())
         header = next(read_table(path, "pairs or grades"))[1]
         how: dict[str, Any] = {"columns": columns, "images": images, "classes": classes}
+        how["skip_missing"] = skip_missing
         if are_compared(Columns(header, columns, path)):
             listed = read_compared(path, words=words, progress=progress, **how)
         else:
@@ -152,8 +157,8 @@ class Source(ABC):
         judged: whether people compared the pairs, so that there are no others.
         undivided: whether all pairs are in both splits: the error is cross-validated.
         are_photographs: whether the images are in colour or of no one ink, as drawings are not.
-        read_by: the `columns`, `words`, `images` (an absolute path) and `group` that it was opened
-            with.
+        read_by: the `columns`, `words`, `images` (an absolute path), `group`, `white` and
+            `skip_missing` that it was opened with.
         vectors: features by name, where there are no images.
     """
 
@@ -342,6 +347,10 @@ class _OwnImages(Source):
         self.name, self.root, self._images = str(path.absolute()), root, images
         self.vectors = images.vectors
 
+    @property
+    def _white(self) -> int:
+        return int(self.read_by.get("white", WHITE))
+
     @abstractmethod
     def _training_files(self) -> ImageFiles:
         """Return the files of the training split."""
@@ -349,7 +358,7 @@ class _OwnImages(Source):
     @cached_property
     def look(self) -> Survey:
         """The look of the training images."""
-        return survey(self._training_files())
+        return survey(self._training_files(), self._white)
 
     @property
     def are_photographs(self) -> bool:  # type: ignore[override]
@@ -363,7 +372,7 @@ class _OwnImages(Source):
             width = self.vectors.values.shape[1]
             return PixelSettings(1, width, ink="mixed", rounded=True, features=True)
         if size and channels and fit and ink:  # no look is needed
-            return PixelSettings(size[1], size[0], channels, fit, ink, rounded=True)
+            return PixelSettings(size[1], size[0], channels, fit, ink, True, self._white)
         return self.look.settings(size, channels, fit, ink, longest)
 
     def _prepared(
@@ -392,12 +401,8 @@ class _OwnImages(Source):
             log.warning("%s: %s", files.name, said)
         return Stored(file)
 
-    @cached_property
-    def _fingerprints(self) -> dict[str, str]:
-        return {file: self._images.fingerprint(file) for file in self._images.files}
-
     def fingerprints(self, base: Path) -> dict[str, str]:
-        return dict(zip(self._paths(base), self._fingerprints.values(), strict=True))
+        return dict(zip(self._paths(base), self._images.fingerprints.values(), strict=True))
 
     def _paths(self, base: Path) -> list[str]:
         files = self._images.files
@@ -407,7 +412,7 @@ class _OwnImages(Source):
         found = hashlib.sha256()
         for row in self.rows(Path(self.name).parent) or ():
             found.update(repr(row).encode("utf-8", "surrogateescape"))
-        for known in self._fingerprints.values():
+        for known in self._images.fingerprints.values():
             found.update(known.encode())
         return found.hexdigest()[:32]
 
@@ -578,7 +583,9 @@ class ComparedPairs(_OwnImages):
         rows = (
             np.full(len(self.listed), True) if self.undivided else self.side == SPLITS.index(part)
         )
-        pairs = self.listed.take(rows, f"{self.listed.source} {part} split")
+        # One name, so that what is said of both splits is said once.
+        name = f"{self.listed.source}{'' if self.undivided else f' {part} split'}"
+        pairs = self.listed.take(rows, name)
         _check_pairs(pairs, part)
         return pairs
 

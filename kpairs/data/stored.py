@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ class Stored:
         path: a .npy file of `(n, height, width, channels)` uint8, as
             `kpairs.data.cache.prepared_images` writes.
         rows: numbers of images in it; default all, in order.
+
+    Attributes:
+        shape: `(n, height, width, channels)`.
     """
 
     ndim = 4
@@ -33,30 +36,22 @@ class Stored:
     def __init__(self, path: str | os.PathLike[str], rows: NDArray[np.int64] | None = None) -> None:
         self.path = os.fspath(path)
         self.rows = np.arange(len(self._levels)) if rows is None else rows
+        self.shape: tuple[int, ...] = (len(self.rows), *self._levels.shape[1:])
 
-    def __getstate__(self) -> tuple[str, NDArray[np.int64]]:
-        return self.path, self.rows
-
-    def __setstate__(self, state: tuple[str, NDArray[np.int64]]) -> None:
-        self.path, self.rows = state
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_levels"}
 
     @cached_property
     def _levels(self) -> NDArray[np.uint8]:
         levels: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
         return levels
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return `(n, height, width, channels)`."""
-        return len(self.rows), *self._levels.shape[1:]
-
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows: Any) -> Stored:
-        new = Stored.__new__(Stored)
-        new.path, new.rows = self.path, self.rows[rows]
-        new.__dict__["_levels"] = self._levels
+    def __getitem__(self, rows: Any) -> Self:
+        new, chosen = object.__new__(type(self)), self.rows[rows]
+        vars(new).update(vars(self), rows=chosen, shape=(len(chosen), *self.shape[1:]))
         return new
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -92,8 +87,9 @@ class Stored:
         """Return the images of one after those of the other; both are of one file."""
         if first.path != second.path:
             raise ValueError(f"expected images of one file, received {first.path}, {second.path}")
-        both = first[slice(0)]
+        both = first[:0]
         both.rows = np.concatenate([first.rows, second.rows])
+        both.shape = (len(both.rows), *first.shape[1:])
         return both
 
 
@@ -113,6 +109,7 @@ class Featured(Stored):
         places: NDArray[np.int64] | None = None,
     ) -> None:
         self.path, self.rows, self.features, self._places = "", rows, features, places
+        self.shape = len(rows), 1, features.shape[1], 1
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -124,20 +121,10 @@ class Featured(Stored):
         known, places = self.features, self.places
         return known.take(places) if isinstance(known, Rows) else known[places]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return `(n, 1, d, 1)`."""
-        return len(self.rows), 1, self.features.shape[1], 1
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.features, self.rows, self._places
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.path, (self.features, self.rows, self._places) = "", state
-
     def __getitem__(self, rows: Any) -> Featured:
-        places = None if self._places is None else self._places[rows]
-        return Featured(self.features, self.rows[rows], places)
+        new = super().__getitem__(rows)
+        new._places = None if self._places is None else self._places[rows]
+        return new
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         found: NDArray[Any] = self.features[self.places][:, None, :, None]

@@ -172,6 +172,7 @@ class Judgements:
         words: Mapping[str, str] | None = None,
         images: str | Path | None = None,
         group: str | None = None,
+        skip_missing: bool = False,
     ) -> Judgements:
         """Read one or several tables of compared pairs.
 
@@ -183,13 +184,15 @@ class Judgements:
             images: folder of the images that the tables name, where it is not their own; or a file
                 of features by those names.
             group: "folder" or a regular expression on names; default the column group.
+            skip_missing: leave out rows that name missing images, and say how many.
 
         Raises:
             UsageError: an unknown column or word, or no regular expression.
             InputError: a table that cannot be read or makes no sense, or a missing image.
         """
         paths = [tables] if isinstance(tables, (str, Path)) else tables
-        parts = [read_compared(p, columns=columns, words=words, images=images) for p in paths]
+        how: dict[str, Any] = {"columns": columns, "words": words, "images": images}
+        parts = [read_compared(path, **how, skip_missing=skip_missing) for path in paths]
         listed = list_images(files).files if isinstance(files, (str, Path)) else files
         return cls.of(parts, listed, group)
 

@@ -23,9 +23,8 @@ err to the same side. It is a variance that every image has beside Laplace's.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from kpairs.data.division import image_groups
 from kpairs.data.rows import blocks, moments
 from kpairs.errors import InputError, first_line
-from kpairs.files import atomic_path
+from kpairs.files import atomic_path, read_arrays
 from kpairs.judging.agreement import Share, interval_by_images
 from kpairs.judging.fitting import fit as fit_scores
 from kpairs.judging.folds import Features, fold_units
@@ -112,13 +111,9 @@ class Linear:
             InputError: no such file, or a damaged one.
         """
         try:
-            with zipfile.ZipFile(path) as archive:  # a small file can unpack to any size
-                if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
-                    raise ValueError(f"expected at most {_MOST_UNPACKED:,} bytes")
-            with np.load(path, allow_pickle=False) as arrays:
-                names = [f.name for f in fields(cls) if f.name in arrays or f.default is MISSING]
-                found = {name: arrays[name] for name in names}  # earlier versions knew no residual
-            numbers = {"offset", "variance", "residual"} & set(found)
+            given = {"residual": np.zeros(()), **read_arrays(path, _MOST_UNPACKED)}
+            found: dict[str, Any] = {field.name: given[field.name] for field in fields(cls)}
+            numbers = ("offset", "variance", "residual")  # earlier versions knew no residual
             found |= {name: float(found[name]) for name in numbers}
             (d,), (m,) = found["weights"].shape, found["answer"].shape
             shapes = {"covariance": (d, d), "centre": (d,), "images": (m, 2), "left_out": (m, 2)}

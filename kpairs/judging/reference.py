@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import base64
 import io
-import zipfile
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from kpairs.files import read_arrays
 from kpairs.judging.judgements import Floats
 
 Pixels = NDArray[np.float32]
@@ -133,16 +133,11 @@ class Reference:
         """
         try:
             file = io.BytesIO(base64.b64decode(text, validate=True))
-            with zipfile.ZipFile(file) as archive:  # a small file can unpack to any size
-                if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
-                    raise ValueError("larger than any reference")
-            with np.load(file, allow_pickle=False) as arrays:
-                found: dict[str, Any] = {
-                    field.name: np.asarray(arrays[field.name], np.float64)
-                    for field in fields(cls)
-                    if field.name in arrays or field.default is MISSING  # of earlier versions
-                }
-            numbers = {"rest", "unexplained", "residual"} & set(found)
+            given = {"residual": 0.0, **read_arrays(file, _MOST_UNPACKED)}
+            found: dict[str, Any] = {
+                field.name: np.asarray(given[field.name], np.float64) for field in fields(cls)
+            }
+            numbers = ("rest", "unexplained", "residual")
             found |= {name: found[name].item() for name in numbers}
             found["images"] = int(found["images"])
             _check(**found)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kpairs.data.source import Source
 
 MOST = 10**9
-READ_BY = ("columns", "words", "images", "group", "classes")  # how images of one's own are read
+# How images of one's own are read.
+READ_BY = ("columns", "words", "images", "group", "classes", "white", "skip_missing")
 FOLDS = "folds"  # of `held_out`
 LINEAR, LINEAR_GRADES = "linear", "linear_grades"
 SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
@@ -144,6 +145,9 @@ class Data(_Group):
     white: int = Field(
         WHITE, ge=1, le=WHITE, description="level of 16-bit greys that is white: 4095 for 12 bits"
     )
+    skip_missing: bool = Field(
+        False, description="leave out a table's rows that name missing images"
+    )
     word: Literal["digit", "grade"] = "digit"
     pairs: int = Field(1000, ge=1, le=MOST, description="training pairs drawn per round")
     test_pairs: int = Field(1000, ge=1, le=MOST, description="test pairs drawn per round")
@@ -180,6 +184,11 @@ class Data(_Group):
     def is_complete(self) -> bool:
         """True if size, channels, fit and ink of images are all decided."""
         return None not in (self.image_size, self.channels, self.fit, self.ink)
+
+    @property
+    def tested(self) -> str:
+        """The word for errors on pairs that did not train."""
+        return "cross-validated" if self.held_out == FOLDS else "test"
 
     @field_validator("image_size", mode="after")
     @classmethod

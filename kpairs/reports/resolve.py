@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.files import MAX_JSON_BYTES, read_bytes
 from kpairs.recipes import (
+    FIELDS,
     LINEAR,
     LINEAR_GRADES,
     READ_BY,
+    SOLVED,
     Recipe,
     check_arguments,
     format_loss_weights,
@@ -24,6 +26,10 @@ from kpairs.reports import RECIPES
 
 if TYPE_CHECKING:
     from kpairs.data.source import Source
+
+
+_OF_STEPS = ["loss", "batch_size", "shuffle", "validate_every", "patience"]
+_OF_STEPS += [name for name, field in FIELDS.items() if field.group == "optimizer"]
 
 
 def recipe_of(arch: str) -> Recipe:
@@ -44,7 +50,7 @@ def open_images(
 ) -> Source:
     """Open the images that a recipe with some changes is for, read as both say.
 
-    How a recipe reads its own images tells nothing of others, but for their groups.
+    How a recipe reads its own images tells nothing of others, but for their groups and white.
 
     Args:
         recipe: the recipe.
@@ -56,7 +62,8 @@ def open_images(
 
     data = changes.get("data", recipe.data.source)
     known = recipe.data.read_by
-    how = known if str(data) == recipe.data.source else {"group": known["group"]}
+    own = str(data) == recipe.data.source
+    how = {name: value for name, value in known.items() if own or name in ("group", "white")}
     how |= {name: changes[name] for name in READ_BY if changes.get(name) is not None}
     return open_source(data, **how, root=root, progress=progress)
 
@@ -72,6 +79,28 @@ def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[
     if recipe.network.arch == LINEAR:
         source = recipe.replace(**changes).divided(source)
     return recipe.replace(**{**recipe.fitted_to(source), **changes}), source
+
+
+def refuse_steps(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Refuse fields that tell of training in steps where a head is solved for, and has none.
+
+    Args:
+        recipe: the recipe with these fields.
+        given: fields by their flat names.
+
+    Raises:
+        UsageError: one that would change nothing.
+    """
+    fit, network = recipe.fit, recipe.network
+    if network.arch not in SOLVED or given.get("epochs") == fit.epochs:
+        return
+    idle = [n for n in given if n == "epochs" or (n in _OF_STEPS and not fit.fine_tune)]
+    if idle:
+        raise UsageError(
+            f"{idle[0]}: {network.arch} is solved for, not trained in epochs, so this would change "
+            "nothing. Leave it out, or train all weights after that with fine_tune, or name "
+            "another network, such as ranker"
+        )
 
 
 def _recipe(kind: str, arch: str) -> Recipe:
@@ -135,6 +164,7 @@ def changes_of(
     name = arch or network.arch
     if fields.get("data", base.data.source) != base.data.source:  # what its own images decided
         changes |= dict.fromkeys(("classes", "columns", "words", "images", "ink"))
+        changes["skip_missing"] = False
     known = {**(RECIPES[name].network.options if name in RECIPES else {}), **options}
     given = arch_options or {}
     check_arguments(name, dict.fromkeys(given), dict.fromkeys(known))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from kpairs import seeds
 from kpairs.data.pairs import PairSet, Targets
 from kpairs.data.stored import Stored
-from kpairs.data.vary import Variation, distort
+from kpairs.data.vary import distort, vary
 from kpairs.recipes import Recipe
+from kpairs.recipes.recipe import Variation
 from kpairs.training.interrupt import InMainThread, Logs
 
 Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of (n, h, w, c) images
+Epoch = tuple[PairSet, NDArray[np.int64] | None, Transform | None]  # pairs, their order, a change
 Tensors = dict[str, torch.Tensor]
 _WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
@@ -42,16 +45,11 @@ class Batches(torch.utils.data.DataLoader[Any]):
     Args:
         pairs: a `PairSet`.
         outputs: names of the outputs that need targets.
+        batch_size: pairs per batch; the last may be smaller. Default `evaluation_batch`.
+        device: torch device of the tensors; other backends copy them from "cpu".
+        vary: the function that gives an epoch, such as `varied`; None for the pairs as drawn.
         own_targets: functions that give the targets of outputs of one's own, by name; see
             `PairSet.targets`.
-        batch_size: pairs per batch; the last may be smaller.
-        device: torch device of the tensors; other backends copy them from "cpu".
-        order: the function that gives an epoch's order of the pairs, `(epoch,) -> indices`;
-            None for the order drawn.
-        renew: the function that gives an epoch's pairs, `(epoch,) -> PairSet` of as many; None
-            for the pairs drawn.
-        transform: for `Stored` images, the function that gives an epoch's change of images,
-            `(epoch,) -> (images,) -> images` or None; None for none.
 
     Attributes:
         epoch: which epoch the next iteration is, from 0.
@@ -61,21 +59,18 @@ class Batches(torch.utils.data.DataLoader[Any]):
         self,
         pairs: PairSet,
         outputs: Collection[str],
-        batch_size: int,
+        batch_size: int | None = None,
         device: str = "cpu",
-        order: Callable[[int], NDArray[np.int64]] | None = None,
-        renew: Callable[[int], PairSet] | None = None,
-        transform: Callable[[int], Transform | None] | None = None,
+        vary: Callable[[int], Epoch] | None = None,
         own_targets: Targets | None = None,
     ) -> None:
         numbers: Any = range(len(pairs))  # a sequence is all that a loader asks for
-        super().__init__(numbers, batch_size=batch_size)
-        self._size = batch_size
+        self._size = batch_size or evaluation_batch(pairs)
+        super().__init__(numbers, batch_size=self._size)
         self._device = device if keras.backend.backend() == "torch" else "cpu"
         self._outputs, self._own_targets, self._pairs = outputs, own_targets, pairs
-        self._stored = isinstance(pairs.left, Stored)
-        self._parts = [] if self._stored else self._tensors(pairs)
-        self._order, self._renew, self._transform, self.epoch = order, renew, transform, 0
+        self._vary, self.epoch = vary, 0
+        self._parts = [] if isinstance(pairs.left, Stored) else self._tensors(pairs)
 
     def _tensors(self, pairs: PairSet, transform: Transform | None = None) -> list[Tensors]:
         inputs = pairs.inputs()
@@ -95,31 +90,27 @@ class Batches(torch.utils.data.DataLoader[Any]):
         ]
 
     def __iter__(self) -> Any:
-        pairs = self._pairs if self._renew is None else self._renew(self.epoch)
-        order = None if self._order is None else self._order(self.epoch)
-        if self._stored:
-            yield from self._read(pairs, order)
-            return
-        parts = self._parts if self._renew is None else self._tensors(pairs)
+        vary = self._vary
+        yield from self._batches(*((self._pairs, None, None) if vary is None else vary(self.epoch)))
+
+    def _batches(
+        self, pairs: PairSet, order: NDArray[np.int64] | None, transform: Transform | None
+    ) -> Iterator[tuple[Any, ...]]:
+        parts = self._parts if pairs is self._pairs or not self._parts else self._tensors(pairs)
         if order is not None:
             places = torch.from_numpy(order).to(self._device)
             parts = [{name: t[places] for name, t in part.items()} for part in parts]
-        for rows in self._rows():
-            yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
-
-    def _read(self, pairs: PairSet, order: NDArray[np.int64] | None) -> Iterator[tuple[Any, ...]]:
-        transform = None if self._transform is None else self._transform(self.epoch)
-        for rows in self._rows():
-            batch = pairs.take(rows if order is None else order[rows])
-            yield _batch(self._tensors(batch, transform))
-
-    def _rows(self) -> Iterator[slice]:
-        for start in range(0, len(self._pairs), self._size):
-            yield slice(start, start + self._size)
+        for start in range(0, len(pairs), self._size):
+            rows = slice(start, start + self._size)
+            if parts:
+                yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
+            else:
+                few = pairs.take(rows if order is None else order[rows])
+                yield _batch(self._tensors(few, transform))
 
     def first(self) -> tuple[Any, ...]:
         """Return the first batch as drawn: inputs, targets, and weights if there are some."""
-        return _batch(self._tensors(self._pairs.take(slice(0, self._size))))
+        return next(self._batches(self._pairs, None, None))
 
 
 def _batch(parts: Iterable[Tensors]) -> tuple[Any, ...]:
@@ -130,8 +121,7 @@ def _batch(parts: Iterable[Tensors]) -> tuple[Any, ...]:
 
 def predict(model: keras.Model, pairs: PairSet) -> dict[str, NDArray[Any]]:
     """Compute a model's outputs for pairs, in inference mode, by name."""
-    batches = Batches(pairs, (), evaluation_batch(pairs))
-    return model.predict(batches, callbacks=[InMainThread()], verbose=0)
+    return model.predict(Batches(pairs, ()), callbacks=[InMainThread()], verbose=0)
 
 
 class Randomness(keras.callbacks.Callback):
@@ -149,62 +139,39 @@ class Randomness(keras.callbacks.Callback):
         keras.utils.set_random_seed(seeds.integer(self.seed, self.round_number, "fit", epoch))
 
 
-def shuffled(
-    recipe: Recipe, round_number: int, count: int
-) -> Callable[[int], NDArray[np.int64]] | None:
-    """Make the `order` of `Batches` for a recipe: drawn in each epoch, or None if it is fixed."""
-    if not recipe.fit.shuffle:
-        return None
-    return lambda epoch: seeds.generator(recipe.fit.seed, round_number, "order", epoch).permutation(
-        count
-    )
+def varied(recipe: Recipe, round_number: int, pairs: PairSet, epoch: int) -> Epoch:
+    """Return an epoch's pairs, their order, and the change of images that are still to be read.
 
-
-def renewal(recipe: Recipe, round_number: int, pairs: PairSet) -> Callable[[int], PairSet] | None:
-    """Make the `renew` of `Batches` for a recipe: pairs and images as they are in each epoch.
-
-    Epoch e's come from (seed, round, e) alone, so that a training that stopped sees the same.
-    None where the recipe changes nothing. Images that stay in their file are paired anew alone;
-    `transformation` changes what is read of them.
+    Everything is drawn from (seed, round, epoch) alone, so that a training that stopped sees the
+    same. The order is None where it is fixed.
     """
-    if recipe.variation.pairing == "drawn" and transformation(recipe, round_number, 0) is None:
-        return None
-
-    def renew(epoch: int) -> PairSet:
-        rng = seeds.generator(recipe.fit.seed, round_number, "pairing", epoch)
-        new = paired_anew(pairs, recipe.variation.pairing, rng)
-        transform = transformation(recipe, round_number, epoch)
-        if transform is None or isinstance(new.left, Stored):
-            return new
-        both = transform(np.concatenate([new.left, new.right]))
-        left, right = np.split(both, 2)
-        return replace(new, left=left, right=right)
-
-    return renew
+    order, draw = None, partial(seeds.generator, recipe.fit.seed, round_number, epoch=epoch)
+    if recipe.fit.shuffle:
+        order = draw("order").permutation(len(pairs))
+    new = paired_anew(pairs, recipe.variation.pairing, draw("pairing"))
+    transform = transformation(recipe.variation, draw("distortion"), draw("variation"))
+    if transform is None or isinstance(new.left, Stored):
+        return new, order, transform
+    left, right = np.split(transform(np.concatenate([new.left, new.right])), 2)
+    return replace(new, left=left, right=right), order, None
 
 
-def transformation(recipe: Recipe, round_number: int, epoch: int) -> Transform | None:
+def transformation(
+    wanted: Variation, distorting: np.random.Generator, varying: np.random.Generator
+) -> Transform | None:
     """Return the function by which a recipe varies images in an epoch, or None.
 
     What it does to each call's images follows from the calls before it in the epoch.
     """
-    vary = Variation(
-        recipe.variation.flip,
-        recipe.variation.rotation,
-        recipe.variation.crop,
-        recipe.variation.brightness,
-    )
-    if recipe.variation.distortion == "none" and not vary:
+    changes = {name: getattr(wanted, name) for name in ("flip", "rotation", "crop", "brightness")}
+    changes = {name: amount for name, amount in changes.items() if amount not in ("none", 0)}
+    if wanted.distortion == "none" and not changes:
         return None
-    distorting, varying = (
-        seeds.generator(recipe.fit.seed, round_number, purpose, epoch)
-        for purpose in ("distortion", "variation")
-    )
 
     def transform(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if recipe.variation.distortion != "none":
-            images = distort(images, recipe.variation.distortion, distorting)
-        return vary(images, varying) if vary else images
+        if wanted.distortion != "none":
+            images = distort(images, wanted.distortion, distorting)
+        return vary(images, varying, **changes) if changes else images
 
     return transform
 

@@ -2,9 +2,7 @@
 
 import math
 import time
-import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpairs.errors import InputError, first_line
-from kpairs.files import atomic_path
+from kpairs.files import atomic_path, read_arrays
 from kpairs.models.pair import variables_of
 from kpairs.recipes.recipe import MOST
 from kpairs.training.interrupt import Logs
 
 NAME = "checkpoint.npz"
+_DONE = "epoch", "seconds"
+_MOST_EACH = 2**10  # bytes that an array has beside its numbers
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -49,10 +49,7 @@ class Checkpoint(keras.callbacks.Callback):
     @property
     def epochs(self) -> int:
         """Number of epochs that the file's training has done; 0 without a file."""
-        if not self.path.exists():
-            return 0
-        with _opened(self.path) as file:
-            return file.epoch
+        return _read(self.path, "a checkpoint", 0, *_DONE)[0] if self.path.exists() else 0
 
     def restore(self, model: keras.Model) -> int:
         """Put the file's state, if there is one, into a built model; return the epochs done."""
@@ -81,80 +78,31 @@ def load(
     checkpoint of this model.
     """
     variables = _variables(model, further)
-    with _opened(path) as file:
-        wanted = [f"{number:04d}" for number in range(len(variables))]
-        if file.names != {*wanted, "epoch", "seconds"}:
-            raise InputError(f"{path}: expected the checkpoint of {model.name}, received another's")
-        for name, variable in zip(wanted, variables, strict=True):
-            file.check(name, tuple(variable.shape), model.name)
-        arrays = [file.read(name) for name in wanted]
-        epoch, seconds = file.epoch, file.seconds
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    what, most = f"the checkpoint of {model.name}", 8 * sum(math.prod(v.shape) for v in variables)
+    epoch, seconds, arrays = _read(path, what, most + _MOST_EACH * len(variables))
+    wanted = {f"{number:04d}": tuple(v.shape) for number, v in enumerate(variables)}
+    numbers = all(array.dtype.kind in "fiu" for array in arrays.values())
+    if not numbers or {name: array.shape for name, array in arrays.items()} != wanted:
+        raise InputError(f"{path}: expected {what}, received another's")
+    for variable, name in zip(variables, wanted, strict=True):
+        variable.assign(arrays[name])
     return epoch, seconds
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator["_Arrays"]:
-    """Read a checkpoint's arrays by name; whatever is wrong with it becomes an `InputError`."""
+def _read(
+    path: Path, what: str, most: int, *names: str
+) -> tuple[int, float, dict[str, NDArray[Any]]]:
+    """Read epoch, seconds and arrays of a checkpoint, as `read_arrays` does."""
     try:
-        if not path.is_file():
-            raise ValueError("no regular file")
-        with zipfile.ZipFile(path) as archive:
-            yield _Arrays(archive, path)
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
-        raise InputError(
-            f"{path}: expected a checkpoint, cannot read it: {first_line(error)}"
-        ) from error
-
-
-class _Arrays:
-    """The arrays of an .npz file, of each of which the header is looked at before it is read.
-
-    A small file can be unpacked, or say of itself that it is unpacked, to any size.
-    """
-
-    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
-        self.archive, self.path = archive, path
-        self.names = {name.removesuffix(".npy") for name in archive.namelist()}
-
-    def check(self, name: str, shape: tuple[int, ...], of: str) -> None:
-        """Refuse an array that is not of numbers and of this shape."""
-        with self.archive.open(f"{name}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            if version != (1, 0):
-                raise ValueError(f"{name} is of format {version}")
-            found, _, dtype = np.lib.format.read_array_header_1_0(member)
-        if found != shape or dtype.kind not in "fiu" or dtype.itemsize > 8:
-            raise InputError(
-                f"{self.path}: expected the checkpoint of {of}, received another's: {name} is "
-                f"{dtype} of shape {found}, not numbers of shape {shape}"
-            )
-
-    def read(self, name: str) -> NDArray[Any]:
-        """Return an array that was checked."""
-        with self.archive.open(f"{name}.npy") as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
-
-    @property
-    def epoch(self) -> int:
-        """Number of epochs that are done."""
-        self.check("epoch", (), "a training")
-        epoch = self.read("epoch")
-        if epoch.dtype.kind not in "iu" or not 1 <= epoch <= MOST:
+        arrays = read_arrays(path, most + 2 * _MOST_EACH, *names)
+        epoch, seconds = (arrays.pop(name) for name in _DONE)
+        if epoch.shape or epoch.dtype.kind not in "iu" or not 1 <= epoch <= MOST:
             raise ValueError(f"epoch {epoch}")
-        return int(epoch)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that they took."""
-        self.check("seconds", (), "a training")
-        seconds = float(self.read("seconds"))
-        if not 0 <= seconds < math.inf:
+        if not 0 <= float(seconds) < math.inf:
             raise ValueError(f"{seconds} seconds")
-        return seconds
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+        raise InputError(f"{path}: expected {what}, cannot read it: {first_line(error)}") from error
+    return int(epoch), float(seconds), arrays
 
 
 def _variables(model: keras.Model, further: Iterable[keras.Variable]) -> list[keras.Variable]:

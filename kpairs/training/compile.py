@@ -10,10 +10,11 @@ import keras
 from kpairs.losses import PairCrossentropy, loss_of, pair_loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
-from kpairs.models.registry import Architecture
+from kpairs.models.registry import PIXELS, Architecture
 from kpairs.optimizers import OPTIMIZERS, OneCycle
 from kpairs.recipes import SOLVED, Recipe
 from kpairs.training.own_objects import Own
+from kpairs.training.prepare import Rescaling
 
 _FINE_TUNING = 0.1  # of the learning rate
 
@@ -53,6 +54,7 @@ def compile_model(
     *,
     steps: int = 1,
     judged: bool = False,
+    rescaling: Rescaling | None = None,
     own: Own | None = None,
 ) -> None:
     """Compile a model with a recipe's optimizer, coupled L2, losses, loss weights and metrics.
@@ -67,9 +69,14 @@ def compile_model(
         phase: of the training; default its only one.
         steps: steps of the optimizer in each epoch; a schedule needs them.
         judged: whether targets of the comparison are probabilities, and classes may be unknown.
+        rescaling: scale and offset by which the network sees pixels. It is built before its images
+            are read, so that bad arguments fail at once; the mean of its pixels is known later.
         own: objects of the user's own.
     """
     own = own or Own()
+    if rescaling is not None:
+        layer = model.get_layer(PIXELS)
+        layer.scale, layer.offset = rescaling
     phase = phase or Phase(0, recipe.fit.epochs)
     if recipe.network.backbone is not None:
         if network.linear:

@@ -16,7 +16,7 @@ from kpairs import seeds
 from kpairs.data import PairSet
 from kpairs.data.kept import holds_images, kept_features, trained_on
 from kpairs.data.listing import fingerprint
-from kpairs.data.pairs import KNOWN, Images, Targets, most_pairs
+from kpairs.data.pairs import KNOWN, Images, Targets
 from kpairs.data.source import ComparedPairs, open_source
 from kpairs.data.splits import Compared, Digits, Scored, Split
 from kpairs.errors import InputError, UsageError
@@ -50,6 +50,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     words: Mapping[str, str] | None = None,
     group: str | None = None,
+    skip_missing: bool = False,
     every_pair: bool = False,
     sampled: int = SAMPLED,
 ) -> list[dict[str, Any]]:
@@ -68,6 +69,7 @@ def evaluate(
         columns: headers of `data`, see `kpairs.open_source`.
         words: words of `data`, see `kpairs.open_source`.
         group: groups of `data`, see `kpairs.open_source`.
+        skip_missing: of `data`, see `kpairs.open_source`.
         every_pair: measure on all ordered pairs of the test images too, whichever were drawn.
         sampled: how many of those are drawn for networks whose comparison does not follow from
             what they say of each image.
@@ -104,9 +106,10 @@ def evaluate(
         recipe, own = run_splits(run, data_root, data)
         images = own[1]
     else:
-        images = _load_other(run, network, str(data), columns, words, group, data_root)
+        how = {"columns": columns, "words": words, "group": group, "skip_missing": skip_missing}
+        images = _load_other(run, network, str(data), {**how, "root": data_root})
         if test_pairs is None:  # as many as there are, and of drawn ones no more than in training
-            most = most_pairs(images)
+            most = images.most_pairs
             test_pairs = most if isinstance(images, Compared) else min(recipe.data.test_pairs, most)
     if test_pairs is not None:
         recipe = recipe.replace(test_pairs=test_pairs)
@@ -270,15 +273,7 @@ def run_splits(
     return recipe, (source.split("train", recipe.pixels), source.split("test", recipe.pixels))
 
 
-def _load_other(
-    run: Run,
-    network: Architecture,
-    data: str,
-    columns: Mapping[str, str] | None,
-    words: Mapping[str, str] | None,
-    group: str | None,
-    root: str | Path | None,
-) -> Split:
+def _load_other(run: Run, network: Architecture, data: str, how: Mapping[str, Any]) -> Split:
     """Load data to evaluate on, prepared as the images of a recipe are.
 
     Returns:
@@ -288,8 +283,7 @@ def _load_other(
         InputError: other classes than those that the network tells.
     """
     recipe, classes = run.recipe, run.recipe.data.classes
-    how: dict[str, Any] = {"columns": columns, "words": words, "group": group, "root": root}
-    how["images"] = kept_features(run.path)
+    how = {**how, "images": kept_features(run.path)}
     try:
         source = open_source(data, **how, classes=classes)
     except UsageError:  # of other grades; said below
@@ -349,11 +343,11 @@ def measure(
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
         pair gets the same answer.
     """
-    decided = _decided(model, test_pairs, outputs)
+    both = {"train": train_pairs, "test": test_pairs}
+    decided = {part: _decided(model, pairs, outputs) for part, pairs in both.items()}
     return {
-        "train": errors(model, train_pairs, outputs, own_targets),
-        "test": _error_rates(decided, test_pairs, own_targets),
-        "collapsed": len(np.unique(decided["comparison"])) == 1,
+        **{part: _error_rates(decided[part], pairs, own_targets) for part, pairs in both.items()},
+        "collapsed": len(np.unique(decided["test"]["comparison"])) == 1,
     }
 
 

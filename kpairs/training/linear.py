@@ -31,7 +31,7 @@ from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build
 from kpairs.recipes import FOLDS, LINEAR, LINEAR_GRADES, Recipe
-from kpairs.training.batches import Batches, evaluation_batch
+from kpairs.training.batches import Batches
 from kpairs.training.callbacks import evaluate
 from kpairs.training.compile import compile_model
 from kpairs.training.features import image_features
@@ -143,7 +143,7 @@ class LinearHead:
     def _evaluated(self, head: keras.Model, pairs: PairSet) -> dict[str, float]:
         bare = self.recipe.replace(backbone=None, backbone_weights=NO_WEIGHTS)
         compile_model(head, bare, self.network, judged=self.data.judged)
-        return evaluate(head, Batches(pairs, self.network.outputs, evaluation_batch(pairs)))
+        return evaluate(head, Batches(pairs, self.network.outputs))
 
     def fit(self, train: PairSet) -> None:
         """Give the model the head that explains pairs of features best, and keep it."""

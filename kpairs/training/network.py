@@ -33,7 +33,7 @@ from kpairs.models.initialization import initialize
 from kpairs.models.lite0_weights import has_imagenet
 from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.pair import is_tower
-from kpairs.models.registry import PIXELS, Architecture
+from kpairs.models.registry import Architecture
 from kpairs.models.weights import check_weights, member
 from kpairs.networks import ARCHS, build
 from kpairs.recipes import SOLVED, Recipe, check_arguments, check_loss_weights
@@ -138,7 +138,7 @@ def architecture_of_run(run: Run) -> Architecture:
 def build_round(
     recipe: Recipe, number: int, classes: int, own: OwnNetwork | None = None
 ) -> keras.Model:
-    """Build the network of one round, with its initial weights; `rescale` completes it.
+    """Build the network of one round, with its initial weights; `compile_model` completes it.
 
     Args:
         recipe: the recipe.
@@ -167,17 +167,6 @@ def build_round(
         else:
             load_backbone(model, *given_weights)
     return model
-
-
-def rescale(model: keras.Model, rescaling: Rescaling | None) -> None:
-    """Set the scale and offset by which a built network sees pixels.
-
-    A network is built before its images are read, so that bad arguments fail at once; the mean and
-    deviation of its pixels are known later.
-    """
-    if rescaling is not None:
-        layer = model.get_layer(PIXELS)
-        layer.scale, layer.offset = rescaling
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -14,14 +14,9 @@ from rich.progress import Progress
 
 from kpairs.bars import bar
 from kpairs.errors import InputError
-from kpairs.recipes import FOLDS, Recipe
+from kpairs.recipes import Recipe
 from kpairs.training.interrupt import Logs
 from kpairs.training.records import read_curve
-
-
-def tested_by(recipe: Recipe) -> str:
-    """Return the word for errors on pairs that did not train: test, or cross-validated."""
-    return "cross-validated" if recipe.data.held_out == FOLDS else "test"
 
 
 class LiveProgress(keras.callbacks.Callback):
@@ -37,7 +32,7 @@ class LiveProgress(keras.callbacks.Callback):
 
     def __init__(self, recipe: Recipe, number: int, console: Console) -> None:
         super().__init__()
-        rounds, self.tested = recipe.fit.rounds, tested_by(recipe)
+        rounds, self.tested = recipe.fit.rounds, recipe.data.tested
         self.label = f"round {number}/{rounds} " if rounds > 1 else ""
         self.outputs, self.console = tuple(recipe.fit.loss_weights), console
         self.bar: Progress | None = None

@@ -1,7 +1,7 @@
 """One round: the training of one network, from its last checkpoint if there is one."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,7 @@ from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
 from kpairs.recipes.recipe import Variation
-from kpairs.training.batches import (
-    Batches,
-    Randomness,
-    evaluation_batch,
-    renewal,
-    shuffled,
-    transformation,
-)
+from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import (
     AfterEpoch,
     BestEpoch,
@@ -41,7 +34,7 @@ from kpairs.training.graded import GradesHead
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
-from kpairs.training.network import architecture_of, build_round, rescale, save_model
+from kpairs.training.network import architecture_of, build_round, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
 from kpairs.training.progress import tested_as
@@ -238,25 +231,15 @@ class _Fit:
         recipe, machine = task.recipe, task.machine
         self.task, self.network, self.model, self.data = task, network, model, data
         self.epochs = epochs or recipe.fit.epochs
-        rescale(model, data.rescaling)
         self.head = None
         if network.linear:
             kind = GradesHead if len(network.learned) > 1 else LinearHead
             self.head = kind(model, recipe, task.number, network, data, task.folder)
-        batches_of = partial(
-            Batches,
-            outputs=network.outputs,
-            own_targets=network.own_targets,
-            device=device,
-        )
-        self._evaluated = partial(batches_of, batch_size=evaluation_batch(data.train))
-        self.batches = batches_of(
-            data.train,
-            batch_size=recipe.fit.batch_size,
-            order=shuffled(recipe, task.number, len(data.train)),
-            renew=renewal(recipe, task.number, data.train),
-            transform=partial(transformation, recipe, task.number),
-        )
+        known: dict[str, Any] = {"outputs": network.outputs, "own_targets": network.own_targets}
+        known["device"] = device
+        self._evaluated: Callable[[PairSet], Batches] = partial(Batches, **known)
+        vary = partial(varied, recipe, task.number, data.train)
+        self.batches = Batches(data.train, batch_size=recipe.fit.batch_size, vary=vary, **known)
         self.phases = phases(recipe)
         self._compile(self.phases[0])
         decay = recipe.optimizer.averaging
@@ -339,9 +322,9 @@ class _Fit:
         return self.best is not None and self.best.is_over(epochs)
 
     def _compile(self, phase: Phase) -> None:
-        recipe, judged, own = self.task.recipe, self.data.judged, self.task.own
-        steps = len(self.batches)
-        compile_model(self.model, recipe, self.network, phase, steps=steps, judged=judged, own=own)
+        known: dict[str, Any] = {"judged": self.data.judged, "rescaling": self.data.rescaling}
+        known |= {"steps": len(self.batches), "own": self.task.own}
+        compile_model(self.model, self.task.recipe, self.network, phase, **known)
 
     def _solve(self, head: LinearHead, callbacks: list[keras.callbacks.Callback]) -> None:
         """Pass off a solution as the first epoch, so that all that follows epochs follows it."""
@@ -389,9 +372,9 @@ class _Fit:
 # Fields that decide which batches there are, and nothing of the step that trains on one.
 _OUTSIDE_STEPS = {
     *("data", "columns", "words", "images", "group", "classes", "fit", "ink", "white", "pairs"),
-    *("test_pairs", "ties", "margin", "held_out", "validation", *Variation.model_fields),
+    *("skip_missing", "test_pairs", "ties", "margin", "held_out", "validation"),
     *("averaging", "batch_size", "shuffle", "fine_tune", "validate_every", "patience"),
-    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch"),
+    *("rounds", "seed", "origin", "reported_rounds", "reported_epoch", *Variation.model_fields),
 }
 
 

@@ -28,11 +28,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.listing import fingerprint
+from kpairs.data.pairs import PairSet
 from kpairs.data.source import Source, open_source
-from kpairs.errors import InputError, KpairsError, UsageError, missing
-from kpairs.files import write_json, write_text
+from kpairs.errors import InputError, KpairsError, UsageError, first_line, missing
+from kpairs.files import atomic_path, read_arrays, write_json, write_text
 from kpairs.recipes import FOLDS, Recipe
 from kpairs.reports.resolve import read_recipe
 from kpairs.training.records import read_environment, read_history, read_metrics
@@ -44,6 +48,10 @@ RUNS = Path("runs")
 # In a round's folder: the solution of a linear head, and its training images.
 HEAD, REFERENCE = "head.npz", "reference.txt"
 _SPLITS = ("train", "test")
+_SAMPLE = "sample.npz"
+_KEPT = {"train": 100, "test": 200}  # pairs of a sample
+_MOST_BYTES = 2**24  # of images in each part
+_MOST_UNPACKED = 2**30
 
 
 class Run:
@@ -71,14 +79,16 @@ class Run:
         environment: Mapping[str, Any],
         source: Source,
         out: str | Path | None = None,
+        pairs: Sequence[PairSet] = (),
     ) -> "Run":
-        """Make a new run folder with the recipe, the machine and the list of images.
+        """Make a new run folder with the recipe, the machine, the list of images and a few pairs.
 
         Args:
             recipe: the completed recipe.
             environment: JSON-ready dict; see `environment`.
             source: the images, whose list the run keeps.
             out: the folder; default `runs/<date>-<arch>`, with a number where that is taken.
+            pairs: training pairs, as drawn, and test pairs of a round; see `sample`.
 
         Raises:
             KpairsError: `out` exists and is not an empty folder, or cannot be written.
@@ -89,6 +99,10 @@ class Run:
             write_json(path / "environment.json", environment)
             if (copy := _backbone_in(path, recipe)) is not None:
                 shutil.copyfile(str(recipe.network.backbone), copy)
+            if pairs:
+                train, test = (_few(*each) for each in zip(pairs, _SPLITS, strict=True))
+                with atomic_path(path / _SAMPLE) as temporary:
+                    np.savez_compressed(temporary, allow_pickle=False, **train, **test)
             keep(source, path)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except BaseException as error:  # also an interrupt: half a run folder is none
@@ -181,6 +195,27 @@ class Run:
         """
         return read_history(self.folder(number) / "history.csv")
 
+    def sample(self) -> tuple[PairSet, PairSet]:
+        """Read the training and the test pairs that the run keeps.
+
+        Raises:
+            InputError: it keeps none, or they cannot be read.
+        """
+        file = self.path / _SAMPLE
+        try:
+            parts = {part: dict[str, NDArray[Any]]() for part in _SPLITS}
+            for name, array in read_arrays(file, _MOST_UNPACKED).items():
+                part, _, name = name.partition("_")
+                parts[part][name] = (
+                    (array / 255).astype(np.float32) if array.dtype == np.uint8 else array
+                )
+            train, test = (PairSet(**arrays) for arrays in parts.values())
+        except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
+            raise InputError(
+                f"{file}: expected a few pairs to check an export on: {first_line(error)}"
+            ) from error
+        return train, test
+
     @property
     def environment(self) -> dict[str, Any]:
         """The content of `environment.json`.
@@ -237,7 +272,7 @@ class Run:
 
         Example:
             >>> import kpairs
-            >>> run = kpairs.train("ws", "new", pairs=100, test_pairs=100, epochs=1, verbose=0)
+            >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
             >>> list(run.model(1).output)
             ['comparison']
         """
@@ -277,6 +312,21 @@ def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[s
         for part in parts
         if part in rounds[0]
     }
+
+
+def _few(pairs: PairSet, part: str) -> dict[str, NDArray[Any]]:
+    """Return the first pairs as arrays by name, images as bytes if all pixels are levels of 255."""
+    bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
+    few = pairs.take(slice(max(2, min(_KEPT[part], _MOST_BYTES // bytes_each))))
+    found: dict[str, Any] = {"left_digit": few.left_digit, "right_digit": few.right_digit}
+    if few.probability is not None:
+        found["probability"] = few.probability
+    for side, images in few.inputs().items():
+        levels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        found[side] = (
+            levels if np.array_equal((levels / 255).astype(np.float32), images) else images
+        )
+    return {f"{part}_{name}": array for name, array in found.items()}
 
 
 def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:

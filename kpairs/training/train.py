@@ -18,15 +18,17 @@ from kpairs.data.pairs import PairSet
 from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, KpairsError, UsageError, WorkerError
+from kpairs.errors import InputError, KpairsError, UsageError, WorkerError, first_line
 from kpairs.files import write_json
 from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
+from kpairs.models.registry import Architecture
 from kpairs.networks import import_of
 from kpairs.plots import draw_curves
 from kpairs.recipes import LINEAR, SOLVED, Recipe, check_loss_weights, default_recipe
-from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
-from kpairs.training.compile import pair_loss
+from kpairs.reports.resolve import open_images, recipe_for, recipe_of, refuse_steps, suited
+from kpairs.training.batches import Batches
+from kpairs.training.compile import compile_model, pair_loss
 from kpairs.training.device import compute, describe
 from kpairs.training.graded import with_head
 from kpairs.training.interrupt import Interruption
@@ -40,11 +42,10 @@ from kpairs.training.network import (
 )
 from kpairs.training.own_objects import Losses, Own
 from kpairs.training.prepare import draw_round
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done, tested_by
+from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
 from kpairs.training.records import ENGINES, differences
 from kpairs.training.round import Machine, Round, train_round
 from kpairs.training.run import Run
-from kpairs.training.sample import save_sample
 from kpairs.training.workers import log, run_tasks
 
 
@@ -124,7 +125,7 @@ def train(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=2, verbose=0)
+        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
         >>> run.rounds
         [1]
     """
@@ -134,6 +135,8 @@ def train(
     machine = Machine(device, threads, engine, keep_checkpoints, tensorboard, cluster)
     if not best:
         chosen, source = _chosen(recipe, data, network, fields, data_root, console)
+        mine = {"loss": own.loss, "optimizer": own.optimizer}
+        refuse_steps(chosen, {**fields, **{n: x for n, x in mine.items() if x is not None}})
         return train_source(
             chosen, source, out, machine=machine, jobs=jobs, own=own, console=console
         )
@@ -212,6 +215,8 @@ def train_source(
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         _refuse_margins(recipe, pairs[0], own)
+        if own.loss is not None:
+            _try_losses(model, recipe, architecture, pairs[0], own)
         if architecture.linear:
             if isinstance(pairs[0].left, Stored):  # rounds find these again
                 with counting(console, "features") as passed:
@@ -229,11 +234,34 @@ def train_source(
             **_own_facts(recipe, own),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-    run = Run.create(recipe, facts, source, out)
-    save_sample(run.path, *pairs)
+    run = Run.create(recipe, facts, source, out, pairs)
     own.save(run.path)
     with locked(run.path):
         return _train_rounds(run, splits, jobs, console, own, (model, pairs))
+
+
+def _try_losses(
+    model: keras.Model, recipe: Recipe, network: Architecture, pairs: PairSet, own: Own
+) -> None:
+    """Compute the user's own losses once, on a few pairs.
+
+    Raises:
+        UsageError: losses that cannot take the outputs and targets.
+    """
+    judged = pairs.probability is not None
+    few = Batches(pairs.take(slice(0, 64)), network.outputs, 64, own_targets=network.own_targets)
+    compile_model(model, recipe, network, judged=judged, own=own)
+    try:
+        model.evaluate(few, verbose=0)
+    except Exception as error:  # whatever Keras, the backend or a user's code raises
+        kinds = ", ".join(f"{name} {kind}" for name, kind in network.learned.items())
+        targets = "probabilities" if judged else "class numbers"
+        raise UsageError(
+            f"loss: expected one that takes the network's outputs ({kinds}) and targets that are "
+            f"{targets}, such as SparseCategoricalCrossentropy(from_logits=True) for logits of "
+            f"classes or BinaryCrossentropy() for a sigmoid; received one that raised: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _refuse_margins(recipe: Recipe, pairs: PairSet, own: Own) -> None:
@@ -296,8 +324,8 @@ def resume(
 
     Example:
         >>> import kpairs
-        >>> run = kpairs.train("ws", "run", pairs=100, test_pairs=100, epochs=1, verbose=0)
-        >>> kpairs.resume("run", rounds=2, verbose=0).rounds
+        >>> run = kpairs.train("ws", "more", pairs=100, test_pairs=100, epochs=1, verbose=0)
+        >>> kpairs.resume("more", rounds=2, verbose=0).rounds
         [1, 2]
     """
     run = Run.open(path)
@@ -379,7 +407,8 @@ def _load(recipe: Recipe, source: Source, console: Console) -> tuple[Split, Spli
     """Load both splits, with a bar."""
     pixels = recipe.pixels
     if source.word == "grade":
-        log.info("%s; the network sees %s", source.describe(), pixels)
+        log.info("%s", source.describe())
+        log.info("the network sees %s", pixels)
     with preparing(console) as prepared:
         return source.split("train", pixels, prepared), source.split("test", pixels, prepared)
 
@@ -498,7 +527,7 @@ def _side_by_side(
         for row in rows:
             yield row
             error = row["test"]["comparison_error_pct"]
-            progress.finished(f"round {row['round']}  {tested_by(recipe)} error {error:.1f} %")
+            progress.finished(f"round {row['round']}  {recipe.data.tested} error {error:.1f} %")
 
 
 def _warn_of_collapse(run: Run) -> None:

@@ -7,7 +7,7 @@ from command_line import TINY, kpairs
 
 
 def test_the_whole_path_from_digits_to_a_prediction(workplace):
-    """Models are files, runs or the latest run, which `predict` and `rank` export themselves."""
+    """Models are files, runs or the latest run."""
     text = kpairs("train", "--arch", "auxws", "--loss-weights", "0.5,1", *TINY, "--rounds", "2")
     assert "mean ± std" in text
     (folder,) = (workplace / "runs").iterdir()
@@ -20,10 +20,13 @@ def test_the_whole_path_from_digits_to_a_prediction(workplace):
     assert "mean ± std" in kpairs("evaluate", folder)
     kpairs("data", "--samples", "samples", "--sheet", "sheet.png", "--split", "test")
     assert (workplace / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    text = kpairs("export", folder, "--onnx")
+    model = folder / "auxws.onnx"
+    assert "every decision is the same" in text
+    assert f"next: kpairs predict {model} LEFT.png RIGHT.png" in text
     sides = ("samples/3.png", "samples/7.png")
     answer = json.loads(kpairs("predict", *sides, "--json"))
     assert {"left_not_higher", "probability", "left_digit", "right_digit"} <= set(answer)
-    model = folder / "auxws.onnx"
     for named in (folder, model):
         assert json.loads(kpairs("predict", named, *sides, "--json")) == answer
     text = kpairs("predict", model, *sides)
@@ -34,8 +37,3 @@ def test_the_whole_path_from_digits_to_a_prediction(workplace):
     assert "received 0 images" in kpairs("predict", folder, expect=2)
     (workplace / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert "bad.png" in kpairs("predict", model, "bad.png", "bad.png", expect=4)
-    text = kpairs("train", "ranker", *TINY, "--out", "runs/second")
-    assert "next: kpairs rank runs/second IMAGES" in text
-    text = kpairs("export", "runs/second", "--onnx")
-    assert "every decision is the same" in text
-    assert "next: kpairs rank runs/second/ranker.onnx IMAGES" in text

@@ -12,6 +12,7 @@ from kpairs.data.cache import clean, prepared_images, survey, usage
 from kpairs.data.grades import read_rated
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
+from kpairs.data.source import open_source
 from kpairs.data.stored import Stored
 from kpairs.errors import InputError, KpairsError
 
@@ -180,6 +181,9 @@ def test_faint_pictures_and_names_that_are_no_text(tmp_path, caplog):
         prepared_images(graded, setting, tmp_path / "cache")
         (record,) = caplog.records
         assert "10 of 10 pictures have 16 bits and use less than a tenth" in record.getMessage()
+    # Their ink is judged by that white: all are white.
+    assert (setting.ink, survey(graded, 4095).settings().ink) == ("bright", "dark")
+    assert open_source(tmp_path / "p", white=4095).settings().white == 4095
 
 
 def test_a_cache_that_cannot_be_written(graded, tmp_path):

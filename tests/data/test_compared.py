@@ -3,6 +3,7 @@
 import csv
 import os
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,6 +159,40 @@ def test_rows_without_a_judgement_are_left_out(pictures):
     text = "left,right,label\n0.png,1.png,\n\n1.png,2.png,left\n2.png,3.png,  \n"
     pairs = read(pictures, text)
     assert (len(pairs), pairs.split, pairs.unjudged) == (1, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "said"),
+    [
+        (
+            "left,right,label\n0.png,1.png,left\n0.png,99.png,left\n98.png,99.png,left\n",
+            ["0.png", "1.png"],
+            "left out 2 rows, as images are missing: '99.png' (row 3) and 1 more",
+        ),
+        (
+            "image,rank,group\n0.png,1,a\n99.png,2,a\n2.png,3,a\n",
+            ["0.png", "2.png"],
+            "left out 1 row, as images are missing: '99.png' (row 3)",
+        ),
+        (
+            "image,grade\n0.png,1\n1.png,2\n99.png,2\n",
+            ["0.png", "1.png"],
+            "left out 1 row, as images are missing: '99.png' (row 4)",
+        ),
+    ],
+)
+def test_rows_of_missing_images_are_left_out_where_that_is_asked_for(
+    pictures, text, kept, said, caplog
+):
+    table = write(pictures, text)
+    with pytest.raises(InputError, match="or leave their rows out: --skip-missing"):
+        open_source(table)
+    source = open_source(table, skip_missing=True)
+    assert said in caplog.text
+    assert source.read_by["skip_missing"]
+    assert sorted(Path(name).name for name in source.fingerprints(pictures)) == kept
+    if source.judged:  # a list of n images counts as n - 1 pairs
+        assert source.listed.weight is None or source.listed.weight.tolist() == [1]
 
 
 @pytest.mark.parametrize(

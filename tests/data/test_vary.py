@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from kpairs.data.stored import Stored
-from kpairs.data.vary import Variation, sample
+from kpairs.data.vary import sample, turned, vary
 
 
 def draw(seed=0):
@@ -20,14 +20,13 @@ def images(rng):
 
 
 def test_nothing_asked_for_changes_nothing(images):
-    assert not Variation()
-    np.testing.assert_array_equal(Variation()(images, draw()), images)
+    np.testing.assert_array_equal(vary(images, draw()), images)
 
 
 @pytest.mark.parametrize(("flip", "kinds"), [("horizontal", 2), ("both", 4)])
 def test_flips_move_pixels_and_change_none(images, flip, kinds):
     before = images.copy()
-    flipped = Variation(flip=flip)(images, draw())
+    flipped = vary(images, draw(), flip=flip)
     np.testing.assert_array_equal(images, before)
     seen = set()
     for image, new in zip(images, flipped, strict=True):
@@ -40,7 +39,7 @@ def test_flips_move_pixels_and_change_none(images, flip, kinds):
 def test_rotation_is_scipys(images):
     """Each image is turned about its middle; inside, where edges play no part."""
     angles = []
-    places = Variation(rotation=30).places(images.shape, draw())
+    places = turned(images.shape, draw(), 30, 0)
     for image, new, place in zip(
         images, sample(images, places, "edge"), places.swapaxes(0, 1), strict=True
     ):
@@ -56,7 +55,7 @@ def test_rotation_is_scipys(images):
 
 
 def test_crops_stay_inside_and_reach_the_edges(images):
-    rows, columns = Variation(crop=0.5).places(images.shape, draw())
+    rows, columns = turned(images.shape, draw(), 0, 0.5)
     for part, side in ((rows, 9), (columns, 12)):
         assert part.min() > -0.5
         assert part.max() < side - 0.5
@@ -66,7 +65,7 @@ def test_crops_stay_inside_and_reach_the_edges(images):
 
 
 def test_brightness(images):
-    new = Variation(brightness=0.3)(images, draw())
+    new = vary(images, draw(), brightness=0.3)
     dark = images < 0.7
     ratio = np.where(dark, new / images, np.nan)
     assert np.nanstd(ratio, axis=(1, 2, 3)).max() < 1e-5  # one factor for an image
@@ -77,11 +76,11 @@ def test_brightness(images):
 
 
 def test_draws_follow_the_generator(images):
-    vary = Variation("both", 10, 0.2, 0.2)
-    new = vary(images, draw(1))
+    changes = {"flip": "both", "rotation": 10, "crop": 0.2, "brightness": 0.2}
+    new = vary(images, draw(1), **changes)
     assert new.dtype == np.float32
-    np.testing.assert_array_equal(new, vary(images, draw(1)))
-    assert (new != vary(images, draw(2))).any()
+    np.testing.assert_array_equal(new, vary(images, draw(1), **changes))
+    assert (new != vary(images, draw(2), **changes)).any()
 
 
 def test_stored_images_are_numbers_until_they_are_read(tmp_path, rng):

@@ -195,13 +195,21 @@ def test_int8_and_opset(run, workplace, caplog):
     assert [row["runner"] for row in measured["rows"]] == ["onnx", "onnx_checked", "onnx_whole"]
 
 
-def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
-    export_run(run, 1, "x.pt", formats=("torchscript",))
-    (workplace / "x.pt2").mkdir()
-    before = {f: f.read_bytes() for f in workplace.glob("x.pt*") if f.is_file()}
-    assert len(before) == 3
-    with pytest.raises(KpairsError, match=r"x.pt2: expected a file to write, received a folder"):
-        export_run(run, 2, "x.pt", formats=("torchscript", "torch-export"))
+def test_names_of_several_files_and_a_folder_in_the_place_of_one(run, workplace):
+    formats = ("torchscript", "torch-export")
+    exports = export_run(run, 1, "my.model.pt2", formats=formats)
+    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
+    before = {f: f.read_bytes() for f in workplace.iterdir() if f.is_file()}
+    expected = {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
+    assert {file.name for file in before} == expected
+    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
+        export_run(run, 1, "x.onnx", formats=("torch-export",))
+    place = workplace / "my.model.pt2"
+    del before[place]
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(KpairsError, match=r"pt2: expected a file to write, received a folder"):
+        export_run(run, 2, "my.model.pt", formats=formats)
     assert {f: f.read_bytes() for f in before} == before
     with pytest.raises(KpairsError, match="nowhere: expected a folder to write to"):
         export_run(run, 1, "nowhere/x.onnx")
@@ -209,7 +217,7 @@ def test_a_folder_in_a_files_place_harms_nothing(run, workplace):
 
 def test_opsets_that_cannot_be_had(exported, tmp_path, caplog):
     """Asked for 9, torch's exporter writes 18; 27 is written, and onnxruntime refuses it."""
-    trained, _, pairs = exported("auxws")
+    trained, _, pairs = exported("conv_1")
     for opset, message in ((9, "asked for 9 it gave"), (27, "onnxruntime .* received 27")):
         with pytest.raises(UsageError, match=f"opset: expected .*{message}"):
             export_model(trained, pairs, tmp_path / "x", [Onnx(opset)])
@@ -240,15 +248,6 @@ def test_silence_ends_with_its_block(caplog):
         "what somebody asks",
         "what nobody asks, afterwards",
     ]
-
-
-def test_names_of_several_files(run, workplace):
-    exports = export_run(run, 1, "my.model.pt2", formats=("torchscript", "torch-export"))
-    assert [e.path.name for e in exports] == ["my.model.pt", "my.model.pt2"]
-    found = {f.name for f in workplace.iterdir() if f.is_file()}
-    assert found == {f"my.model.{s}{e}" for s in ("pt", "pt2") for e in ("", ".json", ".md")}
-    with pytest.raises(UsageError, match=r"x.onnx: expected a file name that ends in .pt2"):
-        export_run(run, 1, "x.onnx", formats=("torch-export",))
 
 
 def writing(format_, other):

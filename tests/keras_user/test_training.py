@@ -137,6 +137,7 @@ def test_a_training_that_a_callback_ends_before_any_evaluation(tiny, workplace):
         ({"loss": 3}, "loss or optimizer: "),
         ({"optimizer": "adm"}, "loss or optimizer: "),
         ({"loss": {"foo": "mse"}}, "unknown output of loss 'foo'"),
+        ({"loss": keras.losses.SparseCategoricalCrossentropy()}, "loss: expected one that takes"),
         ({"loss_weights": {"comparison": 1.0}}, "received none for same"),
         ({"outputs": {}}, "expected the comparison at least"),
         ({"outputs": {"better": "sigmod"}}, "unknown kind of output better 'sigmod'"),

@@ -11,9 +11,8 @@ from kpairs.data import PairSet
 from kpairs.errors import UsageError
 from kpairs.models.outputs import Output
 from kpairs.models.pair import Pair, by_side, chain, is_tower, joined, layers_of, variables_of
-from kpairs.models.registry import ARCHS, arch, build
+from kpairs.models.registry import ARCHS, PIXELS, arch, build
 from kpairs.networks import ARCHS as EVERY
-from kpairs.training.network import rescale
 from kpairs.training.unfolded import unfolded
 
 
@@ -205,6 +204,7 @@ def test_a_network_is_built_before_its_pixels_are_known(rng):
     left, right = rng.random((2, 5, 14, 14, 1), dtype=np.float32)
     known, later = build("ws", rescaling=(3.0, -0.5)), build("ws", rescaling=(1.0, 0.0))
     later.set_weights(known.get_weights())
-    rescale(later, (3.0, -0.5))
+    layer = later.get_layer(PIXELS)
+    layer.scale, layer.offset = 3.0, -0.5
     said = [m.predict({"left": left, "right": right}, verbose=0) for m in (known, later)]
     np.testing.assert_array_equal(said[0]["comparison"], said[1]["comparison"])

@@ -1,5 +1,6 @@
 """Our own architecture: the exact comparison, distortions, pairing, schedule and averaging."""
 
+from functools import partial
 from itertools import product
 
 import keras
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rounds import opened
 
-from kpairs.data import PairSet, draw_pairs
+from kpairs.data import draw_pairs
 from kpairs.errors import UsageError
 from kpairs.layers import PosteriorComparison
 from kpairs.losses import loss_of
@@ -23,7 +24,7 @@ from kpairs.reports import RECIPES
 from kpairs.studies.mistakes import to_image
 from kpairs.studies.rows import collect, read_rows
 from kpairs.studies.run import load_result, run_jobs
-from kpairs.training.batches import Batches, paired_anew, renewal
+from kpairs.training.batches import Batches, paired_anew, varied
 from kpairs.training.callbacks import MovingAverage
 from kpairs.training.network import load_round
 from kpairs.training.prepare import draw_round
@@ -172,8 +173,8 @@ def as_list(images):
 
 def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
     recipe = RECIPES["posterior"]
-    renew = renewal(recipe, 1, pairs)
-    batches = Batches(pairs, ARCHS["posterior"].outputs, 20, renew=renew)
+    vary = partial(varied, recipe, 1, pairs)
+    batches = Batches(pairs, ARCHS["posterior"].outputs, 20, vary=vary)
 
     def epoch(number):
         batches.epoch = number
@@ -182,13 +183,13 @@ def test_an_epochs_pairs_depend_on_the_epoch_alone(pairs):
     third = epoch(3)
     assert (third != epoch(4)).any()
     assert (third == epoch(3)).all()
-    again = Batches(pairs, ARCHS["posterior"].outputs, 7, renew=renewal(recipe, 1, pairs))
+    again = Batches(pairs, ARCHS["posterior"].outputs, 7, vary=vary)
     again.epoch = 3
     assert (torch.cat([x["left"] for x, _ in again]) == third).all()
-    assert (renewal(recipe, 2, pairs)(3).left != renew(3).left).any()
-    assert renewal(RECIPES["auxws"], 1, pairs) is None
+    assert (varied(recipe, 2, pairs, 3)[0].left != vary(3)[0].left).any()
+    assert varied(RECIPES["auxws"], 1, pairs, 0)[0] is pairs
     swapped = recipe.replace(pairing="swapped", distortion="none")
-    assert isinstance(renewal(swapped, 1, pairs)(0), PairSet)
+    assert varied(swapped, 1, pairs, 0)[0] is not pairs
 
 
 def test_one_cycle_is_torchs():

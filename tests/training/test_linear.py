@@ -328,7 +328,7 @@ def test_fine_tuning_is_never_worse_than_its_beginning(given, blurred):
     network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(3, 3)])
     network.save("own.keras")
     given = {"data": blurred[0], "verbose": 0, "backbone": "own.keras", **given}
-    plain = train(**given)
+    plain = train(**{name: value for name, value in given.items() if name != "learning_rate"})
     run = train(**given, fine_tune=2, validation=0.4)
     tried = _held_out(run)
     before, *_, after = (row["validation_loss"] for row in tried)

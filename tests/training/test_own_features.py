@@ -42,7 +42,8 @@ def wines(workplace, rng):
 def test_from_features_to_a_ranking(wines, caplog):
     """The head is Bradley-Terry's, stretched; a run stands alone, and ranks as its export."""
     names, values, sides, higher = wines
-    kpairs("train", "--data", "pairs.csv", "--images", "features.csv", "--out", "run")
+    said = kpairs("train", "--data", "pairs.csv", "--images", "features.csv", "--out", "run")
+    assert f"next: kpairs rank run {Path('features.csv').resolve()}" in said
     head = Linear.load(Path("run/round-01/head.npz"))
     spread = values[:JUDGED].std(axis=0)
     plain = LogisticRegression(C=head.variance / WIDTH, fit_intercept=False, tol=1e-8)
@@ -67,7 +68,7 @@ def test_from_features_to_a_ranking(wines, caplog):
     assert "its 50 images are training images" in caplog.text
 
     solved = json.loads(kpairs("rank", "run", "again.csv", "--json"))["images"]
-    kpairs("export", "run")
+    assert "next: kpairs rank run/linear.onnx IMAGES" in kpairs("export", "run")
     asked = ("rank", "run/linear.onnx", "features.npz", "--than", names[0], "--csv")
     exported = list(csv.DictReader(io.StringIO(kpairs(*asked))))
     expected = dict(zip(names, head.score(values), strict=True))

@@ -204,7 +204,7 @@ def test_a_full_disk_stops_the_command_and_resume_goes_on(workplace):
 def test_damaged_checkpoints(content, small, tmp_path):
     _, model = small
     (tmp_path / "checkpoint.npz").write_bytes(content)
-    with pytest.raises(InputError, match="expected a checkpoint, cannot read it"):
+    with pytest.raises(InputError, match="expected the checkpoint of conv_1, cannot read it"):
         Checkpoint(tmp_path).restore(model)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from kpairs.data import PairSet
-from kpairs.training.sample import load_sample, save_sample
+from kpairs.data.source import open_source
+from kpairs.reports import RECIPES
+from kpairs.training.run import Run
 
 
 @pytest.mark.parametrize("levels", [True, False])
@@ -17,8 +19,9 @@ def test_kept_pairs_are_the_same(rng, tmp_path, levels):
         left, right = 9 * left - 3, right**2
     images = (side.astype(np.float32) for side in (left, right))
     pairs = PairSet(*images, np.full(7, -1), np.full(7, -1), rng.random(7).astype(np.float32))
-    save_sample(tmp_path, pairs, replace(pairs, left=pairs.right))
-    train, test = load_sample(tmp_path)
+    both = pairs, replace(pairs, left=pairs.right)
+    run = Run.create(RECIPES["ws"], {}, open_source("mnist"), tmp_path, both)
+    train, test = run.sample()
     np.testing.assert_array_equal(train.left, pairs.left)
     np.testing.assert_array_equal(test.left, pairs.right)
     assert (tmp_path / "sample.npz").is_file()

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -26,7 +27,7 @@ from kpairs.models.pair import layers_of
 from kpairs.networks import ARCHS
 from kpairs.recipes import Recipe
 from kpairs.reports import RECIPES
-from kpairs.training.batches import Batches, shuffled
+from kpairs.training.batches import Batches, varied
 from kpairs.training.engine.step import _graphs
 from kpairs.training.evaluate import errors, evaluate
 from kpairs.training.network import build_round, load_round
@@ -165,7 +166,7 @@ def test_the_order_of_batches(shuffle, tiny, mnist):
     """Without shuffling each epoch is in the order drawn; with it each is a new permutation."""
     recipe = tiny("auxws", shuffle=shuffle)
     pairs, _ = draw_round(recipe, 1, *mnist.values())
-    batches = Batches(pairs, ARCHS["auxws"].outputs, 15, order=shuffled(recipe, 1, len(pairs)))
+    batches = Batches(pairs, ARCHS["auxws"].outputs, 15, vary=partial(varied, recipe, 1, pairs))
 
     def epoch(number):
         batches.epoch = number
@@ -176,7 +177,7 @@ def test_the_order_of_batches(shuffle, tiny, mnist):
     np.testing.assert_array_equal(images, again)
     assert (images == other).all() == (not shuffle)
     assert (images == pairs.left).all() == (not shuffle)
-    order = shuffled(recipe, 1, len(pairs))(0) if shuffle else np.arange(len(pairs))
+    order = varied(recipe, 1, pairs, 0)[1] if shuffle else np.arange(len(pairs))
     assert sorted(order) == list(range(len(pairs)))
     np.testing.assert_array_equal(images, pairs.left[order])
     np.testing.assert_array_equal(digits, pairs.left_digit[order])

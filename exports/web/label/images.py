@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,15 @@ import numpy as np
 from kpairs.data.decode import SUFFIXES
 from kpairs.data.groups import FOLDER, name_groups
 from kpairs.data.listing import list_images
+from kpairs.data.pixels import faintness, prepare
+from kpairs.data.settings import DIGITS
 from kpairs.errors import InputError
 from kpairs.exports.web.label.answers import Answer
 from kpairs.exports.web.label.pictures import Kept, Shown, check_readable, shown
 
 log = logging.getLogger("kpairs.label")
+
+_FEW = 5  # images that are looked at when a sitting begins
 
 
 class Images:
@@ -26,7 +32,8 @@ class Images:
         files, names: paths, and paths below the folder.
         cells: paths as the table of answers has them.
         groups, group: name of each image's group, and `(n,)` its number.
-        notes: sentences about files that are left out.
+        notes: sentences about files that are left out, and about dark ones.
+        dark: a sentence about images that look almost black, by a few of them; "" for none.
         unreadable: error by number of the image.
         white: level of 16-bit grey that is white.
     """
@@ -57,6 +64,8 @@ class Images:
             raise InputError(f"{folder}: expected a group with at least two images, received none")
         self.unreadable = self._first_unreadable(folder)
         self.white, self._kept = white, Kept()
+        self.dark = self._look_dark()
+        self.notes += filter(None, [self.dark])
 
     def pair(self, answer: Answer) -> tuple[int, int] | None:
         """Return the numbers of an answer's images; None where one is gone."""
@@ -76,6 +85,20 @@ class Images:
         """Count an image among the unreadable ones."""
         if self.unreadable.setdefault(number, text) is text:
             log.warning("left out: %s", text)
+
+    def _look_dark(self) -> str:
+        numbers = self.readable()
+        few = [
+            numbers[i] for i in sorted({round(i) for i in np.linspace(0, len(numbers) - 1, _FEW)})
+        ]
+        settings, found = replace(DIGITS, white=self.white), list[int]()
+        for number in few:
+            with suppress(InputError):  # said when it is shown
+                if prepare(self.files[number], settings, self.names[number]).faint.any():
+                    found.append(number)
+        if not found:
+            return ""
+        return faintness(len(found), len(few), self.names[found[0]], settings)
 
     def _named_groups(self, group: str | None) -> list[str]:
         """Return the name of each image's group; of an image without one, its own name."""

@@ -437,6 +437,7 @@ async function begin() {
   openView(about.judge === null ? "judges" : "compare");
   const found = await ask("state");
   if (about.judge === null) showProgress(found); else take(found);
+  say(about.dark);
 }
 
 begin().catch((error) => say(error.message));

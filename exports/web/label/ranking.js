@@ -210,13 +210,14 @@ for (const box of document.querySelectorAll(".command")) {
 }
 
 let asking = 0;
+const STEPS = { 1: "Starting Keras", 2: "Learning from the answers", 3: "Writing and checking the network's file" };
 
 /** Show the state of the training, and look again while it runs. */
 async function showTraining(path = "training") {
   const told = await ask(path).catch((error) => ({ state: "failed", error: error.message }));
   const running = told.state === "running", done = told.state === "done";
   find("train-said").textContent = {
-    none: "", failed: told.error, running: `Training … ${told.seconds} s. You can go on comparing.`,
+    none: "", failed: told.error, running: `${STEPS[told.step]} … (step ${told.step} of 3, ${told.seconds} s). You can go on comparing.`,
     done: done && `Saved in ${told.run}.${told.wrong === null ? ""
       : ` It orders ${Math.round(100 * told.wrong)} % of ${told.pairs.toLocaleString()} held-out answers wrongly.`} To rank new images:`,
   }[told.state];

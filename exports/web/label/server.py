@@ -224,7 +224,7 @@ class Page:
             "several": len(self.persons) > 1,
             "table": self.session.answers.path.name,
             "command": self.training.command() if who.starter else None,
-            "notes": self.session.notes if who.starter else [],
+            "dark": self.session.images.dark if who.starter else "",
         }
 
     def _state(self, who: Person, _: Sent) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kpairs.data.settings import WHITE
 from kpairs.errors import InputError, KpairsError
-from kpairs.exports.web.label.background import Background
+from kpairs.exports.web.label.background import Background, Progress
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime import PairModel
@@ -57,15 +57,16 @@ class Training:
         with self._lock:
             if self._told["state"] == "running" or self._closed:
                 raise InputError("a training runs already")
-            self._told, self._started = {"state": "running"}, time.monotonic()
+            self._told, self._started = {"state": "running", "step": 1}, time.monotonic()
             self._worker = Background()
             Thread(target=self._train, args=(self._worker,), daemon=True).start()
 
     def told(self) -> dict[str, Any]:
         """Return the `state` (none, running, done or failed), and what belongs to it.
 
-        Of a running one `seconds`; of a failed one `error`; of a finished one `run`, the command
-        to `rank` with, `wrong`: share of held-out pairs, or None, and `pairs`: their number.
+        Of a running one `seconds`, and the `step` of `train_network`; of a failed one `error`; of a
+        finished one `run`, the command to `rank` with, `wrong`: share of held-out pairs, or None,
+        and `pairs`: their number.
         """
         with self._lock:
             running = self._told["state"] == "running"
@@ -96,8 +97,12 @@ class Training:
             worker.close()
 
     def _train(self, worker: Background) -> None:
+        def progress(step: int, _: int) -> None:
+            with self._lock:
+                self._told["step"] = step
+
         try:
-            found = worker.call(train_network, str(self._table), self._white)
+            found = worker.call(train_network, str(self._table), self._white, progress=progress)
         except KpairsError as error:
             if not self._closed:
                 log.warning("no network was trained: %s", error)
@@ -124,15 +129,20 @@ def train_command(table: Path, white: int) -> str:
     return f"kpairs train --data {name}" + f" --white {white}" * (white != WHITE)
 
 
-def train_network(table: str, white: int) -> dict[str, Any]:
+def train_network(table: str, white: int, progress: Progress) -> dict[str, Any]:
     """Train a linear score on the table, and export it; runs in a background process.
+
+    The steps are 1, importing Keras, 2, training, and 3, exporting.
 
     Returns `run`, the run folder, `file`, the exported network, and of `pairs` held-out ones the
     share `wrong`, None where there are none.
     """
-    import kpairs  # imports Keras, in this process alone
+    import kpairs
 
-    run = kpairs.train("linear", data=table, white=white, verbose=0)
+    train = kpairs.train  # imports Keras, in this process alone
+    progress(2, 3)
+    run = train("linear", data=table, white=white, verbose=0)
+    progress(3, 3)
     (exported,) = kpairs.export(run)
     row = run.metrics["rounds"][0]
     error = row.get("cross_validated") or {"comparison_error_pct": None, "pairs": 0}

@@ -397,6 +397,12 @@ def test_deep_grey_and_transparent_images(tmp_path):
         Image.open(io.BytesIO(shown(str(tmp_path / "deep.png"), "d", 640, 4095).data))
     )
     assert (made.min(), made.max()) == (0, 255)
+    Image.fromarray(deep).save(tmp_path / "deeper.png")
+    for white, said in ((65535, "2 of 2 pictures have 16 bits"), (4095, "")):
+        with sitting(tmp_path, judge="anna", white=white) as (links, session):
+            dark = Visitor(links[""]).ask("begin")["dark"]  # the page says it at once
+            assert dark[: len("2 of 2 pictures have 16 bits")] == said
+            assert session.notes == [dark] * bool(said)
     clear = np.zeros((8, 8, 4), np.uint8)
     clear[:4, :, 3] = 255
     Image.fromarray(clear).save(tmp_path / "clear.png")
