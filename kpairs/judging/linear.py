@@ -281,7 +281,8 @@ def _unseen(solved: Linear, pairs: Pairs, seed: int) -> tuple[float, float]:
     margin[left_out.left[first] != some.left] *= -1
     variance = solved.difference_variance(pairs.features, some.left, some.right)
     known, number = np.unique([some.left, some.right], return_inverse=True)
-    answers = Judgements(*number.reshape(2, -1), some.answer, len(known), weight=some.weight)
+    left, right = np.split(number.ravel(), 2)
+    answers = Judgements(left, right, some.answer, len(known), weight=some.weight)
 
     def stretched(missed: float) -> float:
         return 1 / fit_temperature(
