@@ -11,7 +11,7 @@ Tasks: `photographs` (five grades of degradation), `digits` (MNIST), `blur` (pho
 a continuous score, the logarithm of their blur with noise of a rater).
 
 Methods: `ordinal` and `posterior`, heads for grades; `pairs`, Bradley-Terry on three drawn pairs an
-image; `regression`, ridge regression on grades or scores, its penalty cross-validated; `logistic`,
+image; `regression`, ridge regression on the grades or scores of these images; `logistic`,
 `hinge` and `soft_zero_one`, losses of a linear network trained by Keras on as many pairs, of 100
 and 300 photographs.
 """
@@ -37,6 +37,7 @@ from kpairs.data.examples import write_digits, write_photographs
 from kpairs.files import write_rows
 from kpairs.judging.graded import HEADS, fit_graded
 from kpairs.judging.linear import fit_linear
+from kpairs.judging.valued import fit_values
 from kpairs.losses import PairCrossentropy, PairwiseLoss
 from kpairs.models.backbone import feature_network
 from kpairs.training.features import image_features
@@ -108,26 +109,6 @@ def _by_grades(logs, value):
     return _wrong(higher - higher.T, value)
 
 
-def _regression(features, value, test, seed):
-    centre, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
-    rows, away = (features - centre) * scale, value - value.mean()
-    fold = np.random.default_rng(seed).permutation(len(rows)) % 5
-
-    def weights(chosen, penalty):  # of the dual: no more numbers than images
-        some = rows[chosen]
-        return some.T @ np.linalg.solve(some @ some.T + penalty * np.eye(len(some)), away[chosen])
-
-    penalties = len(centre) / 4.0 ** np.arange(-4, 6)
-    parts = [(np.flatnonzero(fold == k), np.flatnonzero(fold != k)) for k in range(5)]
-    loss = [
-        sum(np.square(rows[out] @ weights(kept, p) - away[out]).sum() for out, kept in parts)
-        for p in penalties
-    ]
-    best = penalties[int(np.argmin(loss))]
-    return (test - centre) * scale @ weights(np.arange(len(rows)), best)
-
-
 def _pairs(value, rng):
     left, right = rng.integers(0, len(value), (2, 3 * len(value)))
     different = left != right
@@ -161,7 +142,9 @@ def _paired(features, value, test, held, seed):
 
 
 def _regressed(features, value, test, held, seed):
-    return _by_score(_regression(features, value, test, seed), held)
+    left, right, answer = _pairs(value, np.random.default_rng(seed))
+    values = np.stack([value[left], value[right]], axis=1)
+    return _by_score(fit_values(features, left, right, answer, values).score(test), held)
 
 
 def _stepped(kind, features, value, test, held, seed):

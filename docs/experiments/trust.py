@@ -3,11 +3,11 @@
     python docs/experiments/trust.py photographs
 
 Rows go to docs/rows/trust.csv, where a row that is there is not trained again. Arguments limit the
-tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values), `judges`
-(crops degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a fifth of
-the pairs is judged by two of them) and `one` (the same crops and one judge, whose answers follow
-Bradley and Terry's model: the true scores are known in logits). Each number of judgements is
-trained on twice.
+tasks: `photographs` (`kpairs data DIR --example photographs`: grades are the true values),
+`grouped` (the same, and columns name the photograph that each image is a part of), `judges` (crops
+degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; a fifth of the pairs
+is judged by two of them) and `one` (the same crops and one judge, whose answers follow Bradley and
+Terry's model: the true scores are known in logits). Each number of judgements is trained on twice.
 
 `coverage_pct` holds true values against scores on the scores' scale, as `kpairs evaluate` does. Of
 `one` it says also how often the interval holds the true logits, and their `slope`: by how much true
@@ -33,7 +33,12 @@ from kpairs.training.linear import head_of_round
 
 ROWS = Path(__file__).parent.parent / "rows" / "trust.csv"
 SETS = 2
-SIZES = {"photographs": (300, 1000), "judges": (150, 600, 1500), "one": (150, 600, 1500)}
+SIZES = {
+    "photographs": (300, 1000),
+    "grouped": (300, 1000),
+    "judges": (150, 600, 1500),
+    "one": (150, 600, 1500),
+}
 SEEN, UNSEEN, TESTED = 400, 250, 1000  # images that are judged, others, and judgements of those
 SLOPES = {"ann": 10.0, "bo": 2.2, "cy": 1.15}  # logits per deviation of the truth
 ONE = {"dee": 3.0}
@@ -57,6 +62,14 @@ def photographs(folder, number):
     train, test = ([r for r in named if r["split"] == s] for s in ("train", "test"))
     order = np.random.default_rng(number).permutation(len(train))
     return [train[i] for i in order], test, truth
+
+
+def grouped(folder, number):
+    """Return the same, with the photograph of each image."""
+    train, test, truth = photographs(folder, number)
+    for row in (*train, *test):
+        row |= {f"{side}_group": Path(row[side]).name.split("-")[1] for side in ("left", "right")}
+    return train, test, truth
 
 
 def _rest(row):
@@ -138,7 +151,7 @@ def main(wanted):
     done = {(r["task"], r["pairs"], r["set"]) for r in rows}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
-        for task in (one, judges, photographs):
+        for task in (one, judges, photographs, grouped):
             if wanted and task.__name__ not in wanted:
                 continue
             for number in range(SETS):

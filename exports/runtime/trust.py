@@ -57,8 +57,9 @@ def no_better_than_chance(metadata: Mapping[str, Any]) -> str | None:
     if metadata.get("beats_chance", True):
         return None
     error, pairs = metadata["test_error_pct"]["comparison"], metadata["test_pairs"]
+    solved = metadata["arch"].startswith("linear")  # there is no longer training
     return (
         f"{metadata['arch']} is no better than chance on its test pairs, or than one answer to "
         f"all ({error:.1f} % of {pairs:,} wrong): its order means nothing; train on more pairs, "
-        "or longer"
+        f"or {'with another --backbone' if solved else 'longer'}"
     )

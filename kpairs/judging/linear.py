@@ -10,17 +10,21 @@ score is the one that makes left-out pairs most likely (Rasmussen and Williams, 
 for Machine Learning, 2006, section 5.4.2). Simulations with known scores show two faults of a mode
 (docs/trust.md), which are mended:
 
-- It is nearer to 0 than the posterior's mean. Scores are multiplied by the number that makes
-  left-out pairs most likely; this changes no order.
+- It is nearer to 0 than the posterior's mean, or further where features remember images. Scores
+  are multiplied by the number that makes pairs of left-out images most likely; this changes no
+  order.
 - Its `v` is too small for the covariance, since it makes up for uncertainty that a mode does not
   know of. The covariance is Laplace's approximation at the `v` that makes left-out pairs most
   likely by probabilities averaged over the posterior.
+
+Features miss a part of what judges see. Pairs that share a left-out image tell of it: their answers
+err to the same side. It is a variance that every image has beside Laplace's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +37,10 @@ from kpairs.data.rows import blocks, moments
 from kpairs.errors import InputError, first_line
 from kpairs.files import atomic_path, read_arrays
 from kpairs.judging.agreement import Share, interval_by_images
+from kpairs.judging.fitting import fit as fit_scores
 from kpairs.judging.folds import Features, fold_units
-from kpairs.judging.judgements import Floats, Numbers
+from kpairs.judging.judgements import Floats, Judgements, Numbers
+from kpairs.judging.model import Scales
 from kpairs.judging.reference import fit_temperature, flattened
 
 _VARIANCES = 4.0 ** np.arange(6)  # of a score by the prior, from 1 to 1024
@@ -44,6 +50,8 @@ _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
 _LARGEST = 1e30  # number of a solution, but of images
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
+_MISSED = np.array([0, 0.25, 0.5, 1, 2, 4, 8])  # variances beside Laplace's, in its mean
+_SMALL = 0.7  # deviation beforehand of the logarithm of both variances over Laplace's
 _FOLDS, _PARTITIONS, _FEW = 5, 4, 2000  # of cross-validation; partitions of few pairs, and few
 
 
@@ -62,6 +70,7 @@ class Linear:
         left_out: `(m, 2)` float32 scores of the left and the right image of each training pair, by
             what the pairs of all images of other folds teach. NaN where no fold leaves out both,
             and for pairs of weight 0.
+        residual: variance of an image's true score that features miss.
     """
 
     weights: Floats
@@ -72,6 +81,7 @@ class Linear:
     answer: Floats
     images: Numbers
     left_out: NDArray[np.float32]
+    residual: float = 0.0
 
     @property
     def error(self) -> Share | None:
@@ -101,9 +111,10 @@ class Linear:
             InputError: no such file, or a damaged one.
         """
         try:
-            names = [field.name for field in fields(cls)]
-            found: dict[str, Any] = {**read_arrays(path, _MOST_UNPACKED, *names)}
-            found |= {name: float(found[name]) for name in ("offset", "variance")}
+            given = {"residual": np.zeros(()), **read_arrays(path, _MOST_UNPACKED)}
+            found: dict[str, Any] = {field.name: given[field.name] for field in fields(cls)}
+            numbers = ("offset", "variance", "residual")  # earlier versions knew no residual
+            found |= {name: float(found[name]) for name in numbers}
             (d,), (m,) = found["weights"].shape, found["answer"].shape
             shapes = {"covariance": (d, d), "centre": (d,), "images": (m, 2), "left_out": (m, 2)}
             if any(found[name].shape != shape for name, shape in shapes.items()):
@@ -126,7 +137,7 @@ class Linear:
     def deviation(self, features: Features) -> Floats:
         """Return the standard error of each score's distance from the training images' mean."""
         parts = [self._variance(block - self.centre) for block in blocks(features)]
-        return np.sqrt(np.concatenate(parts))
+        return np.sqrt(np.concatenate(parts) + self.residual)
 
     def difference_variance(self, features: Features, left: Numbers, right: Numbers) -> Floats:
         """Return the variance of differences of two scores, `(m,)`, by numbers of images."""
@@ -134,7 +145,7 @@ class Linear:
         parts = [
             self._variance(features[rows[:, 1]] - features[rows[:, 0]]) for rows in blocks(pairs)
         ]
-        return np.concatenate(parts)
+        return np.concatenate(parts) + 2 * self.residual
 
     def _variance(self, away: NDArray[Any]) -> Floats:
         found = np.sum((away @ self.covariance) * away, axis=1, dtype=np.float64)
@@ -223,30 +234,71 @@ def _fitted(
 ) -> Linear:
     pairs, centre = standardised(features, left, right, answer, weight)
     scale = pairs.scale
-    some = _some(pairs, seed)
-    rows = some.rows()
-    variance, averaged = _choose(some, rows)
+    different, _ = _different(pairs)
+    chosen = np.random.default_rng(seed).permutation(len(different))[:_CHOOSING]
+    variance, averaged = _choose(different.take(np.sort(chosen)))
     found = _mode(pairs, variance)
-    margin, _ = _left_out(rows, some, found, _hessian(pairs, found, variance))
-    mean = _mode(pairs, averaged, found)
-    hessian = _hessian(pairs, mean, averaged)
-    _, spread = _left_out(rows, some, mean, hessian)
-    stretch = 1 / fit_temperature(margin / flattened(spread), some.answer, some.weight)
-    covariance = _inverse(hessian)
+    out = left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group)
+    covariance = _inverse(_hessian(pairs, _mode(pairs, averaged, found), averaged))
     covariance *= scale
     covariance *= scale[:, None]
-    weights = stretch * found * scale
-    return Linear(
-        weights=weights,
-        offset=-float(centre @ weights),
+    solved = Linear(
+        weights=found * scale,
+        offset=-float(centre @ (found * scale)),
         variance=variance,
         covariance=covariance.astype(np.float32),
         centre=centre,
         answer=pairs.answer,
         images=np.stack([pairs.left, pairs.right], axis=1),
-        left_out=stretch
-        * left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group),
+        left_out=out,
     )
+    stretch, residual = _unseen(solved, pairs, seed)
+    return replace(
+        solved,
+        weights=stretch * solved.weights,
+        offset=stretch * solved.offset,
+        left_out=stretch * out,
+        residual=residual,
+    )
+
+
+def _unseen(solved: Linear, pairs: Pairs, seed: int) -> tuple[float, float]:
+    """Return what scores are to be multiplied by, and the variance that features miss.
+
+    Both by pairs of left-out images, of many those of some images. For each variance there is a
+    factor that makes the answers most likely, as fits a pair of new images. The variance is a mean
+    by how likely each answer is, given the other answers about the images that features miss.
+    """
+    out = ~np.isnan(solved.left_out[:, 0]) & (pairs.left != pairs.right)
+    kept = np.sqrt(_CHOOSING / max(int(out.sum()), 1))
+    among = np.random.default_rng(seed).random(solved.images.max() + 1) < kept
+    out &= among[solved.images].all(axis=1)
+    if not out.any():
+        return 1.0, 0.0
+    left_out = pairs.take(out)
+    some, first = _different(left_out)
+    margin = np.diff(solved.left_out[out][first].astype(np.float64), axis=1)[:, 0]
+    margin[left_out.left[first] != some.left] *= -1
+    variance = solved.difference_variance(pairs.features, some.left, some.right)
+    known, number = np.unique([some.left, some.right], return_inverse=True)
+    left, right = np.split(number.ravel(), 2)
+    answers = Judgements(left, right, some.answer, len(known), weight=some.weight)
+
+    def stretched(missed: float) -> float:
+        return 1 / fit_temperature(
+            margin / flattened(variance + 2 * missed), some.answer, some.weight
+        )
+
+    own = max(float(variance.mean()) / 2, 1e-9)
+    likely = []
+    for missed in own * _MISSED:
+        pull = stretched(missed) * margin
+        scores = fit_scores(answers, scales=Scales(1.0, np.sqrt(own + missed)), pull=pull)
+        mean, spread = scores.left_out()
+        likely.append(_likely(some, (pull + mean) / flattened(spread)))
+    logs = np.array(likely) - (np.log1p(_MISSED) / _SMALL) ** 2 / 2  # less is likelier beforehand
+    missed = own * float(np.average(_MISSED, weights=np.exp(logs - logs.max())))
+    return stretched(missed), missed
 
 
 def standardised(
@@ -266,29 +318,30 @@ def standardised(
     return Pairs(features, scale, left, right, answer, weight), centre
 
 
-def _some(pairs: Pairs, seed: int) -> Pairs:
-    """Return at most 2,000 different pairs, drawn at random, each with the mean of its answers.
+def _different(pairs: Pairs) -> tuple[Pairs, Numbers]:
+    """Return different pairs, each with the mean of its answers, and the row where each is first.
 
     Answers about one pair tell each other: they are left out together.
     """
     sides = np.stack([pairs.left, pairs.right], axis=1)
-    both, number = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True)
+    both, first, number = np.unique(
+        np.sort(sides, axis=1), axis=0, return_index=True, return_inverse=True
+    )
     weight = np.bincount(number.ravel(), pairs.weight).astype(np.float64)
     answer = np.where(pairs.left > pairs.right, 1 - pairs.answer, pairs.answer)
     told = np.bincount(number.ravel(), pairs.weight * answer)
     mean = np.divide(told, weight, out=np.full(len(both), 0.5), where=weight > 0)
-    different = Pairs(pairs.features, pairs.scale, both[:, 0], both[:, 1], mean, weight)
-    chosen = np.random.default_rng(seed).permutation(len(both))[:_CHOOSING]
-    return different.take(np.sort(chosen))
+    return Pairs(pairs.features, pairs.scale, both[:, 0], both[:, 1], mean, weight), first
 
 
-def _choose(pairs: Pairs, rows: Floats) -> tuple[float, float]:
+def _choose(pairs: Pairs) -> tuple[float, float]:
     """Return the prior variances by which left-out pairs are most likely.
 
     Returns:
         That of the mode's probabilities, of `_VARIANCES`, and that of probabilities averaged over
         the posterior, the peak of a parabola.
     """
+    rows = pairs.rows()
     if len(rows) < rows.shape[1]:
         rows, _ = _reduced(rows)
     likely: list[tuple[float, float]] = []

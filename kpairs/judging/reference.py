@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ class Reference:
             tell them, so much that nothing is far.
         covariance: `(k, k)` of a score along the axes; `(0, 0)` without standard errors.
         unexplained: variance of a score per unit of squared distance beyond the axes.
+        residual: variance of an image's true score that features miss.
     """
 
     images: int
@@ -78,6 +79,7 @@ class Reference:
     limits: Floats
     covariance: Floats
     unexplained: float
+    residual: float = 0.0
 
     @property
     def has_deviation(self) -> bool:
@@ -97,11 +99,12 @@ class Reference:
 
     def deviation(self, placed: Placed) -> Floats:
         """Return the standard error of each score, `(n,)`, from the training images' mean."""
-        return np.sqrt(self._variance(*placed))
+        return np.sqrt(self._variance(*placed) + self.residual)
 
     def difference_variance(self, left: Placed, right: Placed) -> Floats:
         """Return the variance of each difference of two scores, `(n,)`."""
-        return self._variance(right.along - left.along, left.beyond + right.beyond)
+        apart = self._variance(right.along - left.along, left.beyond + right.beyond)
+        return apart + 2 * self.residual
 
     def _variance(self, along: Floats, beyond: Floats) -> Floats:
         found = np.sum((along @ self.covariance) * along, axis=1) + self.unexplained * beyond
@@ -130,9 +133,12 @@ class Reference:
         """
         try:
             file = io.BytesIO(base64.b64decode(text, validate=True))
-            arrays = read_arrays(file, _MOST_UNPACKED, *(field.name for field in fields(cls)))
-            found: dict[str, Any] = {n: np.asarray(a, np.float64) for n, a in arrays.items()}
-            found |= {name: found[name].item() for name in ("rest", "unexplained")}
+            given = {"residual": 0.0, **read_arrays(file, _MOST_UNPACKED)}
+            found: dict[str, Any] = {
+                field.name: np.asarray(given[field.name], np.float64) for field in fields(cls)
+            }
+            numbers = ("rest", "unexplained", "residual")
+            found |= {name: found[name].item() for name in numbers}
             found["images"] = int(found["images"])
             _check(**found)
         except Exception as error:  # binascii's, zipfile's, NumPy's and our own
@@ -152,6 +158,7 @@ def _check(axes: Floats, covariance: Floats, spread: Floats, limits: Floats, **a
         and (spread > 0).all()
         and 0 < len(spread) <= k
         and arrays["rest"] > 0
+        and arrays.get("residual", 0) >= 0
     )
     if not good:
         raise ValueError("arrays that do not fit each other")
@@ -229,7 +236,10 @@ def thumbnails(images: Pixels) -> NDArray[np.float32]:
 
 
 def make_reference(
-    features: ArrayLike, scores: ArrayLike | None = None, covariance: ArrayLike | None = None
+    features: ArrayLike,
+    scores: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    residual: float = 0.0,
 ) -> Reference:
     """Describe training images.
 
@@ -237,6 +247,7 @@ def make_reference(
         features: `(n, d)` of n training images, n >= 2.
         scores: `(n,)`, or None.
         covariance: `(d, d)` of weights by which scores are linear in features, or None.
+        residual: variance of an image's true score that features miss.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -246,7 +257,8 @@ def make_reference(
     """
     # Threads of BLAS wait for each other where other programs run, many times longer than alone.
     with threadpool_limits(1, user_api="blas"):
-        return _described(np.asarray(features, np.float64), scores, covariance)
+        found = _described(np.asarray(features, np.float64), scores, covariance)
+    return replace(found, residual=residual)
 
 
 def _described(rows: Floats, scores: ArrayLike | None, covariance: ArrayLike | None) -> Reference:

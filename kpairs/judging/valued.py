@@ -68,8 +68,9 @@ def fit_values(
     pairs, centre = standardised(features, left, right, answer, weight)
     both = np.concatenate([pairs.left, pairs.right])
     images, number = np.unique(both, return_inverse=True)
-    mean = np.zeros(len(features))
-    mean[images] = np.bincount(number, np.asarray(value).T.ravel()) / np.bincount(number)
+    mean, given = np.zeros(len(features)), np.asarray(value, np.float64).T.ravel()
+    given = given / max(float(np.abs(given).max(initial=0)), 1e-300)  # whose squares are finite
+    mean[images] = np.bincount(number, given) / np.bincount(number)
     with threadpool_limits(1, user_api="blas"):  # threads wait for each other on busy machines
         rows, axes, ratio, noise = _ridge(pairs, mean)
         logits = _LOGIT / np.sqrt(2 * noise)

@@ -170,7 +170,7 @@ class LinearHead:
         images = np.unique(np.concatenate([left.rows, right.rows]))
         chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:MOST])
         seen = left.features[images[chosen]]
-        known = make_reference(seen, solution.score(seen), solution.covariance)
+        known = make_reference(seen, solution.score(seen), solution.covariance, solution.residual)
         write_text(self.file.with_name(REFERENCE), known.to_text())
 
     @property

@@ -54,8 +54,8 @@ def reference_of(
         features = np.concatenate(small)
     nobody = np.full(len(seen), -1)
     scores = image_scores(predict(model, PairSet(seen, seen, nobody, nobody)), outputs)
-    covariance = None if head is None else head.covariance
-    return make_reference(features, scores, covariance)
+    known = () if head is None else (head.covariance, head.residual)
+    return make_reference(features, scores, *known)
 
 
 def _images(pairs: PairSet) -> Any:

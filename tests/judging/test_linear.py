@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from kpairs.data.rows import Rows, blocks
@@ -14,6 +15,7 @@ from kpairs.errors import InputError
 from kpairs.judging import graded, linear
 from kpairs.judging.graded import fit_graded
 from kpairs.judging.linear import fit_linear
+from kpairs.judging.reference import chance
 
 
 def problem(seed, images=60, features=5, pairs=200, ties=0.2, noise=1.0):
@@ -44,7 +46,7 @@ def test_as_scikit_learn_finds_it(shape, monkeypatch):
     ).fit(both[told], known[told], weight[told])
     mode, weights = expected.coef_[0], found.weights * spread
     stretch = (weights @ mode) / (mode @ mode)
-    assert stretch > 0.8
+    assert stretch > 0.3
     np.testing.assert_allclose(weights / stretch, mode, rtol=2e-3, atol=2e-4)
     assert abs(found.score(values[used]).mean()) < 1e-9
     held = 1 / (1 + np.exp(-rows @ expected.coef_[0]))
@@ -124,8 +126,9 @@ def test_answers_about_one_pair_are_left_out_together():
     )
     known = fit_linear(values, left, right, answer, np.full(len(left), 5.0))
     assert found.variance == known.variance
-    np.testing.assert_allclose(values @ found.weights, values @ known.weights, rtol=1e-3, atol=1e-2)
-    np.testing.assert_allclose(found.deviation(values), known.deviation(values), rtol=1e-2)
+    sizes = [np.linalg.norm(each.weights) for each in (found, known)]  # by other folds
+    np.testing.assert_allclose(found.weights / sizes[0], known.weights / sizes[1], atol=1e-3)
+    np.testing.assert_allclose(found.covariance, known.covariance, rtol=1e-2, atol=1e-4)
 
 
 def test_left_out_pairs_without_refits():
@@ -177,6 +180,30 @@ def test_scores_are_logits_and_intervals_hold_the_truth(features, size):
     assert 0.85 < np.mean(slopes) < 1.15
 
 
+@pytest.mark.parametrize("judges", [1, 5])
+def test_it_is_honest_of_new_images_whose_quality_features_miss(judges):
+    """Features miss half of the true scores' variance; few images are in many pairs."""
+    confident, right, inside = [], [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=(400, 150))
+        true = 1.4 * (values @ rng.normal(size=150) / np.sqrt(150) + rng.normal(size=400))
+        left = rng.integers(0, 60, 300 // judges)
+        right_ = (left + rng.integers(1, 60, len(left))) % 60
+        left, right_ = np.repeat(left, judges), np.repeat(right_, judges)
+        answer = rng.random(len(left)) < expit(true[right_] - true[left])
+        found = fit_linear(values, left, right_, answer, seed=seed)
+        score, away = found.score(values[60:]), true[60:] - true[:60].mean()
+        a, b = rng.permutation(340).reshape(2, -1)
+        held = chance(score[b] - score[a], found.difference_variance(values[60:], a, b))
+        wins = expit(away[b] - away[a])
+        confident.append(np.maximum(held, 1 - held))
+        right.append(np.where(held > 0.5, wins, 1 - wins))
+        inside.append(np.abs(score - away) < 1.96 * found.deviation(values[60:]))
+    assert np.mean(confident) == pytest.approx(np.mean(right), abs=0.035)
+    assert 0.9 < np.mean(inside) < 0.995
+
+
 def test_constant_features_count_for_nothing():
     values, left, right, answer = problem(4)
     values[:, 2] = 7.0
@@ -223,8 +250,11 @@ def test_a_damaged_solution_is_refused(damage, tmp_path):
     found.save(tmp_path / "head.npz")
     again = linear.Linear.load(tmp_path / "head.npz")
     np.testing.assert_array_equal(again.left_out, found.left_out)
-    assert again.error == found.error
+    assert (again.error, again.residual) == (found.error, found.residual)
     arrays = {field.name: getattr(found, field.name) for field in fields(found)}
+    earlier = {name: array for name, array in arrays.items() if name != "residual"}
+    np.savez(tmp_path / "head.npz", **earlier)
+    assert linear.Linear.load(tmp_path / "head.npz").residual == 0
     np.savez(tmp_path / "head.npz", **{**arrays, **damage})
     with pytest.raises(InputError, match="expected a linear head"):
         linear.Linear.load(tmp_path / "head.npz")

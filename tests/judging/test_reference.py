@@ -24,7 +24,7 @@ def fitted():
     return (
         features,
         head,
-        make_reference(features[:300], head.score(features[:300]), head.covariance),
+        make_reference(features[:300], head.score(features[:300]), head.covariance, head.residual),
     )
 
 
@@ -34,7 +34,7 @@ def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted, monkey
     new, others = features[300:400], features[400:]
     np.testing.assert_allclose(known.deviation(known.place(new)), head.deviation(new), rtol=0.1)
     away = others - new
-    variance = np.sum((away @ head.covariance) * away, axis=1)
+    variance = np.sum((away @ head.covariance) * away, axis=1) + 2 * head.residual
     placed = known.place(new), known.place(others)
     np.testing.assert_allclose(known.difference_variance(*placed), variance, rtol=0.2)
     few = make_reference(features[:300, :30], None, head.covariance[:30, :30])
@@ -42,7 +42,7 @@ def test_standard_errors_are_nearly_those_of_the_whole_covariance(fitted, monkey
     exact = np.sqrt(np.sum((away @ head.covariance[:30, :30]) * away, axis=1))
     np.testing.assert_allclose(few.deviation(few.place(new[:, :30])), exact, rtol=1e-2)
     monkeypatch.setattr(reference, "_AXES", 1)  # 50 are left, and what is beyond counts in the mean
-    few = make_reference(features[:300], None, head.covariance)
+    few = make_reference(features[:300], None, head.covariance, head.residual)
     squares = few.deviation(few.place(features[:300])) ** 2
     assert squares.mean() == pytest.approx(np.mean(head.deviation(features[:300]) ** 2), rel=0.02)
 

@@ -50,6 +50,14 @@ def test_several_values_of_an_image_count_by_their_mean(copies, rng):
     np.testing.assert_allclose(twice.covariance, once.covariance, rtol=1e-5)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e300])
+def test_the_unit_of_values_changes_nothing(unit, rng):
+    values, _, (*given, value) = problem(rng, 40, 3, 0.5)
+    found, known = (fit_values(values, *given, size * value) for size in (unit, 1.0))
+    np.testing.assert_allclose(found.weights, known.weights, rtol=1e-6)
+    assert found.variance == pytest.approx(known.variance)
+
+
 def test_scores_are_logits_with_errors_of_their_size():
     """Of new images: a rater's values are right as often as scores say, and intervals cover."""
     margins, wins, inside = [], [], []
