@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kpairs.cli import say
 from kpairs.data.columns import parse_columns, parse_words
 from kpairs.data.settings import parse_classes
 from kpairs.errors import printable
@@ -303,7 +304,7 @@ def show(value: Any, as_json: bool, tables: Callable[[Any], Iterable[Any]]) -> N
         return
     for table in tables(value):
         if isinstance(table, str):  # rich is imported for tables alone
-            click.echo(table)
+            say(table)
         else:
             console().print(table)
 

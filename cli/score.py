@@ -3,7 +3,8 @@
 import click
 
 from kpairs.cli import options as shared
-from kpairs.cli.judged import features, find_features, read_arguments, shown
+from kpairs.cli import shortest
+from kpairs.cli.judged import features, find_features, read_arguments
 
 
 @click.command()
@@ -61,7 +62,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
     rows = result.rows()
     if by:
         rows = ranked_groups(rows, judgements.files, judgements.group, top)
-    rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
+    rows = [{**row, "file": shortest(row["file"])} for row in (rows if by else rows[:top])]
     facts = _facts(result, stop_at)
     if sheet:
         write_sheet(rows, sheet, white)

@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli import options as shared
+from kpairs.cli import say
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
@@ -256,7 +257,7 @@ def _propose_best(recipe):
     """Say that from many pairs a trained network may be better than the linear score."""
     is_linear = recipe.network.arch == LINEAR and not recipe.fit.fine_tune
     if is_linear and recipe.data.pairs >= _MANY:
-        click.echo(
+        say(
             f"from {_MANY:,} pairs on a trained network may err less; to find out, in minutes: the "
             "same command with --best and another --out",
             err=True,
