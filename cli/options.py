@@ -102,14 +102,13 @@ images = click.option(
     "--images",
     type=click.Path(),
     metavar="FOLDER|FEATURES",
-    help="Folder of a table's images; or a file of features: .npz with the arrays names and "
-    "features, or .csv.",
+    help="Folder of a table's images; or their features: .npz with names and features, or .csv.",
 )
 skip_missing = click.option(
     "--skip-missing",
     is_flag=True,
     default=None,
-    help="Leave out a table's rows that name missing images, and say how many.",
+    help="Leave out rows whose images are missing, and say how many.",
 )
 
 

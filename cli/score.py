@@ -49,7 +49,9 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
         check_sheet_name(sheet)
     judgements, models, tables = read_arguments(arguments, **how)
     if not tables:
-        raise UsageError("expected a table of judged pairs, received none")
+        raise UsageError(
+            "expected a table of judged pairs, as 'kpairs label' writes one; received none"
+        )
     for picture in filter(None, (sheet, plot)):
         check_output(picture, [*arguments, *judgements.files], force=force)
     if plot:

@@ -91,13 +91,13 @@ def _arguments(command):
 @click.option(
     "--best",
     is_flag=True,
-    help="In place of ARCH: train linear, its fine-tuned form and ranker, and keep the best. "
+    help="Train linear, its fine-tuned form and ranker, and keep the best. "
     "Options of the optimizer are for ranker.",
 )
 @click.option("--recipe", "base", help="Take the recipe of another architecture or of a run.")
 @click.option(
     "--loss-weights",
-    help="Weights of the comparison loss and of each digit (grade) loss: 0.5,1, or "
+    help="Weights of the comparison and the digit (grade) losses: 0.5,1, or "
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters

@@ -158,8 +158,8 @@ class Data(_Group):
     )
     held_out: Literal["images", "folds"] | None = Field(
         None,
-        description="tests a table without splits: a fifth of its images, or folds (all train, "
-        "and the error is cross-validated)",
+        description="tests a table without splits: a fifth of its images, or folds "
+        "(cross-validated)",
     )
     validation: float = Field(
         0.0,
