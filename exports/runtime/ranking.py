@@ -158,10 +158,9 @@ def rank(
         centred = [each.score - (each.score.mean() if len(mean) else 0) for each in seen]
         apart = np.var(centred, axis=0, ddof=1)
     variances = [variance for variance in (apart, within) if variance is not None]
+    unnamed = isinstance(pictures, np.ndarray | Rows)
     warn_of_pictures(
-        (lambda i: f"image {i}")
-        if isinstance(pictures, np.ndarray | Rows)
-        else pictures.__getitem__,
+        (lambda i: f"image {i}") if unnamed else pictures.__getitem__,
         models[-1].pixels,
         models[-1].metadata,
         doubtful=seen[-1].doubtful,
