@@ -51,7 +51,7 @@ _SHARE, _NATS = 0.05, 2.0
 class Machine:
     """The way a training runs, beside its recipe.
 
-    Its attributes are arguments of `kpairs.train`.
+    Its attributes are arguments of `kpairs.train`. Raises UsageError for an unknown engine.
     """
 
     device: str = "auto"
@@ -61,16 +61,10 @@ class Machine:
     tensorboard: bool = False
     cluster: str | None = None
 
-    def check(self, network: Architecture) -> None:
-        """Refuse an unknown engine, or a cluster for a network that it cannot serve."""
+    def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise UsageError(
                 f"engine: expected one of {', '.join(ENGINES)}, received {self.engine!r}"
-            )
-        if self.cluster and not network.linear:
-            raise UsageError(
-                f"cluster: expected a network whose features are taken, such as linear; received "
-                f"{network.name}"
             )
 
     def facts(self) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet, packed
+from kpairs.data.settings import PixelSettings
 from kpairs.data.source import Source
+from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError, first_line
 from kpairs.files import write_json
@@ -186,7 +188,11 @@ def train_source(
     machine, own = machine or Machine(), own or Own()
     recipe = with_backbone(recipe, source)
     architecture = architecture_of(recipe, own.network, source.word)
-    machine.check(architecture)
+    if machine.cluster and not architecture.linear:
+        raise UsageError(
+            f"cluster: expected a network whose features are taken, such as linear; received "
+            f"{architecture.name}"
+        )
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
     pixels = recipe.pixels
@@ -194,11 +200,7 @@ def train_source(
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        if source.word == "grade":
-            log.info("%s", source.describe())
-            log.info("the network sees %s", pixels)
-        with preparing(console) as prepared:
-            splits = source.splits(pixels, prepared)
+        splits = _prepared(source, pixels, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         if pairs[0].margin is not None:
@@ -229,6 +231,15 @@ def train_source(
             console=console,
             first=(model, pairs),
         )
+
+
+def _prepared(source: Source, pixels: PixelSettings, console: Console) -> tuple[Split, Split]:
+    """Load both splits of a source; say what the user's own images are."""
+    if source.word == "grade":
+        log.info("%s", source.describe())
+        log.info("the network sees %s", pixels)
+    with preparing(console) as prepared:
+        return source.splits(pixels, prepared)
 
 
 def _try_losses(
@@ -321,17 +332,14 @@ def resume(
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
             run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        if source.word == "grade":
-            log.info("%s", source.describe())
-            log.info("the network sees %s", run.recipe.pixels)
-        with preparing(console) as prepared:
-            splits = source.splits(run.recipe.pixels, prepared)
+        splits = _prepared(source, run.recipe.pixels, console)
         if rounds is not None:
             run.extend(rounds)
-        if len(run.rounds) < run.recipe.fit.rounds:
+        folders = run.unfinished()
+        if folders:
             _note_machine(run, environment)
         known = _machine_of(environment), architecture_of(run.recipe, own.network), splits
-        return train_rounds(run, run.unfinished(), *known, own=own, jobs=jobs, console=console)
+        return train_rounds(run, folders, *known, own=own, jobs=jobs, console=console)
 
 
 def _console(verbose: int | str | Console) -> Console:
