@@ -1,8 +1,8 @@
 """The rounds of a run, one after the other or side by side, interrupted in good order."""
 
 import errno
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,12 +139,16 @@ def _side_by_side(
     fork: bool,
 ) -> Generator[dict[str, Any], None, None]:
     done = partial(share_done, histories, recipe.fit.epochs)
-    with (
-        TrainingsProgress(
-            console, len(histories), unit="rounds", completed=done, lines=True
-        ) as progress,
-        closing(run_tasks(train_round, zip(rounds), processes=jobs, fork=fork)) as rows,
-    ):
+    progress = TrainingsProgress(console, len(histories), unit="rounds", completed=done, lines=True)
+    with ExitStack() as shown:
+
+        def tasks() -> Iterator[tuple[Round]]:
+            shown.enter_context(progress)  # its threads start after workers are forked
+            yield from zip(rounds)
+
+        rows = shown.enter_context(
+            closing(run_tasks(train_round, tasks(), processes=jobs, fork=fork))
+        )
         for row in rows:
             yield row
             error = row["test"]["comparison_error_pct"]
