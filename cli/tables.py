@@ -56,7 +56,7 @@ _MEASURES = (
         4,
     ),
     ("calibrated_error", "calibration error with the temperature", 4),
-    ("temperature", "temperature\n  below 1: answers are more often right than it says", 3),
+    ("temperature", "temperature\n  above 1: the network is too sure; below 1: too doubtful", 3),
     ("standard_error", "median standard error of a score", 3),
     ("coverage_pct", "true scores within 95 % intervals (%)\n  meant to be 95", 1),
     ("tie_margin", "distance of the probability from 0.5, mean over ties", 3),

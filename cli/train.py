@@ -258,8 +258,8 @@ def _propose_best(recipe):
     is_linear = recipe.network.arch == LINEAR and not recipe.fit.fine_tune
     if is_linear and recipe.data.pairs >= _MANY:
         say(
-            f"from {_MANY:,} pairs on a trained network may err less; to find out, in minutes: the "
-            "same command with --best and another --out",
+            f"with {_MANY:,} pairs or more, a trained network may err less; to compare both, in "
+            "minutes: the same command with --best and another --out",
             err=True,
         )
 

@@ -9,9 +9,11 @@ degraded by amounts that three simulated judges see with 4, 15 and 25 % errors; 
 is judged by two of them) and `one` (the same crops and one judge, whose answers follow Bradley and
 Terry's model: the true scores are known in logits). Each number of judgements is trained on twice.
 
-`coverage_pct` holds true values against scores on the scores' scale, as `kpairs evaluate` does. Of
-`one` it says also how often the interval holds the true logits, and their `slope`: by how much true
-logits differ where scores differ by 1.
+`coverage_pct` holds true values against scores on the scores' scale, as `kpairs evaluate` does;
+`left_out_coverage_pct` does the same with crops of training images that no judgement trained on.
+`shared_pct` and `left_out_shared_pct` are the shares of the scores' variance within a grade that
+images of one photograph have in common. Of `one` it says also how often the interval holds the true
+logits, and their `slope`: by how much true logits differ where scores differ by 1.
 """
 
 import csv
@@ -46,6 +48,10 @@ MEASURES = (
     *("accuracy_pct", "accuracy_low_pct", "accuracy_high_pct", "auc"),
     *("calibration_error", "calibrated_error", "temperature", "standard_error"),
 )
+CHECKS = (
+    *("coverage_pct", "logit_coverage_pct", "slope"),
+    *("left_out_coverage_pct", "shared_pct", "left_out_shared_pct"),
+)
 
 
 def photographs(folder, number):
@@ -68,8 +74,11 @@ def grouped(folder, number):
     """Return the same, with the photograph of each image."""
     train, test, truth = photographs(folder, number)
     for row in (*train, *test):
-        row |= {f"{side}_group": Path(row[side]).name.split("-")[1] for side in ("left", "right")}
+        row |= {f"{side}_group": _photograph(Path(row[side])) for side in ("left", "right")}
     return train, test, truth
+
+
+PHOTOGRAPHS = (photographs, grouped)
 
 
 def _rest(row):
@@ -109,37 +118,72 @@ def one(folder, number):
     return train, test, {name: ONE["dee"] * value for name, value in truth.items()}
 
 
-def coverage(run, folder, truth, logits):
-    """Return how often intervals of test images hold the true score, in percent, and the slope."""
-    split = run.source().split("test", run.recipe.pixels)
+def coverage(run, folder, truth, logits, others):
+    """Return how often intervals hold the true score, in percent, and other checks by row name."""
     parts = []
-    for part in (run.source().split("train", run.recipe.pixels), split):
+    for name in ("train", "test"):
+        part = run.source().split(name, run.recipe.pixels)
         used = np.unique(np.concatenate([part.listed.left, part.listed.right]))
         files = [Path(part.listed.files[i]).relative_to(folder).as_posix() for i in used]
-        parts.append((part.images[used], np.array([truth[file] for file in files])))
-    (_, trained), (images, values) = parts
-    head, features = head_of_round(run, 1), image_features(backbone_of(run.model(1)), images)
-    score, deviation = head.score(features), head.deviation(features)
+        parts.append((part.images[used], files))
+    (_, trained), (images, tested) = parts
+    head, network = head_of_round(run, 1), backbone_of(run.model(1))
+
+    def checked(images, files):
+        features, values = image_features(network, images), np.array([truth[f] for f in files])
+        return head.score(features), head.deviation(features), values
+
+    score, deviation, values = checked(images, tested)
     found = {"coverage_pct": round(coverage_pct(score, deviation, values), 2)}
     if logits:
-        away = values - trained.mean()
+        away = values - np.mean([truth[file] for file in trained])
         held = np.abs(score - away) <= 1.96 * deviation
         found["logit_coverage_pct"] = round(100 * float(held.mean()), 2)
         found["slope"] = round(float(np.polyfit(score, away, 1)[0]), 3)
+    if others:
+        pixels = [np.asarray(Image.open(folder / file), np.float32) / 255 for file in others]
+        seen = checked(np.reshape(pixels, (-1, *run.recipe.pixels.shape)), others)
+        found["left_out_coverage_pct"] = round(coverage_pct(*seen), 2)
+        found["shared_pct"] = round(_shared(score, tested), 2)
+        found["left_out_shared_pct"] = round(_shared(seen[0], others), 2)
     return found
 
 
-def row_of(run, task, pairs, number, folder, truth):
-    """Measure one run."""
+def _shared(score, files):
+    """Return how much of the variance within grades images of one photograph have in common."""
+    grades, origins = ([part(Path(file)) for file in files] for part in (_grade, _photograph))
+    away = score - _means(score, grades)
+    return 100 * float(_means(away, origins).var() / away.var())
+
+
+def _means(values, names):
+    _, place, count = np.unique(names, return_inverse=True, return_counts=True)
+    return (np.bincount(place, values) / count)[place]
+
+
+def _grade(file):
+    return file.parent.name
+
+
+def _photograph(file):
+    return file.name.split("-")[1]
+
+
+def row_of(run, task, pairs, number, folder, truth, others):
+    """Measure one run; `others` are photographs' files that did not train."""
     found = kpairs.evaluate(run)[0]["measures"]
     row = {"task": task, "pairs": pairs, "set": number}
     row |= {name: round(found[name], 4) for name in MEASURES}
-    row |= {"logit_coverage_pct": "", "slope": "", **coverage(run, folder, truth, task == "one")}
+    row |= dict.fromkeys(CHECKS, "") | coverage(run, folder, truth, task == "one", others)
     for name in SLOPES:
         known = {j["judge"]: j for j in found.get("judges", ())}.get(name, {})
         for who in ("network", "others"):
             row[f"{name}_{who}_pct"] = round(known[who]["share_pct"], 2) if who in known else ""
     return row
+
+
+def _files(rows):
+    return {row[side] for row in rows for side in ("left", "right")}
 
 
 def main(wanted):
@@ -151,7 +195,7 @@ def main(wanted):
     done = {(r["task"], r["pairs"], r["set"]) for r in rows}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
-        for task in (one, judges, photographs, grouped):
+        for task in (photographs, grouped, one, judges):
             if wanted and task.__name__ not in wanted:
                 continue
             for number in range(SETS):
@@ -163,7 +207,9 @@ def main(wanted):
                     write_rows(table, [*train[:pairs], *test])
                     out = folder / "runs" / f"{task.__name__}-{pairs}-{number}"
                     run = kpairs.train("linear", out, data=table, backbone="lite0", verbose=0)
-                    rows.append(row_of(run, task.__name__, pairs, number, folder, truth))
+                    others = _files(train) - _files(train[:pairs]) if task in PHOTOGRAPHS else set()
+                    found = run, task.__name__, pairs, number, folder, truth, sorted(others)
+                    rows.append(row_of(*found))
                     write_rows(ROWS, rows)
                     print(rows[-1], flush=True)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Map = NDArray[np.float64]
 METHODS = {
-    "contributions": "exact contribution of each place; they add up",
+    "contributions": "each place's exact contribution; they add up to the value",
     "occlusion": "change where a place is hidden; changes do not add up",
 }
 QUANTITIES = {

@@ -84,7 +84,7 @@ def page(config: Mapping[str, Any], *, title: str, footer: str, connect: str = "
 def _training_images(model: PairModel) -> dict[str, Any] | None:
     """Write down for `strangeTo` in page.js what thumbnails of training images look like."""
     known = model.reference
-    if known is None or model.has_features:
+    if known is None:
         return None
     near = len(known.spread)
     arrays = {"centre": known.centre, "scale": known.scale, "spread": known.spread}
@@ -103,6 +103,11 @@ def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
     browser that opens the page first sees whether it computes the same. Raises UsageError for a
     network that network.js does not run, or a page of more than 2 MiB.
     """
+    if model.has_features:
+        raise UsageError(
+            f"html: a page runs small networks; {model.arch} learned from features of a larger "
+            "one. Export it with --onnx, or train a network such as ranker or auxws"
+        )
     size = int(np.prod(model.pixels.shape))
     few = pairs.take(slice(min(_PAIRS, max(1, _SAMPLE_BYTES // size))))
     levels = np.rint(255 * np.stack([*few.inputs().values()], axis=1)).astype(np.uint8)

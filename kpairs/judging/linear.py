@@ -50,8 +50,8 @@ _STEPS, _CONVERGED, _SHORTEST = 50, 1e-4, 1e-3  # of Newton's method
 _MOST_UNPACKED = 2**30  # bytes of a saved solution
 _LARGEST = 1e30  # number of a solution, but of images
 _LEAST_SPREAD = 1e-6  # of a feature over the widest one's: below, it is a constant
-_MISSED = np.array([0, 0.25, 0.5, 1, 2, 4, 8])  # variances beside Laplace's, in its mean
-_SMALL = 0.7  # deviation beforehand of the logarithm of both variances over Laplace's
+_MISSED = np.array([0, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16])  # variances beside Laplace's
+_SMALL = 1.2  # deviation beforehand of the logarithm of 1 + variance: small ones are likelier
 _FOLDS, _PARTITIONS, _FEW = 5, 4, 2000  # of cross-validation; partitions of few pairs, and few
 
 
@@ -291,14 +291,14 @@ def _unseen(solved: Linear, pairs: Pairs, seed: int) -> tuple[float, float]:
 
     own = max(float(variance.mean()) / 2, 1e-9)
     likely = []
-    for missed in own * _MISSED:
+    for missed in _MISSED:
         pull = stretched(missed) * margin
         scores = fit_scores(answers, scales=Scales(1.0, np.sqrt(own + missed)), pull=pull)
         mean, spread = scores.left_out()
         likely.append(_likely(some, (pull + mean) / flattened(spread)))
-    logs = np.array(likely) - (np.log1p(_MISSED) / _SMALL) ** 2 / 2  # less is likelier beforehand
-    missed = own * float(np.average(_MISSED, weights=np.exp(logs - logs.max())))
-    return stretched(missed), missed
+    logs = np.array(likely) - (np.log1p(_MISSED) / _SMALL) ** 2 / 2
+    residual = float(np.average(_MISSED, weights=np.exp(logs - logs.max())))
+    return stretched(residual), residual
 
 
 def standardised(

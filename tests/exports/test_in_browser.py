@@ -316,7 +316,7 @@ def test_a_page_of_one_file_names_pictures_unlike_the_training_images(
     other = make_reference(thumbnails(images[:20]))
     limits = np.median(_distances(other, images), axis=0)
     other = replace(other, limits=limits)
-    sent = _training_images(SimpleNamespace(reference=other, has_features=False))
+    sent = _training_images(SimpleNamespace(reference=other))
     told = tab.evaluate(
         """([known, images]) => images.map(
           strangeTo(known, { height: 37, width: 20, channels: 3 }))""",

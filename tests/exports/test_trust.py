@@ -172,6 +172,11 @@ def test_metadata_that_no_export_writes_are_refused(run, changed, tmp_path):
         PairModel.load(tmp_path / "odd.onnx")
 
 
+def test_a_page_of_one_file_runs_no_features(run):
+    with pytest.raises(UsageError, match="linear learned from features of a larger one"):
+        export(run[0], run[3] / "page.html", formats=["html"])
+
+
 def test_a_ranking_without_a_place_to_keep_features(run, tmp_path, caplog):
     """And of a run that knows no training images, and in 8 bits."""
     made, _, model, folder = run

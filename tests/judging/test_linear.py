@@ -180,26 +180,29 @@ def test_scores_are_logits_and_intervals_hold_the_truth(features, size):
     assert 0.85 < np.mean(slopes) < 1.15
 
 
-@pytest.mark.parametrize("judges", [1, 5])
-def test_it_is_honest_of_new_images_whose_quality_features_miss(judges):
-    """Features miss half of the true scores' variance; few images are in many pairs."""
+@pytest.mark.parametrize(
+    ("images", "pairs", "judges", "size"), [(60, 300, 1, 1), (60, 300, 5, 1), (400, 1500, 1, 2)]
+)
+def test_it_is_honest_of_new_images_whose_quality_features_miss(images, pairs, judges, size):
+    """Features miss half or a fifth of the true scores' variance."""
     confident, right, inside = [], [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        values = rng.normal(size=(400, 150))
-        true = 1.4 * (values @ rng.normal(size=150) / np.sqrt(150) + rng.normal(size=400))
-        left = rng.integers(0, 60, 300 // judges)
-        right_ = (left + rng.integers(1, 60, len(left))) % 60
+        values = rng.normal(size=(images + 340, 150))
+        told, missed = values @ rng.normal(size=150) / np.sqrt(150), rng.normal(size=len(values))
+        true = 1.4 * (size * told + missed)
+        left = rng.integers(0, images, pairs // judges)
+        right_ = (left + rng.integers(1, images, len(left))) % images
         left, right_ = np.repeat(left, judges), np.repeat(right_, judges)
         answer = rng.random(len(left)) < expit(true[right_] - true[left])
         found = fit_linear(values, left, right_, answer, seed=seed)
-        score, away = found.score(values[60:]), true[60:] - true[:60].mean()
+        score, away = found.score(values[images:]), true[images:] - true[:images].mean()
         a, b = rng.permutation(340).reshape(2, -1)
-        held = chance(score[b] - score[a], found.difference_variance(values[60:], a, b))
+        held = chance(score[b] - score[a], found.difference_variance(values[images:], a, b))
         wins = expit(away[b] - away[a])
         confident.append(np.maximum(held, 1 - held))
         right.append(np.where(held > 0.5, wins, 1 - wins))
-        inside.append(np.abs(score - away) < 1.96 * found.deviation(values[60:]))
+        inside.append(np.abs(score - away) < 1.96 * found.deviation(values[images:]))
     assert np.mean(confident) == pytest.approx(np.mean(right), abs=0.035)
     assert 0.9 < np.mean(inside) < 0.995
 
