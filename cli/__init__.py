@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 import sys
 import traceback
 import warnings
@@ -72,6 +73,19 @@ def shown(message):
     return printable(" ".join(text.splitlines()))
 
 
+def shortest(file):
+    """Return a path from the working folder, or from the root where that is shorter."""
+    return min(os.path.relpath(file), os.path.abspath(file), key=len)
+
+
+def say(text, err=False):
+    """Print a text; on a terminal narrower than it, each clause stands in a line of its own."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty() and len(text) > shutil.get_terminal_size().columns:
+        text = text.replace("; ", "\n  ")
+    click.echo(text, err=err)
+
+
 class _Failure(click.ClickException):
     def __init__(self, message, exit_code):
         super().__init__(printable(" ".join(message.splitlines())))
@@ -106,7 +120,7 @@ class _Messages(logging.Handler):
         text = shown(self.format(record))
         if text not in self.said:
             self.said.add(text)
-            click.echo(text, err=True)  # looks where standard error is now: under a live bar too
+            say(text, err=True)  # looks where standard error is now: under a live bar too
 
 
 @contextmanager

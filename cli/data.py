@@ -83,7 +83,7 @@ def _tables(facts):
     if "judges" in facts:
         yield judge_table(facts["judges"], facts["alpha"])
     yield from facts.get("examples", ())
-    yield f"read from {facts['folder']}"
+    yield shown(f"read from {facts['folder']}")
     yield from (f"wrote {file}" for file in facts["written"])
 
 

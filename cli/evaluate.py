@@ -3,7 +3,7 @@
 import click
 
 from kpairs.cli import options as shared
-from kpairs.cli import shown
+from kpairs.cli import shortest, shown
 
 
 @click.command()
@@ -77,7 +77,7 @@ def _tables(told, run, data):
     yield error_table(rows, told["summary"], title, cross_validated=folds)
     if "all_pairs" in first:
         yield all_pairs_line(rows)
-    yield measures_table(rows, shown(f"{data}, {tested}"))
+    yield measures_table(rows, shown(f"{shortest(data)}, {tested}"))
     if (judges := agreement_table(rows)) is not None:
         yield judges
     yield from (shown(f"wrote {file}") for file in told["written"])

@@ -26,8 +26,8 @@ def explain(names, out, force, as_json):
     needs neither keras nor torch; a run is exported first.
 
     \b
-    kpairs explain a.png --out map.png
-    kpairs explain runs/photos a.png b.png --out map.png
+    kpairs explain photos/1.png --out map.png
+    kpairs explain runs/photos photos/1.png photos/2.png --out map.png
     """
     own = len(names) > 2 or (bool(names) and is_model(names[0]))
     images = names[1:] if own else names

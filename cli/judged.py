@@ -86,9 +86,3 @@ def find_features(name, models, files, progress, white, images=None):
             f"{name}: expected a row for each of {len(files)} images, received {len(rows)}"
         )
     return prepare_features(rows[np.argsort(np.argsort(np.array(files)))])
-
-
-def shown(file):
-    """Return a path as people read it: from the working folder, where the file is below it."""
-    path = os.path.relpath(file)
-    return str(file) if path.startswith(os.pardir) else path

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from kpairs.cli import options as shared
-from kpairs.cli.judged import features, find_features, read_arguments, shown
+from kpairs.cli import shortest
+from kpairs.cli.judged import features, find_features, read_arguments
 
 
 def _share(flag, default, help):
@@ -90,8 +91,8 @@ def next_pairs(
         write_questions(Path(out), files, proposals, judge)
     rows = [
         {
-            "left": shown(files[p.left]),
-            "right": shown(files[p.right]),
+            "left": shortest(files[p.left]),
+            "right": shortest(files[p.right]),
             "probability": p.probability,
             "reason": p.reason,
         }

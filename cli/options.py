@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kpairs.cli import say
 from kpairs.data.columns import parse_columns, parse_words
 from kpairs.data.settings import parse_classes
 from kpairs.errors import printable
@@ -101,14 +102,13 @@ images = click.option(
     "--images",
     type=click.Path(),
     metavar="FOLDER|FEATURES",
-    help="Folder of a table's images; or a file of features: .npz with the arrays names and "
-    "features, or .csv.",
+    help="Folder of a table's images; or their features: .npz with names and features, or .csv.",
 )
 skip_missing = click.option(
     "--skip-missing",
     is_flag=True,
     default=None,
-    help="Leave out a table's rows that name missing images, and say how many.",
+    help="Leave out rows whose images are missing, and say how many.",
 )
 
 
@@ -303,7 +303,7 @@ def show(value: Any, as_json: bool, tables: Callable[[Any], Iterable[Any]]) -> N
         return
     for table in tables(value):
         if isinstance(table, str):  # rich is imported for tables alone
-            click.echo(table)
+            say(table)
         else:
             console().print(table)
 

@@ -3,7 +3,8 @@
 import click
 
 from kpairs.cli import options as shared
-from kpairs.cli.judged import features, find_features, read_arguments, shown
+from kpairs.cli import shortest
+from kpairs.cli.judged import features, find_features, read_arguments
 
 
 @click.command()
@@ -48,7 +49,9 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
         check_sheet_name(sheet)
     judgements, models, tables = read_arguments(arguments, **how)
     if not tables:
-        raise UsageError("expected a table of judged pairs, received none")
+        raise UsageError(
+            "expected a table of judged pairs, as 'kpairs label' writes one; received none"
+        )
     for picture in filter(None, (sheet, plot)):
         check_output(picture, [*arguments, *judgements.files], force=force)
     if plot:
@@ -61,7 +64,7 @@ def score(arguments, features, stop_at, top, by, sheet, plot, white, force, as_j
     rows = result.rows()
     if by:
         rows = ranked_groups(rows, judgements.files, judgements.group, top)
-    rows = [{**row, "file": shown(row["file"])} for row in (rows if by else rows[:top])]
+    rows = [{**row, "file": shortest(row["file"])} for row in (rows if by else rows[:top])]
     facts = _facts(result, stop_at)
     if sheet:
         write_sheet(rows, sheet, white)

@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from kpairs.cli import options as shared
+from kpairs.cli import say
 from kpairs.data.settings import parse_classes, parse_size
 from kpairs.errors import KpairsError
 from kpairs.recipes import FIELDS, LINEAR, format_loss_weights, parse_argument
@@ -90,13 +91,13 @@ def _arguments(command):
 @click.option(
     "--best",
     is_flag=True,
-    help="In place of ARCH: train linear, its fine-tuned form and ranker, and keep the best. "
+    help="Train linear, its fine-tuned form and ranker, and keep the best. "
     "Options of the optimizer are for ranker.",
 )
 @click.option("--recipe", "base", help="Take the recipe of another architecture or of a run.")
 @click.option(
     "--loss-weights",
-    help="Weights of the comparison loss and of each digit (grade) loss: 0.5,1, or "
+    help="Weights of the comparison and the digit (grade) losses: 0.5,1, or "
     "comparison=0.5,left_digit=1,right_digit=1.",
 )
 @_hyperparameters
@@ -256,7 +257,7 @@ def _propose_best(recipe):
     """Say that from many pairs a trained network may be better than the linear score."""
     is_linear = recipe.network.arch == LINEAR and not recipe.fit.fine_tune
     if is_linear and recipe.data.pairs >= _MANY:
-        click.echo(
+        say(
             f"with {_MANY:,} pairs or more, a trained network may err less; to compare both, in "
             "minutes: the same command with --best and another --out",
             err=True,

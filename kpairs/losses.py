@@ -17,6 +17,7 @@ from keras import KerasTensor, ops
 
 from kpairs.errors import UsageError, unknown
 
+LOGISTIC = "logistic"  # the loss of scores that is the comparison's own
 UNKNOWN = -1  # the class number of an image whose class nobody gave
 
 
@@ -150,8 +151,8 @@ class PairwiseLoss(keras.losses.Loss):
         return {**super().get_config(), "kind": self.kind}
 
 
-def pair_loss_of(kind: str, scored: bool, arch: str) -> keras.losses.Loss | None:
-    """Return the loss of scores that a recipe asks for; None for the comparison's own.
+def check_pair_loss(kind: str, scored: bool, arch: str) -> None:
+    """Refuse a loss of scores where it cannot train.
 
     Args:
         kind: "logistic", which is the comparison's own, or a kind of `PairwiseLoss`.
@@ -161,15 +162,14 @@ def pair_loss_of(kind: str, scored: bool, arch: str) -> keras.losses.Loss | None
     Raises:
         UsageError: a network whose comparison is no such pair of scores; keras-rs is missing.
     """
-    if kind == "logistic":
-        return None
+    if kind == LOGISTIC:
+        return
     if not scored:
         raise UsageError(
             f"pair_loss {kind}: expected a network that scores images, such as ranker, received "
             f"{arch}"
         )
     _keras_rs()
-    return PairwiseLoss(kind)
 
 
 def _keras_rs() -> ModuleType:

@@ -12,7 +12,7 @@ from keras import KerasTensor, ops
 class TorchAdam(keras.optimizers.Optimizer):
     """Adam (Kingma and Ba, 2014) as `torch.optim.Adam` computes it.
 
-    With gradient g, learning rate r and step t, from 1,
+    With gradient g, learning rate r and step t, from 1::
 
         m = beta_1 m + (1 - beta_1) g
         v = beta_2 v + (1 - beta_2) g^2

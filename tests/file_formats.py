@@ -18,6 +18,7 @@ from rounds import compiled
 
 from kpairs.data.decode import decode
 from kpairs.data.idx import read_idx
+from kpairs.data.pairs import packed
 from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.source import open_source
@@ -40,8 +41,8 @@ from kpairs.studies.rows import job_row, records, rows_of, study_rows
 from kpairs.studies.run import load_result
 from kpairs.training.checkpoint import Checkpoint, load
 from kpairs.training.network import load_saved
+from kpairs.training.rounds import _curves  # what a resumed run's curves are drawn from
 from kpairs.training.run import Run
-from kpairs.training.train import _curves  # what a resumed run's curves are drawn from
 
 BEFORE = Path(__file__).parent / "training" / "before"
 ROWS = Path(__file__).parents[1] / "docs" / "rows"
@@ -100,10 +101,6 @@ def _recipe(folder: Path) -> Path:
     file = folder / "recipe.json"
     file.write_text(RECIPES["auxnet2"].to_json())
     return file
-
-
-def _copied(source: Path, folder: Path) -> Path:
-    return Path(shutil.copy(source, folder))
 
 
 def _few_rows(name: str, folder: Path) -> Path:
@@ -213,7 +210,7 @@ def _kept(name: str, folder: Path) -> Path:
     source = open_source(_listed("image,grade,split", GRADES, folder))
     split = source.split("train", PixelSettings(4, 4, 1, "pad", "bright", rounded=True))
     pairs = [draw_pairs(split, 2)] * 2
-    run = Run.create(RECIPES["ranker"], {}, source, folder / "run", pairs)
+    run = Run.create(RECIPES["ranker"], {}, source, folder / "run", packed(*pairs))
     return run.path / name
 
 

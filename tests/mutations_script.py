@@ -185,8 +185,8 @@ TRAINING = {
     ),
     "the same order of pairs in every epoch": (
         "kpairs/training/batches.py",
-        '"order", epoch)',
-        '"order", 0)',
+        'draw("order")',
+        'draw("order", epoch=0)',
         ["tests/training/test_training.py", "-k", "order_of_batches"],
     ),
     "an epoch's means that forget the size of the last batch": (

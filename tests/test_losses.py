@@ -9,7 +9,7 @@ from PIL import Image
 
 from kpairs import evaluate, train
 from kpairs.errors import InputError, UsageError
-from kpairs.losses import ClassCrossentropy, PairCrossentropy, PairwiseLoss, pair_loss_of
+from kpairs.losses import ClassCrossentropy, PairCrossentropy, PairwiseLoss, check_pair_loss
 
 
 @pytest.mark.parametrize(("from_logits", "columns"), [(True, 2), (False, 2), (True, 1), (False, 1)])
@@ -113,11 +113,11 @@ def test_margins_of_a_table_train(tmp_path, monkeypatch, tiny, rng):
 
 
 def test_other_losses_are_refused_where_they_cannot_be(monkeypatch):
-    assert pair_loss_of("logistic", False, "ws") is None
+    check_pair_loss("logistic", False, "ws")
     with pytest.raises(UsageError, match=r"expected a network that scores images.*received ws"):
-        pair_loss_of("hinge", False, "ws")
+        check_pair_loss("hinge", False, "ws")
     monkeypatch.setitem(sys.modules, "keras_rs", None)
     with pytest.raises(UsageError, match=r"not installed; pip install 'kpairs\[ranking\]'"):
-        pair_loss_of("hinge", True, "ranker")
+        check_pair_loss("hinge", True, "ranker")
     with pytest.raises(UsageError, match="kind"):
         PairwiseLoss("nosuch")

@@ -606,11 +606,6 @@ REFERENCES = {
 }
 
 
-def parameter_count(reference):
-    """Trainable parameters: a batch norm's scale and shift count, its running statistics not."""
-    return sum(p.numel() for p in reference.parameters() if p.requires_grad)
-
-
 KINDS = {
     "Conv2D": ("conv2d", nn.Conv2d),
     "Dense": ("dense", nn.Linear),

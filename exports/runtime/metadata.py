@@ -10,9 +10,10 @@ import numpy as np
 import onnxruntime
 
 from kpairs.data.settings import PixelSettings
+from kpairs.data.words import OF_CLASS
 from kpairs.errors import InputError, raised_as
 from kpairs.judging.reference import Reference, thumbnails
-from kpairs.models.outputs import OF_CLASS, OUTPUT_KINDS
+from kpairs.models.outputs import OUTPUT_KINDS
 
 METADATA_KEY, REFERENCE_KEY = "kpairs", "kpairs_reference"
 _WIDEST = 2**20  # features of an image

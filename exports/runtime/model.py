@@ -13,12 +13,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kpairs.data.pixels import to_pixels
+from kpairs.data.words import OF_CLASS
 from kpairs.errors import InputError, raised_as
 from kpairs.exports.runtime.bounds import MAX_TOTAL, Size
 from kpairs.exports.runtime.loading import read_onnx
 from kpairs.exports.runtime.metadata import pixels_of, read_metadata, read_reference
 from kpairs.judging.reference import Placed, Reference, chance, thumbnails
-from kpairs.models.outputs import OF_CLASS, probabilities
+from kpairs.models.outputs import probabilities
 
 if TYPE_CHECKING:
     from kpairs.exports.runtime.explain import Explanation

@@ -149,19 +149,16 @@ def rank(
     known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
     distance = _mean_over(known, lambda known, one: known.distance(one.placed))
     far = None if distance is None else distance > 1
-    percentile = within = apart = None
+    percentile = within = None
     if method != "comparison":
         percentile = _mean_over(known, lambda known, one: known.percentile(one.score))
     if all(reference is not None and reference.has_deviation for reference, _ in known):
         within = _mean_over(known, lambda known, one: np.square(known.deviation(one.placed)))
-    if len(models) > 1 and len(mean) != 1:  # of one image nothing but its own mean is known
-        centred = [each.score - (each.score.mean() if len(mean) else 0) for each in seen]
-        apart = np.var(centred, axis=0, ddof=1)
+    apart = _apart([each.score for each in seen])
     variances = [variance for variance in (apart, within) if variance is not None]
+    unnamed = isinstance(pictures, np.ndarray | Rows)
     warn_of_pictures(
-        (lambda i: f"image {i}")
-        if isinstance(pictures, np.ndarray | Rows)
-        else pictures.__getitem__,
+        (lambda i: f"image {i}") if unnamed else pictures.__getitem__,
         models[-1].pixels,
         models[-1].metadata,
         doubtful=seen[-1].doubtful,
@@ -180,6 +177,14 @@ def rank(
         _placed=() if within is None else tuple(each.placed for each in seen),
         _models=tuple(models),
     )
+
+
+def _apart(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """Return the variance of each image's score between models, beside their means."""
+    if len(scores) == 1 or len(scores[0]) == 1:  # of one image nothing but its own mean is known
+        return None
+    centred = [each - (each.mean() if len(each) else 0) for each in scores]
+    return np.asarray(np.var(centred, axis=0, ddof=1))
 
 
 def _common_method(models: Sequence[PairModel]) -> str:

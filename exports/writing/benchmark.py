@@ -79,14 +79,7 @@ def bench_inference(
     described = []
     speeds: dict[int, list[float]] = {count: [] for count in threads}
     with tempfile.TemporaryDirectory() as folder:
-        subjects = []
-        for number, name in enumerate(map(str, models)):
-            say(f"{name}: its exports")
-            place = Path(folder, str(number))
-            place.mkdir()
-            with compute("cpu"):
-                subjects.append(subject(name, place, data_root))
-        for forms in subjects:
+        for forms in _subjects(models, Path(folder), data_root, say):
             # As a stranger's export has them; ours has none that it could leave out.
             flops = flops_per_pair(forms.files.get("stock", forms.files["onnx"]))
             known = {"model": forms.name, "flops_per_pair": flops, "skipped": forms.skipped}
@@ -105,6 +98,23 @@ def bench_inference(
         "runners": RUNNERS,
         "machine": describe("cpu", 1),
     }
+
+
+def _subjects(
+    models: Sequence[str | Path],
+    folder: Path,
+    data_root: str | Path | None,
+    say: Callable[[str], None],
+) -> list[Subject]:
+    """Export each model into a folder of its own, in all forms that are timed."""
+    found = []
+    for number, name in enumerate(map(str, models)):
+        say(f"{name}: its exports")
+        place = folder / str(number)
+        place.mkdir()
+        with compute("cpu"):
+            found.append(subject(name, place, data_root))
+    return found
 
 
 def _measured(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.annotations import ImageFiles
 from kpairs.data.listing import find_copies
+from kpairs.errors import printable
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ def units_of(images: ImageFiles, group: Sequence[str] | None = None) -> NDArray[
     if found:
         log.warning(
             "%s: %s images are copies of others, such as %s and %s; copies are on one side",
-            *(images.name, f"{sum(len(files) - 1 for files in found):,}", *copies[0][:2]),
+            *(images.name, f"{sum(len(files) - 1 for files in found):,}"),
+            *(printable(str(file)) for file in copies[0][:2]),
         )
     joined: dict[str, str] = {}  # a group that holds a copy of another group's image joins it
 

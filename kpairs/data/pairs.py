@@ -19,6 +19,10 @@ SCORES = ("left_score", "right_score")
 KNOWN = (*TARGETS, "left_grade", "right_grade", *SCORES)  # whatever classes are called
 Targets = Mapping[str, Callable[["PairSet"], NDArray[Any]]]  # of a user's own outputs, by name
 Images = NDArray[np.float32] | Stored
+Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of (n, h, w, c) images
+WEIGHT = "sample_weight"
+_KEPT = {"train": 100, "test": 200}  # pairs of a sample
+_MOST_BYTES = 2**24  # of images in each part
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,27 @@ class PairSet:
                 raise unknown("output", name, [*known, *own])
         return {name: self._own(name, own[name]) if name in own else known[name] for name in names}
 
+    def batch(
+        self, outputs: Iterable[str], own: Targets | None = None, transform: Transform | None = None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Return what a step takes: images by input, targets by output, and weights if any.
+
+        Args:
+            outputs: see `targets`.
+            own: see `targets`.
+            transform: a change of the images, left ones first.
+        """
+        inputs = self.inputs()
+        if transform is not None:
+            inputs = {name: transform(images) for name, images in inputs.items()}
+        # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
+        none = np.zeros(len(self), np.float32)
+        targets = {n: none if y is None else y for n, y in self.targets(outputs, own).items()}
+        if self.margin is not None and "comparison" in targets:  # `PairwiseLoss` takes both
+            targets["comparison"] = np.stack([self.comparison, self.margin], axis=1)
+        weights = [] if self.sample_weight is None else [{WEIGHT: self.sample_weight}]
+        return [inputs, targets, *weights]
+
     def _own(self, name: str, function: Callable[["PairSet"], NDArray[Any]]) -> NDArray[Any]:
         try:
             found = np.asarray(function(self))
@@ -195,6 +220,41 @@ class PairSet:
 
     def _parts(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
+
+
+def packed(train: PairSet, test: PairSet) -> dict[str, NDArray[Any]]:
+    """Return the first pairs of both sets as arrays by name, which `unpacked` turns back.
+
+    Images are bytes where all their pixels are levels of 255.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for (part, most), pairs in zip(_KEPT.items(), (train, test), strict=True):
+        bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
+        few = pairs.take(slice(max(2, min(most, _MOST_BYTES // bytes_each))))
+        arrays: dict[str, NDArray[Any]] = {**few.inputs()}
+        for side, images in [*arrays.items()]:
+            levels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+            if np.array_equal(_pixels(levels), images):
+                arrays[side] = levels
+        arrays |= {"left_digit": few.left_digit, "right_digit": few.right_digit}
+        if few.probability is not None:
+            arrays["probability"] = few.probability
+        found |= {f"{part}_{name}": array for name, array in arrays.items()}
+    return found
+
+
+def unpacked(arrays: Mapping[str, NDArray[Any]]) -> tuple[PairSet, PairSet]:
+    """Return the training and the test pairs that `packed` made arrays of."""
+    parts: dict[str, dict[str, Any]] = {part: {} for part in _KEPT}
+    for name, array in arrays.items():
+        part, _, name = name.partition("_")
+        parts[part][name] = _pixels(array) if array.dtype == np.uint8 else array
+    train, test = (PairSet(**part) for part in parts.values())
+    return train, test
+
+
+def _pixels(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return (levels / 255).astype(np.float32)
 
 
 def image_sides(

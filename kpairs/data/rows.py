@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, cast
@@ -22,7 +24,8 @@ class Rows:
     """Rows of float32 numbers in a temporary file, which ends with its last user.
 
     `rows[numbers]` reads some of them, and `rows[numbers] = values` writes some. The file is not
-    mapped: its pages would count as this process's memory. Another process is sent an array.
+    mapped: its pages would count as this process's memory. A forked worker opens the file itself;
+    any other process is sent an array.
 
     Args:
         parts: arrays `(any number, width)`, one after the other.
@@ -96,6 +99,19 @@ class Rows:
     def __reduce__(self) -> tuple[Any, ...]:
         return np.asarray, (self[:],)
 
+    @classmethod
+    def _opened(cls, path: str, shape: tuple[int, int], chosen: NDArray[np.int64] | None) -> Rows:
+        found = cls.__new__(cls)
+        found._lock, found._chosen, found.shape = Lock(), chosen, shape
+        found._file = open(path, "r+b", buffering=0)  # noqa: SIM115
+        finalize(found._lock, found._file.close)
+        return found
+
+    def _by_place(self) -> tuple[Any, ...]:
+        """Return what a process of this machine needs to open the file, which has no name."""
+        path = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
+        return self._opened, (path, self.shape, self._chosen)
+
     def _places(self, numbers: Any) -> NDArray[np.int64]:
         """Return where rows are in the file."""
         if isinstance(numbers, slice):
@@ -112,6 +128,9 @@ class Rows:
             self._file.seek(4 * self.shape[1] * int(places[start]))
             yield slice(start, stop)
 
+
+if os.path.exists("/proc/self/fd"):  # of multiprocessing alone: a cluster's pickle sends arrays
+    ForkingPickler.register(Rows, Rows._by_place)
 
 Matrix = NDArray[np.float32] | Rows
 

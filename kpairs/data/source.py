@@ -110,20 +110,13 @@ def open_source(
     if idx:
         return IdxFolder(path, *idx)
     read_by: dict[str, Any] = {"group": group, "white": white}
-    listed: RatedImages | ComparedImages
     if path.is_dir():
-        listed = read_rated(path, classes=classes)
+        listed: RatedImages | ComparedImages = read_rated(path, classes=classes)
     else:
-        _check_table(path)
-        read_by |= {"columns": columns, "words": words, "skip_missing": skip_missing or None}
+        table = {"columns": columns, "images": images, "skip_missing": skip_missing}
+        listed = _read_table(path, words, progress, classes=classes, **table)
+        read_by |= {**table, "words": words, "skip_missing": skip_missing or None}
         read_by["images"] = None if images is None else str(Path(images).absolute())
-        header = next(read_table(path, "pairs or grades"))[1]
-        how: dict[str, Any] = {"columns": columns, "images": images, "classes": classes}
-        how["skip_missing"] = skip_missing
-        if are_compared(Columns(header, columns, path)):
-            listed = read_compared(path, words=words, progress=progress, **how)
-        else:
-            listed = read_rated(path, **how)
     if group is not None:
         listed = replace(listed, group=name_groups(listed.images.files, group))
     source: Source
@@ -135,8 +128,10 @@ def open_source(
     return source
 
 
-def _check_table(path: Path) -> None:
-    """Refuse what is no table of one's own; say which data set with a name may be meant."""
+def _read_table(
+    path: Path, words: Mapping[str, str] | None, progress: Progress | None, **how: Any
+) -> RatedImages | ComparedImages:
+    """Read a table of one's own; say which data set with a name may be meant where it is none."""
     if not path.is_file():
         near = unknown("data", path, SOURCES)
         hint = str(near).partition(": ")[2] if "did you mean" in str(near) else ""
@@ -146,6 +141,10 @@ def _check_table(path: Path) -> None:
             f"{path}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
             "images or compared pairs; received another file"
         )
+    header = next(read_table(path, "pairs or grades"))[1]
+    if are_compared(Columns(header, how["columns"], path)):
+        return read_compared(path, words=words, progress=progress, **how)
+    return read_rated(path, **how)
 
 
 class Source(ABC):

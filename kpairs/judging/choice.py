@@ -102,12 +102,7 @@ def propose(
     if count < 1:
         raise UsageError(f"count: expected at least 1 pair, received {count}")
     answers = posterior.judgements
-    groups = np.zeros(answers.count, np.int64) if group is None else np.asarray(group)
-    if groups.shape != (answers.count,):
-        raise InputError(f"group: expected {answers.count} numbers, received shape {groups.shape}")
-    _, groups = np.unique(groups, return_inverse=True)
-    if answers.count < 2 or np.bincount(groups).max() < 2:
-        raise InputError("expected at least two images that may be compared, received none")
+    groups = _numbered(group, answers.count)
     rng = np.random.default_rng([seed, judge, len(answers)])
     known = _Asked(answers, judge)
     for one, other in np.asarray(asked, np.int64).reshape(-1, 2).tolist():
@@ -131,6 +126,17 @@ def propose(
         left, right = pair if rng.random() < 0.5 else pair[::-1]
         found.append(Proposal(left, right, reason, _probability(posterior, left, right)))
     return found
+
+
+def _numbered(group: ArrayLike | None, count: int) -> Numbers:
+    """Return the group of each of so many images, numbered from 0."""
+    groups = np.zeros(count, np.int64) if group is None else np.asarray(group)
+    if groups.shape != (count,):
+        raise InputError(f"group: expected {count} numbers, received shape {groups.shape}")
+    _, groups = np.unique(groups, return_inverse=True)
+    if count < 2 or np.bincount(groups).max() < 2:
+        raise InputError("expected at least two images that may be compared, received none")
+    return groups
 
 
 class _Asked:

@@ -20,8 +20,6 @@ OUTPUT_KINDS = {
     "sigmoid": "one unit, the probability of class 1",
     "score": "one unbounded number of one image; the higher score ranks higher",
 }
-# Outputs that tell an image's class, left first; others of one's own tell something else.
-OF_CLASS = ("left_digit", "right_digit", "left_grade", "right_grade")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import keras
 
 from kpairs.data.pairs import KNOWN, SCORES, TARGETS, Targets
 from kpairs.data.settings import LONGEST_SIDE
+from kpairs.data.words import output_name
 from kpairs.errors import KpairsError, UsageError, first_line, unknown
 from kpairs.layers import PLACES, PosteriorComparison
-from kpairs.losses import pair_loss_of
+from kpairs.losses import check_pair_loss
 from kpairs.models.outputs import OUTPUT_KINDS, Output
 from kpairs.models.pair import Outputs, Pair
 
@@ -22,8 +23,6 @@ Shape = tuple[int, int, int]
 DIGIT_SHAPE: Shape = (14, 14, 1)  # of the reports' images: height, width, channels
 PIXELS = "rescaled_pixels"  # name of the layer that rescales them
 _CLASSES = 10  # the digits
-# Outputs that learn classes, by the data source's word for one.
-_CLASS_OUTPUTS = {word: (f"left_{word}", f"right_{word}") for word in ("digit", "grade")}
 _BUILDS = ("classes", "backbone", "test_shifts", "ordinal")  # arguments that `build` passes on
 ARCHS: dict[str, "Architecture"] = {}
 
@@ -57,12 +56,7 @@ class Architecture:
 
     def called(self, word: str) -> "Architecture":
         """Return the same, its outputs named as a data source calls a class: digit or grade."""
-        names = {
-            name: called
-            for known in _CLASS_OUTPUTS.values()
-            for name, called in zip(known, _CLASS_OUTPUTS[word], strict=True)
-        }
-        outputs = {names.get(name, name): kind for name, kind in self.outputs.items()}
+        outputs = {output_name(name, word): kind for name, kind in self.outputs.items()}
         return self if outputs == self.outputs else replace(self, outputs=outputs)
 
     @cached_property
@@ -84,15 +78,11 @@ class Architecture:
                 f"do{'es' * (len(able) == 1)}"
             )
 
-    def pair_loss(self, kind: str, head: str) -> keras.losses.Loss | None:
-        """Return the loss of scores of a kind; None for the comparison's own.
-
-        Raises:
-            UsageError: see `kpairs.losses.pair_loss_of`.
-        """
+    def check_pair_loss(self, kind: str, head: str) -> None:
+        """Refuse a loss of scores that cannot train it; see `kpairs.losses.check_pair_loss`."""
         scored = "left_score" in self.outputs and self.outputs["comparison"] == "logits"
         scored &= not self.linear and head == "own"
-        return pair_loss_of(kind, scored, self.name)
+        check_pair_loss(kind, scored, self.name)
 
     @cached_property
     def lengths(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
+from kpairs.data.words import OF_CLASS, output_name
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.texts import check_loss_weights
 
@@ -158,8 +159,8 @@ class Data(_Group):
     )
     held_out: Literal["images", "folds"] | None = Field(
         None,
-        description="tests a table without splits: a fifth of its images, or folds (all train, "
-        "and the error is cross-validated)",
+        description="tests a table without splits: a fifth of its images, or folds "
+        "(cross-validated)",
     )
     validation: float = Field(
         0.0,
@@ -573,22 +574,21 @@ class Recipe(_Group):
         Args:
             source: the images. They decide size, channels, fit and ink where those are open, the
                 order of grades, and how many pairs there can be.
-            network: the `kpairs.models.registry.Architecture`. It decides its own arguments and
-                the names of its outputs.
+            network: the `kpairs.models.registry.Architecture`. It decides its own arguments.
 
         Raises:
             UsageError: images that the architecture is not for, or outputs that nobody graded.
             InputError: images that cannot be read.
         """
-        data, called = self.data, network.called(source.word)
-        of_class = [name for name in called.learned if name.endswith(f"_{source.word}")]
+        data = self.data
+        weights = {output_name(n, source.word): w for n, w in self.fit.loss_weights.items()}
+        of_class = [name for name in weights if name in OF_CLASS]
         if of_class and not source.classes:
             raise UsageError(
                 f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
                 "expected the columns left_grade and right_grade, or an architecture that only "
                 "compares, such as ranker"
             )
-        names = dict(zip(network.called(data.word).learned, called.learned, strict=True))
         shape = network.input_shape
         pixels = source.settings(
             size=data.image_size or (shape and shape[1::-1]),
@@ -604,7 +604,7 @@ class Recipe(_Group):
             "word": source.word,
             "classes": source.classes if source.word == "grade" and source.classes else None,
             "held_out": FOLDS if source.undivided else data.held_out and "images",
-            "loss_weights": {names.get(n, n): w for n, w in self.fit.loss_weights.items()},
+            "loss_weights": weights,
             "arch_options": {**network.options, **self.network.options},
             "image_size": (pixels.width, pixels.height),
             "channels": pixels.channels,

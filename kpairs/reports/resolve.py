@@ -70,6 +70,8 @@ def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[
 def _recipe(kind: str, arch: str) -> Recipe:
     if arch not in RECIPES and entry_points(group="kpairs.architectures"):
         import_module("kpairs.networks")  # with it come those of installed packages
+    if arch not in RECIPES and Path(arch).exists():
+        raise UsageError(f"{arch} is a path; expected an {kind}, or --data {arch}")
     if arch not in RECIPES:
         raise unknown(kind, arch, RECIPES)
     return RECIPES[arch]

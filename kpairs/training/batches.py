@@ -11,17 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from kpairs import seeds
-from kpairs.data.pairs import PairSet, Targets
+from kpairs.data.pairs import WEIGHT, PairSet, Targets, Transform
 from kpairs.data.stored import Stored
 from kpairs.data.vary import distort, vary
 from kpairs.recipes import Recipe
 from kpairs.recipes.recipe import Variation
 from kpairs.training.interrupt import InMainThread, Logs
 
-Transform = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # of (n, h, w, c) images
 Epoch = tuple[PairSet, NDArray[np.int64] | None, Transform | None]  # pairs, their order, a change
 Tensors = dict[str, torch.Tensor]
-_WEIGHT = "sample_weight"
 _EVALUATED = 1000 * 14 * 14  # pixels of the left images of a batch that is evaluated
 
 
@@ -68,22 +66,12 @@ class Batches(torch.utils.data.DataLoader[Any]):
         self._size = batch_size or evaluation_batch(pairs)
         super().__init__(numbers, batch_size=self._size)
         self._device = device if keras.backend.backend() == "torch" else "cpu"
-        self._outputs, self._own_targets, self._pairs = outputs, own_targets, pairs
+        self._arrays = partial(PairSet.batch, outputs=outputs, own=own_targets)
+        self._pairs = pairs
         self._vary, self.epoch = vary, 0
-        self._parts = [] if isinstance(pairs.left, Stored) else self._tensors(pairs)
+        self._parts = [] if isinstance(pairs.left, Stored) else self._tensors(self._arrays(pairs))
 
-    def _tensors(self, pairs: PairSet, transform: Transform | None = None) -> list[Tensors]:
-        inputs = pairs.inputs()
-        if transform is not None:
-            inputs = {name: transform(images) for name, images in inputs.items()}
-        # Not every adapter of Keras takes None, the target of a score: zeros, which no loss reads.
-        none = np.zeros(len(pairs), np.float32)
-        targets = pairs.targets(self._outputs, self._own_targets)
-        if pairs.margin is not None and "comparison" in targets:  # `PairwiseLoss` takes both
-            targets["comparison"] = np.stack([pairs.comparison, pairs.margin], axis=1)
-        parts = [inputs, {n: none if y is None else y for n, y in targets.items()}]
-        if pairs.sample_weight is not None:
-            parts.append({_WEIGHT: pairs.sample_weight})
+    def _tensors(self, parts: Iterable[dict[str, NDArray[Any]]]) -> list[Tensors]:
         return [  # copies: another process may have handed over views of a read-only file
             {name: torch.tensor(array, device=self._device) for name, array in part.items()}
             for part in parts
@@ -96,7 +84,9 @@ class Batches(torch.utils.data.DataLoader[Any]):
     def _batches(
         self, pairs: PairSet, order: NDArray[np.int64] | None, transform: Transform | None
     ) -> Iterator[tuple[Any, ...]]:
-        parts = self._parts if pairs is self._pairs or not self._parts else self._tensors(pairs)
+        parts = self._parts
+        if parts and pairs is not self._pairs:
+            parts = self._tensors(self._arrays(pairs))
         if order is not None:
             places = torch.from_numpy(order).to(self._device)
             parts = [{name: t[places] for name, t in part.items()} for part in parts]
@@ -106,7 +96,7 @@ class Batches(torch.utils.data.DataLoader[Any]):
                 yield _batch({name: t[rows] for name, t in part.items()} for part in parts)
             else:
                 few = pairs.take(rows if order is None else order[rows])
-                yield _batch(self._tensors(few, transform))
+                yield _batch(self._tensors(self._arrays(few, transform=transform)))
 
     def first(self) -> tuple[Any, ...]:
         """Return the first batch as drawn: inputs, targets, and weights if there are some."""
@@ -116,7 +106,7 @@ class Batches(torch.utils.data.DataLoader[Any]):
 def _batch(parts: Iterable[Tensors]) -> tuple[Any, ...]:
     """Return a batch as Keras takes it: weights, one for each pair, are no dict."""
     inputs, targets, *weights = parts
-    return inputs, targets, *(part[_WEIGHT] for part in weights)
+    return inputs, targets, *(part[WEIGHT] for part in weights)
 
 
 def predict(model: keras.Model, pairs: PairSet) -> dict[str, NDArray[Any]]:

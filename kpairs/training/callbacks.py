@@ -122,6 +122,7 @@ class AfterEpoch(keras.callbacks.Callback):
         best: the best epoch, if there are validation pairs. The names `val_...`, by which Keras'
             own callbacks watch a training, are then those of validation pairs for callbacks after
             this one.
+        tested: measures the model on the test pairs, at the end of a training that did not.
         evaluated: measures the model on the training pairs after each epoch as on the test pairs:
             with that epoch's weights and without dropout. None for no such evaluation.
         events: TensorBoard's event files, if they are wanted.
@@ -140,12 +141,13 @@ class AfterEpoch(keras.callbacks.Callback):
         *,
         average: MovingAverage | None = None,
         best: BestEpoch | None = None,
+        tested: Evaluation,
         evaluated: Evaluation | None = None,
         events: "EventFiles | None" = None,
     ) -> None:
         super().__init__()
         self.path, self.average, self.best = path, average, best
-        self.evaluated, self.events = evaluated, events
+        self.tested, self.evaluated, self.events = tested, evaluated, events
         self.rows: list[dict[str, Any]] = _read_rows(path, done) if done else []
 
     @property
@@ -174,13 +176,13 @@ class AfterEpoch(keras.callbacks.Callback):
         if self.best is not None and self.best.is_over(epoch + 1):
             self.model.stop_training = True
 
-    def finish(self, model: keras.Model, test: Evaluation) -> None:
+    def finish(self, model: keras.Model) -> None:
         """Give the model the weights that are the result: the best epoch's, else the average.
 
         A training may stop after an epoch that no evaluation followed: the last row gets one.
         """
         if self.rows and math.isnan(float(self.rows[-1]["test_loss"])):
-            found = test()
+            found = self.tested()
             self.rows[-1] |= {f"test_{name}": value for name, value in found.items()}
             write_rows(self.path, self.rows)
             if self.events is not None:

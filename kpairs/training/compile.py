@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from kpairs.losses import PairCrossentropy, loss_of
+from kpairs.losses import LOGISTIC, PairCrossentropy, PairwiseLoss, loss_of
 from kpairs.metrics import ClassAccuracy, PairAccuracy, accuracy_of
 from kpairs.models.backbone import NO_WEIGHTS, backbone_of, set_trainable
 from kpairs.models.registry import PIXELS, Architecture
@@ -88,8 +88,8 @@ def compile_model(
             variable.regularizer = keras.regularizers.L2(recipe.optimizer.l2 / 2)
     outputs, optimizer = network.learned, _optimizer(recipe, phase, steps, own.optimizer)
     losses = {name: _loss(recipe, name, kind, judged) for name, kind in outputs.items()}
-    if (chosen := network.pair_loss(recipe.fit.pair_loss, recipe.network.head)) is not None:
-        losses["comparison"] = chosen
+    if recipe.fit.pair_loss != LOGISTIC:
+        losses["comparison"] = PairwiseLoss(recipe.fit.pair_loss)
     if own.loss is not None:
         losses |= dict(own.loss) if isinstance(own.loss, Mapping) else {"comparison": own.loss}
     # Keras puts the output's name before a metric's only where there are several outputs.

@@ -35,6 +35,7 @@ from kpairs.training.records import save_temperature
 from kpairs.training.run import HEAD, Run
 
 FEW = 100  # test pairs: below, measures of a linear head are cross-validated
+_Classes = Mapping[str, NDArray[Any]]  # (n,) class numbers by output
 log = logging.getLogger(__name__)
 
 
@@ -343,10 +344,10 @@ def measure(
         pair gets the same answer.
     """
     both = {"train": train_pairs, "test": test_pairs}
-    decided = {part: _decided(model, pairs, outputs) for part, pairs in both.items()}
+    found = {part: _decided(model, each, outputs, own_targets) for part, each in both.items()}
     return {
-        **{part: _error_rates(decided[part], pairs, own_targets) for part, pairs in both.items()},
-        "collapsed": len(np.unique(decided["test"]["comparison"])) == 1,
+        **{part: _error_rates(*told) for part, told in found.items()},
+        "collapsed": len(np.unique(found["test"][0]["comparison"])) == 1,
     }
 
 
@@ -368,23 +369,20 @@ def errors(
         `comparison_error_pct`, with digit or grade outputs `digit_error_pct` or `grade_error_pct`
         over both images, and `{name}_error_pct` of each output in `own_targets`, in percent.
     """
-    return _error_rates(_decided(model, pairs, outputs), pairs, own_targets)
+    return _error_rates(*_decided(model, pairs, outputs, own_targets))
 
 
 def _decided(
-    model: keras.Model, pairs: PairSet, outputs: Mapping[str, str]
-) -> dict[str, NDArray[Any]]:
-    """Return the class numbers that a model decides on, `(n,)` by output; scores decide nothing."""
-    values = predict(model, pairs)
+    model: keras.Model, pairs: PairSet, outputs: Mapping[str, str], own: Targets | None
+) -> tuple[_Classes, _Classes]:
+    """Return the class numbers that a model decides on, and the targets; scores decide nothing."""
     kinds = {name: kind for name, kind in outputs.items() if kind != "score"}
-    return {name: decisions(values[name], kind) for name, kind in kinds.items()}
+    targets = pairs.targets([n for n in kinds if n in KNOWN or n in (own or {})], own)
+    values = predict(model, pairs)
+    return {name: decisions(values[name], kind) for name, kind in kinds.items()}, targets
 
 
-def _error_rates(
-    decided: Mapping[str, NDArray[Any]], pairs: PairSet, own: Targets | None
-) -> dict[str, float]:
-    own = own or {}
-    targets = pairs.targets([name for name in decided if name in KNOWN or name in own], own)
+def _error_rates(decided: _Classes, targets: _Classes) -> dict[str, float]:
     rates = {"comparison_error_pct": _percent(decided["comparison"], targets["comparison"])}
     for word in ("digit", "grade"):
         if f"left_{word}" in decided:
@@ -392,6 +390,7 @@ def _error_rates(
             both = [np.concatenate([part[side] for side in sides]) for part in (decided, targets)]
             if (both[1] >= 0).any():
                 rates[f"{word}_error_pct"] = _percent(*both)
+    own = [name for name in targets if name not in KNOWN]
     return rates | {f"{name}_error_pct": _percent(decided[name], targets[name]) for name in own}
 
 

@@ -17,7 +17,7 @@ from kpairs.files import write_json
 from kpairs.judging.graded import HEADS, GradedHead, fit_graded
 from kpairs.models.backbone import SCORE, THRESHOLDS
 from kpairs.recipes import LINEAR_GRADES, Recipe
-from kpairs.training.linear import LinearHead, featured, head_layer
+from kpairs.training.linear import LinearHead, cross_validated, featured, head_layer
 from kpairs.training.workers import log
 
 
@@ -42,11 +42,7 @@ class GradesHead(LinearHead):
     def facts(self) -> dict[str, Any]:
         """The cross-validated error, in percent with its interval; nothing where there is none."""
         error = json.loads(self.file.with_suffix(".json").read_text("utf-8"))
-        if error is None:
-            return {}
-        shares = {"comparison_error": error["value"], "low": error["low"], "high": error["high"]}
-        percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {"cross_validated": {**percent, "pairs": error["pairs"]}}
+        return {} if error is None else cross_validated(**error)
 
 
 def with_head(recipe: Recipe, model: keras.Model, train: PairSet) -> Recipe:

@@ -179,15 +179,20 @@ class LinearHead:
         facts: dict[str, Any] = {"network": feature_digest(backbone_of(self.model))}
         if (error := Linear.load(self.file).error) is None:
             return facts
-        shares = {"comparison_error": error.value, "low": error.low, "high": error.high}
-        percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
-        return {**facts, "cross_validated": {**percent, "pairs": error.of}}
+        return {**facts, **cross_validated(error.value, error.low, error.high, error.of)}
 
     def on_features(self) -> tuple[keras.Model, list[PairSet]]:
         """Return what `on_features` does, of the training and the test pairs."""
         if self._sets is not None and not self.recipe.fit.fine_tune:
             return _seen(self.model, self.recipe, self._sets, self.file)
         return on_features(self.model, self.recipe, self.data.train, self.data.test, head=self.file)
+
+
+def cross_validated(value: float, low: float, high: float, pairs: int) -> dict[str, Any]:
+    """Return a round's entry of a cross-validated share of wrong pairs, in percent."""
+    shares = {"comparison_error": value, "low": low, "high": high}
+    percent = {f"{name}_pct": round(100 * share, 4) for name, share in shares.items()}
+    return {"cross_validated": {**percent, "pairs": pairs}}
 
 
 def _better(solutions: Mapping[str, Linear]) -> Linear:

@@ -16,9 +16,10 @@ from scipy import stats
 
 from kpairs.data.pairs import PairSet
 from kpairs.data.stored import Stored
+from kpairs.data.words import OF_CLASS
 from kpairs.judging import Judgements, agreement
 from kpairs.judging.agreement import interval_by_images, share
-from kpairs.models.outputs import OF_CLASS, probabilities
+from kpairs.models.outputs import probabilities
 
 BINS = 10  # of the reliability plot
 SIDES = ("left", "right")

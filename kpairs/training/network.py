@@ -73,7 +73,7 @@ def architecture_of(
     check_loss_weights(recipe.fit.loss_weights, tuple(architecture.learned), architecture.name)
     if own is None:
         check_arguments(name, recipe.network.options, architecture.options, architecture.lengths)
-    architecture.pair_loss(recipe.fit.pair_loss, recipe.network.head)
+    architecture.check_pair_loss(recipe.fit.pair_loss, recipe.network.head)
     return architecture.called(word or recipe.data.word)
 
 

@@ -11,6 +11,7 @@ import keras
 
 from kpairs.data.pairs import PairSet
 from kpairs.data.splits import Split
+from kpairs.errors import UsageError
 from kpairs.files import refuse_links
 from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
@@ -20,7 +21,6 @@ from kpairs.training.batches import Batches, Randomness, varied
 from kpairs.training.callbacks import (
     AfterEpoch,
     BestEpoch,
-    Evaluation,
     EventFiles,
     MovingAverage,
     StopOnNonFinite,
@@ -38,6 +38,7 @@ from kpairs.training.network import architecture_of, build_round, save_model
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
 from kpairs.training.progress import tested_as
+from kpairs.training.records import ENGINES
 from kpairs.training.workers import log
 
 HELD_OUT = "held-out"  # folder of a round's first fine-tuning
@@ -50,7 +51,7 @@ _SHARE, _NATS = 0.05, 2.0
 class Machine:
     """The way a training runs, beside its recipe.
 
-    Its attributes are arguments of `kpairs.train`.
+    Its attributes are arguments of `kpairs.train`. Raises UsageError for an unknown engine.
     """
 
     device: str = "auto"
@@ -59,6 +60,20 @@ class Machine:
     keep_checkpoints: bool = False
     tensorboard: bool = False
     cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(
+                f"engine: expected one of {', '.join(ENGINES)}, received {self.engine!r}"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run keeps of it beside device and threads."""
+        return {
+            "engine": self.engine,
+            "keep_checkpoints": self.keep_checkpoints,
+            "tensorboard": self.tensorboard,
+        }
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,8 @@ class Round:
 def train_round(
     task: Round,
     callbacks: Iterable[keras.callbacks.Callback] = (),
+    *,
+    network: Architecture | None = None,
     model: keras.Model | None = None,
 ) -> dict[str, Any]:
     """Train one round, from its last checkpoint if there is one.
@@ -102,6 +119,7 @@ def train_round(
     Args:
         task: the round.
         callbacks: further Keras callbacks, of kpairs' own display.
+        network: the recipe's architecture, if it is known already.
         model: the round's network as `build_round` returns it, if it is built already.
 
     Returns:
@@ -118,7 +136,7 @@ def train_round(
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
     with locked(folder), compute(task.machine.device, task.machine.threads) as device:
-        network = architecture_of(recipe, task.own.network)
+        network = network or architecture_of(recipe, task.own.network)
         tuned = network.linear and bool(recipe.fit.fine_tune)
         epochs = _epochs_that_help(task, network, device, [*callbacks]) if tuned else None
         data = prepare(recipe, task.number, *task.pairs, task.normalized_by, whole=tuned)
@@ -211,6 +229,7 @@ class _Fit:
         after: follows up each epoch.
         best: the best epoch on validation pairs; None without such pairs.
         checkpoint: saves the state after each epoch.
+        tested: batches of the test pairs; the pairs themselves for a head.
     """
 
     def __init__(
@@ -231,21 +250,26 @@ class _Fit:
             self.head = kind(model, recipe, task.number, network, data, task.folder)
         known: dict[str, Any] = {"outputs": network.outputs, "own_targets": network.own_targets}
         known["device"] = device
-        self._evaluated: Callable[[PairSet], Batches] = partial(Batches, **known)
         vary = partial(varied, recipe, task.number, data.train)
         self.batches = Batches(data.train, batch_size=recipe.fit.batch_size, vary=vary, **known)
         self.phases = phases(recipe)
         self._compile(self.phases[0])
+        taken: Callable[[PairSet], Any] = partial(Batches, **known)
+        evaluated: Callable[[Any], dict[str, float]] = partial(evaluate, model)
+        if self.head is not None:  # takes pairs, and makes batches of features
+            taken, evaluated = (lambda pairs: pairs), self.head.evaluate
+        self.tested = taken(data.test)
         decay = recipe.optimizer.averaging
         average = MovingAverage(model, decay) if decay else None
         self.best = None
         if data.validation is not None:
-            validated = self._evaluation(data.validation)
+            validated = partial(evaluated, taken(data.validation))
             self.best = BestEpoch(model, validated, recipe.fit.patience, average)
         self.checkpoint = Checkpoint(task.folder, machine.keep_checkpoints)
         self.done = self.checkpoint.epochs
         # A report that states its best epoch states the best training accuracy too.
-        train = self._evaluation(data.train) if recipe.reported_epoch == "best" else None
+        best_is_told = recipe.reported_epoch == "best"
+        train = partial(evaluated, taken(data.train)) if best_is_told else None
         place = task.folder / "tensorboard"
         self.after = AfterEpoch(
             task.folder / "history.csv",
@@ -253,14 +277,10 @@ class _Fit:
             average=average,
             best=self.best,
             evaluated=train,
+            tested=partial(evaluated, self.tested),
             events=EventFiles(place, self.done) if machine.tensorboard else None,
         )
         self.checkpoint.further = tuple(self.after.variables)
-
-    def _evaluation(self, pairs: PairSet) -> Evaluation:
-        if self.head is not None:
-            return partial(self.head.evaluate, pairs)
-        return partial(evaluate, self.model, self._evaluated(pairs))
 
     def run(self, callbacks: list[keras.callbacks.Callback]) -> str:
         """Train the network; a linear head is solved for in place of the first epoch.
@@ -294,7 +314,7 @@ class _Fit:
                     epochs=end,
                     initial_epoch=start,
                     shuffle=False,  # the batches are
-                    validation_data=self._evaluated(self.data.test) if self.head is None else None,
+                    validation_data=self.tested if self.head is None else None,
                     validation_freq=sorted({*range(every, last, every), last}),
                     callbacks=[
                         StopOnNonFinite(phase.rate * recipe.optimizer.learning_rate),
@@ -309,7 +329,7 @@ class _Fit:
                 )
             if model.stop_training or self._is_over(start):
                 break
-        self.after.finish(model, self._evaluation(self.data.test))
+        self.after.finish(model)
         return engine
 
     def _is_over(self, epochs: int) -> bool:

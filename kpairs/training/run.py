@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from kpairs.data.kept import keep, kept_facts, open_kept
 from kpairs.data.listing import fingerprint
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import PairSet, unpacked
 from kpairs.data.source import Source, open_source
 from kpairs.errors import InputError, KpairsError, UsageError, first_line, missing
 from kpairs.files import atomic_path, read_arrays, write_json, write_text
@@ -47,10 +47,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 # In a round's folder: the solution of a linear head, and its training images.
 HEAD, REFERENCE = "head.npz", "reference.txt"
-_SPLITS = ("train", "test")
 _SAMPLE = "sample.npz"
-_KEPT = {"train": 100, "test": 200}  # pairs of a sample
-_MOST_BYTES = 2**24  # of images in each part
 _MOST_UNPACKED = 2**30
 
 
@@ -79,7 +76,7 @@ class Run:
         environment: Mapping[str, Any],
         source: Source,
         out: str | Path | None = None,
-        pairs: Sequence[PairSet] = (),
+        sample: Mapping[str, NDArray[Any]] | None = None,
     ) -> "Run":
         """Make a new run folder with the recipe, the machine, the list of images and a few pairs.
 
@@ -88,7 +85,7 @@ class Run:
             environment: JSON-ready dict; see `environment`.
             source: the images, whose list the run keeps.
             out: the folder; default `runs/<date>-<arch>`, with a number where that is taken.
-            pairs: training pairs, as drawn, and test pairs of a round; see `sample`.
+            sample: a few pairs, as `kpairs.data.pairs.packed` gives them; see `sample`.
 
         Raises:
             KpairsError: `out` exists and is not an empty folder, or cannot be written.
@@ -99,10 +96,9 @@ class Run:
             write_json(path / "environment.json", environment)
             if (copy := _backbone_in(path, recipe)) is not None:
                 shutil.copyfile(str(recipe.network.backbone), copy)
-            if pairs:
-                train, test = (_few(*each) for each in zip(pairs, _SPLITS, strict=True))
+            if sample:
                 with atomic_path(path / _SAMPLE) as temporary:
-                    np.savez_compressed(temporary, allow_pickle=False, **train, **test)
+                    np.savez_compressed(temporary, allow_pickle=False, **sample)
             keep(source, path)
             write_text(path / "recipe.json", recipe.to_json())  # last: it makes the folder a run
         except BaseException as error:  # also an interrupt: half a run folder is none
@@ -172,6 +168,11 @@ class Run:
         """Return the folder of one round, numbered from 1."""
         return self.path / f"round-{number:02d}"
 
+    def unfinished(self) -> dict[int, Path]:
+        """Return the whole path of the folder of each round that is to be trained, by number."""
+        numbers = {*range(1, self.recipe.fit.rounds + 1)} - {*self.rounds}
+        return {number: self.folder(number).absolute() for number in sorted(numbers)}
+
     def model_file(self, number: int) -> Path:
         """Return the model file of one finished round.
 
@@ -203,18 +204,11 @@ class Run:
         """
         file = self.path / _SAMPLE
         try:
-            parts = {part: dict[str, NDArray[Any]]() for part in _SPLITS}
-            for name, array in read_arrays(file, _MOST_UNPACKED).items():
-                part, _, name = name.partition("_")
-                parts[part][name] = (
-                    (array / 255).astype(np.float32) if array.dtype == np.uint8 else array
-                )
-            train, test = (PairSet(**arrays) for arrays in parts.values())
+            return unpacked(read_arrays(file, _MOST_UNPACKED))
         except Exception as error:  # zipfile, zlib and NumPy each raise their own kinds
             raise InputError(
                 f"{file}: expected a few pairs to check an export on: {first_line(error)}"
             ) from error
-        return train, test
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -302,7 +296,7 @@ def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[s
     """Return mean and standard deviation (n - 1; None for one round) of each metric over rounds."""
     if not rounds:
         return {}
-    parts = [*_SPLITS, *(part for part in ("best_epoch", "all_pairs") if part in rounds[0])]
+    parts = ("train", "test", "best_epoch", "all_pairs")
     return {
         part: {
             name: _mean_and_std([row[part][name] for row in rounds])
@@ -312,21 +306,6 @@ def summarize(rounds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[s
         for part in parts
         if part in rounds[0]
     }
-
-
-def _few(pairs: PairSet, part: str) -> dict[str, NDArray[Any]]:
-    """Return the first pairs as arrays by name, images as bytes if all pixels are levels of 255."""
-    bytes_each = 2 * 4 * int(np.prod(pairs.left.shape[1:]))
-    few = pairs.take(slice(max(2, min(_KEPT[part], _MOST_BYTES // bytes_each))))
-    found: dict[str, Any] = {"left_digit": few.left_digit, "right_digit": few.right_digit}
-    if few.probability is not None:
-        found["probability"] = few.probability
-    for side, images in few.inputs().items():
-        levels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-        found[side] = (
-            levels if np.array_equal((levels / 255).astype(np.float32), images) else images
-        )
-    return {f"{part}_{name}": array for name, array in found.items()}
 
 
 def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:

@@ -1,12 +1,9 @@
-"""Training runs: rounds one after the other or side by side, interrupted and resumed."""
+"""Training runs: begun from a recipe and images, and resumed."""
 
-import errno
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +11,22 @@ import keras
 from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import PairSet, packed
+from kpairs.data.settings import PixelSettings
 from kpairs.data.source import Source
 from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
-from kpairs.errors import InputError, KpairsError, UsageError, WorkerError, first_line
+from kpairs.errors import UsageError, first_line
 from kpairs.files import write_json
 from kpairs.models.outputs import Output
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture
-from kpairs.plots import draw_curves
 from kpairs.recipes import LINEAR, SOLVED, Recipe, default_recipe
 from kpairs.reports.resolve import open_images, recipe_for, recipe_of, suited
 from kpairs.training.batches import Batches
 from kpairs.training.compile import compile_model
 from kpairs.training.device import compute, describe
 from kpairs.training.graded import with_head
-from kpairs.training.interrupt import Interruption
 from kpairs.training.linear import featured
 from kpairs.training.lock import locked
 from kpairs.training.network import (
@@ -41,11 +37,11 @@ from kpairs.training.network import (
 )
 from kpairs.training.own_objects import Losses, Own
 from kpairs.training.prepare import draw_round
-from kpairs.training.progress import LiveProgress, TrainingsProgress, share_done
-from kpairs.training.records import ENGINES, differences
-from kpairs.training.round import Machine, Round, train_round
+from kpairs.training.records import differences
+from kpairs.training.round import Machine
+from kpairs.training.rounds import train_rounds
 from kpairs.training.run import Run
-from kpairs.training.workers import log, run_tasks
+from kpairs.training.workers import log
 
 
 def train(
@@ -190,10 +186,6 @@ def train_source(
     """Train a recipe on an open source into a new run folder; see `train`."""
     console = console or Console(quiet=True)
     machine, own = machine or Machine(), own or Own()
-    if machine.engine not in ENGINES:
-        raise UsageError(
-            f"engine: expected one of {', '.join(ENGINES)}, received {machine.engine!r}"
-        )
     recipe = with_backbone(recipe, source)
     architecture = architecture_of(recipe, own.network, source.word)
     if machine.cluster and not architecture.linear:
@@ -203,16 +195,12 @@ def train_source(
         )
     source = recipe.divided(source)
     recipe = recipe.completed(source, architecture)
+    pixels = recipe.pixels
     own.check(architecture.learned)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        pixels = recipe.pixels
-        if source.word == "grade":
-            log.info("%s", source.describe())
-            log.info("the network sees %s", pixels)
-        with preparing(console) as prepared:
-            splits = source.splits(pixels, prepared)
+        splits = _prepared(source, pixels, console)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         if pairs[0].margin is not None:
@@ -228,18 +216,30 @@ def train_source(
                 model = build_round(recipe, 1, len(source.classes))
         facts = {
             **describe(device, machine.threads),
-            **{
-                k: v
-                for k, v in asdict(machine).items()
-                if k not in ("device", "threads", "cluster")
-            },
+            **machine.facts(),
             **own.facts(recipe.data.word, architecture.name),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-    run = Run.create(recipe, facts, source, out, pairs)
+    run = Run.create(recipe, facts, source, out, packed(*pairs))
     own.save(run.path)
+    machine = replace(machine, device=_device_of(device))
     with locked(run.path):
-        return _train_rounds(run, splits, jobs, console, own, (model, pairs))
+        return train_rounds(
+            *(run, run.unfinished(), machine, architecture, splits),
+            own=own,
+            jobs=jobs,
+            console=console,
+            first=(model, pairs),
+        )
+
+
+def _prepared(source: Source, pixels: PixelSettings, console: Console) -> tuple[Split, Split]:
+    """Load both splits of a source; say what the user's own images are."""
+    if source.word == "grade":
+        log.info("%s", source.describe())
+        log.info("the network sees %s", pixels)
+    with preparing(console) as prepared:
+        return source.splits(pixels, prepared)
 
 
 def _try_losses(
@@ -332,16 +332,14 @@ def resume(
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
             run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        if source.word == "grade":
-            log.info("%s", source.describe())
-            log.info("the network sees %s", run.recipe.pixels)
-        with preparing(console) as prepared:
-            splits = source.splits(run.recipe.pixels, prepared)
+        splits = _prepared(source, run.recipe.pixels, console)
         if rounds is not None:
             run.extend(rounds)
-        if len(run.rounds) < run.recipe.fit.rounds:
+        folders = run.unfinished()
+        if folders:
             _note_machine(run, environment)
-        return _train_rounds(run, splits, jobs, console, own)
+        known = _machine_of(environment), architecture_of(run.recipe, own.network), splits
+        return train_rounds(run, folders, *known, own=own, jobs=jobs, console=console)
 
 
 def _console(verbose: int | str | Console) -> Console:
@@ -369,7 +367,7 @@ def _recipe_of_model(
 
 def _note_machine(run: Run, environment: dict[str, Any]) -> None:
     """Note where another machine goes on with a run, and warn of it."""
-    with compute(_device_of(environment), environment["threads"]) as name:
+    with compute(_device_of(environment["device"]), environment["threads"]) as name:
         here = describe(name, environment["threads"])
     if others := differences(environment, here):
         log.warning(
@@ -382,76 +380,8 @@ def _note_machine(run: Run, environment: dict[str, Any]) -> None:
         write_json(run.path / "environment.json", {**environment, "resumed": resumed})
 
 
-def _train_rounds(
-    run: Run,
-    splits: tuple[Split, Split],
-    jobs: int,
-    console: Console,
-    own: Own,
-    first: tuple[keras.Model, tuple[PairSet, PairSet]] | None = None,
-) -> Run:
-    recipe, interruption = run.recipe, Interruption()
-    machine, count = _machine_of(run.environment), recipe.fit.rounds
-    place = run.path.resolve()  # a worker may have begun in another folder
-    missing = [n for n in range(1, count + 1) if n not in run.rounds]
-    folders = {n: place / run.folder(n).name for n in missing}
-    rounds = (
-        Round(
-            recipe=recipe,
-            number=number,
-            folder=folder,
-            pairs=first[1] if first and number == 1 else draw_round(recipe, number, *splits),
-            classes=len(splits[0].classes),
-            machine=machine,
-            own=own,
-        )
-        for number, folder in folders.items()
-    )
-    if jobs == 1:
-        rows = _one_by_one(rounds, interruption, console, first and first[0])
-    else:
-        histories = [folder / "history.csv" for folder in folders.values()]
-        fork = machine.threads == 1 and own == Own()
-        rows = _side_by_side(recipe, rounds, histories, jobs, console, fork)
-    try:
-        with interruption.noted(), closing(rows):
-            for row in rows:
-                run.add_round(row)
-                interruption.check()
-            interruption.check()
-    except (KeyboardInterrupt, WorkerError, OSError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EPIPE:  # of the terminal's pipe
-            raise
-        run = Run.open(run.path)  # the signal may have come while a round was being added
-        reason = str(error) or "interrupted"
-        raise (KpairsError if isinstance(error, OSError) else type(error))(
-            f"{reason}; {len(run.rounds)} of {count} rounds are finished, "
-            f"saved in {run.path}; go on with: kpairs train --resume {run.path}"
-        ) from error
-    solved = recipe.network.arch in SOLVED and recipe.fit.epochs == 1  # a curve of one point
-    if not solved and (curves := _curves(run)):
-        draw_curves(curves, run.path / "curves.png", recipe.network.arch)
-    _warn_of_collapse(run)
-    return run
-
-
-def _curves(run: Run) -> list[list[dict[str, float]]]:
-    """Read the curves of the finished rounds; a damaged one is left out, with a warning."""
-    found: list[list[dict[str, float]]] = []
-    for number in run.rounds:
-        try:
-            history = run.history(number)
-            if found and set(history[0]) != set(found[0][0]):
-                raise InputError(f"{run.folder(number)}: expected the other rounds' columns")
-            found.append(history)
-        except InputError as error:
-            log.warning("%s; curves.png is drawn without this round", error)
-    return found
-
-
-def _device_of(environment: Mapping[str, Any]) -> str:
-    """Return the device of a run's rounds; a first GPU is whatever the backend calls so."""
-    name = environment["device"]
+def _device_of(name: str) -> str:
+    """Return the device of a run's rounds by its name; a first GPU is what the backend calls so."""
     if name.startswith("cpu"):
         return "cpu"
     return "gpu" if name == "cuda:0" or not name.startswith("cuda") else name
@@ -460,67 +390,9 @@ def _device_of(environment: Mapping[str, Any]) -> str:
 def _machine_of(environment: Mapping[str, Any]) -> Machine:
     """Return how a run's rounds are trained."""
     return Machine(
-        _device_of(environment),
+        _device_of(environment["device"]),
         environment["threads"],
         environment["engine"],
         environment["keep_checkpoints"],
         environment.get("tensorboard", False),  # earlier versions wrote no event files
     )
-
-
-def _one_by_one(
-    rounds: Iterable[Round],
-    interruption: Interruption,
-    console: Console,
-    first: keras.Model | None,  # of round 1
-) -> Generator[dict[str, Any], None, None]:
-    def train_one(task: Round) -> dict[str, Any]:
-        live = LiveProgress(task.recipe, task.number, console)
-        try:
-            return train_round(task, [interruption, live], first if task.number == 1 else None)
-        finally:
-            live.close()
-
-    yield from run_tasks(train_one, zip(rounds))
-
-
-def _side_by_side(
-    recipe: Recipe,
-    rounds: Iterable[Round],
-    histories: list[Path],
-    jobs: int,
-    console: Console,
-    fork: bool,
-) -> Generator[dict[str, Any], None, None]:
-    done = partial(share_done, histories, recipe.fit.epochs)
-    with (
-        TrainingsProgress(
-            console, len(histories), unit="rounds", completed=done, lines=True
-        ) as progress,
-        closing(run_tasks(train_round, zip(rounds), processes=jobs, fork=fork)) as rows,
-    ):
-        for row in rows:
-            yield row
-            error = row["test"]["comparison_error_pct"]
-            progress.finished(f"round {row['round']}  {recipe.data.tested} error {error:.1f} %")
-
-
-def _warn_of_collapse(run: Run) -> None:
-    """Say in one line which rounds learned nothing, and what to try."""
-    if run.recipe.network.arch in SOLVED:  # solved for: all pairs alike are a small test split
-        return
-    collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
-    if collapsed:
-        recipe = run.recipe
-        log.warning(
-            "%s collapsed in round%s %s of %d: it gives every test pair the same answer, so it has "
-            "learned nothing yet. Train more than %d epochs, or with a learning rate below %g; if "
-            "that does not help, take another seed than %d",
-            recipe.network.arch,
-            "s" * (len(collapsed) > 1),
-            ", ".join(collapsed),
-            len(run.rounds),
-            recipe.fit.epochs,
-            recipe.optimizer.learning_rate,
-            recipe.fit.seed,
-        )

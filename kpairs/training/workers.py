@@ -63,8 +63,8 @@ def run_tasks(
         tasks: its arguments; each is asked for when somebody is free to work on it.
         processes: how many work side by side on this machine; 1 is this process alone.
         scheduler: address of a dask scheduler, `tcp://host:port`, whose workers work instead.
-        fork: fork the processes where possible; False for tasks of several threads and for a user's
-            own objects, which may hang in a forked process.
+        fork: fork the processes where possible, before the first task is asked for; False for
+            tasks of several threads and for a user's own objects, which may hang in such a process.
 
     Yields:
         What the function returns, in the order of finishing.
@@ -106,11 +106,15 @@ def _on_this_machine(
 
 
 def _may_fork() -> bool:
-    """Tell whether copies of this process can train: they have neither its threads nor its GPU."""
+    """Tell whether copies of this process can train: they have neither its threads nor its GPU.
+
+    Another thread of Python may hold a lock at that moment, which no thread of the copy gives back.
+    Those of OpenBLAS stop for a fork, and torch's have no work where it computes on one.
+    """
     torch = sys.modules.get("torch")
     return (
         sys.platform == "linux"
-        and threading.current_thread() is threading.main_thread()
+        and threading.active_count() == 1
         and {"jax", "tensorflow"}.isdisjoint(sys.modules)
         and not (torch and torch.accelerator.is_available())
     )
@@ -218,6 +222,7 @@ def _join(parent: int) -> None:
     # Ctrl-C reaches every process of a terminal; it is left to the one that was started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A forked process has its parent's handlers, and would wait for threads that it lacks.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log.handlers.clear()
     log.propagate = False
     if torch := sys.modules.get("torch"):

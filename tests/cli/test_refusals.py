@@ -11,6 +11,7 @@ from command_line import TINY, kpairs
 REFUSALS = [
     (["train"], 2, "expected ARCH, --recipe FILE or --data DATA"),
     (["train", "--arch", "auxsw"], 2, "unknown architecture 'auxsw': did you mean auxws"),
+    (["train", "damaged"], 2, "damaged is a path; expected an architecture, or --data damaged"),
     (["train", "--recipe", "nope.json"], 2, "unknown recipe"),
     (["train", "--recipe", "text"], 4, "text: expected a recipe in JSON"),
     (["train", "--arch", "ws", "--loss-weights", "0.5,1"], 2, "ws expects 1 (comparison)"),

@@ -9,7 +9,7 @@ import click
 import pytest
 from command_line import TINY, kpairs
 
-from kpairs.cli import main
+from kpairs.cli import main, say
 from kpairs.cli.options import print_csv
 
 
@@ -149,3 +149,13 @@ def test_a_full_screen_does_not_hide_that_a_run_is_saved(workplace, idx_folder):
     assert done.stderr.splitlines()[-1] == (
         "Error: the results cannot be printed (No space left on device); all is saved in run"
     )
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(18, ["3 images", "  1 to test"]), (80, None)])
+def test_clauses_break_where_a_terminal_is_narrow(columns, lines, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    say("3 images; 1 to test")
+    assert capsys.readouterr().out.splitlines() == ["3 images; 1 to test"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    say("3 images; 1 to test")
+    assert capsys.readouterr().out.splitlines() == (lines or ["3 images; 1 to test"])

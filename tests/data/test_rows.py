@@ -1,6 +1,10 @@
 """Rows of a matrix that stays in a file, and values by key in parts."""
 
 import pickle
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -36,6 +40,19 @@ def test_rows_are_those_of_an_array(data):
         np.testing.assert_allclose(ours, numpys, rtol=1e-5, atol=1e-6)
     with pytest.raises(IndexError):
         rows[[count]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there workers are forked")
+def test_forked_workers_open_the_file():
+    """They are sent its place, not the matrix, and read by an offset of their own."""
+    known = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
+    rows, some = Rows([known], 20), np.arange(3000)[::-3]
+    assert len(ForkingPickler.dumps(rows)) < 1000
+    assert isinstance(ForkingPickler.loads(bytes(ForkingPickler.dumps(rows))), Rows)
+    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+        read = pool.map(np.asarray, [rows.take(some)] * 4)
+        for found in (*read, rows[some]):
+            np.testing.assert_array_equal(found, known[some])
 
 
 def test_rows_need_a_folder(tmp_path):

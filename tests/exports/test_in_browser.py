@@ -3,11 +3,11 @@
 import base64
 import struct
 from dataclasses import replace
-from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pages import running, until
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from skimage import data as photographs
 
@@ -15,9 +15,7 @@ from kpairs.data.pixels import prepare
 from kpairs.data.settings import PixelSettings
 from kpairs.data.splits import draw_pairs
 from kpairs.exports.runtime import PairModel
-from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.page import _training_images, standalone
-from kpairs.exports.web.server import LocalServer
 from kpairs.exports.writing.export import export_model
 from kpairs.exports.writing.formats import Html
 from kpairs.judging.reference import make_reference, thumbnails
@@ -47,12 +45,8 @@ def models(exported):
 
 @pytest.fixture(scope="module")
 def server(models):
-    with LocalServer(demo_routes(models)) as server:
-        thread = Thread(target=server.run)
-        thread.start()
+    with running(models) as server:
         yield server
-        server.stop()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +69,6 @@ def draw(tab, side, strokes):
         for place in places[1:]:
             tab.mouse.move(*place, steps=3)
         tab.mouse.up()
-
-
-def until(tab, expression):
-    """Wait; the page's own policy forbids what Playwright's wait_for_function does."""
-    for _ in range(600):
-        if tab.evaluate(f"() => {expression}"):
-            return
-        tab.wait_for_timeout(50)
-    pytest.fail(expression)
 
 
 def shown(tab):
@@ -190,17 +175,13 @@ def test_dropped_pictures_are_ranked(tab, file, tmp_path, rng):
 
 def test_a_pair_on_which_models_disagree(tab, models, rng):
     samples = rng.integers(0, 256, (60, 14, 14, 1), dtype=np.uint8)
-    with LocalServer(demo_routes(models, samples)) as server:
-        thread = Thread(target=server.run)
-        thread.start()
+    with running(models, samples) as server:
         tab.goto(server.url)
         tab.click('[data-is="disagree"]')
         until(tab, "pads.every((pad) => pad.picture) || find('message').textContent")
         if not tab.inner_text('[data-is="message"]'):
             first, second = (card["verdict"] for card in shown(tab))
             assert ("≤" in first) != ("≤" in second)
-        server.stop()
-        thread.join()
 
 
 @pytest.mark.slow

@@ -14,23 +14,21 @@ import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from threading import Thread
 
 import numpy as np
 import pytest
 from families import networks
+from pages import running
 from PIL import Image
 
 from kpairs.errors import UsageError
 from kpairs.exports.runtime import PairModel
 from kpairs.exports.web.browser import NothingRunsIt, PageModel
-from kpairs.exports.web.demo import demo_routes
 from kpairs.exports.web.network import OPERATORS, graph_of
 from kpairs.exports.web.page import page, script, standalone
-from kpairs.exports.web.server import ADDRESS, MAX_BODY, LocalServer
+from kpairs.exports.web.server import ADDRESS, MAX_BODY
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +41,6 @@ def model(exported):
 def server(model):
     with running({"auxws": model}) as server:
         yield server
-
-
-@contextmanager
-def running(models):
-    with LocalServer(demo_routes(models)) as server:
-        thread = Thread(target=server.run)
-        thread.start()
-        yield server
-        server.stop()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def ask(server, method, path, body=b"", **headers):

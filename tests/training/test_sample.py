@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kpairs.data.pairs import PairSet
+from kpairs.data.pairs import PairSet, packed
 from kpairs.data.source import open_source
 from kpairs.reports import RECIPES
 from kpairs.training.run import Run
@@ -20,7 +20,7 @@ def test_kept_pairs_are_the_same(rng, tmp_path, levels):
     images = (side.astype(np.float32) for side in (left, right))
     pairs = PairSet(*images, np.full(7, -1), np.full(7, -1), rng.random(7).astype(np.float32))
     both = pairs, replace(pairs, left=pairs.right)
-    run = Run.create(RECIPES["ws"], {}, open_source("mnist"), tmp_path, both)
+    run = Run.create(RECIPES["ws"], {}, open_source("mnist"), tmp_path, packed(*both))
     train, test = run.sample()
     np.testing.assert_array_equal(train.left, pairs.left)
     np.testing.assert_array_equal(test.left, pairs.right)

@@ -15,6 +15,28 @@ from kpairs.networks import build
 from kpairs.training.workers import run_tasks
 
 SCRIPT = Path(__file__).parents[1] / "pool_script.py"
+# Forked processes inherit the limit, and traces of torch's threads, but not the threads.
+FORKS = """
+import sys, threading, time, torch
+from contextlib import closing
+from kpairs.training.workers import run_tasks
+
+def step():
+    image = torch.ones(8, 3, 64, 64, requires_grad=True)
+    torch.nn.functional.conv2d(image, torch.ones(9, 3, 5, 5)).square().sum().backward()
+    return sys.getrecursionlimit()
+
+def limits(function):
+    with closing(run_tasks(function, [()] * 2, processes=2)) as found:
+        return {*found}
+
+sys.setrecursionlimit(4321)
+torch.set_num_threads(2)
+step()
+forked = limits(step) == {4321}
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+print(forked, 4321 in limits(sys.getrecursionlimit))
+"""
 
 
 @contextmanager
@@ -81,6 +103,13 @@ def test_workers_end_with_their_parent():
         process.kill()
         process.wait()
         wait_for_the_end_of(process.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_a_process_is_forked_unless_it_has_threads_of_python():
+    command, alone = [sys.executable, "-c", FORKS], {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=alone)
+    assert done.stdout == "True False\n", done.stderr
 
 
 def _weak_model(models):

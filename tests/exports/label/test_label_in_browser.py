@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from label_visits import command, write_images
+from pages import until
 
 pytestmark = pytest.mark.browser
 ARROWS = {"left": "ArrowLeft", "right": "ArrowRight", "tie": "ArrowDown", "": "s"}
@@ -28,15 +29,6 @@ def tabs(browser):
     for page in pages:
         page.close()
     assert errors == []
-
-
-def until(page, expression):
-    """Wait; the page's own policy forbids what Playwright's wait_for_function does."""
-    for _ in range(1200):
-        if page.evaluate(f"() => {expression}"):
-            return
-        page.wait_for_timeout(25)
-    pytest.fail(expression)
 
 
 def ready(page):

@@ -153,7 +153,7 @@ def test_a_folder_becomes_a_ranking_and_a_network(tmp_path, workplace):
     scores = {Path(one["file"]).name: one["score"] for one in ranked["images"]}
     agreed = kendalltau([scores[name] for name in page], -np.arange(len(page)))[0]
     print(f"tau of the network's order with the page's: {agreed:.3f}")
-    assert agreed > 0.9  # 0.93: the network learns from all pairs, and has no residuals
+    assert agreed > 0.9  # 0.92: the network learns from all pairs, and has no residuals
 
 
 def write_photographs(folder, count):
