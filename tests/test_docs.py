@@ -238,7 +238,9 @@ def test_the_tables_of_trust_are_those_of_the_rows():
     rows = pd.read_csv(DOCS / "rows" / "trust.csv")
     means = rows.groupby(["task", "pairs"]).mean(numeric_only=True)
     text = (DOCS / "trust.md").read_text()
-    shown = re.findall(r"^[|] (photographs|grouped|judges|one) [|] ([\d,]+) [|](.*)[|]$", text, re.M)
+    shown = re.findall(
+        r"^[|] (photographs|grouped|judges|one) [|] ([\d,]+) [|](.*)[|]$", text, re.M
+    )
     assert {(task, int(n.replace(",", ""))) for task, n, _ in shown} == set(means.index)
     digits = {"accuracy_pct": 1, "logit_coverage_pct": 1, "coverage_pct": 1, "temperature": 2}
     digits |= {"calibration_error": 3, "calibrated_error": 3}
