@@ -103,7 +103,7 @@ def standalone(proto: onnx.ModelProto, model: PairModel, pairs: PairSet) -> str:
     browser that opens the page first sees whether it computes the same. Raises UsageError for a
     network that network.js does not run, or a page of more than 2 MiB.
     """
-    if model.has_features:
+    if model.has_features and not model.pixels.features:
         raise UsageError(
             f"html: a page runs small networks; {model.arch} learned from features of a larger "
             "one. Export it with --onnx, or train a network such as ranker or auxws"
