@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ class Ranking:
     percentile: NDArray[np.float64] | None = None
     far: NDArray[np.bool_] | None = None
     _apart: NDArray[np.float64] | None = field(default=None, repr=False)  # variance over models
-    _placed: tuple[Placed, ...] = field(default=(), repr=False)  # by each linear head
+    _placed: tuple[_Places, ...] = field(default=(), repr=False)  # by each linear head
     _models: tuple[PairModel, ...] = field(default=(), repr=False)
 
     def higher(self, image: int) -> NDArray[np.float64]:
@@ -92,9 +93,9 @@ class Ranking:
         if self._apart is not None:
             variance = self._apart + self._apart[image]
         for model, placed in zip(self._models, self._placed, strict=False):
-            one = Placed(*(part[[image]] for part in placed))
             known = cast(Reference, model.reference)
-            variance = variance + known.difference_variance(one, placed) / len(self._placed)
+            between = partial(known.difference_variance, _one(placed, image % len(self.score)))
+            variance = variance + _over(placed, between) / len(self._placed)
         if self._models:
             temperature = float(np.mean([model.temperature for model in self._models]))
         found = chance(margin, variance, temperature)
@@ -147,13 +148,13 @@ def rank(
         seen.append(_scored(model, method, pictures, shown, cache))
     mean = np.mean([each.score for each in seen], axis=0)
     known = [(model.reference, each) for model, each in zip(models, seen, strict=True)]
-    distance = _mean_over(known, lambda known, one: known.distance(one.placed))
+    distance = _mean_over(known, lambda known, one: _over(one.placed, known.distance))
     far = None if distance is None else distance > 1
     percentile = within = None
     if method != "comparison":
         percentile = _mean_over(known, lambda known, one: known.percentile(one.score))
     if all(reference is not None and reference.has_deviation for reference, _ in known):
-        within = _mean_over(known, lambda known, one: np.square(known.deviation(one.placed)))
+        within = _mean_over(known, lambda known, one: _over(one.placed, known.deviation) ** 2)
     apart = _apart([each.score for each in seen])
     variances = [variance for variance in (apart, within) if variance is not None]
     unnamed = isinstance(pictures, np.ndarray | Rows)
@@ -209,11 +210,27 @@ def method_of(model: PairModel) -> str:
     return "grade" if model.of_class else "comparison"
 
 
+# Of some images at a time: what is computed from the places of all is many times larger.
+_Places: TypeAlias = Sequence[Placed]
+
+
+def _over(
+    places: _Places, function: Callable[[Placed], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    return np.concatenate([function(block) for block in places])
+
+
+def _one(places: _Places, image: int) -> Placed:
+    ends = np.cumsum([len(block.beyond) for block in places])
+    block = int(np.searchsorted(ends, image, "right"))
+    return Placed(*(part[[image - ends[block]]] for part in places[block]))  # from its end
+
+
 class _Seen(NamedTuple):
     """What a model says of pictures, and what their pixels say."""
 
     score: NDArray[np.float64]
-    placed: Placed
+    placed: _Places
     doubtful: NDArray[np.bool_]
     faint: NDArray[np.bool_]
 
@@ -225,9 +242,6 @@ def _mean_over(
     """Return the mean over models of what their training images tell; None if one knows none."""
     found = [of(reference, one) for reference, one in known if reference is not None]
     return np.mean(found, axis=0) if len(found) == len(known) else None
-
-
-_NOWHERE = Placed(np.zeros((0, 0)), np.zeros(0))
 
 
 def _scored(
@@ -248,9 +262,7 @@ def _scored(
         else:
             parts = [model.score(block) for block in blocks(found.features)]
             score = np.concatenate(parts).astype(np.float32)  # copies get equal scores
-            there = _NOWHERE
-            if known is not None:
-                there = _joined([known.place(block) for block in blocks(found.features)])
+            there = [] if known is None else [known.place(b) for b in blocks(found.features)]
             return _Seen(score.astype(np.float64), there, found.doubtful, found.faint)
     scores, pixels = [np.zeros(0)], []
     doubtful, faint = [np.zeros(0, bool)], [np.zeros(0, bool)]
@@ -275,12 +287,7 @@ def _scored(
             progress(done, len(pictures))
     if pixels:
         scores.append(_by_comparisons(model, np.concatenate(pixels)))
-    placed = _joined(places) if places else _NOWHERE
-    return _Seen(np.concatenate(scores), placed, np.concatenate(doubtful), np.concatenate(faint))
-
-
-def _joined(places: list[Placed]) -> Placed:
-    return Placed(*map(np.concatenate, zip(*places, strict=True)))
+    return _Seen(np.concatenate(scores), places, np.concatenate(doubtful), np.concatenate(faint))
 
 
 def prepared(pictures: Any, settings: PixelSettings) -> Iterator[Prepared]:

@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from kpairs.data.rows import blocks
 from kpairs.errors import CacheError
 from kpairs.files import atomic_path
 
@@ -80,12 +81,13 @@ class Parts:
             part = self._read(file) if len(here) else None
             if part is None:
                 continue
-            values = part["value"][order[place[here]]]
-            if values.dtype == np.float32:  # in a damaged part are others
-                whole = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-                here, values = here[whole], values[whole]
-            if len(here):
-                found[here], known[here] = values, True
+            for some in blocks(here):  # of copies more than the part holds
+                values = part["value"][order[place[some]]]
+                if values.dtype == np.float32:  # in a damaged part are others
+                    whole = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+                    some, values = some[whole], values[whole]
+                found[some], known[some] = values, True
+            if known[here].any():
                 with suppress(FileNotFoundError):  # other processes remove parts
                     os.utime(file)
         return found, known
