@@ -36,8 +36,9 @@ def lite0_structure(height: int, width: int, channels: int, size: int, mirrored:
 def digest(structure: str, arrays: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of a network's structure and weights, and of kpairs' own layers."""
     found = hashlib.sha256()
-    for name in ("layers.py", "image_statistics.py"):  # what they compute may change
-        found.update(Path(__file__).with_name(name).read_bytes())
+    # What they compute may change.
+    for name in ("layers.py", "image_statistics.py", "models/vision.py"):
+        found.update((Path(__file__).parent / name).read_bytes())
     found.update(f"{__version__} {structure}".encode())
     for array in arrays:
         found.update(f"{array.dtype} {array.shape}".encode())

@@ -58,19 +58,23 @@ def graph_of(proto: onnx.ModelProto) -> dict[str, Any]:
 
 def _node(node: onnx.NodeProto, constants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if node.op_type not in OPERATORS:
-        raise UsageError(
-            f"html: a page cannot run the operator {node.op_type} of this network; export it with "
-            "--onnx, or train a network such as ranker or auxws"
-        )
+        raise _cannot_run(node.op_type)
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     for name, value in OPERATORS[node.op_type].items():
         if (received := attributes.pop(name, value)) != value:
-            raise UsageError(f"html: {node.op_type}: expected {name}={value}, received {received}")
+            raise _cannot_run(f"{node.op_type} with {name}={received} instead of {value}")
     if node.op_type == "MatMul" and len(constants.get(node.input[1], {}).get("dims", ())) != 2:
-        raise UsageError("html: MatMul: expected a matrix of weights, received another tensor")
+        raise _cannot_run("MatMul of two results")
     return {
         "op": node.op_type,
         "inputs": list(node.input),
         "outputs": list(node.output),
         "attributes": attributes,
     }
+
+
+def _cannot_run(operator: str) -> UsageError:
+    return UsageError(
+        f"html: a page cannot run the operator {operator} of this network; export it with --onnx, "
+        "or train a network such as ranker or auxws"
+    )

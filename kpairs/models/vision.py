@@ -1,5 +1,6 @@
 """Networks of `torchvision.models` as towers; they run on torch alone."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,15 +74,22 @@ class VisionMaps(keras.layers.Layer):
         return [ops.transpose(found[name], (0, 2, 3, 1)) for name in self._stages]
 
     def _run(self, pixels: Any, units: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the network, and return the last output of each of its parts."""
-        module = self._module[0]
+        """Run the network, and return the last output of each of its parts.
+
+        Other threads may run it at the same time, whose outputs a hook is given too.
+        """
+        module, thread = self._module[0], threading.get_ident()
         for name, variable in self.arrays.items():  # torch.func refuses to be traced
             place, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(place), leaf, variable.value)
         found: dict[str, Any] = {}
 
         def keep(name: str) -> Any:
-            return lambda module, inputs, output: found.__setitem__(name, output)
+            def hook(module: Any, inputs: Any, output: Any) -> None:
+                if threading.get_ident() == thread:
+                    found[name] = output
+
+            return hook
 
         hooks = [unit.register_forward_hook(keep(name)) for name, unit in units.items()]
         try:

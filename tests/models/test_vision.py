@@ -11,6 +11,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from kpairs.errors import InputError, KpairsError, UsageError
 from kpairs.loading import load
 from kpairs.models.backbone import feature_digest, feature_network, set_trainable
+from kpairs.training.features import predicted
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def test_stages_are_those_of_torchvision(resnet, rng, tmp_path):
     assert sum(np.prod(v.shape) for v in network.trainable_variables) == 11_689_512
     network(images, training=True).sum().backward()
     assert network.trainable_variables[0].value.grad.abs().sum() > 0
+
+
+def test_blocks_of_images_side_by_side_keep_their_features(resnet, rng):
+    """One network runs on several threads, and each keeps what it saw itself."""
+    network = feature_network("torchvision/resnet18", 32, 32, 3, weights=resnet[1])
+    images = rng.random((200, 32, 32, 3), dtype=np.float32)
+    alone = [keras.ops.convert_to_numpy(network(image[None]))[0] for image in images]
+    np.testing.assert_allclose(predicted(network, images), alone, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
