@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from kpairs.cli.options import console
 from kpairs.cli.tables import Row, new_table
 from kpairs.errors import UsageError, printable
+from kpairs.numbers import decimals, plus_minus
 
 
 def ranking_table(rows: Iterable[Row], title: str) -> Table:
@@ -22,14 +24,21 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     numbers = ["score", *["above training\nimages (%)"] * placed, *["P(higher)"] * than]
     table = new_table(("rank", "file"), numbers, title=title, whole=True)
     table.columns[0].justify, table.columns[1].overflow = "right", "fold"
+    digits = decimals([row["deviation"] for row in rows if "deviation" in row] or _spread(rows))
     for row in rows:
-        spread = f" ± {row['deviation']:.2g}" if "deviation" in row else ""
+        deviation = row.get("deviation")
         far = "\nunlike the training images" if row.get("far") else ""
         cells = [f"{row['percentile']:.1f}"] if placed else []
         cells += [f"{row['higher']:.1%}"] if than else []
         name = printable(row["file"]) + far
-        table.add_row(str(row["rank"]), name, f"{row['score']:.4g}{spread}", *cells)
+        score = plus_minus(row["score"], deviation, digits=digits)
+        table.add_row(str(row["rank"]), name, score, *cells)
     return table
+
+
+def _spread(rows: Sequence[Row]) -> list[float]:
+    """Return the standard deviation of the rows' scores, where there are several."""
+    return [statistics.stdev(row["score"] for row in rows)] if len(rows) > 1 else []
 
 
 def score_table(rows: Iterable[Row], facts: Row) -> Table:

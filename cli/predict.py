@@ -5,6 +5,7 @@ import click
 from kpairs.cli.models import is_model, latest_run, model_file
 from kpairs.cli.options import as_csv, as_json, choice, columns, print_csv, show
 from kpairs.errors import printable
+from kpairs.numbers import decimals, plus_minus
 
 
 @click.command()
@@ -65,10 +66,9 @@ def _lines(row):
             if name in row:
                 shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
         if f"{side}_score" in row:
-            score = f"{row[f'{side}_score']:.4g}"
-            if f"{side}_score_deviation" in row:
-                score += f" ± {row[f'{side}_score_deviation']:.2g}"
-            shown += f": score {score}"
+            deviation = row.get(f"{side}_score_deviation")
+            digits = 2 if deviation is None else decimals([deviation])
+            shown += f": score {plus_minus(row[f'{side}_score'], deviation, digits=digits)}"
         if f"{side}_score_percentile" in row:
             above = row[f"{side}_score_percentile"]
             shown += f", above {above:.1f} % of the training images"

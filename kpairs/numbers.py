@@ -56,6 +56,12 @@ def plus_minus(
     return f"{mean:{form}}{spread}{behind}"
 
 
+def decimals(deviations: Collection[float]) -> int:
+    """Return the decimal places that show two digits of the middle one of some deviations."""
+    middle = statistics.median(deviations) if deviations else 0.0
+    return min(6, max(0, 1 - math.floor(math.log10(middle)))) if middle > 0 else 2
+
+
 def summary(values: Collection[float], digits: int = 2) -> str:
     """Write the mean, deviation (n - 1) and count of at least one value."""
     std = statistics.stdev(values) if len(values) > 1 else None
