@@ -341,13 +341,14 @@ def measure(
 
     Returns:
         `train` and `test`, each with the errors of `errors`, and `collapsed`: whether every test
-        pair gets the same answer.
+        pair gets the same answer, and the right ones differ.
     """
     both = {"train": train_pairs, "test": test_pairs}
     found = {part: _decided(model, each, outputs, own_targets) for part, each in both.items()}
+    given, right = (len(np.unique(part["comparison"])) for part in found["test"])
     return {
         **{part: _error_rates(*told) for part, told in found.items()},
-        "collapsed": len(np.unique(found["test"][0]["comparison"])) == 1,
+        "collapsed": given == 1 and right > 1,
     }
 
 

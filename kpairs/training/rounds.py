@@ -157,7 +157,7 @@ def _side_by_side(
 
 def _warn_of_collapse(run: Run) -> None:
     """Say in one line which rounds learned nothing, and what to try."""
-    if run.recipe.network.arch in SOLVED:  # solved for: all pairs alike are a small test split
+    if run.recipe.network.arch in SOLVED:  # neither epochs nor a seed would help
         return
     collapsed = [str(row["round"]) for row in run.metrics["rounds"] if row.get("collapsed")]
     if collapsed:
