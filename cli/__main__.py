@@ -1,5 +1,5 @@
 """`python -m kpairs.cli`, where the `kpairs` script is not on the path."""
 
-from kpairs.cli import main
+from kpairs.cli import run
 
-main(prog_name="kpairs")
+run()

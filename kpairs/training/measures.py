@@ -197,7 +197,7 @@ def true_values(pairs: PairSet) -> Floats:
 def _of_images(score: Floats, truth: Floats) -> dict[str, Any]:
     """Compare the scores of images with their true values."""
     found: dict[str, Any] = {"images": len(truth)}
-    if np.ptp(score) > 0:
+    if _differ(score):
         found["kendall_tau_b"] = float(stats.kendalltau(score, truth).statistic)
         found["spearman"] = float(stats.spearmanr(score, truth).statistic)
         found["pearson"] = float(stats.pearsonr(score, truth).statistic)
@@ -223,7 +223,12 @@ def _mapped(score: Floats, truth: Floats) -> Floats | None:
         return None
     start = truth.max(), truth.min(), score.mean(), score.std()
     mapped = logistic(least_squares(lambda x: logistic(x) - truth, start, max_nfev=1000).x)
-    return mapped if np.ptp(mapped) > 0 else None
+    return mapped if _differ(mapped) else None
+
+
+def _differ(values: Floats) -> bool:
+    """Tell whether values differ by more than rounding, so that they can correlate."""
+    return bool(np.ptp(values) > 1e-9 * np.abs(values).max())
 
 
 def _best_of_groups(score: Floats, truth: Floats, group: NDArray[np.int64]) -> dict[str, Any]:

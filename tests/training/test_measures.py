@@ -111,6 +111,13 @@ def test_scores_are_mapped_to_true_values_as_image_quality_does(said):
     assert found["kendall_tau_b"] == pytest.approx(kendalltau(scores, truth).statistic)
 
 
+def test_scores_that_differ_by_rounding_alone_correlate_with_nothing(said):
+    pairs, values = said
+    same = {name: 5 + 1e-12 * value for name, value in values.items()}
+    found = measures(same, OUTPUTS, pairs, 5, np.arange(400.0))
+    assert not found.keys() & {"pearson", "mapped"}
+
+
 def test_groups_and_judges(said):
     pairs, values = said
     group, judge = np.stack([np.arange(200) % 9] * 2, axis=1), np.array(["ann", "bo"])
