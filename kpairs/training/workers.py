@@ -128,9 +128,11 @@ def _in_forks(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Re
         # Python warns of threads; a Ctrl-C waits until the workers ignore it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            pool.submit(int)  # starts all processes
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                pool.submit(int)  # starts all processes
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         while True:
             free = islice(calls, processes - len(running))
             running |= {pool.submit(call) for call in free}

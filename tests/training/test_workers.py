@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 import weakref
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from kpairs.networks import build
+from kpairs.training import workers
 from kpairs.training.workers import run_tasks
 
 SCRIPT = Path(__file__).parents[1] / "pool_script.py"
@@ -124,3 +126,17 @@ def test_models_of_tasks_before_leave_the_memory():
         for _ in tasks:
             assert [model() for model in models[:-1]] == [None] * (len(models) - 1)
     assert len(models) == 3
+
+
+def test_ctrl_c_works_on_where_no_process_can_be_forked(monkeypatch):
+    def full(*_):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", full)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with pytest.raises(BlockingIOError):
+            next(workers._in_forks(iter(()), 1))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
