@@ -5,7 +5,6 @@ import click
 from kpairs.cli.models import is_model, latest_run, model_file
 from kpairs.cli.options import as_csv, as_json, choice, columns, print_csv, show
 from kpairs.errors import printable
-from kpairs.numbers import decimals, plus_minus
 
 
 @click.command()
@@ -60,6 +59,8 @@ def predict(names, ink, columns, as_json, as_csv):
 
 def _lines(row):
     """Yield sentences about one pair."""
+    from kpairs.numbers import decimals, plus_minus
+
     for side in ("left", "right"):
         start = shown = f"{side:<5} {printable(row[side])}"
         for name in (f"{side}_digit", f"{side}_grade"):

@@ -1,6 +1,7 @@
 """Fixtures that several test files share. Real digits are real: fetched once, like a user's."""
 
 import functools
+import gc
 import signal
 import sys
 
@@ -14,6 +15,7 @@ from kpairs.data.splits import Digits
 from kpairs.reports import RECIPES
 
 torch.set_num_threads(1)  # tests run in as many processes as there are cores
+gc.set_threshold(100_000)  # as in the command, see kpairs.cli.run
 
 # What a shell starts in the background ignores Ctrl-C, and so would the programs that tests press
 # it on.
