@@ -319,7 +319,8 @@ def _resolve(arch, base, options, data_dir):
     if base is None and source.word == "grade":
         # A report's recipe is fitted to images of one's own; one's own recipe is meant as it is.
         return *suited(recipe, source, changes), typed
-    return recipe.replace(**changes), source, typed
+    recipe = recipe.replace(**changes)
+    return recipe, recipe.divided(source), typed
 
 
 def _assignment(text):

@@ -1,4 +1,4 @@
-"""Saved models, opened wherever they were saved."""
+"""Trained models, saved, and opened wherever they were saved."""
 
 import os
 import zipfile
@@ -13,6 +13,7 @@ import kpairs.losses
 import kpairs.metrics
 import kpairs.optimizers  # noqa: F401 - their import registers what a file may name
 from kpairs.errors import InputError, first_line
+from kpairs.files import atomic_path
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -55,6 +56,18 @@ def load(path: str | os.PathLike[str]) -> Any:
         return keras.saving.load_model(file, safe_mode=True)
     except Exception as error:  # h5py, zipfile, json and Keras each raise their own kinds
         raise InputError(f"{file}: cannot be opened as a Keras model: {_reason(error)}") from error
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a trained model as a .keras file, atomically.
+
+    The file holds the network without its training configuration, so that
+    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head or with
+    shifts, where `kpairs.layers` is imported. `kpairs.load` opens all.
+    """
+    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
+    with atomic_path(path) as temporary:
+        bare.save(temporary)
 
 
 def _reason(error: Exception) -> str:

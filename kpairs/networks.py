@@ -23,7 +23,15 @@ from kpairs.models.registry import ARCHS, build, trainable_parameters
 from kpairs.recipes import Recipe, default_recipe
 from kpairs.reports import FOLDERS, RECIPES, add_folder, part
 
-__all__ = ["ARCHS", "build", "import_modules", "import_of", "imported_modules", "parameters_of"]
+__all__ = [
+    "ARCHS",
+    "build",
+    "build_options",
+    "import_modules",
+    "import_of",
+    "imported_modules",
+    "parameters_of",
+]
 
 GROUP = "kpairs.architectures"
 _IMPORTED: list[str] = []  # as `imported_modules` gives them
@@ -60,9 +68,26 @@ def import_of(arch: str) -> str | None:
     return _ORIGINS.get(arch)
 
 
+def build_options(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe's keywords of `build`: the network's arguments, and what is unusual."""
+    network, data = recipe.network, recipe.data
+    options: dict[str, Any] = dict(network.options)
+    if network.head != "own":
+        options["head"] = network.head
+    if network.backbone is not None:
+        options["backbone"] = network.backbone
+    if network.test_shifts != 1:
+        options["test_shifts"] = network.test_shifts
+    if data.image_size is not None:
+        options["input_shape"] = (*data.image_size[::-1], data.channels or 1)
+    if data.word != "digit":
+        options["word"] = data.word
+    return options
+
+
 def parameters_of(recipe: Recipe, classes: int = 10) -> int:
     """Count the trainable parameters of the network that a recipe trains."""
-    return _count(recipe.network.arch, classes, tuple(sorted(recipe.build_options.items())))
+    return _count(recipe.network.arch, classes, tuple(sorted(build_options(recipe).items())))
 
 
 @cache

@@ -28,7 +28,7 @@ from kpairs.exports.runtime.loading import seal
 from kpairs.exports.runtime.sources import find_pairs, listed_images
 from kpairs.exports.writing.onnx import write_proto
 from kpairs.judging.linear import Linear, fit_linear
-from kpairs.networks import build
+from kpairs.networks import build, build_options
 from kpairs.recipes import Trial
 from kpairs.reports import RECIPES
 from kpairs.reports.chassagne.disc.page import compare_rows
@@ -78,7 +78,7 @@ def _run(name: str, folder: Path) -> Path:
 def _model():
     """A network to train on, and the one that `before` saved."""
     run = Run.open(BEFORE)
-    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **run.recipe.build_options)
+    saved = build(run.recipe.network.arch, 10, run.row(1)["rescaling"], **build_options(run.recipe))
     return compiled(run.recipe, 2, 10, (1.0, 0.0)), saved
 
 

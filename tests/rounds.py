@@ -2,7 +2,7 @@
 
 from kpairs.data.source import open_source
 from kpairs.training.compile import compile_model
-from kpairs.training.network import architecture_of, build_round
+from kpairs.training.network import architecture_of, build_round, completed
 
 
 def compiled(recipe, number=1, classes=10, rescaling=None, **how):
@@ -17,5 +17,5 @@ def compiled(recipe, number=1, classes=10, rescaling=None, **how):
 def opened(recipe):
     """A recipe that its images complete, and both their splits."""
     source = open_source(recipe.data.source, **recipe.data.read_by)
-    recipe = recipe.completed(source, architecture_of(recipe))
+    recipe, _ = completed(recipe, source)
     return recipe, [source.split(part, recipe.pixels) for part in ("train", "test")]

@@ -26,7 +26,7 @@ from kpairs.judging.reference import Reference
 from kpairs.models.backbone import backbone_of, feature_digest
 from kpairs.models.own import OwnNetwork
 from kpairs.models.registry import Architecture, trainable_parameters
-from kpairs.networks import ARCHS, build
+from kpairs.networks import ARCHS, build, build_options
 from kpairs.recipes import SOLVED
 from kpairs.training.batches import predict
 from kpairs.training.linear import featured, head_of, head_width
@@ -113,7 +113,7 @@ class Trained:
             architecture_of_run(run),
             classes,
             rescaling=run.row(number)["rescaling"],
-            options=recipe.build_options,
+            options=build_options(recipe),
             pixels=pixels,
             training={**training, "round": number, "backend": run.environment["backend"]},
         )

@@ -255,6 +255,12 @@ class Source(ABC):
     def describe(self) -> str:
         """Say in one line what there is."""
 
+    def announce(self, settings: PixelSettings) -> None:
+        """Log what the user's own images are, and how a network sees them."""
+        if self.word == "grade":
+            log.info("%s", self.describe())
+            log.info("the network sees %s", settings)
+
     @abstractmethod
     def digest(self) -> str:
         """Return a digest of the images and of what people said of them."""

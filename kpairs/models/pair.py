@@ -107,11 +107,6 @@ def is_tower(layer: keras.Operation) -> bool:
     return isinstance(layer, keras.Model) and bool(_TOWER.fullmatch(layer.name))
 
 
-def towers_of(model: keras.Model) -> list[keras.Model]:
-    """List the towers of a network, each followed by the towers in it."""
-    return [t for layer in filter(is_tower, model.layers) for t in (layer, *towers_of(layer))]
-
-
 def layers_of(model: keras.Model) -> Iterator[keras.Layer]:
     """List the layers of a network and of the models in it, in the order of its depth, each once.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from kpairs.data.settings import FEATURES, LARGEST_SIDE, MOST_FEATURES, WHITE, PixelSettings
-from kpairs.data.words import OF_CLASS, output_name
 from kpairs.errors import InputError, UsageError, unknown
 from kpairs.recipes.texts import check_loss_weights
 
@@ -27,8 +25,6 @@ READ_BY = ("columns", "words", "images", "group", "classes", "white", "skip_miss
 FOLDS = "folds"  # of `held_out`
 LINEAR, LINEAR_GRADES = "linear", "linear_grades"
 SOLVED = (LINEAR, LINEAR_GRADES)  # architectures whose heads are solved for, not trained
-# Pairs that are drawn of rated images, so that every rating is learned from, and how many at most.
-_PAIRS_AN_IMAGE, _MOST_DRAWN = {LINEAR: 3, LINEAR_GRADES: 1}, 10_000
 _VALIDATION = 0.5  # share of the images that say whether fine-tuning a linear head helps
 _WIDEST = 65536  # of a layer; a wider one would fill the memory before it is refused
 # Every hyperparameter of each optimizer beside its learning rate, with torch's defaults: the
@@ -335,24 +331,6 @@ class FlatField(NamedTuple):
         return kind if type(None) in others else self.info.annotation
 
 
-log = logging.getLogger(__name__)
-_COUNTS = {"pairs": "train", "test_pairs": "test"}
-
-
-def _possible(source: Source, part: str, most: int, wanted: int) -> int:
-    """Return the number of pairs to draw: no more than there are; say where that is fewer."""
-    if most < 1:
-        raise InputError(
-            f"{source.name}: expected two images or more in the {part} split, received one; where "
-            "nothing says the split, about a fifth of the images is for testing"
-        )
-    if wanted > most:
-        log.info(
-            "%s: all %s %s pairs (%s were wanted)", source.name, f"{most:,}", part, f"{wanted:,}"
-        )
-    return min(wanted, most)
-
-
 # Fields whose name in their group is short, because the group says the rest.
 _SHORT = {
     ("network", "options"): "arch_options",
@@ -475,23 +453,6 @@ class Recipe(_Group):
         return f"Recipe.of({', '.join(f'{n}={v!r}' for n, v in self._chosen().items())})"
 
     @property
-    def build_options(self) -> dict[str, Any]:
-        """The keywords of `kpairs.build`: the architecture's arguments, and what is unusual."""
-        network, data = self.network, self.data
-        options: dict[str, Any] = dict(network.options)
-        if network.head != "own":
-            options["head"] = network.head
-        if network.backbone is not None:
-            options["backbone"] = network.backbone
-        if network.test_shifts != 1:
-            options["test_shifts"] = network.test_shifts
-        if data.image_size is not None:
-            options["input_shape"] = (*data.image_size[::-1], data.channels or 1)
-        if data.word != "digit":
-            options["word"] = data.word
-        return options
-
-    @property
     def pixels(self) -> PixelSettings:
         """The settings by which images become inputs, of a completed recipe."""
         data = self.data
@@ -523,31 +484,6 @@ class Recipe(_Group):
             return source.whole() if self.takes_folds else source
         return source.whole() if self.data.held_out == FOLDS else source
 
-    def fitted_to(self, source: Source) -> dict[str, Any]:
-        """Return the changes that suit other images than the recipe was written for.
-
-        All pairs that people compared; for a head that is solved for, pairs of all rated images;
-        photographs mirrored and not distorted, as drawings are.
-
-        Args:
-            source: the images, `divided`.
-
-        Returns:
-            Values by flat names, for `replace`.
-        """
-        changes: dict[str, Any] = dict.fromkeys(("classes", "ink"))
-        if source.judged:
-            changes |= {
-                "pairs": source.most_pairs("train"),
-                "test_pairs": source.most_pairs("test"),
-            }
-        elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(self.network.arch)):
-            wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
-            changes["pairs"] = max(self.data.pairs, wanted)
-        if source.are_photographs:
-            changes |= {"distortion": "none", "flip": "horizontal"}
-        return changes
-
     def refuse_steps(self, given: Mapping[str, Any]) -> None:
         """Refuse fields that tell of training in steps where a head is solved for, and has none.
 
@@ -567,55 +503,6 @@ class Recipe(_Group):
                 "nothing. Leave it out, or train all weights after that with fine_tune, or name "
                 "another network, such as ranker"
             )
-
-    def completed(self, source: Source, network: Any) -> Recipe:
-        """Return the recipe with everything decided that it leaves open.
-
-        Args:
-            source: the images. They decide size, channels, fit and ink where those are open, the
-                order of grades, and how many pairs there can be.
-            network: the `kpairs.models.registry.Architecture`. It decides its own arguments.
-
-        Raises:
-            UsageError: images that the architecture is not for, or outputs that nobody graded.
-            InputError: images that cannot be read.
-        """
-        data = self.data
-        weights = {output_name(n, source.word): w for n, w in self.fit.loss_weights.items()}
-        of_class = [name for name in weights if name in OF_CLASS]
-        if of_class and not source.classes:
-            raise UsageError(
-                f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
-                "expected the columns left_grade and right_grade, or an architecture that only "
-                "compares, such as ranker"
-            )
-        shape = network.input_shape
-        pixels = source.settings(
-            size=data.image_size or (shape and shape[1::-1]),
-            channels=data.channels or (shape and shape[2]),
-            fit=data.fit,
-            ink=data.ink,
-            longest=network.longest_side,
-        )
-        most = {n: source.most_pairs(p) for n, p in _COUNTS.items() if source.word == "grade"}
-        changes: dict[str, Any] = {
-            **source.read_by,
-            "data": source.name,
-            "word": source.word,
-            "classes": source.classes if source.word == "grade" and source.classes else None,
-            "held_out": FOLDS if source.undivided else data.held_out and "images",
-            "loss_weights": weights,
-            "arch_options": {**network.options, **self.network.options},
-            "image_size": (pixels.width, pixels.height),
-            "channels": pixels.channels,
-            "fit": pixels.fit,
-            "ink": pixels.ink,
-        }
-        for name, there in most.items():
-            changes[name] = _possible(source, _COUNTS[name], there, getattr(data, name))
-        if source.judged and self.variation.pairing == "renewed":
-            changes["pairing"] = "drawn"  # people compared these pairs, and no others
-        return self.replace(**changes)
 
     def key(self) -> str:
         """Return a hash of the fields that differ from their defaults and change a training.

@@ -25,6 +25,9 @@ from kpairs.reports import RECIPES
 if TYPE_CHECKING:
     from kpairs.data.source import Source
 
+# Pairs that are drawn of rated images, so that every rating is learned from, and how many at most.
+_PAIRS_AN_IMAGE, _MOST_DRAWN = {LINEAR: 3, LINEAR_GRADES: 1}, 10_000
+
 
 def recipe_of(arch: str) -> Recipe:
     """Return the recipe of an architecture's report, or another recipe by its own name."""
@@ -64,7 +67,15 @@ def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[
     """
     if recipe.network.arch == LINEAR:
         source = recipe.replace(**changes).divided(source)
-    return recipe.replace(**{**recipe.fitted_to(source), **changes}), source
+    suits: dict[str, Any] = dict.fromkeys(("classes", "ink"))
+    if source.judged:  # all pairs that people compared
+        suits |= {"pairs": source.most_pairs("train"), "test_pairs": source.most_pairs("test")}
+    elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(recipe.network.arch)):
+        wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
+        suits["pairs"] = max(recipe.data.pairs, wanted)
+    if source.are_photographs:  # mirrored and not distorted, as drawings are
+        suits |= {"distortion": "none", "flip": "horizontal"}
+    return recipe.replace(**{**suits, **changes}), source
 
 
 def _recipe(kind: str, arch: str) -> Recipe:

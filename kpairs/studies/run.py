@@ -20,7 +20,7 @@ from kpairs.files import read_json, write_json
 from kpairs.recipes import Recipe, Trial
 from kpairs.studies.mistakes import are_kept, errors_of_all_pairs, wrong_pairs
 from kpairs.training.device import compute, describe
-from kpairs.training.network import architecture_of
+from kpairs.training.network import completed
 from kpairs.training.prepare import draw_round, draw_split
 from kpairs.training.records import is_number, is_row, read_history
 from kpairs.training.round import Round, train_round
@@ -138,7 +138,7 @@ class _Draw:
 
     def __call__(self, job: Trial) -> Round:
         source = self._source(job.recipe)
-        recipe = job.recipe.completed(source, architecture_of(job.recipe))
+        recipe, _ = completed(job.recipe, source)
         of = id(source), recipe.pixels
         if of not in self.splits:
             train, test = (source.split(part, recipe.pixels) for part in ("train", "test"))

@@ -30,7 +30,13 @@ from kpairs.training.batches import predict
 from kpairs.training.device import compute
 from kpairs.training.linear import on_features
 from kpairs.training.measures import image_numbers
-from kpairs.training.network import architecture_of, build_round, load_round, with_backbone
+from kpairs.training.network import (
+    architecture_of,
+    build_round,
+    completed,
+    load_round,
+    with_backbone,
+)
 from kpairs.training.prepare import draw_round
 from kpairs.training.round import Machine
 from kpairs.training.run import Run, claim
@@ -76,7 +82,7 @@ def train_best(
     """
     machine, console = machine or Machine(), console or Console(quiet=True)
     recipes = {
-        name: candidate.completed(source, architecture_of(candidate))
+        name: completed(candidate, source)[0]
         for name, candidate in candidates(recipe, source, given or {}).items()
     }
     minutes = max(1, round(sum(seconds(name, one) for name, one in recipes.items()) / 60))

@@ -45,7 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.further: tuple[keras.Variable, ...] = ()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._since = time.perf_counter()
+        self._since, self._variables = time.perf_counter(), variables_of(self.model)
 
     @property
     def epochs(self) -> int:
@@ -60,7 +60,7 @@ class Checkpoint(keras.callbacks.Callback):
         return epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        state = variables_of(self.model), self.model.optimizer.variables, self.further
+        state = self._variables, self.model.optimizer.variables, self.further
         values = map(keras.ops.convert_to_numpy, chain(*state))
         arrays = {f"{number:04d}": value for number, value in enumerate(values)}
         now = time.perf_counter()

@@ -29,7 +29,7 @@ from kpairs.training.certainty import certainty, uncertainty
 from kpairs.training.device import compute
 from kpairs.training.linear import head_of_round, on_features
 from kpairs.training.measures import measures, tells_grades_by_score, true_values
-from kpairs.training.network import architecture_of_run, load_round
+from kpairs.training.network import architecture_of_run, completed, load_round
 from kpairs.training.prepare import augmented, draw_round, draw_split
 from kpairs.training.records import save_temperature
 from kpairs.training.run import HEAD, Run
@@ -269,7 +269,7 @@ def run_splits(
     """
     recipe, source = run.recipe, run.source(data, data_root)
     if not recipe.data.is_complete:
-        recipe = recipe.completed(source, architecture_of_run(run))
+        recipe, _ = completed(recipe, source)
     return recipe, source.splits(recipe.pixels)
 
 

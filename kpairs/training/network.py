@@ -16,10 +16,11 @@ from typing import Any
 import keras
 
 from kpairs import seeds
+from kpairs.data.annotations import SPLITS
 from kpairs.data.settings import FEATURES
 from kpairs.data.source import Source
+from kpairs.data.words import OF_CLASS, output_name
 from kpairs.errors import InputError, UsageError, first_line, unknown
-from kpairs.files import atomic_path
 from kpairs.models.backbone import (
     IMAGENET,
     LITE0,
@@ -35,8 +36,8 @@ from kpairs.models.own import OwnNetwork, architecture_of_outputs
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.models.weights import check_weights, member
-from kpairs.networks import ARCHS, build
-from kpairs.recipes import SOLVED, Recipe, check_arguments, check_loss_weights
+from kpairs.networks import ARCHS, build, build_options
+from kpairs.recipes import FOLDS, SOLVED, Recipe, check_arguments, check_loss_weights
 from kpairs.training.prepare import Rescaling
 from kpairs.training.run import Run
 from kpairs.training.unfolded import unfolded
@@ -121,6 +122,74 @@ def with_backbone(recipe: Recipe, source: Source) -> Recipe:
     return recipe.replace(backbone=backbone, backbone_weights=weights)
 
 
+def completed(
+    recipe: Recipe, source: Source, own: OwnNetwork | None = None
+) -> tuple[Recipe, Architecture]:
+    """Return a recipe with everything decided that it leaves open, and its architecture.
+
+    Args:
+        recipe: the recipe.
+        source: the images. They decide size, channels, fit and ink where those are open, the
+            order of grades, and how many pairs there can be.
+        own: see `architecture_of`.
+
+    Raises:
+        UsageError: see `architecture_of`; images that the architecture is not for, or outputs that
+            nobody graded.
+        InputError: images that cannot be read.
+    """
+    network = architecture_of(recipe, own, source.word)
+    data = recipe.data
+    weights = {output_name(n, source.word): w for n, w in recipe.fit.loss_weights.items()}
+    of_class = [name for name in weights if name in OF_CLASS]
+    if of_class and not source.classes:
+        raise UsageError(
+            f"{network.name} learns {' and '.join(of_class)}, but {source.name} has no grades; "
+            "expected the columns left_grade and right_grade, or an architecture that only "
+            "compares, such as ranker"
+        )
+    shape = network.input_shape
+    pixels = source.settings(
+        size=data.image_size or (shape and shape[1::-1]),
+        channels=data.channels or (shape and shape[2]),
+        fit=data.fit,
+        ink=data.ink,
+        longest=network.longest_side,
+    )
+    changes: dict[str, Any] = {
+        **source.read_by,
+        "data": source.name,
+        "word": source.word,
+        "classes": source.classes if source.word == "grade" and source.classes else None,
+        "held_out": FOLDS if source.undivided else data.held_out and "images",
+        "loss_weights": weights,
+        "arch_options": {**network.options, **recipe.network.options},
+        "image_size": (pixels.width, pixels.height),
+        "channels": pixels.channels,
+        "fit": pixels.fit,
+        "ink": pixels.ink,
+    }
+    if source.word == "grade":
+        most = {part: source.most_pairs(part) for part in SPLITS}
+        for name, part in zip(("pairs", "test_pairs"), SPLITS, strict=True):
+            changes[name] = _possible(source.name, part, most[part], getattr(data, name))
+    if source.judged and recipe.variation.pairing == "renewed":
+        changes["pairing"] = "drawn"  # people compared these pairs, and no others
+    return recipe.replace(**changes), network
+
+
+def _possible(name: str, part: str, most: int, wanted: int) -> int:
+    """Return the number of pairs to draw: no more than there are; say where that is fewer."""
+    if most < 1:
+        raise InputError(
+            f"{name}: expected two images or more in the {part} split, received one; where "
+            "nothing says the split, about a fifth of the images is for testing"
+        )
+    if wanted > most:
+        log.info("%s: all %s %s pairs (%s were wanted)", name, f"{most:,}", part, f"{wanted:,}")
+    return min(wanted, most)
+
+
 def architecture_of_run(run: Run) -> Architecture:
     """Return the architecture of a run, or what the run says of a network of the user's own.
 
@@ -161,7 +230,7 @@ def build_round(
         return own.copy(UNSCALED if rescaled else None)
     network = recipe.network
     given = UNSCALED if rescaled else None
-    model = build(network.arch, classes, given, **recipe.build_options)
+    model = build(network.arch, classes, given, **build_options(recipe))
     rng = seeds.generator(recipe.fit.seed, number, "initialization")
     initialize(model, network.initialization, rng)
     if network.backbone is not None and network.backbone_weights != NO_WEIGHTS:
@@ -171,18 +240,6 @@ def build_round(
         else:
             load_backbone(model, *given_weights)
     return model
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write a trained model as a .keras file, atomically.
-
-    The file holds the network without its training configuration, so that
-    `keras.saving.load_model` opens it anywhere, without kpairs; with the posterior head or with
-    shifts, where `kpairs.layers` is imported. `kpairs.load` opens all.
-    """
-    bare = keras.Model(model.input, model.output, name=model.name)  # the same layers, not compiled
-    with atomic_path(path) as temporary:
-        bare.save(temporary)
 
 
 def load_round(run: Run, number: int) -> keras.Model:
@@ -213,7 +270,7 @@ def load_weights(
         InputError: a file that does not hold this architecture's weights, or whose layers have
             other settings: see `load_saved`.
     """
-    model = build(recipe.network.arch, classes, rescaling, **recipe.build_options)
+    model = build(recipe.network.arch, classes, rescaling, **build_options(recipe))
     load_saved(model, Path(file))
     return model
 
@@ -234,7 +291,8 @@ def load_saved(model: keras.Model, file: Path) -> None:
         ):
             config = json.loads(opened.read())
         saved = {layer["name"] for layer in config["config"]["layers"]}
-        if saved.isdisjoint(layer.name for layer in model.layers if is_tower(layer)):
+        towers = {layer.name for layer in model.layers if is_tower(layer)}
+        if towers and saved.isdisjoint(towers):
             model = unfolded(model)
         _compare(config, json.loads(model.to_json()), file)
         model.load_weights(file)

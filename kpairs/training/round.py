@@ -13,6 +13,7 @@ from kpairs.data.pairs import PairSet
 from kpairs.data.splits import Split
 from kpairs.errors import UsageError
 from kpairs.files import refuse_links
+from kpairs.loading import save_model
 from kpairs.models.registry import Architecture
 from kpairs.networks import ARCHS, import_modules, import_of, imported_modules
 from kpairs.recipes import Recipe
@@ -34,7 +35,7 @@ from kpairs.training.graded import GradesHead
 from kpairs.training.interrupt import InMainThread
 from kpairs.training.linear import LinearHead
 from kpairs.training.lock import locked
-from kpairs.training.network import architecture_of, build_round, save_model
+from kpairs.training.network import architecture_of, build_round
 from kpairs.training.own_objects import Own
 from kpairs.training.prepare import Prepared, prepare
 from kpairs.training.progress import tested_as

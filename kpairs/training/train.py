@@ -12,9 +12,7 @@ from rich.console import Console
 
 from kpairs.bars import counting, preparing, reading
 from kpairs.data.pairs import PairSet, packed
-from kpairs.data.settings import PixelSettings
 from kpairs.data.source import Source
-from kpairs.data.splits import Split
 from kpairs.data.stored import Stored
 from kpairs.errors import UsageError, first_line
 from kpairs.files import write_json
@@ -33,6 +31,7 @@ from kpairs.training.network import (
     architecture_of,
     architecture_of_run,
     build_round,
+    completed,
     with_backbone,
 )
 from kpairs.training.own_objects import Losses, Own
@@ -167,7 +166,8 @@ def _chosen(
         with reading(console) as read:
             source = open_images(chosen, {**fields, **place}, root, read)
     if data is None:
-        return chosen.replace(**fields) if fields else chosen, source
+        chosen = chosen.replace(**fields) if fields else chosen
+        return chosen, chosen.divided(source)
     if recipe is None and network is None:
         chosen = recipe_for(source)
     return suited(chosen, source, fields)
@@ -186,21 +186,20 @@ def train_source(
     """Train a recipe on an open source into a new run folder; see `train`."""
     console = console or Console(quiet=True)
     machine, own = machine or Machine(), own or Own()
-    recipe = with_backbone(recipe, source)
-    architecture = architecture_of(recipe, own.network, source.word)
+    recipe, architecture = completed(with_backbone(recipe, source), source, own.network)
     if machine.cluster and not architecture.linear:
         raise UsageError(
             f"cluster: expected a network whose features are taken, such as linear; received "
             f"{architecture.name}"
         )
-    source = recipe.divided(source)
-    recipe = recipe.completed(source, architecture)
     pixels = recipe.pixels
     own.check(architecture.learned)
     with compute(machine.device, machine.threads) as device:
         # Built and drawn before there is a folder: what is refused leaves nothing behind.
         model = build_round(recipe, 1, len(source.classes), own.network)
-        splits = _prepared(source, pixels, console)
+        source.announce(pixels)
+        with preparing(console) as prepared:
+            splits = source.splits(pixels, prepared)
         pairs = draw_round(recipe, 1, *splits)
         pairs[0].targets(architecture.outputs, architecture.own_targets)  # may be refused
         if pairs[0].margin is not None:
@@ -231,15 +230,6 @@ def train_source(
             console=console,
             first=(model, pairs),
         )
-
-
-def _prepared(source: Source, pixels: PixelSettings, console: Console) -> tuple[Split, Split]:
-    """Load both splits of a source; say what the user's own images are."""
-    if source.word == "grade":
-        log.info("%s", source.describe())
-        log.info("the network sees %s", pixels)
-    with preparing(console) as prepared:
-        return source.splits(pixels, prepared)
 
 
 def _try_losses(
@@ -331,8 +321,11 @@ def resume(
         console = _console(verbose)
         source = run.source(data, data_root)
         if not run.recipe.data.is_complete:  # of an earlier version
-            run.recipe = run.recipe.completed(source, architecture_of_run(run))
-        splits = _prepared(source, run.recipe.pixels, console)
+            run.recipe, _ = completed(run.recipe, source, own.network)
+        pixels = run.recipe.pixels
+        source.announce(pixels)
+        with preparing(console) as prepared:
+            splits = source.splits(pixels, prepared)
         if rounds is not None:
             run.extend(rounds)
         folders = run.unfinished()

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kpairs.models.pair import towers_of
+from kpairs.models.pair import is_tower
 from kpairs.training.engine.private import run_through_graph
 
 
@@ -17,16 +17,13 @@ def unfolded(model: keras.Model) -> keras.Model:
     versions hold such a network.
 
     Args:
-        model: a functional `keras.Model`.
+        model: a functional `keras.Model` with towers.
     """
-    towers = towers_of(model)
-    if not towers:
-        return model
 
     def inside(operation: keras.Operation) -> Callable[..., Any]:
         if isinstance(operation, keras.layers.Identity):
             return lambda x, **options: x
-        if operation not in towers:
+        if not is_tower(operation):
             return operation
         return lambda x, **options: run_through_graph(operation)(x, operation_fn=inside)
 

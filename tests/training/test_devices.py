@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kpairs.data.splits import draw_pairs
 from kpairs.models.registry import conventions
-from kpairs.networks import ARCHS, build
+from kpairs.networks import ARCHS, build, build_options
 from kpairs.reports import RECIPES
 from kpairs.training.batches import Batches
 from kpairs.training.compile import compile_model
@@ -94,7 +94,7 @@ def _traced(recipe, pairs, monkeypatch, training=True):
         optimizer = compiled(recipe, 1, 10, (2.0, -0.5), steps=2).optimizer
         kind, config = type(optimizer), optimizer.get_config()
         with keras.device("meta"):  # where weights have no values that could be drawn
-            model = build(recipe.network.arch, rescaling=(2.0, -0.5), **recipe.build_options)
+            model = build(recipe.network.arch, rescaling=(2.0, -0.5), **build_options(recipe))
             compile_model(model, recipe, ARCHS[recipe.network.arch], steps=2)
             optimizer = kind.from_config(config)
         with _meta(monkeypatch):

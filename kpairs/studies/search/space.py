@@ -10,7 +10,7 @@ from kpairs.errors import UsageError, unknown
 from kpairs.networks import parameters_of
 from kpairs.recipes import Recipe, Trial, check_arguments, format_argument, format_loss_weights
 from kpairs.recipes.searched import SEARCHED, Between
-from kpairs.training.network import architecture_of
+from kpairs.training.network import architecture_of, completed
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Search:
             raise UsageError("expected one recipe for each architecture, received two for one")
         data = self.recipes[0].data
         source = open_source(data.source, **data.read_by)
-        completed = tuple(r.completed(source, architecture_of(r)) for r in self.recipes)
-        object.__setattr__(self, "recipes", completed)
+        known = tuple(completed(recipe, source)[0] for recipe in self.recipes)
+        object.__setattr__(self, "recipes", known)
         object.__setattr__(self, "classes", len(source.classes))
         pairs = self.recipes[0].data.pairs
         if not 2 <= self.folds <= pairs:

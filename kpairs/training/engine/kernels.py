@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from keras import ops
 
+from kpairs.models.pair import is_tower
 from kpairs.training.engine.lower import NotLowerable
 from kpairs.training.engine.private import Functional, get_keras_mask, run_through_graph
 from kpairs.training.unfolded import unfolded
@@ -35,7 +36,7 @@ class Kernels(keras.layers.Layer):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(autocast=False)
-        self.model = model = unfolded(model)
+        self.model = model = unfolded(model) if any(map(is_tower, model.layers)) else model
         self.rescaling = {
             layer.name: [
                 keras.Variable(number, trainable=False, dtype=layer.compute_dtype)
