@@ -20,11 +20,11 @@ from kpairs.files import atomic_path, write_text
 
 # Okabe and Ito's colours, told apart by every eye: in this order where curves share a picture.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
-BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK, YELLOW = PALETTE
+BLUE, VERMILION, GREEN, _, SKY, ORANGE, BLACK, _ = PALETTE
 OURS, REPORTED = BLUE, VERMILION
 FORMATS = (".png", ".pdf", ".svg")
 Histories = Sequence[Sequence[Mapping[str, float]]]  # by round, then by epoch
-_COLUMNS = 8
+_COLUMNS, _MOST_DRAWN = 8, 32  # of a sheet of pairs
 _NAMED = 50  # images that are named in a picture of scores
 # Of a picture that stands alone; pages that take it in leave it out.
 _ALONE = (
@@ -78,11 +78,9 @@ def check_picture_name(path: str | Path) -> str:
     return suffix
 
 
-def draw_pair_sheet(
-    pairs: PairSet, classes: Sequence[str], path: str | Path, title: str, count: int = 32
-) -> None:
+def draw_pair_sheet(pairs: PairSet, classes: Sequence[str], path: str | Path, title: str) -> None:
     """Draw the first pairs side by side with their classes and the target of `comparison`."""
-    count = min(count, len(pairs))
+    count = min(_MOST_DRAWN, len(pairs))
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
     height, width = pairs.left.shape[1:3]

@@ -5,7 +5,6 @@ size, by products of matrices that it never stores. So only operators are let th
 has a size that shape inference finds, and that size and the work are bounded.
 """
 
-from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple
 
@@ -108,7 +107,7 @@ def _per_number(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
     if node.op_type in ("MatMul", "Gemm"):
         return max(inputs[0], default=1)
     if node.op_type in ("AveragePool", "LpPool", "MaxPool", "LRN"):
-        return prod(_attribute(node, "kernel_shape")) or 1
+        return prod(next((a.ints for a in node.attribute if a.name == "kernel_shape"), ())) or 1
     if node.op_type == "Einsum":
         return _summed(node, inputs)
     if node.op_type.startswith(("Reduce", "Global", "Arg", "TopK")):
@@ -126,7 +125,3 @@ def _summed(node: onnx.NodeProto, inputs: list[_Shape]) -> int:
     for letters, shape in zip(read.split(","), inputs, strict=True):
         sizes |= dict(zip(letters, shape, strict=True))
     return prod(size for letter, size in sizes.items() if letter not in written)
-
-
-def _attribute(node: onnx.NodeProto, name: str) -> Iterable[int]:
-    return next((a.ints for a in node.attribute if a.name == name), ())

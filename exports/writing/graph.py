@@ -57,9 +57,10 @@ class _Stack(RewriteRuleClassBase):
         return op.Reshape(stacked, sizes)
 
     def check(self, context, left, right, axes, axis, sizes):
-        place, shape = axis.as_int(), _constant(sizes)
+        place, shape, places = axis.as_int(), _constant(sizes), _constant(axes)
         return (
-            _equals(axes, [place])
+            places is not None
+            and places.tolist() == [place]
             and shape is not None
             and 0 not in shape  # which would be a size of before
             and all(t.shape is not None and 0 <= place < len(t.shape) for t in (left, right))
@@ -292,11 +293,6 @@ def _is(node, kind, **attributes):
         and node.op_type == kind
         and all(tuple(node.attributes[name].value) == v for name, v in attributes.items())
     )
-
-
-def _equals(value, numbers):
-    constant = _constant(value)
-    return constant is not None and constant.tolist() == numbers
 
 
 def _read_once(value):

@@ -45,14 +45,7 @@ _SIDES = ("left", "right")
 # P(left ranks no higher) by who ranks higher.
 _OUTCOMES = {"left": 0.0, "right": 1.0, "tie": 0.5}
 _BY_ROW = (
-    "probability",
-    "weight",
-    "margin",
-    "left_grade",
-    "right_grade",
-    "rows",
-    "split",
-    "judge",
+    *("probability", "weight", "margin", "left_grade", "right_grade", "rows", "split", "judge"),
     "reason",
 )
 _HEADER = ("left", "right", "label", "weight")  # of the pairs of ranked lists

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,24 +148,7 @@ def read_rated(
     found = _of_folder(source) if source.is_dir() else _of_table(source, columns, places)
     if not found.texts:
         raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}), received none")
-    values = None if classes is not None and not found.scored else _numbers(found.texts)
-    if found.scored and values is None:
-        odd = next((text for text in found.texts if _number(text) is None), None)
-        odd = odd or next((text for text in found.texts if "," in text), found.texts[0])
-        raise InputError(
-            f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
-            "and no mark between thousands"
-        )
-    rating: NDArray[np.float64] | NDArray[np.int64]
-    if values is not None and (found.scored or len(set(values)) > _MOST_LEVELS):
-        order: tuple[str, ...] = ()
-        rating = np.array(values)
-        if len(set(values)) < 2:
-            raise InputError(f"{source}: expected different scores, received {values[0]:g} only")
-    else:
-        order = ranked(found.texts, source, classes)
-        rank = {name: i for i, name in enumerate(order)}
-        rating = np.array([rank[text] for text in found.texts], np.int64)
+    order, rating = _in_order(found, source, classes)
     image = np.array(found.image, np.int64)
     key = [natural(file) for file in found.images.files]
     rows = np.array(sorted(range(len(image)), key=lambda row: (rating[row], key[found.image[row]])))
@@ -179,6 +163,27 @@ def read_rated(
         group=found.group,
         note=note,
     )
+
+
+def _in_order(
+    found: _Ratings, source: Path, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """Return the grades, lowest first, and the rank of each rating; of scores none, and numbers."""
+    values = None if classes is not None and not found.scored else _numbers(found.texts)
+    if found.scored and values is None:
+        odd = next((text for text in found.texts if _number(text) is None), None)
+        odd = odd or next((text for text in found.texts if "," in text), found.texts[0])
+        raise InputError(
+            f"{source}: expected a number as score, received {odd!r}; write decimals with a point "
+            "and no mark between thousands"
+        )
+    if values is not None and (found.scored or len(set(values)) > _MOST_LEVELS):
+        if len(set(values)) < 2:
+            raise InputError(f"{source}: expected different scores, received {values[0]:g} only")
+        return (), np.array(values)
+    order = ranked(found.texts, source, classes)
+    rank = {name: i for i, name in enumerate(order)}
+    return order, np.array([rank[text] for text in found.texts], np.int64)
 
 
 def ranked(

@@ -23,13 +23,7 @@ from numpy.typing import NDArray
 from kpairs.data.annotations import SPLITS, Columns, ImageFiles
 from kpairs.data.cache import Survey, ink_of, prepared_images, survey
 from kpairs.data.compared import ComparedImages, are_compared, count_outcomes, read_compared
-from kpairs.data.division import (
-    TEST_SHARE,
-    rescue_empty_grades,
-    sides,
-    sides_of_pairs,
-    units_of,
-)
+from kpairs.data.division import TEST_SHARE, rescue_empty_grades, sides, sides_of_pairs, units_of
 from kpairs.data.grades import RatedImages, read_rated
 from kpairs.data.groups import name_groups, number_groups
 from kpairs.data.named import SOURCES, available, find_idx_source, read_split
@@ -609,17 +603,17 @@ class ComparedPairs(_OwnImages):
     def counts(self, part: str) -> dict[str, int]:
         return {"pairs": len(self.parts[part]), "images": len(self.parts[part].files)}
 
-    def examples(self, count: int = 3) -> list[str]:
+    def examples(self) -> list[str]:
         """Say the first rows in words, so that a wrong direction is seen."""
-        return [self.listed.in_words(row) for row in range(min(count, len(self.listed)))]
+        return [self.listed.in_words(row) for row in range(min(3, len(self.listed)))]
 
     def _split(self, part: str, settings: PixelSettings, progress: Progress | None) -> Compared:
         return self.prepared(self.parts[part], settings, progress)
 
-    def everything(self, settings: PixelSettings, progress: Progress | None = None) -> Compared:
+    def everything(self, settings: PixelSettings) -> Compared:
         """Load the pairs to evaluate on: all, or those that the table says are for testing."""
         whole = self.listed if self.listed.split is None else self._part("test")
-        return self.prepared(whole, settings, progress)
+        return self.prepared(whole, settings)
 
     def prepared(
         self,

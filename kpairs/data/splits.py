@@ -170,11 +170,6 @@ class Compared:
         return self.listed.name
 
     @property
-    def folder(self) -> Path:
-        """The table."""
-        return self.listed.source
-
-    @property
     def most_pairs(self) -> int:
         """The number of pairs."""
         return len(self.listed)

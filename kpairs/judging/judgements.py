@@ -18,6 +18,7 @@ from kpairs.errors import InputError
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
+_BY_ROW = ("left", "right", "outcome", "judge", "weight", "random")
 
 
 @dataclass(frozen=True, init=False)
@@ -201,15 +202,9 @@ class Judgements:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Judgements:
         """Return the judgements of some rows, given by number or by mask."""
-        return replace(
-            self,
-            left=self.left[rows],
-            right=self.right[rows],
-            outcome=self.outcome[rows],
-            judge=self.judge[rows],
-            weight=self.weight[rows],
-            random=None if self.random is None else self.random[rows],
-        )
+        parts = {name: getattr(self, name) for name in _BY_ROW}
+        chosen: dict[str, Any] = {n: x if x is None else x[rows] for n, x in parts.items()}
+        return replace(self, **chosen)
 
     def degree(self) -> Numbers:
         """Return the number of judgements that each image is in, `(count,)`."""

@@ -220,46 +220,34 @@ def fit_linear(
 
     # Threads of BLAS wait for each other where other programs run, fifty times longer than alone.
     with threadpool_limits(1, user_api="blas"):
-        return _fitted(features, left, right, answer, weight, seed, group)
-
-
-def _fitted(
-    features: Features,
-    left: ArrayLike,
-    right: ArrayLike,
-    answer: ArrayLike,
-    weight: ArrayLike | None,
-    seed: int,
-    group: Numbers | None,
-) -> Linear:
-    pairs, centre = standardised(features, left, right, answer, weight)
-    scale = pairs.scale
-    different, _ = _different(pairs)
-    chosen = np.random.default_rng(seed).permutation(len(different))[:_CHOOSING]
-    variance, averaged = _choose(different.take(np.sort(chosen)))
-    found = _mode(pairs, variance)
-    out = left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group)
-    covariance = _inverse(_hessian(pairs, _mode(pairs, averaged, found), averaged))
-    covariance *= scale
-    covariance *= scale[:, None]
-    solved = Linear(
-        weights=found * scale,
-        offset=-float(centre @ (found * scale)),
-        variance=variance,
-        covariance=covariance.astype(np.float32),
-        centre=centre,
-        answer=pairs.answer,
-        images=np.stack([pairs.left, pairs.right], axis=1),
-        left_out=out,
-    )
-    stretch, residual = _unseen(solved, pairs, seed)
-    return replace(
-        solved,
-        weights=stretch * solved.weights,
-        offset=stretch * solved.offset,
-        left_out=stretch * out,
-        residual=residual,
-    )
+        pairs, centre = standardised(features, left, right, answer, weight)
+        scale, (different, _) = pairs.scale, _different(pairs)
+        chosen = np.random.default_rng(seed).permutation(len(different))[:_CHOOSING]
+        variance, averaged = _choose(different.take(np.sort(chosen)))
+        found = _mode(pairs, variance)
+        out = left_out_scores(pairs, lambda some: _mode(some, variance, found), seed, group)
+        again = _mode(pairs, averaged, found)
+        covariance = _inverse(_loss(pairs.chunks(), pairs, _penalty(pairs, averaged), again)[2])
+        covariance *= scale
+        covariance *= scale[:, None]
+        solved = Linear(
+            weights=found * scale,
+            offset=-float(centre @ (found * scale)),
+            variance=variance,
+            covariance=covariance.astype(np.float32),
+            centre=centre,
+            answer=pairs.answer,
+            images=np.stack([pairs.left, pairs.right], axis=1),
+            left_out=out,
+        )
+        stretch, residual = _unseen(solved, pairs, seed)
+        return replace(
+            solved,
+            weights=stretch * solved.weights,
+            offset=stretch * solved.offset,
+            left_out=stretch * out,
+            residual=residual,
+        )
 
 
 def _unseen(solved: Linear, pairs: Pairs, seed: int) -> tuple[float, float]:
@@ -385,10 +373,6 @@ def _mode(pairs: Pairs, variance: float, start: Floats | None = None) -> Floats:
         return _newton(again, pairs, penalty, start)[0]
     few, back = _reduced(pairs.rows())
     return back @ _newton([(slice(None), few)], pairs, penalty)[0]
-
-
-def _hessian(pairs: Pairs, weights: Floats, variance: float) -> Floats:
-    return _loss(pairs.chunks(), pairs, _penalty(pairs, variance), weights)[2]
 
 
 def _inverse(hessian: Floats) -> Floats:

@@ -17,6 +17,7 @@ from kpairs.judging.judges import LEAST, Judge, fit_judges
 from kpairs.judging.model import Posterior, davidson
 
 _DRAWS = 400  # of the posterior, for ranges of ranks and the expected tau
+_LEAST_GAIN = 0.01  # in expected tau
 _LAST, _LAST_SHARE = 100, 5  # judgements whose gain is told: 100, or one for five images
 _BEGUN = 0.5  # expected tau from which little gain is a reason to stop
 _SHIFTED = 0.95  # share of answers for one side from which a judge seems not to look
@@ -182,7 +183,7 @@ def _draws(posterior: Posterior, component: Numbers, widening: float, seed: int)
     return draws / np.maximum(draws.std(axis=1, keepdims=True), 1e-9)
 
 
-def expected_tau(posterior: Posterior, images: int = 300) -> float:
+def expected_tau(posterior: Posterior) -> float:
     """Return Kendall's tau that the ranking is expected to have with the truth.
 
     The mean over pairs of `2 Phi(|m| / sqrt(v)) - 1`, over at most 300 images drawn at random; NaN
@@ -193,7 +194,7 @@ def expected_tau(posterior: Posterior, images: int = 300) -> float:
     count = posterior.judgements.count
     if count < 2:
         return float("nan")
-    chosen = np.sort(np.random.default_rng(0).permutation(count)[:images])
+    chosen = np.sort(np.random.default_rng(0).permutation(count)[:300])
     covariance, mean = posterior.covariance(chosen), posterior.mean[chosen]
     first, second = np.triu_indices(len(chosen), 1)
     own = np.diag(covariance)
@@ -248,9 +249,7 @@ def measured_scale(posterior: Posterior) -> tuple[float, bool]:
     return float(np.exp(best.x)), bool(loss(0.0) - best.fun > _SIGNIFICANT)
 
 
-def enough(
-    history: Sequence[tuple[int, float]], target: float, least: float = 0.01, last: int = _LAST
-) -> str | None:
+def enough(history: Sequence[tuple[int, float]], target: float, last: int = _LAST) -> str | None:
     """Return why asking may stop, or None.
 
     The second reason, little gain, holds from an expected tau of 0.5 on: before, an order without
@@ -259,8 +258,7 @@ def enough(
     Args:
         history: numbers of judgements with the expected tau after each, in order.
         target: expected tau to reach.
-        least: gain of the last judgements below which more answers change little.
-        last: how many those are.
+        last: number of last judgements that have to gain `_LEAST_GAIN`.
 
     Example:
         >>> enough([(100, 0.60), (200, 0.71), (300, 0.80)], target=0.8)
@@ -273,8 +271,8 @@ def enough(
     if tau >= target:
         return f"the expected tau reached {target:.2f}"
     earlier = [old for count, old in history if count <= now - last]
-    if earlier and tau >= _BEGUN and tau - max(earlier) < least:
-        return f"the last {last} judgements gained less than {least:.2f} in expected tau"
+    if earlier and tau >= _BEGUN and tau - max(earlier) < _LEAST_GAIN:
+        return f"the last {last} judgements gained less than {_LEAST_GAIN:.2f} in expected tau"
     return None
 
 

@@ -234,24 +234,9 @@ def build(
         raise unknown("architecture", name, ARCHS)
     architecture = ARCHS[name]
     _check_shape(architecture, input_shape)
-    if excess := set(options) - set(architecture.options):
-        expected = ", ".join(architecture.options) or "no arguments"
-        raise UsageError(f"{name} takes {expected}; received {', '.join(sorted(excess))}")
     if backbone is not None and rescaling is not None:
         raise UsageError("a backbone prepares its own pixels: expected the normalization none")
-    if test_shifts not in PLACES:
-        raise UsageError(f"test_shifts: expected 1 or {PLACES[1]}, received {test_shifts}")
-    if head == "ordinal" and classes == 1:
-        raise UsageError("head ordinal: expected at least two grades, received 1")
-    for argument, called, value in (
-        ("backbone", "backbone", backbone),
-        ("test_shifts", "test_shifts", test_shifts if test_shifts != PLACES[0] else None),
-        ("ordinal", "ordinal head", head == "ordinal" or None),
-    ):
-        if value is not None:
-            architecture.check_takes(argument, called)
-            options[argument] = value
-    options["classes"] = classes or _CLASSES
+    options = _arguments(architecture, options, classes, head, backbone, test_shifts)
     with conventions():
         inputs = {side: keras.Input(input_shape, name=side) for side in ("left", "right")}
         seen = list(inputs.values())
@@ -263,6 +248,35 @@ def build(
             results["comparison"] = _posterior(architecture, head, results)
         named = dict(zip(architecture.called(word).outputs, results.values(), strict=True))
         return keras.Model(inputs, named, name=name)
+
+
+def _arguments(
+    architecture: Architecture,
+    options: Mapping[str, Any],
+    classes: int,
+    head: str,
+    backbone: str | None,
+    test_shifts: int,
+) -> dict[str, Any]:
+    """Return the keywords of an architecture's function; refuse those that it does not take."""
+    if excess := set(options) - set(architecture.options):
+        expected = ", ".join(architecture.options) or "no arguments"
+        received = ", ".join(sorted(excess))
+        raise UsageError(f"{architecture.name} takes {expected}; received {received}")
+    if test_shifts not in PLACES:
+        raise UsageError(f"test_shifts: expected 1 or {PLACES[1]}, received {test_shifts}")
+    if head == "ordinal" and classes == 1:
+        raise UsageError("head ordinal: expected at least two grades, received 1")
+    given = {**options, "classes": classes or _CLASSES}
+    for argument, called, value in (
+        ("backbone", "backbone", backbone),
+        ("test_shifts", "test_shifts", test_shifts if test_shifts != PLACES[0] else None),
+        ("ordinal", "ordinal head", head == "ordinal" or None),
+    ):
+        if value is not None:
+            architecture.check_takes(argument, called)
+            given[argument] = value
+    return given
 
 
 def _outputs(architecture: Architecture, pair: Pair, options: Mapping[str, Any]) -> Outputs:

@@ -79,7 +79,9 @@ class Network(_Group):
         for name, value in options.items():
             if not name.isidentifier():
                 raise ValueError(f"expected arguments by name, received {name!r}")
-            if isinstance(value, tuple) and not all(_is_width(n) for n in value):
+            if isinstance(value, tuple) and not all(
+                1 <= n <= _WIDEST for n in value if isinstance(n, int)
+            ):
                 raise ValueError(f"{name}: expected from 1 to {_WIDEST}, received {value!r}")
             if name == "dropout" and isinstance(value, float) and not 0 <= value < 1:
                 raise ValueError(f"dropout: expected at least 0 and less than 1, received {value}")
@@ -636,10 +638,6 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _is_width(value: Any) -> bool:
-    return not isinstance(value, int) or 1 <= value <= _WIDEST
 
 
 def _is_plain(value: Any) -> bool:

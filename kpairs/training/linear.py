@@ -20,13 +20,7 @@ from kpairs.files import write_text
 from kpairs.judging.linear import Linear, fit_linear
 from kpairs.judging.reference import MOST, make_reference
 from kpairs.judging.valued import fit_values
-from kpairs.models.backbone import (
-    NO_WEIGHTS,
-    SCORE,
-    THRESHOLDS,
-    backbone_of,
-    feature_digest,
-)
+from kpairs.models.backbone import NO_WEIGHTS, SCORE, THRESHOLDS, backbone_of, feature_digest
 from kpairs.models.pair import is_tower
 from kpairs.models.registry import Architecture
 from kpairs.networks import build

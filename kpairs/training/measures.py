@@ -254,14 +254,16 @@ def _best_of_groups(score: Floats, truth: Floats, group: NDArray[np.int64]) -> d
 
 def _of_grades(true: NDArray[np.int64], decided: NDArray[np.int64], classes: int) -> dict[str, Any]:
     """Compare classes that a network told with the true ones."""
-    from sklearn.metrics import cohen_kappa_score, mean_absolute_error
+    from sklearn.metrics import cohen_kappa_score, confusion_matrix, mean_absolute_error
 
-    found: dict[str, Any] = {"confusion": _confusion(true, decided, classes)}
-    found["grade_mae"] = float(mean_absolute_error(true, decided))
+    labels = np.arange(classes)
+    found: dict[str, Any] = {
+        "confusion": confusion_matrix(true, decided, labels=labels).tolist(),
+        "grade_mae": float(mean_absolute_error(true, decided)),
+    }
     if len({*true.tolist(), *decided.tolist()}) > 1:
-        found["kappa"] = float(
-            cohen_kappa_score(true, decided, labels=np.arange(classes), weights="quadratic")
-        )
+        kappa = cohen_kappa_score(true, decided, labels=labels, weights="quadratic")
+        found["kappa"] = float(kappa)
     return found
 
 
@@ -330,11 +332,3 @@ def _mean_by_image(values: NDArray[Any], number: NDArray[np.int64]) -> Floats:
     sums = np.zeros((number.max() + 1, values.shape[1]))
     np.add.at(sums, number, values)
     return sums / np.bincount(number)[:, None]
-
-
-def _confusion(
-    true: NDArray[np.int64], decided: NDArray[np.int64], classes: int
-) -> list[list[int]]:
-    counts = np.bincount(true * classes + decided, minlength=classes**2)
-    table: list[list[int]] = counts.reshape(classes, classes).tolist()
-    return table

@@ -24,15 +24,15 @@ def count_parameters(arch: str, widths: Sequence[int]) -> int:
     return two + digit + (2 * b + 1) * c + (c + 1) * d + (d + 1) * 2
 
 
-def sized(arch: str, least: int = 65_000, most: int = 75_000) -> list[tuple[int, ...]]:
-    """Every choice of widths from 16 to 512 with more than `least`, fewer than `most` parameters.
+def sized(arch: str) -> list[tuple[int, ...]]:
+    """Return every choice of widths from 16 to 512 with 65,000 to 75,000 parameters.
 
     Report 004's search space, in its order.
     """
     return [
         widths
         for widths in product(_WIDTHS, repeat=4)
-        if least < count_parameters(arch, widths) < most
+        if 65_000 < count_parameters(arch, widths) < 75_000
     ]
 
 

@@ -51,12 +51,12 @@ def disc_settings(rounds: int = ROUNDS) -> list[Setting]:
     ]
 
 
-def draw_settings(draws: int = 10, networks: int = 5) -> list[Setting]:
+def draw_settings() -> list[Setting]:
     """List trainings with tanh that share their points: several on each draw."""
     return [
         {**s, "points": points}
-        for points in range(1, draws + 1)
-        for s in disc_settings(networks)
+        for points in range(1, 11)
+        for s in disc_settings(5)
         if s["activation"] == "tanh"
     ]
 
