@@ -542,7 +542,8 @@ class Recipe(_Group):
                 "test_pairs": source.most_pairs("test"),
             }
         elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(self.network.arch)):
-            wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
+            counts = source.counts("train")
+            wanted = min(each * counts.get("ratings", counts["images"]), _MOST_DRAWN)
             changes["pairs"] = max(self.data.pairs, wanted)
         if source.are_photographs:
             changes |= {"distortion": "none", "flip": "horizontal"}
