@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,9 @@ def draw_explanation(explanation: Explanation, names: Sequence[str], path: Path)
 
 def explanation_sheet(explanation: Explanation, names: Sequence[str]) -> PillowImage:
     """Return the picture that `draw_explanation` writes."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    font, size = ImageFont.load_default(_TEXT), _fitted(explanation.images[0].shape)
+    font, size = _font(), _fitted(explanation.images[0].shape)
     texts, most = caption(explanation), scale_of(explanation.maps)
     widest = max(font.getlength(text) for text in texts)
     beside = len(names) == 1  # the map of one image stands to its right, those of two below
@@ -124,6 +125,20 @@ def picture_of(image: NDArray[np.float32]) -> PillowImage:
 
     levels = np.uint8(np.rint(255 * image))
     return Image.fromarray(np.broadcast_to(levels, (*levels.shape[:2], 3)).copy())
+
+
+def _font() -> Any:
+    """Return the font of file names: Pillow's own lacks every letter beyond ASCII."""
+    from PIL import ImageFont
+
+    found = find_spec("matplotlib")  # it brings a font, and is not imported
+    if found is None or found.origin is None:
+        return ImageFont.load_default(_TEXT)
+    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+    try:
+        return ImageFont.truetype(folder / "DejaVuSans.ttf", _TEXT - 1)  # as wide as Pillow's at 14
+    except OSError:
+        return ImageFont.load_default(_TEXT)
 
 
 def _fitted(shape: Sequence[int]) -> tuple[int, int]:

@@ -305,6 +305,14 @@ def _of_folder(folder: Path) -> _Ratings:
                     )
     if said := Listing(folder, (), left_out).said():
         log.warning("%s", said)
+    if loose := sum(_loose(root) for root in roots.values()):
+        log.warning(
+            "%s: left out %s images that lie in no class folder. Where folders are no grades: "
+            "kpairs label %s",
+            folder,
+            f"{loose:,}",
+            shlex.quote(str(folder)),
+        )
     for number_, (path, name) in enumerate(files.items()):
         texts.append(name)
         image.append(number_)
@@ -318,10 +326,14 @@ def _folders(root: Path) -> list[Path]:
     return [Path(f) for f in os.scandir(root) if f.is_dir() and not f.name.startswith(".")]
 
 
+def _loose(root: Path) -> int:
+    return len(list_images(root, recursive=False).files)
+
+
 def _class_folders(root: Path) -> list[str]:
     names = [place.name for place in _folders(root)]
     if len(names) < 2:
-        loose = len(list_images(root, recursive=False).files)
+        loose = _loose(root)
         if loose and not names:
             raise InputError(
                 f"{root}: {loose:,} images and no class folders; expected a folder for each grade, "

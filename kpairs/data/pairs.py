@@ -131,20 +131,26 @@ class PairSet:
     ) -> dict[str, Any]:
         """Return the targets by output name, each `(n,)` int64; a judged comparison float32.
 
-        A score learns from the comparison: its target is None, which `fit` takes. For a model
-        whose one output has no name, the target is `comparison`.
+        A score learns from the comparison: its target is None, which `fit` takes. A model whose
+        outputs are no dict takes no dict of targets: give its one output `comparison`.
 
         Args:
             outputs: names in `TARGETS` or `SCORES`, or with "grade" for "digit".
             own: functions of these pairs that give the targets of further outputs, `(n,)` each.
 
         Raises:
-            UsageError: another name; a function of one's own fails, or gives another shape.
+            UsageError: another name, or no names; a function of one's own fails, or gives another
+                shape.
         """
         own = own or {}
         known: dict[str, Any] = {"comparison": self.comparison, **dict.fromkeys(SCORES)}
         for word in ("digit", "grade"):
             known |= {f"left_{word}": self.left_digit, f"right_{word}": self.right_digit}
+        if hasattr(outputs, "shape") or isinstance(outputs, str):
+            raise UsageError(
+                "targets: expected the names of outputs, received one output; for a model with one "
+                "output give fit the array `pairs.comparison`"
+            )
         names = list(outputs)
         for name in names:
             if name not in known and name not in own:

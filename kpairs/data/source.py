@@ -133,7 +133,7 @@ def _read_table(
     if not is_table(path):
         raise InputError(
             f"{path}: expected a folder of images, or a table (.csv, .tsv or .jsonl) of graded "
-            "images or compared pairs; received another file"
+            "images or compared pairs; received another file. Rename a table to end in .csv"
         )
     header = next(read_table(path, "pairs or grades"))[1]
     if are_compared(Columns(header, how["columns"], path)):
@@ -475,7 +475,9 @@ class _RatedSource(_OwnImages):
         return self._part(part)[0].files
 
     def counts(self, part: str) -> dict[str, int]:
-        return {"images": len(self._part(part)[1])}
+        files, numbers, _ = self._part(part)
+        repeated = {"ratings": len(numbers)} if len(numbers) > len(files.files) else {}
+        return {**repeated, "images": len(files.files)}
 
     def most_pairs(self, part: str) -> int:
         _, images, _ = self._part(part)
@@ -502,8 +504,11 @@ class _RatedSource(_OwnImages):
     def _ratings(self) -> list[object]: ...
 
     def _counts(self, of: str) -> str:
-        train, test = (f"{np.count_nonzero(self.side == i):,}" for i in (0, 1))
-        note = f"; {self.rated.note}" if self.rated.note else ""
+        image, note = self.rated.image, f"; {self.rated.note}" if self.rated.note else ""
+        ratings = [np.count_nonzero(self.side == i) for i in (0, 1)]
+        train, test = (f"{len(np.unique(image[self.side == i])):,}" for i in (0, 1))
+        if sum(ratings) > len(np.unique(image)):
+            train, test = f"{ratings[0]:,} ratings of {train}", f"{ratings[1]:,} of {test}"
         return f"{self.name}: {train} training and {test} test images{of}{note}"
 
 

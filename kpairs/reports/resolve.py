@@ -71,7 +71,8 @@ def suited(recipe: Recipe, source: Source, changes: Mapping[str, Any]) -> tuple[
     if source.judged:  # all pairs that people compared
         suits |= {"pairs": source.most_pairs("train"), "test_pairs": source.most_pairs("test")}
     elif source.word == "grade" and (each := _PAIRS_AN_IMAGE.get(recipe.network.arch)):
-        wanted = min(each * source.counts("train")["images"], _MOST_DRAWN)
+        counts = source.counts("train")
+        wanted = min(each * counts.get("ratings", counts["images"]), _MOST_DRAWN)
         suits["pairs"] = max(recipe.data.pairs, wanted)
     if source.are_photographs:  # mirrored and not distorted, as drawings are
         suits |= {"distortion": "none", "flip": "horizontal"}

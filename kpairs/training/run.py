@@ -69,6 +69,9 @@ class Run:
     def __init__(self, path: str | Path, recipe: Recipe, metrics: dict[str, Any]) -> None:
         self.path, self.recipe, self.metrics = Path(path), recipe, metrics
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.recipe.network.arch}, rounds {self.rounds})"
+
     @classmethod
     def create(
         cls,

@@ -105,7 +105,8 @@ def train(
         data_root: cache folder of fetched and prepared images.
         verbose: 0 for silence, 1 for progress on standard error, "auto" for progress where that is
             a terminal.
-        **fields: any field of the recipe by its flat name, such as `epochs=10, seed=7`.
+        **fields: any field of the recipe by its flat name, such as `epochs=10, seed=7`; they are
+            the options of `kpairs train --help-all`.
 
     Returns:
         The finished `Run`.

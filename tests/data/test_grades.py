@@ -64,6 +64,7 @@ def test_a_folder_of_class_folders(tmp_path, caplog):
     (folder / "2" / "._1.png").write_bytes(b"a file of macOS")
     (folder / "2" / "notes.txt").write_text("a note")
     (folder / "2" / "folder.png").mkdir()
+    Image.new("L", (4, 4)).save(folder / "in no folder.png")
     rated = read_rated(folder)
     assert rated.classes == ("1", "2", "10")
     assert [os.path.basename(rated.images.files[i]) for i in rated.image] == [
@@ -72,6 +73,7 @@ def test_a_folder_of_class_folders(tmp_path, caplog):
     assert rated.grade.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert rated.split is None
     assert f"{folder}: left out 1 .txt" in caplog.text
+    assert f"{folder}: left out 1 images that lie in no class folder" in caplog.text
 
 
 def test_a_folder_with_its_own_splits(tmp_path):

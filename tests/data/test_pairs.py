@@ -87,3 +87,6 @@ def test_targets_are_named(noise_digits, rng):
     for name in ("margin", "swapped"):
         with pytest.raises(UsageError, match=f"unknown output '{name}'"):
             pairs.targets([name])
+    for one in ("comparison", np.zeros(1)):  # as is the output of a Keras model with one
+        with pytest.raises(UsageError, match="expected the names of outputs"):
+            pairs.targets(one)

@@ -372,6 +372,11 @@ def test_settings_travel_as_json(setting, white):
     assert f"{setting.width}x{setting.height}" in str(setting)
 
 
+def test_settings_say_which_level_is_white():
+    assert str(PixelSettings(white=4095)).endswith("of 16-bit grey 4095 is white")
+    assert "white" not in str(PixelSettings())
+
+
 @pytest.mark.parametrize(
     "changes",
     [

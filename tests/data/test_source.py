@@ -239,6 +239,15 @@ def test_scored_images_make_pairs_by_value(tmp_path, image_folder, margin):
     assert (pairs.left_digit == -1).all()
 
 
+def test_ratings_are_counted_beside_images(tmp_path, image_folder):
+    rows = [f"images/{c}/{i}.png,{c + i + j}" for c in (1, 2) for i in range(20) for j in range(3)]
+    source = open_source(table(tmp_path / "s.csv", "image,score", *rows), root=tmp_path)
+    train, test = (len(set(source.files(part))) for part in ("train", "test"))
+    told = f"{3 * train} ratings of {train} training and {3 * test} of {test} test images with"
+    assert told in source.describe()
+    assert source.counts("train") == {"ratings": 3 * train, "images": train}
+
+
 def test_dark_digits_in_idx_files_are_seen_by_all(idx_folder):
     """Of files of one's own the training images decide; the named sources are known."""
     bright, dark = np.zeros((20, 28, 28), np.uint8), np.full((20, 28, 28), 255, np.uint8)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from kpairs.data.settings import PixelSettings
 from kpairs.errors import InputError, UsageError
-from kpairs.exports.runtime import PairModel
+from kpairs.exports.runtime import PairModel, heat
 from kpairs.exports.runtime.explain import contributions, explain_pixels, place_map
 from kpairs.exports.runtime.heat import coloured
 from kpairs.exports.writing.export import export_model
@@ -213,6 +213,12 @@ def test_grades_and_comparisons_are_explained_by_hidden_places(exported, images)
     assert explain_pixels(only, *pictures).values == pytest.approx(both.values)
     with pytest.raises(UsageError, match=r"auxws only compares .* expected two images"):
         explain_pixels(only, pictures[0])
+
+
+def test_letters_of_names_are_drawn():
+    font = heat._font()
+    drawn = {bytes(font.getmask(letter)) for letter in "éüśЖ\uffff"}  # the last is in no font
+    assert len(drawn) == 5
 
 
 def test_grey_keeps_colours_in_order():
