@@ -29,6 +29,14 @@ def pytest_collection_finish():
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+    # Modules stay to the end: a training collects garbage after each round, and would look through
+    # them each time, half a second.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 def pytest_runtest_setup(item):
