@@ -233,8 +233,8 @@ def run():
     """Run `main` as a program.
 
     Torch and Keras make a million objects that live as long as it does. To look through them for
-    garbage again and again, and to free them one by one at the end, would take a third of the time
-    of a short training.
+    garbage again and again, and to free them one by one at the end, would take a quarter of the
+    time of a short training.
     """
     gc.set_threshold(100_000)
     code = 1  # of an exception that nothing expects

@@ -24,7 +24,8 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     numbers = ["score", *["above training\nimages (%)"] * placed, *["P(higher)"] * than]
     table = new_table(("rank", "file"), numbers, title=title, whole=True)
     table.columns[0].justify, table.columns[1].overflow = "right", "fold"
-    digits = decimals([row["deviation"] for row in rows if "deviation" in row] or _spread(rows))
+    deviations = [row["deviation"] for row in rows if "deviation" in row]
+    digits = decimals(deviations) if deviations else _digits([row["score"] for row in rows])
     for row in rows:
         deviation = row.get("deviation")
         far = "\nunlike the training images" if row.get("far") else ""
@@ -36,9 +37,9 @@ def ranking_table(rows: Iterable[Row], title: str) -> Table:
     return table
 
 
-def _spread(rows: Sequence[Row]) -> list[float]:
-    """Return the standard deviation of the rows' scores, where there are several."""
-    return [statistics.stdev(row["score"] for row in rows)] if len(rows) > 1 else []
+def _digits(scores: Sequence[float]) -> int:
+    """Return decimal places that tell scores without standard errors apart."""
+    return decimals([statistics.pstdev(scores)]) + 2 if scores else 0
 
 
 def score_table(rows: Iterable[Row], facts: Row) -> Table:

@@ -67,9 +67,11 @@ def _lines(row):
             if name in row:
                 shown += f": {row[name]} ({row[f'{name}_probability']:.1%})"
         if f"{side}_score" in row:
-            deviation = row.get(f"{side}_score_deviation")
-            digits = 2 if deviation is None else decimals([deviation])
-            shown += f": score {plus_minus(row[f'{side}_score'], deviation, digits=digits)}"
+            score = f"{row[f'{side}_score']:.4g}"
+            if (deviation := row.get(f"{side}_score_deviation")) is not None:
+                digits = decimals([deviation])
+                score = plus_minus(row[f"{side}_score"], deviation, digits=digits)
+            shown += f": score {score}"
         if f"{side}_score_percentile" in row:
             above = row[f"{side}_score_percentile"]
             shown += f", above {above:.1f} % of the training images"

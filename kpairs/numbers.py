@@ -59,7 +59,7 @@ def plus_minus(
 def decimals(deviations: Collection[float]) -> int:
     """Return the decimal places that show two digits of the middle one of some deviations."""
     middle = statistics.median(deviations) if deviations else 0.0
-    return min(6, max(0, 1 - math.floor(math.log10(middle)))) if middle > 0 else 2
+    return max(0, 1 - math.floor(math.log10(middle))) if 0 < middle < math.inf else 2
 
 
 def summary(values: Collection[float], digits: int = 2) -> str:

@@ -65,8 +65,8 @@ def check_parity(
     for name, values in expected.items():
         if not np.isfinite(values).all():
             raise ParityError(f"{name}: expected numbers from the Keras model, received NaN or inf")
-    largest = dict.fromkeys(expected, 0.0)
-    scale = {name: float(np.abs(values).max()) for name, values in expected.items()}
+    largest = dict.fromkeys(exported.outputs, 0.0)
+    scale = {name: float(np.abs(expected[name]).max()) for name in largest}
     sizes = sorted({min(batch, len(pairs), _fitting(pairs)) for batch in batches})
     for rows, block in in_blocks(pairs, sizes[-1]):
         inputs = block.inputs()

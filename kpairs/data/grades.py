@@ -307,10 +307,11 @@ def _of_folder(folder: Path) -> _Ratings:
         log.warning("%s", said)
     if loose := sum(_loose(root) for root in roots.values()):
         log.warning(
-            "%s: left out %s images that lie in no class folder. Where folders are no grades: "
+            "%s: left out %s image%s in no class folder. Where folders are no grades: "
             "kpairs label %s",
             folder,
             f"{loose:,}",
+            "s" * (loose > 1),
             shlex.quote(str(folder)),
         )
     for number_, (path, name) in enumerate(files.items()):

@@ -114,7 +114,7 @@ class PixelSettings:
         inverted = " and inverted" if self.channels == 1 and self.ink == "dark" else ""
         ink = "" if self.ink == "mixed" else f", {INKS[self.ink]}{inverted}"
         size = f"{self.width}x{self.height} {colour} pixels (width x height){ink}"
-        white = "" if self.white == WHITE else f"; of 16-bit grey {self.white} is white"
+        white = "" if self.white == WHITE else f"; in 16-bit grey {self.white} is white"
         return f"{size}; other shapes are {FITS[self.fit]}{white}"
 
 

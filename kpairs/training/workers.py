@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import islice
 from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
 from pickle import PicklingError
 from typing import Any, TypeVar
 
@@ -115,7 +116,7 @@ def _may_fork() -> bool:
 
 
 def _in_forks(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Result]]:
-    others = {*active_children()}
+    others, workers = {*active_children()}, set[BaseProcess]()
     running, results = set[Future[Told[Result]]](), list[Told[Result]]()
     pool = ProcessPoolExecutor(processes, get_context("fork"), _join, (os.getpid(),))
     try:
@@ -126,6 +127,7 @@ def _in_forks(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Re
             try:
                 pool.submit(int)  # starts all processes
             finally:
+                workers = {*active_children()} - others
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         while True:
             free = islice(calls, processes - len(running))
@@ -136,7 +138,7 @@ def _in_forks(calls: Iterator[Call[Result]], processes: int) -> Iterator[Told[Re
             done, running = wait(running, return_when=FIRST_COMPLETED)
             results = [future.result() for future in done]
     finally:
-        for worker in {*active_children()} - others:
+        for worker in workers:
             worker.kill()
         pool.shutdown()
 

@@ -73,7 +73,7 @@ def test_a_folder_of_class_folders(tmp_path, caplog):
     assert rated.grade.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert rated.split is None
     assert f"{folder}: left out 1 .txt" in caplog.text
-    assert f"{folder}: left out 1 images that lie in no class folder" in caplog.text
+    assert f"{folder}: left out 1 image in no class folder" in caplog.text
 
 
 def test_a_folder_with_its_own_splits(tmp_path):

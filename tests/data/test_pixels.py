@@ -373,7 +373,7 @@ def test_settings_travel_as_json(setting, white):
 
 
 def test_settings_say_which_level_is_white():
-    assert str(PixelSettings(white=4095)).endswith("of 16-bit grey 4095 is white")
+    assert str(PixelSettings(white=4095)).endswith("in 16-bit grey 4095 is white")
     assert "white" not in str(PixelSettings())
 
 

@@ -71,7 +71,7 @@ def test_every_format_equals_keras(name, exported, mnist, rng):
                 np.testing.assert_array_equal(decisions(received, kind), decided)
     _assert_stands_alone(name, file)
     for made in exports:  # each file was loaded again and compared when it was written
-        assert made.parity.max_difference.keys() == set(names)
+        assert list(made.parity.max_difference) == names
         assert max(made.parity.max_difference.values()) <= 1e-5
         assert made.parity.pairs == len(checked)
         assert made.parity.batches == (1, 2, 7, min(128, len(checked)))
